@@ -1,0 +1,49 @@
+# Each target prepares what it needs; no other command has to come first.
+#
+#   make demo              the main job in a lab of network namespaces (root); KEEP=1 leaves it running
+#   make test              every test; what needs root is skipped, with its reason, for ordinary users
+#   make check             format, lint, types, unit tests: fast, no root
+#   make bench             the appliance beside plain routing, nft NAT and a bare queue loop (root)
+#   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
+#   make gen               write deploy/nftables.conf anew from etc/lvs.toml
+#   make venv              only the environment, .venv
+#   make clean             remove the environment and caches
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+
+.PHONY: demo test check bench test-stock-kernel gen venv clean
+
+venv:
+	@tools/prepare.sh
+
+demo: venv
+	@KEEP=$(KEEP) tools/demo.sh
+
+define STATIC_CHECKS
+	$(PYTHON) -m ruff format --check --quiet .
+	$(PYTHON) -m ruff check --quiet .
+	$(PYTHON) -m mypy --no-error-summary
+endef
+
+check: venv
+	$(STATIC_CHECKS)
+	$(PYTHON) -m pytest -q tests/unit -m "not slow"
+
+test: venv
+	$(STATIC_CHECKS)
+	$(PYTHON) -m pytest tests
+
+bench:
+	@tools/prepare.sh wrk iperf3 nginx-light
+	$(PYTHON) -m bench $(BENCH)
+
+test-stock-kernel: venv
+	@SHORT=$(SHORT) tests/stock_kernel/run.sh
+
+gen: venv
+	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
+	mv deploy/nftables.conf.new deploy/nftables.conf
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
