@@ -1,0 +1,66 @@
+"""Offsets, flag bits and protocol numbers: the only magic numbers in the tree.
+
+IPv4 is RFC 791, TCP is RFC 9293, ICMP is RFC 792. Offsets count from the start of the IP header and hold for the only header
+the packet path rewrites: version 4, twenty bytes, no options.
+"""
+
+from struct import Struct
+
+IPV4_NO_OPTIONS = 0x45
+"""First byte of an IPv4 header of twenty bytes."""
+
+IP_HEADER_BYTES = 20
+TCP_HEADER_BYTES = 20
+ICMP_HEADER_BYTES = 8
+
+PROTO_ICMP = 1
+PROTO_TCP = 6
+
+DONT_FRAGMENT = 0x4000
+FRAGMENT_BITS = 0x3FFF
+"""More-fragments flag and fragment offset: any of them set means this is not a whole packet."""
+
+TTL_OF_OUR_SEGMENTS = 64
+
+FIN = 0x01
+SYN = 0x02
+RST = 0x04
+PSH = 0x08
+ACK = 0x10
+URG = 0x20
+FLAG_BITS = 0x3F
+"""The six flags of RFC 9293 that the state machine looks at; ECN bits pass through untouched."""
+
+DATA_OFFSET_SHIFT = 12
+"""From the 16 bits of data offset and flags to the offset in words."""
+
+LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
+"""Data offset and flags of the shortest TCP header; a smaller number is a header of less than twenty bytes."""
+
+HEADERS = Struct("!BxHxxHxBH12sIIHHH")
+"""version+IHL, total length, fragment bits, protocol, header checksum, the 12 address bytes, seq, ack, offset+flags, window,
+TCP checksum. The address bytes are source and destination address, source and destination port: one slice, one dict key."""
+
+REWRITTEN = Struct("!H12sIIHHH")
+"""What a translated packet gets written anew: header checksum up to TCP checksum."""
+
+REWRITTEN_START = 10
+REWRITTEN_END = REWRITTEN_START + REWRITTEN.size
+
+IP_HEADER = Struct("!BBHHHBBH4s4s")
+TCP_HEADER = Struct("!HHIIHHHH")
+
+ADDRESSES_START = 12
+ADDRESSES_END = 24
+
+ICMP_UNREACHABLE = 3
+ICMP_SOURCE_QUENCH = 4
+ICMP_TIME_EXCEEDED = 11
+ICMP_PARAMETER_PROBLEM = 12
+ICMP_CODE_PORT = 3
+ICMP_ERRORS = (ICMP_UNREACHABLE, ICMP_SOURCE_QUENCH, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM)
+"""ICMP messages that quote the packet they complain about."""
+
+QUOTED_START = IP_HEADER_BYTES + ICMP_HEADER_BYTES
+QUOTED_MIN_BYTES = IP_HEADER_BYTES + 8
+"""RFC 792: an error quotes the IP header and eight bytes more, which is where the ports and the sequence number are."""

@@ -1,0 +1,14 @@
+"""TCP sequence numbers: arithmetic and order modulo 2**32 (RFC 9293, 3.4)."""
+
+MASK = 0xFFFF_FFFF
+HALF = 0x8000_0000
+
+
+def add(seq: int, amount: int) -> int:
+    """`seq` moved on by `amount` (negative: back)."""
+    return (seq + amount) & MASK
+
+
+def is_before(left: int, right: int) -> bool:
+    """Whether `left` comes before `right` on the circle; two numbers exactly half a circle apart are before each other."""
+    return (left - right) & MASK >= HALF

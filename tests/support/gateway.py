@@ -1,0 +1,86 @@
+"""A gateway for tests of the API: shared memory that is a bytearray, and answers that the test sets."""
+
+from collections.abc import AsyncIterator
+
+from appliance.control import RealServerPlan, ServicePlan, SessionRow
+from appliance.rates import Rates
+from appliance.shared_state import SharedState, size_bytes
+from appliance.tunables import TUNABLES, TunableError, check_value
+from appliance.views import ShardState
+
+SERVICES = (
+    ServicePlan(
+        name="web",
+        vip="203.0.113.10",
+        port=80,
+        scheduler="rr",
+        local_addresses=("192.0.2.10", "192.0.2.11"),
+        real_servers=(RealServerPlan("192.0.2.101", 8080, 100, 0), RealServerPlan("192.0.2.102", 8080, 0, 1)),
+    ),
+    ServicePlan(
+        name="api",
+        vip="203.0.113.10",
+        port=8443,
+        scheduler="rr",
+        local_addresses=("192.0.2.10",),
+        real_servers=(RealServerPlan("192.0.2.101", 443, 1, 2),),
+    ),
+)
+
+SESSION = SessionRow(
+    service="web",
+    client="198.51.100.2:40000",
+    vip="203.0.113.10:80",
+    local="192.0.2.10:5000",
+    real_server="192.0.2.101:8080",
+    state="ESTABLISHED",
+    expires_s=899.9994,
+)
+
+
+def shared_state(shards: int, destinations: int) -> SharedState:
+    """Fresh memory with every tunable at its default."""
+    shared = SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
+    shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
+    return shared
+
+
+class FakeGateway:
+    """Two shards, three real servers, and whatever `batches` of sessions the test puts there."""
+
+    def __init__(self) -> None:
+        self.shared = shared_state(shards=2, destinations=3)
+        self.services: tuple[ServicePlan, ...] = SERVICES
+        self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
+        self.batches: list[list[SessionRow]] = []
+        self.batches_taken = 0
+        self.listings_open = 0
+        self.sessions_error: Exception | None = None
+
+    def set_tunable(self, name: str, value: int) -> None:
+        """With the one cross check the contract speaks of."""
+        check_value(name, value)
+        wanted = {key: self.shared.tunable(key) for key in ("fullnat_lport_min", "fullnat_lport_max")} | {name: value}
+        if wanted["fullnat_lport_min"] > wanted["fullnat_lport_max"]:
+            raise TunableError("fullnat_lport_min would be greater than fullnat_lport_max")
+        self.shared.set_tunables({name: value})
+
+    def shard_states(self) -> list[ShardState]:
+        """The states the test set."""
+        return self.states
+
+    def rates(self) -> Rates:
+        """Fixed figures, different for every field."""
+        return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5)))
+
+    async def sessions(self) -> AsyncIterator[list[SessionRow]]:
+        """The batches, then the error if there is one."""
+        self.listings_open += 1
+        try:
+            for batch in self.batches:
+                self.batches_taken += 1
+                yield batch
+            if self.sessions_error:
+                raise self.sessions_error
+        finally:
+            self.listings_open -= 1

@@ -1,0 +1,161 @@
+"""A shard between a scripted client and a scripted real server, with a clock that only the test moves.
+
+Every packet goes into a transcript, which a failing expectation prints.
+"""
+
+from appliance.control import Plan, RealServerPlan, ServicePlan
+from appliance.model import destination_of
+from appliance.shard import Shard
+from appliance.shared_state import SharedState, size_bytes
+from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS
+from appliance.tunables import TUNABLES
+from appliance.verdict import Action, Verdict
+from appliance.wire.show import show
+from tests.support.addresses import CLIENT, LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
+from tests.support.segments import Seen, read_tcp, tcp
+
+
+def plan(
+    *,
+    weights: tuple[int, ...] = (100,),
+    local_addresses: tuple[str, ...] = (str(LIP1), str(LIP2)),
+    shard: int = 0,
+    shards: int = 1,
+) -> Plan:
+    """One service with up to two real servers."""
+    addresses = (str(RS1_ADDRESS), str(RS2_ADDRESS))
+    real_servers = tuple(
+        RealServerPlan(address, 8080, weight, slot)
+        for slot, (address, weight) in enumerate(zip(addresses, weights, strict=False))
+    )
+    service = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", local_addresses, real_servers)
+    return Plan(shard, shards, shard, len(real_servers), (service,))
+
+
+class World:
+    """The whole scene. `client` and `rs` are its two ends; `now` starts at 1000 s."""
+
+    def __init__(self, scene: Plan | None = None, **tunables: int) -> None:
+        self.plan = scene or plan()
+        self.now = 1000.0
+        size = size_bytes(self.plan.shards, self.plan.destinations)
+        self.shared = SharedState(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
+        self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
+        self.shard = Shard(self.plan, self.shared, self.now)
+        self.transcript: list[str] = []
+        self.client = Client(self)
+        self.rs = RealServerEnd(self)
+        self._on_the_wire: list[bytes] = []
+
+    def put(self, raw: bytes) -> Verdict:
+        """Hand bytes to the shard as the queue would; what it lets through or sends is on the wire afterwards."""
+        verdict = self.shard.handle(raw, self.now)
+        self._note(f"> {show(raw)}   {verdict!r}")
+        if verdict.action is Action.REWRITTEN:
+            self._on_the_wire.append(self.shard.rewritten)
+        self._collect_segments()
+        return verdict
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, with the timers looked at in steps no longer than the wheel's tick."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 0.1)
+            while self.shard.expire(self.now, 10):
+                pass
+        self._note(f"  slept {seconds} s")
+        self._collect_segments()
+
+    def take(self, destination: bytes) -> bytes:
+        """The oldest packet on the wire to a four-byte address."""
+        for index, raw in enumerate(self._on_the_wire):
+            if raw[16:20] == destination[:4]:
+                return self._on_the_wire.pop(index)
+        raise AssertionError("nothing on the wire for that end\n" + "\n".join(self.transcript))
+
+    def assert_quiet(self) -> None:
+        """Nothing is on its way to anybody."""
+        assert not self._on_the_wire, "not quiet:\n" + "\n".join(self.transcript)
+
+    def counter(self, name: str) -> int:
+        """A counter of the extended or the queue table, or of a verdict, of this shard."""
+        from appliance.stats import VERDICT_COUNTERS
+
+        for table, counters in (("ext", EXT_COUNTERS), ("queue", QUEUE_COUNTERS), ("verdicts", VERDICT_COUNTERS)):
+            for index, counter in enumerate(counters):
+                if counter.name == name:
+                    return int(self.shared.table(self.plan.shard, table)[index])
+        raise KeyError(name)
+
+    def destination(self, slot: int = 0) -> dict[str, int]:
+        """The counters of a real server, as the director sees them."""
+        self.shard.publish_counts()
+        return dict(zip(DESTINATION_FIELDS, self.shared.destination(self.plan.shard, slot).tolist(), strict=True))
+
+    def state(self) -> str:
+        """The state of the one session there is."""
+        (row,) = self.shard.sessions(self.now)
+        return row.state
+
+    def _note(self, line: str) -> None:
+        self.transcript.append(line)
+
+    def _collect_segments(self) -> None:
+        for raw in self.shard.segments:
+            self._note(f"< {show(raw)}   (our own)")
+        self._on_the_wire += self.shard.segments
+        self.shard.segments.clear()
+
+
+class End:
+    """One end: knows its own address and, once it has heard something, whom it talks to."""
+
+    def __init__(self, world: World, here: bytes, there: bytes) -> None:
+        self.world = world
+        self.here = here
+        self.there = there
+
+    def sends(self, flags: str, *, seq: int = 0, ack: int = 0, data: bytes = b"", **fields: int | bytes) -> Verdict:
+        """Put a segment on the way."""
+        return self.world.put(tcp(self.here, self.there, flags, seq=seq, ack=ack, data=data, **fields))  # type: ignore[arg-type]
+
+    def gets(self, flags: str, **expected: object) -> Seen:
+        """The next segment for this end, whose checksums are right and whose named fields are as expected."""
+        seen = read_tcp(self.world.take(self.here))
+        found = {"flags": "".join(sorted(seen.flags)), **{name: getattr(seen, name) for name in expected}}
+        wanted = {"flags": "".join(sorted(flags)), **expected}
+        assert found == wanted, f"{found} != {wanted}\n" + "\n".join(self.world.transcript)
+        assert seen.destination[:4] == self.here[:4]
+        return seen
+
+
+class Client(End):
+    """The client; talks to the VIP."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, CLIENT, VIP)
+
+    def connects(self, seq: int = 1_000, rs_seq: int = 70_000) -> None:
+        """The three-way handshake, both ends obliging."""
+        rs = self.world.rs
+        self.sends("S", seq=seq)
+        rs.gets("S", seq=seq)
+        rs.sends("SA", seq=rs_seq, ack=seq + 1)
+        self.gets("SA", seq=rs_seq, ack=seq + 1)
+        self.sends("A", seq=seq + 1, ack=rs_seq + 1)
+        rs.gets("A", seq=seq + 1, ack=rs_seq + 1)
+
+
+class RealServerEnd(End):
+    """The real server; learns the local address from the first packet it gets, and which real server it is, too."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, b"", b"")
+
+    def gets(self, flags: str, **expected: object) -> Seen:
+        if not self.here:
+            first = next(raw for raw in self.world._on_the_wire if raw[16:20] != CLIENT[:4])
+            self.here = destination_of(first[12:24])
+        seen = super().gets(flags, **expected)
+        self.here, self.there = seen.destination, seen.source
+        return seen
