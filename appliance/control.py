@@ -1,0 +1,95 @@
+"""What the director and a worker say to each other, and how it is written: one JSON object a line over a socket pair.
+
+The plan goes out once, at the start of a worker. Queries are rare and may be slow; packets never wait for them.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class RealServerPlan:
+    """One real server of one service. `slot` is its place in the shared counters, unique over all services."""
+
+    address: str
+    port: int
+    weight: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """One virtual service, as a shard needs it."""
+
+    name: str
+    vip: str
+    port: int
+    scheduler: str
+    local_addresses: tuple[str, ...]
+    real_servers: tuple[RealServerPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a worker must know to be one shard of `shards`."""
+
+    shard: int
+    shards: int
+    queue_num: int
+    destinations: int
+    services: tuple[ServicePlan, ...]
+
+
+class SessionRow(NamedTuple):
+    """One session as views show it; endpoints are ``address:port``."""
+
+    service: str
+    client: str
+    vip: str
+    local: str
+    real_server: str
+    state: str
+    expires_s: float
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """The plan as the first line a worker reads."""
+    return encode(asdict(plan))
+
+
+def decode_plan(message: dict[str, Any]) -> Plan:
+    """The plan from its line. Raises KeyError or TypeError when the two processes are not of one version."""
+    services = tuple(
+        ServicePlan(
+            **{
+                **service,
+                "local_addresses": tuple(service["local_addresses"]),
+                "real_servers": tuple(RealServerPlan(**real_server) for real_server in service["real_servers"]),
+            }
+        )
+        for service in message["services"]
+    )
+    return Plan(**{**message, "services": services})
+
+
+class LineReader:
+    """Collects bytes as they come and gives back the whole messages among them."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """The messages completed by `data`. Raises ValueError on a line that is no JSON object."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise ValueError(f"not a message: {line[:80]!r}")
+            yield message

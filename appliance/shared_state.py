@@ -1,0 +1,64 @@
+"""Where each number lies in the memory that the director and the workers share. Pure: it is handed a buffer.
+
+One writer per cell: the director writes tunables, the generation and the queue counters it reads from the kernel; each worker
+writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write whole, so no
+lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
+"""
+
+from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
+from appliance.tunables import INDEX, TUNABLES
+
+WORD_BYTES = 8
+
+_TABLES = {"ext": len(EXT_COUNTERS), "verdicts": len(VERDICT_COUNTERS), "queue": len(QUEUE_COUNTERS)}
+
+
+def size_bytes(shards: int, destinations: int) -> int:
+    """Bytes needed for `shards` shards and `destinations` real servers (counted once per service)."""
+    return WORD_BYTES * (1 + len(TUNABLES) + shards * _shard_words(destinations))
+
+
+def _shard_words(destinations: int) -> int:
+    return sum(_TABLES.values()) + destinations * len(DESTINATION_FIELDS)
+
+
+class SharedState:
+    """Views into the shared buffer. Counters are unsigned words; tunables and the generation are signed."""
+
+    def __init__(self, buffer: memoryview, shards: int, destinations: int) -> None:
+        """Raises ValueError when the buffer is smaller than `size_bytes` says."""
+        if len(buffer) < size_bytes(shards, destinations):
+            raise ValueError(f"shared state of {len(buffer)} bytes is too small for {shards} shards, {destinations} destinations")
+        self.shards = shards
+        self.destinations = destinations
+        whole = buffer[: size_bytes(shards, destinations)]
+        self.generation = whole[:WORD_BYTES].cast("q")
+        """One word, moved on by every write of a tunable: a shard that sees it unchanged has the values in force."""
+        tunables_end = WORD_BYTES * (1 + len(TUNABLES))
+        self.tunables = whole[WORD_BYTES:tunables_end].cast("q")
+        self._counters = whole[tunables_end:].cast("B").cast("Q")
+
+    def set_tunables(self, values: dict[str, int]) -> None:
+        """Write values that were checked before, then move the generation on, in this order (a reader does the reverse)."""
+        for name, value in values.items():
+            self.tunables[INDEX[name]] = value
+        self.generation[0] += 1
+
+    def tunable(self, name: str) -> int:
+        """The value in force."""
+        return self.tunables[INDEX[name]]
+
+    def table(self, shard: int, name: str) -> memoryview:
+        """The counters of one shard: `name` is "ext", "verdicts" or "queue"."""
+        start = shard * _shard_words(self.destinations)
+        for table, words in _TABLES.items():
+            if table == name:
+                return self._counters[start : start + words]
+            start += words
+        raise KeyError(name)
+
+    def destination(self, shard: int, slot: int) -> memoryview:
+        """The DESTINATION_FIELDS of one shard for the real server in `slot` (see `control.RealServerPlan`)."""
+        words = len(DESTINATION_FIELDS)
+        start = shard * _shard_words(self.destinations) + sum(_TABLES.values()) + slot * words
+        return self._counters[start : start + words]

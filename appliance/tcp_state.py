@@ -1,0 +1,94 @@
+"""The TCP states of a session and every transition between them, as tables. LVS behaviour, section 6.1.
+
+A row is what came from where, a column the state it met, the entry the state it leads to. IN is a client packet, OUT a real
+server's, FIRST a client packet while no packet of the real server has been seen yet. States name the real server's side, as
+in LVS: a client's FIN makes CLOSE_WAIT, a real server's FIN makes FIN_WAIT.
+
+Two places differ from LVS, where LAST_ACK could not be reached: the FIN of the second side leads to LAST_ACK. Its last ACK
+ends that state: the client's leaves CLOSE (the real server is done), the real server's leaves TIME_WAIT (the real server
+holds a TIME_WAIT of its own, and its local port must rest until that is over). A real server's late SYN-ACK in a closing
+state changes nothing; LVS fell back to SYN_SENT there.
+"""
+
+from enum import IntEnum
+
+from appliance.wire.layout import ACK, FIN, FLAG_BITS, RST, SYN
+
+
+class TcpState(IntEnum):
+    """Values are columns of the tables."""
+
+    NONE = 0
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT = 4
+    TIME_WAIT = 5
+    CLOSE = 6
+    CLOSE_WAIT = 7
+    LAST_ACK = 8
+    LISTEN = 9
+    SYNACK = 10
+
+
+_SHORT = {
+    "NO": TcpState.NONE, "ES": TcpState.ESTABLISHED, "SS": TcpState.SYN_SENT, "SR": TcpState.SYN_RECV,
+    "FW": TcpState.FIN_WAIT, "TW": TcpState.TIME_WAIT, "CL": TcpState.CLOSE, "CW": TcpState.CLOSE_WAIT,
+    "LA": TcpState.LAST_ACK, "LI": TcpState.LISTEN, "SA": TcpState.SYNACK,
+}  # fmt: skip
+
+IN, OUT, FIRST = 0, 1, 2
+"""The tables. IN and OUT equal Direction.INBOUND and Direction.OUTBOUND, so a direction is an index."""
+
+_EVENT_SYN, _EVENT_FIN, _EVENT_ACK, _EVENT_RST, _EVENT_NONE = range(5)
+
+#         from   NO ES SS SR FW TW CL CW LA LI SA
+_PICTURE = {
+    IN: (
+        ("syn", "SR ES ES SR SR SR SR SR SR SR SR"),
+        ("fin", "CL CW SS TW LA TW CL CW LA LI TW"),
+        ("ack", "CL ES SS ES FW TW CL CW CL LI ES"),
+        ("rst", "CL CL CL SR CL CL CL CL LA LI SR"),
+    ),
+    OUT: (
+        ("syn", "SS ES SS SR FW TW CL CW LA LI SR"),
+        ("fin", "TW FW SS TW FW TW CL LA LA LI TW"),
+        ("ack", "ES ES SS ES FW TW CL CW TW ES ES"),
+        ("rst", "CL CL SS CL CL TW CL CL CL CL CL"),
+    ),
+    FIRST: (
+        ("syn", "SR ES ES SR SR SR SR SR SR SR SR"),
+        ("fin", "CL FW SS TW FW TW CL CW LA LI TW"),
+        ("ack", "CL ES SS ES FW TW CL CW CL LI ES"),
+        ("rst", "CL CL CL SR CL CL CL CL LA LI CL"),
+    ),
+}
+
+
+def _column_bytes(row: str) -> bytes:
+    return bytes(_SHORT[short] for short in row.split())
+
+
+_NO_FLAGS = bytes([TcpState.CLOSE]) * len(TcpState)
+
+NEXT: tuple[tuple[bytes, ...], ...] = tuple(
+    (*(_column_bytes(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST)
+)
+"""NEXT[table][event][state] is the next state."""
+
+
+def _event_of(flags: int) -> int:
+    for bit, event in ((RST, _EVENT_RST), (SYN, _EVENT_SYN), (FIN, _EVENT_FIN), (ACK, _EVENT_ACK)):
+        if flags & bit:
+            return event
+    return _EVENT_NONE
+
+
+EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
+"""EVENT[flags & FLAG_BITS] is the event of a segment: RST before SYN before FIN before ACK."""
+
+
+TIMEOUT_NAME: dict[TcpState, str] = {
+    state: f"tcp_timeout_{state.name.lower()}" for state in TcpState if state is not TcpState.NONE
+}
+"""The tunable that says how long a session may stay idle in each state. NONE is never idle: a session leaves it at birth."""

@@ -1,0 +1,58 @@
+"""Every verdict the appliance can give and its reason: a closed list, which is also the list of drop counters.
+
+A verdict says what the kernel is told to do with the packet, and why. Verdicts are constants; the packet path builds none.
+"""
+
+from enum import Enum
+
+
+class Action(Enum):
+    """What the kernel is told."""
+
+    ACCEPT = "accept"
+    """Go on, untouched."""
+    REWRITTEN = "rewritten"
+    """Go on with the bytes the shard wrote."""
+    DROP = "drop"
+
+
+class Verdict:
+    """One action with one reason. `index` is its place in the per-shard counters."""
+
+    __slots__ = ("action", "index", "name", "summary")
+
+    def __init__(self, action: Action, name: str, summary: str) -> None:
+        self.action = action
+        self.name = name
+        self.summary = summary
+        self.index = len(_ALL)
+        _ALL.append(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.action.value} {self.name}>"
+
+
+_ALL: list[Verdict] = []
+
+TO_REAL_SERVER = Verdict(Action.REWRITTEN, "to_real_server", "client packet rewritten for its real server")
+TO_CLIENT = Verdict(Action.REWRITTEN, "to_client", "real server packet rewritten for its client")
+ICMP_TRANSLATED = Verdict(Action.REWRITTEN, "icmp_translated", "ICMP error rewritten for the other end of its session")
+
+NOT_OURS = Verdict(Action.ACCEPT, "not_ours", "neither a service nor a session: left to the host")
+
+TRUNCATED = Verdict(Action.DROP, "truncated", "the queue copied only part of the packet (over 3840 bytes)")
+BAD_HEADER = Verdict(Action.DROP, "bad_header", "too short, a wrong length or no IPv4")
+IP_OPTIONS = Verdict(Action.DROP, "ip_options", "the IPv4 header carries options")
+FRAGMENT = Verdict(Action.DROP, "fragment", "part of a fragmented packet")
+BAD_DATA_OFFSET = Verdict(Action.DROP, "bad_data_offset", "the TCP header is longer than the packet or shorter than a header")
+BAD_ICMP_CHECKSUM = Verdict(Action.DROP, "bad_icmp_checksum", "an ICMP error with a wrong checksum")
+NO_SESSION = Verdict(Action.DROP, "no_session", "no session, and not a SYN that could open one")
+NO_REAL_SERVER = Verdict(Action.DROP, "no_real_server", "refused: the service has no real server with a weight above 0")
+NO_LOCAL_ADDRESS = Verdict(Action.DROP, "no_local_address", "refused: the service has no local address")
+LOCAL_PORTS_EXHAUSTED = Verdict(Action.DROP, "local_ports_exhausted", "refused: no free port on any local address of the service")
+INTERNAL_ERROR = Verdict(Action.DROP, "internal_error", "an error of ours; the log has it")
+
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED)
+"""Connections that a client wanted and could not get: what an operator has to hear of."""
+
+VERDICTS: tuple[Verdict, ...] = tuple(_ALL)
