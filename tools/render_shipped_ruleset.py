@@ -1,0 +1,16 @@
+"""Print deploy/nftables.conf: the native ruleset of etc/lvs.toml under a note for whoever opens it."""
+
+from pathlib import Path
+
+from appliance.config import load
+from appliance.host import steered
+from appliance.ruleset import render
+
+NOTE = """\
+# The native ruleset for etc/lvs.toml, as `appliance run` loads it by itself. Made by `make gen`; do not edit.
+# To look at that of another configuration: appliance render-nft --config FILE
+"""
+
+if __name__ == "__main__":
+    config = load(Path(__file__).parent.parent / "etc" / "lvs.toml")
+    print(NOTE + render(steered(config), native=True).nft, end="")
