@@ -1,0 +1,45 @@
+"""The rewrite itself: one body for both directions."""
+
+from appliance.conn import ConnEntry, RewriteRecord
+from appliance.model import Direction
+from appliance.wire import craft
+from appliance.wire.checksum import MODULUS
+from appliance.wire.layout import REWRITTEN, REWRITTEN_END, REWRITTEN_START
+from appliance.wire.seq import MASK as SEQ_MASK
+
+_pack = REWRITTEN.pack
+
+
+def translate(
+    raw: bytes,
+    record: RewriteRecord,
+    ip_checksum: int,
+    seq: int,
+    ack: int,
+    offset_flags: int,
+    window: int,
+    tcp_checksum: int,
+) -> bytes:
+    """The packet `raw`, whose header fields are given as they were parsed, with the addresses and ports of `record`.
+
+    TTL, TOS and identification stay: the kernel routes the packet afterwards and takes its hop off.
+    """
+    addresses, ip_delta, tcp_delta = record
+    head = _pack(
+        (ip_checksum + ip_delta) % MODULUS,
+        addresses,
+        seq,
+        ack,
+        offset_flags,
+        window,
+        (tcp_checksum + tcp_delta) % MODULUS,
+    )
+    return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
+
+
+def reset_both_sides(conn: ConnEntry) -> tuple[bytes, bytes]:
+    """RST segments that end an established session at the real server and at the client (LVS behaviour 3.8)."""
+    return (
+        craft.rst(conn.records[Direction.INBOUND].addresses, conn.rs_ack),
+        craft.rst(conn.records[Direction.OUTBOUND].addresses, conn.rs_next_seq & SEQ_MASK),
+    )

@@ -1,0 +1,101 @@
+"""Free local ports of one shard, per local address and real server.
+
+The same local address and port may be in use towards two real servers at once: what must be unique is the tuple that the
+real server sees. Each pool is a byte a port, searched from a cursor that goes round, so that a port rests for as long as
+the range allows before it is used again, and the search runs at C speed.
+"""
+
+from array import array
+from bisect import bisect_left
+
+
+class LocalPortPool:
+    """The ports of one local address towards one real server; `ports` are those the shard may hand out, ascending."""
+
+    __slots__ = ("_cursor", "_outside", "_ports", "_used", "in_use")
+
+    def __init__(self, ports: "array[int]") -> None:
+        self._ports = ports
+        self._used = bytearray(len(ports))
+        self._outside: set[int] = set()
+        """Ports that live sessions hold although the range no longer has them: it may be widened again before they end."""
+        self._cursor = 0
+        self.in_use = 0
+
+    def acquire(self, tries: int) -> int | None:
+        """A free port, marked used; None when none of the next `tries` ports after the cursor is free."""
+        size = len(self._ports)
+        if self.in_use >= size:
+            return None
+        index = self._find_free(self._cursor, min(tries, size))
+        if index < 0:
+            return None
+        self._used[index] = 1
+        self._cursor = index + 1
+        self.in_use += 1
+        return self._ports[index]
+
+    def _find_free(self, start: int, tries: int) -> int:
+        """Index of the first free port of the `tries` ports from `start` on, around the end; -1 for none."""
+        size = len(self._ports)
+        index = self._used.find(0, start, start + tries)
+        if index < 0 and start + tries > size:
+            index = self._used.find(0, 0, start + tries - size)
+        return index
+
+    def release(self, port: int) -> None:
+        """Mark a port free that `acquire` gave."""
+        index = self._index_of(port)
+        if index is None:
+            self._outside.discard(port)
+        else:
+            self._used[index] = 0
+            self.in_use -= 1
+
+    def _index_of(self, port: int) -> int | None:
+        index = bisect_left(self._ports, port)
+        return index if index < len(self._ports) and self._ports[index] == port else None
+
+    def change_range(self, ports: "array[int]") -> None:
+        """Hand out `ports` from now on. Sessions keep the ports they have, and those stay taken."""
+        held = self._outside | {port for port, used in zip(self._ports, self._used, strict=True) if used}
+        self._ports, self._used, self._outside = ports, bytearray(len(ports)), set()
+        self._cursor = self.in_use = 0
+        for port in held:
+            index = self._index_of(port)
+            if index is None:
+                self._outside.add(port)
+            else:
+                self._used[index] = 1
+                self.in_use += 1
+
+
+class LocalPorts:
+    """All pools of one shard, made when first needed. Keys are a local address (4 bytes) and a real server (6 bytes)."""
+
+    def __init__(self, ports: "array[int]") -> None:
+        self._ports = ports
+        self._pools: dict[bytes, LocalPortPool] = {}
+
+    def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> int | None:
+        """A local port that no live session uses between these two; None when `tries` ports were all in use."""
+        key = local_address + real_server
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = LocalPortPool(self._ports)
+        return pool.acquire(tries)
+
+    def release(self, local_address: bytes, real_server: bytes, port: int) -> None:
+        """Give back what `acquire` gave for the same two."""
+        self._pools[local_address + real_server].release(port)
+
+    def in_use(self, local_address: bytes, real_server: bytes) -> int:
+        """How many ports live sessions use between these two."""
+        pool = self._pools.get(local_address + real_server)
+        return 0 if pool is None else pool.in_use
+
+    def change_range(self, ports: "array[int]") -> None:
+        """Hand out `ports` from now on, in every pool."""
+        self._ports = ports
+        for pool in self._pools.values():
+            pool.change_range(ports)

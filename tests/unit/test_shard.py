@@ -1,0 +1,166 @@
+"""shard.py: sanity of packets, tunables, and that no bytes whatever make it fail."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance import verdict
+from appliance.verdict import Action, Verdict
+from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
+from tests.support.scripted import World, plan
+from tests.support.segments import read_tcp, tcp
+
+GOOD = tcp(CLIENT, VIP, "S", seq=C0)
+
+
+def patched(offset: int, new: bytes) -> bytes:
+    return GOOD[:offset] + new + GOOD[offset + len(new) :]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", verdict.BAD_HEADER),
+        (GOOD[:19], verdict.BAD_HEADER),
+        (patched(0, b"\x65"), verdict.BAD_HEADER),
+        (patched(0, b"\x46"), verdict.IP_OPTIONS),
+        (patched(0, b"\x44"), verdict.IP_OPTIONS),
+        (patched(6, b"\x20\x00"), verdict.FRAGMENT),
+        (patched(6, b"\x00\x08"), verdict.FRAGMENT),
+        (patched(2, b"\x10\x00"), verdict.TRUNCATED),
+        (GOOD + b"\0", verdict.BAD_HEADER),
+        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdict.BAD_HEADER),
+        (patched(32, b"\x40"), verdict.BAD_DATA_OFFSET),
+        (patched(32, b"\x60"), verdict.BAD_DATA_OFFSET),
+        (patched(32, b"\xf0"), verdict.BAD_DATA_OFFSET),
+    ],
+)
+def test_what_is_no_whole_packet_is_dropped_and_counted(raw: bytes, expected: Verdict) -> None:
+    world = World()
+    assert world.put(raw) is expected
+    assert world.counter(expected.name) == 1
+    world.assert_quiet()
+
+
+def test_other_protocols_are_left_to_the_host() -> None:
+    world = World()
+    assert world.put(patched(9, b"\x11")) is verdict.NOT_OURS
+
+
+def test_a_write_to_the_port_range_counts_for_the_next_packet() -> None:
+    world = World(fullnat_lport_min=5000, fullnat_lport_max=5000)
+    world.client.sends("S", seq=C0)
+    assert world.rs.gets("S").source[4:] == (5000).to_bytes(2, "big")
+    world.shared.set_tunables({"fullnat_lport_min": 7000, "fullnat_lport_max": 7000})
+    other = CLIENT[:4] + b"\x10\x00"
+    world.put(tcp(other, VIP, "S", seq=C0))
+    assert world.take(world.rs.here)[20:22] == (7000).to_bytes(2, "big")
+    world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    world.client.gets("SA")
+
+
+def test_lport_tries_bounds_the_search() -> None:
+    world = World(plan(local_addresses=(str(LIP1),)), fullnat_lport_min=5000, fullnat_lport_max=5019, fullnat_lport_tries=10)
+    clients = [CLIENT[:4] + port.to_bytes(2, "big") for port in range(20000, 20021)]
+    for client in clients[:20]:
+        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdict.TO_REAL_SERVER
+    for client in clients[:20]:
+        if client != clients[15]:
+            world.put(tcp(client, VIP, "A", seq=C0 + 1))
+    world.put(tcp(clients[15], VIP, "F", seq=C0 + 1))
+    world.shared.set_tunables({"tcp_timeout_time_wait": 1000})
+    world.put(tcp(clients[15], VIP, "F", seq=C0 + 1))
+    world.sleep(1.5)
+    assert len(world.shard.conns) == 19, "port 5015 is free now, the sixteenth that is looked at"
+    assert world.put(tcp(clients[20], VIP, "S")) is verdict.LOCAL_PORTS_EXHAUSTED
+    world.shared.set_tunables({"fullnat_lport_tries": 16})
+    assert world.put(tcp(clients[20], VIP, "S")) is verdict.TO_REAL_SERVER
+
+
+@pytest.mark.parametrize(
+    ("tunable", "flags_in"),
+    [("tcp_timeout_syn_recv", []), ("tcp_timeout_close", ["R"]), ("tcp_timeout_close_wait", ["FA"])],
+)
+def test_timeouts_of_states_are_their_tunables(tunable: str, flags_in: list[str]) -> None:
+    world = World(None, **{tunable: 3000})
+    if flags_in:
+        world.client.connects(C0, R0)
+    else:
+        world.client.sends("S", seq=C0)
+    for flags in flags_in:
+        world.client.sends(flags, seq=C0 + 1, ack=R0 + 1)
+    world.sleep(2.9)
+    assert len(world.shard.conns) == 1
+    world.sleep(0.3)
+    assert len(world.shard.conns) == 0
+
+
+def test_sessions_show_all_four_ends() -> None:
+    world = World()
+    world.client.connects(C0, R0)
+    (row,) = world.shard.sessions(world.now + 1)
+    assert row[:6] == (
+        "web", "198.51.100.2:40000", "203.0.113.10:80", "192.0.2.10:5000", "192.0.2.101:8080", "ESTABLISHED",
+    )  # fmt: skip
+    assert row.expires_s == pytest.approx(899)
+
+
+def test_a_session_that_ends_while_sessions_are_read_does_no_harm() -> None:
+    world = World(tcp_timeout_syn_recv=1000)
+    for port in range(40000, 40005):
+        world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S"))
+    rows = world.shard.sessions(world.now)
+    next(rows)
+    world.sleep(2)
+    assert len(world.shard.conns) == 0
+    assert len(list(rows)) == 4
+
+
+flags_st = st.text("FSRPAU", max_size=4)
+packets_st = st.lists(
+    st.one_of(
+        st.binary(max_size=80).map(lambda raw: ("raw", raw)),
+        st.tuples(st.just("client"), flags_st, st.integers(0, 2**32 - 1), st.binary(max_size=50)),
+        st.tuples(st.just("rs"), flags_st, st.integers(0, 2**32 - 1), st.binary(max_size=50)),
+        st.tuples(st.just("sleep"), st.floats(0, 2000)),
+        st.binary(min_size=20, max_size=60).map(lambda raw: ("raw", b"\x45\0" + len(raw).to_bytes(2, "big") + raw[4:])),
+    ),
+    max_size=25,
+)
+
+
+@given(packets_st)
+def test_any_bytes_in_any_order_give_a_verdict_and_everything_ends(steps: list[tuple[object, ...]]) -> None:
+    world = World()
+    for kind, *rest in steps:
+        if kind == "raw":
+            assert isinstance(world.put(rest[0]), Verdict)  # type: ignore[arg-type]
+        elif kind == "sleep":
+            world.now += rest[0]  # type: ignore[operator]
+            world.shard.expire(world.now, 100)
+        else:
+            end = world.client if kind == "client" else world.rs
+            source, destination = end.here or LIP1.packed + b"\x13\x88", end.there or VIP
+            world.put(tcp(source, destination, "".join(sorted(set(rest[0]))), seq=rest[1], data=rest[2]))  # type: ignore[arg-type, call-overload]
+    world.now += 100_000
+    while world.shard.expire(world.now, 100):
+        pass
+    assert len(world.shard.conns) == 0
+    assert world.shard.next_look() is None
+    gauges = world.destination()
+    assert gauges["active_conns"] == gauges["inactive_conns"] == 0
+    assert not world.shard._local_ports.in_use(LIP1.packed, RS1)
+
+
+@given(st.sampled_from(["S", "SA", "A", "PA", "FA", "R"]), st.binary(max_size=1460), st.integers(0, 65535), st.integers(1, 255))
+def test_there_and_back_is_the_identity(flags: str, data: bytes, window: int, ttl: int) -> None:
+    """What a real server sends back to where a packet came from reaches the client as if the VIP had sent it."""
+    world = World()
+    world.client.connects(C0, R0)
+    sent = tcp(CLIENT, VIP, flags, seq=5, ack=6, data=data, window=window, ttl=ttl)
+    verdict_in = world.put(sent)
+    assert verdict_in.action is Action.REWRITTEN
+    there = read_tcp(world.take(world.rs.here))
+    world.put(tcp(there.destination, there.source, flags, seq=5, ack=6, data=data, window=window, ttl=ttl))
+    back = read_tcp(world.take(CLIENT))
+    assert back.raw == tcp(VIP, CLIENT, flags, seq=5, ack=6, data=data, window=window, ttl=ttl)
