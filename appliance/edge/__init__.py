@@ -1,0 +1,1 @@
+"""L5: everything that needs root or a kernel, and nothing else. Small, boring, and without opinions about packets."""

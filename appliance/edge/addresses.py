@@ -1,0 +1,53 @@
+"""VIPs and local addresses on the gateway's interfaces, as /32."""
+
+import errno
+from collections.abc import Iterable
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from appliance.edge.errors import EdgeError
+
+_PREFIX_LENGTH = 32
+
+
+def missing_interfaces(interfaces: Iterable[str]) -> list[str]:
+    """Those of the interfaces that do not exist."""
+    with IPRoute() as ipr:
+        return [interface for interface in dict.fromkeys(interfaces) if not ipr.link_lookup(ifname=interface)]
+
+
+def present(address: str) -> bool:
+    """Whether any interface of this namespace has the address."""
+    with IPRoute() as ipr:
+        return any(message.get_attr("IFA_LOCAL") == address for message in ipr.get_addr(family=2))
+
+
+def add(interface: str, address: str) -> None:
+    """Raises EdgeError when the kernel refuses the address."""
+    with IPRoute() as ipr:
+        index = _index(ipr, interface)
+        try:
+            ipr.addr("add", index=index, address=address, prefixlen=_PREFIX_LENGTH)
+        except NetlinkError as error:
+            raise EdgeError(f"cannot add {address} to {interface}: {error}") from error
+
+
+def remove(interface: str, address: str) -> None:
+    """An address, or an interface, that is gone already is fine."""
+    with IPRoute() as ipr:
+        indexes = ipr.link_lookup(ifname=interface)
+        if not indexes:
+            return
+        try:
+            ipr.addr("del", index=indexes[0], address=address, prefixlen=_PREFIX_LENGTH)
+        except NetlinkError as error:
+            if error.code != errno.EADDRNOTAVAIL:
+                raise EdgeError(f"cannot remove {address} from {interface}: {error}") from error
+
+
+def _index(ipr: IPRoute, interface: str) -> int:
+    indexes: list[int] = ipr.link_lookup(ifname=interface)
+    if not indexes:
+        raise EdgeError(f"interface {interface} does not exist")
+    return indexes[0]

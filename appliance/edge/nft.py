@@ -1,0 +1,82 @@
+"""Applies a rendered ruleset and takes it away again: our table, our iptables chain, nothing else.
+
+The nft text replaces the table in one transaction. The compat back end's iptables chain is loaded before the table that marks
+packets for it and removed after it, so at no moment is a packet marked that nobody queues.
+"""
+
+import json
+import subprocess
+
+from appliance.edge.errors import EdgeError
+from appliance.ruleset import IPTABLES_CHAIN, TABLE, Ruleset
+
+_PROBE = "table ip appliance_probe {\n\tchain probe {\n\t\tqueue num 0\n\t}\n}\n"
+
+_JUMP = ("PREROUTING", "-j", IPTABLES_CHAIN)
+
+
+def _run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise EdgeError(f"{command[0]} is not installed") from error
+
+
+def _must(*command: str, text: str | None = None) -> str:
+    done = _run(*command, text=text)
+    if done.returncode:
+        raise EdgeError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def kernel_has_queue_statement() -> bool:
+    """Whether nftables of this kernel can queue by itself; asked by checking, not loading, a one-line table."""
+    done = _run("nft", "--check", "-f", "-", text=_PROBE)
+    if "Operation not permitted" in done.stderr:
+        raise EdgeError("nft: operation not permitted: CAP_NET_ADMIN is needed")
+    return done.returncode == 0
+
+
+def apply(ruleset: Ruleset) -> None:
+    """Load the ruleset in place of any earlier one of ours. Raises EdgeError with the tool's own words."""
+    if ruleset.iptables:
+        _remove_iptables_rules()
+        _must("iptables-nft-restore", "--noflush", text=ruleset.iptables)
+    _must("nft", "-f", "-", text=ruleset.nft)
+
+
+def is_loaded(ruleset: Ruleset) -> bool:
+    """Whether what `apply` loaded is there: our table and, for the compat back end, our chain and the jump to it."""
+    table = _run("nft", "list", "table", "ip", TABLE).returncode == 0
+    return table and (not ruleset.iptables or _run("iptables-nft", "-t", "raw", "-C", *_JUMP).returncode == 0)
+
+
+def remove() -> None:
+    """Take away our table, our chain and the jump to it, whichever of them are there."""
+    _must("nft", "-f", "-", text=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
+    _remove_iptables_rules()
+    _remove_raw_table_if_unused()
+
+
+def _raw_table() -> list[dict[str, dict[str, object]]]:
+    done = _run("nft", "--json", "list", "table", "ip", "raw")
+    listing: list[dict[str, dict[str, object]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
+    return listing
+
+
+def _remove_iptables_rules() -> None:
+    if not any(item.get("chain", {}).get("name") == IPTABLES_CHAIN for item in _raw_table()):
+        return
+    while _run("iptables-nft", "-t", "raw", "-C", *_JUMP).returncode == 0:
+        _must("iptables-nft", "-t", "raw", "-D", *_JUMP)
+    _must("iptables-nft", "-t", "raw", "-F", IPTABLES_CHAIN)
+    _must("iptables-nft", "-t", "raw", "-X", IPTABLES_CHAIN)
+
+
+def _remove_raw_table_if_unused() -> None:
+    """iptables-nft makes its `raw` table on first use; one without any rule or chain of somebody's own does nothing."""
+    items = _raw_table()
+    chains = [item["chain"] for item in items if "chain" in item]
+    has_rules = any("rule" in item for item in items)
+    if chains and not has_rules and all(chain.get("policy") == "accept" for chain in chains):
+        _must("nft", "delete", "table", "ip", "raw")
