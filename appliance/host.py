@@ -1,0 +1,130 @@
+"""What the appliance changes on its host, and the way back: sysctls, the ruleset, addresses.
+
+Every change is written to a file before it is made. So a clean stop undoes them from memory, and after a crash the next start,
+or `appliance cleanup`, undoes them from the file. Only what was really changed is undone: an address that was there before
+stays, a sysctl gets its old value back.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.config import Config, Gateway
+from appliance.edge import addresses, nft, sysctl
+from appliance.edge.errors import EdgeError
+from appliance.ruleset import Ruleset, Steered, render
+
+log = logging.getLogger("appliance.host")
+
+
+def runtime_directory() -> Path:
+    """Where state of the running appliance lies: what systemd prepared for it, else /run/appliance."""
+    return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/appliance"))
+
+
+def steered(config: Config) -> Steered:
+    """The part of the configuration that the ruleset is made of."""
+    pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
+    return Steered(
+        services=[(service.vip, service.port) for service in config.services],
+        local_addresses=sorted(pools),
+        shards=config.gateway.shards,
+        queue_base=config.gateway.queue_base,
+    )
+
+
+class Host:
+    """The changes of one run. All methods block; call them off the event loop."""
+
+    def __init__(self) -> None:
+        namespace = Path("/proc/self/ns/net").stat().st_ino
+        self._file = runtime_directory() / f"host-{namespace}.json"
+        self._sysctls: list[tuple[str, str]] = []
+        self._addresses: list[tuple[str, str]] = []
+        self._ruleset: Ruleset | None = None
+
+    def undo_leftovers(self) -> bool:
+        """Undo what a crashed run in this network namespace left; True when there was anything."""
+        try:
+            left = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return False
+        except ValueError as error:
+            raise EdgeError(f"{self._file}: damaged ({error}); undo by hand and remove it") from error
+        self._sysctls = [(path, value) for path, value in left["sysctls"]]
+        self._addresses = [(interface, address) for interface, address in left["addresses"]]
+        self._ruleset = Ruleset(*left["ruleset"]) if left["ruleset"] else None
+        log.warning("undoing what an earlier run left behind")
+        self.undo()
+        return True
+
+    def prepare(self, gateway: Gateway) -> None:
+        """Set the sysctls the gateway needs. Raises EdgeError, for instance for an interface that does not exist."""
+        interfaces = [gateway.client_interface, gateway.server_interface]
+        if missing := addresses.missing_interfaces(interfaces):
+            raise EdgeError(f"interface {missing[0]} (gateway.client_interface or server_interface) does not exist")
+        for change in sysctl.needed_changes(interfaces):
+            log.info("%s: %s -> %s", change.name, change.before, change.after)
+            self._sysctls.append((change.path, change.before))
+            self._save()
+            sysctl.write(change.path, change.after)
+
+    def start_steering(self, config: Config) -> None:
+        """Load the ruleset, by the back end this kernel can do, then add the addresses, which is what draws traffic."""
+        native = nft.kernel_has_queue_statement()
+        log.info("steering: %s", "native nft queue" if native else "compat: nft marks, iptables NFQUEUE")
+        self._ruleset = render(steered(config), native=native)
+        self._save()
+        nft.apply(self._ruleset)
+        if config.gateway.manage_addresses:
+            self._add_addresses(config)
+
+    def mend_steering(self) -> None:
+        """Load the ruleset again when somebody flushed it, as a reload of the host's own nftables service does."""
+        if self._ruleset is not None and not nft.is_loaded(self._ruleset):
+            log.error("the ruleset of the appliance is gone (a flush?): loading it again")
+            nft.apply(self._ruleset)
+
+    def _add_addresses(self, config: Config) -> None:
+        gateway, wanted = config.gateway, steered(config)
+        placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
+        placed += [(gateway.client_interface, str(vip)) for vip in sorted({vip for vip, _ in wanted.services})]
+        for interface, address in placed:
+            if addresses.present(address):
+                log.info("%s is on this host already: left as it is", address)
+                continue
+            self._addresses.append((interface, address))
+            self._save()
+            addresses.add(interface, address)
+            log.info("added %s to %s", address, interface)
+
+    def undo(self) -> None:
+        """Take everything back, latest first; what fails is logged and does not keep the rest from being undone."""
+        for interface, address in reversed(self._addresses):
+            self._try(addresses.remove, interface, address)
+        if self._ruleset is not None:
+            self._try(nft.remove)
+        for path, value in reversed(self._sysctls):
+            self._try(sysctl.write, path, value)
+        self._sysctls, self._addresses, self._ruleset = [], [], None
+        self._file.unlink(missing_ok=True)
+
+    @staticmethod
+    def _try(action: Callable[..., None], *arguments: str) -> None:
+        try:
+            action(*arguments)
+        except EdgeError as error:
+            log.error("while undoing: %s", error)
+
+    def _save(self) -> None:
+        """Write what has been changed, in one step: a torn file would leave the host changed for good."""
+        state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset}
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps(state))
+            new.replace(self._file)
+        except OSError as error:
+            raise EdgeError(f"cannot write {self._file}: {error.strerror}") from error

@@ -1,0 +1,235 @@
+"""One process, one queue, one shard.
+
+The loop takes a bounded number of packets for a bounded time, then looks at its timers and at the control socket, and goes
+round. So timers and queries go on under any flood, and a packet waits at most one turn for them.
+"""
+
+import argparse
+import gc
+import itertools
+import logging
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from netfilterqueue import Packet
+
+from appliance.control import LineReader, Plan, SessionRow, decode_plan, encode
+from appliance.edge import shared_memory
+from appliance.edge.errors import EdgeError
+from appliance.edge.nfqueue import HelpingOver, KernelQueue
+from appliance.edge.raw_socket import SegmentSink
+from appliance.shard import Shard
+from appliance.shared_state import SharedState
+from appliance.stats import EMIT_ERRORS, WORKER_STARTS
+from appliance.verdict import INTERNAL_ERROR, Action
+
+log = logging.getLogger("appliance.worker")
+
+TURN_PACKETS = 64
+"""About a millisecond of work: long enough to make the rest of a turn cheap, short enough for timers and queries."""
+
+TURN_S = 0.02
+"""A turn that is longer than this ends with its next packet, so that slow arrivals do not stretch it."""
+
+PATIENCE_S = 0.02
+LISTING_PATIENCE_S = 0.001
+"""An idle worker looks up this often; while somebody reads its sessions, batch by batch, more often."""
+
+EXPIRIES_PER_TURN = 500
+
+LOOK_INTERVAL_S = 0.1
+"""How often the timers are looked at: the wheel's own tick."""
+
+ROWS_PER_BATCH = 200
+
+EXIT_CANNOT_START = 3
+
+_ERROR_LOG_INTERVAL_S = 10.0
+
+_REWRITTEN, _ACCEPT = Action.REWRITTEN, Action.ACCEPT
+
+
+class ControlChannel:
+    """The worker's end of the socket to the director.
+
+    A listing of sessions is read batch by batch, each asked for by itself, so that a slow reader far away fills no memory here.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._socket = control
+        self._reader = LineReader()
+        self._listings: dict[int, Iterator[SessionRow]] = {}
+        self._asked: deque[int] = deque()
+        self._unsent = b""
+        self.closed = False
+
+    def wait_for_plan(self) -> Plan:
+        """Block until the director has sent the plan; SystemExit when it went away instead."""
+        while True:
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise SystemExit("the director went away before it sent a plan")
+            for message in self._reader.feed(data):
+                self._socket.setblocking(False)
+                return decode_plan(message)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Queue one message and send what the socket takes."""
+        self._unsent += encode(message)
+        self._flush()
+
+    @property
+    def has_output(self) -> bool:
+        """Whether anything waits to be sent or to be made."""
+        return bool(self._unsent or self._asked)
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether somebody is in the middle of reading the sessions."""
+        return bool(self._listings)
+
+    def converse(self, shard: Shard) -> None:
+        """Take in what the director says and give it at most one batch; never blocks."""
+        self._receive(shard)
+        self._advance()
+
+    def _receive(self, shard: Shard) -> None:
+        """Take in queries; the director's end of file closes the channel."""
+        try:
+            data = self._socket.recv(1 << 16)
+        except BlockingIOError:
+            return
+        self.closed = not data
+        for message in self._reader.feed(data):
+            listing: int = message["listing"]
+            if message["more"]:
+                self._listings.setdefault(listing, shard.sessions(time.monotonic()))
+                self._asked.append(listing)
+            else:
+                self._listings.pop(listing, None)
+
+    def _advance(self) -> None:
+        """Make and send one batch that was asked for, unless the director has not yet taken the last one."""
+        self._flush()
+        if self._unsent or not self._asked:
+            return
+        listing = self._asked.popleft()
+        if listing in self._listings:
+            self.send({"listing": listing, "rows": list(itertools.islice(self._listings[listing], ROWS_PER_BATCH))})
+
+    def _flush(self) -> None:
+        try:
+            sent = self._socket.send(self._unsent) if self._unsent else 0
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.closed = True
+            return
+        self._unsent = self._unsent[sent:]
+
+
+class QueueWorker:
+    """The loop around one shard."""
+
+    def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel) -> None:
+        """Binds the queue and opens the raw socket. Raises EdgeError when the kernel refuses either."""
+        self._shard = Shard(plan, shared, time.monotonic())
+        self._control = control
+        self._counts = shared.table(plan.shard, "queue")
+        self._verdict_counts = shared.table(plan.shard, "verdicts")
+        try:
+            self._sink = SegmentSink()
+        except OSError as error:
+            raise EdgeError(f"cannot open a raw socket: {error.strerror} (CAP_NET_RAW is needed)") from error
+        self._queue = KernelQueue(plan.queue_num, self._judge)
+        self._counts[WORKER_STARTS] += 1
+        self._left = 0
+        self._turn_ends = 0.0
+        self._last_error_log = -_ERROR_LOG_INTERVAL_S
+
+    def serve(self) -> None:
+        """Run until the director closes the control channel."""
+        look_at, patience_s = 0.0, PATIENCE_S
+        self._queue.set_patience(patience_s)
+        while not self._control.closed:
+            wanted_s = LISTING_PATIENCE_S if self._control.is_listing else PATIENCE_S
+            if wanted_s != patience_s:
+                patience_s = wanted_s
+                self._queue.set_patience(patience_s)
+            self._left = TURN_PACKETS
+            self._turn_ends = time.monotonic() + TURN_S
+            self._queue.receive(wait=not self._control.has_output)
+            self._shard.publish_counts()
+            now = time.monotonic()
+            if now >= look_at:
+                more_are_due = self._shard.expire(now, EXPIRIES_PER_TURN)
+                self._send_segments()
+                look_at = now if more_are_due else now + LOOK_INTERVAL_S
+            self._control.converse(self._shard)
+        self._queue.close()
+
+    def _judge(self, packet: Packet) -> None:
+        shard = self._shard
+        now = time.monotonic()
+        try:
+            verdict = shard.handle(packet.get_payload(), now)
+        except Exception:  # one packet must never take the sessions of all others down
+            self._report_error(now)
+            verdict = INTERNAL_ERROR
+        if verdict.action is _REWRITTEN:
+            packet.set_payload(shard.rewritten)
+            packet.accept()
+        elif verdict.action is _ACCEPT:
+            packet.accept()
+        else:
+            packet.drop()
+        if shard.segments:
+            self._send_segments()
+        self._left -= 1
+        if not self._left or now > self._turn_ends:
+            raise HelpingOver
+
+    def _report_error(self, now: float) -> None:
+        self._verdict_counts[INTERNAL_ERROR.index] += 1
+        if now - self._last_error_log >= _ERROR_LOG_INTERVAL_S:
+            self._last_error_log = now
+            log.exception("a packet was dropped because of an error of ours; please report this")
+
+    def _send_segments(self) -> None:
+        segments = self._shard.segments
+        refused = sum(not self._sink.send(segment) for segment in segments)
+        self._counts[EMIT_ERRORS] += refused
+        segments.clear()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the worker process; the director passes the file descriptors."""
+    parser = argparse.ArgumentParser(prog="appliance.queue_worker", description="One shard; started by the director only.")
+    parser.add_argument("--shared-fd", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    control = ControlChannel(socket.socket(fileno=options.control_fd))
+    plan = control.wait_for_plan()
+    shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
+    try:
+        worker = QueueWorker(plan, shared, control)
+    except EdgeError as error:
+        control.send({"failed": str(error)})
+        return EXIT_CANNOT_START
+    control.send({"ready": plan.shard})
+    # Entries refer to nothing that refers back to them, so reference counts free them; a collection that walks a million of
+    # them would hold up packets for half a second.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    worker.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Keeps the worker process of one shard alive.
+
+A worker that dies is started again after a short pause, which doubles with every early death up to a limit. A worker that
+cannot start at all says why over the control channel; before the appliance is up that ends it, afterwards it is one more
+death.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from appliance.control import Plan, SessionRow, encode, encode_plan
+
+log = logging.getLogger("appliance.supervisor")
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+GOOD_LIFE_S = 10.0
+"""A worker that lived this long is followed after the first pause again."""
+
+_STOP_GRACE_S = 3.0
+_LINE_LIMIT_BYTES = 1 << 20
+
+
+class WorkerFailedError(RuntimeError):
+    """A worker could not start; the message is the worker's own."""
+
+
+class ShardDownError(RuntimeError):
+    """A question could not be answered, because the worker that knows is not there."""
+
+
+class ShardProcess:
+    """The worker of one shard, in all its lives. `run` is the task that looks after it; cancelling that stops the worker."""
+
+    def __init__(self, plan: Plan, shared_fd: int) -> None:
+        self.shard = plan.shard
+        self.pid: int | None = None
+        self.up = False
+        self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
+        self._plan = plan
+        self._shared_fd = shared_fd
+        self._writer: asyncio.StreamWriter | None = None
+        self._listing_ids = itertools.count()
+        self._listings: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
+
+    async def run(self) -> None:
+        """Start the worker, and again whenever it dies, until cancelled."""
+        pause_s = 0.0
+        while True:
+            born = time.monotonic()
+            death = await self._live()
+            if not self.first_start.done():
+                self.first_start.set_exception(WorkerFailedError(f"shard {self.shard}: {death}"))
+                return
+            lived_long = time.monotonic() - born >= GOOD_LIFE_S
+            pause_s = FIRST_PAUSE_S if lived_long or not pause_s else min(2 * pause_s, LONGEST_PAUSE_S)
+            log.error("shard %d: worker %s; starting it again in %.1f s", self.shard, death, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def sessions(self) -> AsyncIterator[list[SessionRow]]:
+        """The shard's sessions in batches, each asked for when the one before was taken.
+
+        Raises ShardDownError when the worker is away, or dies meanwhile: a list that looks whole must be whole.
+        """
+        listing = next(self._listing_ids)
+        answers = self._listings[listing] = asyncio.Queue()
+        try:
+            while True:
+                self._send({"listing": listing, "more": True})
+                answer = await answers.get()
+                if answer is None:
+                    raise ShardDownError(f"the worker of shard {self.shard} died")
+                if not answer["rows"]:
+                    return
+                yield [SessionRow(*row) for row in answer["rows"]]
+        finally:
+            del self._listings[listing]
+            if self._writer is not None:
+                self._send({"listing": listing, "more": False})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._writer is None:
+            raise ShardDownError(f"the worker of shard {self.shard} is away")
+        self._writer.write(encode(message))
+
+    async def _live(self) -> str:
+        """One life; returns how it ended."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptors = (self._shared_fd, theirs.fileno())
+            command = (sys.executable, "-m", "appliance.queue_worker", "--shared-fd={}", "--control-fd={}")
+            process = await asyncio.create_subprocess_exec(
+                *command[:3],
+                command[3].format(descriptors[0]),
+                command[4].format(descriptors[1]),
+                pass_fds=descriptors,
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
+        self.pid = process.pid
+        failure = None
+        try:
+            self._writer.write(encode_plan(self._plan))
+            failure = await self._listen(reader)
+        finally:
+            self._is_down()
+            await _end(process)
+        return failure or _how_it_ended(process)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> str | None:
+        """Take the worker's messages until it is gone; returns its own words when it could not start."""
+        while (message := await _next_message(reader)) is not None:
+            if "failed" in message:
+                return str(message["failed"])
+            if "ready" in message:
+                self.up = True
+                log.info("shard %d: ready, pid %s, queue %d", self.shard, self.pid, self._plan.queue_num)
+                if not self.first_start.done():
+                    self.first_start.set_result(None)
+            elif message["listing"] in self._listings:
+                self._listings[message["listing"]].put_nowait(message)
+        return None
+
+    def _is_down(self) -> None:
+        self.up = False
+        self.pid = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        for answers in self._listings.values():
+            answers.put_nowait(None)
+
+
+async def _next_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """None when the worker is gone, also in the middle of a line."""
+    try:
+        line = await reader.readline()
+    except ConnectionError:
+        return None
+    message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
+    return message
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait for a worker whose channel is closed, which is its sign to go; kill one that does not."""
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_GRACE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _how_it_ended(process: asyncio.subprocess.Process) -> str:
+    code = process.returncode or 0
+    if code < 0:
+        return f"(pid {process.pid}) was killed by {signal.Signals(-code).name}"
+    return f"(pid {process.pid}) ended with exit code {code}"
