@@ -1,0 +1,134 @@
+"""`appliance lab`: the command line of the lab.
+
+Exit codes: the command's own; 128 plus the signal's number when a signal ended the command or the lab (130 for Ctrl-C);
+125 when the lab could not be made, or when the command ended well but the appliance or a real server had died; 126 and 127
+when the command could not be executed or found; 2 for a wrong command line.
+"""
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import appliance as package
+from appliance.lab.errors import LAB_FAILED, LabError, StopRequested
+from appliance.lab.lab import APPLIANCE, Lab
+from appliance.lab.names import LabName, labs_on_disk
+from appliance.lab.removal import lab_exists, remove_lab, remove_leftovers
+from appliance.lab.signals import HeldSignals
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_USAGE_ERROR = 2
+_KILLED_BY_CTRL_C = 128 + signal.SIGINT
+_INSTALLED_CONFIG = Path("/etc/appliance/lvs.toml")
+
+_DESCRIPTION = """\
+Make a client, a gateway and two real servers out of network namespaces, start the appliance in the gateway, run CMD as
+the client, remove everything, return CMD's exit code.
+"""
+_EPILOG = """\
+CMD finds LAB_VIP, LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS, LAB_GATEWAY_NS, LAB_RS1_NS,
+LAB_RS2_NS (names for `ip netns exec`), LAB_NAME and LAB_DIR (logs) in its environment. Exit code 125 says that the lab
+failed, not CMD.
+"""
+
+
+def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
+    """Add `lab` to the subcommands of the `appliance` command."""
+    parser = subparsers.add_parser(
+        "lab",
+        help="run a command as the client of a gateway made of network namespaces",
+        usage="appliance lab [--config FILE] [--shards N] [--keep] -- CMD...\n       appliance lab --remove NAME",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: %(default)s)")
+    parser.add_argument("--shards", type=int, metavar="N", help="number of shards, instead of the configuration's")
+    parser.add_argument("--keep", action="store_true", help="leave the lab running after CMD, unless Ctrl-C ended it")
+    parser.add_argument("--remove", metavar="NAME", help="remove a lab that was kept")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="what to run as the client")
+    parser.set_defaults(config=default_config(), run=run)
+    return parser
+
+
+def run(args: argparse.Namespace, appliance: Sequence[str] = APPLIANCE) -> int:
+    """Do what the parsed command line says and return the exit code. Call it in the main thread.
+
+    `appliance` is the program to start in the gateway, for tests that bring their own.
+    """
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if bool(command) == bool(args.remove):
+        return _complain("give either a command after -- or --remove NAME", _USAGE_ERROR)
+    try:
+        if args.remove:
+            return _remove(args.remove)
+        with HeldSignals() as signals:
+            remove_leftovers()
+            return _run_in_new_lab(Lab(signals, appliance), args, command)
+    except LabError as error:
+        return _complain(str(error), LAB_FAILED)
+    except OSError as error:
+        return _complain(f"the system refused: {error}", LAB_FAILED)
+    except StopRequested as stop:
+        return 128 + stop.signum
+
+
+def default_config() -> Path:
+    """The configuration of the source tree this package runs from, else the installed one."""
+    in_source_tree = Path(package.__file__).parent.parent / "etc" / "lvs.toml"
+    return in_source_tree if in_source_tree.exists() else _INSTALLED_CONFIG
+
+
+def _run_in_new_lab(lab: Lab, args: argparse.Namespace, command: Sequence[str]) -> int:
+    kept = False
+    lab.claim()
+    try:
+        lab.put_up(args.config, args.shards)
+        code = lab.run(command)
+        kept = args.keep and code != _KILLED_BY_CTRL_C
+        if kept:
+            lab.keep()
+            print(_how_to_look_inside(lab))
+        return code
+    finally:
+        if not kept:
+            lab.take_down()
+
+
+def _how_to_look_inside(lab: Lab) -> str:
+    client, gateway = lab.name.namespace("client"), lab.name.namespace("gateway")
+    return f"""
+{lab.name} is kept and goes on running. To look inside:
+  as the client      ip netns exec {client} curl http://{lab.plan.service}/
+  counters           ip netns exec {gateway} curl http://{lab.plan.api}/stats/ext
+  tunables           ip netns exec {gateway} curl http://{lab.plan.api}/sysctl
+  client's packets   ip netns exec {gateway} tcpdump -n -i {lab.plan.client_interface}
+  servers' packets   ip netns exec {gateway} tcpdump -n -i {lab.plan.server_interface}
+  logs               {lab.name.directory}
+To remove it:
+  {_own_command()} lab --remove {lab.name}"""
+
+
+def _own_command() -> str:
+    called_as = sys.argv[0]
+    return shlex.quote(called_as) if Path(called_as).name == "appliance" else shlex.join(APPLIANCE)
+
+
+def _remove(text: str) -> int:
+    name = LabName.parse(text)
+    if name is None or not lab_exists(name):
+        known = ", ".join(sorted(map(str, labs_on_disk()))) or "none"
+        return _complain(f"there is no lab {text!r} (labs here: {known})", 1)
+    with HeldSignals():
+        remove_lab(name)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"appliance lab: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,174 @@
+"""One lab from start to end: put it up, run a command in it, take it down or leave it."""
+
+import http
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from appliance.config import ConfigError, load
+from appliance.lab import namespaces
+from appliance.lab.errors import LAB_FAILED, LabError
+from appliance.lab.foreground import run_in_foreground
+from appliance.lab.names import ROLES, LabName
+from appliance.lab.network import build_network
+from appliance.lab.plan import Endpoint, Plan, make_plan
+from appliance.lab.processes import Child, start_service
+from appliance.lab.readiness import http_status
+from appliance.lab.removal import remove_lab
+from appliance.lab.signals import HeldSignals
+
+APPLIANCE = (sys.executable, "-m", "appliance")
+"""The program that the gateway runs; `run --config FILE [--shards N]` is put behind it."""
+
+_READY_TIMEOUT_S = 120.0
+_POLL_S = 0.05
+_LOG_TAIL_LINES = 20
+
+_MOUNT_THEN_RUN = 'mount -t tmpfs -o mode=755 lab-run /run && mount -t tmpfs lab-shm /dev/shm && exec "$@"'
+"""What lies in these two directories is named without regard to network namespaces: the admin API's unix socket, shared
+memory. Each lab's appliance gets its own, and they vanish with it even when it is killed."""
+
+_ISOLATE = ("unshare", "--mount", "--", "sh", "-c", _MOUNT_THEN_RUN, "sh")
+
+
+class Service(NamedTuple):
+    """A program of the lab's own: what people call it, where it runs, what it says and which URL answers 200 when it is up."""
+
+    title: str
+    namespace: str
+    child: Child
+    log: Path
+    endpoint: Endpoint
+    path: str
+
+    def describe_end(self) -> str:
+        """How it ended and what it said last."""
+        return f"{self.title} ended with code {self.child.poll()}{self.log_tail()}"
+
+    def log_tail(self) -> str:
+        """The end of its log, to put behind a sentence."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        return "; its log ends with:" + "".join(f"\n  | {line}" for line in lines or ["(nothing)"])
+
+
+class Lab:
+    """A client, a gateway with the appliance in it, and two real servers. Needs root and the main thread."""
+
+    def __init__(self, signals: HeldSignals, appliance: Sequence[str] = APPLIANCE) -> None:
+        self.name = LabName.of_this_process()
+        self._signals = signals
+        self._appliance = appliance
+        self._services: list[Service] = []
+        self._dead: list[Service] = []
+
+    def claim(self) -> None:
+        """Make the lab's directory: from here on there is something to take down. Raises LabError, with nothing made."""
+        if os.geteuid() != 0:
+            raise LabError("it makes network namespaces, so it has to run as root")
+        try:
+            self.name.directory.mkdir(mode=0o700)
+        except OSError as error:
+            raise LabError(f"{self.name.directory}: {error.strerror}") from error
+
+    def put_up(self, config_file: Path, shards: int | None) -> None:
+        """Make everything and return when all of it answers.
+
+        Raises LabError or OSError with the reason, or StopRequested. Whatever was made by then stays for `take_down`.
+        """
+        self._config_file = self._snapshot(config_file)
+        self.plan = self._read_plan(config_file, shards)
+        for role in ROLES:
+            self._signals.pause()
+            namespaces.create(self.name.namespace(role))
+        build_network(self.name, self.plan)
+        self._start_services(shards)
+        for service in self._services:
+            self._wait_until_ready(service)
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command as the client and return its exit code; raises StopRequested.
+
+        A service that dies meanwhile is reported at once, and turns the code 0 into LAB_FAILED.
+        """
+        argv = _enter(self.name.namespace("client"), command)
+        code = run_in_foreground(argv, {**os.environ, **self.environment()}, self._signals, self._report_deaths)
+        self._report_deaths()
+        return code or (LAB_FAILED if self._dead else 0)
+
+    def environment(self) -> dict[str, str]:
+        """What the command is told about its lab."""
+        namespaces_by_role = {f"LAB_{role.upper()}_NS": self.name.namespace(role) for role in ROLES}
+        return {
+            "LAB_NAME": str(self.name),
+            "LAB_DIR": str(self.name.directory),
+            "LAB_VIP": self.plan.service.host,
+            "LAB_PORT": str(self.plan.service.port),
+            "LAB_API": f"http://{self.plan.api}",
+            **namespaces_by_role,
+        }
+
+    def keep(self) -> None:
+        """Let the lab outlive this process, until somebody removes it by name."""
+        self.name.kept_mark.touch()
+
+    def take_down(self) -> None:
+        """Remove everything, in whatever state it is."""
+        remove_lab(self.name)
+
+    def _snapshot(self, config_file: Path) -> Path:
+        # The lab and the appliance must read the same text, and the appliance's /run is not the caller's.
+        snapshot = self.name.directory / "lvs.toml"
+        try:
+            snapshot.write_bytes(config_file.read_bytes())
+        except OSError as error:
+            raise LabError(f"{config_file}: {error.strerror}") from error
+        return snapshot
+
+    def _read_plan(self, config_file: Path, shards: int | None) -> Plan:
+        try:
+            config = load(self._config_file)
+        except ConfigError as error:
+            raise LabError(str(ConfigError(str(config_file), error.errors))) from error
+        try:
+            return make_plan(config if shards is None else config.with_shards(shards))
+        except ConfigError as error:
+            raise LabError(str(error)) from error
+
+    def _start_services(self, shards: int | None) -> None:
+        for role, listeners in self.plan.listeners.items():
+            if listeners:
+                program = (sys.executable, "-m", "appliance.lab.http_server", "--name", role)
+                argv = (*program, *(f"--listen={listener}" for listener in listeners))
+                self._start(f"the HTTP server of {role}", role, argv, listeners[0], "/")
+        shards_option = () if shards is None else ("--shards", str(shards))
+        argv = (*_ISOLATE, *self._appliance, "run", "--config", str(self._config_file), *shards_option)
+        self._start("the appliance", "gateway", argv, self.plan.api, "/healthz")
+
+    def _start(self, title: str, role: str, argv: Sequence[str], endpoint: Endpoint, path: str) -> None:
+        log = self.name.directory / f"{'appliance' if role == 'gateway' else role}.log"
+        namespace = self.name.namespace(role)
+        child = start_service(_enter(namespace, argv), log)
+        self._services.append(Service(title, namespace, child, log, endpoint, path))
+
+    def _wait_until_ready(self, service: Service) -> None:
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while http_status(service.namespace, service.endpoint, service.path) != http.HTTPStatus.OK:
+            if service.child.poll() is not None:
+                raise LabError(service.describe_end())
+            if time.monotonic() > deadline:
+                raise LabError(f"{service.title} is not ready after {_READY_TIMEOUT_S:.0f} s{service.log_tail()}")
+            self._signals.pause(_POLL_S)
+
+    def _report_deaths(self) -> None:
+        for service in self._services:
+            if service.child.poll() is not None and service not in self._dead:
+                self._dead.append(service)
+                print(f"appliance lab: {service.describe_end()}", file=sys.stderr, flush=True)
+
+
+def _enter(namespace: str, argv: Sequence[str]) -> tuple[str, ...]:
+    # Not `ip netns exec`: it also hides the caller's /sys, and a command is to find all of it but the network as it was.
+    return ("nsenter", f"--net={namespaces.path(namespace)}", "--", *argv)

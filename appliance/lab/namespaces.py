@@ -1,0 +1,66 @@
+"""Network namespaces by name: make one, enter it, remove it. The names are those of `ip netns`."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pyroute2
+from pyroute2 import netns
+
+from appliance.lab.processes import NamespaceId
+
+_DIRECTORY = Path("/run/netns")
+_CREATE_TIMEOUT_S = 60  # pyroute2 gives its helper 2 s, which an emulated or very busy machine exceeds
+
+_Result = TypeVar("_Result")
+
+
+def path(name: str) -> Path:
+    """The file that holds the namespace `name`."""
+    return _DIRECTORY / name
+
+
+def identity(name: str) -> NamespaceId | None:
+    """What identifies the namespace among those of running processes, or None when there is none of that name."""
+    try:
+        status = path(name).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def create(name: str) -> None:
+    """Make a namespace. Raises OSError when the name is taken or the kernel refuses."""
+    pyroute2.config.default_communicate_timeout = _CREATE_TIMEOUT_S
+    _DIRECTORY.mkdir(parents=True, exist_ok=True)
+    lock = os.open(_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # The first namespace since boot makes the directory a mount point: one at a time, as `ip netns` does it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        netns.create(name)
+    finally:
+        os.close(lock)
+
+
+def delete(name: str) -> None:
+    """Remove a namespace; it is no error that there is none."""
+    with suppress(FileNotFoundError):
+        netns.remove(name)
+
+
+def call_inside(name: str, function: Callable[[], _Result]) -> _Result:
+    """Run `function` in a thread that has entered the namespace, and hand back its result or its exception.
+
+    A network namespace belongs to a thread; sockets made inside stay inside, wherever they are used later.
+    """
+
+    def enter_and_call() -> _Result:
+        netns.setns(name, flags=0)
+        return function()
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(enter_and_call).result()

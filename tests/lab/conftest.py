@@ -1,0 +1,123 @@
+"""A running lab for end-to-end tests: real namespaces, real NFQUEUE, the real TCP stacks of both ends.
+
+Everything in this directory needs root; without it each test is skipped with that reason.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HERE = Path(__file__).parent
+
+_LOOKS = 3000
+"""At 0.2 s each, far more than anything takes, on the slowest machine: this only keeps a failure from hanging."""
+
+_SHOW_ENVIRONMENT_AND_WAIT = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all of it, and skip it for ordinary users."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="makes network namespaces and binds NFQUEUE: needs root"))
+
+
+class RunningLab:
+    """What a test may do with a lab: run programs in its namespaces and talk to the API."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.vip = environment["LAB_VIP"]
+        self.port = int(environment["LAB_PORT"])
+
+    def namespace(self, role: str) -> str:
+        """Name of the namespace of "client", "gateway", "rs1" or "rs2"."""
+        return self.environment[f"LAB_{role.upper()}_NS"]
+
+    def enter(self, role: str, *command: str) -> list[str]:
+        """The command line that runs a command in one of the namespaces."""
+        return ["nsenter", f"--net=/run/netns/{self.namespace(role)}", "--", *command]
+
+    def run(self, role: str, *command: str, check: bool = True) -> str:
+        """Run a command to its end and return what it printed; its failure fails the test, unless told otherwise."""
+        done = subprocess.run(
+            self.enter(role, *command),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{command} in {role} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def script(self, role: str, name: str, *arguments: str) -> Any:
+        """Run a program of tests/lab/programs and return the JSON it printed."""
+        return json.loads(self.run(role, sys.executable, str(_HERE / "programs" / name), *arguments))
+
+    def start(self, role: str, name: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a program of tests/lab/programs; the test must wait for it."""
+        command = self.enter(role, sys.executable, str(_HERE / "programs" / name), *arguments)
+        return subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def api(self, path: str, *curl: str) -> str:
+        """Ask the API with curl, as an operator in the gateway does."""
+        return self.run("gateway", "curl", "--silent", "--show-error", *curl, self.environment["LAB_API"] + path)
+
+    def api_json(self, path: str) -> Any:
+        """The JSON form of a view."""
+        return json.loads(self.api(path, "-H", "Accept: application/json"))
+
+    def set_tunable(self, name: str, value: int) -> None:
+        """PUT a tunable; fails unless it is in force afterwards."""
+        assert self.api(f"/sysctl/{name}", "-X", "PUT", "-d", str(value)) == f"{value}\n"
+
+    def counter(self, view: str, name: str) -> int:
+        """The total of one counter of a view that has a total."""
+        total: int = self.api_json(f"/stats/{view}")[name]["total"]
+        return total
+
+    def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Look again and again until it holds; fails, saying for what it waited, when it never does."""
+        for _ in range(_LOOKS):
+            if condition():
+                return
+            time.sleep(0.2)
+        pytest.fail(f"waited in vain until {what}")
+
+
+def running_lab(*options: str) -> Iterator[RunningLab]:
+    """Put up a lab with options of `appliance lab`, take it down afterwards and insist on a clean end."""
+    command = [sys.executable, "-m", "appliance", "lab", *options, "--", sys.executable, "-c", _SHOW_ENVIRONMENT_AND_WAIT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the lab did not start: exit code {process.wait()}"
+        yield RunningLab(json.loads(line))
+        process.stdin.close()
+        assert process.wait() == 0, "the lab, or something in it, failed"
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4])
+def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    """A lab with 1, 2 and 4 shards in turn."""
+    yield from running_lab("--shards", str(request.param))
+
+
+@pytest.fixture
+def fresh_lab() -> Iterator[RunningLab]:
+    """A lab of four shards for one test that does damage."""
+    yield from running_lab("--shards", "4")

@@ -1,0 +1,105 @@
+"""The real server's HTTP side, over the loopback interface and with a tap that the test feeds."""
+
+import hashlib
+import io
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiohttp import ClientResponse, ClientSession
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
+
+from appliance.lab.client_option import ClientAddressReader
+from appliance.lab.http_server import BYTES_MAX, PATTERN, RealServer, main
+from tests.unit.test_lab_client_option import OPTION, packet
+
+Client = TestClient[Request, Application]
+
+
+@pytest.fixture
+def tap() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The server's end and the kernel's end of a tap."""
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernels:
+        ours.setblocking(False)
+        yield ours, kernels
+
+
+@pytest.fixture
+async def client(tap: tuple[socket.socket, socket.socket]) -> AsyncIterator[Client]:
+    server = RealServer("rs1", ClientAddressReader(tap[0]))
+    async with TestClient(TestServer(server.application())) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/anything/else", "/sha256"])
+async def test_any_path_says_which_real_server_and_which_peer(client: Client, path: str) -> None:
+    answer = await client.get(path)
+    body = await answer.json()
+    assert (answer.status, body["real_server"], body["client"]) == (200, "rs1", None)
+    assert body["peer"].startswith("127.0.0.1:")
+
+
+async def test_client_is_what_the_option_of_this_connection_says(
+    client: Client, tap: tuple[socket.socket, socket.socket]
+) -> None:
+    peer = (await (await client.get("/")).json())["peer"]
+    tap[1].send(packet_of_conn(peer, client.port))
+    body = await (await client.get("/")).json()
+    assert (body["peer"], body["client"]) == (peer, "198.51.100.2:40001")
+
+
+def packet_of_conn(peer: str, server_port: int | None) -> bytes:
+    raw = bytearray(packet(OPTION))
+    loopback = socket.inet_aton("127.0.0.1")
+    raw[12:24] = loopback * 2 + int(peer.split(":")[1]).to_bytes(2, "big") + (server_port or 0).to_bytes(2, "big")
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("count", [0, 1, len(PATTERN) - 1, len(PATTERN), len(PATTERN) + 1, 3 * len(PATTERN) + 17])
+async def test_bytes_are_the_pattern_repeated(client: Client, count: int) -> None:
+    answer = await client.get(f"/bytes/{count}")
+    assert answer.headers["Content-Length"] == str(count)
+    assert await answer.read() == (PATTERN * 4)[:count]
+
+
+@pytest.mark.parametrize("count", ["x", "-1", "+1", "1.5", "", "٣", str(BYTES_MAX + 1), "9" * 5000])
+async def test_byte_count_that_is_none_is_explained(client: Client, count: str) -> None:
+    answer = await client.get(f"/bytes/{count}")
+    if count:
+        assert answer.status == 400
+        assert f"0 to {BYTES_MAX}" in await answer.text()
+    else:
+        assert (await answer.json())["real_server"] == "rs1"
+
+
+async def test_digest_of_a_body_beyond_any_usual_limit(client: Client) -> None:
+    body = PATTERN * 40
+    answer = await client.post("/sha256", data=io.BytesIO(body))
+    assert await answer.json() == {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)}
+
+
+async def test_digest_of_nothing(client: Client) -> None:
+    answer = await client.post("/sha256")
+    assert await answer.json() == {"sha256": hashlib.sha256().hexdigest(), "bytes": 0}
+
+
+@pytest.mark.parametrize("path", ["/", "/bytes/5", "/sha256"])
+async def test_connection_stays_unless_close_is_asked_for(client: Client, path: str) -> None:
+    async def ask(query: str) -> ClientResponse:
+        session: ClientSession = client.session
+        method = session.post if path == "/sha256" else session.get
+        async with method(client.make_url(path + query)) as answer:
+            await answer.read()
+            return answer
+
+    assert "Connection" not in (await ask("")).headers
+    assert (await ask("?close=1")).headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("listen", ["8080", "192.0.2.101", "192.0.2.101:http", "rs1:80"])
+def test_listen_address_that_is_none_is_a_usage_error(listen: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--name", "rs1", "--listen", listen])
+    assert f"{listen!r} is not ADDRESS:PORT" in capsys.readouterr().err
