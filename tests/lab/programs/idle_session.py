@@ -1,0 +1,49 @@
+"""Hold COUNT sessions: make one request on each, say "idle", then report how each ended, as JSON.
+
+Ends when every session was ended by the other side, or when standard input closes.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
+
+
+async def session(host: str, port: int, ready: asyncio.Semaphore) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """A connection with one answered request; returns where it comes from, too."""
+    async with ready:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(REQUEST)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
+        await reader.readexactly(length)
+    return reader, writer, "{}:{}".format(*writer.get_extra_info("sockname"))
+
+
+async def ending(reader: asyncio.StreamReader) -> str:
+    """How the session ends."""
+    try:
+        data = await reader.read(1)
+    except ConnectionResetError:
+        return "reset"
+    return "closed" if not data else "data"
+
+
+async def main(count: int) -> dict[str, str]:
+    """All sessions."""
+    host, port = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
+    ready = asyncio.Semaphore(50)
+    sessions = await asyncio.gather(*(session(host, port, ready) for _ in range(count)))
+    print("idle", flush=True)
+    endings = {name: asyncio.ensure_future(ending(reader)) for reader, _, name in sessions}
+    told_to_go = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, told_to_go.set)
+    over = (asyncio.gather(*endings.values()), asyncio.ensure_future(told_to_go.wait()))
+    await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+    return {name: task.result() if task.done() else "alive" for name, task in endings.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(int(sys.argv[1])))))

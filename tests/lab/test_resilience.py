@@ -1,0 +1,248 @@
+"""What happens when something goes wrong, on purpose: killed workers, a flushed ruleset, a second appliance, an overrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import RunningLab
+
+
+def worker_pids(lab: RunningLab) -> list[int]:
+    pids: list[int] = [shard["pid"] for shard in lab.api_json("/healthz")["shards"]]
+    return pids
+
+
+def director_pid(lab: RunningLab) -> int:
+    return int(lab.run("gateway", "ps", "-o", "ppid=", "-p", str(worker_pids(lab)[0])))
+
+
+def kill(pid: int, number: signal.Signals) -> None:
+    os.kill(pid, number)
+
+
+def is_healthy(lab: RunningLab) -> bool:
+    return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
+
+
+def test_a_worker_killed_under_load_is_back_and_new_connections_work(fresh_lab: RunningLab) -> None:
+    lab = fresh_lab
+    assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400
+    counted = lab.api_json("/stats/ip_vs_stats")["totals"]["in_packets"]["shards"]
+    with lab.start("client", "http_load.py", "20000", "16") as load:
+        lab.wait_until("traffic flows", lambda: totals(lab)["in_packets"]["shards"][1] > counted[1] + 200)
+        victim = worker_pids(lab)[1]
+        at_death = totals(lab)["in_packets"]["shards"][1]
+        kill(victim, signal.SIGKILL)
+        lab.wait_until("the shard is back", lambda: worker_pids(lab)[1] not in (None, victim))
+        assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
+        load.kill()
+    assert totals(lab)["in_packets"]["shards"][1] > at_death, "counters outlive the worker and go on"
+    starts = [shard["starts"] for shard in lab.api_json("/healthz")["shards"]]
+    assert starts == [1, 2, 1, 1]
+
+
+def totals(lab: RunningLab) -> dict[str, dict[str, list[int]]]:
+    found: dict[str, dict[str, list[int]]] = lab.api_json("/stats/ip_vs_stats")["totals"]
+    return found
+
+
+def test_a_flushed_ruleset_comes_back(fresh_lab: RunningLab) -> None:
+    """`systemctl reload nftables` flushes everything on the host, ours included."""
+    fresh_lab.run("gateway", "nft", "flush", "ruleset")
+    fresh_lab.wait_until("the table is back", lambda: "chain shard0" in fresh_lab.run("gateway", "nft", "list", "ruleset"))
+    assert fresh_lab.script("client", "http_load.py", "100", "8")["ok"] == 100
+
+
+def test_a_second_appliance_in_the_namespace_is_refused(fresh_lab: RunningLab) -> None:
+    config = str(Path(fresh_lab.environment["LAB_DIR"]) / "lvs.toml")
+    command = fresh_lab.enter("gateway", sys.executable, "-m", "appliance", "run", "--config", config)
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert f"another appliance (pid {director_pid(fresh_lab)}) already runs in this network namespace" in second.stderr
+    assert fresh_lab.script("client", "http_load.py", "50", "8")["ok"] == 50, "the first one is not disturbed"
+
+
+def test_overruns_are_counted(fresh_lab: RunningLab) -> None:
+    """Workers that stand still: what the queue cannot hold is dropped by the kernel, and shown."""
+    lab = fresh_lab
+    pids = worker_pids(lab)
+    for pid in pids:
+        kill(pid, signal.SIGSTOP)
+    lab.run("client", sys.executable, str(Path(__file__).parent / "programs" / "segment_flood.py"), "60000")
+    for pid in pids:
+        kill(pid, signal.SIGCONT)
+    lab.wait_until("the overrun shows", lambda: overruns(lab) > 0)
+    assert lab.script("client", "http_load.py", "200", "8")["ok"] == 200
+
+
+def overruns(lab: RunningLab) -> int:
+    return lab.counter("queues", "queue_full_drops") + lab.counter("queues", "socket_drops")
+
+
+def test_queries_and_timers_go_on_under_a_flood(fresh_lab: RunningLab) -> None:
+    lab = fresh_lab
+    lab.set_tunable("tcp_timeout_established", 2000)
+    with lab.start("client", "idle_session.py", "8") as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        with lab.start("client", "segment_flood.py", "300000") as flood:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == "flooding\n"
+            endings = json.loads(idle.stdout.read())
+            assert lab.api_json("/stats/ip_vs_conn") == [], "a query is answered under the flood"
+            assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
+            flood.kill()
+    assert list(endings.values()) == ["reset"] * 8, "expired under the flood"
+    assert lab.counter("drops", "no_session") > 1000, "the flood did reach the workers"
+
+
+def test_a_packet_that_the_queue_cuts_short_is_dropped_and_counted(fresh_lab: RunningLab) -> None:
+    """Jumbo frames: the queue copies 3840 bytes, and a packet cut there must never go on."""
+    lab = fresh_lab
+    lab.run("client", "ip", "link", "set", "eth0", "mtu", "9000")
+    lab.run("gateway", "ip", "link", "set", "client0", "mtu", "9000")
+    lab.run("client", sys.executable, str(Path(__file__).parent / "programs" / "segment_flood.py"), "10", "5000")
+    lab.wait_until("they are counted", lambda: lab.counter("drops", "truncated") == 10)
+    lab.run("client", sys.executable, str(Path(__file__).parent / "programs" / "segment_flood.py"), "10", "3800")
+    lab.wait_until("smaller ones are judged", lambda: lab.counter("drops", "no_session") == 10)
+
+
+def test_refused_clients_are_told_counted_and_logged_once_a_while(fresh_lab: RunningLab) -> None:
+    """Two local addresses towards two real servers with eight ports each carry 32 sessions, not more."""
+    lab = fresh_lab
+    lab.set_tunable("fullnat_lport_max", 5007)
+    lab.set_tunable("fullnat_lport_min", 5000)
+    result = lab.script("client", "http_load.py", "100", "1")
+    assert 0 < result["ok"] <= 2 * 2 * 8
+    (words,) = result["errors"]
+    assert "Connection refused" in words, "ICMP port unreachable, not silence"
+    assert lab.counter("drops", "local_ports_exhausted") >= result["errors"][words]
+    log = Path(lab.environment["LAB_DIR"]) / "appliance.log"
+    lab.wait_until("it is logged", lambda: "no free port on any local address" in log.read_text())
+    assert log.read_text().count("no free port") <= 5
+    lab.set_tunable("fullnat_lport_max", 65535)
+    assert lab.script("client", "http_load.py", "100", "4")["ok"] == 100
+
+
+@pytest.fixture
+def bare_gateway() -> Iterator[str]:
+    """A namespace with the interfaces of etc/lvs.toml and things of the host's own that must survive the appliance."""
+    name = f"test-{os.getpid()}-gateway"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        for command in _HOST_OF_ITS_OWN:
+            inside(name, *command)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+_HOST_OF_ITS_OWN = (
+    ("ip", "link", "set", "lo", "up"),
+    *(("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-far") for name in ("client0", "server0")),
+    ("ip", "addr", "add", "192.0.2.11/32", "dev", "server0"),
+    ("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1"),
+    ("nft", "table ip own {\n chain forward {\n type filter hook forward priority 0; policy accept;\n }\n }"),
+    ("iptables-nft", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "9", "-j", "ACCEPT"),
+)
+
+
+def inside(namespace: str, *command: str) -> str:
+    entered = ["nsenter", f"--net=/run/netns/{namespace}", "--", *command]
+    return subprocess.run(entered, check=True, capture_output=True, text=True).stdout
+
+
+def host_state(namespace: str) -> dict[str, str]:
+    """Everything the appliance may touch."""
+    keys = ("accept_local", "rp_filter", "send_redirects")
+    settings = ["ip_forward", *(f"conf/{name}/{key}" for name in ("all", "client0", "server0") for key in keys)]
+    return {
+        "sysctl": inside(namespace, "cat", *(f"/proc/sys/net/ipv4/{setting}" for setting in settings)),
+        "ruleset": inside(namespace, "nft", "list", "ruleset"),
+        "addresses": inside(namespace, "ip", "-o", "-4", "addr"),
+    }
+
+
+class Appliance:
+    """`appliance run` in a namespace, without a lab around it."""
+
+    def __init__(self, namespace: str, directory: Path) -> None:
+        shipped = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
+        config = directory / "lvs.toml"
+        config.write_text(shipped.replace("unix:/run/appliance/api.sock", f"unix:{directory}/api.sock"))
+        self.environment = os.environ | {"RUNTIME_DIRECTORY": str(directory)}
+        self._enter = ["nsenter", f"--net=/run/netns/{namespace}", "--", sys.executable, "-m", "appliance"]
+        command = [*self._enter, "run", "--config", str(config)]
+        self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stderr is not None
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if "appliance.director: ready" in line:
+                return
+        pytest.fail("the appliance did not start:\n" + "".join(lines))
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        self.process.communicate()
+        return self.process.returncode
+
+    def cleanup(self) -> None:
+        subprocess.run([*self._enter, "cleanup"], env=self.environment, check=True, capture_output=True)
+
+
+def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Path) -> None:
+    before = host_state(bare_gateway)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        appliance = Appliance(bare_gateway, tmp_path)
+        appliance.wait_until_ready()
+        running = host_state(bare_gateway)
+        assert running != before
+        assert "192.0.2.10" in running["addresses"]
+        assert "203.0.113.10" in running["addresses"]
+        assert appliance.end(number) == 0
+        assert host_state(bare_gateway) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lvs.toml"]
+
+
+def test_after_a_crash_cleanup_or_the_next_start_undoes_everything(bare_gateway: str, tmp_path: Path) -> None:
+    before = host_state(bare_gateway)
+    crashed = Appliance(bare_gateway, tmp_path)
+    crashed.wait_until_ready()
+    crashed.end(signal.SIGKILL)
+    assert host_state(bare_gateway) != before, "a killed director can undo nothing"
+    crashed.cleanup()
+    assert host_state(bare_gateway) == before
+
+    crashed = Appliance(bare_gateway, tmp_path)
+    crashed.wait_until_ready()
+    crashed.end(signal.SIGKILL)
+    successor = Appliance(bare_gateway, tmp_path)
+    successor.wait_until_ready()
+    assert successor.end(signal.SIGTERM) == 0
+    assert host_state(bare_gateway) == before, "it undid what the crash had left, and then its own"
+    assert not list(tmp_path.glob("host-*"))
+
+
+def test_workers_end_with_a_killed_director(bare_gateway: str, tmp_path: Path) -> None:
+    appliance = Appliance(bare_gateway, tmp_path)
+    appliance.wait_until_ready()
+    assert "appliance.queue_worker" in processes_of(bare_gateway)
+    appliance.end(signal.SIGKILL)
+    while "appliance.queue_worker" in processes_of(bare_gateway):
+        pass
+    appliance.cleanup()
+
+
+def processes_of(namespace: str) -> str:
+    """The command lines of all processes in a namespace."""
+    pids = subprocess.run(["ip", "netns", "pids", namespace], check=True, capture_output=True, text=True).stdout.split()
+    return "\n".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if Path(f"/proc/{pid}").exists())

@@ -1,0 +1,111 @@
+"""The main job over real NFQUEUE, with 1, 2 and 4 shards."""
+
+import json
+
+import pytest
+
+from tests.lab.conftest import RunningLab
+
+GIB = 1 << 30
+
+LOCAL_ADDRESSES = {"192.0.2.10", "192.0.2.11"}
+
+
+def test_ten_thousand_short_connections(lab: RunningLab) -> None:
+    """No error, both real servers, and each of them sees local addresses only."""
+    before = kernel_counter(lab, "PassiveOpens")
+    result = lab.script("client", "http_load.py", "10000", "32")
+    assert result["errors"] == {}
+    assert result["ok"] == 10_000
+    assert set(result["real_servers"]) == {"rs1", "rs2"}
+    assert min(result["real_servers"].values()) > 4_000, "round robin in every shard"
+    assert set(result["peers"]) == LOCAL_ADDRESSES
+    assert kernel_counter(lab, "PassiveOpens") - before == 10_000, "no connection was tried twice"
+
+
+def kernel_counter(lab: RunningLab, name: str) -> int:
+    """A TCP counter of /proc/net/snmp, summed over the real servers."""
+    total = 0
+    for role in ("rs1", "rs2"):
+        names, values = (line.split() for line in lab.run(role, "cat", "/proc/net/snmp").splitlines() if line.startswith("Tcp:"))
+        total += int(values[names.index(name)])
+    return total
+
+
+@pytest.mark.parametrize("direction", ["download", "upload"])
+def test_a_gibibyte_arrives_whole(lab: RunningLab, direction: str) -> None:
+    result = lab.script("client", "bulk.py", direction, str(GIB))
+    assert result["got"] == result["expected"]
+
+
+def test_traffic_is_not_tracked(lab: RunningLab) -> None:
+    """Also when the gateway tracks connections for rules of its own: other traffic shows up in conntrack, ours never."""
+    lab.run("gateway", "nft", OWN_RULES)
+    try:
+        assert lab.script("client", "http_load.py", "300", "16")["ok"] == 300
+        assert tracked_connections(lab) == 0
+        lab.run("gateway", "curl", "-s", "http://192.0.2.101:8080/")
+        assert tracked_connections(lab) > 0, "the host's own traffic is tracked, so the zero above means something"
+    finally:
+        lab.run("gateway", "nft", "delete table ip own")
+
+
+OWN_RULES = """
+table ip own {
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        ip saddr { 192.0.2.10, 192.0.2.11 } ip daddr { 192.0.2.101, 192.0.2.102 } accept
+        ip saddr 203.0.113.10 tcp sport 80 accept
+    }
+}
+"""
+"""A gateway's ruleset with conntrack and a closed forward chain, opened for rewritten traffic as the README says."""
+
+
+def tracked_connections(lab: RunningLab) -> int:
+    return int(lab.run("gateway", "cat", "/proc/sys/net/netfilter/nf_conntrack_count"))
+
+
+def test_an_idle_session_is_reset_at_both_ends(lab: RunningLab) -> None:
+    lab.set_tunable("tcp_timeout_established", 2000)
+    resets_before = kernel_counter(lab, "EstabResets")
+    try:
+        with lab.start("client", "idle_session.py", "8") as idle:
+            assert idle.stdout is not None
+            assert idle.stdout.readline() == "idle\n"
+            endings = json.loads(idle.stdout.read())
+    finally:
+        lab.set_tunable("tcp_timeout_established", 900_000)
+    assert list(endings.values()) == ["reset"] * 8
+    assert kernel_counter(lab, "EstabResets") - resets_before == 8, "the real servers were told, too"
+
+
+def test_icmp_errors_reach_the_shard_that_owns_the_session(lab: RunningLab) -> None:
+    """Errors about both directions of 32 sessions arrive at the end that sent the quoted packet, in its terms, every one."""
+    with lab.start("client", "idle_session.py", "32") as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        sessions = [row for row in lab.api_json("/stats/ip_vs_conn") if row["state"] == "ESTABLISHED"]
+        assert len(sessions) == 32
+        to_rs1 = [row for row in sessions if row["destination"] == "192.0.2.101:8080"]
+        inbound = [(row["local"], row["destination"]) for row in sessions]
+        assert exchange_errors(lab, "rs1", inbound, "client", 32) == quoted(sessions, "source", "virtual")
+        outbound = [(row["virtual"], row["source"]) for row in to_rs1]
+        assert exchange_errors(lab, "client", outbound, "rs1", len(to_rs1)) == quoted(to_rs1, "destination", "local")
+        assert idle.stdin is not None
+        idle.stdin.close()
+
+
+def quoted(sessions: list[dict[str, str]], source: str, destination: str) -> list[str]:
+    return sorted(f"{row[source]} > {row[destination]}" for row in sessions)
+
+
+def exchange_errors(lab: RunningLab, sender: str, flows: list[tuple[str, str]], receiver: str, count: int) -> list[str]:
+    """Send an error about each flow in one namespace, and return what the errors quote that arrive in the other."""
+    with lab.start(receiver, "icmp_errors.py", "receive", str(count)) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        lab.script(sender, "icmp_errors.py", "send", json.dumps(flows))
+        found: list[str] = json.loads(program.stdout.read())
+        return found
