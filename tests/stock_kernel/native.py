@@ -1,0 +1,179 @@
+"""The native steering, on a kernel that has the nft `queue` statement. Runs as the client of a lab; prints a line a check.
+
+One Python process does it all, because under emulation starting a process costs seconds. Closes with "N passed, N failed".
+"""
+
+import collections
+import ctypes
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from appliance.wire.checksum import checksum
+from appliance.wire.craft import ip_packet
+from appliance.wire.show import show_endpoint
+
+VIP, PORT = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
+REQUESTS = int(os.environ.get("REQUESTS", "40"))
+
+_CLONE_NEWNET = 0x40000000
+_HOST_UNREACHABLE = bytes((3, 1))
+
+Session = dict[str, str]
+
+
+@contextmanager
+def inside(role: str) -> Iterator[None]:
+    """This process in another of the lab's namespaces; sockets opened there stay there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/self/ns/net") as home, open(f"/run/netns/{os.environ[f'LAB_{role.upper()}_NS']}") as there:
+        if libc.setns(there.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter the namespace of {role}")
+        try:
+            yield
+        finally:
+            libc.setns(home.fileno(), _CLONE_NEWNET)
+
+
+def api(method: str, path: str, body: str | None = None) -> bytes:
+    """One request to the appliance's API."""
+    host, _, port = os.environ["LAB_API"].removeprefix("http://").rpartition(":")
+    with inside("gateway"):
+        conn = http.client.HTTPConnection(host, int(port))
+        conn.request(method, path, body)
+        return conn.getresponse().read()
+
+
+def established() -> list[Session]:
+    """The sessions in ESTABLISHED."""
+    rows: list[Session] = json.loads(api("GET", "/stats/ip_vs_conn?format=json"))
+    return [row for row in rows if row["state"] == "ESTABLISHED"]
+
+
+def ask(conn: http.client.HTTPConnection) -> dict[str, str]:
+    """One request through the VIP."""
+    conn.request("GET", "/")
+    answer: dict[str, str] = json.loads(conn.getresponse().read())
+    return answer
+
+
+def connections(count: int) -> list[http.client.HTTPConnection]:
+    """That many open sessions, each with one answered request."""
+    opened = [http.client.HTTPConnection(VIP, PORT) for _ in range(count)]
+    for conn in opened:
+        ask(conn)
+    return opened
+
+
+def errors_about(flows: list[tuple[str, str]], sender: str, receiver: str) -> list[str]:
+    """Send an ICMP error about a packet of each flow from one namespace; what the errors quote that reach the other."""
+    with inside(receiver):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    with inside(sender):
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    quotes: set[str] = set()
+    with listener, raw:
+        for flow in flows:
+            (source, sport), (destination, dport) = (_packed(end) for end in flow)
+            message = _HOST_UNREACHABLE + bytes(6) + ip_packet(source, destination, 6, sport + dport + bytes(16))
+            total = checksum(message).to_bytes(2, "big")
+            raw.sendto(message[:2] + total + message[4:], (socket.inet_ntoa(source), 0))
+        while len(quotes) < len(flows):
+            packet = listener.recv(2048)
+            if packet[20:22] == _HOST_UNREACHABLE:
+                quoted = packet[28:]
+                ends = show_endpoint(quoted[12:16], quoted[20:22]), show_endpoint(quoted[16:20], quoted[22:24])
+                quotes.add(" > ".join(ends))
+    return sorted(quotes)
+
+
+def _packed(text: str) -> tuple[bytes, bytes]:
+    address, _, port = text.rpartition(":")
+    return socket.inet_aton(address), int(port).to_bytes(2, "big")
+
+
+def queue_statement_is_loaded() -> None:
+    """The ruleset queues by itself; iptables has nothing to do with it."""
+    with inside("gateway"):
+        ruleset = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+    assert "queue to 0" in ruleset or "queue num 0" in ruleset, ruleset
+    assert "table ip raw" not in ruleset, ruleset
+
+
+def requests_are_answered_by_both_real_servers() -> None:
+    """One connection a request, over all shards, from local addresses only."""
+    answers = [ask(http.client.HTTPConnection(VIP, PORT)) for _ in range(REQUESTS)]
+    assert {answer["real_server"] for answer in answers} == {"rs1", "rs2"}
+    assert {answer["peer"].split(":")[0] for answer in answers} <= {"192.0.2.10", "192.0.2.11"}
+    totals = json.loads(api("GET", "/stats/ip_vs_stats?format=json"))["totals"]
+    assert min(totals["conns"]["shards"]) > 0, f"a shard saw no connection: {totals['conns']}"
+    assert min(totals["out_packets"]["shards"]) > 0
+
+
+def icmp_errors_reach_the_owning_shard() -> None:
+    """About both directions, for sessions of every shard."""
+    kept = connections(12)
+    sessions = established()
+    assert len(sessions) == len(kept)
+    to_rs1 = [row for row in sessions if row["destination"].startswith("192.0.2.101:")]
+    found = errors_about([(row["local"], row["destination"]) for row in to_rs1], "rs1", "client")
+    assert found == sorted(f"{row['source']} > {row['virtual']}" for row in to_rs1)
+    found = errors_about([(row["virtual"], row["source"]) for row in to_rs1], "client", "rs1")
+    assert found == sorted(f"{row['destination']} > {row['local']}" for row in to_rs1)
+    for conn in kept:
+        conn.close()
+
+
+def idle_sessions_are_reset() -> None:
+    """A lowered timeout counts, and ends in a RST."""
+    api("PUT", "/sysctl/tcp_timeout_established", "1000")
+    endings: collections.Counter[str] = collections.Counter()
+    for conn in connections(4):
+        try:
+            conn.sock.recv(1)
+            endings["closed"] += 1
+        except ConnectionResetError:
+            endings["reset"] += 1
+    api("PUT", "/sysctl/tcp_timeout_established", "900000")
+    assert endings == {"reset": 4}, endings
+
+
+def nothing_was_lost_on_the_way() -> None:
+    """No overrun, no error of ours, no session refused."""
+    drops = json.loads(api("GET", "/stats/drops?format=json"))
+    for name in ("internal_error", "truncated", "bad_header", "no_real_server", "local_ports_exhausted"):
+        assert drops[name]["total"] == 0, name
+    assert json.loads(api("GET", "/stats/queues?format=json"))["worker_starts"]["total"] == len(drops["truncated"]["shards"])
+
+
+CHECKS: tuple[Callable[[], None], ...] = (
+    queue_statement_is_loaded,
+    requests_are_answered_by_both_real_servers,
+    icmp_errors_reach_the_owning_shard,
+    idle_sessions_are_reset,
+    nothing_was_lost_on_the_way,
+)
+
+
+def main() -> int:
+    """All checks, each whatever became of the others."""
+    failed = 0
+    for check in CHECKS:
+        try:
+            check()
+        except (AssertionError, OSError, http.client.HTTPException) as error:
+            failed += 1
+            print(f"FAILED {check.__name__}: {error!r}", flush=True)
+        else:
+            print(f"ok     {check.__name__}", flush=True)
+    print(f"{len(CHECKS) - failed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+#!/bin/bash
+# The native steering on a stock Debian kernel, in a machine emulated by qemu. SHORT=1: four shards, few requests.
+# The emulated machine is some twenty times slower than this one: minutes are normal.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ "$(id -u)" = 0 ] || { echo "test-stock-kernel: the emulated machine shows this machine's files, so it has to run as root" >&2; exit 1; }
+
+guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env PYTHONDONTWRITEBYTECODE -- "$@"; }
+native() { # SHARDS REQUESTS
+  echo "== stock kernel: native steering, $1 shards, $2 requests"
+  REQUESTS=$2 guest .venv/bin/appliance lab --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
+}
+
+native 4 40
+[ -n "${SHORT:-}" ] && exit 0
+native 1 200
+native 2 200
+echo "== stock kernel: a stop, a crash and a flush leave the host as it was"
+guest .venv/bin/python -m pytest -q -p no:cacheprovider tests/lab/test_resilience.py -k "clean_stop or after_a_crash or flushed"
