@@ -1,0 +1,367 @@
+#!/bin/sh
+# Installs the appliance from the source tree this file lies in, on Debian 12, Ubuntu 24.04 or newer.
+#
+# Every step looks first and acts only where something is missing or differs, so the script may be run again at any
+# time: to upgrade, to repair, or to complete a run that was interrupted. What makes that safe:
+# - a release is a virtual environment in a directory of its own, named by the digest of what went into it, and valid
+#   only with its stamp, which is written last; `current` is switched to it in one rename;
+# - files are written beside their place and renamed into it, so none is ever half there.
+set -eu
+umask 022  # a stricter one would leave the service user unable to read the release
+unset PYTHONPATH PYTHONHOME
+
+SERVICE=appliance
+SERVICE_USER=appliance
+PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev nftables iptables iproute2"
+PYTHON=${PYTHON:-/usr/bin/python3}
+SOURCE=$(dirname "$(dirname "$(readlink -f "$0")")")
+
+# What goes into a release: the digest is taken of these, and only these are handed to the build.
+RELEASE_SOURCES="appliance pyproject.toml requirements.lock README.md LICENSE"
+
+action=install
+root=
+with_packages=no
+keep_config=no
+scratch_dir=
+
+usage() {
+    cat <<'USAGE'
+usage: install.sh [--root DIR] [--with-packages]
+       install.sh --uninstall [--keep-config] [--root DIR]
+
+  --root DIR       put every file below DIR (no user, no systemctl, no packages)
+  --with-packages  with --root: install the missing apt packages all the same
+  --uninstall      stop the service and remove all that was installed, configuration included
+  --keep-config    with --uninstall: keep /etc/appliance and the unit's drop-ins
+  --help           print this
+
+Environment: PYTHON, the interpreter to build with (default /usr/bin/python3; 3.11 or newer).
+USAGE
+}
+
+say() { printf '%s\n' "==> $*"; }
+die() {
+    printf '%s\n' "install.sh: $*" >&2
+    exit 1
+}
+wrong_usage() {
+    printf '%s\n' "install.sh: $* (see --help); nothing was changed" >&2
+    exit 2
+}
+
+parse_arguments() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --root)
+                [ -n "${2:-}" ] || wrong_usage "--root needs a directory"
+                root=$(readlink -m "$2")
+                [ "$root" != / ] || wrong_usage "--root / is this machine: leave --root out"
+                shift
+                ;;
+            --with-packages) with_packages=yes ;;
+            --uninstall) action=uninstall ;;
+            --keep-config) keep_config=yes ;;
+            --help | -h)
+                usage
+                exit 0
+                ;;
+            *) wrong_usage "unknown option '$1'" ;;
+        esac
+        shift
+    done
+    [ "$keep_config" = no ] || [ "$action" = uninstall ] || wrong_usage "--keep-config goes with --uninstall"
+    [ "$with_packages" = no ] || [ "$action" = install ] || wrong_usage "--with-packages does not go with --uninstall"
+}
+
+# Everything that can refuse refuses here, before the first change.
+check_preconditions() {
+    if on_this_machine && [ "$(id -u)" -ne 0 ]; then
+        die "must run as root (or with --root DIR, into a directory of your own); nothing was changed"
+    fi
+    [ "$action" = install ] || return 0
+    for needed in $RELEASE_SOURCES etc/lvs.toml "deploy/$SERVICE.service" "deploy/90-$SERVICE.conf"; do
+        [ -e "$SOURCE/$needed" ] || die "the source tree $SOURCE lacks $needed; nothing was changed"
+    done
+    if [ -e "$command_link" ] && [ ! -L "$command_link" ]; then
+        die "$command_link exists and is not this script's symlink; nothing was changed"
+    fi
+    if on_this_machine && getent passwd "$SERVICE_USER" >/dev/null && ! has_service_user; then
+        die "a user '$SERVICE_USER' exists and was not made by this script; nothing was changed"
+    fi
+    if wants_packages; then
+        command -v apt-get >/dev/null || die "needs apt-get (Debian or Ubuntu); nothing was changed"
+    fi
+}
+
+on_this_machine() { [ -z "$root" ]; }
+wants_packages() { on_this_machine || [ "$with_packages" = yes ]; }
+# The documented test of sd_booted(3); false in most containers.
+systemd_runs() { on_this_machine && [ -d /run/systemd/system ]; }
+service_runs() { systemd_runs && systemctl is-active --quiet "$SERVICE"; }
+
+name_the_places() {
+    prefix=$root/opt/appliance
+    current=$prefix/current
+    config_dir=$root/etc/appliance
+    config=$config_dir/lvs.toml
+    unit=$root/etc/systemd/system/$SERVICE.service
+    sysctl_file=$root/etc/sysctl.d/90-$SERVICE.conf
+    command_link=$root/usr/local/bin/appliance
+}
+
+# place SOURCE DESTINATION MODE: by rename, and only when the content differs.
+place() {
+    if cmp -s "$1" "$2"; then
+        chmod "$3" "$2"
+        return
+    fi
+    mkdir -p "$(dirname "$2")"
+    install -m "$3" "$1" "$2.new"
+    mv -f "$2.new" "$2"
+}
+
+# point LINK TARGET: `ln -f` unlinks first and so leaves a moment without the link; a rename does not.
+point() {
+    [ "$(readlink "$1" || true)" != "$2" ] || return 0
+    mkdir -p "$(dirname "$1")"
+    ln -sfn "$2" "$1.new"
+    mv -fT "$1.new" "$1"
+}
+
+# run_quietly COMMAND...: its output is shown only when it fails.
+run_quietly() {
+    "$@" >"$scratch_dir/output" 2>&1 && return
+    tail -n 40 "$scratch_dir/output" >&2
+    return 1
+}
+
+missing_packages() {
+    for package in $PACKAGES; do
+        status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+        [ "$status" = installed ] || printf '%s ' "$package"
+    done
+}
+
+apt() {
+    # needrestart (Ubuntu) would ask which services to restart; a package manager of another kind may hold the lock.
+    env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
+}
+
+install_packages() {
+    if ! wants_packages; then
+        say "packages: left alone with --root"
+        return
+    fi
+    missing=$(missing_packages)
+    if [ -z "$missing" ]; then
+        say "packages: all present"
+        return
+    fi
+    say "packages: installing $missing"
+    # Package lists may be absent or stale; they are fetched only when the installation fails without.
+    # shellcheck disable=SC2086 # $missing is a list
+    if ! apt install -y --no-install-recommends $missing >/dev/null 2>&1; then
+        run_quietly apt update || die "apt-get update failed"
+        # shellcheck disable=SC2086
+        run_quietly apt install -y --no-install-recommends $missing || die "apt-get install failed"
+    fi
+}
+
+check_python() {
+    [ -x "$PYTHON" ] || die "$PYTHON is missing; name another interpreter with PYTHON=..."
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$PYTHON is older than 3.11; Debian 12 and Ubuntu 24.04 have a newer one, or set PYTHON=..."
+    on_this_machine || return 0
+    case $(readlink -f "$PYTHON") in
+        /root/* | /home/*) die "$PYTHON lies in a home directory, which the service cannot read" ;;
+    esac
+}
+
+release_digest() {
+    {
+        readlink -f "$PYTHON" && "$PYTHON" -V
+        # shellcheck disable=SC2086 # a list of names
+        (cd "$SOURCE" && find $RELEASE_SOURCES -name __pycache__ -prune -o -type f -print0 |
+            LC_ALL=C sort -z | xargs -0 sha256sum)
+    } | sha256sum | cut -c 1-16
+}
+
+# The build works on a copy: setuptools leaves build/ and *.egg-info behind, and would pack modules from a stale build/.
+build_release() {
+    rm -rf "$1"
+    mkdir -p "$1" "$scratch_dir/source"
+    # shellcheck disable=SC2086 # a list of names
+    (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $RELEASE_SOURCES) | tar -xf - -C "$scratch_dir/source"
+    run_quietly "$PYTHON" -m venv "$1" || die "cannot make a virtual environment in $1"
+    say "release: installing the locked dependencies"
+    run_quietly pip_install "$1" --require-hashes --requirement "$scratch_dir/source/requirements.lock" ||
+        die "cannot install the dependencies"
+    say "release: installing the appliance"
+    run_quietly pip_install "$1" --no-deps "$scratch_dir/source" || die "cannot install the appliance"
+    touch "$1/.complete"
+}
+
+# The cache lies below the prefix and not in a home directory, so that uninstalling removes it too.
+pip_install() {
+    release_python=$1/bin/python
+    shift
+    "$release_python" -m pip --disable-pip-version-check --cache-dir "$prefix/cache" install --no-input "$@"
+}
+
+install_release() {
+    check_python
+    digest=$(release_digest)
+    release=$prefix/releases/$digest
+    if [ -e "$release/.complete" ]; then
+        say "release: $digest is already built"
+    else
+        say "release: building $digest in $release"
+        build_release "$release"
+    fi
+    point "$current" "releases/$digest"
+    point "$command_link" ../../../opt/appliance/current/bin/appliance
+    prune_releases
+}
+
+# A running director starts its workers from the release it was started from, so that one must stay.
+prune_releases() {
+    in_use=
+    if service_runs; then
+        in_use=$(running_digest)
+        [ -n "$in_use" ] || return 0
+    fi
+    for old in "$prefix"/releases/*; do
+        case ${old##*/} in
+            "$digest" | "$in_use") ;;
+            *) rm -rf "$old" ;;
+        esac
+    done
+}
+
+# Which release the running director was started from: the path of its interpreter tells. Empty when it cannot be told.
+running_digest() {
+    pid=$(systemctl show --property MainPID --value "$SERVICE")
+    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n "1s,^$prefix/releases/\([^/]*\)/.*,\1,p"
+}
+
+# By its home directory: an account that somebody made for another purpose is neither used nor removed.
+has_service_user() { [ "$(getent passwd "$SERVICE_USER" | cut -d : -f 6)" = /nonexistent ]; }
+
+install_user() {
+    on_this_machine || return 0
+    if ! has_service_user; then
+        say "user: creating the system user $SERVICE_USER"
+        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SERVICE_USER"
+    fi
+}
+
+# Owned by root and readable to the service: a gateway that is broken into cannot rewrite its own configuration.
+install_config() {
+    if [ -e "$config" ]; then
+        say "configuration: $config is kept"
+    else
+        say "configuration: $config, as shipped"
+        place "$SOURCE/etc/lvs.toml" "$config" 0640
+    fi
+    if on_this_machine; then
+        chown "root:$SERVICE_USER" "$config"
+        chmod 0640 "$config"
+    fi
+}
+
+install_system_files() {
+    say "system: $unit, $sysctl_file"
+    place "$SOURCE/deploy/$SERVICE.service" "$unit" 0644
+    place "$SOURCE/deploy/90-$SERVICE.conf" "$sysctl_file" 0644
+    if systemd_runs; then
+        systemctl daemon-reload
+    else
+        say "system: no systemd to tell about the unit here"
+    fi
+}
+
+print_next_steps() {
+    cat <<NEXT
+Installed. The service is not started: the addresses in the shipped configuration are documentation addresses.
+  1. edit and check       \$EDITOR $config && ${command_link} check $config
+  2. start, now and at boot   systemctl enable --now $SERVICE
+  3. look                 systemctl status $SERVICE; journalctl -u $SERVICE
+NEXT
+    if service_runs && [ "$(running_digest)" != "$digest" ]; then
+        say "the service still runs the release it was started from; to change over: systemctl restart $SERVICE"
+    fi
+}
+
+uninstall_service() {
+    if systemd_runs && [ -e "$unit" ]; then
+        say "service: stopping and disabling $SERVICE"
+        systemctl --quiet disable --now "$SERVICE"
+    fi
+    say "files: removing $unit, $sysctl_file, $command_link, $prefix"
+    rm -f "$unit" "$unit.new" "$sysctl_file" "$sysctl_file.new" "$command_link.new"
+    [ ! -L "$command_link" ] || rm -f "$command_link"
+    rm -rf "$prefix"
+}
+
+uninstall_config() {
+    if [ "$keep_config" = yes ]; then
+        say "configuration: $config_dir is kept"
+        # Its group goes with the service user, and a later group could be given the same number.
+        if on_this_machine && [ -e "$config" ]; then chgrp root "$config"; fi
+        return
+    fi
+    say "configuration: removing $config_dir (--keep-config would have kept it)"
+    rm -rf "$config_dir" "$unit.d"
+}
+
+uninstall_user() {
+    if on_this_machine && has_service_user; then
+        say "user: removing the system user $SERVICE_USER"
+        userdel "$SERVICE_USER"
+    fi
+}
+
+# In a scratch root the parent directories are this script's own; on a machine they belong to the distribution.
+remove_empty_parents() {
+    ! on_this_machine || return 0
+    for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin; do
+        [ ! -d "$root/$parent" ] || (cd "$root" && rmdir -p --ignore-fail-on-non-empty "$parent")
+    done
+}
+
+install_all() {
+    scratch_dir=$(mktemp -d)
+    install_packages
+    install_release
+    install_user
+    install_config
+    install_system_files
+    print_next_steps
+}
+
+uninstall_all() {
+    uninstall_service
+    uninstall_config
+    uninstall_user
+    if systemd_runs; then
+        systemctl daemon-reload
+        systemctl reset-failed "$SERVICE" 2>/dev/null || true
+    fi
+    remove_empty_parents
+    say "uninstalled; the apt packages are left, others may use them"
+}
+
+clean_up() {
+    status=$?
+    [ -z "$scratch_dir" ] || rm -rf "$scratch_dir"
+    [ "$status" -eq 0 ] || [ -z "$scratch_dir" ] || printf '%s\n' "install.sh: not finished; run it again" >&2
+}
+
+parse_arguments "$@"
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+name_the_places
+check_preconditions
+"${action}_all"

@@ -1,0 +1,352 @@
+"""deploy/install.sh, run for real into a scratch root.
+
+All tests but the last build the release with a stand-in interpreter, which writes down how it was called: they need
+neither network nor root and look at what the script decides. The last one builds the real release.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+# As an interpreter: `-m venv DIR` makes DIR/bin/python out of itself, `-m pip ... install ... DIR` a command.
+STAND_IN_PYTHON = """\
+#!/bin/sh
+printf '%s\\n' "$*" >>"$CALLS"
+[ -z "${FAIL_ON:-}" ] || case "$*" in *"$FAIL_ON"*) exit 1 ;; esac
+for last; do :; done
+case $* in
+    -V) echo "Python 3.11.0" ;;
+    "-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
+    *" install "*--no-deps*) cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build" ;;
+esac
+"""
+
+
+@dataclass
+class Installer:
+    """A small source tree, a scratch root, and a way to run the script of the one into the other."""
+
+    source: Path
+    root: Path
+    tools: Path
+    calls_file: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script into the root; `environment` adds to its variables."""
+        return self.run_bare("--root", str(self.root), *options, **environment)
+
+    def run_bare(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script with these options and no other."""
+        return subprocess.run(
+            ["/bin/sh", str(self.source / "deploy/install.sh"), *options],
+            env={**os.environ, **self.environment, **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    def install(self, *options: str, **environment: str) -> str:
+        """Run the script, insist that it succeeds, and return what it printed."""
+        result = self.run(*options, **environment)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def calls(self) -> list[str]:
+        """How the stand-in tools were called since the last question, oldest first."""
+        calls = self.calls_file.read_text().splitlines()
+        self.calls_file.write_text("")
+        return calls
+
+    def add_tool(self, name: str, script: str) -> None:
+        """Put a stand-in before the real program of that name on the script's PATH."""
+        tool = self.tools / name
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+
+    @property
+    def release(self) -> Path:
+        """The release in force."""
+        return (self.root / "opt/appliance/current").resolve(strict=True)
+
+
+@pytest.fixture
+def installer(tmp_path: Path) -> Installer:
+    source, root, tools, calls = (tmp_path / name for name in ("source", "root", "tools", "calls"))
+    for directory in (source / "appliance", source / "etc", root, tools):
+        directory.mkdir(parents=True)
+    shutil.copytree(PROJECT / "deploy", source / "deploy")
+    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "appliance/__init__.py"):
+        (source / name).write_text(f"# {name}\n")
+    (source / "etc/lvs.toml").write_text("# as shipped\n")
+    calls.write_text("")
+    made = Installer(source, root, tools, calls)
+    made.environment = {
+        "PYTHON": str(tools / "python"),
+        "CALLS": str(calls),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+    }
+    made.add_tool("python", STAND_IN_PYTHON.removeprefix("#!/bin/sh\n"))
+    made.add_tool("apt-get", 'printf "apt-get %s\\n" "$*" >>"$CALLS"')
+    return made
+
+
+def tree_of(root: Path) -> dict[str, tuple[str, bytes | str]]:
+    """Path to (type and mode, content or link target) for all that lies below `root`."""
+    tree: dict[str, tuple[str, bytes | str]] = {}
+    for path in sorted(root.rglob("*")):
+        mode = stat.filemode(path.lstat().st_mode)
+        content = os.readlink(path) if path.is_symlink() else b"" if path.is_dir() else path.read_bytes()
+        tree[str(path.relative_to(root))] = (mode, content)
+    return tree
+
+
+def test_installs_what_the_service_needs(installer: Installer) -> None:
+    installer.install()
+    tree = tree_of(installer.root)
+    assert tree["etc/appliance/lvs.toml"] == ("-rw-r-----", b"# as shipped\n")
+    assert tree["etc/systemd/system/appliance.service"][0] == "-rw-r--r--"
+    assert tree["etc/sysctl.d/90-appliance.conf"][0] == "-rw-r--r--"
+    assert (installer.root / "usr/local/bin/appliance").resolve() == installer.release / "bin/appliance"
+
+
+def test_installing_twice_gives_the_same_tree(installer: Installer) -> None:
+    installer.install()
+    first = tree_of(installer.root)
+    installer.install()
+    assert tree_of(installer.root) == first
+
+
+def test_links_do_not_leave_the_scratch_root(installer: Installer) -> None:
+    installer.install()
+    links = [path for path in installer.root.rglob("*") if path.is_symlink()]
+    assert links
+    assert all(path.resolve(strict=True).is_relative_to(installer.root) for path in links)
+
+
+def test_a_strict_umask_does_not_lock_the_service_out(installer: Installer) -> None:
+    result = subprocess.run(
+        ["/bin/sh", str(installer.source / "deploy/install.sh"), "--root", str(installer.root)],
+        env={**os.environ, **installer.environment},
+        capture_output=True,
+        umask=0o077,
+    )
+    assert result.returncode == 0
+    for directory in (installer.release, *installer.release.relative_to(installer.root).parents):
+        assert stat.S_IMODE((installer.root / directory).stat().st_mode) & 0o055 == 0o055
+
+
+class TestRelease:
+    def test_dependencies_are_hash_checked_and_the_project_comes_without_any(self, installer: Installer) -> None:
+        installer.install()
+        pip = [call for call in installer.calls() if " install " in call]
+        assert len(pip) == 2
+        assert "--require-hashes" in pip[0]
+        assert pip[0].endswith("/requirements.lock")
+        assert "--no-deps" in pip[1]
+        assert "--editable" not in pip[1]
+
+    def test_the_build_leaves_no_trace_in_the_source_tree(self, installer: Installer) -> None:
+        before = tree_of(installer.source)
+        installer.install()
+        assert tree_of(installer.source) == before
+
+    def test_an_unchanged_source_tree_is_not_built_again(self, installer: Installer) -> None:
+        installer.install()
+        installer.calls()
+        installer.install()
+        assert not [call for call in installer.calls() if call.startswith("-m")]
+
+    def test_byte_code_is_not_a_change(self, installer: Installer) -> None:
+        installer.install()
+        release = installer.release
+        cache = installer.source / "appliance/__pycache__"
+        cache.mkdir()
+        (cache / "x.cpython-311.pyc").write_bytes(b"x")
+        installer.install()
+        assert installer.release == release
+
+    @pytest.mark.parametrize("changed", ["appliance/__init__.py", "pyproject.toml", "requirements.lock"])
+    def test_a_changed_source_tree_replaces_the_release(self, installer: Installer, changed: str) -> None:
+        installer.install()
+        old = installer.release
+        with (installer.source / changed).open("a") as file:
+            file.write("# changed\n")
+        installer.install()
+        assert installer.release != old
+        assert not old.exists()
+
+    @pytest.mark.parametrize("failing_step", ["-m venv", "--require-hashes", "--no-deps"])
+    def test_a_run_that_failed_half_way_is_completed_by_the_next(self, installer: Installer, failing_step: str) -> None:
+        failed = installer.run(FAIL_ON=failing_step)
+        assert failed.returncode != 0
+        assert "run it again" in failed.stderr
+        assert not (installer.root / "opt/appliance/current").exists()
+        installer.install()
+        assert (installer.root / "usr/local/bin/appliance").read_text() == "# appliance/__init__.py\n"
+
+    def test_a_failed_upgrade_leaves_the_old_release_in_force(self, installer: Installer) -> None:
+        installer.install()
+        before = installer.release
+        (installer.source / "appliance/__init__.py").write_text("# new\n")
+        assert installer.run(FAIL_ON="--no-deps").returncode != 0
+        assert installer.release == before
+        assert (installer.root / "usr/local/bin/appliance").read_text() == "# appliance/__init__.py\n"
+
+    def test_an_old_interpreter_is_refused(self, installer: Installer) -> None:
+        failed = installer.run(FAIL_ON="version_info")
+        assert failed.returncode == 1
+        assert "older than 3.11" in failed.stderr
+
+
+class TestConfiguration:
+    def test_is_kept_when_present(self, installer: Installer) -> None:
+        installer.install()
+        config = installer.root / "etc/appliance/lvs.toml"
+        config.write_text("# mine\n")
+        (installer.source / "etc/lvs.toml").write_text("# newly shipped\n")
+        assert f"{config} is kept" in installer.install()
+        assert config.read_text() == "# mine\n"
+
+    def test_the_reader_is_told_that_nothing_was_started_and_why(self, installer: Installer) -> None:
+        printed = installer.install()
+        assert "not started" in printed
+        assert "documentation addresses" in printed
+        assert f"check {installer.root}/etc/appliance/lvs.toml" in printed
+
+
+class TestUninstall:
+    def test_leaves_an_empty_tree(self, installer: Installer) -> None:
+        installer.install()
+        installer.install("--uninstall")
+        assert tree_of(installer.root) == {}
+
+    def test_leaves_an_empty_tree_after_a_failed_installation(self, installer: Installer) -> None:
+        installer.run(FAIL_ON="--no-deps")
+        installer.install("--uninstall")
+        assert tree_of(installer.root) == {}
+
+    def test_leaves_what_others_put_there(self, installer: Installer) -> None:
+        other = installer.root / "etc/systemd/system/other.service"
+        other.parent.mkdir(parents=True)
+        other.write_text("[Unit]\n")
+        before = tree_of(installer.root)
+        installer.install()
+        installer.install("--uninstall")
+        assert tree_of(installer.root) == before
+
+    def test_can_keep_the_configuration(self, installer: Installer) -> None:
+        installer.install()
+        installer.install("--uninstall", "--keep-config")
+        assert list(tree_of(installer.root)) == ["etc", "etc/appliance", "etc/appliance/lvs.toml"]
+
+    def test_of_nothing_is_no_error(self, installer: Installer) -> None:
+        installer.install("--uninstall")
+        assert tree_of(installer.root) == {}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "word"),
+        [
+            (["--purge"], "'--purge'"),
+            (["lvs.toml"], "'lvs.toml'"),
+            (["--keep-config"], "--uninstall"),
+            (["--uninstall", "--with-packages"], "--with-packages"),
+            (["--root"], "directory"),
+            (["--root", "/"], "--root"),
+        ],
+    )
+    def test_wrong_options_change_nothing(self, installer: Installer, options: list[str], word: str) -> None:
+        result = installer.run(*options)
+        assert result.returncode == 2
+        assert word in result.stderr
+        assert "nothing was changed" in result.stderr
+        assert tree_of(installer.root) == {}
+        assert installer.calls() == []
+
+    @pytest.mark.parametrize("options", [[], ["--uninstall"]])
+    def test_without_root_rights_it_says_so(self, installer: Installer, options: list[str]) -> None:
+        installer.add_tool("id", "echo 1000")
+        result = installer.run_bare(*options)
+        assert result.returncode == 1
+        assert "must run as root" in result.stderr
+        assert installer.calls() == []
+
+    def test_an_incomplete_source_tree_is_named(self, installer: Installer) -> None:
+        (installer.source / "requirements.lock").unlink()
+        result = installer.run()
+        assert result.returncode == 1
+        assert "requirements.lock" in result.stderr
+        assert tree_of(installer.root) == {}
+
+    def test_a_command_of_that_name_which_is_not_ours_stays(self, installer: Installer) -> None:
+        command = installer.root / "usr/local/bin/appliance"
+        command.parent.mkdir(parents=True)
+        command.write_text("somebody's\n")
+        assert installer.run().returncode == 1
+        installer.install("--uninstall")
+        assert command.read_text() == "somebody's\n"
+
+    def test_help_is_no_refusal(self, installer: Installer) -> None:
+        result = installer.run("--help")
+        assert result.returncode == 0
+        for option in ("--root", "--with-packages", "--uninstall", "--keep-config"):
+            assert option in result.stdout
+
+
+class TestPackages:
+    @pytest.fixture(autouse=True)
+    def only_nftables_is_missing(self, installer: Installer) -> None:
+        installer.add_tool("dpkg-query", 'case "$*" in *nftables*) exit 1 ;; *) printf installed ;; esac')
+
+    def test_are_left_alone_in_a_scratch_root(self, installer: Installer) -> None:
+        installer.install()
+        assert not [call for call in installer.calls() if call.startswith("apt-get")]
+
+    def test_only_the_missing_are_installed_and_lists_not_fetched(self, installer: Installer) -> None:
+        installer.install("--with-packages")
+        apt = [call for call in installer.calls() if call.startswith("apt-get")]
+        assert len(apt) == 1
+        assert apt[0].endswith("install -y --no-install-recommends nftables")
+
+    def test_lists_are_fetched_when_the_installation_fails_without(self, installer: Installer) -> None:
+        lists = installer.tools / "lists"
+        installer.add_tool(
+            "apt-get",
+            f'printf "apt-get %s\\n" "$*" >>"$CALLS"\ncase "$*" in *update) touch {lists} ;; *) [ -e {lists} ] ;; esac',
+        )
+        installer.install("--with-packages")
+        apt = [call.split()[4] for call in installer.calls() if call.startswith("apt-get")]
+        assert apt == ["install", "update", "install"]
+
+    def test_a_failure_shows_what_apt_said(self, installer: Installer) -> None:
+        installer.add_tool("apt-get", 'case "$*" in *update) ;; *) echo "E: no such thing" >&2; exit 100 ;; esac')
+        result = installer.run("--with-packages")
+        assert result.returncode == 1
+        assert "E: no such thing" in result.stderr
+        assert tree_of(installer.root) == {}
+
+
+@pytest.mark.slow
+def test_the_real_release_runs(installer: Installer) -> None:
+    """The locked dependencies install, and the installed command accepts the configuration shipped with it."""
+    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "etc/lvs.toml"):
+        shutil.copy(PROJECT / name, installer.source / name)
+    shutil.copytree(PROJECT / "appliance", installer.source / "appliance", dirs_exist_ok=True)
+    installer.install(PYTHON=sys.executable)
+
+    where = "import appliance; print(appliance.__file__)"
+    imported = subprocess.check_output([installer.release / "bin/python", "-I", "-c", where], text=True)
+    assert Path(imported.strip()).is_relative_to(installer.release)
+    subprocess.run([installer.release / "bin/python", "-m", "pip", "check"], check=True, capture_output=True)
+    command, config = installer.root / "usr/local/bin/appliance", installer.root / "etc/appliance/lvs.toml"
+    checked = subprocess.run([command, "check", config], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
