@@ -107,8 +107,9 @@ class Director:
         if low > high:
             raise TunableError(f"fullnat_lport_min ({low}) would be greater than fullnat_lport_max ({high})")
         shards = self.shared.shards
+        one_of_each_class = min(high, low + steering.port_mask(shards))
         for shard in range(shards):
-            if not steering.ports_of_shard(shard, shards, low, high):
+            if not steering.ports_of_shard(shard, shards, low, one_of_each_class):
                 raise TunableError(f"local ports {low}..{high} would leave shard {shard} of {shards} without any")
 
     def shard_states(self) -> list[ShardState]:

@@ -8,6 +8,7 @@ stays, a sysctl gets its old value back.
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,18 +45,20 @@ class Host:
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
+        self._steering = threading.Lock()
+        """Held while the ruleset is mended or removed: a mend that was under way when the stop came must not outlive it."""
 
     def undo_leftovers(self) -> bool:
         """Undo what a crashed run in this network namespace left; True when there was anything."""
         try:
             left = json.loads(self._file.read_text())
+            self._sysctls = [(path, value) for path, value in left["sysctls"]]
+            self._addresses = [(interface, address) for interface, address in left["addresses"]]
+            self._ruleset = Ruleset(*left["ruleset"]) if left["ruleset"] else None
         except FileNotFoundError:
             return False
-        except ValueError as error:
-            raise EdgeError(f"{self._file}: damaged ({error}); undo by hand and remove it") from error
-        self._sysctls = [(path, value) for path, value in left["sysctls"]]
-        self._addresses = [(interface, address) for interface, address in left["addresses"]]
-        self._ruleset = Ruleset(*left["ruleset"]) if left["ruleset"] else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise EdgeError(f"{self._file}: damaged ({error!r}); undo by hand and remove it") from error
         log.warning("undoing what an earlier run left behind")
         self.undo()
         return True
@@ -83,9 +86,10 @@ class Host:
 
     def mend_steering(self) -> None:
         """Load the ruleset again when somebody flushed it, as a reload of the host's own nftables service does."""
-        if self._ruleset is not None and not nft.is_loaded(self._ruleset):
-            log.error("the ruleset of the appliance is gone (a flush?): loading it again")
-            nft.apply(self._ruleset)
+        with self._steering:
+            if self._ruleset is not None and not nft.is_loaded(self._ruleset):
+                log.error("the ruleset of the appliance is gone (a flush?): loading it again")
+                nft.apply(self._ruleset)
 
     def _add_addresses(self, config: Config) -> None:
         gateway, wanted = config.gateway, steered(config)
@@ -104,11 +108,13 @@ class Host:
         """Take everything back, latest first; what fails is logged and does not keep the rest from being undone."""
         for interface, address in reversed(self._addresses):
             self._try(addresses.remove, interface, address)
-        if self._ruleset is not None:
-            self._try(nft.remove)
+        with self._steering:
+            if self._ruleset is not None:
+                self._try(nft.remove)
+            self._ruleset = None
         for path, value in reversed(self._sysctls):
             self._try(sysctl.write, path, value)
-        self._sysctls, self._addresses, self._ruleset = [], [], None
+        self._sysctls, self._addresses = [], []
         self._file.unlink(missing_ok=True)
 
     @staticmethod
