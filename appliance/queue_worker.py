@@ -105,6 +105,8 @@ class ControlChannel:
             data = self._socket.recv(1 << 16)
         except BlockingIOError:
             return
+        except ConnectionResetError:  # a director that was killed before it had read everything
+            data = b""
         self.closed = not data
         for message in self._reader.feed(data):
             listing: int = message["listing"]

@@ -84,11 +84,12 @@ class ShardProcess:
                 yield [SessionRow(*row) for row in answer["rows"]]
         finally:
             del self._listings[listing]
-            if self._writer is not None:
+            if self.up:
                 self._send({"listing": listing, "more": False})
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._writer is None:
+        # Not before it is ready: until then a worker reads its plan and nothing else, and would never answer.
+        if not self.up or self._writer is None:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
         self._writer.write(encode(message))
 
@@ -96,13 +97,14 @@ class ShardProcess:
         """One life; returns how it ended."""
         ours, theirs = socket.socketpair()
         with theirs:
-            descriptors = (self._shared_fd, theirs.fileno())
-            command = (sys.executable, "-m", "appliance.queue_worker", "--shared-fd={}", "--control-fd={}")
+            control_fd = theirs.fileno()
             process = await asyncio.create_subprocess_exec(
-                *command[:3],
-                command[3].format(descriptors[0]),
-                command[4].format(descriptors[1]),
-                pass_fds=descriptors,
+                sys.executable,
+                "-m",
+                "appliance.queue_worker",
+                f"--shared-fd={self._shared_fd}",
+                f"--control-fd={control_fd}",
+                pass_fds=(self._shared_fd, control_fd),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
