@@ -33,7 +33,7 @@ from appliance.verdict import (
     TO_REAL_SERVER,
     TRUNCATED,
     Verdict,
-)  # fmt: skip
+)
 from appliance.wire import craft
 from appliance.wire.layout import (
     ACK,
@@ -50,7 +50,7 @@ from appliance.wire.layout import (
     RST,
     SYN,
     TCP_HEADER_BYTES,
-)  # fmt: skip
+)
 from appliance.wire.seq import HALF as SEQ_HALF
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.show import show_endpoint
@@ -115,7 +115,7 @@ class Shard:
             direction = table = 1
             conn.first_table = 0
             # Where the real server stands, for a RST at the session's idle end. Resets and segments older than the last one
-            # (seq.is_before, written out: a call costs as much as all the rest of this) do not count.
+            # (seq.is_before, written out: this is the packet path) do not count.
             if (ack - conn.rs_ack) & SEQ_MASK < SEQ_HALF and not flags & RST:
                 conn.rs_ack = ack
                 conn.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)

@@ -36,11 +36,6 @@ def shard_of_class(port_class: int, shards: int) -> int:
     return port_class % shards
 
 
-def shard_of_port(port: int, shards: int) -> int:
-    """The shard to which a reply for local port `port` is steered."""
-    return shard_of_class(port & port_mask(shards), shards)
-
-
 def ports_of_shard(shard: int, shards: int, lport_min: int, lport_max: int) -> "array[int]":
     """The local ports within lport_min..lport_max (inclusive) that `shard` may hand out, ascending."""
     mask = port_mask(shards)
