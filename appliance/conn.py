@@ -9,16 +9,16 @@ from appliance.service import RealServer, VirtualService
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.tcp_state import FIRST, TcpState
 from appliance.wire.checksum import MODULUS, delta
+from appliance.wire.seq import MASK as SEQ_MASK
 
 # Plain integers, bound once: this is asked several times for each connection, and an enum's member is looked up each time.
 _NONE, _ESTABLISHED = int(TcpState.NONE), int(TcpState.ESTABLISHED)
 
 
 class RewriteRecord(NamedTuple):
-    """What a packet of one direction gets written over its headers. Plain data, made once for the life of the entry.
+    """What a packet of one direction gets written over its headers. Plain data, which changes only when a session starts anew.
 
-    A kernel fast path can mirror exactly these fields; sequence and acknowledgement shifts and the window shift join them
-    when the appliance chooses sequence numbers of its own.
+    A kernel fast path can mirror exactly these fields; a window shift joins them with SYNPROXY. A UDP session has no shifts.
     """
 
     addresses: bytes
@@ -26,18 +26,23 @@ class RewriteRecord(NamedTuple):
     ip_delta: int
     """What the IP header checksum moves by (see wire.checksum)."""
     tcp_delta: int
-    """What the TCP checksum moves by: its pseudo header has the addresses, its header the ports."""
+    """What the TCP or UDP checksum moves by for addresses and ports: the pseudo header has the ones, the header the others."""
+    seq_delta: int = 0
+    """Added to the sequence number, modulo 2**32."""
+    ack_delta: int = 0
+    """Added to the acknowledgement number and to both edges of each SACK block, modulo 2**32."""
 
 
-def rewrite_records(client_key: bytes, server_key: bytes) -> tuple[RewriteRecord, RewriteRecord]:
+def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tuple[RewriteRecord, RewriteRecord]:
     """The records of both directions: client to VIP becomes local address to real server, and the reply the other way round.
 
-    Reversing addresses moves words about and leaves their sum, so what one direction adds to a checksum the other takes away.
+    `shift` is what the client's sequence numbers move by. Reversing addresses moves words about and leaves their sum, so what
+    one direction adds to a checksum the other takes away.
     """
     ip_delta, tcp_delta = delta(client_key[:8], server_key[:8]), delta(client_key, server_key)
     return (
-        RewriteRecord(server_key, ip_delta, tcp_delta),
-        RewriteRecord(reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS),
+        RewriteRecord(server_key, ip_delta, tcp_delta, seq_delta=shift & SEQ_MASK),
+        RewriteRecord(reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS, ack_delta=-shift & SEQ_MASK),
     )
 
 

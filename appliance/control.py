@@ -29,6 +29,8 @@ class ServicePlan:
     scheduler: str
     local_addresses: tuple[str, ...]
     real_servers: tuple[RealServerPlan, ...]
+    protocol: str = "tcp"
+    """"tcp" or "udp"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Plan:
     queue_num: int
     destinations: int
     services: tuple[ServicePlan, ...]
+    isn_secret: str
+    """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
 
 
 class SessionRow(NamedTuple):
@@ -52,6 +56,8 @@ class SessionRow(NamedTuple):
     real_server: str
     state: str
     expires_s: float
+    protocol: str
+    """"TCP" or "UDP"."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -66,7 +72,12 @@ def encode_plan(plan: Plan) -> bytes:
 
 def decode_plan(message: dict[str, Any]) -> Plan:
     """The plan from its line. Raises KeyError or TypeError when the two processes are not of one version."""
-    services = tuple(
+    return Plan(**{**message, "services": decode_services(message["services"])})
+
+
+def decode_services(services: list[dict[str, Any]]) -> tuple[ServicePlan, ...]:
+    """The services of a plan, or of a change of plan, from their part of a message."""
+    return tuple(
         ServicePlan(
             **{
                 **service,
@@ -74,9 +85,8 @@ def decode_plan(message: dict[str, Any]) -> Plan:
                 "real_servers": tuple(RealServerPlan(**real_server) for real_server in service["real_servers"]),
             }
         )
-        for service in message["services"]
+        for service in services
     )
-    return Plan(**{**message, "services": services})
 
 
 class LineReader:

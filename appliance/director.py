@@ -7,6 +7,7 @@ and packets are steered before the addresses exist that draw them; a stop goes t
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -51,6 +52,7 @@ class Director:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._isn_secret = secrets.token_hex(16)
         self.services = service_plans(config)
         shards = config.gateway.shards
         destinations = sum(len(service.real_servers) for service in self.services)
@@ -64,7 +66,7 @@ class Director:
 
     def _plan(self, shard: int, destinations: int) -> Plan:
         gateway = self._config.gateway
-        return Plan(shard, gateway.shards, gateway.queue_base + shard, destinations, self.services)
+        return Plan(shard, gateway.shards, gateway.queue_base + shard, destinations, self.services, self._isn_secret)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises EdgeError or WorkerFailedError when the appliance cannot start."""

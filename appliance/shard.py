@@ -243,4 +243,4 @@ def _row(conn: ConnEntry, now: float) -> SessionRow:
     )
     client, vip, local, real_server = (show_endpoint(end[:4], end[4:]) for end in ends)
     expires_s = max(0.0, conn.deadline - now)
-    return SessionRow(conn.service.name, client, vip, local, real_server, TcpState(conn.state).name, expires_s)
+    return SessionRow(conn.service.name, client, vip, local, real_server, TcpState(conn.state).name, expires_s, "TCP")

@@ -1,8 +1,8 @@
 """Where each number lies in the memory that the director and the workers share. Pure: it is handed a buffer.
 
-One writer per cell: the director writes tunables, the generation and the queue counters it reads from the kernel; each worker
-writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write whole, so no
-lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
+One writer per cell: the director writes tunables, route MTUs, the generation and the queue counters it reads from the kernel;
+each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write
+whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
 """
 
 from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
@@ -15,7 +15,7 @@ _TABLES = {"ext": len(EXT_COUNTERS), "verdicts": len(VERDICT_COUNTERS), "queue":
 
 def size_bytes(shards: int, destinations: int) -> int:
     """Bytes needed for `shards` shards and `destinations` real servers (counted once per service)."""
-    return WORD_BYTES * (1 + len(TUNABLES) + shards * _shard_words(destinations))
+    return WORD_BYTES * (1 + len(TUNABLES) + destinations + shards * _shard_words(destinations))
 
 
 def _shard_words(destinations: int) -> int:
@@ -33,15 +33,24 @@ class SharedState:
         self.destinations = destinations
         whole = buffer[: size_bytes(shards, destinations)]
         self.generation = whole[:WORD_BYTES].cast("q")
-        """One word, moved on by every write of a tunable: a shard that sees it unchanged has the values in force."""
+        """One word, moved on by every write of a tunable or an MTU: a shard that sees it unchanged has the values in force."""
         tunables_end = WORD_BYTES * (1 + len(TUNABLES))
+        mtus_end = tunables_end + WORD_BYTES * destinations
         self.tunables = whole[WORD_BYTES:tunables_end].cast("q")
-        self._counters = whole[tunables_end:].cast("B").cast("Q")
+        self.mtus = whole[tunables_end:mtus_end].cast("q")
+        """By slot: the MTU in bytes of the route to that real server; 0 while it is not known."""
+        self._counters = whole[mtus_end:].cast("B").cast("Q")
 
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write values that were checked before, then move the generation on, in this order (a reader does the reverse)."""
         for name, value in values.items():
             self.tunables[INDEX[name]] = value
+        self.generation[0] += 1
+
+    def set_mtus(self, mtus: dict[int, int]) -> None:
+        """Write route MTUs (slot to bytes), then move the generation on."""
+        for slot, mtu in mtus.items():
+            self.mtus[slot] = mtu
         self.generation[0] += 1
 
     def tunable(self, name: str) -> int:

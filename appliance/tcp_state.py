@@ -88,7 +88,13 @@ EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
 """EVENT[flags & FLAG_BITS] is the event of a segment: RST before SYN before FIN before ACK."""
 
 
-TIMEOUT_NAME: dict[TcpState, str] = {
+UDP_STATE = len(TcpState)
+"""The one state of a UDP session; no table of TCP knows it."""
+
+STATE_NAMES: tuple[str, ...] = (*(state.name for state in TcpState), "UDP")
+"""By state, as views show it."""
+
+TIMEOUT_NAME: dict[int, str] = {
     state: f"tcp_timeout_{state.name.lower()}" for state in TcpState if state is not TcpState.NONE
-}
+} | {UDP_STATE: "udp_timeout"}
 """The tunable that says how long a session may stay idle in each state. NONE is never idle: a session leaves it at birth."""

@@ -117,8 +117,16 @@ _TIMEOUTS = (
     _timeout_ms("synack", 120_000, 240_000, "lifetime of a session in SYNACK"),
 )
 
+_MORE = (
+    Tunable("fullnat_toa_kind", 254, 200, 254, "", "kind number of the client-address option"),
+    _switch("conn_expire_tcp_rst", 1, "reset both ends of a session that reaches the end of its time in ESTABLISHED"),
+    _switch("expire_nodest_conn", 0, "end a session at its next client packet once its real server is gone; 0: drop the packet"),
+    Tunable("udp_timeout", 300_000, 1000, 600_000, "ms", "idle time of a UDP session"),
+)
+"""Beyond the contract: what the LVS originals have under `/proc/sys/net/ipv4/vs` outside of that list, or as a constant."""
+
 TUNABLES: Mapping[str, Tunable] = MappingProxyType(
-    {tunable.name: tunable for tunable in (*_FULLNAT, *_SYNPROXY, *_DEFENCE, *_TIMEOUTS)}
+    {tunable.name: tunable for tunable in (*_FULLNAT, *_SYNPROXY, *_DEFENCE, *_TIMEOUTS, *_MORE)}
 )
 
 INDEX: Mapping[str, int] = MappingProxyType({name: index for index, name in enumerate(TUNABLES)})

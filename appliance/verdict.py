@@ -50,6 +50,11 @@ NO_SESSION = Verdict(Action.DROP, "no_session", "no session, and not a SYN that 
 NO_REAL_SERVER = Verdict(Action.DROP, "no_real_server", "refused: the service has no real server with a weight above 0")
 NO_LOCAL_ADDRESS = Verdict(Action.DROP, "no_local_address", "refused: the service has no local address")
 LOCAL_PORTS_EXHAUSTED = Verdict(Action.DROP, "local_ports_exhausted", "refused: no free port on any local address of the service")
+REAL_SERVER_GONE = Verdict(Action.DROP, "real_server_gone", "a client packet of a session whose real server was removed")
+CHALLENGED = Verdict(
+    Action.DROP, "challenged", "a new SYN on an established session: held until the client proves that it began anew"
+)
+STALE_ANSWER = Verdict(Action.DROP, "stale_answer", "a real server's answer to an older connection from the same local port")
 INTERNAL_ERROR = Verdict(Action.DROP, "internal_error", "an error of ours; the log has it")
 
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED)

@@ -20,19 +20,21 @@ def translate(
     window: int,
     tcp_checksum: int,
 ) -> bytes:
-    """The packet `raw`, whose header fields are given as they were parsed, with the addresses and ports of `record`.
+    """The packet `raw`, whose header fields are given as they were parsed, as `record` wants it. Options are not looked at.
 
     TTL, TOS and identification stay: the kernel routes the packet afterwards and takes its hop off.
     """
-    addresses, ip_delta, tcp_delta = record
+    addresses, ip_delta, tcp_delta, seq_delta, ack_delta = record
+    new_seq, new_ack = (seq + seq_delta) & SEQ_MASK, (ack + ack_delta) & SEQ_MASK
     head = _pack(
         (ip_checksum + ip_delta) % MODULUS,
         addresses,
-        seq,
-        ack,
+        new_seq,
+        new_ack,
         offset_flags,
         window,
-        (tcp_checksum + tcp_delta) % MODULUS,
+        # A 32-bit number is, modulo 65535, the sum of its two words: so the numbers themselves can stand in their difference.
+        (tcp_checksum + tcp_delta + seq - new_seq + ack - new_ack) % MODULUS,
     )
     return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
 

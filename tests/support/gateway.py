@@ -35,6 +35,7 @@ SESSION = SessionRow(
     real_server="192.0.2.101:8080",
     state="ESTABLISHED",
     expires_s=899.9994,
+    protocol="TCP",
 )
 
 

@@ -29,7 +29,7 @@ def plan(
         for slot, (address, weight) in enumerate(zip(addresses, weights, strict=False))
     )
     service = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", local_addresses, real_servers)
-    return Plan(shard, shards, shard, len(real_servers), (service,))
+    return Plan(shard, shards, shard, len(real_servers), (service,), "00" * 16)
 
 
 class World:

@@ -18,6 +18,7 @@ def test_no_two_numbers_share_a_place() -> None:
         *(shared.table(shard, name) for shard in range(3) for name in ("ext", "verdicts", "queue")),
         *(shared.destination(shard, slot) for shard in range(3) for slot in range(2)),
     ]
+    shared.set_mtus({0: 2_000_000, 1: 2_000_001})
     value = 0
     for view in cells:
         for place in range(len(view)):
@@ -25,6 +26,7 @@ def test_no_two_numbers_share_a_place() -> None:
             view[place] = value
     assert [number for view in cells for number in view] == list(range(1, value + 1))
     assert [shared.tunable(name) for name in TUNABLES] == [1_000_000 + index for index in range(len(TUNABLES))]
+    assert shared.mtus.tolist() == [2_000_000, 2_000_001]
     assert len(shared.table(0, "ext")) == len(EXT_COUNTERS)
     assert len(shared.destination(0, 0)) == len(DESTINATION_FIELDS)
 

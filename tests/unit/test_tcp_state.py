@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.tcp_state import EVENT, FIRST, IN, NEXT, OUT, TIMEOUT_NAME, TcpState
+from appliance.tcp_state import EVENT, FIRST, IN, NEXT, OUT, TIMEOUT_NAME, UDP_STATE, TcpState
 from appliance.tunables import TUNABLES
 from appliance.wire.layout import ACK, FIN, PSH, RST, SYN, URG
 
@@ -70,8 +70,8 @@ def test_a_segment_without_any_of_them_closes(flags: int) -> None:
 
 
 def test_every_state_but_the_first_has_its_tunable() -> None:
-    assert set(TIMEOUT_NAME) == set(TcpState) - {TcpState.NONE}
-    assert set(TIMEOUT_NAME.values()) == {name for name in TUNABLES if name.startswith("tcp_timeout_")}
+    assert set(TIMEOUT_NAME) == (set(TcpState) - {TcpState.NONE}) | {UDP_STATE}
+    assert set(TIMEOUT_NAME.values()) == {name for name in TUNABLES if name.startswith("tcp_timeout_")} | {"udp_timeout"}
 
 
 def test_last_ack_can_be_reached() -> None:

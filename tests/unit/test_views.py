@@ -89,7 +89,7 @@ def test_sysctls_show_the_value_in_force_beside_its_default() -> None:
     shared = shared_state(shards=1, destinations=0)
     shared.set_tunables({"tcp_timeout_established": 600_000})
     lines = views.sysctls(shared).text.splitlines()
-    assert len(lines) == 1 + 34
+    assert len(lines) == 1 + len(TUNABLES)
     assert lines[0].split() == ["name", "value", "default", "range", "unit", "summary"]
     assert lines[1] == (
         "fullnat_timestamp_remove_entry       1        1  0..1           -        "
