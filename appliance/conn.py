@@ -12,7 +12,7 @@ from appliance.wire.checksum import MODULUS, delta
 from appliance.wire.seq import MASK as SEQ_MASK
 
 # Plain integers, bound once: this is asked several times for each connection, and an enum's member is looked up each time.
-_NONE, _ESTABLISHED = int(TcpState.NONE), int(TcpState.ESTABLISHED)
+_NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), int(TcpState.SYN_RECV)
 
 
 class RewriteRecord(NamedTuple):
@@ -46,20 +46,57 @@ def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tup
     )
 
 
+class Opening:
+    """What is remembered of a TCP session until the client has acknowledged the real server's first byte."""
+
+    __slots__ = ("rs_first_seq", "stale_answers", "syn")
+
+    def __init__(self) -> None:
+        self.syn: bytes | None = None
+        """The SYN as the real server got it, until it answers: its old socket may have to be told off and asked again."""
+        self.rs_first_seq: int | None = None
+        """The number of the real server's first byte; None until its SYN-ACK was seen."""
+        self.stale_answers = 0
+
+
+class Challenge:
+    """A new SYN on an established session, held until the client proves that it has forgotten that session."""
+
+    __slots__ = ("ack", "syn", "until")
+
+    def __init__(self, syn: bytes, ack: int, until: float) -> None:
+        self.syn = syn
+        self.ack = ack
+        """What the client was sent as acknowledgement number: a RST with exactly this number is the proof."""
+        self.until = until
+        """No other challenge before this moment."""
+
+
 class ConnEntry:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "counts", "deadline", "first_table", "real_server", "records", "rs_ack", "rs_next_seq", "service", "state", "wheel_time",
+        "challenge", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records", "rs_ack",
+        "rs_next_seq", "service", "state", "wheel_time",
     )  # fmt: skip
 
-    def __init__(self, service: VirtualService, real_server: RealServer, client_key: bytes, server_key: bytes) -> None:
-        """`client_key` is client to VIP as it arrives; `server_key` is local address to real server as it leaves."""
+    def __init__(
+        self, service: VirtualService, real_server: RealServer, client_key: bytes, server_key: bytes, client_isn: int, isn: int
+    ) -> None:
+        """`client_key` is client to VIP as it arrives; `server_key` is local address to real server as it leaves.
+
+        `client_isn` is the initial sequence number the client chose, `isn` the one the real server is shown instead.
+        """
         self.service = service
         self.real_server = real_server
         self.counts = real_server.counts
-        self.records = rewrite_records(client_key, server_key)
+        self.records = rewrite_records(client_key, server_key, isn - client_isn)
         """Indexed by Direction."""
+        self.isn = isn
+        self.opening: Opening | None = None
+        self.challenge: Challenge | None = None
+        self.long_way = False
+        """Whether its packets need more than their record and their state; see `settle`."""
         self.state: int = _NONE
         self.first_table = FIRST
         """The state table for client packets: FIRST until the real server was heard of, then IN."""
@@ -67,8 +104,22 @@ class ConnEntry:
         self.wheel_time = inf
         self.rs_next_seq = 0
         """The number after the real server's last byte, modulo 2**32 when used: where a RST towards the client has to stand."""
-        self.rs_ack = 0
+        self.rs_ack = isn
         """The real server's last acknowledgement: where a RST towards it has to stand."""
+
+    def start(self, client_isn: int, isn: int) -> None:
+        """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
+        self.records = rewrite_records(self.client_key, self.records[Direction.INBOUND].addresses, isn - client_isn)
+        self.isn = self.rs_ack = isn
+        self.opening = Opening()
+        self.challenge = None
+        self.first_table = FIRST
+        self.enter(_SYN_RECV)
+        self.settle()
+
+    def settle(self) -> None:
+        """Find out again whether its packets have to go the long way."""
+        self.long_way = self.opening is not None or self.challenge is not None or self.real_server.gone
 
     @property
     def client_key(self) -> bytes:
@@ -116,6 +167,13 @@ class ConnTable:
 
     def __iter__(self) -> Iterator[ConnEntry]:
         return iter(self.by_direction[Direction.INBOUND].values())
+
+    def find(self, addresses: bytes) -> tuple[ConnEntry | None, int]:
+        """The entry of a packet with these 12 address bytes, and its direction."""
+        for direction, conns in enumerate(self.by_direction):
+            if conn := conns.get(addresses):
+                return conn, direction
+        return None, Direction.INBOUND
 
     def insert(self, conn: ConnEntry) -> None:
         """Add an entry under both keys and count it in its real server's gauges."""

@@ -1,12 +1,16 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from appliance.control import RealServerPlan, ServicePlan
 from appliance.model import pack_endpoint
 from appliance.schedulers import SCHEDULERS
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
+
+USUAL_MTU = 1500
+"""Ethernet's, for a real server whose route is not known."""
 
 
 class RealServer:
@@ -15,12 +19,16 @@ class RealServer:
     They are counted in a list, which costs half of what shared memory does, and published from there.
     """
 
-    __slots__ = ("_published", "counts", "endpoint", "next_local_address", "slot", "weight")
+    __slots__ = ("_published", "counts", "endpoint", "gone", "mtu", "next_local_address", "slot", "weight")
 
     def __init__(self, plan: RealServerPlan, published: memoryview) -> None:
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
         self.weight = plan.weight
         self.slot = plan.slot
+        self.gone = False
+        """Whether it was removed from its service; its sessions, if it has any left, still refer to it."""
+        self.mtu = USUAL_MTU
+        """Of the route to it, in bytes."""
         self._published = published
         self.counts: list[int] = published.tolist()
         self.next_local_address = 0
@@ -37,14 +45,44 @@ class RealServer:
 class VirtualService:
     """A VIP and port, the real servers behind it and the local addresses used towards them."""
 
-    __slots__ = ("endpoint", "local_addresses", "name", "real_servers", "scheduler")
+    __slots__ = ("_counters", "_departed", "endpoint", "local_addresses", "name", "protocol", "real_servers", "scheduler")
 
-    def __init__(self, plan: ServicePlan, real_servers: list[RealServer]) -> None:
+    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview]) -> None:
+        """`counters` gives the shared counters of a real server by its slot."""
         self.name = plan.name
+        self.protocol = plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
-        self.real_servers = real_servers
+        self.real_servers: list[RealServer] = []
         self.scheduler = SCHEDULERS[plan.scheduler]()
+        self._counters = counters
+        self._departed: list[RealServer] = []
+        """Removed ones: their sessions go on being counted, and one that comes back finds them again."""
+        self.change_real_servers(plan.real_servers)
+
+    @property
+    def all_real_servers(self) -> list[RealServer]:
+        """Also those that were removed."""
+        return self.real_servers + self._departed
+
+    def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
+        """Have these real servers, with these weights, from now on; True when one was removed or came back."""
+        known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
+        self.real_servers = []
+        for plan in plans:
+            real_server = known.pop(pack_endpoint(IPv4Address(plan.address), plan.port), None)
+            real_server = real_server or RealServer(plan, self._counters(plan.slot))
+            real_server.weight = plan.weight
+            self.real_servers.append(real_server)
+        self._departed = list(known.values())
+        changed = False
+        for real_server in self.all_real_servers:
+            gone = real_server in self._departed
+            changed |= gone != real_server.gone
+            real_server.gone = gone
+            if gone:
+                real_server.weight = 0
+        return changed
 
     def pick_real_server(self) -> RealServer | None:
         """The scheduler's choice; None when no real server takes new connections."""

@@ -4,31 +4,41 @@ Five things are the contract: `handle` a packet, take the `segments` to send, as
 what is due, and read `sessions` for a view.
 """
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Any
 
 from appliance import steering
-from appliance.admission import close_conn, open_conn
-from appliance.conn import ConnEntry, ConnTable
-from appliance.control import Plan, SessionRow
-from appliance.model import Direction, destination_of, source_of
+from appliance.admission import Admission
+from appliance.conn import Challenge, ConnEntry, ConnTable, Opening
+from appliance.control import Plan, ServicePlan, SessionRow
+from appliance.model import Direction, destination_of, pack_endpoint, source_of
+from appliance.nat import opening as opening_phase
 from appliance.nat.fullnat import reset_both_sides, translate
 from appliance.nat.icmp import translate_error
+from appliance.nat.isn import IsnSource, following
 from appliance.nat.lport import LocalPorts
+from appliance.nat.udp import translate_datagram
 from appliance.ratelimit import TokenBucket
-from appliance.service import RealServer, VirtualService
+from appliance.service import USUAL_MTU, VirtualService
+from appliance.settings import Settings
 from appliance.shared_state import SharedState
-from appliance.stats import BYTES, CONNS, SESSIONS_EXPIRED
-from appliance.tcp_state import EVENT, NEXT, TIMEOUT_NAME, TcpState
+from appliance.stats import BYTES, CONNS, FULLNAT_REUSED, FULLNAT_REUSED_FROM, SESSIONS_EXPIRED
+from appliance.tcp_state import EVENT, NEXT, STATE_NAMES, UDP_STATE, TcpState
 from appliance.timers import TimerWheel
-from appliance.tunables import INDEX
 from appliance.verdict import (
     BAD_DATA_OFFSET,
     BAD_HEADER,
+    CHALLENGED,
     FRAGMENT,
     ICMP_TRANSLATED,
     IP_OPTIONS,
     NO_SESSION,
     NOT_OURS,
+    REAL_SERVER_GONE,
+    STALE_ANSWER,
     TO_CLIENT,
     TO_REAL_SERVER,
     TRUNCATED,
@@ -37,6 +47,8 @@ from appliance.verdict import (
 from appliance.wire import craft
 from appliance.wire.layout import (
     ACK,
+    ADDRESSES_END,
+    ADDRESSES_START,
     DATA_OFFSET_SHIFT,
     FIN,
     FLAG_BITS,
@@ -47,9 +59,11 @@ from appliance.wire.layout import (
     LEAST_OFFSET_FLAGS,
     PROTO_ICMP,
     PROTO_TCP,
+    PROTO_UDP,
     RST,
     SYN,
     TCP_HEADER_BYTES,
+    UDP_REWRITTEN_END,
 )
 from appliance.wire.seq import HALF as SEQ_HALF
 from appliance.wire.seq import MASK as SEQ_MASK
@@ -63,8 +77,17 @@ _TRANSLATED = (TO_REAL_SERVER, TO_CLIENT)
 
 _OPENING_FLAGS = SYN | ACK | FIN | RST
 
-_NEWBORN_TIMEOUT_S = 2.0
-"""For state NONE, which no tunable covers; a session leaves it with its first packet."""
+_SHAPE = 0xF << DATA_OFFSET_SHIFT | ACK | SYN | RST
+_PLAIN = LEAST_OFFSET_FLAGS | ACK
+"""A packet without options, with an acknowledgement, that opens and resets nothing: nearly all are like that."""
+
+_RESTING = (TcpState.FIN_WAIT, TcpState.TIME_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
+
+_RST_REACH = 1 << 20
+"""How far a client's RST may be ahead of what its real server acknowledged, in bytes: more than is on the way at most times,
+and one number in 4096."""
+
+_CHALLENGE_INTERVAL_S = 0.5
 
 _UNREACHABLE_PER_S = 100
 _UNREACHABLE_BURST = 50
@@ -76,6 +99,7 @@ class Shard:
 
     def __init__(self, plan: Plan, shared: SharedState, now: float) -> None:
         self.conns = ConnTable()
+        self.udp_conns = ConnTable()
         self.rewritten = b""
         self.segments: list[bytes] = []
         """Packets of our own that wait to be sent; the caller takes and clears them."""
@@ -83,67 +107,94 @@ class Shard:
         self._plan = plan
         self._shared = shared
         self._generation_cell = shared.generation
+        self._ext_counts = shared.table(plan.shard, "ext")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
         self._queue_counts = shared.table(plan.shard, "queue")
-        self._services = {service.endpoint: service for service in _services(plan, shared)}
+        counters = partial(shared.destination, plan.shard)
+        services = (VirtualService(service, counters) for service in plan.services)
+        self._services = {(service.protocol, service.endpoint): service for service in services}
         self._wheel: TimerWheel[ConnEntry] = TimerWheel(now)
         self._unreachables = TokenBucket(_UNREACHABLE_PER_S, _UNREACHABLE_BURST, now)
-        self._port_range = (1, 0)
-        self._local_ports = LocalPorts(steering.ports_of_shard(plan.shard, plan.shards, *self._port_range))
-        self._read_tunables()
+        self._settings = Settings(shared.tunables)
+        ports = self._ports()
+        self._admission = Admission(LocalPorts(ports), IsnSource(bytes.fromhex(plan.isn_secret)))
+        self._udp_admission = Admission(LocalPorts(ports), None)
+        self._read_shared()
 
     def handle(self, raw: bytes, now: float) -> Verdict:
         """Judge one packet, whatever its bytes are."""
         if self._generation_cell[0] != self._generation:
-            self._read_tunables()
+            self._read_shared()
         length = len(raw)
         if length < _SHORTEST_TCP_BYTES:
-            return self._handle_unusual(raw)
+            return self._handle_unusual(raw, now)
+        fields = _parse(raw)
         (version_ihl, total, fragment, protocol, ip_checksum, addresses,
-         seq, ack, offset_flags, window, tcp_checksum) = _parse(raw)  # fmt: skip
+         seq, ack, offset_flags, window, tcp_checksum) = fields  # fmt: skip
         if protocol != PROTO_TCP or version_ihl != IPV4_NO_OPTIONS or total != length or fragment & FRAGMENT_BITS:
-            return self._handle_unusual(raw)
+            return self._handle_unusual(raw, now)
         payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
         if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS:
             return self._count(BAD_DATA_OFFSET)
 
         flags = offset_flags & FLAG_BITS
-        conn = self._inbound.get(addresses)
-        if conn is not None:
-            direction, table = 0, conn.first_table
-        elif (conn := self._outbound.get(addresses)) is not None:
-            direction = table = 1
-            conn.first_table = 0
-            # Where the real server stands, for a RST at the session's idle end. Resets and segments older than the last one
-            # (seq.is_before, written out: this is the packet path) do not count.
-            if (ack - conn.rs_ack) & SEQ_MASK < SEQ_HALF and not flags & RST:
+        conn, direction = self._inbound.get(addresses), 0
+        if conn is None:
+            conn, direction = self._outbound.get(addresses), 1
+            if conn is None:
+                opened = self._open(addresses, flags, seq, raw, now)
+                if isinstance(opened, Verdict):
+                    return self._count(opened)
+                conn, direction = opened, 0
+        rewritten = b""
+        if conn.long_way or offset_flags & _SHAPE != _PLAIN:
+            outcome = self._go_long_way(conn, direction, raw, fields, now)
+            if isinstance(outcome, Verdict):
+                return outcome
+            rewritten = outcome
+
+        if direction:
+            table, conn.first_table = 1, 0
+            # Where the real server stands, for a RST and for the next sequence number. Resets and segments older than the last
+            # one (seq.is_before, written out: this is the packet path) do not count.
+            if (ack - conn.rs_ack) & SEQ_MASK < SEQ_HALF and flags & (ACK | RST) == ACK:
                 conn.rs_ack = ack
                 conn.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)
         else:
-            opened = self._open(addresses, flags, raw, now)
-            if isinstance(opened, Verdict):
-                return self._count(opened)
-            conn, direction, table = opened, 0, opened.first_table
-
+            table = conn.first_table
         state = NEXT[table][EVENT[flags]][conn.state]
         if state != conn.state:
             conn.enter(state)
-            if flags & SYN and not direction:
-                conn.rs_ack = seq  # a new incarnation: what the real server acknowledged before means nothing now
         conn.deadline = deadline = now + self._timeouts_s[state]
         if deadline <= conn.wheel_time:
             self._wheel.arm(conn)
         counts = conn.counts
         counts[direction] += 1
         counts[direction + BYTES] += length
-        self.rewritten = translate(raw, conn.records[direction], ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
+        self.rewritten = rewritten or translate(
+            raw, conn.records[direction], ip_checksum, seq, ack, offset_flags, window, tcp_checksum
+        )
         return _TRANSLATED[direction]
 
     def publish_counts(self) -> None:
         """Make the traffic counted so far visible to the director."""
         for service in self._services.values():
-            for real_server in service.real_servers:
+            for real_server in service.all_real_servers:
                 real_server.publish()
+
+    def update_services(self, plans: Sequence[ServicePlan]) -> None:
+        """Have other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service.
+
+        Sessions of a real server that is gone stay until their time is over, or their client asks for more than it can get.
+        """
+        changed = False
+        for plan in plans:
+            service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
+            changed |= service.change_real_servers(plan.real_servers)
+        if changed:
+            for conn in (*self.conns, *self.udp_conns):
+                conn.settle()
+        self._read_shared()
 
     def next_look(self) -> float | None:
         """When `expire` should be called next, on the clock of `now`; None while there is no session."""
@@ -153,60 +204,184 @@ class Shard:
         """Remove up to `limit` sessions whose time is over; True when more may be due at once."""
         expired = self._wheel.expired(now, limit)
         for conn in expired:
-            if conn.state == TcpState.ESTABLISHED:
-                self.segments += reset_both_sides(conn)
-            self.conns.remove(conn)
-            close_conn(conn, self._local_ports)
+            self._end(conn)
         self._queue_counts[SESSIONS_EXPIRED] += len(expired)
         return len(expired) == limit
 
     def sessions(self, now: float) -> Iterator[SessionRow]:
         """The sessions there are at this moment, read lazily: packets may be handled between two rows."""
-        return (_row(conn, now) for conn in tuple(self.conns))
+        return (_row(conn, now) for conn in (*self.conns, *self.udp_conns))
 
-    def _open(self, addresses: bytes, flags: int, raw: bytes, now: float) -> ConnEntry | Verdict:
-        """A new session for a packet that has none, or the verdict on that packet."""
-        service = self._services.get(destination_of(addresses))
+    def _open(self, addresses: bytes, flags: int, seq: int, raw: bytes, now: float) -> ConnEntry | Verdict:
+        """A new session for a TCP packet that has none, or the verdict on that packet."""
+        service = self._services.get(("tcp", destination_of(addresses)))
         if service is None:
             return NOT_OURS
         if flags & _OPENING_FLAGS != SYN:
             return NO_SESSION
-        opened = open_conn(service, addresses, self._local_ports, self._lport_tries)
+        opened = self._admission.open_conn(service, addresses, seq, self._settings.lport_tries, now)
         if isinstance(opened, Verdict):
-            if self._unreachables.allow(now):
-                self.segments.append(craft.port_unreachable(raw))
-            return opened
+            return self._refuse(opened, raw, now)
+        opened.opening = Opening()
+        opened.long_way = True
         self.conns.insert(opened)
         opened.counts[CONNS] += 1
         return opened
 
-    def _handle_unusual(self, raw: bytes) -> Verdict:
-        """Everything but a whole IPv4 TCP packet without options."""
+    def _refuse(self, reason: Verdict, raw: bytes, now: float) -> Verdict:
+        if self._unreachables.allow(now):
+            self.segments.append(craft.port_unreachable(raw))
+        return reason
+
+    def _go_long_way(self, conn: ConnEntry, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes | Verdict:
+        """What a packet becomes that has options, or whose session wants a closer look; a verdict when it is dealt with."""
+        if not direction:
+            return self._look_closer(conn, raw, fields, now)
+        opening = conn.opening
+        if opening is not None and opening.syn is not None:
+            segments = opening_phase.check_answer(conn, opening, opening.syn, fields)
+            if segments is not None:
+                self.segments += segments
+                return self._count(STALE_ANSWER)
+        return opening_phase.to_client(raw, fields, conn, self._settings)
+
+    def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes | Verdict:
+        """The same for a client's packet."""
+        seq, flags = fields[6], fields[8] & FLAG_BITS
+        is_syn = flags & _OPENING_FLAGS == SYN
+        shown_seq = (seq + conn.records[Direction.INBOUND].seq_delta) & SEQ_MASK
+        if is_syn and shown_seq != conn.isn:
+            if self._settings.reuse:
+                is_live = conn.state == TcpState.ESTABLISHED
+                return self._challenge(conn, raw, now) if is_live else self._start_anew(conn, raw, seq, now)
+            if conn.state != TcpState.ESTABLISHED:
+                conn.start(seq, shown_seq)
+        elif conn.challenge is not None and not is_syn:
+            if flags & RST and seq == conn.challenge.ack:
+                syn = conn.challenge.syn
+                return self._start_anew(conn, syn, _parse(syn)[6], now)
+            conn.challenge = None
+            conn.settle()
+        if conn.real_server.gone:
+            return self._meet_gone(conn)
+        rewritten = opening_phase.to_real_server(raw, fields, conn, self._settings, self._ext_counts)
+        is_late_syn = is_syn and conn.state in _RESTING
+        if is_late_syn or (flags & RST and (shown_seq - conn.rs_ack) & SEQ_MASK > _RST_REACH):
+            # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
+            # through (RFC 5961, 3.2). Passed on, but neither may move the session.
+            self.rewritten = rewritten
+            return TO_REAL_SERVER
+        return rewritten
+
+    def _challenge(self, conn: ConnEntry, raw: bytes, now: float) -> Verdict:
+        """Hold a new SYN on an established session, and ask the client whether it really began anew.
+
+        Obeying such a SYN would let anybody who guesses a client's port cut off its session (RFC 5961, 4). A client that lost its
+        connection answers with a RST whose number only it can know; one that still has it does not answer.
+        """
+        if conn.challenge is None or now >= conn.challenge.until:
+            reply = conn.records[Direction.OUTBOUND]
+            ack = (conn.rs_ack + reply.ack_delta) & SEQ_MASK
+            self.segments.append(craft.challenge_ack(reply.addresses, (conn.rs_next_seq + reply.seq_delta) & SEQ_MASK, ack))
+            conn.challenge = Challenge(raw, ack, now + _CHALLENGE_INTERVAL_S)
+            conn.settle()
+        return self._count(CHALLENGED)
+
+    def _start_anew(self, conn: ConnEntry, syn: bytes, client_isn: int, now: float) -> Verdict:
+        """Let a new connection take the place of the old one between the same client and VIP. LVS behaviour 3.5."""
+        self._ext_counts[FULLNAT_REUSED] += 1
+        if (place := FULLNAT_REUSED_FROM.get(STATE_NAMES[conn.state])) is not None:
+            self._ext_counts[place] += 1
+        if conn.real_server.weight:
+            conn.start(client_isn, following(conn.rs_ack))
+        else:
+            self._end(conn)
+        return self.handle(syn, now)
+
+    def _meet_gone(self, conn: ConnEntry) -> Verdict:
+        """The real server was removed: the session ends with its time, or now."""
+        if self._settings.expire_nodest:
+            self._end(conn)
+        return self._count(REAL_SERVER_GONE)
+
+    def _end(self, conn: ConnEntry) -> None:
+        """Remove a session, and tell both ends when they believe it to be alive."""
+        if conn.state == TcpState.ESTABLISHED and self._settings.expire_rst:
+            self.segments += reset_both_sides(conn)
+        self._wheel.disarm(conn)
+        is_udp = conn.state == UDP_STATE
+        (self.udp_conns if is_udp else self.conns).remove(conn)
+        (self._udp_admission if is_udp else self._admission).close_conn(conn)
+
+    def _handle_unusual(self, raw: bytes, now: float) -> Verdict:
+        """Everything but a whole IPv4 TCP packet without IP options."""
         verdict = _whole_packet_verdict(raw)
-        if verdict is None and raw[9] == PROTO_ICMP:
-            translated = translate_error(raw, self.conns)
-            if isinstance(translated, Verdict):
-                return self._count(translated)
-            self.rewritten = translated
-            return self._count(ICMP_TRANSLATED)
-        return self._count(verdict or NOT_OURS)
+        if verdict is not None:
+            return self._count(verdict)
+        if raw[9] == PROTO_UDP:
+            return self._handle_datagram(raw, now)
+        if raw[9] != PROTO_ICMP:
+            return self._count(NOT_OURS)
+        tables = {PROTO_TCP: self.conns, PROTO_UDP: self.udp_conns}
+        translated = translate_error(raw, tables, self._settings.toa_kind if self._settings.toa else None)
+        if isinstance(translated, Verdict):
+            return self._count(translated)
+        self.rewritten = translated
+        return self._count(ICMP_TRANSLATED)
+
+    def _handle_datagram(self, raw: bytes, now: float) -> Verdict:
+        """A whole UDP packet. LVS behaviour 3.11."""
+        if len(raw) < UDP_REWRITTEN_END:
+            return self._count(BAD_HEADER)
+        addresses = raw[ADDRESSES_START:ADDRESSES_END]
+        conn, direction = self.udp_conns.find(addresses)
+        if conn is None:
+            opened = self._open_udp(addresses, raw, now)
+            if isinstance(opened, Verdict):
+                return self._count(opened)
+            conn = opened
+        elif conn.long_way and not direction:
+            return self._meet_gone(conn)
+        conn.deadline = now + self._timeouts_s[UDP_STATE]
+        if conn.deadline <= conn.wheel_time:
+            self._wheel.arm(conn)
+        conn.counts[direction] += 1
+        conn.counts[direction + BYTES] += len(raw)
+        self.rewritten = translate_datagram(raw, conn.records[direction])
+        return _TRANSLATED[direction]
+
+    def _open_udp(self, addresses: bytes, raw: bytes, now: float) -> ConnEntry | Verdict:
+        service = self._services.get(("udp", destination_of(addresses)))
+        if service is None:
+            return NOT_OURS
+        opened = self._udp_admission.open_conn(service, addresses, 0, self._settings.lport_tries, now)
+        if isinstance(opened, Verdict):
+            return self._refuse(opened, raw, now)
+        opened.state = UDP_STATE
+        self.udp_conns.insert(opened)
+        opened.counts[CONNS] += 1
+        return opened
 
     def _count(self, verdict: Verdict) -> Verdict:
         self._verdict_counts[verdict.index] += 1
         return verdict
 
-    def _read_tunables(self) -> None:
-        """Take over the tunables in force. The generation is read first: a write in between shows up at the next packet."""
+    def _read_shared(self) -> None:
+        """Take over what the director wrote. The generation is read first: a write in between shows up at the next packet."""
         self._generation = self._shared.generation[0]
-        values = self._shared.tunables.tolist()
-        self._lport_tries = values[INDEX["fullnat_lport_tries"]]
-        self._timeouts_s = [
-            values[INDEX[TIMEOUT_NAME[state]]] / 1000 if state in TIMEOUT_NAME else _NEWBORN_TIMEOUT_S for state in TcpState
-        ]
-        port_range = (values[INDEX["fullnat_lport_min"]], values[INDEX["fullnat_lport_max"]])
-        if port_range != self._port_range:
-            self._port_range = port_range
-            self._local_ports.change_range(steering.ports_of_shard(self._plan.shard, self._plan.shards, *port_range))
+        lport_range = self._settings.lport_range
+        self._settings = Settings(self._shared.tunables)
+        self._timeouts_s = self._settings.timeouts_s
+        if self._settings.lport_range != lport_range:
+            ports = self._ports()
+            self._admission.local_ports.change_range(ports)
+            self._udp_admission.local_ports.change_range(ports)
+        for service in self._services.values():
+            for real_server in service.all_real_servers:
+                real_server.mtu = self._shared.mtus[real_server.slot] or USUAL_MTU
+
+    def _ports(self) -> "array[int]":
+        return steering.ports_of_shard(self._plan.shard, self._plan.shards, *self._settings.lport_range)
 
 
 def _whole_packet_verdict(raw: bytes) -> Verdict | None:
@@ -225,14 +400,6 @@ def _whole_packet_verdict(raw: bytes) -> Verdict | None:
     return None
 
 
-def _services(plan: Plan, shared: SharedState) -> Iterator[VirtualService]:
-    for service in plan.services:
-        real_servers = [
-            RealServer(real_server, shared.destination(plan.shard, real_server.slot)) for real_server in service.real_servers
-        ]
-        yield VirtualService(service, real_servers)
-
-
 def _row(conn: ConnEntry, now: float) -> SessionRow:
     client_key, to_real_server = conn.client_key, conn.records[Direction.INBOUND].addresses
     ends = (
@@ -243,4 +410,5 @@ def _row(conn: ConnEntry, now: float) -> SessionRow:
     )
     client, vip, local, real_server = (show_endpoint(end[:4], end[4:]) for end in ends)
     expires_s = max(0.0, conn.deadline - now)
-    return SessionRow(conn.service.name, client, vip, local, real_server, TcpState(conn.state).name, expires_s, "TCP")
+    protocol = conn.service.protocol.upper()
+    return SessionRow(conn.service.name, client, vip, local, real_server, STATE_NAMES[conn.state], expires_s, protocol)

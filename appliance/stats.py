@@ -41,6 +41,15 @@ EXT_COUNTERS: Final = (
     Counter("defence_udp_drop", "UDP packets to a VIP that is no UDP service"),
 )
 
+TOA_OK, TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, FULLNAT_REUSED = range(5)
+"""Places in the extended table."""
+
+FULLNAT_REUSED_FROM: Final = {
+    state: FULLNAT_REUSED + 1 + index
+    for index, state in enumerate(("CLOSE", "TIME_WAIT", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "ESTABLISHED"))
+}
+"""Places of the counters of reuse, by the name of the state a session was in."""
+
 VERDICT_COUNTERS: Final = tuple(Counter(verdict.name, verdict.summary) for verdict in VERDICTS)
 """One per verdict and reason, in the order of `Verdict.index`. Translated packets are not counted here but per real server."""
 

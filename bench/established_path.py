@@ -27,10 +27,10 @@ CLIENT = bytes((198, 51, 100, 2)) + (40000).to_bytes(2, "big")
 VIP = bytes((203, 0, 113, 10)) + (80).to_bytes(2, "big")
 
 
-def segment(addresses: bytes, flags: int, payload: bytes = b"") -> bytes:
+def segment(addresses: bytes, flags: int, payload: bytes = b"", seq: int = 1000, ack: int = 2000) -> bytes:
     """A TCP packet of the flow, with right checksums."""
     ports = struct.unpack("!HH", addresses[8:])
-    bare = at.TCP_HEADER.pack(*ports, 1000, 2000, 5 << at.DATA_OFFSET_SHIFT | flags, 64240, 0, 0) + payload
+    bare = at.TCP_HEADER.pack(*ports, seq, ack, 5 << at.DATA_OFFSET_SHIFT | flags, 64240, 0, 0) + payload
     total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
     return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, bare[:16] + total.to_bytes(2, "big") + bare[18:])
 
@@ -45,8 +45,9 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
     inbound = flow_key(CLIENT, VIP)
     shard.handle(segment(inbound, at.SYN), 0.0)
     outbound = reverse_key(shard.rewritten[at.ADDRESSES_START : at.ADDRESSES_END])
-    shard.handle(segment(outbound, at.SYN | at.ACK), 0.0)
-    shard.handle(segment(inbound, at.ACK), 0.0)
+    isn = at.HEADERS.unpack_from(shard.rewritten)[6]
+    shard.handle(segment(outbound, at.SYN | at.ACK, seq=1000, ack=isn + 1 & 0xFFFFFFFF), 0.0)
+    shard.handle(segment(inbound, at.ACK, ack=1002), 0.0)  # one byte of an answer is acknowledged: the opening is over
     return shard, inbound, outbound
 
 

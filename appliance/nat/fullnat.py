@@ -1,10 +1,20 @@
 """The rewrite itself: one body for both directions."""
 
+from typing import Any
+
 from appliance.conn import ConnEntry, RewriteRecord
 from appliance.model import Direction
 from appliance.wire import craft
-from appliance.wire.checksum import MODULUS
-from appliance.wire.layout import REWRITTEN, REWRITTEN_END, REWRITTEN_START
+from appliance.wire.checksum import MODULUS, word_sum
+from appliance.wire.layout import (
+    ACK,
+    DATA_OFFSET_SHIFT,
+    IP_HEADER_BYTES,
+    OPTIONS_START,
+    REWRITTEN,
+    REWRITTEN_END,
+    REWRITTEN_START,
+)
 from appliance.wire.seq import MASK as SEQ_MASK
 
 _pack = REWRITTEN.pack
@@ -37,6 +47,27 @@ def translate(
         (tcp_checksum + tcp_delta + seq - new_seq + ack - new_ack) % MODULUS,
     )
     return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
+
+
+def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any, ...], options: bytes) -> bytes:
+    """The same for a packet whose options become `options` (a multiple of four bytes, at most forty), longer or shorter.
+
+    `fields` are the packet's, as `wire.layout.HEADERS` unpacks them. All checksums move by difference, so a packet that was
+    damaged on its way stays visibly damaged. An acknowledgement number without the ACK flag means nothing and is left alone.
+    """
+    _, total, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum = fields
+    end = IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)
+    before = raw[OPTIONS_START:end]
+    if options != before:
+        growth = len(options) - len(before)
+        offset_growth = growth // 4 << DATA_OFFSET_SHIFT
+        offset_flags += offset_growth
+        ip_checksum -= growth
+        tcp_checksum += word_sum(before) - word_sum(options) - growth - offset_growth  # the pseudo header has the length
+        raw = b"".join((raw[:2], (total + growth).to_bytes(2, "big"), raw[4:OPTIONS_START], options, raw[end:]))
+    if record.ack_delta and not offset_flags & ACK:
+        record = record._replace(ack_delta=0)
+    return translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
 def reset_both_sides(conn: ConnEntry) -> tuple[bytes, bytes]:

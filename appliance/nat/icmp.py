@@ -1,54 +1,105 @@
 """ICMP errors that quote a translated packet, passed on to the end that sent the original. LVS behaviour 3.9.
 
 An error quotes the packet it is about, so the quoted addresses, reversed, are those of the opposite direction; whoever owns
-them gets the error, from the address it believes it talks to. One body serves both directions.
+them gets the error, from the address it believes it talks to. In the quote everything the gateway did is undone, so that the
+receiver finds its own packet there: its own sequence numbers, no option of ours, and right checksums. One body serves both
+directions.
 """
 
+from collections.abc import Mapping
+
 from appliance.conn import ConnTable, RewriteRecord
-from appliance.model import reverse_key
+from appliance.model import Direction, destination_of, reverse_key
+from appliance.nat.client_option import client_option
+from appliance.nat.fullnat import translate_with_options
+from appliance.nat.udp import translate_datagram
 from appliance.verdict import BAD_ICMP_CHECKSUM, NOT_OURS, Verdict
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum, delta
+from appliance.wire.options import shift_sack
+from appliance.wire.seq import MASK as SEQ_MASK
 
-_IP_CHECKSUM = 10
-_TCP_CHECKSUM = 36
-"""Both from the start of the quoted IP header."""
+_FRAGMENTATION_NEEDED = (at.ICMP_UNREACHABLE, at.ICMP_CODE_FRAGMENTATION_NEEDED)
 
 
-def translate_error(raw: bytes, conns: ConnTable) -> bytes | Verdict:
+def translate_error(raw: bytes, tables: Mapping[int, ConnTable], option_kind: int | None) -> bytes | Verdict:
     """The error for the other end of the session it quotes, or a verdict when it is damaged or about no session of ours.
 
-    `raw` is a whole ICMP packet. Only errors that quote a TCP packet without IP options are about a session.
+    `raw` is a whole ICMP packet behind an IPv4 header without options. `tables` are keyed by IP protocol number, TCP's and
+    UDP's. `option_kind` is that of the client-address option, None while none is put in. A quoted packet with IP options, or
+    a fragment other than the first, is about no session: its ports are not where they can be read.
     """
     if len(raw) < at.QUOTED_START + at.QUOTED_MIN_BYTES or raw[at.IP_HEADER_BYTES] not in at.ICMP_ERRORS:
         return NOT_OURS
     quoted = raw[at.QUOTED_START :]
-    if quoted[0] != at.IPV4_NO_OPTIONS or quoted[9] != at.PROTO_TCP:
+    version_ihl, _, _, _, fragment, _, protocol, *_ = at.IP_HEADER.unpack_from(quoted)
+    if version_ihl != at.IPV4_NO_OPTIONS or fragment & at.FRAGMENT_OFFSET_BITS or protocol not in tables:
         return NOT_OURS
     key = reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END])
-    for direction, conns_of_direction in enumerate(conns.by_direction):
+    for direction, conns_of_direction in enumerate(tables[protocol].by_direction):
         if conn := conns_of_direction.get(key):
             if checksum(raw[at.IP_HEADER_BYTES :]):
                 return BAD_ICMP_CHECKSUM
-            return _pass_on(raw, quoted, conn.records[direction].addresses, conn.records[1 - direction])
+            addresses = conn.records[direction].addresses
+            option = b""
+            if option_kind is not None and protocol == at.PROTO_TCP and direction == Direction.OUTBOUND:
+                option = client_option(option_kind, destination_of(addresses)) or b""
+            return _pass_on(raw, addresses, _undoing(conn.records[1 - direction], reverse_key(addresses)), option)
     return NOT_OURS
 
 
-def _pass_on(raw: bytes, quoted: bytes, addresses: bytes, made_by: RewriteRecord) -> bytes:
-    """`addresses` are those of a packet towards the receiver of the error; `made_by` is the record that made the quoted one."""
-    inner = bytearray(quoted)
-    inner[at.ADDRESSES_START : at.ADDRESSES_END] = reverse_key(addresses)
-    _move_checksum(inner, _IP_CHECKSUM, -made_by.ip_delta)
-    if len(inner) >= _TCP_CHECKSUM + 2:
-        _move_checksum(inner, _TCP_CHECKSUM, -made_by.tcp_delta)
-    outer = bytearray(raw[: at.IP_HEADER_BYTES])
-    _move_checksum(outer, _IP_CHECKSUM, delta(bytes(outer[12:20]), addresses[:8]))
-    outer[12:20] = addresses[:8]
-    header = raw[at.IP_HEADER_BYTES : at.QUOTED_START]
-    message_checksum = checksum(header[:2] + b"\0\0" + header[4:] + inner)
-    return bytes(outer + header[:2] + message_checksum.to_bytes(2, "big") + header[4:] + inner)
+def _undoing(made_by: RewriteRecord, addresses: bytes) -> RewriteRecord:
+    """The record that turns a packet made by `made_by` into the one it was, whose 12 address bytes were `addresses`."""
+    return RewriteRecord(
+        addresses,
+        -made_by.ip_delta % MODULUS,
+        -made_by.tcp_delta % MODULUS,
+        -made_by.seq_delta & SEQ_MASK,
+        -made_by.ack_delta & SEQ_MASK,
+    )
 
 
-def _move_checksum(buffer: bytearray, offset: int, by: int) -> None:
-    old = int.from_bytes(buffer[offset : offset + 2], "big")
-    buffer[offset : offset + 2] = ((old + by) % MODULUS).to_bytes(2, "big")
+def _pass_on(raw: bytes, addresses: bytes, undo: RewriteRecord, option: bytes) -> bytes:
+    """The error `raw` between the addresses of a packet to its receiver, its quote undone, and room left for `option`.
+
+    `option` is what the gateway puts into the receiver's packets; empty when it puts nothing in.
+    """
+    kind, code, _, pointer, quote_words, mtu = at.ICMP_HEADER.unpack_from(raw, at.IP_HEADER_BYTES)
+    quote, extensions = raw[at.QUOTED_START :], b""
+    padded_bytes = 4 * quote_words
+    if at.QUOTED_MIN_BYTES <= padded_bytes <= len(quote):
+        quote, extensions = quote[:padded_bytes], quote[padded_bytes:]
+    else:
+        padded_bytes = 0  # not RFC 4884, so nobody looks for anything behind the quote
+    # A quote that extensions follow keeps its size, or they would not be found (RFC 4884, 3).
+    quote = _as_sent(quote, undo, option).ljust(padded_bytes, b"\0")
+    if option and mtu and (kind, code) == _FRAGMENTATION_NEEDED:
+        mtu = max(mtu - len(option), at.LEAST_MTU_BYTES)
+    bare = at.ICMP_HEADER.pack(kind, code, 0, pointer, quote_words, mtu) + quote + extensions
+    message = bare[:2] + checksum(bare).to_bytes(2, "big") + bare[4:]
+    return _outer_header(raw, addresses, len(message)) + message
+
+
+def _outer_header(raw: bytes, addresses: bytes, message_bytes: int) -> bytes:
+    """The IP header of `raw` between other addresses, around a message of another size."""
+    old_total, total = raw[2:4], (at.IP_HEADER_BYTES + message_bytes).to_bytes(2, "big")
+    old_checksum = int.from_bytes(raw[10:12], "big")
+    ip_checksum = (old_checksum + delta(old_total + raw[12:20], total + addresses[:8])) % MODULUS
+    return b"".join((raw[:2], total, raw[4:10], ip_checksum.to_bytes(2, "big"), addresses[:8]))
+
+
+def _as_sent(quote: bytes, undo: RewriteRecord, option: bytes) -> bytes:
+    """The quoted packet, or as much of it as is quoted, as it was before the gateway changed it."""
+    *_, protocol, _, _, _ = at.IP_HEADER.unpack_from(quote)
+    if protocol == at.PROTO_UDP:
+        return translate_datagram(quote, undo)
+    fields = at.HEADERS.unpack_from(quote.ljust(at.OPTIONS_START, b"\0"))
+    total, offset_flags = fields[1], fields[8]
+    header_bytes = max(at.IP_HEADER_BYTES + 4 * (offset_flags >> at.DATA_OFFSET_SHIFT), at.OPTIONS_START)
+    padded = quote.ljust(header_bytes, b"\0")
+    options = padded[at.OPTIONS_START : header_bytes]
+    if option and options.startswith(option) and total >= header_bytes:
+        options = options[len(option) :]
+    sent = translate_with_options(padded, undo, fields, shift_sack(options, undo.ack_delta))
+    # Of a header quoted in part, only what every error has to quote is handed on: half a number cannot be moved back.
+    return sent if len(quote) >= header_bytes else sent[: at.QUOTED_MIN_BYTES]

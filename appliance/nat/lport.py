@@ -2,27 +2,40 @@
 
 The same local address and port may be in use towards two real servers at once: what must be unique is the tuple that the
 real server sees. Each pool is a byte a port, searched from a cursor that goes round, so that a port rests for as long as
-the range allows before it is used again, and the search runs at C speed.
+the range allows before it is used again, and the search runs at C speed. A port also remembers the last sequence number that
+its real server acknowledged on it, for the next connection to start beyond (see `nat.isn`).
 """
 
 from array import array
 from bisect import bisect_left
+from typing import NamedTuple
+
+
+class LocalPort(NamedTuple):
+    """A port, and the last sequence number that was acknowledged on it; None when it was not used before."""
+
+    port: int
+    last_seq: int | None
+
+
+_NEVER_USED = -1
 
 
 class LocalPortPool:
     """The ports of one local address towards one real server; `ports` are those the shard may hand out, ascending."""
 
-    __slots__ = ("_cursor", "_outside", "_ports", "_used", "in_use")
+    __slots__ = ("_cursor", "_last_seqs", "_outside", "_ports", "_used", "in_use")
 
     def __init__(self, ports: "array[int]") -> None:
         self._ports = ports
         self._used = bytearray(len(ports))
+        self._last_seqs = array("q", (_NEVER_USED,)) * len(ports)
         self._outside: set[int] = set()
         """Ports that live sessions hold although the range no longer has them: it may be widened again before they end."""
         self._cursor = 0
         self.in_use = 0
 
-    def acquire(self, tries: int) -> int | None:
+    def acquire(self, tries: int) -> LocalPort | None:
         """A free port, marked used; None when none of the next `tries` ports after the cursor is free."""
         size = len(self._ports)
         if self.in_use >= size:
@@ -33,7 +46,8 @@ class LocalPortPool:
         self._used[index] = 1
         self._cursor = index + 1
         self.in_use += 1
-        return self._ports[index]
+        last_seq = self._last_seqs[index]
+        return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
 
     def _find_free(self, start: int, tries: int) -> int:
         """Index of the first free port of the `tries` ports from `start` on, around the end; -1 for none."""
@@ -43,13 +57,14 @@ class LocalPortPool:
             index = self._used.find(0, 0, start + tries - size)
         return index
 
-    def release(self, port: int) -> None:
-        """Mark a port free that `acquire` gave."""
+    def release(self, port: int, last_seq: int) -> None:
+        """Mark a port free that `acquire` gave; `last_seq` is where its connection ended, at the real server."""
         index = self._index_of(port)
         if index is None:
             self._outside.discard(port)
         else:
             self._used[index] = 0
+            self._last_seqs[index] = last_seq
             self.in_use -= 1
 
     def _index_of(self, port: int) -> int | None:
@@ -59,7 +74,9 @@ class LocalPortPool:
     def change_range(self, ports: "array[int]") -> None:
         """Hand out `ports` from now on. Sessions keep the ports they have, and those stay taken."""
         held = self._outside | {port for port, used in zip(self._ports, self._used, strict=True) if used}
+        remembered = dict(zip(self._ports, self._last_seqs, strict=True))
         self._ports, self._used, self._outside = ports, bytearray(len(ports)), set()
+        self._last_seqs = array("q", (remembered.get(port, _NEVER_USED) for port in ports))
         self._cursor = self.in_use = 0
         for port in held:
             index = self._index_of(port)
@@ -77,7 +94,7 @@ class LocalPorts:
         self._ports = ports
         self._pools: dict[bytes, LocalPortPool] = {}
 
-    def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> int | None:
+    def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no live session uses between these two; None when `tries` ports were all in use."""
         key = local_address + real_server
         pool = self._pools.get(key)
@@ -85,9 +102,9 @@ class LocalPorts:
             pool = self._pools[key] = LocalPortPool(self._ports)
         return pool.acquire(tries)
 
-    def release(self, local_address: bytes, real_server: bytes, port: int) -> None:
+    def release(self, local_address: bytes, real_server: bytes, port: int, last_seq: int) -> None:
         """Give back what `acquire` gave for the same two."""
-        self._pools[local_address + real_server].release(port)
+        self._pools[local_address + real_server].release(port, last_seq)
 
     def in_use(self, local_address: bytes, real_server: bytes) -> int:
         """How many ports live sessions use between these two."""

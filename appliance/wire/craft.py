@@ -27,11 +27,20 @@ def rst(addresses: bytes, seq: int) -> bytes:
 
     RFC 5961, 3.2: the receiver obeys only when `seq` is exactly the next number it expects, so the caller must know it.
     """
+    return _bare_segment(addresses, at.RST, seq, 0)
+
+
+def challenge_ack(addresses: bytes, seq: int, ack: int) -> bytes:
+    """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2); one that does not answers RST."""
+    return _bare_segment(addresses, at.ACK, seq, ack)
+
+
+def _bare_segment(addresses: bytes, flags: int, seq: int, ack: int) -> bytes:
     ports = int.from_bytes(addresses[8:10], "big"), int.from_bytes(addresses[10:12], "big")
-    offset_flags = 5 << at.DATA_OFFSET_SHIFT | at.RST
-    bare = at.TCP_HEADER.pack(*ports, seq, 0, offset_flags, 0, 0, 0)
+    offset_flags = at.LEAST_OFFSET_FLAGS | flags
+    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, 0, 0, 0)
     total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
-    segment = at.TCP_HEADER.pack(*ports, seq, 0, offset_flags, 0, total, 0)
+    segment = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, 0, total, 0)
     return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, segment)
 
 

@@ -1,7 +1,7 @@
 """Offsets, flag bits and protocol numbers: the only magic numbers in the tree.
 
-IPv4 is RFC 791, TCP is RFC 9293, ICMP is RFC 792. Offsets count from the start of the IP header and hold for the only header
-the packet path rewrites: version 4, twenty bytes, no options.
+IPv4 is RFC 791, TCP is RFC 9293, UDP is RFC 768, ICMP is RFC 792. Offsets count from the start of the IP header and hold for
+the only header the packet path rewrites: version 4, twenty bytes, no options.
 """
 
 from struct import Struct
@@ -15,10 +15,13 @@ ICMP_HEADER_BYTES = 8
 
 PROTO_ICMP = 1
 PROTO_TCP = 6
+PROTO_UDP = 17
 
 DONT_FRAGMENT = 0x4000
 FRAGMENT_BITS = 0x3FFF
 """More-fragments flag and fragment offset: any of them set means this is not a whole packet."""
+FRAGMENT_OFFSET_BITS = 0x1FFF
+"""Any of them set means that there is no transport header behind the IP header."""
 
 TTL_OF_OUR_SEGMENTS = 64
 
@@ -47,8 +50,28 @@ REWRITTEN = Struct("!H12sIIHHH")
 REWRITTEN_START = 10
 REWRITTEN_END = REWRITTEN_START + REWRITTEN.size
 
+DATA_OFFSET = IP_HEADER_BYTES + 12
+"""The byte with the data offset, in its upper four bits."""
+
+OPTIONS_START = IP_HEADER_BYTES + TCP_HEADER_BYTES
+"""Of a TCP packet; they end where the data offset says."""
+
+UDP_HEADERS = Struct("!10xH12xHH")
+"""Header checksum, UDP length, UDP checksum."""
+
+UDP_REWRITTEN = Struct("!H12sHH")
+"""What a translated datagram gets written anew: header checksum up to UDP checksum, the UDP length among them."""
+
+UDP_REWRITTEN_END = REWRITTEN_START + UDP_REWRITTEN.size
+
+UDP_CHECKSUM_OF_ZERO = 0xFFFF
+"""How a UDP checksum that comes out as 0 is written, because 0 says that the sender computed none."""
+
 IP_HEADER = Struct("!BBHHHBBH4s4s")
 TCP_HEADER = Struct("!HHIIHHHH")
+ICMP_HEADER = Struct("!BBHBBH")
+"""Type, code, checksum, and what an error has besides: pointer, length of the quote in 32-bit words or 0 (RFC 4884), MTU of the
+next hop (RFC 1191). Each kind of error uses some of them."""
 
 ADDRESSES_START = 12
 ADDRESSES_END = 24
@@ -58,9 +81,13 @@ ICMP_SOURCE_QUENCH = 4
 ICMP_TIME_EXCEEDED = 11
 ICMP_PARAMETER_PROBLEM = 12
 ICMP_CODE_PORT = 3
+ICMP_CODE_FRAGMENTATION_NEEDED = 4
 ICMP_ERRORS = (ICMP_UNREACHABLE, ICMP_SOURCE_QUENCH, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM)
 """ICMP messages that quote the packet they complain about."""
 
 QUOTED_START = IP_HEADER_BYTES + ICMP_HEADER_BYTES
 QUOTED_MIN_BYTES = IP_HEADER_BYTES + 8
 """RFC 792: an error quotes the IP header and eight bytes more, which is where the ports and the sequence number are."""
+
+LEAST_MTU_BYTES = 68
+"""RFC 791, 3.2: every hop forwards packets of this size unfragmented."""

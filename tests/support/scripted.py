@@ -3,6 +3,8 @@
 Every packet goes into a transcript, which a failing expectation prints.
 """
 
+from dataclasses import replace
+
 from appliance.control import Plan, RealServerPlan, ServicePlan
 from appliance.model import destination_of
 from appliance.shard import Shard
@@ -21,15 +23,20 @@ def plan(
     local_addresses: tuple[str, ...] = (str(LIP1), str(LIP2)),
     shard: int = 0,
     shards: int = 1,
+    with_udp: bool = False,
 ) -> Plan:
-    """One service with up to two real servers."""
+    """A TCP service with up to two real servers; and, on the same VIP and port, a UDP service with the same ones."""
     addresses = (str(RS1_ADDRESS), str(RS2_ADDRESS))
     real_servers = tuple(
         RealServerPlan(address, 8080, weight, slot)
         for slot, (address, weight) in enumerate(zip(addresses, weights, strict=False))
     )
     service = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", local_addresses, real_servers)
-    return Plan(shard, shards, shard, len(real_servers), (service,), "00" * 16)
+    services = [service]
+    if with_udp:
+        theirs = tuple(replace(real_server, slot=2 + real_server.slot) for real_server in real_servers)
+        services.append(replace(service, name="dns", protocol="udp", real_servers=theirs))
+    return Plan(shard, shards, shard, 4, tuple(services), "00" * 16)
 
 
 class World:
@@ -56,6 +63,10 @@ class World:
         self._collect_segments()
         return verdict
 
+    def change(self, scene: Plan) -> None:
+        """Have the real servers and weights of another plan, as a reload does."""
+        self.shard.update_services(scene.services)
+
     def sleep(self, seconds: float) -> None:
         """Let time pass, with the timers looked at in steps no longer than the wheel's tick."""
         end = self.now + seconds
@@ -72,6 +83,20 @@ class World:
             if raw[16:20] == destination[:4]:
                 return self._on_the_wire.pop(index)
         raise AssertionError("nothing on the wire for that end\n" + "\n".join(self.transcript))
+
+    def last_to(self, destination: bytes) -> bytes | None:
+        """The newest packet on the wire to a four-byte address; it stays there."""
+        return next((raw for raw in reversed(self._on_the_wire) if raw[16:20] == destination[:4]), None)
+
+    def assert_empty(self) -> None:
+        """Not a session, a timer, a gauge or a local port is left."""
+        assert len(self.shard.conns) == len(self.shard.udp_conns) == 0
+        assert self.shard.next_look() is None
+        for slot in range(self.plan.destinations):
+            gauges = self.destination(slot)
+            assert gauges["active_conns"] == gauges["inactive_conns"] == 0
+        for admission in (self.shard._admission, self.shard._udp_admission):
+            assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 
     def assert_quiet(self) -> None:
         """Nothing is on its way to anybody."""
@@ -121,11 +146,14 @@ class End:
 
     def gets(self, flags: str, **expected: object) -> Seen:
         """The next segment for this end, whose checksums are right and whose named fields are as expected."""
-        seen = read_tcp(self.world.take(self.here))
+        seen = self._as_the_test_says(read_tcp(self.world.take(self.here)))
         found = {"flags": "".join(sorted(seen.flags)), **{name: getattr(seen, name) for name in expected}}
         wanted = {"flags": "".join(sorted(flags)), **expected}
         assert found == wanted, f"{found} != {wanted}\n" + "\n".join(self.world.transcript)
         assert seen.destination[:4] == self.here[:4]
+        return seen
+
+    def _as_the_test_says(self, seen: Seen) -> Seen:
         return seen
 
 
@@ -134,6 +162,13 @@ class Client(End):
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CLIENT, VIP)
+        self.isn = 0
+        """The initial sequence number it used last."""
+
+    def sends(self, flags: str, *, seq: int = 0, ack: int = 0, data: bytes = b"", **fields: int | bytes) -> Verdict:
+        if flags == "S":
+            self.isn = seq
+        return super().sends(flags, seq=seq, ack=ack, data=data, **fields)
 
     def connects(self, seq: int = 1_000, rs_seq: int = 70_000) -> None:
         """The three-way handshake, both ends obliging."""
@@ -147,10 +182,17 @@ class Client(End):
 
 
 class RealServerEnd(End):
-    """The real server; learns the local address from the first packet it gets, and which real server it is, too."""
+    """The real server; learns the local address from the first packet it gets, and which real server it is, too.
+
+    Tests speak the client's sequence numbers throughout. What this end is shown instead differs by `shift`, which it learns from
+    each SYN, and takes off what it gets and puts on what it acknowledges.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world, b"", b"")
+        self.shift = 0
+        self.isn = 0
+        """The initial sequence number it was last shown."""
 
     def gets(self, flags: str, **expected: object) -> Seen:
         if not self.here:
@@ -159,3 +201,13 @@ class RealServerEnd(End):
         seen = super().gets(flags, **expected)
         self.here, self.there = seen.destination, seen.source
         return seen
+
+    def sends(self, flags: str, *, seq: int = 0, ack: int = 0, data: bytes = b"", **fields: int | bytes) -> Verdict:
+        shown_ack = (ack + self.shift) % 2**32 if "A" in flags else ack
+        return super().sends(flags, seq=seq, ack=shown_ack, data=data, **fields)
+
+    def _as_the_test_says(self, seen: Seen) -> Seen:
+        if seen.flags == "S":
+            self.isn = seen.seq
+            self.shift = (seen.seq - self.world.client.isn) % 2**32
+        return replace(seen, seq=(seen.seq - self.shift) % 2**32)

@@ -6,7 +6,7 @@ import dpkt
 
 from appliance.model import destination_of, source_of
 
-_FLAGS = {"F": 0x01, "S": 0x02, "R": 0x04, "P": 0x08, "A": 0x10, "U": 0x20}
+_FLAGS = {"F": 0x01, "S": 0x02, "R": 0x04, "P": 0x08, "A": 0x10, "U": 0x20, "E": 0x40, "W": 0x80}
 
 
 def tcp(
@@ -39,9 +39,35 @@ def tcp(
     return bytes(packet)
 
 
-def icmp_error(source: bytes, destination: bytes, quoted: bytes, *, kind: int = 3, code: int = 4, mtu: int = 1400) -> bytes:
-    """An ICMP error from one four-byte address to another that quotes a packet."""
-    message = dpkt.icmp.ICMP(type=kind, code=code, data=b"\0\0" + mtu.to_bytes(2, "big") + quoted)
+def udp(source: bytes, destination: bytes, data: bytes = b"", *, with_checksum: bool = True, ttl: int = 64) -> bytes:
+    """An IPv4 UDP packet between two six-byte endpoints."""
+    ports = {"sport": int.from_bytes(source[4:], "big"), "dport": int.from_bytes(destination[4:], "big")}
+    datagram = dpkt.udp.UDP(**ports, ulen=8 + len(data), data=data)
+    # dpkt computes a checksum for what it knows as a datagram, and leaves bytes alone.
+    body = datagram if with_checksum else bytes(datagram)
+    packet = dpkt.ip.IP(src=source[:4], dst=destination[:4], p=dpkt.ip.IP_PROTO_UDP, ttl=ttl, id=8, data=body)
+    packet.len = 28 + len(data)
+    return bytes(packet)
+
+
+def icmp_error(
+    source: bytes,
+    destination: bytes,
+    quoted: bytes,
+    *,
+    kind: int = 3,
+    code: int = 4,
+    mtu: int = 1400,
+    quote_words: int = 0,
+    extensions: bytes = b"",
+) -> bytes:
+    """An ICMP error from one four-byte address to another that quotes a packet.
+
+    With `quote_words` the quote is padded to so many times 4 bytes, and RFC 4884 extensions may follow it.
+    """
+    quoted = quoted.ljust(4 * quote_words, b"\0")
+    data = bytes((0, quote_words)) + mtu.to_bytes(2, "big") + quoted + extensions
+    message = dpkt.icmp.ICMP(type=kind, code=code, data=data)
     packet = dpkt.ip.IP(src=source, dst=destination, p=dpkt.ip.IP_PROTO_ICMP, ttl=64, id=9, data=message)
     packet.len = 20 + len(bytes(message))
     return bytes(packet)
@@ -73,6 +99,55 @@ def read_tcp(raw: bytes) -> Seen:
     return Seen(source_of(addresses), destination_of(addresses), flags, segment.seq, segment.ack, segment.data, packet.ttl, raw)
 
 
+@dataclass(frozen=True)
+class SeenDatagram:
+    """What a UDP packet turned out to be."""
+
+    source: bytes
+    destination: bytes
+    data: bytes
+    checksum: int
+    ttl: int
+    raw: bytes
+
+
+def read_udp(raw: bytes) -> SeenDatagram:
+    """Parse with dpkt. Fails when a length is wrong, or the IP checksum, or a UDP checksum other than 0, always."""
+    packet = dpkt.ip.IP(raw)
+    assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_UDP, len(raw)), f"protocol {packet.p}, IP length {packet.len}"
+    assert_ip_checksum(raw)
+    assert_udp_checksum(raw)
+    datagram = packet.data
+    assert datagram.ulen == len(raw) - 20, f"UDP length {datagram.ulen}"
+    addresses = raw[12:24]
+    return SeenDatagram(source_of(addresses), destination_of(addresses), datagram.data, datagram.sum, packet.ttl, raw)
+
+
+@dataclass(frozen=True)
+class SeenError:
+    """What an ICMP error turned out to be. Addresses have four bytes; `quoted` is everything behind the ICMP header."""
+
+    source: bytes
+    destination: bytes
+    kind: int
+    code: int
+    quote_words: int
+    mtu: int
+    quoted: bytes
+
+
+def read_icmp_error(raw: bytes) -> SeenError:
+    """Parse with dpkt. Fails when the length, the ICMP checksum or an IP checksum, also the quoted one, is wrong."""
+    packet = dpkt.ip.IP(raw)
+    assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(raw)), f"protocol {packet.p}, IP length {packet.len}"
+    assert_ip_checksum(raw)
+    assert dpkt.in_cksum(raw[20:]) == 0, "wrong ICMP checksum"
+    assert_ip_checksum(raw[28:])
+    message = packet.data
+    mtu = int.from_bytes(raw[26:28], "big")
+    return SeenError(packet.src, packet.dst, message.type, message.code, raw[25], mtu, raw[28:])
+
+
 def assert_ip_checksum(raw: bytes) -> None:
     """The header checksum is what dpkt says it is."""
     assert dpkt.in_cksum(raw[: (raw[0] & 15) * 4]) == 0, "wrong IP header checksum"
@@ -83,3 +158,10 @@ def assert_tcp_checksum(raw: bytes) -> None:
     segment = raw[20:]
     pseudo = raw[12:20] + b"\0\6" + len(segment).to_bytes(2, "big")
     assert dpkt.in_cksum(pseudo + segment) == 0, "wrong TCP checksum"
+
+
+def assert_udp_checksum(raw: bytes) -> None:
+    """The UDP checksum is what dpkt says it is, or 0, which says that there is none."""
+    datagram = raw[20:]
+    pseudo = raw[12:20] + b"\0\x11" + len(datagram).to_bytes(2, "big")
+    assert datagram[6:8] == b"\0\0" or dpkt.in_cksum(pseudo + datagram) == 0, "wrong UDP checksum"

@@ -23,7 +23,7 @@ def test_a_request_reaches_the_real_server_from_a_local_address_and_the_answer_t
 
 
 def test_ttl_and_options_are_left_to_kernel_and_ends() -> None:
-    world = World()
+    world = World(fullnat_toa_entry=0)
     world.client.sends("S", seq=C0, ttl=17, options=bytes.fromhex("020405b4"))
     seen = world.rs.gets("S", ttl=17)
     assert seen.raw[40:44] == bytes.fromhex("020405b4")

@@ -1,0 +1,138 @@
+"""TCP packets that are more than addresses and shifts: those with options, and those of a session that is just opening.
+
+To the real server go the client's address (see `nat.client_option`), a SYN without a timestamp, and never an option in which
+the client itself claims an address. To the client go an MSS that leaves room for the option, and SACK blocks in its own
+numbers.
+LVS behaviour 3.3, 3.4, 3.6, 3.7.
+"""
+
+from typing import Any
+
+from appliance.conn import ConnEntry, Opening, RewriteRecord
+from appliance.model import Direction, source_of
+from appliance.nat.client_option import OPTION_BYTES, client_option, put_first
+from appliance.nat.fullnat import translate_with_options
+from appliance.settings import Settings
+from appliance.stats import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
+from appliance.wire import craft
+from appliance.wire.layout import (
+    ACK,
+    DATA_OFFSET,
+    DATA_OFFSET_SHIFT,
+    FLAG_BITS,
+    IP_HEADER_BYTES,
+    OPTIONS_START,
+    RST,
+    SYN,
+    TCP_HEADER_BYTES,
+)
+from appliance.wire.options import TIMESTAMP, blank, lower_mss, mss_of, shift_sack
+from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import is_before
+
+LEAST_MSS = 88
+"""An MSS is not lowered below this, Linux's own least: a real server that asks for less has its reasons, and gets less."""
+
+_ONLY_TIMESTAMP = b"\x01\x01\x08\x0a"
+"""How nearly all packets of a connection with timestamps begin: two NOPs, kind, length; twelve bytes in all."""
+_ONLY_TIMESTAMP_BYTES = 12
+
+_MOST_STALE_ANSWERS = 3
+"""How often one new connection may tell its real server's old socket off: once is what it takes; no game of ping-pong."""
+
+
+def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings, ext: memoryview) -> bytes:
+    """A client's packet as its real server gets it. `fields` as `layout.HEADERS` unpacks them; `ext` counts what was added."""
+    addresses, ack, offset_flags = fields[5], fields[7], fields[8]
+    flags = offset_flags & FLAG_BITS
+    record = conn.records[Direction.INBOUND]
+    options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
+    if options:
+        options = _disarmed(options, flags, record, settings)
+    opening = conn.opening
+    if opening is not None:
+        if flags & ACK and opening.rs_first_seq is not None and is_before(opening.rs_first_seq, ack):
+            conn.opening = None
+            conn.settle()
+        elif settings.toa and not flags & RST:
+            options = _with_client_option(options, len(raw), addresses, conn, settings, ext)
+    rewritten = translate_with_options(raw, record, fields, options)
+    if flags & SYN and opening is not None and opening.rs_first_seq is None:
+        opening.syn = rewritten
+    return rewritten
+
+
+def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings) -> bytes:
+    """A real server's packet as its client gets it."""
+    offset_flags = fields[8]
+    record = conn.records[Direction.OUTBOUND]
+    options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
+    if options and not _is_only_timestamp(options):
+        options = shift_sack(options, record.ack_delta)
+        if offset_flags & SYN and settings.mss_adjust:
+            options = _with_room_in_mss(options, conn.real_server.mtu)
+    return translate_with_options(raw, record, fields, options)
+
+
+def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[Any, ...]) -> list[bytes] | None:
+    """Whether a packet of the real server answers `syn`, as it was sent it: None when it does, else the packets to send it.
+
+    A real server may still hold a socket of an older connection from the same local address and port. It answers the SYN with
+    an ACK in that connection's numbers (RFC 5961, 4.2; RFC 9293, 3.10.7.4), as any host would be answered whose older
+    connection was cut off. Such a host resets the old connection with exactly that number (RFC 9293, 3.5.1) and tries again; the
+    gateway does it in the place of the client, which knows nothing of that connection.
+    """
+    seq, ack, offset_flags = fields[6], fields[7], fields[8]
+    flags = offset_flags & FLAG_BITS
+    syn_payload_bytes = len(syn) - IP_HEADER_BYTES - (syn[DATA_OFFSET] >> 4) * 4
+    if flags & ACK and (ack - conn.isn - 1) & SEQ_MASK <= syn_payload_bytes:
+        if flags & SYN:
+            opening.rs_first_seq = (seq + 1) & SEQ_MASK
+            opening.syn = None
+        return None
+    opening.stale_answers += 1
+    if flags & RST or not flags & ACK or opening.stale_answers > _MOST_STALE_ANSWERS:
+        return []
+    return [craft.rst(conn.records[Direction.INBOUND].addresses, ack), syn]
+
+
+def _disarmed(options: bytes, flags: int, record: RewriteRecord, settings: Settings) -> bytes:
+    """A client's options without what must not reach the real server, and with SACK blocks in the real server's numbers."""
+    if settings.toa_kind in options:
+        options = blank(options, settings.toa_kind)
+    if flags & SYN and settings.timestamp_remove:
+        options = blank(options, TIMESTAMP)
+    return shift_sack(options, record.ack_delta) if record.ack_delta else options
+
+
+def _with_client_option(
+    options: bytes, packet_bytes: int, addresses: bytes, conn: ConnEntry, settings: Settings, ext: memoryview
+) -> bytes:
+    """The options with the client's address in front, or as they are when that is not possible; counted either way."""
+    option = client_option(settings.toa_kind, source_of(addresses))
+    if option is None:
+        ext[TOA_FAIL_PROTO] += 1
+        return options
+    try:
+        longer = put_first(option, options)
+    except MemoryError:
+        ext[TOA_FAIL_MEM] += 1
+        return options
+    if longer is None or packet_bytes + len(longer) - len(options) > conn.real_server.mtu:
+        ext[TOA_FAIL_LEN] += 1
+        return options
+    ext[TOA_OK] += 1
+    return longer
+
+
+def _is_only_timestamp(options: bytes) -> bool:
+    return len(options) == _ONLY_TIMESTAMP_BYTES and options.startswith(_ONLY_TIMESTAMP)
+
+
+def _with_room_in_mss(options: bytes, mtu: int) -> bytes:
+    """The MSS lowered so that a full segment and the client-address option fit the route to the real server."""
+    mss = mss_of(options)
+    if mss is None:
+        return options
+    fitting = min(mss, mtu - IP_HEADER_BYTES - TCP_HEADER_BYTES) - OPTION_BYTES
+    return lower_mss(options, max(fitting, LEAST_MSS))

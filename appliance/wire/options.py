@@ -1,0 +1,94 @@
+"""TCP options: walk through them, blank them, change them (RFC 9293, 3.1; SACK is RFC 2018; LVS behaviour 3.10).
+
+Options are the bytes between the fixed header and the payload, a multiple of four. What the walk does not reach (behind an
+end-of-options byte, or behind an option whose length cannot be) no receiver reaches either, so it is left alone.
+"""
+
+from collections.abc import Iterator
+
+from appliance.wire.seq import MASK as SEQ_MASK
+
+END = 0
+NOP = 1
+MSS = 2
+SACK = 5
+TIMESTAMP = 8
+
+MOST_BYTES = 40
+"""A data offset of 15 words less the fixed header."""
+
+_NOP_BYTE = b"\x01"
+_END_BYTE = b"\x00"
+_SACK_BLOCK_BYTES = 8
+
+
+def walk(options: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, start and length of each option, NOPs left out. Ends in front of anything that cannot be read."""
+    start, end = 0, len(options)
+    while start < end:
+        kind = options[start]
+        if kind == NOP:
+            start += 1
+            continue
+        if kind == END or start + 1 == end:
+            return
+        length = options[start + 1]
+        if length < 2 or start + length > end:
+            return
+        yield kind, start, length
+        start += length
+
+
+def blank(options: bytes, kind: int) -> bytes:
+    """The options with every one of `kind` turned into NOPs; nothing moves."""
+    for found, start, length in walk(options):
+        if found == kind:
+            options = options[:start] + _NOP_BYTE * length + options[start + length :]
+    return options
+
+
+def mss_of(options: bytes) -> int | None:
+    """The maximum segment size in bytes (RFC 9293, 3.7.1); None when it is not said."""
+    for kind, start, length in walk(options):
+        if kind == MSS and length == 4:
+            return int.from_bytes(options[start + 2 : start + 4], "big")
+    return None
+
+
+def lower_mss(options: bytes, most: int) -> bytes:
+    """The options with no MSS above `most` bytes."""
+    for kind, start, length in walk(options):
+        if kind == MSS and length == 4 and int.from_bytes(options[start + 2 : start + 4], "big") > most:
+            options = options[: start + 2] + most.to_bytes(2, "big") + options[start + 4 :]
+    return options
+
+
+def shift_sack(options: bytes, by: int) -> bytes:
+    """The options with both edges of every SACK block moved on by `by`, modulo 2**32."""
+    for kind, start, length in walk(options):
+        if kind == SACK:
+            whole_edges = range(start + 2, start + length - 3, 4)
+            edges = b"".join(
+                ((int.from_bytes(options[at : at + 4], "big") + by) & SEQ_MASK).to_bytes(4, "big") for at in whole_edges
+            )
+            options = options[: start + 2] + edges + options[start + 2 + len(edges) :]
+    return options
+
+
+def squeeze(options: bytes, room: int) -> bytes | None:
+    """The options in at most `room` bytes (a multiple of four), or None when they do not fit.
+
+    NOPs go first, they mean nothing; then whole SACK blocks, last ones first: they are advice, and RFC 2018 puts the most recent
+    one in front.
+    """
+    kept = [options[start : start + length] for _, start, length in walk(options)]
+    while (size := sum(map(len, kept))) > room:
+        for index, option in enumerate(kept):
+            if option[0] == SACK and len(option) >= 2 + _SACK_BLOCK_BYTES:
+                shorter = len(option) - _SACK_BLOCK_BYTES
+                kept[index] = bytes((SACK, shorter)) + option[2:shorter] if shorter > 2 else b""
+                break
+        else:
+            return None
+        kept = [option for option in kept if option]
+    return b"".join(kept) + _END_BYTE * (-size % 4)
