@@ -148,6 +148,11 @@ def read_icmp_error(raw: bytes) -> SeenError:
     return SeenError(packet.src, packet.dst, message.type, message.code, raw[25], mtu, raw[28:])
 
 
+def options_of(seen: Seen) -> bytes:
+    """The TCP options of a segment."""
+    return seen.raw[40 : 20 + 4 * (seen.raw[32] >> 4)]
+
+
 def assert_ip_checksum(raw: bytes) -> None:
     """The header checksum is what dpkt says it is."""
     assert dpkt.in_cksum(raw[: (raw[0] & 15) * 4]) == 0, "wrong IP header checksum"
