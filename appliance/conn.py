@@ -49,9 +49,11 @@ def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tup
 class Opening:
     """What is remembered of a TCP session until the client has acknowledged the real server's first byte."""
 
-    __slots__ = ("rs_first_seq", "stale_answers", "syn")
+    __slots__ = ("client_option", "rs_first_seq", "stale_answers", "syn")
 
     def __init__(self) -> None:
+        self.client_option = b""
+        """The client-address option, made when it is first needed."""
         self.syn: bytes | None = None
         """The SYN as the real server got it, until it answers: its old socket may have to be told off and asked again."""
         self.rs_first_seq: int | None = None

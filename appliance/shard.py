@@ -14,7 +14,8 @@ from appliance import steering
 from appliance.admission import Admission
 from appliance.conn import Challenge, ConnEntry, ConnTable, Opening
 from appliance.control import Plan, ServicePlan, SessionRow
-from appliance.model import Direction, destination_of, pack_endpoint, source_of
+from appliance.listing import session_row
+from appliance.model import Direction, destination_of, pack_endpoint
 from appliance.nat import opening as opening_phase
 from appliance.nat.fullnat import reset_both_sides, translate
 from appliance.nat.icmp import translate_error
@@ -22,6 +23,7 @@ from appliance.nat.isn import IsnSource, following
 from appliance.nat.lport import LocalPorts
 from appliance.nat.udp import translate_datagram
 from appliance.ratelimit import TokenBucket
+from appliance.sanity import whole_packet_verdict
 from appliance.service import USUAL_MTU, VirtualService
 from appliance.settings import Settings
 from appliance.shared_state import SharedState
@@ -32,16 +34,13 @@ from appliance.verdict import (
     BAD_DATA_OFFSET,
     BAD_HEADER,
     CHALLENGED,
-    FRAGMENT,
     ICMP_TRANSLATED,
-    IP_OPTIONS,
     NO_SESSION,
     NOT_OURS,
     REAL_SERVER_GONE,
     STALE_ANSWER,
     TO_CLIENT,
     TO_REAL_SERVER,
-    TRUNCATED,
     Verdict,
 )
 from appliance.wire import craft
@@ -67,7 +66,6 @@ from appliance.wire.layout import (
 )
 from appliance.wire.seq import HALF as SEQ_HALF
 from appliance.wire.seq import MASK as SEQ_MASK
-from appliance.wire.show import show_endpoint
 
 _parse = HEADERS.unpack_from
 _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
@@ -146,17 +144,13 @@ class Shard:
                 if isinstance(opened, Verdict):
                     return self._count(opened)
                 conn, direction = opened, 0
-        rewritten = b""
-        if conn.long_way or offset_flags & _SHAPE != _PLAIN:
-            outcome = self._go_long_way(conn, direction, raw, fields, now)
-            if isinstance(outcome, Verdict):
-                return outcome
-            rewritten = outcome
+        is_plain = offset_flags & _SHAPE == _PLAIN and not conn.long_way
+        if not is_plain and (verdict := self._go_long_way(conn, direction, raw, fields, now)) is not None:
+            return verdict
 
         if direction:
             table, conn.first_table = 1, 0
-            # Where the real server stands, for a RST and for the next sequence number. Resets and segments older than the last
-            # one (seq.is_before, written out: this is the packet path) do not count.
+            # Where the real server stands. Resets and segments older than the last one (seq.is_before, written out) do not count.
             if (ack - conn.rs_ack) & SEQ_MASK < SEQ_HALF and flags & (ACK | RST) == ACK:
                 conn.rs_ack = ack
                 conn.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)
@@ -171,9 +165,9 @@ class Shard:
         counts = conn.counts
         counts[direction] += 1
         counts[direction + BYTES] += length
-        self.rewritten = rewritten or translate(
-            raw, conn.records[direction], ip_checksum, seq, ack, offset_flags, window, tcp_checksum
-        )
+        if is_plain:
+            record = conn.records[direction]
+            self.rewritten = translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
 
     def publish_counts(self) -> None:
@@ -210,7 +204,7 @@ class Shard:
 
     def sessions(self, now: float) -> Iterator[SessionRow]:
         """The sessions there are at this moment, read lazily: packets may be handled between two rows."""
-        return (_row(conn, now) for conn in (*self.conns, *self.udp_conns))
+        return (session_row(conn, now) for conn in (*self.conns, *self.udp_conns))
 
     def _open(self, addresses: bytes, flags: int, seq: int, raw: bytes, now: float) -> ConnEntry | Verdict:
         """A new session for a TCP packet that has none, or the verdict on that packet."""
@@ -233,45 +227,51 @@ class Shard:
             self.segments.append(craft.port_unreachable(raw))
         return reason
 
-    def _go_long_way(self, conn: ConnEntry, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes | Verdict:
-        """What a packet becomes that has options, or whose session wants a closer look; a verdict when it is dealt with."""
-        if not direction:
-            return self._look_closer(conn, raw, fields, now)
-        opening = conn.opening
-        if opening is not None and opening.syn is not None:
-            segments = opening_phase.check_answer(conn, opening, opening.syn, fields)
-            if segments is not None:
-                self.segments += segments
-                return self._count(STALE_ANSWER)
-        return opening_phase.to_client(raw, fields, conn, self._settings)
+    def _go_long_way(self, conn: ConnEntry, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
+        """Rewrite a packet that has options, or whose session wants a closer look; a verdict when that is the end of it."""
+        if direction:
+            opening = conn.opening
+            if opening is not None and opening.syn is not None:
+                segments = opening_phase.check_answer(conn, opening, opening.syn, fields)
+                if segments is not None:
+                    self.segments += segments
+                    return self._count(STALE_ANSWER)
+            self.rewritten = opening_phase.to_client(raw, fields, conn, self._settings)
+            return None
+        if fields[8] & (SYN | RST) or conn.challenge is not None or conn.real_server.gone:
+            verdict = self._look_closer(conn, raw, fields, now)
+            if verdict is not None:
+                return verdict
+        self.rewritten = opening_phase.to_real_server(raw, fields, conn, self._settings, self._ext_counts)
+        return None
 
-    def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes | Verdict:
-        """The same for a client's packet."""
+    def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
+        """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
         seq, flags = fields[6], fields[8] & FLAG_BITS
         is_syn = flags & _OPENING_FLAGS == SYN
-        shown_seq = (seq + conn.records[Direction.INBOUND].seq_delta) & SEQ_MASK
+        shown_seq = (seq + conn.records[0].seq_delta) & SEQ_MASK
+        is_late = False
         if is_syn and shown_seq != conn.isn:
             if self._settings.reuse:
                 is_live = conn.state == TcpState.ESTABLISHED
                 return self._challenge(conn, raw, now) if is_live else self._start_anew(conn, raw, seq, now)
             if conn.state != TcpState.ESTABLISHED:
                 conn.start(seq, shown_seq)
-        elif conn.challenge is not None and not is_syn:
-            if flags & RST and seq == conn.challenge.ack:
-                syn = conn.challenge.syn
-                return self._start_anew(conn, syn, _parse(syn)[6], now)
+        elif is_syn:
+            is_late = conn.state in _RESTING
+        elif (challenge := conn.challenge) is not None:
+            if flags & RST and seq == challenge.ack:
+                return self._start_anew(conn, challenge.syn, _parse(challenge.syn)[6], now)
             conn.challenge = None
             conn.settle()
         if conn.real_server.gone:
             return self._meet_gone(conn)
-        rewritten = opening_phase.to_real_server(raw, fields, conn, self._settings, self._ext_counts)
-        is_late_syn = is_syn and conn.state in _RESTING
-        if is_late_syn or (flags & RST and (shown_seq - conn.rs_ack) & SEQ_MASK > _RST_REACH):
+        if is_late or (flags & RST and (shown_seq - conn.rs_ack) & SEQ_MASK > _RST_REACH):
             # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
             # through (RFC 5961, 3.2). Passed on, but neither may move the session.
-            self.rewritten = rewritten
+            self.rewritten = opening_phase.to_real_server(raw, fields, conn, self._settings, self._ext_counts)
             return TO_REAL_SERVER
-        return rewritten
+        return None
 
     def _challenge(self, conn: ConnEntry, raw: bytes, now: float) -> Verdict:
         """Hold a new SYN on an established session, and ask the client whether it really began anew.
@@ -315,7 +315,7 @@ class Shard:
 
     def _handle_unusual(self, raw: bytes, now: float) -> Verdict:
         """Everything but a whole IPv4 TCP packet without IP options."""
-        verdict = _whole_packet_verdict(raw)
+        verdict = whole_packet_verdict(raw)
         if verdict is not None:
             return self._count(verdict)
         if raw[9] == PROTO_UDP:
@@ -382,33 +382,3 @@ class Shard:
 
     def _ports(self) -> "array[int]":
         return steering.ports_of_shard(self._plan.shard, self._plan.shards, *self._settings.lport_range)
-
-
-def _whole_packet_verdict(raw: bytes) -> Verdict | None:
-    """Why the bytes are no whole IPv4 packet without options; None when they are one."""
-    if len(raw) < IP_HEADER_BYTES or raw[0] >> 4 != 4:
-        return BAD_HEADER
-    if raw[0] != IPV4_NO_OPTIONS:
-        return IP_OPTIONS
-    total, fragment = int.from_bytes(raw[2:4], "big"), int.from_bytes(raw[6:8], "big")
-    if fragment & FRAGMENT_BITS:
-        return FRAGMENT
-    if total > len(raw):
-        return TRUNCATED
-    if total < len(raw) or raw[9] == PROTO_TCP:
-        return BAD_HEADER
-    return None
-
-
-def _row(conn: ConnEntry, now: float) -> SessionRow:
-    client_key, to_real_server = conn.client_key, conn.records[Direction.INBOUND].addresses
-    ends = (
-        source_of(client_key),
-        destination_of(client_key),
-        source_of(to_real_server),
-        destination_of(to_real_server),
-    )
-    client, vip, local, real_server = (show_endpoint(end[:4], end[4:]) for end in ends)
-    expires_s = max(0.0, conn.deadline - now)
-    protocol = conn.service.protocol.upper()
-    return SessionRow(conn.service.name, client, vip, local, real_server, STATE_NAMES[conn.state], expires_s, protocol)

@@ -5,7 +5,7 @@ from typing import Any
 from appliance.conn import ConnEntry, RewriteRecord
 from appliance.model import Direction
 from appliance.wire import craft
-from appliance.wire.checksum import MODULUS, word_sum
+from appliance.wire.checksum import MODULUS
 from appliance.wire.layout import (
     ACK,
     DATA_OFFSET_SHIFT,
@@ -35,16 +35,23 @@ def translate(
     TTL, TOS and identification stay: the kernel routes the packet afterwards and takes its hop off.
     """
     addresses, ip_delta, tcp_delta, seq_delta, ack_delta = record
-    new_seq, new_ack = (seq + seq_delta) & SEQ_MASK, (ack + ack_delta) & SEQ_MASK
+    # A 32-bit number is, modulo 65535, the sum of its two words: so the numbers themselves can stand in their difference.
+    if seq_delta:
+        tcp_delta += seq
+        seq = (seq + seq_delta) & SEQ_MASK
+        tcp_delta -= seq
+    if ack_delta:
+        tcp_delta += ack
+        ack = (ack + ack_delta) & SEQ_MASK
+        tcp_delta -= ack
     head = _pack(
         (ip_checksum + ip_delta) % MODULUS,
         addresses,
-        new_seq,
-        new_ack,
+        seq,
+        ack,
         offset_flags,
         window,
-        # A 32-bit number is, modulo 65535, the sum of its two words: so the numbers themselves can stand in their difference.
-        (tcp_checksum + tcp_delta + seq - new_seq + ack - new_ack) % MODULUS,
+        (tcp_checksum + tcp_delta) % MODULUS,
     )
     return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
 
@@ -60,10 +67,13 @@ def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any,
     before = raw[OPTIONS_START:end]
     if options != before:
         growth = len(options) - len(before)
-        offset_growth = growth // 4 << DATA_OFFSET_SHIFT
+        offset_growth = growth << DATA_OFFSET_SHIFT - 2
         offset_flags += offset_growth
         ip_checksum -= growth
-        tcp_checksum += word_sum(before) - word_sum(options) - growth - offset_growth  # the pseudo header has the length
+        # Sums of words, as in wire.checksum; the pseudo header has the length.
+        tcp_checksum += (
+            int.from_bytes(before, "big") % MODULUS - int.from_bytes(options, "big") % MODULUS - growth - offset_growth
+        )
         raw = b"".join((raw[:2], (total + growth).to_bytes(2, "big"), raw[4:OPTIONS_START], options, raw[end:]))
     if record.ack_delta and not offset_flags & ACK:
         record = record._replace(ack_delta=0)

@@ -21,14 +21,20 @@ from appliance.wire.layout import (
     DATA_OFFSET_SHIFT,
     FLAG_BITS,
     IP_HEADER_BYTES,
+    LEAST_OFFSET_FLAGS,
     OPTIONS_START,
     RST,
     SYN,
     TCP_HEADER_BYTES,
 )
-from appliance.wire.options import TIMESTAMP, blank, lower_mss, mss_of, shift_sack
+from appliance.wire.options import TIMESTAMP, blank, mss_of, shift_sack, with_mss
 from appliance.wire.seq import MASK as SEQ_MASK
-from appliance.wire.seq import is_before
+from appliance.wire.seq import HALF as SEQ_HALF
+
+# Plain integers, bound once: an enum's member would be looked up for each packet.
+_INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
+
+_WITH_OPTIONS = LEAST_OFFSET_FLAGS + (1 << DATA_OFFSET_SHIFT)
 
 LEAST_MSS = 88
 """An MSS is not lowered below this, Linux's own least: a real server that asks for less has its reasons, and gets less."""
@@ -43,21 +49,23 @@ _MOST_STALE_ANSWERS = 3
 
 def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings, ext: memoryview) -> bytes:
     """A client's packet as its real server gets it. `fields` as `layout.HEADERS` unpacks them; `ext` counts what was added."""
-    addresses, ack, offset_flags = fields[5], fields[7], fields[8]
-    flags = offset_flags & FLAG_BITS
-    record = conn.records[Direction.INBOUND]
-    options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
-    if options:
-        options = _disarmed(options, flags, record, settings)
+    offset_flags = fields[8]
+    record = conn.records[_INBOUND]
+    options = b""
+    if offset_flags >= _WITH_OPTIONS:
+        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
+        options = _disarmed(options, offset_flags, record, settings)
     opening = conn.opening
-    if opening is not None:
-        if flags & ACK and opening.rs_first_seq is not None and is_before(opening.rs_first_seq, ack):
-            conn.opening = None
-            conn.settle()
-        elif settings.toa and not flags & RST:
-            options = _with_client_option(options, len(raw), addresses, conn, settings, ext)
+    if opening is None:
+        return translate_with_options(raw, record, fields, options)
+    first_seq = opening.rs_first_seq
+    if first_seq is not None and offset_flags & ACK and (first_seq - fields[7]) & SEQ_MASK >= SEQ_HALF:
+        conn.opening = None
+        conn.settle()
+    elif settings.toa and not offset_flags & RST:
+        options = _with_client_option(options, len(raw), fields[5], conn, opening, settings, ext)
     rewritten = translate_with_options(raw, record, fields, options)
-    if flags & SYN and opening is not None and opening.rs_first_seq is None:
+    if offset_flags & SYN and first_seq is None:
         opening.syn = rewritten
     return rewritten
 
@@ -65,12 +73,13 @@ def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, setting
 def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings) -> bytes:
     """A real server's packet as its client gets it."""
     offset_flags = fields[8]
-    record = conn.records[Direction.OUTBOUND]
+    record = conn.records[_OUTBOUND]
     options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
-    if options and not _is_only_timestamp(options):
-        options = shift_sack(options, record.ack_delta)
-        if offset_flags & SYN and settings.mss_adjust:
+    if offset_flags & SYN:
+        if settings.mss_adjust:
             options = _with_room_in_mss(options, conn.real_server.mtu)
+    elif options and not _is_only_timestamp(options):
+        options = shift_sack(options, record.ack_delta)
     return translate_with_options(raw, record, fields, options)
 
 
@@ -96,25 +105,27 @@ def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[An
     return [craft.rst(conn.records[Direction.INBOUND].addresses, ack), syn]
 
 
-def _disarmed(options: bytes, flags: int, record: RewriteRecord, settings: Settings) -> bytes:
+def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, settings: Settings) -> bytes:
     """A client's options without what must not reach the real server, and with SACK blocks in the real server's numbers."""
-    if settings.toa_kind in options:
-        options = blank(options, settings.toa_kind)
-    if flags & SYN and settings.timestamp_remove:
+    options = blank(options, settings.toa_kind)
+    if offset_flags & SYN and settings.timestamp_remove:
         options = blank(options, TIMESTAMP)
     return shift_sack(options, record.ack_delta) if record.ack_delta else options
 
 
 def _with_client_option(
-    options: bytes, packet_bytes: int, addresses: bytes, conn: ConnEntry, settings: Settings, ext: memoryview
+    options: bytes, packet_bytes: int, addresses: bytes, conn: ConnEntry, opening: Opening, settings: Settings, ext: memoryview
 ) -> bytes:
     """The options with the client's address in front, or as they are when that is not possible; counted either way."""
-    option = client_option(settings.toa_kind, source_of(addresses))
-    if option is None:
-        ext[TOA_FAIL_PROTO] += 1
-        return options
+    option = opening.client_option
+    if not option or option[0] != settings.toa_kind:
+        made = client_option(settings.toa_kind, source_of(addresses))
+        if made is None:
+            ext[TOA_FAIL_PROTO] += 1
+            return options
+        opening.client_option = option = made
     try:
-        longer = put_first(option, options)
+        longer = put_first(option, options) if options else option
     except MemoryError:
         ext[TOA_FAIL_MEM] += 1
         return options
@@ -135,4 +146,4 @@ def _with_room_in_mss(options: bytes, mtu: int) -> bytes:
     if mss is None:
         return options
     fitting = min(mss, mtu - IP_HEADER_BYTES - TCP_HEADER_BYTES) - OPTION_BYTES
-    return lower_mss(options, max(fitting, LEAST_MSS))
+    return with_mss(options, max(fitting, min(mss, LEAST_MSS)))

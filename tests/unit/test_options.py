@@ -41,7 +41,7 @@ def test_walk_stops_in_front_of_what_cannot_be_read(rest: str) -> None:
 
 @given(any_bytes, st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(0, 65535))
 def test_nothing_but_squeezing_moves_a_byte_or_fails(options: bytes, kind: int, by: int, most: int) -> None:
-    assert len(opt.blank(options, kind)) == len(opt.lower_mss(options, most)) == len(opt.shift_sack(options, by)) == len(options)
+    assert len(opt.blank(options, kind)) == len(opt.with_mss(options, most)) == len(opt.shift_sack(options, by)) == len(options)
 
 
 @given(any_bytes, st.integers(2, 255).filter(lambda kind: kind != opt.NOP))
@@ -57,15 +57,15 @@ def test_blanking_a_timestamp_leaves_ten_nops_in_its_place() -> None:
     assert opt.blank(LINUX_SYN, opt.TIMESTAMP) == MSS_1460 + SACK_PERMITTED + b"\x01" * 11 + WSCALE_7
 
 
-@pytest.mark.parametrize(("most", "expected"), [(1452, 1452), (1460, 1460), (1500, 1460)])
-def test_an_mss_is_lowered_never_raised(most: int, expected: int) -> None:
-    assert opt.mss_of(opt.lower_mss(LINUX_SYN, most)) == expected
+def test_an_mss_is_written_over_the_one_that_is_there() -> None:
+    assert opt.mss_of(LINUX_SYN) == 1460
+    assert opt.with_mss(LINUX_SYN, 1452) == bytes.fromhex("020405ac") + LINUX_SYN[4:]
 
 
 @pytest.mark.parametrize("options", [b"", WSCALE_7, bytes.fromhex("020305b4")])
 def test_no_mss_stays_none(options: bytes) -> None:
     assert opt.mss_of(options) is None
-    assert opt.lower_mss(options, 500) == options
+    assert opt.with_mss(options, 500) == options
 
 
 def test_sack_edges_move_and_wrap_around() -> None:
