@@ -135,6 +135,26 @@ def test_an_idle_established_session_is_reset_at_both_ends() -> None:
     assert world.counter("sessions_expired") == 1
 
 
+def test_with_conn_expire_tcp_rst_off_it_ends_in_silence() -> None:
+    world = World(tcp_timeout_established=2000)
+    world.client.connects(C0, R0)
+    world.shared.set_tunables({"conn_expire_tcp_rst": 0})
+    world.sleep(2.2)
+    assert len(world.shard.conns) == 0
+    world.assert_quiet()
+
+
+@pytest.mark.parametrize("flags", ["FA", "R"])
+def test_a_session_that_is_ending_ends_in_silence(flags: str) -> None:
+    world = World()
+    world.client.connects(C0, R0)
+    world.client.sends(flags, seq=C0 + 1, ack=R0 + 1)
+    world.rs.gets(flags)
+    world.sleep(121)
+    assert len(world.shard.conns) == 0
+    world.assert_quiet()
+
+
 def test_a_late_old_segment_does_not_move_the_reset_back() -> None:
     world = World(tcp_timeout_established=2000)
     world.client.connects(C0, R0)
