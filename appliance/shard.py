@@ -196,6 +196,8 @@ class Shard:
 
     def expire(self, now: float, limit: int) -> bool:
         """Remove up to `limit` sessions whose time is over; True when more may be due at once."""
+        if self._generation_cell[0] != self._generation:
+            self._read_shared()
         expired = self._wheel.expired(now, limit)
         for conn in expired:
             self._end(conn)
