@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 from pydantic_core import PydanticCustomError
 
 from appliance.schedulers import SCHEDULERS
@@ -58,13 +58,9 @@ def _available(names: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _refuse_udp(value: str) -> str:
-    if value == "udp":
-        raise ValueError("is refused: UDP services are not available in this version")
-    return value
-
-
-def _refuse_synproxy(value: object) -> object:
+def _refuse_synproxy(value: object, service: ValidationInfo) -> object:
+    if (value is True or value == "auto") and service.data.get("protocol") == "udp":
+        raise ValueError("is refused: SYNPROXY answers TCP handshakes, and this is a UDP service")
     if value is True or value == "auto":
         raise ValueError("is refused: SYNPROXY is not available in this version")
     if value is not False:
@@ -192,8 +188,9 @@ class Service(Table):
     name: Name
     vip: HostAddress
     port: Port
-    protocol: Annotated[str, AfterValidator(_refuse_udp), _available(["tcp"])] = "tcp"
+    protocol: Annotated[str, _available(["tcp", "udp"])] = "tcp"
     scheduler: Annotated[str, _available(list(SCHEDULERS))] = "rr"
+    # Behind `protocol`, which its check looks at: fields are checked in the order they stand here.
     synproxy: Annotated[bool | Literal["auto"], BeforeValidator(_refuse_synproxy)] = False
     local_addresses: str = "default"
     """Name of the pool."""

@@ -3,11 +3,15 @@
 Every change is written to a file before it is made. So a clean stop undoes them from memory, and after a crash the next start,
 or `appliance cleanup`, undoes them from the file. Only what was really changed is undone: an address that was there before
 stays, a sysctl gets its old value back.
+
+Beside that file lies the one thing that is to outlive a run: the key of initial sequence numbers.
 """
 
 import json
 import logging
 import os
+import re
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +19,7 @@ from pathlib import Path
 from appliance.config import Config, Gateway
 from appliance.edge import addresses, nft, sysctl
 from appliance.edge.errors import EdgeError
-from appliance.ruleset import Ruleset, Steered, render
+from appliance.ruleset import Ruleset, Steered, SteeredService, render
 
 log = logging.getLogger("appliance.host")
 
@@ -29,19 +33,61 @@ def steered(config: Config) -> Steered:
     """The part of the configuration that the ruleset is made of."""
     pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
     return Steered(
-        services=[(service.vip, service.port) for service in config.services],
+        services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
         local_addresses=sorted(pools),
         shards=config.gateway.shards,
         queue_base=config.gateway.queue_base,
     )
 
 
+_ISN_SECRET_BYTES = 16
+_ISN_SECRET = re.compile(rf"[0-9a-f]{{{2 * _ISN_SECRET_BYTES}}}")
+
+
+def kept_isn_secret() -> str:
+    """The key of initial sequence numbers (see `nat.isn`), in hexadecimal: that of the run before, while there is one.
+
+    The numbers of a tuple only grow from run to run when the key stays, and real servers remember the last ones for a minute.
+    Raises EdgeError when it cannot be written. Call it with the instance lock held, or another run may replace the file.
+    """
+    file = _state_file("isn-secret")
+    try:
+        secret = file.read_text()
+        if _ISN_SECRET.fullmatch(secret):
+            return secret
+        log.warning("%s: damaged; taking a new key for initial sequence numbers", file)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        log.warning("%s: cannot be read (%s); taking a new key for initial sequence numbers", file, error)
+    secret = secrets.token_hex(_ISN_SECRET_BYTES)
+    _write_state(file, secret)
+    return secret
+
+
+def _state_file(name: str) -> Path:
+    """A file of this network namespace: each may have an appliance of its own."""
+    return runtime_directory() / f"{name}-{Path('/proc/self/ns/net').stat().st_ino}"
+
+
+def _write_state(file: Path, text: str) -> None:
+    """In one step, because a torn file is worse than none; for nobody else to read. Raises EdgeError."""
+    new = file.with_name(file.name + ".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+        new.replace(file)
+    except OSError as error:
+        raise EdgeError(f"cannot write {file}: {error.strerror}") from error
+
+
 class Host:
     """The changes of one run. All methods block; call them off the event loop."""
 
     def __init__(self) -> None:
-        namespace = Path("/proc/self/ns/net").stat().st_ino
-        self._file = runtime_directory() / f"host-{namespace}.json"
+        self._file = _state_file("host").with_suffix(".json")
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
@@ -94,7 +140,7 @@ class Host:
     def _add_addresses(self, config: Config) -> None:
         gateway, wanted = config.gateway, steered(config)
         placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
-        placed += [(gateway.client_interface, str(vip)) for vip in sorted({vip for vip, _ in wanted.services})]
+        placed += [(gateway.client_interface, str(vip)) for vip in sorted({service.vip for service in wanted.services})]
         for interface, address in placed:
             if addresses.present(address):
                 log.info("%s is on this host already: left as it is", address)
@@ -125,12 +171,6 @@ class Host:
             log.error("while undoing: %s", error)
 
     def _save(self) -> None:
-        """Write what has been changed, in one step: a torn file would leave the host changed for good."""
+        """Write what has been changed: a torn file would leave the host changed for good."""
         state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset}
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_suffix(".new")
-            new.write_text(json.dumps(state))
-            new.replace(self._file)
-        except OSError as error:
-            raise EdgeError(f"cannot write {self._file}: {error.strerror}") from error
+        _write_state(self._file, json.dumps(state))

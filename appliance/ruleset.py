@@ -5,7 +5,12 @@ server to local address, ICMP error about either), which picks the shard, and th
 
 - native: the `queue` statement of nftables, on any stock kernel;
 - compat: for kernels without it, a mark, which one iptables rule per shard in the `raw` table turns into NFQUEUE. The mark
-  uses the top eight bits only, and a third chain clears them again, so marks of the host's own rules survive.
+  uses the top eight bits only, and further chains clear them again, so marks of the host's own rules survive.
+
+ICMP errors are steered in the output hook as well. A packet that a shard has rewritten comes from an address of this host, so
+when the kernel cannot forward it (too big, TTL used up, no such neighbour), the kernel sends its error to itself. At the output
+hook, and nowhere later, a packet whose addresses were changed in the queue is routed anew: so that is where a shard turns the
+error towards the real sender. On `lo` it is not steered a second time.
 
 Shards are picked by what `steering` says, nowhere else. VIP and local-address traffic is never tracked (`notrack`), and it is
 dropped, not let past, while the worker of its shard is away: a packet that went on to the host would be answered with a RST.
@@ -19,6 +24,12 @@ from appliance import steering
 
 TABLE = "appliance"
 IPTABLES_CHAIN = "APPLIANCE"
+
+IPTABLES_JUMPS = (
+    ("PREROUTING", "-j", IPTABLES_CHAIN),
+    ("OUTPUT", "-p", "icmp", "-j", IPTABLES_CHAIN),
+)
+"""The rules that lead to our chain. What the host sends may have a mark of its own in the upper bits, so nothing but ICMP."""
 
 PRIORITY = -310
 """Before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack` counts; after kernel
@@ -37,13 +48,22 @@ _QUOTED_PROTOCOL = "@th,136,8"
 _QUOTED_DESTINATION = "@th,192,32"
 _QUOTED_SOURCE_PORT = "@th,224,16"
 _QUOTED_DESTINATION_PORT = "@th,240,16"
-_QUOTES_PLAIN_TCP = f"{_QUOTED_VERSION_IHL} 0x45 {_QUOTED_PROTOCOL} 6"
+_QUOTES_OURS = f"icmp type {_ICMP_ERRORS} {_QUOTED_VERSION_IHL} 0x45 {_QUOTED_PROTOCOL} {{ 6, 17 }}"
+"""An error about a TCP or UDP packet without IP options."""
+
+
+class SteeredService(NamedTuple):
+    """What distinguishes one virtual service from all others; `protocol` is "tcp" or "udp"."""
+
+    vip: IPv4Address
+    protocol: str
+    port: int
 
 
 class Steered(NamedTuple):
-    """What the ruleset needs to know of a configuration. Endpoints are VIP and port of each service."""
+    """What the ruleset needs to know of a configuration."""
 
-    services: Sequence[tuple[IPv4Address, int]]
+    services: Sequence[SteeredService]
     local_addresses: Sequence[IPv4Address]
     shards: int
     queue_base: int
@@ -58,63 +78,76 @@ class Ruleset(NamedTuple):
 
 def render(steered: Steered, *, native: bool) -> Ruleset:
     """The whole ruleset; loading its nft text replaces the table in one transaction."""
+    choice = _Choice(steered.shards)
+    services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     lines = [
         f"table ip {TABLE}",
         f"delete table ip {TABLE}",
         f"table ip {TABLE} {{",
-        *_set("services", "ipv4_addr . inet_service", [f"{vip} . {port}" for vip, port in steered.services]),
-        *_set("vips", "ipv4_addr", sorted({vip for vip, _ in steered.services})),
+        *_set("services", "ipv4_addr . inet_proto . inet_service", services),
+        *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
         *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
-        *_chain("prerouting", f"type filter hook prerouting priority {PRIORITY}; policy accept;", _classify(steered.shards)),
-        *_chain("output", f"type filter hook output priority {PRIORITY}; policy accept;", _OUTPUT),
+        *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
+        *_base_chain("output", "output", PRIORITY, _OUTPUT),
+        *_chain("errors", _errors(choice)),
     ]
     for shard in range(steered.shards):
         queue = f"queue num {steered.queue_base + shard}" if native else _set_mark(_mark(shard))
-        lines += _chain(f"shard{shard}", "", ["notrack", f"counter {queue}"])
+        lines += _chain(f"shard{shard}", ["notrack", f"counter {queue}"])
     if not native:
-        is_ours = f"meta mark & {_MARK_BASE | 0x40000000:#x} == {_MARK_BASE:#x}"
-        lines += _chain(
-            "unmark", f"type filter hook prerouting priority {_UNMARK_PRIORITY}; policy accept;", [f"{is_ours} {_set_mark(0)}"]
-        )
+        unmark = f"meta mark & {_MARK_BASE | 0x40000000:#x} == {_MARK_BASE:#x} {_set_mark(0)}"
+        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [unmark])
+        lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"meta l4proto icmp {unmark}"])
     lines.append("}")
     return Ruleset("\n".join(lines) + "\n", "" if native else _iptables(steered))
 
 
+class _Choice:
+    """The end of a rule, which picks the shard: by one of the two things that tell it, both named in `steering`."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def by_client(self, address: str, port: str) -> str:
+        """`address` and `port` are the fields that hold those of the client."""
+        if self._shards == 1:
+            return "goto shard0"
+        shard_of_hash = _vmap({shard: shard for shard in range(self._shards)})
+        return f"jhash {address} . {port} mod {self._shards} seed {steering.HASH_SEED:#x} {shard_of_hash}"
+
+    def by_local_port(self, port: str) -> str:
+        """`port` is the field that holds the local port."""
+        if self._shards == 1:
+            return "goto shard0"
+        classes = range(steering.port_classes(self._shards))
+        shard_of_class = {port_class: steering.shard_of_class(port_class, self._shards) for port_class in classes}
+        return f"{port} & {steering.port_mask(self._shards):#x} {_vmap(shard_of_class)}"
+
+
+def _arriving(choice: _Choice) -> list[str]:
+    """What arrives: client to VIP, real server to local address, and errors that others send about either."""
+    return [
+        f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
+        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port('th dport')}",
+        'iif != "lo" meta l4proto icmp goto errors',
+    ]
+
+
 _OUTPUT = (
-    "ip saddr @local_addresses meta l4proto tcp notrack",
-    "ip saddr . tcp sport @services notrack",
+    "ip saddr @local_addresses meta l4proto { tcp, udp } notrack",
+    "ip saddr . meta l4proto . th sport @services notrack",
+    "meta l4proto icmp goto errors",
 )
-"""What the gateway itself sends in the name of a session (RST), or its host in answer to a stray reply."""
+"""What the gateway itself sends in the name of a session (RST), or its host in answer to a stray reply; and the errors that its
+kernel sends about packets it could not forward."""
 
 
-def _classify(shards: int) -> list[str]:
-    """The four classes of packets of ours, each with the choice of its shard."""
-    by_client = _vmap({shard: shard for shard in range(shards)})
-    classes = range(steering.port_classes(shards))
-    by_local_port = _vmap({port_class: steering.shard_of_class(port_class, shards) for port_class in classes})
-    mask = f"{steering.port_mask(shards):#x}"
-
-    def hashed(address: str, port: str) -> str:
-        return f"jhash {address} . {port} mod {shards} seed {steering.HASH_SEED:#x} {by_client}"
-
-    if shards == 1:
-        return [f"{condition} goto shard0" for condition in _CLASSES]
-    choices = (
-        hashed("ip saddr", "tcp sport"),
-        f"tcp dport & {mask} {by_local_port}",
-        hashed(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT),
-        f"{_QUOTED_SOURCE_PORT} & {mask} {by_local_port}",
-    )
-    return [f"{condition} {choice}" for condition, choice in zip(_CLASSES, choices, strict=True)]
-
-
-_CLASSES = (
-    "ip daddr . tcp dport @services",
-    "ip daddr @local_addresses meta l4proto tcp",
-    f"ip daddr @vips icmp type {_ICMP_ERRORS} {_QUOTES_PLAIN_TCP}",
-    f"ip daddr @local_addresses icmp type {_ICMP_ERRORS} {_QUOTES_PLAIN_TCP}",
-)
-"""Client to VIP; real server to local address; an error about a packet to a client; an error about one to a real server."""
+def _errors(choice: _Choice) -> list[str]:
+    """An error about a packet to a client, then one about a packet to a real server; each goes where that one came from."""
+    return [
+        f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
+        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_local_port(_QUOTED_SOURCE_PORT)}",
+    ]
 
 
 def _vmap(shard_of: dict[int, int]) -> str:
@@ -135,15 +168,20 @@ def _set(name: str, kind: str, elements: Iterable[object]) -> list[str]:
     return [f"\tset {name} {{", f"\t\ttype {kind}", f"\t\telements = {{ {joined} }}", "\t}", ""]
 
 
-def _chain(name: str, hook: str, rules: Iterable[str]) -> list[str]:
-    return [f"\tchain {name} {{", *(f"\t\t{rule}" for rule in (hook, *rules) if rule), "\t}", ""]
+def _chain(name: str, rules: Iterable[str]) -> list[str]:
+    return [f"\tchain {name} {{", *(f"\t\t{rule}" for rule in rules), "\t}", ""]
+
+
+def _base_chain(name: str, hook: str, priority: int, rules: Iterable[str]) -> list[str]:
+    return _chain(name, [f"type filter hook {hook} priority {priority}; policy accept;", *rules])
 
 
 def _iptables(steered: Steered) -> str:
-    """One chain of our own in the raw table; the jump to it is the one rule outside of it."""
+    """One chain of our own in the raw table; the jumps to it are the only rules outside of it."""
     is_of_shard = f"-A {IPTABLES_CHAIN} -m mark --mark {{:#x}}/{_MARK_MASK:#x}"
     queues = (
         f"{is_of_shard.format(_mark(shard))} -j NFQUEUE --queue-num {steered.queue_base + shard}"
         for shard in range(steered.shards)
     )
-    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", *queues, f"-A PREROUTING -j {IPTABLES_CHAIN}", "COMMIT", ""))
+    jumps = (f"-A {' '.join(jump)}" for jump in IPTABLES_JUMPS)
+    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", *queues, *jumps, "COMMIT", ""))

@@ -19,9 +19,6 @@ from appliance.verdict import VERDICTS, Action
 TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 """The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
 
-PROTOCOL = "TCP"
-"""The protocol of every service and session there is so far."""
-
 
 class Document(NamedTuple):
     """One view in both its forms. `data` is what `json` can write."""
@@ -132,7 +129,7 @@ def session_text(row: SessionRow) -> str:
     """One session as a line of ``ipvsadm -lnc``, the local address before the destination."""
     minutes, seconds = divmod(int(row.expires_s), 60)
     return (
-        f"{PROTOCOL:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
+        f"{row.protocol:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
         f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server}\n"
     )
 
@@ -140,7 +137,7 @@ def session_text(row: SessionRow) -> str:
 def session_data(row: SessionRow) -> dict[str, Any]:
     """One session for JSON, with the columns' names of the text; `expires_s` keeps the milliseconds."""
     return {
-        "protocol": PROTOCOL,
+        "protocol": row.protocol,
         "expires_s": round(row.expires_s, 3),
         "state": row.state,
         "source": row.client,
@@ -200,7 +197,7 @@ def _per_shard_text(title: str, data: dict[str, dict[str, Any]]) -> str:
 def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
     return {
         "name": plan.name,
-        "protocol": PROTOCOL,
+        "protocol": plan.protocol.upper(),
         "vip": plan.vip,
         "port": plan.port,
         "scheduler": plan.scheduler,

@@ -6,13 +6,13 @@ packets for it and removed after it, so at no moment is a packet marked that nob
 
 import json
 import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 from appliance.edge.errors import EdgeError
-from appliance.ruleset import IPTABLES_CHAIN, TABLE, Ruleset
+from appliance.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Ruleset
 
 _PROBE = "table ip appliance_probe {\n\tchain probe {\n\t\tqueue num 0\n\t}\n}\n"
-
-_JUMP = ("PREROUTING", "-j", IPTABLES_CHAIN)
 
 
 def _run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -46,37 +46,47 @@ def apply(ruleset: Ruleset) -> None:
 
 
 def is_loaded(ruleset: Ruleset) -> bool:
-    """Whether what `apply` loaded is there: our table and, for the compat back end, our chain and the jump to it."""
+    """Whether what `apply` loaded is there: our table and, for the compat back end, our chain and the jumps to it."""
     table = _run("nft", "list", "table", "ip", TABLE).returncode == 0
-    return table and (not ruleset.iptables or _run("iptables-nft", "-t", "raw", "-C", *_JUMP).returncode == 0)
+    return table and (not ruleset.iptables or all(map(_has_jump, IPTABLES_JUMPS)))
+
+
+def _has_jump(jump: Sequence[str]) -> bool:
+    return _run("iptables-nft", "-t", "raw", "-C", *jump).returncode == 0
 
 
 def remove() -> None:
-    """Take away our table, our chain and the jump to it, whichever of them are there."""
+    """Take away our table, our chain and the jumps to it, whichever of them are there."""
     _must("nft", "-f", "-", text=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
     _remove_iptables_rules()
-    _remove_raw_table_if_unused()
+    _remove_idle_raw_chains()
 
 
-def _raw_table() -> list[dict[str, dict[str, object]]]:
+def _raw_table() -> list[dict[str, dict[str, Any]]]:
     done = _run("nft", "--json", "list", "table", "ip", "raw")
-    listing: list[dict[str, dict[str, object]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
+    listing: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
     return listing
 
 
 def _remove_iptables_rules() -> None:
     if not any(item.get("chain", {}).get("name") == IPTABLES_CHAIN for item in _raw_table()):
         return
-    while _run("iptables-nft", "-t", "raw", "-C", *_JUMP).returncode == 0:
-        _must("iptables-nft", "-t", "raw", "-D", *_JUMP)
+    for jump in IPTABLES_JUMPS:
+        while _has_jump(jump):
+            _must("iptables-nft", "-t", "raw", "-D", *jump)
     _must("iptables-nft", "-t", "raw", "-F", IPTABLES_CHAIN)
     _must("iptables-nft", "-t", "raw", "-X", IPTABLES_CHAIN)
 
 
-def _remove_raw_table_if_unused() -> None:
-    """iptables-nft makes its `raw` table on first use; one without any rule or chain of somebody's own does nothing."""
+def _remove_idle_raw_chains() -> None:
+    """iptables-nft makes the `raw` table and its chains on first use; one that has no rule and lets all pass does nothing."""
     items = _raw_table()
-    chains = [item["chain"] for item in items if "chain" in item]
-    has_rules = any("rule" in item for item in items)
-    if chains and not has_rules and all(chain.get("policy") == "accept" for chain in chains):
+    chains = {item["chain"]["name"]: item["chain"] for item in items if "chain" in item}
+    with_rules = {item["rule"]["chain"] for item in items if "rule" in item}
+    ours = {jump[0] for jump in IPTABLES_JUMPS}
+    idle = {name for name in ours & chains.keys() - with_rules if chains[name].get("policy") == "accept"}
+    if idle and idle == chains.keys():
         _must("nft", "delete", "table", "ip", "raw")
+        return
+    for name in sorted(idle):
+        _must("nft", "delete", "chain", "ip", "raw", name)

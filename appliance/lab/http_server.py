@@ -2,20 +2,21 @@
 
 `GET /` (and any path not named here) answers JSON: `real_server`, `peer` (the "ip:port" the connection comes from) and
 `client` (the "ip:port" of the TCP client-address option, or null). `GET /bytes/N` streams N bytes of PATTERN repeated.
-`POST /sha256` digests the body. `?close=1` on any of them closes the connection after the answer.
+`POST /sha256` digests the body. `?close=1` on any of them closes the connection after the answer. A client may close its
+side as soon as it has asked.
 """
 
-import argparse
 import asyncio
 import hashlib
-import signal
 import socket
 from collections.abc import Sequence
 
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from appliance.lab.client_option import TCP_SAVE_SYN, ClientAddressReader, open_tap
+from appliance.lab.server import Listener, read_arguments, stop_event
 
 BYTES_MAX = 1 << 34
 
@@ -25,6 +26,7 @@ PATTERN = hashlib.shake_128(b"appliance lab").digest(_PATTERN_BYTES)
 
 _BACKLOG = 4096
 _READ_BUFFER_BYTES = 1 << 20
+_EMPTY_LINE = b"\r\n\r\n"
 
 
 class RealServer:
@@ -36,7 +38,7 @@ class RealServer:
 
     def application(self) -> web.Application:
         """The routes. Bodies have no size limit: the only handler that takes one streams it."""
-        application = web.Application()
+        application = web.Application(middlewares=[close_after_fin])
         application.router.add_get("/bytes/{count}", self.send_bytes)
         application.router.add_post("/sha256", self.digest_body)
         application.router.add_route("*", "/{anything:.*}", self.identify)
@@ -73,6 +75,55 @@ class RealServer:
         return _closing_if_asked(request, web.json_response({"sha256": digest.hexdigest(), "bytes": count}))
 
 
+class Connection(asyncio.Protocol):
+    """Hands everything on to `inner`, and keeps the connection open for a client that sends its FIN right behind its request.
+
+    aiohttp by itself closes a connection at the client's FIN, and drops the answer it has not yet sent.
+    """
+
+    def __init__(self, inner: asyncio.Protocol) -> None:
+        self._inner = inner
+        self._is_awaited = False
+        self._has_fin = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        # A request without a body is over at an empty line. Whoever leaves in the middle of anything else waits for nothing.
+        self._is_awaited = data.endswith(_EMPTY_LINE)
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open, because its client waits for an answer."""
+        self._has_fin = True
+        return self._is_awaited
+
+    def answered(self) -> bool:
+        """Note that the answer is ready; whether it is the last one."""
+        self._is_awaited = False
+        return self._has_fin
+
+
+@web.middleware
+async def close_after_fin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Close the connection behind the answer to a client that has closed its side."""
+    response = await handler(request)
+    connection = request.transport and request.transport.get_protocol()
+    if isinstance(connection, Connection) and connection.answered():
+        response.force_close()
+    return response
+
+
 def _conn_of(request: web.Request) -> socket.socket:
     if request.transport is None:
         raise ConnectionResetError("the client has gone")
@@ -93,50 +144,42 @@ def _byte_count(text: str) -> int:
     raise web.HTTPBadRequest(text=f"/bytes/N: N is a whole number of bytes, 0 to {BYTES_MAX}, not {text[:40]!r}\n")
 
 
-def listening_socket(address: str, port: int) -> socket.socket:
+def listening_socket(where: Listener) -> socket.socket:
     """A bound TCP socket that keeps the SYN of each connection it will accept. Raises OSError as bind does."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
-    listener.bind((address, port))
+    listener.bind(where)
     return listener
 
 
-async def serve(name: str, listeners: Sequence[tuple[str, int]]) -> None:
-    """Serve on every (address, port) until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+async def serve(name: str, listeners: Sequence[Listener]) -> None:
+    """Serve on every listener until SIGTERM or SIGINT."""
+    stopped = stop_event()
     with open_tap() as tap:
         application = RealServer(name, ClientAddressReader(tap)).application()
         runner = web.AppRunner(
             application, access_log=None, read_bufsize=_READ_BUFFER_BYTES, shutdown_timeout=0, handle_signals=False
         )
         await runner.setup()
+        requests = runner.server
+        assert requests is not None  # from setup to cleanup
+        loop, servers = asyncio.get_running_loop(), []
         try:
-            for address, port in listeners:
-                await web.SockSite(runner, listening_socket(address, port), backlog=_BACKLOG).start()
+            for listener in listeners:
+                sock = listening_socket(listener)
+                servers.append(await loop.create_server(lambda: Connection(requests()), sock=sock, backlog=_BACKLOG))
             await stopped.wait()
         finally:
+            for server in servers:
+                server.close()
             await runner.cleanup()
-
-
-def _listener(text: str) -> tuple[str, int]:
-    address, _, port = text.rpartition(":")
-    try:
-        socket.inet_aton(address)
-        return address, int(port)
-    except (OSError, ValueError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT") from None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``python -m appliance.lab.http_server``."""
-    parser = argparse.ArgumentParser(description="HTTP server of a real server in the lab")
-    parser.add_argument("--name", required=True, help="what it calls itself in its answers")
-    parser.add_argument("--listen", action="append", required=True, type=_listener, metavar="ADDRESS:PORT")
-    arguments = parser.parse_args(argv)
-    uvloop.run(serve(arguments.name, arguments.listen))
+    arguments = read_arguments("HTTP server of a real server in the lab", argv)
+    uvloop.run(serve(arguments.name, arguments.listeners))
 
 
 if __name__ == "__main__":

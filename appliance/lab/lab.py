@@ -4,7 +4,8 @@ import http
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,11 @@ from appliance.config import ConfigError, load
 from appliance.lab import namespaces
 from appliance.lab.errors import LAB_FAILED, LabError
 from appliance.lab.foreground import run_in_foreground
-from appliance.lab.names import ROLES, LabName
+from appliance.lab.names import REAL_SERVERS, ROLES, LabName
 from appliance.lab.network import build_network
 from appliance.lab.plan import Endpoint, Plan, make_plan
 from appliance.lab.processes import Child, start_service
-from appliance.lab.readiness import http_status
+from appliance.lab.readiness import http_status, udp_answers
 from appliance.lab.removal import remove_lab
 from appliance.lab.signals import HeldSignals
 
@@ -35,14 +36,12 @@ _ISOLATE = ("unshare", "--mount", "--", "sh", "-c", _MOUNT_THEN_RUN, "sh")
 
 
 class Service(NamedTuple):
-    """A program of the lab's own: what people call it, where it runs, what it says and which URL answers 200 when it is up."""
+    """A program of the lab's own: what people call it, what it says, and how to ask whether it is up."""
 
     title: str
-    namespace: str
     child: Child
     log: Path
-    endpoint: Endpoint
-    path: str
+    is_ready: Callable[[], bool]
 
     def describe_end(self) -> str:
         """How it ended and what it said last."""
@@ -138,24 +137,29 @@ class Lab:
             raise LabError(str(error)) from error
 
     def _start_services(self, shards: int | None) -> None:
-        for role, listeners in self.plan.listeners.items():
-            if listeners:
-                program = (sys.executable, "-m", "appliance.lab.http_server", "--name", role)
-                argv = (*program, *(f"--listen={listener}" for listener in listeners))
-                self._start(f"the HTTP server of {role}", role, argv, listeners[0], "/")
+        for role in REAL_SERVERS:
+            if http_listeners := self.plan.listeners[role]:
+                answers = partial(self._answers_http, role, http_listeners[0], "/")
+                self._start(f"the HTTP server of {role}", role, f"{role}.log", _server("http", role, http_listeners), answers)
+            if udp_listeners := self.plan.udp_listeners[role]:
+                answers = partial(udp_answers, self.name.namespace(role), udp_listeners[0])
+                self._start(f"the UDP server of {role}", role, f"{role}-udp.log", _server("udp", role, udp_listeners), answers)
         shards_option = () if shards is None else ("--shards", str(shards))
         argv = (*_ISOLATE, *self._appliance, "run", "--config", str(self._config_file), *shards_option)
-        self._start("the appliance", "gateway", argv, self.plan.api, "/healthz")
+        is_healthy = partial(self._answers_http, "gateway", self.plan.api, "/healthz")
+        self._start("the appliance", "gateway", "appliance.log", argv, is_healthy)
 
-    def _start(self, title: str, role: str, argv: Sequence[str], endpoint: Endpoint, path: str) -> None:
-        log = self.name.directory / f"{'appliance' if role == 'gateway' else role}.log"
-        namespace = self.name.namespace(role)
-        child = start_service(_enter(namespace, argv), log)
-        self._services.append(Service(title, namespace, child, log, endpoint, path))
+    def _answers_http(self, role: str, endpoint: Endpoint, path: str) -> bool:
+        return http_status(self.name.namespace(role), endpoint, path) == http.HTTPStatus.OK
+
+    def _start(self, title: str, role: str, log_name: str, argv: Sequence[str], is_ready: Callable[[], bool]) -> None:
+        log = self.name.directory / log_name
+        child = start_service(_enter(self.name.namespace(role), argv), log)
+        self._services.append(Service(title, child, log, is_ready))
 
     def _wait_until_ready(self, service: Service) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT_S
-        while http_status(service.namespace, service.endpoint, service.path) != http.HTTPStatus.OK:
+        while not service.is_ready():
             if service.child.poll() is not None:
                 raise LabError(service.describe_end())
             if time.monotonic() > deadline:
@@ -167,6 +171,11 @@ class Lab:
             if service.child.poll() is not None and service not in self._dead:
                 self._dead.append(service)
                 print(f"appliance lab: {service.describe_end()}", file=sys.stderr, flush=True)
+
+
+def _server(kind: str, role: str, listeners: Sequence[Endpoint]) -> tuple[str, ...]:
+    program = (sys.executable, "-m", f"appliance.lab.{kind}_server", "--name", role)
+    return (*program, *(f"--listen={listener}" for listener in listeners))
 
 
 def _enter(namespace: str, argv: Sequence[str]) -> tuple[str, ...]:

@@ -66,12 +66,14 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A whole lab: `hosts` by role, `listeners` by real server, the first service and the admin API."""
+    """A whole lab: `hosts` by role, what each real server listens on, the first service and the admin API."""
 
     client_interface: str
     server_interface: str
     hosts: Mapping[str, HostPlan]
     listeners: Mapping[str, tuple[Endpoint, ...]]
+    """Of the HTTP server: those of TCP services."""
+    udp_listeners: Mapping[str, tuple[Endpoint, ...]]
     service: Endpoint
     api: Endpoint
 
@@ -90,7 +92,8 @@ def make_plan(config: Config) -> Plan:
             "gateway": _gateway_plan(config, dealt),
             **{role: _real_server_plan(config, addresses) for role, addresses in dealt.items()},
         },
-        listeners={role: _listeners(config, addresses) for role, addresses in dealt.items()},
+        listeners={role: _listeners(config, addresses, "tcp") for role, addresses in dealt.items()},
+        udp_listeners={role: _listeners(config, addresses, "udp") for role, addresses in dealt.items()},
         service=Endpoint(str(first.vip), first.port),
         api=_api_endpoint(config),
     )
@@ -140,12 +143,12 @@ def _on_link_routes(addresses: Iterable[IPv4Address], interface: str) -> Iterabl
     return (Route(IPv4Network(address), interface) for address in addresses if address not in SERVER_NETWORK)
 
 
-def _listeners(config: Config, hand: tuple[IPv4Address, ...]) -> tuple[Endpoint, ...]:
+def _listeners(config: Config, hand: tuple[IPv4Address, ...], protocol: str) -> tuple[Endpoint, ...]:
     wanted = dict.fromkeys(
         Endpoint(str(real_server.address), real_server.port)
         for service in config.services
         for real_server in service.real_servers
-        if service.protocol == "tcp" and real_server.address in hand
+        if service.protocol == protocol and real_server.address in hand
     )
     return tuple(wanted)
 

@@ -8,6 +8,7 @@ from appliance.lab import namespaces
 from appliance.lab.plan import Endpoint
 
 _ATTEMPT_TIMEOUT_S = 5.0
+_UDP_ATTEMPT_TIMEOUT_S = 0.5  # a lost datagram stays lost: rather ask again
 
 
 def http_status(namespace: str, endpoint: Endpoint, path: str) -> int | None:
@@ -22,3 +23,19 @@ def http_status(namespace: str, endpoint: Endpoint, path: str) -> int | None:
         return None
     finally:
         connection.close()
+
+
+def udp_answers(namespace: str, endpoint: Endpoint) -> bool:
+    """Whether a datagram sent inside the namespace is answered."""
+
+    def connected() -> socket.socket:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.settimeout(_UDP_ATTEMPT_TIMEOUT_S)
+        udp.connect(endpoint)
+        return udp
+
+    with namespaces.call_inside(namespace, connected) as udp:
+        try:
+            return bool(udp.send(b"ready?") and udp.recv(1 << 16))
+        except OSError:
+            return False

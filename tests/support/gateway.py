@@ -18,12 +18,13 @@ SERVICES = (
         real_servers=(RealServerPlan("192.0.2.101", 8080, 100, 0), RealServerPlan("192.0.2.102", 8080, 0, 1)),
     ),
     ServicePlan(
-        name="api",
+        name="names",
         vip="203.0.113.10",
-        port=8443,
+        port=80,
         scheduler="rr",
         local_addresses=("192.0.2.10",),
-        real_servers=(RealServerPlan("192.0.2.101", 443, 1, 2),),
+        real_servers=(RealServerPlan("192.0.2.101", 53, 1, 2),),
+        protocol="udp",
     ),
 )
 
@@ -36,6 +37,17 @@ SESSION = SessionRow(
     state="ESTABLISHED",
     expires_s=899.9994,
     protocol="TCP",
+)
+
+UDP_SESSION = SessionRow(
+    service="names",
+    client="198.51.100.2:40000",
+    vip="203.0.113.10:80",
+    local="192.0.2.10:5000",
+    real_server="192.0.2.101:53",
+    state="UDP",
+    expires_s=300.0,
+    protocol="UDP",
 )
 
 

@@ -242,8 +242,8 @@ ONE_VALUE = [
     (ADDRESSES, "default = []", "local_addresses.default: must not be empty"),
     (ADDRESSES, "default = [3]", "local_addresses.default[0]: 3 is not an IPv4 address in quotes"),
     # What this version cannot do
-    ('"tcp"', '"udp"', 'service[0].protocol: "udp" is refused: UDP services are not available in this version'),
-    ('"tcp"', '"sctp"', 'service[0].protocol: "sctp" is not available in this version; available: "tcp"'),
+    ('"tcp"', '"sctp"', 'service[0].protocol: "sctp" is not available in this version; available: "tcp", "udp"'),
+    ('"tcp"', '"UDP"', 'service[0].protocol: "UDP" is not available in this version; available: "tcp", "udp"'),
     ('"rr"', '"wlc"', 'service[0].scheduler: "wlc" is not available in this version; available: "rr"'),
     ("synproxy = false", "synproxy = true", "service[0].synproxy: true is refused: SYNPROXY is not available in this version"),
     (
@@ -294,6 +294,26 @@ TWO_VALUES = [
 def test_a_mistake_is_answered_with_one_line(old: str, new: str, line: str) -> None:
     [problem] = refusal(changed(old, new)).errors
     assert f"{problem.key}: {problem.message}" == line
+
+
+@pytest.mark.parametrize(("value", "shown"), [("true", "true"), ('"auto"', '"auto"')])
+def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> None:
+    text = changed('protocol = "tcp"', 'protocol = "udp"').replace("synproxy = false", f"synproxy = {value}")
+    [problem] = refusal(text).errors
+    words = "is refused: SYNPROXY answers TCP handshakes, and this is a UDP service"
+    assert (problem.key, problem.message) == ("service[0].synproxy", f"{shown} {words}")
+
+
+def test_tcp_and_udp_may_share_vip_and_port() -> None:
+    tcp, udp = parse(changed("port = 443", 'port = 80\nprotocol = "udp"'), "lvs.toml").services
+    assert (tcp.vip, tcp.port, tcp.protocol) == (udp.vip, udp.port, "tcp")
+    assert udp.protocol == "udp"
+
+
+def test_two_udp_services_cannot_share_vip_and_port() -> None:
+    text = changed("port = 443", 'port = 80\nprotocol = "udp"').replace('protocol = "tcp"', 'protocol = "udp"')
+    [problem] = refusal(text).errors
+    assert f"{problem.key}: {problem.message}" == "service[1].vip: 203.0.113.10:80 udp is already served by service[0]"
 
 
 @pytest.mark.parametrize(

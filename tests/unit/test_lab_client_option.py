@@ -11,7 +11,7 @@ LOCAL, REAL_SERVER = ("192.0.2.10", 5000), ("192.0.2.101", 8080)
 CLIENT = ClientAddress("198.51.100.2", 40001)
 OPTION = bytes.fromhex("fe08 9c41 c6336402")
 MSS = bytes.fromhex("020405b4")
-SYN, ACK, PSH = 0x02, 0x10, 0x08
+FIN, SYN, PSH, ACK = 0x01, 0x02, 0x08, 0x10
 
 
 def packet(options: bytes = b"", flags: int = ACK, data: bytes = b"", **changed: int) -> bytes:
@@ -41,9 +41,13 @@ def test_option_is_port_then_address_in_network_order() -> None:
     assert str(CLIENT) == "198.51.100.2:40001"
 
 
-@pytest.mark.parametrize("flags", [SYN, ACK, PSH | ACK])
+@pytest.mark.parametrize("flags", [SYN, ACK, PSH | ACK, FIN | PSH | ACK])
 def test_option_counts_in_every_kind_of_packet_and_before_other_options(flags: int) -> None:
     assert client_address(packet(OPTION + MSS, flags, b"GET /")) == CLIENT
+
+
+def test_client_that_claims_an_address_behind_the_option_is_not_believed() -> None:
+    assert client_address(packet(OPTION + bytes.fromhex("fe08 1f90 cb007107"))) == CLIENT
 
 
 @pytest.mark.parametrize(

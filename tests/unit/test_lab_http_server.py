@@ -1,5 +1,6 @@
 """The real server's HTTP side, over the loopback interface and with a tap that the test feeds."""
 
+import asyncio
 import hashlib
 import io
 import socket
@@ -8,10 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request
+from aiohttp.web import Application, AppRunner, Request
 
 from appliance.lab.client_option import ClientAddressReader
-from appliance.lab.http_server import BYTES_MAX, PATTERN, RealServer, main
+from appliance.lab.http_server import BYTES_MAX, PATTERN, Connection, RealServer, main
 from tests.unit.test_lab_client_option import OPTION, packet
 
 Client = TestClient[Request, Application]
@@ -103,3 +104,51 @@ def test_listen_address_that_is_none_is_a_usage_error(listen: str, capsys: pytes
     with pytest.raises(SystemExit):
         main(["--name", "rs1", "--listen", listen])
     assert f"{listen!r} is not ADDRESS:PORT" in capsys.readouterr().err
+
+
+@pytest.fixture
+async def port(tap: tuple[socket.socket, socket.socket]) -> AsyncIterator[int]:
+    """Where a real server listens whose connections are the ones it has in the lab."""
+    runner = AppRunner(RealServer("rs1", ClientAddressReader(tap[0])).application())
+    await runner.setup()
+    requests = runner.server
+    assert requests is not None
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(requests()), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await runner.cleanup()
+
+
+async def exchange(port: int, *parts: bytes) -> list[bytes]:
+    """What the server says to each part, the FIN that follows the last one included; the last answer ends with its FIN."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    for part in parts[:-1]:
+        writer.write(part)
+        answers.append(await reader.readuntil(b"}"))
+    writer.write(parts[-1])
+    writer.write_eof()
+    answers.append(await reader.read())
+    writer.close()
+    await writer.wait_closed()
+    return answers
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+async def test_fin_right_behind_a_request_is_answered_and_then_closed(port: int) -> None:
+    answers = await exchange(port, REQUEST, REQUEST)
+    assert [answer.startswith(b"HTTP/1.1 200 ") for answer in answers] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(b"", id="after an answer"),
+        pytest.param(REQUEST[:-1], id="within a request"),
+        pytest.param(b"POST /sha256 HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc", id="within a body"),
+    ],
+)
+async def test_fin_of_a_client_that_waits_for_nothing_closes_the_connection(port: int, last: bytes) -> None:
+    assert (await exchange(port, REQUEST, last))[1] == b""

@@ -17,6 +17,7 @@ SERVICE = """
 name = "{name}"
 vip = "{vip}"
 port = 80
+protocol = "{protocol}"
 {real_servers}
 """
 
@@ -24,7 +25,7 @@ port = 80
 def config(
     *services: tuple[str, list[str]], local: str = "192.0.2.10", gateway: str = "", listen: str = "127.0.0.1:9380"
 ) -> Config:
-    """A configuration with a service for each (VIP, ["real server:port", …])."""
+    """A configuration with a service for each (VIP, ["real server:port", …]); "udp VIP" makes it one of UDP."""
     text = f"""
 [gateway]
 client_interface = "client0"
@@ -35,12 +36,13 @@ listen = {listen.split()}
 [local_addresses]
 default = {local.split()}
 """
-    for number, (vip, real_servers) in enumerate(services):
+    for number, (endpoint, real_servers) in enumerate(services):
+        protocol, _, vip = endpoint.rpartition(" ")
         tables = ""
         for real_server in real_servers:
             address, port = real_server.split(":")
             tables += f'[[service.real_server]]\naddress = "{address}"\nport = {port}\n'
-        text += SERVICE.format(name=f"s{number}", vip=vip, real_servers=tables)
+        text += SERVICE.format(name=f"s{number}", vip=vip, protocol=protocol or "tcp", real_servers=tables)
     return parse(text, "test")
 
 
@@ -67,6 +69,7 @@ def test_shipped_configuration_is_the_documented_lab() -> None:
         "rs2": [],
     }
     assert lab.listeners == {"rs1": (Endpoint("192.0.2.101", 8080),), "rs2": (Endpoint("192.0.2.102", 8080),)}
+    assert lab.udp_listeners == {"rs1": (), "rs2": ()}
     assert (lab.service, lab.api) == (Endpoint("203.0.113.10", 80), Endpoint("127.0.0.1", 9380))
 
 
@@ -86,6 +89,13 @@ def test_usual_address_is_not_given_twice() -> None:
 def test_server_listens_on_every_port_of_its_addresses() -> None:
     lab = plan(("203.0.113.10", ["192.0.2.101:8080"]), ("203.0.113.11", ["192.0.2.101:8081", "192.0.2.101:8080"]))
     assert lab.listeners == {"rs1": (Endpoint("192.0.2.101", 8080), Endpoint("192.0.2.101", 8081)), "rs2": ()}
+
+
+def test_each_protocol_has_its_listeners() -> None:
+    tcp, udp = ("203.0.113.10", ["192.0.2.101:8080"]), ("udp 203.0.113.10", ["192.0.2.101:8080", "192.0.2.102:53"])
+    lab = plan(tcp, udp)
+    assert lab.listeners == {"rs1": (Endpoint("192.0.2.101", 8080),), "rs2": ()}
+    assert lab.udp_listeners == {"rs1": (Endpoint("192.0.2.101", 8080),), "rs2": (Endpoint("192.0.2.102", 53),)}
 
 
 def test_addresses_outside_the_server_network_get_on_link_routes_on_both_sides() -> None:

@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from appliance import config, steering
 from appliance.host import steered
-from appliance.ruleset import Ruleset, Steered, render
+from appliance.ruleset import Ruleset, Steered, SteeredService, render
 from tests.support.addresses import LIP1, LIP2, VIP_ADDRESS
 
 ROOT = Path(__file__).parents[2]
 
 
 def ruleset(shards: int, *, native: bool = True, queue_base: int = 0) -> Ruleset:
-    return render(Steered([(VIP_ADDRESS, 80)], [LIP1, LIP2], shards, queue_base), native=native)
+    services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
+    return render(Steered(services, [LIP1, LIP2], shards, queue_base), native=native)
+
+
+def chain(text: str, name: str) -> list[str]:
+    """The rules of a chain."""
+    return [line.strip() for line in text.split(f"chain {name} {{\n")[1].split("\n\t}\n")[0].splitlines()]
 
 
 def rule(text: str, start: str) -> str:
@@ -26,10 +32,10 @@ def rule(text: str, start: str) -> str:
 
 def shard_of_reply(text: str, port: int) -> int:
     """Read the rendered rule for replies as the kernel would: mask the port, look the value up in the verdict map."""
-    line = rule(text, "ip daddr @local_addresses meta l4proto tcp")
+    line = rule(text, "ip daddr @local_addresses meta l4proto { tcp, udp }")
     if line.endswith("goto shard0"):
         return 0
-    match = re.fullmatch(r".* tcp dport & (0x[0-9a-f]+) vmap \{ (.*) \}", line)
+    match = re.fullmatch(r".* th dport & (0x[0-9a-f]+) vmap \{ (.*) \}", line)
     assert match is not None, line
     goto = dict(pair.split(" : ") for pair in match[2].split(", "))
     return int(goto[str(port & int(match[1], 16))].removeprefix("goto shard"))
@@ -58,15 +64,45 @@ def test_a_shard_count_out_of_range_is_refused(shards: int) -> None:
         steering.port_classes(shards)
 
 
+def test_a_service_is_vip_protocol_and_port() -> None:
+    text = ruleset(1).nft
+    assert "elements = { 203.0.113.10 . tcp . 80, 203.0.113.10 . udp . 53 }" in text
+    assert "elements = { 203.0.113.10 }" in text, "one VIP, however many services are on it"
+    assert rule(text, "ip daddr . meta l4proto . th dport @services") in chain(text, "prerouting")
+
+
 def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
     text = ruleset(4).nft
-    about_inbound = rule(text, "ip daddr @local_addresses icmp")
+    about_outbound, about_inbound = chain(text, "errors")
+    assert about_inbound.startswith("ip daddr @local_addresses icmp")
     assert "@th,224,16 & 0x3 vmap" in about_inbound, "source port of the quoted packet: the local port"
-    about_outbound = rule(text, "ip daddr @vips icmp")
-    hashed = rule(text, "ip daddr . tcp dport @services")
+    assert about_outbound.startswith("ip daddr @vips icmp")
+    hashed = rule(text, "ip daddr . meta l4proto . th dport @services")
     seed = f"mod 4 seed {steering.HASH_SEED:#x} vmap"
     assert f"jhash @th,192,32 . @th,240,16 {seed}" in about_outbound, "destination of the quoted packet: the client"
-    assert f"jhash ip saddr . tcp sport {seed}" in hashed
+    assert f"jhash ip saddr . th sport {seed}" in hashed
+    for line in (about_outbound, about_inbound):
+        assert "@th,136,8 { 6, 17 }" in line, "protocol of the quoted packet: TCP or UDP"
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("shards", [1, 4])
+def test_errors_of_the_kernel_itself_are_steered_once_where_it_sends_them(shards: int, native: bool) -> None:
+    both = ruleset(shards, native=native)
+    assert chain(both.nft, "output")[-1] == "meta l4proto icmp goto errors"
+    assert chain(both.nft, "prerouting")[-1] == 'iif != "lo" meta l4proto icmp goto errors', "not again where they come by lo"
+    if not native:
+        assert "-A OUTPUT -p icmp -j APPLIANCE\n" in both.iptables
+
+
+@pytest.mark.parametrize("hook", ["prerouting", "output"])
+def test_marks_are_cleared_wherever_they_are_set(hook: str) -> None:
+    text = ruleset(64, native=False).nft
+    (marks,) = [line for line in text.splitlines() if f"hook {hook} priority -299" in line]
+    clearing = text.split(marks)[1].split("}")[0].strip()
+    match = re.fullmatch(r"(?:meta l4proto icmp )?meta mark & (0x\w+) == (0x\w+) meta mark set meta mark & 0x00ffffff", clearing)
+    assert match is not None, clearing
+    assert all((0x80 + shard) << 24 & int(match[1], 16) == int(match[2], 16) for shard in range(64))
 
 
 @pytest.mark.parametrize("native", [True, False])

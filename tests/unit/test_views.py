@@ -12,7 +12,7 @@ from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VE
 from appliance.tunables import TUNABLES
 from appliance.verdict import NO_REAL_SERVER, TO_CLIENT, TRUNCATED
 from appliance.views import ShardState
-from tests.support.gateway import SERVICES, SESSION, shared_state
+from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, shared_state
 
 
 def test_ext_stats_has_a_column_for_each_shard_and_a_total() -> None:
@@ -212,17 +212,18 @@ Prot LocalAddress:Port Scheduler Flags
 TCP  203.0.113.10:80 rr
   -> 192.0.2.101:8080             FullNat 100    3010       3012
   -> 192.0.2.102:8080             FullNat 0      3210       3212
-TCP  203.0.113.10:8443 rr
-  -> 192.0.2.101:443              FullNat 1      3410       3412
+UDP  203.0.113.10:80 rr
+  -> 192.0.2.101:53               FullNat 1      3410       3412
 """
     )
 
 
 def test_services_data() -> None:
     data = views.services(fill_destinations(shards=2), SERVICES).data
-    web = data["services"][0]
+    web, names = data["services"]
     assert web["name"] == "web"
     assert (web["protocol"], web["vip"], web["port"], web["scheduler"]) == ("TCP", "203.0.113.10", 80, "rr")
+    assert (names["protocol"], names["vip"], names["port"]) == ("UDP", "203.0.113.10", 80), "its own, on the same VIP and port"
     assert web["local_addresses"] == ["192.0.2.10", "192.0.2.11"]
     assert web["real_servers"][1] == {
         "address": "192.0.2.102",
@@ -241,7 +242,7 @@ def test_services_data() -> None:
 
 def test_sessions_look_as_ipvsadm_prints_them_with_the_local_address() -> None:
     longest = SESSION._replace(client="255.255.255.255:65535", state="CLOSE_WAIT", expires_s=59.999)
-    text = views.SESSIONS_TEXT_HEAD + views.session_text(SESSION) + views.session_text(longest)
+    text = views.SESSIONS_TEXT_HEAD + "".join(map(views.session_text, (SESSION, longest, UDP_SESSION)))
     assert (
         text
         == """\
@@ -249,6 +250,7 @@ IPVS connection entries
 pro expire state       source                virtual               local                 destination
 TCP 14:59  ESTABLISHED 198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080
 TCP 00:59  CLOSE_WAIT  255.255.255.255:65535 203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080
+UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:53
 """
     )
 
@@ -264,6 +266,7 @@ def test_session_data() -> None:
         "destination": "192.0.2.101:8080",
         "service": "web",
     }
+    assert views.session_data(UDP_SESSION)["protocol"] == "UDP"
 
 
 def test_health_names_the_shards_that_are_down() -> None:
