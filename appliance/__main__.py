@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from appliance import __version__
@@ -24,9 +25,8 @@ def _run(options: argparse.Namespace) -> int:
     from appliance.api import ListenError
     from appliance.supervisor import WorkerFailedError
 
-    config = _configuration(options)
     try:
-        uvloop.run(director.run(config))
+        uvloop.run(director.run(partial(_configuration, options)))
     except (WorkerFailedError, ListenError) as error:
         raise EdgeError(str(error)) from error
     return 0

@@ -1,6 +1,7 @@
 """What the director and a worker say to each other, and how it is written: one JSON object a line over a socket pair.
 
-The plan goes out once, at the start of a worker. Queries are rare and may be slow; packets never wait for them.
+The plan goes out once, at the start of a worker, and a change of its services whenever there is one. Queries are rare and may
+be slow; packets never wait for them.
 """
 
 import json
@@ -68,6 +69,11 @@ def encode(message: dict[str, Any]) -> bytes:
 def encode_plan(plan: Plan) -> bytes:
     """The plan as the first line a worker reads."""
     return encode(asdict(plan))
+
+
+def encode_services(services: tuple[ServicePlan, ...]) -> bytes:
+    """A change of plan: all services as they are from now on, to be read by `decode_services`."""
+    return encode({"services": [asdict(service) for service in services]})
 
 
 def decode_plan(message: dict[str, Any]) -> Plan:

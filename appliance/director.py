@@ -7,19 +7,19 @@ and packets are steered before the addresses exist that draw them; a stop goes t
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from appliance import api, steering
-from appliance.config import Config
-from appliance.control import Plan, RealServerPlan, ServicePlan, SessionRow
-from appliance.edge import instance_lock, queue_stats, shared_memory
+from appliance.config import Config, ConfigError
+from appliance.control import Plan, ServicePlan, SessionRow
+from appliance.edge import instance_lock, queue_stats, routes, shared_memory
 from appliance.edge.errors import EdgeError
-from appliance.host import Host
+from appliance.host import Host, kept_isn_secret
 from appliance.rates import RateMeter, Rates
+from appliance.reload import Reload, ReloadRefusedError, Slots, compare
 from appliance.shared_state import SharedState, size_bytes
 from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, WORKER_STARTS
 from appliance.supervisor import ShardProcess
@@ -33,57 +33,50 @@ SAMPLE_INTERVAL_S = 2.0
 WATCH_INTERVAL_S = 5.0
 
 
-def service_plans(config: Config) -> tuple[ServicePlan, ...]:
-    """The services as shards need them; every real server of every service gets its slot in the shared counters."""
-    slot = 0
-    plans = []
-    for service in config.services:
-        real_servers = []
-        for real_server in service.real_servers:
-            real_servers.append(RealServerPlan(str(real_server.address), real_server.port, real_server.weight, slot))
-            slot += 1
-        pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
-        plans.append(ServicePlan(service.name, str(service.vip), service.port, service.scheduler, pool, tuple(real_servers)))
-    return tuple(plans)
-
-
 class Director:
     """One run of the appliance; implements `api.Gateway`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, isn_secret: str, read_config: Callable[[], Config]) -> None:
+        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError."""
         self._config = config
-        self._isn_secret = secrets.token_hex(16)
-        self.services = service_plans(config)
-        shards = config.gateway.shards
-        destinations = sum(len(service.real_servers) for service in self.services)
+        self._read_config = read_config
+        self._slots = Slots.sized_for(config)
+        self.services = self._slots.plan(config)
+        shards, destinations = config.gateway.shards, self._slots.capacity
         self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
         self.shared = SharedState(shared_memory.attach(self._shared_fd), shards, destinations)
         self.shared.set_tunables(config.sysctl)
-        self._workers = [ShardProcess(self._plan(shard, destinations), self._shared_fd) for shard in range(shards)]
+        self._workers = [
+            ShardProcess(
+                Plan(shard, shards, config.gateway.queue_base + shard, destinations, self.services, isn_secret),
+                self._shared_fd,
+            )
+            for shard in range(shards)
+        ]
         self._meter = RateMeter()
         self._queue_totals: dict[int, queue_stats.QueueStats] = {}
         self._refused: dict[str, int] = {}
+        self._route_mtus: dict[str, int] = {}
 
-    def _plan(self, shard: int, destinations: int) -> Plan:
-        gateway = self._config.gateway
-        return Plan(shard, gateway.shards, gateway.queue_base + shard, destinations, self.services, self._isn_secret)
+    async def run(self, stop: asyncio.Event, reload_asked: asyncio.Event) -> None:
+        """Serve until `stop` is set, and `reload` whenever `reload_asked` is.
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises EdgeError or WorkerFailedError when the appliance cannot start."""
+        Raises EdgeError or WorkerFailedError when the appliance cannot start.
+        """
         host = Host()
-        lock = instance_lock.acquire()
         async with contextlib.AsyncExitStack() as undo:
-            undo.callback(lock.close)
             await asyncio.to_thread(host.undo_leftovers)
             undo.push_async_callback(asyncio.to_thread, host.undo)
             await asyncio.to_thread(host.prepare, self._config.gateway)
+            await self._look_at_routes()
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
             await asyncio.to_thread(host.start_steering, self._config)
             runner = await api.serve(api.make_app(self), self._config.api.listen)
             undo.push_async_callback(runner.cleanup)
-            tasks += [asyncio.ensure_future(self._sample()), asyncio.ensure_future(_watch(host))]
+            duties = (self._sample(), _watch_steering(host), self._watch_routes(), self._reload_when(reload_asked))
+            tasks += map(asyncio.ensure_future, duties)
             log.info("ready: %d shards, API on %s", len(self._workers), ", ".join(self._config.api.listen))
             await _until(stop, tasks)
             log.info("stopping")
@@ -97,15 +90,17 @@ class Director:
     def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force in every shard. Raises TunableError, and changes nothing, when it is not allowed."""
         check_value(name, value)
-        if name in ("fullnat_lport_min", "fullnat_lport_max"):
-            self._check_port_range(**{name.removeprefix("fullnat_"): value})
-        before = self.shared.tunable(name)
-        self.shared.set_tunables({name: value})
-        log.info("%s: %d -> %d", name, before, value)
+        self._check_port_range({name: value})
+        self._set_tunables({name: value})
 
-    def _check_port_range(self, lport_min: int | None = None, lport_max: int | None = None) -> None:
-        low = self.shared.tunable("fullnat_lport_min") if lport_min is None else lport_min
-        high = self.shared.tunable("fullnat_lport_max") if lport_max is None else lport_max
+    def _set_tunables(self, values: dict[str, int]) -> None:
+        for name, value in values.items():
+            log.info("%s: %d -> %d", name, self.shared.tunable(name), value)
+        self.shared.set_tunables(values)
+
+    def _check_port_range(self, changes: dict[str, int]) -> None:
+        """Raises TunableError when these changes would leave a shard without local ports."""
+        low, high = (changes.get(name, self.shared.tunable(name)) for name in ("fullnat_lport_min", "fullnat_lport_max"))
         if low > high:
             raise TunableError(f"fullnat_lport_min ({low}) would be greater than fullnat_lport_max ({high})")
         shards = self.shared.shards
@@ -113,6 +108,43 @@ class Director:
         for shard in range(shards):
             if not steering.ports_of_shard(shard, shards, low, one_of_each_class):
                 raise TunableError(f"local ports {low}..{high} would leave shard {shard} of {shards} without any")
+
+    async def reload(self) -> None:
+        """Read the configuration again, and put all that may change while traffic flows in force; or say why nothing was."""
+        try:
+            wanted = await asyncio.to_thread(self._read_config)
+            changes = compare(self._config, wanted)
+            self._check_port_range(changes.tunables)
+            services = self._slots.plan(wanted)
+        except (ConfigError, ReloadRefusedError, TunableError) as error:
+            for line in str(error).splitlines():
+                log.error("%s", line)
+            log.error("reload refused, nothing has changed")
+        else:
+            await self._put_in_force(wanted, changes, services)
+
+    async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
+        self._config = config
+        tunables = {name: value for name, value in changes.tunables.items() if value != self.shared.tunable(name)}
+        if tunables:
+            self._set_tunables(tunables)
+        if changes.real_servers:
+            self.services = services
+            await self._look_at_routes()  # first, so that no packet goes to a real server whose MTU is not known yet
+            for worker in self._workers:
+                worker.change_services(services)
+        for line in changes.real_servers:
+            log.info("%s", line)
+        log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
+
+    async def _reload_when(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                await self.reload()
+            except Exception:  # the worst that may come of a reload is that it does not happen
+                log.exception("reload failed because of an error of ours; please report this")
 
     def shard_states(self) -> list[ShardState]:
         """How the workers are."""
@@ -137,6 +169,29 @@ class Director:
             self._count_queue_drops()
             self._report_refusals()
             await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    async def _watch_routes(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self._look_at_routes()
+
+    async def _look_at_routes(self) -> None:
+        """Tell the shards of each route MTU that is another one than at the last look. What cannot be read stays as it is."""
+        slots_of: dict[str, list[int]] = {}
+        for service in self.services:
+            for real_server in service.real_servers:
+                slots_of.setdefault(real_server.address, []).append(real_server.slot)
+        try:
+            found = await asyncio.to_thread(routes.mtus, tuple(slots_of))
+        except Exception as error:  # traffic flows without, so not even a mistake of ours or of the library may end it
+            log.error("cannot look after the MTUs of routes: %s", error, exc_info=not isinstance(error, EdgeError))
+            return
+        stale = {slot: mtu for address, mtu in found.items() for slot in slots_of[address] if self.shared.mtus[slot] != mtu}
+        if stale:
+            self.shared.set_mtus(stale)
+        for address, mtu in found.items():
+            _report_route(address, self._route_mtus.get(address), mtu)
+        self._route_mtus |= found
 
     def _report_refusals(self) -> None:
         """One line per reason and look, however many clients were refused: a log must not be what a flood breaks."""
@@ -165,7 +220,17 @@ class Director:
             self._queue_totals[number] = stats
 
 
-async def _watch(host: Host) -> None:
+def _report_route(address: str, before: int | None, now: int) -> None:
+    """`before` is None at the first look, which is no news unless there is no route (0)."""
+    if now == before:
+        return
+    if not now:
+        log.warning("there is no route to real server %s", address)
+    elif before is not None:
+        log.info("route MTU to %s: %s -> %d", address, before or "no route", now)
+
+
+async def _watch_steering(host: Host) -> None:
     """Keep the steering in place. A tool that fails now and then must not end the appliance: traffic may still flow."""
     while True:
         await asyncio.sleep(WATCH_INTERVAL_S)
@@ -191,10 +256,16 @@ async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def run(config: Config) -> None:
-    """Run the appliance until SIGTERM or SIGINT. Raises EdgeError or WorkerFailedError when it cannot start."""
-    stop = asyncio.Event()
+async def run(read_config: Callable[[], Config]) -> None:
+    """Run the appliance until SIGTERM or SIGINT; a SIGHUP lets it read its configuration again.
+
+    Raises ConfigError, EdgeError or WorkerFailedError when it cannot start.
+    """
+    config = read_config()
+    stop, reload_asked = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    await Director(config).run(stop)
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    with instance_lock.acquire():
+        await Director(config, kept_isn_secret(), read_config).run(stop, reload_asked)

@@ -19,7 +19,7 @@ from typing import Any
 
 from netfilterqueue import Packet
 
-from appliance.control import LineReader, Plan, SessionRow, decode_plan, encode
+from appliance.control import LineReader, Plan, SessionRow, decode_plan, decode_services, encode
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import HelpingOver, KernelQueue
@@ -64,6 +64,7 @@ class ControlChannel:
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
         self._reader = LineReader()
+        self._received: deque[dict[str, Any]] = deque()
         self._listings: dict[int, Iterator[SessionRow]] = {}
         self._asked: deque[int] = deque()
         self._unsent = b""
@@ -71,13 +72,13 @@ class ControlChannel:
 
     def wait_for_plan(self) -> Plan:
         """Block until the director has sent the plan; SystemExit when it went away instead."""
-        while True:
+        while not self._received:
             data = self._socket.recv(1 << 16)
             if not data:
                 raise SystemExit("the director went away before it sent a plan")
-            for message in self._reader.feed(data):
-                self._socket.setblocking(False)
-                return decode_plan(message)
+            self._received += self._reader.feed(data)
+        self._socket.setblocking(False)
+        return decode_plan(self._received.popleft())
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue one message and send what the socket takes."""
@@ -96,11 +97,13 @@ class ControlChannel:
 
     def converse(self, shard: Shard) -> None:
         """Take in what the director says and give it at most one batch; never blocks."""
-        self._receive(shard)
+        self._receive()
+        while self._received:
+            self._obey(self._received.popleft(), shard)
         self._advance()
 
-    def _receive(self, shard: Shard) -> None:
-        """Take in queries; the director's end of file closes the channel."""
+    def _receive(self) -> None:
+        """Take in messages; the director's end of file closes the channel."""
         try:
             data = self._socket.recv(1 << 16)
         except BlockingIOError:
@@ -108,13 +111,16 @@ class ControlChannel:
         except ConnectionResetError:  # a director that was killed before it had read everything
             data = b""
         self.closed = not data
-        for message in self._reader.feed(data):
-            listing: int = message["listing"]
-            if message["more"]:
-                self._listings.setdefault(listing, shard.sessions(time.monotonic()))
-                self._asked.append(listing)
-            else:
-                self._listings.pop(listing, None)
+        self._received += self._reader.feed(data)
+
+    def _obey(self, message: dict[str, Any], shard: Shard) -> None:
+        if "services" in message:
+            shard.update_services(decode_services(message["services"]))
+        elif message["more"]:
+            self._listings.setdefault(message["listing"], shard.sessions(time.monotonic()))
+            self._asked.append(message["listing"])
+        else:
+            self._listings.pop(message["listing"], None)
 
     def _advance(self) -> None:
         """Make and send one batch that was asked for, unless the director has not yet taken the last one."""

@@ -14,9 +14,10 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
-from appliance.control import Plan, SessionRow, encode, encode_plan
+from appliance.control import Plan, ServicePlan, SessionRow, encode, encode_plan, encode_services
 
 log = logging.getLogger("appliance.supervisor")
 
@@ -65,6 +66,14 @@ class ShardProcess:
             pause_s = FIRST_PAUSE_S if lived_long or not pause_s else min(2 * pause_s, LONGEST_PAUSE_S)
             log.error("shard %d: worker %s; starting it again in %.1f s", self.shard, death, pause_s)
             await asyncio.sleep(pause_s)
+
+    def change_services(self, services: tuple[ServicePlan, ...]) -> None:
+        """Give the worker other real servers or weights; every later life of it starts with them."""
+        self._plan = replace(self._plan, services=services)
+        # Also before it is ready: the old plan may be on its way, and then this follows it. Without a writer none has been
+        # sent, and the next one that is has the change in it.
+        if self._writer is not None:
+            self._writer.write(encode_services(services))
 
     async def sessions(self) -> AsyncIterator[list[SessionRow]]:
         """The shard's sessions in batches, each asked for when the one before was taken.

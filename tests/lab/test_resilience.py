@@ -201,6 +201,7 @@ class Appliance:
 
 def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Path) -> None:
     before = host_state(bare_gateway)
+    keys = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         appliance = Appliance(bare_gateway, tmp_path)
         appliance.wait_until_ready()
@@ -210,7 +211,10 @@ def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Pat
         assert "203.0.113.10" in running["addresses"]
         assert appliance.end(number) == 0
         assert host_state(bare_gateway) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lvs.toml"]
+        (key,) = (path for path in tmp_path.iterdir() if path.name != "lvs.toml")
+        assert key.name.startswith("isn-secret-"), "the one thing that is to outlive a run"
+        keys.add(key.read_text())
+    assert len(keys) == 1, "real servers see sequence numbers that go on where those of the run before ended"
 
 
 def test_after_a_crash_cleanup_or_the_next_start_undoes_everything(bare_gateway: str, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ PACKAGE = ROOT / "appliance"
 _MODULES_BY_LAYER = """
 0  wire
 1  model verdict tcp_state timers tunables stats rates shared_state control steering ruleset schedulers
-1  config config_model config_checks config_errors toml_lines nearest
-2  service conn ratelimit
+1  config config_model config_checks config_errors toml_lines nearest reload
+2  service conn settings ratelimit sanity listing
 3  nat proxy
 4  admission shard
 5  edge

@@ -23,6 +23,10 @@ def settings_of(path: Path) -> list[tuple[str, str]]:
     return [(key.strip(), value.strip()) for key, _, value in pairs]
 
 
+def values_of(wanted: str) -> list[str]:
+    return [value for key, value in settings_of(UNIT) if key == wanted]
+
+
 @pytest.fixture(scope="module")
 def unit() -> dict[str, str]:
     """The settings of the unit; those that stand more than once are joined by a space."""
@@ -63,6 +67,15 @@ def test_a_bad_configuration_is_not_tried_again(unit: dict[str, str]) -> None:
     assert unit["RestartPreventExitStatus"] == str(EXIT_BAD_CONFIG)
 
 
+def test_a_reload_refuses_a_bad_file_before_it_signals_the_director() -> None:
+    assert values_of("ExecReload") == [f"{COMMAND} check {CONFIG}", "/bin/kill -HUP $MAINPID"]
+
+
+def test_a_restart_finds_what_the_run_before_kept(unit: dict[str, str]) -> None:
+    assert unit["RuntimeDirectoryPreserve"] == "restart"
+    assert unit["RuntimeDirectory"] == "appliance"
+
+
 def test_paths_are_those_of_the_installer() -> None:
     script = (DEPLOY / "install.sh").read_text()
     assert "prefix=$root/opt/appliance" in script
@@ -79,7 +92,7 @@ def test_sysctl_file_sets_only_what_is_host_wide() -> None:
 def test_systemd_understands_every_line(tmp_path: Path) -> None:
     # The command of the real unit is not installed here, and `verify` insists that it can be run.
     text, replaced = re.subn(re.escape(COMMAND), "/bin/true", UNIT.read_text())
-    assert replaced == 2
+    assert replaced == 3
     copy = tmp_path / UNIT.name
     copy.write_text(text)
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False)

@@ -1,0 +1,182 @@
+"""reload.py: what another reading of the configuration changes, what it refuses, and where real servers count."""
+
+from typing import Any
+
+import pytest
+
+from appliance import config
+from appliance.config import Config, RealServer, Service
+from appliance.reload import SPARE_SLOTS, ReloadRefusedError, Slots, compare
+from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
+
+TEXT = """
+[gateway]
+shards = 2
+queue_base = 0
+client_interface = "client0"
+server_interface = "server0"
+manage_addresses = true
+[api]
+listen = ["127.0.0.1:9380", "unix:/run/appliance/api.sock"]
+[sysctl]
+tcp_timeout_established = 900000
+[local_addresses]
+default = ["192.0.2.10", "192.0.2.11"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+real_server = [{ address = "192.0.2.101", port = 8080 }, { address = "192.0.2.102", port = 8080 }]
+"""
+RUNNING = config.parse(TEXT, "lvs.toml")
+(WEB,) = RUNNING.services
+
+RS3 = RealServer.model_validate({"address": "192.0.2.103", "port": 8080, "weight": 50})
+
+
+def edited(old: str, new: str) -> Config:
+    """TEXT with its first `old` replaced."""
+    assert old in TEXT
+    return config.parse(TEXT.replace(old, new, 1), "lvs.toml")
+
+
+def having(*services: Service) -> Config:
+    return RUNNING.model_copy(update={"services": services})
+
+
+def web(**changes: Any) -> Service:
+    return WEB.model_copy(update=changes)
+
+
+def refusal(wanted: Config) -> list[str]:
+    with pytest.raises(ReloadRefusedError) as refused:
+        compare(RUNNING, wanted)
+    return str(refused.value).splitlines()
+
+
+def test_the_same_file_changes_nothing() -> None:
+    same = compare(RUNNING, config.parse(TEXT, "lvs.toml"))
+    assert (same.tunables, same.real_servers) == ({}, ())
+
+
+def test_real_servers_come_and_go_and_change_their_weight() -> None:
+    rs1, _ = WEB.real_servers
+    wanted = having(web(real_servers=(RS3, rs1.model_copy(update={"weight": 0}))))
+    assert compare(RUNNING, wanted).real_servers == (
+        "service web: real server 192.0.2.101:8080 weight 100 -> 0",
+        "service web: real server 192.0.2.102:8080 removed",
+        "service web: real server 192.0.2.103:8080 added, weight 50",
+    )
+
+
+def test_another_port_is_another_real_server() -> None:
+    rs1, rs2 = WEB.real_servers
+    wanted = having(web(real_servers=(rs1, rs2.model_copy(update={"port": 8081}))))
+    assert compare(RUNNING, wanted).real_servers == (
+        "service web: real server 192.0.2.102:8080 removed",
+        "service web: real server 192.0.2.102:8081 added, weight 100",
+    )
+
+
+def test_services_and_real_servers_may_stand_in_another_order() -> None:
+    other = web(name="other", port=81)
+    reordered = (other, web(real_servers=WEB.real_servers[::-1]))
+    assert compare(having(WEB, other), having(*reordered)).real_servers == ()
+
+
+def test_only_tunables_whose_value_in_the_file_changed_are_written() -> None:
+    wanted = edited("tcp_timeout_established = 900000", "tcp_timeout_established = 600000\nudp_timeout = 1000")
+    assert compare(RUNNING, wanted).tunables == {"tcp_timeout_established": 600_000, "udp_timeout": 1000}
+
+
+def test_a_tunable_that_the_file_no_longer_names_goes_back_to_its_default() -> None:
+    running = edited("tcp_timeout_established = 900000", "tcp_timeout_close = 5000")
+    assert compare(running, RUNNING).tunables == {"tcp_timeout_close": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("shards = 2", "shards = 4", "gateway.shards: 2 -> 4"),
+        ("queue_base = 0", "queue_base = 8", "gateway.queue_base: 0 -> 8"),
+        ('"client0"', '"eth9"', 'gateway.client_interface: "client0" -> "eth9"'),
+        ("manage_addresses = true", "manage_addresses = false", "gateway.manage_addresses: true -> false"),
+        (
+            '"127.0.0.1:9380", "unix',
+            '"127.0.0.2:9380", "unix',
+            'api.listen: ["127.0.0.1:9380", "unix:/run/appliance/api.sock"] -> '
+            '["127.0.0.2:9380", "unix:/run/appliance/api.sock"]',
+        ),
+        (', "192.0.2.11"]', "]", "local_addresses.default: [192.0.2.10, 192.0.2.11] -> [192.0.2.10]"),
+        ("default = [", 'more = ["192.0.2.12"]\ndefault = [', "local_addresses.more: absent -> [192.0.2.12]"),
+        ("port = 80\n", "port = 81\n", "service web: port: 80 -> 81"),
+        ('vip = "203.0.113.10"', 'vip = "203.0.113.11"', "service web: vip: 203.0.113.10 -> 203.0.113.11"),
+    ],
+)
+def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, words: str) -> None:
+    assert refusal(edited(old, new)) == [f"{words} needs a restart"]
+
+
+@pytest.mark.parametrize("key", ["protocol", "scheduler", "synproxy", "local_addresses"])
+def test_so_does_every_key_of_a_service(key: str) -> None:
+    """Built without the checker, which may know one value only."""
+    (line,) = refusal(having(web(**{key: "another"})))
+    assert line.startswith(f"service web: {key}: ")
+    assert line.endswith(' -> "another" needs a restart')
+
+
+def test_services_cannot_come_or_go() -> None:
+    assert refusal(having(web(name="www"))) == [
+        'service web: "203.0.113.10:80 tcp" -> absent needs a restart',
+        'service www: absent -> "203.0.113.10:80 tcp" needs a restart',
+    ]
+
+
+def test_a_refusal_names_every_key_and_hides_none_behind_what_could_be_done() -> None:
+    wanted = edited("queue_base = 0", "queue_base = 8").model_copy(update={"services": (web(port=81, real_servers=()),)})
+    assert len(refusal(wanted)) == 2
+
+
+def slots_of(slots: Slots, wanted: Config) -> list[int]:
+    return [real_server.slot for service in slots.plan(wanted) for real_server in service.real_servers]
+
+
+def test_the_plan_says_what_the_configuration_says() -> None:
+    (service,) = Slots.sized_for(RUNNING).plan(RUNNING)
+    assert (service.name, service.vip, service.port, service.protocol) == ("web", "203.0.113.10", 80, "tcp")
+    assert (service.scheduler, service.local_addresses) == ("rr", ("192.0.2.10", "192.0.2.11"))
+    assert [(server.address, server.port, server.weight) for server in service.real_servers] == [
+        (str(RS1_ADDRESS), 8080, 100),
+        (str(RS2_ADDRESS), 8080, 100),
+    ]
+
+
+def test_a_plan_has_the_protocol_of_its_service() -> None:
+    (service,) = Slots.sized_for(RUNNING).plan(having(web(protocol="udp")))
+    assert service.protocol == "udp"
+
+
+def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
+    two = having(WEB, web(name="other", port=81))
+    slots = Slots.sized_for(two)
+    assert slots_of(slots, two) == [0, 1, 2, 3]
+    assert slots.capacity == 4 + SPARE_SLOTS
+
+
+def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
+    slots = Slots.sized_for(RUNNING)
+    rs1, rs2 = WEB.real_servers
+    assert slots_of(slots, RUNNING) == [0, 1]
+    assert slots_of(slots, having(web(real_servers=(rs2, RS3)))) == [1, 2]
+    assert slots_of(slots, having(web(real_servers=(RS3, rs1, rs2)))) == [2, 0, 1]
+
+
+def test_when_slots_are_used_up_nothing_new_gets_one_and_the_old_keep_theirs() -> None:
+    slots = Slots(3)
+    rs1, rs2 = WEB.real_servers
+    rs4 = RS3.model_copy(update={"port": 1})
+    assert slots_of(slots, RUNNING) == [0, 1]
+    with pytest.raises(ReloadRefusedError, match=r"2 real servers are new .* counters for 1 more"):
+        slots.plan(having(web(real_servers=(rs1, rs2, RS3, rs4))))
+    assert slots_of(slots, having(web(real_servers=(rs4,)))) == [2]
+    assert slots_of(slots, RUNNING) == [0, 1]
