@@ -28,8 +28,8 @@ from appliance.wire.layout import (
     TCP_HEADER_BYTES,
 )
 from appliance.wire.options import TIMESTAMP, blank, mss_of, shift_sack, with_mss
-from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import HALF as SEQ_HALF
+from appliance.wire.seq import MASK as SEQ_MASK
 
 # Plain integers, bound once: an enum's member would be looked up for each packet.
 _INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
