@@ -2,6 +2,7 @@
 
 from appliance.wire import layout as at
 from appliance.wire.checksum import checksum, pseudo_header_sum
+from appliance.wire.seq import MASK as SEQ_MASK
 
 _ICMP_QUOTE_BYTES = 528
 """RFC 1812, 4.3.2.3: quote as much as fits into 576 bytes, which is what our 28 bytes of headers leave."""
@@ -30,17 +31,25 @@ def rst(addresses: bytes, seq: int) -> bytes:
     return _bare_segment(addresses, at.RST, seq, 0)
 
 
-def challenge_ack(addresses: bytes, seq: int, ack: int) -> bytes:
-    """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2); one that does not answers RST."""
-    return _bare_segment(addresses, at.ACK, seq, ack)
+def refusal(addresses: bytes, syn_seq: int) -> bytes:
+    """The RST for the flow of the 12 address bytes that answers a SYN with this number (RFC 9293, 3.5.2)."""
+    return _bare_segment(addresses, at.RST | at.ACK, 0, (syn_seq + 1) & SEQ_MASK)
 
 
-def _bare_segment(addresses: bytes, flags: int, seq: int, ack: int) -> bytes:
+def challenge_ack(addresses: bytes, seq: int, ack: int, window: int) -> bytes:
+    """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2); one that does not answers RST.
+
+    One that does takes `window`, the field as it stands in packets, for a new one: it has to be the last one it was given.
+    """
+    return _bare_segment(addresses, at.ACK, seq, ack, window)
+
+
+def _bare_segment(addresses: bytes, flags: int, seq: int, ack: int, window: int = 0) -> bytes:
     ports = int.from_bytes(addresses[8:10], "big"), int.from_bytes(addresses[10:12], "big")
     offset_flags = at.LEAST_OFFSET_FLAGS | flags
-    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, 0, 0, 0)
+    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, 0, 0)
     total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
-    segment = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, 0, total, 0)
+    segment = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, total, 0)
     return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, segment)
 
 

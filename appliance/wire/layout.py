@@ -31,6 +31,9 @@ RST = 0x04
 PSH = 0x08
 ACK = 0x10
 URG = 0x20
+OPENING_FLAGS = SYN | ACK | FIN | RST
+"""Those that tell a SYN from all else."""
+
 FLAG_BITS = 0x3F
 """The six flags of RFC 9293 that the state machine looks at; ECN bits pass through untouched."""
 

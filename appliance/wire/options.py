@@ -11,6 +11,8 @@ from appliance.wire.seq import MASK as SEQ_MASK
 END = 0
 NOP = 1
 MSS = 2
+WINDOW_SCALE = 3
+SACK_PERMITTED = 4
 SACK = 5
 TIMESTAMP = 8
 

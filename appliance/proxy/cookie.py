@@ -1,0 +1,94 @@
+"""SYN cookies: what has to be remembered of a client's SYN, in the sequence number of the answer. LVS behaviour 4.1, RFC 4987.
+
+    31..30  time slot modulo 4, in the clear
+    29..21  what the client offered: MSS index (4 bits), window scale (4), SACK permitted (1); masked
+    20..0   authentication over the 4-tuple, the client's exact initial number, the slot and the offer
+
+One keyed hash per cookie, made or checked. It gives a mask for the offer, and two numbers a and b that are good for this tuple,
+initial number and slot alone; the authentication is a + b * offer. With b odd, no change of the offer can leave that as it is.
+A number drawn at random passes once in 2**21; the hash is over the slot itself, not its two bits, so an old cookie does not
+pass as a new one.
+"""
+
+from bisect import bisect_right
+from hashlib import blake2s
+from struct import Struct
+
+from appliance.offer import Offer
+from appliance.wire.seq import MASK as SEQ_MASK
+
+SLOT_S = 60
+SLOTS = 4
+"""A cookie is good in the slot it was made in and in the three that follow: three to four minutes."""
+
+MSS_TABLE = (64, 256, 536, 1024, 1220, 1240, 1280, 1320, 1360, 1380, 1400, 1420, 1440, 1452, 1460, 8960)
+"""The largest entry that is not above the client's MSS is remembered. Dense where paths are: 1220 (IPv6 minimum) to 1460."""
+
+DEFAULT_MSS = 536
+"""RFC 9293, 3.7.1: what a client that names no MSS can take."""
+
+NO_SCALE = 15
+"""The code of "no window scaling"; 0 is an offer like any other. RFC 7323 allows shifts up to 14."""
+
+MOST_SCALE = 14
+
+_SLOTS_PER_KEY = 60
+"""A key is used for an hour. A cookie is checked with the key of its own slot, so a change of key breaks no handshake."""
+
+_OFFER_BITS = 9
+_OFFER_MASK = (1 << _OFFER_BITS) - 1
+_AUTH_BITS = 21
+_AUTH_MASK = (1 << _AUTH_BITS) - 1
+_SLOT_SHIFT = _OFFER_BITS + _AUTH_BITS
+
+_MESSAGE = Struct("!12sIQ")
+_DIGEST = Struct("!HII")
+
+
+class CookieJar:
+    """Makes and checks cookies. `secret` is 16..32 random bytes, new with each start and the same in all shards."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._keys: dict[int, bytes] = {}
+
+    def bake(self, client_key: bytes, client_isn: int, offer: Offer, now: float) -> int:
+        """The sequence number of the SYN-ACK for a client's SYN with these 12 address bytes, at `now` seconds."""
+        slot = int(now) // SLOT_S
+        mask, a, b = self._numbers(client_key, client_isn, slot)
+        code = _encode(offer)
+        return (slot % SLOTS) << _SLOT_SHIFT | (code ^ mask) << _AUTH_BITS | (a + b * code) & _AUTH_MASK
+
+    def check(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> Offer | None:
+        """What the client offered, when this cookie was made for it and is not too old; else None."""
+        slot_now = int(now) // SLOT_S
+        slot = slot_now - (slot_now - (cookie >> _SLOT_SHIFT)) % SLOTS
+        if slot < 0:
+            return None
+        mask, a, b = self._numbers(client_key, client_isn, slot)
+        code = (cookie >> _AUTH_BITS) & _OFFER_MASK ^ mask
+        return _decode(code) if (a + b * code) & _AUTH_MASK == cookie & _AUTH_MASK else None
+
+    def _numbers(self, client_key: bytes, client_isn: int, slot: int) -> tuple[int, int, int]:
+        message = _MESSAGE.pack(client_key, client_isn & SEQ_MASK, slot)
+        mask, a, b = _DIGEST.unpack(blake2s(message, digest_size=_DIGEST.size, key=self._key(slot // _SLOTS_PER_KEY)).digest())
+        return mask & _OFFER_MASK, a, b | 1
+
+    def _key(self, epoch: int) -> bytes:
+        key = self._keys.get(epoch)
+        if key is None:
+            key = blake2s(epoch.to_bytes(8, "big"), key=self._secret).digest()
+            # The last one is still needed for cookies that are on their way.
+            self._keys = {known: value for known, value in self._keys.items() if known == epoch - 1} | {epoch: key}
+        return key
+
+
+def _encode(offer: Offer) -> int:
+    index = max(0, bisect_right(MSS_TABLE, offer.mss) - 1)
+    scale = NO_SCALE if offer.scale is None else min(offer.scale, MOST_SCALE)
+    return index << 5 | scale << 1 | offer.sack
+
+
+def _decode(code: int) -> Offer:
+    scale = code >> 1 & 0xF
+    return Offer(MSS_TABLE[code >> 5], None if scale == NO_SCALE else scale, bool(code & 1))

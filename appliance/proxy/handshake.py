@@ -1,0 +1,99 @@
+"""The packets of a proxied handshake: the answer to a client's SYN, and the SYN to the real server. LVS behaviour 4.1, 4.3.
+
+A client is answered in the name of the VIP with a cookie for a sequence number (see `proxy.cookie`). Only when it has returned
+the cookie does the real server get a SYN, made anew from what the cookie remembers.
+"""
+
+from typing import Any
+
+from appliance.model import reverse_key
+from appliance.offer import Offer, Terms
+from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
+from appliance.wire import layout as at
+from appliance.wire.checksum import checksum, pseudo_header_sum
+from appliance.wire.craft import ip_packet
+from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, walk
+from appliance.wire.seq import MASK as SEQ_MASK
+
+ADVERTISED_SCALE = 7
+"""The window shift that clients are shown when they scale. Windows of the real server are converted to it afterwards."""
+
+MOST_WINDOW = 0xFFFF
+
+
+def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: Terms, now: float) -> bytes:
+    """The SYN-ACK for the client's SYN `raw`, whose headers are `fields` (see `wire.layout.HEADERS`).
+
+    Nothing of the SYN is echoed but what is understood. The window is what the session can store until the real server has
+    answered: a client that may send more would see it dropped.
+    """
+    addresses, seq, offset_flags = fields[5], fields[6], fields[8]
+    options = raw[at.OPTIONS_START : at.IP_HEADER_BYTES + 4 * (offset_flags >> at.DATA_OFFSET_SHIFT)]
+    mss, offer = read_offer(options, terms)
+    cookie = jar.bake(addresses, seq, offer, now)
+    window = min(terms.held_packets * offer.mss, MOST_WINDOW)
+    answer = _segment(
+        reverse_key(addresses),
+        cookie,
+        (seq + 1) & SEQ_MASK,
+        at.SYN | at.ACK,
+        window,
+        _options(mss, None if offer.scale is None else ADVERTISED_SCALE, offer.sack),
+    )
+    return with_ttl(answer, terms.ttl)
+
+
+def read_offer(options: bytes, terms: Terms) -> tuple[int | None, Offer]:
+    """The MSS to answer with (None to name none), and what to remember of a SYN's options under these terms."""
+    mss: int | None = None
+    scale: int | None = None
+    sack = False
+    for kind, start, length in walk(options):
+        if kind == MSS and length == 4:
+            mss = int.from_bytes(options[start + 2 : start + 4], "big") or DEFAULT_MSS
+            mss = min(mss, terms.most_mss or mss)
+        elif kind == WINDOW_SCALE and length == 3 and terms.scale:
+            scale = min(options[start + 2], MOST_SCALE)
+        elif kind == SACK_PERMITTED and length == 2:
+            sack = terms.sack
+    return mss, Offer(DEFAULT_MSS if mss is None else mss, scale, sack)
+
+
+def syn_for_real_server(client_key: bytes, client_isn: int, offer: Offer, window: int) -> bytes:
+    """The SYN that the client would have sent to the real server, still between client and VIP and in its own numbers.
+
+    `window` is the field of the client's ACK; in a SYN it is not scaled, so it is shown as the bytes it stands for.
+    """
+    shown_window = min(window << (offer.scale or 0), MOST_WINDOW)
+    return _segment(client_key, client_isn, 0, at.SYN, shown_window, _options(offer.mss, offer.scale, offer.sack))
+
+
+def scale_of(options: bytes) -> int | None:
+    """The window shift in a SYN's or SYN-ACK's options; None when it does not scale."""
+    for kind, start, length in walk(options):
+        if kind == WINDOW_SCALE and length == 3:
+            return min(options[start + 2], MOST_SCALE)
+    return None
+
+
+def with_ttl(packet: bytes, ttl: int) -> bytes:
+    """A packet of our own with another TTL."""
+    bare = packet[:8] + bytes((ttl,)) + packet[9:10] + b"\0\0" + packet[12 : at.IP_HEADER_BYTES]
+    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:] + packet[at.IP_HEADER_BYTES :]
+
+
+def _options(mss: int | None, scale: int | None, sack: bool) -> bytes:
+    options = b"" if mss is None else bytes((MSS, 4)) + mss.to_bytes(2, "big")
+    if sack:
+        options += bytes((NOP, NOP, SACK_PERMITTED, 2))
+    if scale is not None:
+        options += bytes((NOP, WINDOW_SCALE, 3, scale))
+    return options
+
+
+def _segment(addresses: bytes, seq: int, ack: int, flags: int, window: int, options: bytes) -> bytes:
+    ports = int.from_bytes(addresses[8:10], "big"), int.from_bytes(addresses[10:12], "big")
+    offset_flags = (at.LEAST_OFFSET_FLAGS + (len(options) // 4 << at.DATA_OFFSET_SHIFT)) | flags
+    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, 0, 0) + options
+    total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
+    return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, bare[:16] + total.to_bytes(2, "big") + bare[18:])
