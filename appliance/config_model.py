@@ -58,13 +58,11 @@ def _available(names: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _refuse_synproxy(value: object, service: ValidationInfo) -> object:
-    if (value is True or value == "auto") and service.data.get("protocol") == "udp":
-        raise ValueError("is refused: SYNPROXY answers TCP handshakes, and this is a UDP service")
-    if value is True or value == "auto":
-        raise ValueError("is refused: SYNPROXY is not available in this version")
-    if value is not False:
+def _check_synproxy(value: object, service: ValidationInfo) -> object:
+    if value is not True and value is not False and value != "auto":
         raise ValueError('is not true, false or "auto"')
+    if value and service.data.get("protocol") == "udp":
+        raise ValueError("is refused: SYNPROXY answers TCP handshakes, and this is a UDP service")
     return value
 
 
@@ -191,7 +189,9 @@ class Service(Table):
     protocol: Annotated[str, _available(["tcp", "udp"])] = "tcp"
     scheduler: Annotated[str, _available(list(SCHEDULERS))] = "rr"
     # Behind `protocol`, which its check looks at: fields are checked in the order they stand here.
-    synproxy: Annotated[bool | Literal["auto"], BeforeValidator(_refuse_synproxy)] = False
+    synproxy: Annotated[bool | Literal["auto"], BeforeValidator(_check_synproxy)] = False
+    synproxy_defer: Annotated[int, _within(0, 1)] | None = None
+    """Wins over the tunable of that name; None leaves it to that."""
     local_addresses: str = "default"
     """Name of the pool."""
     real_servers: Annotated[Listed[RealServer], BeforeValidator(_double_brackets)] = Field(default=(), alias="real_server")

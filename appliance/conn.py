@@ -5,11 +5,21 @@ from math import inf
 from typing import NamedTuple
 
 from appliance.model import Direction, reverse_key
-from appliance.service import RealServer, VirtualService
+from appliance.offer import Offer
+from appliance.service import NEVER, RealServer, VirtualService
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
-from appliance.tcp_state import FIRST, TcpState
+from appliance.storm import AckStorm
+from appliance.tcp_state import FIRST, IN, STATE_NAMES, TcpState
 from appliance.wire.checksum import MODULUS, delta
 from appliance.wire.seq import MASK as SEQ_MASK
+
+CLOSING = frozenset(map(int, (TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)))
+"""States in which a client that begins anew may have the session."""
+
+_STATES = range(len(STATE_NAMES))
+_GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
+_IS_HALF_OPEN = bytes(state in (TcpState.SYN_RECV, TcpState.SYN_SENT) for state in _STATES)
+"""By state."""
 
 # Plain integers, bound once: this is asked several times for each connection, and an enum's member is looked up each time.
 _NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), int(TcpState.SYN_RECV)
@@ -18,7 +28,7 @@ _NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), 
 class RewriteRecord(NamedTuple):
     """What a packet of one direction gets written over its headers. Plain data, which changes only when a session starts anew.
 
-    A kernel fast path can mirror exactly these fields; a window shift joins them with SYNPROXY. A UDP session has no shifts.
+    A kernel fast path can mirror exactly these fields. A UDP session has no shifts.
     """
 
     addresses: bytes
@@ -31,6 +41,8 @@ class RewriteRecord(NamedTuple):
     """Added to the sequence number, modulo 2**32."""
     ack_delta: int = 0
     """Added to the acknowledgement number and to both edges of each SACK block, modulo 2**32."""
+    window_shift: int = 0
+    """How many bits the window moves to the left, up to what its field can hold; to the right when negative."""
 
 
 def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tuple[RewriteRecord, RewriteRecord]:
@@ -46,19 +58,44 @@ def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tup
     )
 
 
+class Handshake:
+    """What is remembered of a proxied handshake while the real server has not answered its SYN."""
+
+    __slots__ = ("held", "offer", "retries", "wait_s")
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        """What the client offered in its SYN."""
+        self.held: list[bytes] = []
+        """The client's packets, to be sent on in order."""
+        self.retries = 0
+        """How often the SYN was sent again."""
+        self.wait_s = FIRST_WAIT_S
+        """How long after the last SYN the next one is due."""
+
+
+FIRST_WAIT_S = 1.0
+"""RFC 6298, 2: the first retransmission of a SYN; each that follows waits twice as long."""
+
+
 class Opening:
     """What is remembered of a TCP session until the client has acknowledged the real server's first byte."""
 
-    __slots__ = ("client_option", "rs_first_seq", "stale_answers", "syn")
+    __slots__ = ("client_option", "handshake", "is_resent", "rs_first_seq", "stale_answers", "syn")
 
     def __init__(self) -> None:
         self.client_option = b""
         """The client-address option, made when it is first needed."""
         self.syn: bytes | None = None
         """The SYN as the real server got it, until it answers: its old socket may have to be told off and asked again."""
+        self.handshake: Handshake | None = None
+        """Of a proxied session whose real server has not answered."""
         self.rs_first_seq: int | None = None
-        """The number of the real server's first byte; None until its SYN-ACK was seen."""
+        """The number of the real server's first byte, as the client sees it; None until the real server's SYN-ACK was seen."""
         self.stale_answers = 0
+        """How often the real server answered for an older connection."""
+        self.is_resent = False
+        """Whether the SYN was sent once more because of that, after a pause."""
 
 
 class Challenge:
@@ -78,8 +115,8 @@ class ConnEntry:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "challenge", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records", "rs_ack",
-        "rs_next_seq", "service", "state", "wheel_time",
+        "challenge", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records",
+        "rs_ack", "rs_next_seq", "rs_window", "service", "state", "storm", "wheel_time",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +134,10 @@ class ConnEntry:
         self.isn = isn
         self.opening: Opening | None = None
         self.challenge: Challenge | None = None
+        self.cookie: int | None = None
+        """The number its client was answered with before there was a session; None when the real server answered itself."""
+        self.storm: AckStorm | None = None
+        """What the real server acknowledged last, when the session is proxied."""
         self.long_way = False
         """Whether its packets need more than their record and their state; see `settle`."""
         self.state: int = _NONE
@@ -108,20 +149,40 @@ class ConnEntry:
         """The number after the real server's last byte, modulo 2**32 when used: where a RST towards the client has to stand."""
         self.rs_ack = isn
         """The real server's last acknowledgement: where a RST towards it has to stand."""
+        self.rs_window = 0
+        """The window it named last, as it stood in its packet."""
 
     def start(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
         self.records = rewrite_records(self.client_key, self.records[Direction.INBOUND].addresses, isn - client_isn)
         self.isn = self.rs_ack = isn
         self.opening = Opening()
-        self.challenge = None
+        self.challenge = self.cookie = self.storm = None
         self.first_table = FIRST
         self.enter(_SYN_RECV)
         self.settle()
 
+    def join(self, rs_isn: int, inbound_window_shift: int, outbound_window_shift: int) -> None:
+        """Join a proxied client and its real server, which has chosen its numbers: the session is established."""
+        cookie = self.cookie or 0
+        inbound, outbound = self.records
+        self.records = (
+            inbound._replace(ack_delta=(rs_isn - cookie) & SEQ_MASK, window_shift=inbound_window_shift),
+            outbound._replace(seq_delta=(cookie - rs_isn) & SEQ_MASK, window_shift=outbound_window_shift),
+        )
+        self.rs_next_seq = rs_isn + 1
+        self.rs_ack = (self.isn + 1) & SEQ_MASK
+        self.first_table = IN
+        self.enter(_ESTABLISHED)
+
     def settle(self) -> None:
         """Find out again whether its packets have to go the long way."""
-        self.long_way = self.opening is not None or self.challenge is not None or self.real_server.gone
+        self.long_way = (
+            self.opening is not None
+            or self.challenge is not None
+            or self.real_server.gone
+            or (self.service.synproxy != NEVER and self.state in CLOSING)
+        )
 
     @property
     def client_key(self) -> bytes:
@@ -145,16 +206,18 @@ class ConnEntry:
 
     def enter(self, state: int) -> None:
         """Change the state, and the real server's gauges with it: ESTABLISHED is active, all else is not (as `ipvsadm`)."""
-        before = self.gauge()
+        counts, service = self.counts, self.service
+        counts[_GAUGE[self.state]] -= 1
+        service.half_open += _IS_HALF_OPEN[state] - _IS_HALF_OPEN[self.state]
         self.state = state
-        after = self.gauge()
-        if after != before:
-            self.counts[before] -= 1
-            self.counts[after] += 1
+        counts[_GAUGE[state]] += 1
+        if service.synproxy != NEVER:
+            self.settle()
 
-    def gauge(self) -> int:
-        """Which gauge of its real server the entry counts in."""
-        return ACTIVE_CONNS if self.state == _ESTABLISHED else INACTIVE_CONNS
+    def leave(self) -> None:
+        """Count the session no longer."""
+        self.counts[_GAUGE[self.state]] -= 1
+        self.service.half_open -= _IS_HALF_OPEN[self.state]
 
 
 class ConnTable:
@@ -187,4 +250,4 @@ class ConnTable:
         """Take an entry out under both keys and out of the gauges."""
         del self.by_direction[Direction.INBOUND][conn.client_key]
         del self.by_direction[Direction.OUTBOUND][conn.server_key]
-        conn.counts[conn.gauge()] -= 1
+        conn.leave()

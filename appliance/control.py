@@ -32,6 +32,10 @@ class ServicePlan:
     real_servers: tuple[RealServerPlan, ...]
     protocol: str = "tcp"
     """"tcp" or "udp"."""
+    synproxy: str = "never"
+    """"never", "always" or "auto"."""
+    synproxy_defer: int | None = None
+    """Wins over the tunable of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Plan:
     services: tuple[ServicePlan, ...]
     isn_secret: str
     """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
+    cookie_secret: str
+    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): new with each start, the same for all workers of a run."""
 
 
 class SessionRow(NamedTuple):

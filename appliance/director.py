@@ -7,6 +7,7 @@ and packets are steered before the addresses exist that draw them; a stop goes t
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -46,9 +47,10 @@ class Director:
         self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
         self.shared = SharedState(shared_memory.attach(self._shared_fd), shards, destinations)
         self.shared.set_tunables(config.sysctl)
+        cookie_secret = secrets.token_hex(16)
         self._workers = [
             ShardProcess(
-                Plan(shard, shards, config.gateway.queue_base + shard, destinations, self.services, isn_secret),
+                Plan(shard, shards, config.gateway.queue_base + shard, destinations, self.services, isn_secret, cookie_secret),
                 self._shared_fd,
             )
             for shard in range(shards)

@@ -115,9 +115,9 @@ class ControlChannel:
 
     def _obey(self, message: dict[str, Any], shard: Shard) -> None:
         if "services" in message:
-            shard.update_services(decode_services(message["services"]))
+            shard.sessions.change_services(decode_services(message["services"]))
         elif message["more"]:
-            self._listings.setdefault(message["listing"], shard.sessions(time.monotonic()))
+            self._listings.setdefault(message["listing"], shard.rows(time.monotonic()))
             self._asked.append(message["listing"])
         else:
             self._listings.pop(message["listing"], None)
@@ -173,7 +173,7 @@ class QueueWorker:
             self._left = TURN_PACKETS
             self._turn_ends = time.monotonic() + TURN_S
             self._queue.receive(wait=not self._control.has_output)
-            self._shard.publish_counts()
+            self._shard.sessions.publish_counts()
             now = time.monotonic()
             if now >= look_at:
                 more_are_due = self._shard.expire(now, EXPIRIES_PER_TURN)

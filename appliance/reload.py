@@ -18,6 +18,8 @@ fleet more than once. More would cost: each sample of the rates adds up every pl
 
 _ABSENT = "absent"
 
+_SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
+
 
 class ReloadRefusedError(ValueError):
     """A configuration that cannot be put in force while traffic flows; str() has one line for each reason."""
@@ -132,4 +134,14 @@ class Slots:
             )
             for server in service.real_servers
         )
-        return ServicePlan(service.name, str(service.vip), service.port, service.scheduler, pool, real_servers, service.protocol)
+        return ServicePlan(
+            service.name,
+            str(service.vip),
+            service.port,
+            service.scheduler,
+            pool,
+            real_servers,
+            service.protocol,
+            _SYNPROXY[service.synproxy],
+            service.synproxy_defer,
+        )

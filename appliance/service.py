@@ -9,6 +9,9 @@ from appliance.model import pack_endpoint
 from appliance.schedulers import SCHEDULERS
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
 
+NEVER, ALWAYS, AUTO = "never", "always", "auto"
+"""Whether a service's clients have to prove themselves with a SYN cookie."""
+
 USUAL_MTU = 1500
 """Ethernet's, for a real server whose route is not known."""
 
@@ -45,7 +48,10 @@ class RealServer:
 class VirtualService:
     """A VIP and port, the real servers behind it and the local addresses used towards them."""
 
-    __slots__ = ("_counters", "_departed", "endpoint", "local_addresses", "name", "protocol", "real_servers", "scheduler")
+    __slots__ = (
+        "_counters", "_departed", "defer", "endpoint", "engaged", "half_open", "local_addresses", "name", "protocol",
+        "real_servers", "scheduler", "synproxy",
+    )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview]) -> None:
         """`counters` gives the shared counters of a real server by its slot."""
@@ -55,6 +61,14 @@ class VirtualService:
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         self.real_servers: list[RealServer] = []
         self.scheduler = SCHEDULERS[plan.scheduler]()
+        self.synproxy = plan.synproxy
+        """NEVER, ALWAYS or AUTO."""
+        self.defer = plan.synproxy_defer
+        """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
+        self.half_open = 0
+        """Sessions whose handshake is under way, in this shard."""
+        self.engaged = False
+        """Whether a service in AUTO answers with cookies at the moment."""
         self._counters = counters
         self._departed: list[RealServer] = []
         """Removed ones: their sessions go on being counted, and one that comes back finds them again."""

@@ -2,23 +2,28 @@
 
 from collections.abc import Sequence
 
-from appliance.tcp_state import STATE_NAMES, TIMEOUT_NAME
+from appliance.offer import Terms
+from appliance.tcp_state import STATE_NAMES, TIMEOUT_NAME, TcpState
 from appliance.tunables import INDEX
 
 _NEWBORN_TIMEOUT_S = 2.0
 """For state NONE, which no tunable covers; a session leaves it with its first packet."""
 
 
+_PROXY_REUSE = (TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
+
+
 class Settings:
     """Values in force. Times in seconds; switches as bools."""
 
     __slots__ = (
-        "expire_nodest", "expire_rst", "lport_range", "lport_tries", "mss_adjust", "reuse", "timeouts_s", "timestamp_remove",
-        "toa", "toa_kind",
+        "abort", "backlog", "defer", "expire_nodest", "expire_rst", "held_packets", "lport_range", "lport_tries", "mss_adjust",
+        "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms", "timeouts_s", "timestamp_remove", "toa",
+        "toa_kind",
     )  # fmt: skip
 
-    def __init__(self, values: Sequence[int]) -> None:
-        """`values` are all tunables, in the order of `tunables.INDEX`."""
+    def __init__(self, values: Sequence[int], shards: int) -> None:
+        """`values` are all tunables, in the order of `tunables.INDEX`; limits for all `shards` are shared out evenly."""
 
         def value(name: str) -> int:
             return values[INDEX[name]]
@@ -30,6 +35,26 @@ class Settings:
         self.toa_kind = value("fullnat_toa_kind")
         self.expire_rst = bool(value("conn_expire_tcp_rst"))
         self.expire_nodest = bool(value("expire_nodest_conn"))
+        self.terms = Terms(
+            most_mss=value("synproxy_init_mss"),
+            scale=bool(value("synproxy_wscale")),
+            sack=bool(value("synproxy_sack")),
+            ttl=value("synproxy_synack_ttl"),
+            held_packets=value("synproxy_ack_skb_store_thresh") + 1,
+        )
+        self.held_packets = self.terms.held_packets
+        """The packet that makes a session, and as many more as the threshold says."""
+        self.syn_retries = value("synproxy_syn_retry")
+        self.storm_thresh = value("synproxy_ack_storm_thresh")
+        self.defer = bool(value("synproxy_defer"))
+        self.proxy_reuse = frozenset(
+            state for state in _PROXY_REUSE if value("synproxy_conn_reuse") and value(f"synproxy_conn_reuse_{state.name.lower()}")
+        )
+        """States from which a cookie may restart a session."""
+        self.syncookies = value("tcp_syncookies")
+        self.backlog = -(-value("tcp_max_syn_backlog") // shards)
+        """Half-open sessions a service may have in this shard."""
+        self.abort = bool(value("tcp_abort_on_overflow"))
         self.lport_tries = value("fullnat_lport_tries")
         self.lport_range = (value("fullnat_lport_min"), value("fullnat_lport_max"))
         self.timeouts_s = [

@@ -44,6 +44,11 @@ EXT_COUNTERS: Final = (
 TOA_OK, TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, FULLNAT_REUSED = range(5)
 """Places in the extended table."""
 
+(RS_ERROR, NULL_ACK, BAD_ACK, OK_ACK, SYN_CNT, ACK_STORM, SYNSENT_QLEN, SYNPROXY_REUSED) = range(11, 19)
+
+SYNPROXY_REUSED_FROM: Final = {
+    state: SYNPROXY_REUSED + 1 + index for index, state in enumerate(("CLOSE", "TIME_WAIT", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"))
+}
 FULLNAT_REUSED_FROM: Final = {
     state: FULLNAT_REUSED + 1 + index
     for index, state in enumerate(("CLOSE", "TIME_WAIT", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "ESTABLISHED"))
@@ -59,8 +64,18 @@ QUEUE_COUNTERS: Final = (
     Counter("emit_errors", "packets of our own that the kernel refused to send"),
     Counter("sessions_expired", "sessions that reached the end of their state's timeout"),
     Counter("worker_starts", "times the worker of this shard was started"),
+    Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies'),
+    Counter("syncookies_disengaged", "times it ceased to"),
 )
-(QUEUE_FULL_DROPS, SOCKET_DROPS, EMIT_ERRORS, SESSIONS_EXPIRED, WORKER_STARTS) = range(len(QUEUE_COUNTERS))
+(
+    QUEUE_FULL_DROPS,
+    SOCKET_DROPS,
+    EMIT_ERRORS,
+    SESSIONS_EXPIRED,
+    WORKER_STARTS,
+    SYNCOOKIES_ENGAGED,
+    SYNCOOKIES_DISENGAGED,
+) = range(len(QUEUE_COUNTERS))
 
 DESTINATION_FIELDS: Final = (
     "in_packets",

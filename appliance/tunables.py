@@ -122,6 +122,20 @@ _MORE = (
     _switch("conn_expire_tcp_rst", 1, "reset both ends of a session that reaches the end of its time in ESTABLISHED"),
     _switch("expire_nodest_conn", 0, "end a session at its next client packet once its real server is gone; 0: drop the packet"),
     Tunable("udp_timeout", 300_000, 1000, 600_000, "ms", "idle time of a UDP session"),
+    Tunable(
+        "tcp_syncookies",
+        1,
+        0,
+        2,
+        "",
+        'SYN cookies for services with synproxy = "auto": 0 never, 1 while their backlog is over its limit, 2 always',
+    ),
+    Tunable("tcp_max_syn_backlog", 4096, 16, 1_048_576, "conns", "half-open sessions that a service may have, in all shards"),
+    _switch(
+        "tcp_abort_on_overflow",
+        0,
+        "answer RST where a connection is refused for a full backlog, no real server or a wrong cookie; 0: stay silent",
+    ),
 )
 """Beyond the contract: what the LVS originals have under `/proc/sys/net/ipv4/vs` outside of that list, or as a constant."""
 

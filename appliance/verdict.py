@@ -55,9 +55,19 @@ CHALLENGED = Verdict(
     Action.DROP, "challenged", "a new SYN on an established session: held until the client proves that it began anew"
 )
 STALE_ANSWER = Verdict(Action.DROP, "stale_answer", "a real server's answer to an older connection from the same local port")
+COOKIE_SENT = Verdict(Action.REWRITTEN, "cookie_sent", "a SYN turned into a SYN-ACK with a cookie")
+NULL_COOKIE_ACK = Verdict(
+    Action.DROP, "null_cookie_ack", "an ACK without data that ends a client's handshake, while data is awaited"
+)
+BAD_COOKIE = Verdict(Action.DROP, "bad_cookie", "no session, and an acknowledgement that is no cookie of ours")
+HELD = Verdict(Action.DROP, "held", "a client packet held, or dealt with, until the real server has answered")
+HOLD_OVERFLOW = Verdict(Action.DROP, "hold_overflow", "a client packet too many while the real server has not answered")
+HANDSHAKE_PACKET = Verdict(Action.DROP, "handshake_packet", "a real server's part of a handshake that its client had already")
+STORM = Verdict(Action.DROP, "ack_storm", "one of many identical acknowledgements")
+SYN_BACKLOG_FULL = Verdict(Action.DROP, "syn_backlog_full", "refused: the service has as many half-open sessions as it may")
 INTERNAL_ERROR = Verdict(Action.DROP, "internal_error", "an error of ours; the log has it")
 
-REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED)
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL)
 """Connections that a client wanted and could not get: what an operator has to hear of."""
 
 VERDICTS: tuple[Verdict, ...] = tuple(_ALL)

@@ -41,7 +41,7 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
     shared = SharedState(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
-    shard = Shard(Plan(0, 1, 0, 1, (service,), "00" * 16), shared, now=0.0)
+    shard = Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0)
     inbound = flow_key(CLIENT, VIP)
     shard.handle(segment(inbound, at.SYN), 0.0)
     outbound = reverse_key(shard.rewritten[at.ADDRESSES_START : at.ADDRESSES_END])

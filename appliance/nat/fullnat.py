@@ -19,6 +19,9 @@ from appliance.wire.seq import MASK as SEQ_MASK
 
 _pack = REWRITTEN.pack
 
+MOST_WINDOW = 0xFFFF
+"""What the field can hold."""
+
 
 def translate(
     raw: bytes,
@@ -34,7 +37,7 @@ def translate(
 
     TTL, TOS and identification stay: the kernel routes the packet afterwards and takes its hop off.
     """
-    addresses, ip_delta, tcp_delta, seq_delta, ack_delta = record
+    addresses, ip_delta, tcp_delta, seq_delta, ack_delta, window_shift = record
     # A 32-bit number is, modulo 65535, the sum of its two words: so the numbers themselves can stand in their difference.
     if seq_delta:
         tcp_delta += seq
@@ -44,6 +47,10 @@ def translate(
         tcp_delta += ack
         ack = (ack + ack_delta) & SEQ_MASK
         tcp_delta -= ack
+    if window_shift:
+        tcp_delta += window
+        window = shifted(window, window_shift)
+        tcp_delta -= window
     head = _pack(
         (ip_checksum + ip_delta) % MODULUS,
         addresses,
@@ -54,6 +61,11 @@ def translate(
         (tcp_checksum + tcp_delta) % MODULUS,
     )
     return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
+
+
+def shifted(window: int, by: int) -> int:
+    """A window field moved by some bits to the left, up to what it can hold; to the right when `by` is negative."""
+    return min(window << by, MOST_WINDOW) if by > 0 else window >> -by
 
 
 def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any, ...], options: bytes) -> bytes:
@@ -84,5 +96,8 @@ def reset_both_sides(conn: ConnEntry) -> tuple[bytes, bytes]:
     """RST segments that end an established session at the real server and at the client (LVS behaviour 3.8)."""
     return (
         craft.rst(conn.records[Direction.INBOUND].addresses, conn.rs_ack),
-        craft.rst(conn.records[Direction.OUTBOUND].addresses, conn.rs_next_seq & SEQ_MASK),
+        craft.rst(
+            conn.records[Direction.OUTBOUND].addresses,
+            (conn.rs_next_seq + conn.records[Direction.OUTBOUND].seq_delta) & SEQ_MASK,
+        ),
     )

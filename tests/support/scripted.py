@@ -24,6 +24,8 @@ def plan(
     shard: int = 0,
     shards: int = 1,
     with_udp: bool = False,
+    synproxy: str = "never",
+    synproxy_defer: int | None = None,
 ) -> Plan:
     """A TCP service with up to two real servers; and, on the same VIP and port, a UDP service with the same ones."""
     addresses = (str(RS1_ADDRESS), str(RS2_ADDRESS))
@@ -31,12 +33,14 @@ def plan(
         RealServerPlan(address, 8080, weight, slot)
         for slot, (address, weight) in enumerate(zip(addresses, weights, strict=False))
     )
-    service = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", local_addresses, real_servers)
+    service = ServicePlan(
+        "web", str(VIP_ADDRESS), 80, "rr", local_addresses, real_servers, synproxy=synproxy, synproxy_defer=synproxy_defer
+    )
     services = [service]
     if with_udp:
         theirs = tuple(replace(real_server, slot=2 + real_server.slot) for real_server in real_servers)
-        services.append(replace(service, name="dns", protocol="udp", real_servers=theirs))
-    return Plan(shard, shards, shard, 4, tuple(services), "00" * 16)
+        services.append(replace(service, name="dns", protocol="udp", synproxy="never", real_servers=theirs))
+    return Plan(shard, shards, shard, 4, tuple(services), "00" * 16, "11" * 16)
 
 
 class World:
@@ -65,7 +69,7 @@ class World:
 
     def change(self, scene: Plan) -> None:
         """Have the real servers and weights of another plan, as a reload does."""
-        self.shard.update_services(scene.services)
+        self.shard.sessions.change_services(scene.services)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, with the timers looked at in steps no longer than the wheel's tick."""
@@ -90,12 +94,12 @@ class World:
 
     def assert_empty(self) -> None:
         """Not a session, a timer, a gauge or a local port is left."""
-        assert len(self.shard.conns) == len(self.shard.udp_conns) == 0
+        assert len(self.shard.sessions.tcp) == len(self.shard.sessions.udp) == 0
         assert self.shard.next_look() is None
         for slot in range(self.plan.destinations):
             gauges = self.destination(slot)
             assert gauges["active_conns"] == gauges["inactive_conns"] == 0
-        for admission in (self.shard._admission, self.shard._udp_admission):
+        for admission in (self.shard.sessions._tcp_admission, self.shard.sessions._udp_admission):
             assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 
     def assert_quiet(self) -> None:
@@ -114,12 +118,12 @@ class World:
 
     def destination(self, slot: int = 0) -> dict[str, int]:
         """The counters of a real server, as the director sees them."""
-        self.shard.publish_counts()
+        self.shard.sessions.publish_counts()
         return dict(zip(DESTINATION_FIELDS, self.shared.destination(self.plan.shard, slot).tolist(), strict=True))
 
     def state(self) -> str:
         """The state of the one session there is."""
-        (row,) = self.shard.sessions(self.now)
+        (row,) = self.shard.rows(self.now)
         return row.state
 
     def _note(self, line: str) -> None:

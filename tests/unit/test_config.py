@@ -137,6 +137,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "protocol": "tcp",
         "scheduler": "rr",
         "synproxy": False,
+        "synproxy_defer": None,
         "local_addresses": "default",
         "real_servers": [
             {"address": "192.0.2.101", "port": 8080, "weight": 100},
@@ -245,12 +246,8 @@ ONE_VALUE = [
     ('"tcp"', '"sctp"', 'service[0].protocol: "sctp" is not available in this version; available: "tcp", "udp"'),
     ('"tcp"', '"UDP"', 'service[0].protocol: "UDP" is not available in this version; available: "tcp", "udp"'),
     ('"rr"', '"wlc"', 'service[0].scheduler: "wlc" is not available in this version; available: "rr"'),
-    ("synproxy = false", "synproxy = true", "service[0].synproxy: true is refused: SYNPROXY is not available in this version"),
-    (
-        "synproxy = false",
-        'synproxy = "auto"',
-        'service[0].synproxy: "auto" is refused: SYNPROXY is not available in this version',
-    ),
+    ("synproxy = false", "synproxy_defer = 2", "service[0].synproxy_defer: 2 is out of range 0..1"),
+    ("synproxy = false", 'synproxy = "yes"', 'service[0].synproxy: "yes" is not true, false or "auto"'),
     ("synproxy = false", "synproxy = 0", 'service[0].synproxy: 0 is not true, false or "auto"'),
 ]
 
@@ -302,6 +299,12 @@ def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> No
     [problem] = refusal(text).errors
     words = "is refused: SYNPROXY answers TCP handshakes, and this is a UDP service"
     assert (problem.key, problem.message) == ("service[0].synproxy", f"{shown} {words}")
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ('"auto"', "auto")])
+def test_synproxy_is_a_switch_with_a_third_position(text: str, value: bool | str) -> None:
+    config = parse(changed("synproxy = false", f"synproxy = {text}\nsynproxy_defer = 0"), "lvs.toml")
+    assert (config.services[0].synproxy, config.services[0].synproxy_defer) == (value, 0)
 
 
 def test_tcp_and_udp_may_share_vip_and_port() -> None:

@@ -368,10 +368,10 @@ def test_an_error_through_the_shard_is_counted_and_does_not_keep_its_session_ali
     world.client.connects()
     world.client.sends("A")
     to_rs = world.take(RS1)
-    (before,) = world.shard.sessions(world.now)
+    (before,) = world.shard.rows(world.now)
     world.now += 5
     assert world.put(icmp_error(ROUTER, to_rs[12:16], to_rs[:60])) is verdict.ICMP_TRANSLATED
     assert read_icmp_error(world.take(CLIENT)).quoted[12:24] == CLIENT_KEY
-    (after,) = world.shard.sessions(world.now)
+    (after,) = world.shard.rows(world.now)
     assert after.expires_s == pytest.approx(before.expires_s - 5)
     assert world.counter("icmp_translated") == 1

@@ -57,7 +57,7 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     """The same local port, a number beyond all that the real server has seen, the right counters, data both ways."""
     world = World()
     reach(world, state)
-    before, local, known = world.rs.isn, world.rs.there, world.shard.conns
+    before, local, known = world.rs.isn, world.rs.there, world.shard.sessions.tcp
     acknowledged = next(iter(known)).rs_ack
     assert world.client.sends("S", seq=C1) is verdict.TO_REAL_SERVER
     seen = world.rs.gets("S", seq=C1, source=local)
@@ -70,7 +70,7 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     world.rs.gets("PA", seq=C1 + 1, data=b"again")
     assert world.state() == "ESTABLISHED"
     assert reused(world) == {"fullnat_conn_reused": 1, f"fullnat_conn_reused_{COUNTERS[state]}": 1}
-    assert len(world.shard.conns) == 1
+    assert len(world.shard.sessions.tcp) == 1
 
 
 def test_a_syn_with_a_new_number_before_the_answer_counts_in_the_total_only() -> None:
@@ -102,7 +102,7 @@ def test_the_next_session_on_a_port_starts_beyond_the_last_one() -> None:
     reach(world, "CLOSE")
     last = world.rs.isn
     world.sleep(11)
-    assert len(world.shard.conns) == 0
+    assert len(world.shard.sessions.tcp) == 0
     other = CLIENT[:4] + b"\x9c\x41"
     world.put(tcp(other, VIP, "S", seq=5))
     assert read_tcp(world.take(RS1)).seq == last + 1 + STEP
@@ -135,9 +135,12 @@ class TestEstablished:
     def test_a_client_that_began_anew_proves_it_and_its_first_syn_counts(self) -> None:
         world = World()
         reach(world, "ESTABLISHED")
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=4321)
+        world.client.gets("A")
         assert world.client.sends("S", seq=C1) is verdict.CHALLENGED
         question = world.client.gets("A", seq=R0 + 1, ack=C0 + 1)
         assert question.data == b""
+        assert question.raw[34:36] == (4321).to_bytes(2, "big"), "a client that lives on takes this window for its server's"
         assert world.state() == "ESTABLISHED"
         assert world.client.sends("R", seq=question.ack) is verdict.TO_REAL_SERVER
         world.rs.gets("S", seq=C1)
@@ -222,6 +225,32 @@ class TestStaleAnswers:
         assert world.state() == "SYN_RECV"
         world.assert_quiet()
 
+    def test_that_syn_is_sent_once_more_for_it_may_have_been_lost_behind_the_reset(self) -> None:
+        world = World()
+        world.client.sends("S", seq=C0)
+        syn = world.rs.gets("S").raw
+        world.rs.sends("A", seq=5, ack=777)
+        world.take(RS1), world.take(RS1)
+        world.sleep(0.4)
+        assert world.take(RS1) == syn
+        world.sleep(58)
+        world.assert_quiet()
+        assert world.state() == "SYN_RECV"
+        world.sleep(3)
+        world.assert_empty()
+
+    def test_but_not_when_it_was_answered(self) -> None:
+        world = World()
+        world.client.sends("S", seq=C0)
+        world.rs.gets("S")
+        world.rs.sends("A", seq=5, ack=777)
+        world.take(RS1), world.take(RS1)
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        world.client.gets("SA")
+        world.sleep(1)
+        world.assert_quiet()
+        assert len(world.shard.sessions.tcp) == 1
+
     def test_an_old_reset_is_swallowed_without_an_answer(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
@@ -272,5 +301,5 @@ def test_a_drained_real_server_is_not_asked_again(state: str) -> None:
         world.take(CLIENT)
     world.rs.here = RS2
     world.rs.gets("S", seq=C1, destination=RS2)
-    assert len(world.shard.conns) == 1
+    assert len(world.shard.sessions.tcp) == 1
     assert reused(world) == {"fullnat_conn_reused": 1, f"fullnat_conn_reused_{COUNTERS[state]}": 1}

@@ -59,7 +59,7 @@ def test_a_change_right_behind_the_plan_is_not_lost(ends: tuple[socket.socket, C
     assert channel.wait_for_plan() == plan()
     shard = Mock()
     channel.converse(shard)
-    shard.update_services.assert_called_once_with(DRAINED)
+    shard.sessions.change_services.assert_called_once_with(DRAINED)
 
 
 def test_a_change_comes_between_two_batches_of_a_listing(ends: tuple[socket.socket, ControlChannel]) -> None:
@@ -67,10 +67,10 @@ def test_a_change_comes_between_two_batches_of_a_listing(ends: tuple[socket.sock
     ours.sendall(encode_plan(plan()))
     channel.wait_for_plan()
     shard = Mock()
-    shard.sessions.return_value = iter([])
+    shard.rows.return_value = iter([])
     ours.sendall(encode({"listing": 1, "more": True}) + encode_services(DRAINED))
     channel.converse(shard)
-    shard.update_services.assert_called_once_with(DRAINED)
+    shard.sessions.change_services.assert_called_once_with(DRAINED)
     assert list(LineReader().feed(ours.recv(1 << 16))) == [{"listing": 1, "rows": []}]
 
 

@@ -22,7 +22,7 @@ def test_a_question_reaches_a_real_server_and_the_answer_its_client() -> None:
     assert world.put(udp(RS1, seen.source, b"answer")) is verdict.TO_CLIENT
     back = read_udp(world.take(CLIENT))
     assert (back.source, back.destination, back.data) == (VIP, CLIENT, b"answer")
-    (row,) = world.shard.sessions(world.now)
+    (row,) = world.shard.rows(world.now)
     assert (row.protocol, row.state, row.service) == ("UDP", "UDP", "dns")
     assert world.destination(2)["in_packets"] == world.destination(2)["out_packets"] == world.destination(2)["conns"] == 1
 
@@ -31,7 +31,7 @@ def test_tcp_and_udp_between_the_same_ports_are_two_sessions() -> None:
     world = world_with_udp()
     world.put(udp(CLIENT, VIP, b"x"))
     world.put(tcp(CLIENT, VIP, "S"))
-    assert sorted(row.protocol for row in world.shard.sessions(world.now)) == ["TCP", "UDP"]
+    assert sorted(row.protocol for row in world.shard.rows(world.now)) == ["TCP", "UDP"]
 
 
 def test_packets_of_both_directions_keep_it_alive_and_its_time_is_a_tunable() -> None:
@@ -41,11 +41,11 @@ def test_packets_of_both_directions_keep_it_alive_and_its_time_is_a_tunable() ->
     for sender, receiver in ((CLIENT, VIP), (RS1, local)):
         world.sleep(9)
         world.put(udp(sender, receiver, b"x"))
-        assert len(world.shard.udp_conns) == 1
+        assert len(world.shard.sessions.udp) == 1
     world.shared.set_tunables({"udp_timeout": 1000})
     world.put(udp(CLIENT, VIP, b"x"))
     world.sleep(1.2)
-    assert len(world.shard.udp_conns) == 0
+    assert len(world.shard.sessions.udp) == 0
     world.assert_empty()
 
 

@@ -146,12 +146,14 @@ def test_queues() -> None:
     assert (
         views.queues(shared).text
         == """\
-counter           shard0  shard1  total
-queue_full_drops       0       1      1
-socket_drops           1       1      2
-emit_errors            2       1      3
-sessions_expired       3       1      4
-worker_starts          4       1      5
+counter                shard0  shard1  total
+queue_full_drops            0       1      1
+socket_drops                1       1      2
+emit_errors                 2       1      3
+sessions_expired            3       1      4
+worker_starts               4       1      5
+syncookies_engaged          5       1      6
+syncookies_disengaged       6       1      7
 """
     )
 

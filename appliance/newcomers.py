@@ -1,0 +1,76 @@
+"""A packet to a service that belongs to no session: open one, ask for a proof first, or say why not."""
+
+from typing import Any
+
+from appliance.conn import ConnEntry
+from appliance.model import destination_of, reverse_key
+from appliance.outbox import Outbox
+from appliance.ratelimit import TokenBucket
+from appliance.service import NEVER, VirtualService
+from appliance.sessions import Sessions
+from appliance.synproxy import SynProxy
+from appliance.verdict import COOKIE_SENT, NO_SESSION, NOT_OURS, SYN_BACKLOG_FULL, Verdict
+from appliance.wire import craft
+from appliance.wire.layout import ACK, OPENING_FLAGS, RST, SYN
+from appliance.wire.seq import MASK as SEQ_MASK
+
+_UNREACHABLE_PER_S = 100
+_UNREACHABLE_BURST = 50
+"""Answers to refused clients: enough for people who try, too few to be of use as a reflector (RFC 1812, 4.3.2.8)."""
+
+
+class Newcomers:
+    """Of one shard."""
+
+    def __init__(self, sessions: Sessions, proxy: SynProxy, outbox: Outbox, now: float) -> None:
+        self._sessions = sessions
+        self._proxy = proxy
+        self._outbox = outbox
+        self._answers = TokenBucket(_UNREACHABLE_PER_S, _UNREACHABLE_BURST, now)
+
+    def meet_segment(self, raw: bytes, fields: tuple[Any, ...], payload_bytes: int, now: float) -> ConnEntry | Verdict:
+        """A new session for a TCP packet, whose SYN has to go the way of all packets then; or the verdict on it."""
+        addresses, seq, flags = fields[5], fields[6], fields[8] & OPENING_FLAGS
+        service = self._sessions.service("tcp", destination_of(addresses))
+        if service is None:
+            return NOT_OURS
+        if flags == SYN:
+            return self._meet_syn(service, raw, fields, now)
+        if service.synproxy == NEVER or flags & (SYN | ACK | RST) != ACK:
+            return NO_SESSION
+        offer = self._proxy.check(service, fields, payload_bytes, now)
+        if isinstance(offer, Verdict):
+            return offer
+        conn = self._sessions.open_tcp(service, addresses, (seq - 1) & SEQ_MASK, now)
+        if isinstance(conn, Verdict):
+            self._proxy.refuse(fields, now)
+            return conn
+        return self._proxy.ask(conn, raw, fields, offer, now)
+
+    def _meet_syn(self, service: VirtualService, raw: bytes, fields: tuple[Any, ...], now: float) -> ConnEntry | Verdict:
+        settings, addresses, seq = self._sessions.settings, fields[5], fields[6]
+        if self._proxy.wants_cookies(service):
+            self._outbox.rewritten = self._proxy.answer(raw, fields, now)
+            return COOKIE_SENT
+        is_full = service.half_open >= settings.backlog
+        opened = SYN_BACKLOG_FULL if is_full else self._sessions.open_tcp(service, addresses, seq, now)
+        if isinstance(opened, Verdict):
+            if settings.abort:
+                self._send(craft.refusal(reverse_key(addresses), seq), now)
+            elif not is_full:  # a client that stays without an answer tries again, and a backlog gets shorter
+                self._send(craft.port_unreachable(raw), now)
+        return opened
+
+    def meet_datagram(self, addresses: bytes, raw: bytes, now: float) -> ConnEntry | Verdict:
+        """A new session for a UDP packet with these 12 address bytes, or the verdict on it. LVS behaviour 3.11."""
+        service = self._sessions.service("udp", destination_of(addresses))
+        if service is None:
+            return NOT_OURS
+        opened = self._sessions.open_udp(service, addresses, now)
+        if isinstance(opened, Verdict):
+            self._send(craft.port_unreachable(raw), now)
+        return opened
+
+    def _send(self, answer: bytes, now: float) -> None:
+        if self._answers.allow(now):
+            self._outbox.segments.append(answer)

@@ -1,0 +1,223 @@
+"""SYNPROXY: prove the client before a real server hears of it. LVS behaviour, section 4; RFC 4987.
+
+A SYN is answered with a cookie, and forgotten. A client that returns the cookie gets a session, in SYN_SENT; its packets are held
+while the real server is asked, and sent on when it has answered. From then on the session is as any other, but for what was
+promised in its name: sequence numbers and windows are converted both ways by its rewrite records.
+"""
+
+from typing import Any
+
+from appliance.conn import ConnEntry, Handshake, Opening
+from appliance.model import Direction, reverse_key
+from appliance.nat.opening import to_real_server
+from appliance.offer import Offer
+from appliance.outbox import Outbox
+from appliance.proxy.cookie import CookieJar
+from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, syn_for_real_server
+from appliance.ratelimit import TokenBucket
+from appliance.service import ALWAYS, NEVER, VirtualService
+from appliance.sessions import Sessions
+from appliance.stats import (
+    ACK_STORM,
+    BAD_ACK,
+    BYTES,
+    NULL_ACK,
+    OK_ACK,
+    RS_ERROR,
+    SYN_CNT,
+    SYNCOOKIES_DISENGAGED,
+    SYNCOOKIES_ENGAGED,
+    SYNPROXY_REUSED,
+    SYNPROXY_REUSED_FROM,
+    SYNSENT_QLEN,
+)
+from appliance.storm import AckStorm
+from appliance.tcp_state import STATE_NAMES, TcpState
+from appliance.verdict import BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
+from appliance.wire import craft
+from appliance.wire.layout import (
+    ACK,
+    DATA_OFFSET_SHIFT,
+    FIN,
+    HEADERS,
+    IP_HEADER_BYTES,
+    OPTIONS_START,
+    RST,
+    SYN,
+)
+from appliance.wire.seq import MASK as SEQ_MASK
+
+_parse = HEADERS.unpack_from
+
+_RST_PER_S = 100
+_RST_BURST = 50
+"""Answers to strangers: enough for clients of a restarted gateway, too few to be of use as a reflector."""
+
+_WINDOW_BYTES = 0xFFFF
+"""How far from its first byte a client may be while its packets are held."""
+
+
+class SynProxy:
+    """All of it for one shard."""
+
+    def __init__(
+        self, secret: bytes, sessions: Sessions, outbox: Outbox, ext_counts: memoryview, queue_counts: memoryview, now: float
+    ) -> None:
+        self._jar = CookieJar(secret)
+        self._sessions = sessions
+        self._outbox = outbox
+        self._ext = ext_counts
+        self._queue_counts = queue_counts
+        self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
+
+    def wants_cookies(self, service: VirtualService) -> bool:
+        """Whether a SYN to the service is answered with a cookie at this moment."""
+        if service.synproxy == NEVER:
+            return False
+        if service.synproxy == ALWAYS or self._sessions.settings.syncookies == 2:
+            return True
+        engaged = (
+            self._sessions.settings.syncookies == 1
+            and service.half_open >= self._sessions.settings.backlog * (3 if service.engaged else 4) // 4
+        )
+        if engaged != service.engaged:
+            service.engaged = engaged
+            self._queue_counts[SYNCOOKIES_ENGAGED if engaged else SYNCOOKIES_DISENGAGED] += 1
+        return engaged
+
+    def answer(self, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes:
+        """The SYN-ACK for a SYN."""
+        self._ext[SYN_CNT] += 1
+        return answer_syn(raw, fields, self._jar, self._sessions.settings.terms, now)
+
+    def check(self, service: VirtualService, fields: tuple[Any, ...], payload_bytes: int, now: float) -> Offer | Verdict:
+        """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
+        defer = self._sessions.settings.defer if service.defer is None else service.defer
+        if defer and not payload_bytes:
+            self._ext[NULL_ACK] += 1
+            return NULL_COOKIE_ACK
+        offer = self._offer_in(fields, now)
+        if offer is None:
+            self._ext[BAD_ACK] += 1
+            if self._sessions.settings.abort:
+                self.refuse(fields, now)
+            return BAD_COOKIE
+        self._ext[OK_ACK] += 1
+        return offer
+
+    def _offer_in(self, fields: tuple[Any, ...], now: float) -> Offer | None:
+        addresses, seq, ack = fields[5:8]
+        return self._jar.check(addresses, (seq - 1) & SEQ_MASK, (ack - 1) & SEQ_MASK, now)
+
+    def refuse(self, fields: tuple[Any, ...], now: float) -> None:
+        """Answer RST to a client's packet with an acknowledgement, unless there were too many of late."""
+        if self._resets.allow(now):
+            self._outbox.segments.append(craft.rst(reverse_key(fields[5]), fields[7]))
+
+    def ask(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], offer: Offer, now: float) -> Verdict:
+        """Ask the real server, for a client that proved itself with this packet: it is held, and a SYN goes on in its place."""
+        addresses, seq, ack, window = fields[5], fields[6], fields[7], fields[9]
+        opening = conn.opening = Opening()
+        handshake = opening.handshake = Handshake(offer)
+        handshake.held.append(raw)
+        conn.cookie = (ack - 1) & SEQ_MASK
+        conn.enter(TcpState.SYN_SENT)
+        conn.settle()
+        conn.deadline = now + self._patience_s(handshake)
+        self._sessions.wheel.arm(conn)
+        conn.counts[Direction.INBOUND] += 1
+        conn.counts[Direction.INBOUND + BYTES] += len(raw)
+        syn = syn_for_real_server(addresses, (seq - 1) & SEQ_MASK, offer, window)
+        self._outbox.rewritten = to_real_server(syn, _parse(syn), conn, self._sessions.settings, self._ext)
+        return TO_REAL_SERVER
+
+    def _patience_s(self, handshake: Handshake) -> float:
+        """How long to wait for an answer to the last SYN: without any retransmission, for as long as the state may last."""
+        longest_s = self._sessions.settings.timeouts_s[TcpState.SYN_SENT]
+        return min(handshake.wait_s, longest_s) if self._sessions.settings.syn_retries else longest_s
+
+    def hold(self, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
+        """A client's packet while the real server has not answered."""
+        if fields[8] & (ACK | SYN) != ACK or not self.is_near(handshake, fields):
+            return HELD
+        if any(_is_same(raw, held) for held in handshake.held):
+            return HELD
+        if len(handshake.held) >= self._sessions.settings.held_packets:
+            self._ext[SYNSENT_QLEN] += 1
+            return HOLD_OVERFLOW
+        handshake.held.append(raw)
+        return HELD
+
+    @staticmethod
+    def is_near(handshake: Handshake, fields: tuple[Any, ...]) -> bool:
+        """Whether a client's packet can belong to this session at all."""
+        ahead: int = (fields[6] - _parse(handshake.held[0])[6]) & SEQ_MASK
+        return ahead <= _WINDOW_BYTES
+
+    def join(self, conn: ConnEntry, opening: Opening, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> None:
+        """The real server has answered with the SYN-ACK `raw`: send on what was held."""
+        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (fields[8] >> DATA_OFFSET_SHIFT)]
+        rs_scale, scale = scale_of(options), handshake.offer.scale
+        inbound_shift, outbound_shift = 0, 0
+        if scale is not None:
+            outbound_shift = (rs_scale or 0) - ADVERTISED_SCALE
+            # Without a shift of its own the real server does not apply the client's either (RFC 7323, 2.2).
+            inbound_shift = scale if rs_scale is None else 0
+        conn.join(fields[6], inbound_shift, outbound_shift)
+        opening.handshake = None
+        opening.rs_first_seq = ((conn.cookie or 0) + 1) & SEQ_MASK
+        for packet in handshake.held:
+            self._outbox.segments.append(to_real_server(packet, _parse(packet), conn, self._sessions.settings, self._ext))
+
+    def fail(self, conn: ConnEntry) -> None:
+        """The real server refused, or never answered: tell the client."""
+        self._ext[RS_ERROR] += 1
+        client_key = conn.records[Direction.OUTBOUND].addresses
+        self._outbox.segments.append(craft.rst(client_key, ((conn.cookie or 0) + 1) & SEQ_MASK))
+
+    def take_back(self, conn: ConnEntry) -> None:
+        """Tell the real server, which may have heard the SYN without being heard itself, that nothing comes of it."""
+        self._outbox.segments.append(craft.rst(conn.records[Direction.INBOUND].addresses, (conn.isn + 1) & SEQ_MASK))
+
+    def run_out(self, conn: ConnEntry, opening: Opening, handshake: Handshake, now: float) -> None:
+        """No answer in time: send the SYN again, or give up when that was done often enough."""
+        if handshake.retries >= self._sessions.settings.syn_retries or opening.syn is None:
+            self.take_back(conn)
+            self.fail(conn)
+            self._sessions.end(conn)
+            return
+        handshake.retries += 1
+        handshake.wait_s *= 2
+        self._outbox.segments.append(opening.syn)
+        conn.deadline = now + self._patience_s(handshake)
+        self._sessions.wheel.arm(conn)
+
+    def offer_for_reuse(self, conn: ConnEntry, fields: tuple[Any, ...], now: float) -> Offer | None:
+        """What a client offered that returns a new cookie on a session that is closing, if that may start it anew."""
+        flags = fields[8] & (SYN | ACK | FIN | RST)
+        if flags != ACK or conn.state not in self._sessions.settings.proxy_reuse or (fields[7] - 1) & SEQ_MASK == conn.cookie:
+            return None
+        offer = self._offer_in(fields, now)
+        if offer is not None:
+            self._ext[OK_ACK] += 1
+            self._ext[SYNPROXY_REUSED] += 1
+            self._ext[SYNPROXY_REUSED_FROM[STATE_NAMES[conn.state]]] += 1
+        return offer
+
+    def is_storm(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bool:
+        """Whether a real server's acknowledgement without data is one too many of the same."""
+        threshold = self._sessions.settings.storm_thresh
+        if not threshold:
+            return False
+        if conn.storm is None:
+            conn.storm = AckStorm()
+        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (fields[8] >> DATA_OFFSET_SHIFT)]
+        if conn.storm.repeats(fields[6], fields[7], fields[9], options, now) < threshold:
+            return False
+        self._ext[ACK_STORM] += 1
+        return True
+
+
+def _is_same(raw: bytes, held: bytes) -> bool:
+    """Whether two packets are one and its copy: they may differ in TTL, identification and what follows from that."""
+    return raw[IP_HEADER_BYTES:] == held[IP_HEADER_BYTES:]
