@@ -1,9 +1,14 @@
-"""Many short HTTP connections: COUNT requests, CONCURRENCY at a time. Prints what came of them as JSON."""
+"""Many short HTTP connections: `http_load.py COUNT CONCURRENCY [fin]`. Prints what came of them as JSON.
+
+With "fin", each request goes out in one segment with the FIN. An answer's `client` is "right" when it is the address and port
+that the request came from, else it is counted under what it is instead.
+"""
 
 import asyncio
 import collections
 import json
 import os
+import socket
 import sys
 
 import uvloop
@@ -11,12 +16,18 @@ import uvloop
 REQUEST = b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
-async def one_request(host: str, port: int) -> dict[str, str]:
+async def one_request(sock: socket.socket, *, with_fin: bool) -> dict[str, str]:
     """One connection, one request, one answer, closed by the server."""
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(REQUEST)
-    answer = await reader.read()
-    writer.close()
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, (os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
+    if with_fin:
+        sock.send(REQUEST, socket.MSG_MORE)  # held back for more, until there is none: so the FIN goes along
+        sock.shutdown(socket.SHUT_WR)
+    else:
+        await loop.sock_sendall(sock, REQUEST)
+    answer = b""
+    while data := await loop.sock_recv(sock, 1 << 16):
+        answer += data
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 "):
         raise ConnectionError(f"answer {head[:60]!r}")
@@ -24,27 +35,34 @@ async def one_request(host: str, port: int) -> dict[str, str]:
     return parsed
 
 
-async def main(count: int, concurrency: int) -> dict[str, object]:
+async def main(count: int, concurrency: int, *, with_fin: bool) -> dict[str, object]:
     """All requests; an error is counted under its words."""
-    host, port = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
     real_servers: collections.Counter[str] = collections.Counter()
     peers: collections.Counter[str] = collections.Counter()
+    clients: collections.Counter[str] = collections.Counter()
     errors: collections.Counter[str] = collections.Counter()
     left = iter(range(count))
 
     async def client() -> None:
         for _ in left:
-            try:
-                answer = await one_request(host, port)
-            except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-                errors[repr(error)] += 1
-            else:
-                real_servers[answer["real_server"]] += 1
-                peers[answer["peer"].split(":")[0]] += 1
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                try:
+                    answer = await one_request(sock, with_fin=with_fin)
+                except (OSError, ValueError) as error:
+                    number = getattr(error, "errno", None)
+                    errors[os.strerror(number) if number else repr(error)] += 1
+                    continue
+                host, port = sock.getsockname()
+            real_servers[answer["real_server"]] += 1
+            peers[answer["peer"].split(":")[0]] += 1
+            is_right = answer["client"] == f"{host}:{port}"
+            clients["right" if is_right else f"{answer['client']}, not {host}:{port}"] += 1
 
     await asyncio.gather(*(client() for _ in range(concurrency)))
-    return {"ok": real_servers.total(), "real_servers": real_servers, "peers": peers, "errors": errors}
+    return {"ok": real_servers.total(), "real_servers": real_servers, "peers": peers, "clients": clients, "errors": errors}
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))))
+    result = main(int(sys.argv[1]), int(sys.argv[2]), with_fin="fin" in sys.argv[3:])
+    print(json.dumps(uvloop.run(result)))

@@ -1,0 +1,190 @@
+"""The client-address option, end to end: the real server reports each client as it is, whatever happens on the way."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+
+import dpkt
+import pytest
+
+from tests.lab.capture import Capture, Captured
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.mishaps import duplication, loss_on_both_sides_of_the_gateway
+from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
+
+CONNECTIONS = 10_000
+MTU = 1500
+UPLOAD_BYTES = 8 << 20
+KIND = 254
+ADDRESSES_AND_SEQ = slice(12, 28)
+OPTION_START = bytes((KIND, 8))
+
+LINUX_SYN = [2, 4, 8, 3]
+"""Kinds of the options of a SYN as Linux sends it, 20 bytes with one NOP: MSS, SACK permitted, timestamp, window scale."""
+
+RAW_ADDRESS = "198.51.100.99"
+FORGED = bytes.fromhex("fe08 1f90 cb007107")
+"""203.0.113.7:8080, which is nobody here."""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[RunningLab]:
+    for lab in running_lab("--shards", "2"):
+        # A client that closes first keeps its ports for a minute: with the usual 28,000 it would mostly search for free ones.
+        lab.run("client", "sysctl", "net.ipv4.ip_local_port_range=1024 65535")
+        yield lab
+
+
+@contextmanager
+def captured_at_real_servers(lab: RunningLab) -> Iterator[list[Captured]]:
+    """Fills the list with what arrived at both real servers, once the block is over."""
+    found: list[Captured] = []
+    with Capture(lab, "rs1") as rs1, Capture(lab, "rs2") as rs2:
+        yield found
+        found += rs1.take_arrived() + rs2.take_arrived()
+
+
+def assert_every_client_is_known(lab: RunningLab, *arguments: str, concurrency: int = 32) -> list[Captured]:
+    """The servers know the client of each connection, and could have told it from the request alone. Returns what they got."""
+    with captured_at_real_servers(lab) as arrived:
+        result = lab.script("client", "http_load.py", str(CONNECTIONS), str(concurrency), *arguments)
+    assert result["errors"] == {}
+    assert result["clients"] == {"right": CONNECTIONS}
+    requests = [packet for packet in arrived if packet.payload_bytes]
+    assert len(requests) >= CONNECTIONS
+    assert {packet.option_bytes[:2] for packet in requests} == {OPTION_START}
+    return arrived
+
+
+@pytest.mark.parametrize("timestamp_remove", [1, 0])
+def test_ten_thousand_clients_whose_syn_has_twenty_bytes_of_options(lab: RunningLab, timestamp_remove: int) -> None:
+    """The SYN that Linux sends: with the option, 28 bytes of 40."""
+    lab.set_tunable("fullnat_timestamp_remove_entry", timestamp_remove)
+    try:
+        with Capture(lab, "client") as at_client, captured_at_real_servers(lab) as arrived:
+            lab.script("client", "http_load.py", "8", "8")
+            sent = [packet for packet in at_client.take() if packet.is_outgoing]
+        assert {len(syn.option_bytes) for syn in syns(sent)} == {20}
+        assert [list(syn.options) for syn in syns(sent)] == [LINUX_SYN] * 8
+        kept = [kind for kind in LINUX_SYN if kind != dpkt.tcp.TCP_OPT_TIMESTAMP or not timestamp_remove]
+        assert [list(syn.options) for syn in syns(arrived)] == [[KIND, *kept]] * 8
+        assert {len(syn.option_bytes) for syn in syns(arrived)} == {28}
+        assert_every_client_is_known(lab)
+    finally:
+        lab.set_tunable("fullnat_timestamp_remove_entry", 1)
+
+
+def syns(packets: list[Captured]) -> list[Captured]:
+    return [packet for packet in packets if packet.flags == dpkt.tcp.TH_SYN]
+
+
+def test_ten_thousand_clients_whose_first_data_carries_fin(lab: RunningLab) -> None:
+    arrived = assert_every_client_is_known(lab, "fin")
+    with_fin = [packet for packet in arrived if packet.flags & dpkt.tcp.TH_FIN]
+    assert len({packet.raw[ADDRESSES_AND_SEQ] for packet in with_fin}) == CONNECTIONS
+    request_bytes = len(b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n")
+    assert {packet.payload_bytes for packet in with_fin} == {request_bytes}, "no FIN has come by itself"
+
+
+def test_ten_thousand_clients_under_one_percent_loss(lab: RunningLab) -> None:
+    """Two points of loss in each direction, 0.6 % each."""
+    with loss_on_both_sides_of_the_gateway(lab, per_mille=6) as lost:
+        assert_every_client_is_known(lab, concurrency=200)
+        assert_every_client_is_known(lab, "fin", concurrency=200)
+        assert len(lost()) == 4
+        assert min(lost().values()) > 2 * CONNECTIONS * 3 * 0.006 / 2, "at least three packets a connection pass each point"
+
+
+def test_ten_thousand_clients_all_of_whose_packets_arrive_twice(lab: RunningLab) -> None:
+    with duplication(lab) as doubled:
+        with captured_at_real_servers(lab) as arrived:
+            lab.script("client", "http_load.py", "8", "8")
+        assert min(Counter(packet.raw for packet in arrived).values()) == 2
+        assert_every_client_is_known(lab)
+        assert set(doubled()) == {"from client", "from rs1", "from rs2"}
+        assert min(doubled().values()) > CONNECTIONS
+
+
+@pytest.fixture(scope="module")
+def raw_address(lab: RunningLab) -> Iterator[str]:
+    with raw_addresses(lab, RAW_ADDRESS):
+        yield RAW_ADDRESS
+
+
+FULL = bytes((30, 40)) + bytes(38)
+"""One option of all forty bytes, of a kind that nobody here knows."""
+
+
+@pytest.mark.parametrize(
+    ("port", "options", "kept"),
+    [
+        pytest.param(3001, NOP * 36, b"", id="36 bytes of NOPs"),
+        pytest.param(3002, NOP * 40, b"", id="40 bytes of NOPs"),
+        pytest.param(3003, NOP * 18 + MSS_1460 + NOP * 18, MSS_1460, id="MSS among 36 NOPs"),
+        pytest.param(3004, MSS_1460 + NOP * 28, MSS_1460 + NOP * 28, id="32 bytes, so that it fits"),
+    ],
+)
+def test_room_for_the_option_is_made_by_dropping_nops(
+    lab: RunningLab, raw_address: str, port: int, options: bytes, kept: bytes
+) -> None:
+    with captured_at_real_servers(lab) as arrived, RawClient(lab, raw_address, port) as client:
+        client.connect(options)
+        assert client.ask()["client"] == client.name
+    (syn,) = syns(arrived)
+    assert syn.option_bytes == toa(port) + kept
+
+
+def toa(port: int) -> bytes:
+    """The option as it has to be for a port of RAW_ADDRESS."""
+    return OPTION_START + port.to_bytes(2, "big") + IPv4Address(RAW_ADDRESS).packed
+
+
+def test_syn_without_room_goes_without_and_the_next_packet_carries_the_option(lab: RunningLab, raw_address: str) -> None:
+    failed = lab.counter("ext", "fullnat_add_toa_fail_len")
+    with captured_at_real_servers(lab) as arrived, RawClient(lab, raw_address, 3010) as client:
+        client.connect(FULL)
+        assert client.ask()["client"] == client.name
+    (syn,) = syns(arrived)
+    assert syn.option_bytes == FULL
+    assert arrived[1].option_bytes == toa(3010)
+    assert lab.counter("ext", "fullnat_add_toa_fail_len") - failed == 1
+
+
+@pytest.mark.parametrize(("toa_entry", "first"), [(1, toa), (0, lambda _: b"")])
+def test_forged_option_never_arrives(lab: RunningLab, raw_address: str, toa_entry: int, first: Callable[[int], bytes]) -> None:
+    """A client that claims to be another, in its SYN, its ACK and with its data, at different places among its options."""
+    port = 3020 + toa_entry
+    lab.set_tunable("fullnat_toa_entry", toa_entry)
+    try:
+        with captured_at_real_servers(lab) as arrived, RawClient(lab, raw_address, port) as client:
+            client.connect(MSS_1460 + FORGED, FORGED * 2)
+            answer = client.ask(NOP * 3 + FORGED + NOP)
+    finally:
+        lab.set_tunable("fullnat_toa_entry", 1)
+    assert answer["client"] == (client.name if toa_entry else None)
+    assert [packet.option_bytes for packet in arrived[:3]] == [
+        first(port) + MSS_1460 + NOP * 8,
+        first(port) + NOP * 16,
+        first(port) + NOP * 12,
+    ]
+
+
+@pytest.mark.parametrize("mss_adjust", [1, 0])
+def test_option_never_makes_a_packet_larger_than_the_mtu(lab: RunningLab, mss_adjust: int) -> None:
+    """A long upload: nothing comes back before its end, so every segment should have the option, and full ones are many."""
+    failed = lab.counter("ext", "fullnat_add_toa_fail_len")
+    lab.set_tunable("fullnat_mss_adjust_entry", mss_adjust)
+    try:
+        with captured_at_real_servers(lab) as arrived:
+            result = lab.script("client", "bulk.py", "upload", str(UPLOAD_BYTES))
+    finally:
+        lab.set_tunable("fullnat_mss_adjust_entry", 1)
+    assert result["got"] == result["expected"]
+    full = [packet for packet in arrived if len(packet.raw) == MTU]
+    others = [packet for packet in arrived if packet.payload_bytes and len(packet.raw) < MTU]
+    assert max(len(packet.raw) for packet in arrived) == MTU
+    assert len(full) > UPLOAD_BYTES / MTU / 2
+    assert {next(iter(packet.options), None) for packet in full} == ({KIND} if mss_adjust else {None})
+    assert {next(iter(packet.options), None) for packet in others} == {KIND}
+    assert lab.counter("ext", "fullnat_add_toa_fail_len") - failed == (0 if mss_adjust else len(full))

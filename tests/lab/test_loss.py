@@ -1,0 +1,59 @@
+"""Big transfers under loss, carried by selective acknowledgements that the gateway has translated."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.mishaps import loss_behind_the_gateway, tcp_ext
+
+GIB = 1 << 30
+SEGMENTS = GIB // 1460
+PER_MILLE = 10
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[RunningLab]:
+    yield from running_lab("--shards", "2")
+
+
+@pytest.mark.parametrize(
+    ("direction", "senders", "way"),
+    [
+        pytest.param("download", ("rs1", "rs2"), "from gateway to client", id="download"),
+        pytest.param(
+            "upload", ("client",), "from gateway to server", id="upload, where SACK blocks are in the gateway's numbers"
+        ),
+    ],
+)
+def test_a_gibibyte_arrives_whole_under_one_percent_loss(
+    lab: RunningLab, direction: str, senders: tuple[str, ...], way: str
+) -> None:
+    """The sender mends its losses by what SACK says, and never finds a block that it cannot have sent.
+
+    A block in foreign numbers would count as TCPSACKDiscard, and every lost segment would have to wait for a timeout.
+    """
+    before = of_senders(lab, senders)
+
+    def growth(name: str) -> int:
+        return of_senders(lab, senders)[name] - before[name]
+
+    with loss_behind_the_gateway(lab, PER_MILLE) as lost, lab.start("client", "bulk.py", direction, str(GIB)) as transfer:
+        lab.wait_until("it is over, or never will be", lambda: transfer.poll() is not None or growth("TCPSACKDiscard") > 0)
+        transfer.kill()
+        said, _ = transfer.communicate()
+        assert growth("TCPSACKDiscard") == 0
+        assert lost()[way] > SEGMENTS * PER_MILLE / 1000 / 2
+        assert min(lost().values()) > 100, "acknowledgements were lost, too"
+    result = json.loads(said)
+    assert result["got"] == result["expected"]
+    assert growth("TCPSackRecovery") > 500
+    assert growth("TCPTimeouts") < growth("TCPSackRecovery") / 10
+    assert growth("TCPSACKReneging") == 0
+
+
+def of_senders(lab: RunningLab, roles: tuple[str, ...]) -> dict[str, int]:
+    """The TcpExt counters of some namespaces, added up."""
+    each = [tcp_ext(lab, role) for role in roles]
+    return {name: sum(counters[name] for counters in each) for name in each[0]}
