@@ -22,7 +22,14 @@ from appliance.host import Host, kept_isn_secret
 from appliance.rates import RateMeter, Rates
 from appliance.reload import Reload, ReloadRefusedError, Slots, compare
 from appliance.shared_state import SharedState, size_bytes
-from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, WORKER_STARTS
+from appliance.stats import (
+    QUEUE_COUNTERS,
+    QUEUE_FULL_DROPS,
+    SOCKET_DROPS,
+    SYNCOOKIES_DISENGAGED,
+    SYNCOOKIES_ENGAGED,
+    WORKER_STARTS,
+)
 from appliance.supervisor import ShardProcess
 from appliance.tunables import TunableError, check_value
 from appliance.verdict import REFUSALS
@@ -57,7 +64,7 @@ class Director:
         ]
         self._meter = RateMeter()
         self._queue_totals: dict[int, queue_stats.QueueStats] = {}
-        self._refused: dict[str, int] = {}
+        self._reported: dict[tuple[str, int], int] = {}
         self._route_mtus: dict[str, int] = {}
 
     async def run(self, stop: asyncio.Event, reload_asked: asyncio.Event) -> None:
@@ -169,7 +176,7 @@ class Director:
         while True:
             self._meter.sample(time.monotonic(), totals(self.shared))
             self._count_queue_drops()
-            self._report_refusals()
+            self._report_events()
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
     async def _watch_routes(self) -> None:
@@ -195,14 +202,19 @@ class Director:
             _report_route(address, self._route_mtus.get(address), mtu)
         self._route_mtus |= found
 
-    def _report_refusals(self) -> None:
-        """One line per reason and look, however many clients were refused: a log must not be what a flood breaks."""
+    def _report_events(self) -> None:
+        """One line per kind of event and look, however many there were: a log must not be what a flood breaks."""
         for verdict in REFUSALS:
-            total = sum(self.shared.table(shard, "verdicts")[verdict.index] for shard in range(self.shared.shards))
-            before = self._refused.get(verdict.name, 0)
-            if total > before:
-                log.warning("%d connections in %.0f s %s", total - before, SAMPLE_INTERVAL_S, verdict.summary)
-            self._refused[verdict.name] = total
+            self._report("verdicts", verdict.index, f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}")
+        for place in (SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
+            self._report("queue", place, QUEUE_COUNTERS[place].summary)
+
+    def _report(self, table: str, place: int, what: str) -> None:
+        total = sum(self.shared.table(shard, table)[place] for shard in range(self.shared.shards))
+        before = self._reported.get((table, place), 0)
+        if total > before:
+            log.warning("%d %s", total - before, what)
+        self._reported[table, place] = total
 
     def _count_queue_drops(self) -> None:
         """Add what the kernel dropped since the last look; its own totals start anew with each worker."""

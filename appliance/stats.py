@@ -65,7 +65,7 @@ QUEUE_COUNTERS: Final = (
     Counter("sessions_expired", "sessions that reached the end of their state's timeout"),
     Counter("worker_starts", "times the worker of this shard was started"),
     Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies'),
-    Counter("syncookies_disengaged", "times it ceased to"),
+    Counter("syncookies_disengaged", "times it was well below again, and SYN cookies ended"),
 )
 (
     QUEUE_FULL_DROPS,

@@ -16,8 +16,9 @@ from appliance.director import Director
 from appliance.edge.errors import EdgeError
 from appliance.host import kept_isn_secret
 from appliance.reload import SPARE_SLOTS
-from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS
+from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED
 from appliance.tunables import TunableError
+from appliance.verdict import SYN_BACKLOG_FULL
 
 SHIPPED = config.load(Path(__file__).parents[2] / "etc/lvs.toml")
 SECRET = "5a" * 16
@@ -58,6 +59,25 @@ async def test_every_worker_gets_the_same_services_and_the_same_secret() -> None
     assert [(plan.shard, plan.queue_num) for plan in plans] == [(0, 0), (1, 1)]
     assert all(plan.services == director.services and plan.isn_secret == SECRET for plan in plans)
     assert all(plan.destinations == director.shared.destinations for plan in plans)
+
+
+async def test_cookies_have_a_secret_of_their_own_with_every_start() -> None:
+    plans = [worker._plan for director in (make_director(), make_director()) for worker in director._workers]
+    first, second = {plan.cookie_secret for plan in plans[:2]}, {plan.cookie_secret for plan in plans[2:]}
+    assert len(first) == len(second) == 1
+    assert len(first | second | {SECRET}) == 3
+
+
+async def test_refusals_and_the_edges_of_syn_cookies_are_logged_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
+    director = make_director()
+    director.shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
+    director.shared.table(1, "queue")[SYNCOOKIES_ENGAGED] += 1
+    director._report_events()
+    director._report_events()
+    assert caplog.messages == [
+        f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}",
+        "1 times a service's backlog was over its limit in a shard, and SYN cookies began",
+    ]
 
 
 @pytest.mark.parametrize(
