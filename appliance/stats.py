@@ -64,7 +64,7 @@ QUEUE_COUNTERS: Final = (
     Counter("emit_errors", "packets of our own that the kernel refused to send"),
     Counter("sessions_expired", "sessions that reached the end of their state's timeout"),
     Counter("worker_starts", "times the worker of this shard was started"),
-    Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies'),
+    Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies: its backlog was over the limit'),
     Counter("syncookies_disengaged", "times it was well below again, and SYN cookies ended"),
 )
 (

@@ -76,7 +76,7 @@ async def test_refusals_and_the_edges_of_syn_cookies_are_logged_once_a_look(capl
     director._report_events()
     assert caplog.messages == [
         f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}",
-        "1 times a service's backlog was over its limit in a shard, and SYN cookies began",
+        '1 times a service in "auto" began to answer with SYN cookies: its backlog was over the limit',
     ]
 
 
