@@ -37,6 +37,8 @@ class Newcomers:
         if flags == SYN:
             return self._meet_syn(service, raw, fields, now)
         if service.synproxy == NEVER or flags & (SYN | ACK | RST) != ACK:
+            if self._sessions.settings.abort and flags & (ACK | RST) == ACK:
+                self._proxy.refuse(fields, now)
             return NO_SESSION
         offer = self._proxy.check(service, fields, payload_bytes, now)
         if isinstance(offer, Verdict):

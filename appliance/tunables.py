@@ -134,7 +134,7 @@ _MORE = (
     _switch(
         "tcp_abort_on_overflow",
         0,
-        "answer RST where a connection is refused for a full backlog, no real server or a wrong cookie; 0: stay silent",
+        "answer RST to a full backlog, no real server, a wrong cookie or an unknown session; 0: stay silent",
     ),
 )
 """Beyond the contract: what the LVS originals have under `/proc/sys/net/ipv4/vs` outside of that list, or as a constant."""

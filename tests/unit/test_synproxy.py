@@ -193,6 +193,17 @@ class TestProof:
         assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is reason
         world.client.gets("R", seq=cookie + 1)
 
+    @pytest.mark.parametrize(
+        ("flags", "answered"), [("A", True), ("PA", True), ("FA", True), ("R", False), ("RA", False), ("F", False)]
+    )
+    def test_with_abort_on_overflow_an_unknown_session_is_reset(self, flags: str, answered: bool) -> None:
+        """So the clients of a gateway that was restarted need not wait for their own timeouts."""
+        world = World(tcp_abort_on_overflow=1)
+        assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdict.NO_SESSION
+        if answered:
+            world.client.gets("R", seq=777)
+        world.assert_quiet()
+
     def test_a_service_without_synproxy_knows_no_cookies(self) -> None:
         world = World()
         assert world.client.sends("A", seq=C0 + 1, ack=5) is verdict.NO_SESSION
@@ -496,7 +507,7 @@ class TestStorm:
         world = proxied()
         opens(world)
         for _ in range(40):
-            world.sleep(1.1)
+            world.sleep(1)
             assert world.rs.sends("A", seq=R0, ack=C0 + 1) is verdict.TO_CLIENT
 
     def test_data_and_plain_sessions_are_never_a_storm(self) -> None:
