@@ -1,4 +1,5 @@
-"""The native steering, on a kernel that has the nft `queue` statement. Runs as the client of a lab; prints a line a check.
+"""The native steering, on a kernel that has the nft `queue` statement. Runs as the client of a lab that has a TCP and a UDP
+service on one VIP and port; prints a line a check.
 
 One Python process does it all, because under emulation starting a process costs seconds. Closes with "N passed, N failed".
 """
@@ -23,6 +24,8 @@ REQUESTS = int(os.environ.get("REQUESTS", "40"))
 
 _CLONE_NEWNET = 0x40000000
 _HOST_UNREACHABLE = bytes((3, 1))
+_TTL_EXCEEDED = bytes((11, 0))
+_QUESTION = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 Session = dict[str, str]
 
@@ -49,10 +52,10 @@ def api(method: str, path: str, body: str | None = None) -> bytes:
         return conn.getresponse().read()
 
 
-def established() -> list[Session]:
-    """The sessions in ESTABLISHED."""
+def sessions(state: str) -> list[Session]:
+    """Those of TCP in ESTABLISHED, or those of UDP in their one state."""
     rows: list[Session] = json.loads(api("GET", "/stats/ip_vs_conn?format=json"))
-    return [row for row in rows if row["state"] == "ESTABLISHED"]
+    return [row for row in rows if row["state"] == state]
 
 
 def ask(conn: http.client.HTTPConnection) -> dict[str, str]:
@@ -70,25 +73,39 @@ def connections(count: int) -> list[http.client.HTTPConnection]:
     return opened
 
 
-def errors_about(flows: list[tuple[str, str]], sender: str, receiver: str) -> list[str]:
+def udp_clients(count: int) -> tuple[list[socket.socket], list[dict[str, str]]]:
+    """That many UDP sessions with their answers, all asked before the first answer is taken."""
+    clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for client in clients:
+        client.connect((VIP, PORT))
+        client.send(b"?")
+    return clients, [json.loads(client.recv(2048).partition(b"\n")[0]) for client in clients]
+
+
+def errors_about(flows: list[tuple[str, str]], sender: str, receiver: str, protocol: int = socket.IPPROTO_TCP) -> list[str]:
     """Send an ICMP error about a packet of each flow from one namespace; what the errors quote that reach the other."""
     with inside(receiver):
         listener = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with inside(sender):
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    quotes: set[str] = set()
     with listener, raw:
         for flow in flows:
             (source, sport), (destination, dport) = (_packed(end) for end in flow)
-            message = _HOST_UNREACHABLE + bytes(6) + ip_packet(source, destination, 6, sport + dport + bytes(16))
+            message = _HOST_UNREACHABLE + bytes(6) + ip_packet(source, destination, protocol, sport + dport + bytes(16))
             total = checksum(message).to_bytes(2, "big")
             raw.sendto(message[:2] + total + message[4:], (socket.inet_ntoa(source), 0))
-        while len(quotes) < len(flows):
-            packet = listener.recv(2048)
-            if packet[20:22] == _HOST_UNREACHABLE:
-                quoted = packet[28:]
-                ends = show_endpoint(quoted[12:16], quoted[20:22]), show_endpoint(quoted[16:20], quoted[22:24])
-                quotes.add(" > ".join(ends))
+        return quotes_of(listener, _HOST_UNREACHABLE, len(flows))
+
+
+def quotes_of(listener: socket.socket, kind: bytes, count: int) -> list[str]:
+    """What the ICMP errors of this type and code quote, once `count` different ones have come."""
+    quotes: set[str] = set()
+    while len(quotes) < count:
+        packet = listener.recv(2048)
+        if packet[20:22] == kind:
+            quoted = packet[28:]
+            ends = show_endpoint(quoted[12:16], quoted[20:22]), show_endpoint(quoted[16:20], quoted[22:24])
+            quotes.add(" > ".join(ends))
     return sorted(quotes)
 
 
@@ -115,18 +132,44 @@ def requests_are_answered_by_both_real_servers() -> None:
     assert min(totals["out_packets"]["shards"]) > 0
 
 
+def datagrams_are_answered_by_both_real_servers() -> None:
+    """From as many ports as there are requests, by the UDP service on the port of the TCP service."""
+    clients, answers = udp_clients(REQUESTS)
+    assert {answer["real_server"] for answer in answers} == {"rs1", "rs2"}
+    assert {answer["peer"].split(":")[0] for answer in answers} <= {"192.0.2.10", "192.0.2.11"}
+    assert {answer["peer"] for answer in answers} == {row["local"] for row in sessions("UDP")}
+    for client in clients:
+        client.close()
+
+
 def icmp_errors_reach_the_owning_shard() -> None:
-    """About both directions, for sessions of every shard."""
+    """About both directions and both protocols, for sessions of every shard."""
     kept = connections(12)
-    sessions = established()
-    assert len(sessions) == len(kept)
-    to_rs1 = [row for row in sessions if row["destination"].startswith("192.0.2.101:")]
-    found = errors_about([(row["local"], row["destination"]) for row in to_rs1], "rs1", "client")
-    assert found == sorted(f"{row['source']} > {row['virtual']}" for row in to_rs1)
-    found = errors_about([(row["virtual"], row["source"]) for row in to_rs1], "client", "rs1")
-    assert found == sorted(f"{row['destination']} > {row['local']}" for row in to_rs1)
+    tcp, udp = sessions("ESTABLISHED"), sessions("UDP")
+    assert len(tcp) == len(kept)
+    for rows, protocol in ((tcp, socket.IPPROTO_TCP), (udp, socket.IPPROTO_UDP)):
+        to_rs1 = [row for row in rows if row["destination"].startswith("192.0.2.101:")]
+        assert to_rs1, "some of them go to rs1"
+        found = errors_about([(row["local"], row["destination"]) for row in to_rs1], "rs1", "client", protocol)
+        assert found == sorted(f"{row['source']} > {row['virtual']}" for row in to_rs1)
+        found = errors_about([(row["virtual"], row["source"]) for row in to_rs1], "client", "rs1", protocol)
+        assert found == sorted(f"{row['destination']} > {row['local']}" for row in to_rs1)
     for conn in kept:
         conn.close()
+
+
+def errors_of_the_kernel_itself_reach_the_client() -> None:
+    """About packets that it could not forward once they were rewritten: here, their TTL is used up."""
+    opened = [conn.sock for conn in connections(4)]
+    clients = [*opened, *udp_clients(4)[0]]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listener:
+        for client in clients:
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+            client.send(_QUESTION)
+        found = quotes_of(listener, _TTL_EXCEEDED, len(clients))
+    assert found == sorted("{}:{} > {}:{}".format(*client.getsockname(), VIP, PORT) for client in clients)
+    for client in clients:
+        client.close()
 
 
 def idle_sessions_are_reset() -> None:
@@ -154,7 +197,9 @@ def nothing_was_lost_on_the_way() -> None:
 CHECKS: tuple[Callable[[], None], ...] = (
     queue_statement_is_loaded,
     requests_are_answered_by_both_real_servers,
+    datagrams_are_answered_by_both_real_servers,
     icmp_errors_reach_the_owning_shard,
+    errors_of_the_kernel_itself_reach_the_client,
     idle_sessions_are_reset,
     nothing_was_lost_on_the_way,
 )

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env PYTHONDONTWRITEBYTECODE -- "$@"; }
 native() { # SHARDS REQUESTS
   echo "== stock kernel: native steering, $1 shards, $2 requests"
-  REQUESTS=$2 guest .venv/bin/appliance lab --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
+  REQUESTS=$2 guest .venv/bin/appliance lab --config tests/lab/tcp_and_udp.toml --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
 }
 
 native 4 40

@@ -1,0 +1,38 @@
+"""Load a compat ruleset of the appliance twice, as a mend does, then remove it. Prints as JSON the host's ruleset before, in
+between and after. Runs in a network namespace of its own.
+"""
+
+import json
+import subprocess
+from ipaddress import IPv4Address
+
+from appliance.edge import nft
+from appliance.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
+
+
+def host_ruleset() -> str:
+    """All of it, without what has been counted."""
+    return subprocess.run(["nft", "--stateless", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+
+
+def main() -> dict[str, object]:
+    """`missed` lists the jumps whose loss `is_loaded` did not notice."""
+    service = SteeredService(IPv4Address("203.0.113.10"), "udp", 53)
+    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], 4, 0), native=False)
+    before = host_ruleset()
+    for _ in range(2):
+        nft.apply(ruleset)
+    loaded = host_ruleset()
+    missed = []
+    for jump in IPTABLES_JUMPS:
+        assert nft.is_loaded(ruleset)
+        subprocess.run(["iptables-nft", "-t", "raw", "-D", *jump], check=True)
+        if nft.is_loaded(ruleset):
+            missed.append(jump)
+        nft.apply(ruleset)
+    nft.remove()
+    return {"before": before, "loaded": loaded, "missed": missed, "after": host_ruleset()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))

@@ -1,0 +1,34 @@
+"""`udp_path_mtu.py BYTES`: send datagrams of BYTES that nobody may fragment until this host has learnt that the path is narrower;
+then one that just fits. Prints as JSON the path MTU it learnt and how many bytes of the last datagram came back.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+
+IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
+HEADERS_BYTES = 28
+LINE_BYTES = 80
+"""What the answer is longer by, at the most."""
+LOST_AFTER_S = 20.0
+
+
+def main(size_bytes: int) -> dict[str, int]:
+    """The kernel refuses a datagram by itself (EMSGSIZE) once the error about an earlier one has come."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(LOST_AFTER_S)
+        udp.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        udp.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
+        udp.send(bytes(size_bytes))
+        with contextlib.suppress(OSError):  # EMSGSIZE, for a socket that asks for path MTU discovery
+            udp.recv(2048)
+        path_mtu = udp.getsockopt(socket.IPPROTO_IP, IP_MTU)
+        udp.send(bytes(path_mtu - HEADERS_BYTES - LINE_BYTES))
+        echo = udp.recv(2048).partition(b"\n")[2]
+        return {"path_mtu": path_mtu, "echo_bytes": len(echo), "sent_bytes": path_mtu - HEADERS_BYTES - LINE_BYTES}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]))))
