@@ -76,7 +76,8 @@ def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Se
     record = conn.records[_OUTBOUND]
     options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
     if offset_flags & SYN:
-        record = record._replace(window_shift=0)  # RFC 7323, 2.2: the window of a SYN is never scaled
+        if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
+            record = record._replace(window_shift=0)
         if settings.mss_adjust:
             options = _with_room_in_mss(options, conn.real_server.mtu)
     elif options and not _is_only_timestamp(options):
