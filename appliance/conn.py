@@ -115,7 +115,7 @@ class ConnEntry:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "challenge", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records",
+        "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records",
         "rs_ack", "rs_next_seq", "rs_window", "service", "state", "storm", "wheel_time",
     )  # fmt: skip
 
@@ -145,6 +145,8 @@ class ConnEntry:
         """The state table for client packets: FIRST until the real server was heard of, then IN."""
         self.deadline = inf
         self.wheel_time = inf
+        self.client_ack: int | None = None
+        """The client's last acknowledgement."""
         self.rs_next_seq = 0
         """The number after the real server's last byte, modulo 2**32 when used: where a RST towards the client has to stand."""
         self.rs_ack = isn
@@ -157,7 +159,7 @@ class ConnEntry:
         self.records = rewrite_records(self.client_key, self.records[Direction.INBOUND].addresses, isn - client_isn)
         self.isn = self.rs_ack = isn
         self.opening = Opening()
-        self.challenge = self.cookie = self.storm = None
+        self.challenge = self.cookie = self.storm = self.client_ack = None
         self.first_table = FIRST
         self.enter(_SYN_RECV)
         self.settle()

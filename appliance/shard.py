@@ -121,7 +121,7 @@ class Shard(Outbox):
                 conn.rs_ack, conn.rs_window = ack, window
                 conn.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)
         else:
-            table = conn.first_table
+            table, conn.client_ack = conn.first_table, ack
         state = NEXT[table][EVENT[flags]][conn.state]
         if state != conn.state:
             conn.enter(state)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from appliance.conn import ConnEntry, RewriteRecord
-from appliance.model import Direction
 from appliance.wire import craft
 from appliance.wire.checksum import MODULUS
 from appliance.wire.layout import (
@@ -92,12 +91,15 @@ def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any,
     return translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
-def reset_both_sides(conn: ConnEntry) -> tuple[bytes, bytes]:
-    """RST segments that end an established session at the real server and at the client (LVS behaviour 3.8)."""
-    return (
-        craft.rst(conn.records[Direction.INBOUND].addresses, conn.rs_ack),
-        craft.rst(
-            conn.records[Direction.OUTBOUND].addresses,
-            (conn.rs_next_seq + conn.records[Direction.OUTBOUND].seq_delta) & SEQ_MASK,
-        ),
-    )
+def reset_both_sides(conn: ConnEntry) -> list[bytes]:
+    """RST segments that end an established session at the real server and at the client (LVS behaviour 3.8).
+
+    The client's stands behind the real server's last byte. A client that never got the last bytes does not obey that one
+    (RFC 5961, 3.2), so it gets another, at the number it said it waits for.
+    """
+    inbound, outbound = conn.records
+    expected = (conn.rs_next_seq + outbound.seq_delta) & SEQ_MASK
+    segments = [craft.rst(inbound.addresses, conn.rs_ack), craft.rst(outbound.addresses, expected)]
+    if conn.client_ack is not None and conn.client_ack != expected:
+        segments.append(craft.rst(outbound.addresses, conn.client_ack))
+    return segments
