@@ -115,8 +115,8 @@ class ConnEntry:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server", "records",
-        "rs_ack", "rs_next_seq", "rs_window", "service", "state", "storm", "wheel_time",
+        "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server",
+        "records", "rs_ack", "rs_next_seq", "rs_window", "service", "state", "storm", "wheel_time",
     )  # fmt: skip
 
     def __init__(
