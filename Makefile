@@ -4,6 +4,7 @@
 #   make test              every test; what needs root is skipped, with its reason, for ordinary users
 #   make check             format, lint, types, unit tests: fast, no root
 #   make bench             the appliance beside plain routing, nft NAT and a bare queue loop (root)
+#   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write deploy/nftables.conf anew from etc/lvs.toml
 #   make venv              only the environment, .venv
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check bench test-stock-kernel gen venv clean
+.PHONY: demo test check bench bench-flood test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -37,6 +38,10 @@ test: venv
 bench:
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench $(BENCH)
+
+bench-flood:
+	@tools/prepare.sh wrk iperf3 nginx-light
+	$(PYTHON) -m bench.flood $(BENCH)
 
 test-stock-kernel: venv
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
