@@ -9,9 +9,8 @@ from typing import Any
 from appliance.model import reverse_key
 from appliance.offer import Offer, Terms
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
+from appliance.wire import craft
 from appliance.wire import layout as at
-from appliance.wire.checksum import checksum, pseudo_header_sum
-from appliance.wire.craft import ip_packet
 from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, walk
 from appliance.wire.seq import MASK as SEQ_MASK
 
@@ -32,15 +31,10 @@ def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: Terms
     mss, offer = read_offer(options, terms)
     cookie = jar.bake(addresses, seq, offer, now)
     window = min(terms.held_packets * offer.mss, MOST_WINDOW)
-    answer = _segment(
-        reverse_key(addresses),
-        cookie,
-        (seq + 1) & SEQ_MASK,
-        at.SYN | at.ACK,
-        window,
-        _options(mss, None if offer.scale is None else ADVERTISED_SCALE, offer.sack),
-    )
-    return with_ttl(answer, terms.ttl)
+    scale = None if offer.scale is None else ADVERTISED_SCALE
+    reply_options = _options(mss, scale, offer.sack)
+    flags = at.SYN | at.ACK
+    return craft.segment(reverse_key(addresses), cookie, (seq + 1) & SEQ_MASK, flags, window, reply_options, terms.ttl)
 
 
 def read_offer(options: bytes, terms: Terms) -> tuple[int | None, Offer]:
@@ -65,7 +59,8 @@ def syn_for_real_server(client_key: bytes, client_isn: int, offer: Offer, window
     `window` is the field of the client's ACK; in a SYN it is not scaled, so it is shown as the bytes it stands for.
     """
     shown_window = min(window << (offer.scale or 0), MOST_WINDOW)
-    return _segment(client_key, client_isn, 0, at.SYN, shown_window, _options(offer.mss, offer.scale, offer.sack))
+    options = _options(offer.mss, offer.scale, offer.sack)
+    return craft.segment(client_key, client_isn, 0, at.SYN, shown_window, options)
 
 
 def scale_of(options: bytes) -> int | None:
@@ -76,12 +71,6 @@ def scale_of(options: bytes) -> int | None:
     return None
 
 
-def with_ttl(packet: bytes, ttl: int) -> bytes:
-    """A packet of our own with another TTL."""
-    bare = packet[:8] + bytes((ttl,)) + packet[9:10] + b"\0\0" + packet[12 : at.IP_HEADER_BYTES]
-    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:] + packet[at.IP_HEADER_BYTES :]
-
-
 def _options(mss: int | None, scale: int | None, sack: bool) -> bytes:
     options = b"" if mss is None else bytes((MSS, 4)) + mss.to_bytes(2, "big")
     if sack:
@@ -89,11 +78,3 @@ def _options(mss: int | None, scale: int | None, sack: bool) -> bytes:
     if scale is not None:
         options += bytes((NOP, WINDOW_SCALE, 3, scale))
     return options
-
-
-def _segment(addresses: bytes, seq: int, ack: int, flags: int, window: int, options: bytes) -> bytes:
-    ports = int.from_bytes(addresses[8:10], "big"), int.from_bytes(addresses[10:12], "big")
-    offset_flags = (at.LEAST_OFFSET_FLAGS + (len(options) // 4 << at.DATA_OFFSET_SHIFT)) | flags
-    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, 0, 0) + options
-    total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
-    return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, bare[:16] + total.to_bytes(2, "big") + bare[18:])

@@ -1,7 +1,7 @@
 """New packets of our own: RST segments and ICMP errors. Each is complete, with right checksums, ready for a raw socket."""
 
 from appliance.wire import layout as at
-from appliance.wire.checksum import checksum, pseudo_header_sum
+from appliance.wire.checksum import MODULUS, checksum
 from appliance.wire.seq import MASK as SEQ_MASK
 
 _ICMP_QUOTE_BYTES = 528
@@ -28,12 +28,12 @@ def rst(addresses: bytes, seq: int) -> bytes:
 
     RFC 5961, 3.2: the receiver obeys only when `seq` is exactly the next number it expects, so the caller must know it.
     """
-    return _bare_segment(addresses, at.RST, seq, 0)
+    return segment(addresses, seq, 0, at.RST, 0)
 
 
 def refusal(addresses: bytes, syn_seq: int) -> bytes:
     """The RST for the flow of the 12 address bytes that answers a SYN with this number (RFC 9293, 3.5.2)."""
-    return _bare_segment(addresses, at.RST | at.ACK, 0, (syn_seq + 1) & SEQ_MASK)
+    return segment(addresses, 0, (syn_seq + 1) & SEQ_MASK, at.RST | at.ACK, 0)
 
 
 def challenge_ack(addresses: bytes, seq: int, ack: int, window: int) -> bytes:
@@ -41,16 +41,45 @@ def challenge_ack(addresses: bytes, seq: int, ack: int, window: int) -> bytes:
 
     One that does takes `window`, the field as it stands in packets, for a new one: it has to be the last one it was given.
     """
-    return _bare_segment(addresses, at.ACK, seq, ack, window)
+    return segment(addresses, seq, ack, at.ACK, window)
 
 
-def _bare_segment(addresses: bytes, flags: int, seq: int, ack: int, window: int = 0) -> bytes:
-    ports = int.from_bytes(addresses[8:10], "big"), int.from_bytes(addresses[10:12], "big")
-    offset_flags = at.LEAST_OFFSET_FLAGS | flags
-    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, 0, 0)
-    total = checksum(bare, pseudo_header_sum(addresses, at.PROTO_TCP, len(bare)))
-    segment = at.TCP_HEADER.pack(*ports, seq, ack, offset_flags, window, total, 0)
-    return ip_packet(addresses[:4], addresses[4:8], at.PROTO_TCP, segment)
+def segment(
+    addresses: bytes,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    options: bytes = b"",
+    ttl: int = at.TTL_OF_OUR_SEGMENTS,
+) -> bytes:
+    """A TCP packet without data for the flow of the 12 address bytes: DF, identification 0, TOS 0; `options` fill whole words.
+
+    Under a flood of SYNs there is one of these for each. So both headers are packed at once, and their checksums come from the
+    numbers in them (see wire.checksum) and not from bytes that would have to be built first.
+    """
+    tcp_bytes = at.TCP_HEADER_BYTES + len(options)
+    total = at.IP_HEADER_BYTES + tcp_bytes
+    offset_flags = (tcp_bytes << at.DATA_OFFSET_SHIFT - 2) | flags
+    ip_sum = int.from_bytes(addresses[:8], "big")
+    tcp_sum = ip_sum + int.from_bytes(addresses[8:] + options, "big") + seq + ack + offset_flags + window
+    ttl_protocol = ttl << 8 | at.PROTO_TCP
+    head = at.BOTH_HEADERS.pack(
+        at.IPV4_NO_OPTIONS << 8,
+        total,
+        0,
+        at.DONT_FRAGMENT,
+        ttl_protocol,
+        -(ip_sum + (at.IPV4_NO_OPTIONS << 8) + total + at.DONT_FRAGMENT + ttl_protocol) % MODULUS,
+        addresses,
+        seq,
+        ack,
+        offset_flags,
+        window,
+        -(tcp_sum + at.PROTO_TCP + tcp_bytes) % MODULUS,
+        0,
+    )
+    return head + options
 
 
 def port_unreachable(refused: bytes) -> bytes:

@@ -70,6 +70,10 @@ UDP_REWRITTEN_END = REWRITTEN_START + UDP_REWRITTEN.size
 UDP_CHECKSUM_OF_ZERO = 0xFFFF
 """How a UDP checksum that comes out as 0 is written, because 0 says that the sender computed none."""
 
+BOTH_HEADERS = Struct("!HHHHHH12sIIHHHH")
+"""An IPv4 header without options and a TCP header, in words: version+IHL+TOS, total length, identification, fragment bits,
+TTL+protocol, header checksum, the 12 address bytes, seq, ack, offset+flags, window, TCP checksum, urgent pointer."""
+
 IP_HEADER = Struct("!BBHHHBBH4s4s")
 TCP_HEADER = Struct("!HHIIHHHH")
 ICMP_HEADER = Struct("!BBHBBH")

@@ -1,12 +1,14 @@
 """wire/craft.py and wire/show.py: pinned bytes, and dpkt's opinion of them."""
 
 import dpkt
+from hypothesis import given
+from hypothesis import strategies as st
 
-from appliance.model import flow_key
+from appliance.model import destination_of, flow_key, source_of
 from appliance.wire import craft, layout
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, RS1, VIP
-from tests.support.segments import assert_ip_checksum, read_tcp, tcp
+from tests.support.segments import assert_ip_checksum, options_of, read_tcp, tcp
 
 _TO_RS = flow_key(LIP1.packed + (5000).to_bytes(2, "big"), RS1)
 
@@ -24,6 +26,24 @@ def test_rst_is_what_dpkt_reads() -> None:
     seen = read_tcp(craft.rst(_TO_RS, 0x12345678))
     assert (seen.flags, seen.seq, seen.ack, seen.data, seen.ttl) == ("R", 0x12345678, 0, b"", 64)
     assert (seen.source[:4], seen.destination) == (LIP1.packed, RS1)
+
+
+words = st.binary(max_size=40).map(lambda options: options[: len(options) // 4 * 4])
+numbers = st.integers(0, 2**32 - 1)
+
+
+@given(
+    st.binary(min_size=12, max_size=12), numbers, numbers, st.integers(0, 0x3F), st.integers(0, 65535), words, st.integers(1, 255)
+)
+def test_any_segment_is_what_dpkt_reads(
+    addresses: bytes, seq: int, ack: int, flags: int, window: int, options: bytes, ttl: int
+) -> None:
+    """Its checksums among them, which are added up from numbers and not from bytes."""
+    seen = read_tcp(craft.segment(addresses, seq, ack, flags, window, options, ttl))
+    assert (seen.seq, seen.ack, seen.ttl, seen.data) == (seq, ack, ttl, b"")
+    assert (seen.source, seen.destination) == (source_of(addresses), destination_of(addresses))
+    assert options_of(seen) == options
+    assert (seen.raw[33], seen.raw[34:36]) == (flags, window.to_bytes(2, "big"))
 
 
 def test_port_unreachable_quotes_the_refused_packet() -> None:
