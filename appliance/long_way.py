@@ -35,6 +35,9 @@ _CHALLENGE_INTERVAL_S = 0.5
 
 _SECOND_LOOK_S = 0.2
 
+_NO_NUMBER = -1
+"""Of a challenge that no RST answers."""
+
 
 class LongWay:
     """Of one shard. `judge` is the shard's own way to handle a packet, for one that has to be looked at anew."""
@@ -68,7 +71,7 @@ class LongWay:
             return None
         if handshake is not None:
             return self._count(self._hold(conn, handshake, raw, fields))
-        if conn.state in CLOSING and conn.service.synproxy != NEVER:
+        if conn.service.synproxy != NEVER and (conn.state in CLOSING or conn.challenge is not None):
             offer = self._proxy.offer_for_reuse(conn, fields, now)
             if offer is not None:
                 return self._start_anew_by_cookie(conn, raw, fields, offer, now)
@@ -121,6 +124,10 @@ class LongWay:
         shown_seq = (seq + conn.records[0].seq_delta) & SEQ_MASK
         is_late = False
         if is_syn and self._proxy.wants_cookies(conn.service):
+            if conn.state == TcpState.ESTABLISHED:
+                # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
+                conn.challenge = Challenge(raw, _NO_NUMBER, now)
+                conn.settle()
             self._outbox.rewritten = self._proxy.answer(raw, fields, now)
             return self._count(COOKIE_SENT)
         if is_syn and shown_seq != conn.isn:

@@ -47,10 +47,9 @@ class Settings:
         self.syn_retries = value("synproxy_syn_retry")
         self.storm_thresh = value("synproxy_ack_storm_thresh")
         self.defer = bool(value("synproxy_defer"))
-        self.proxy_reuse = frozenset(
-            state for state in _PROXY_REUSE if value("synproxy_conn_reuse") and value(f"synproxy_conn_reuse_{state.name.lower()}")
-        )
-        """States from which a cookie may restart a session."""
+        allowed = [state for state in _PROXY_REUSE if value(f"synproxy_conn_reuse_{state.name.lower()}")]
+        self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
+        """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
         self.backlog = -(-value("tcp_max_syn_backlog") // shards)
         """Half-open sessions a service may have in this shard."""

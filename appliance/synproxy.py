@@ -193,7 +193,7 @@ class SynProxy:
         self._sessions.wheel.arm(conn)
 
     def offer_for_reuse(self, conn: ConnEntry, fields: tuple[Any, ...], now: float) -> Offer | None:
-        """What a client offered that returns a new cookie on a session that is closing, if that may start it anew."""
+        """What a client offered that returns a new cookie on an old session, if that may start it anew."""
         flags = fields[8] & (SYN | ACK | FIN | RST)
         if flags != ACK or conn.state not in self._sessions.settings.proxy_reuse or (fields[7] - 1) & SEQ_MASK == conn.cookie:
             return None
@@ -201,7 +201,8 @@ class SynProxy:
         if offer is not None:
             self._ext[OK_ACK] += 1
             self._ext[SYNPROXY_REUSED] += 1
-            self._ext[SYNPROXY_REUSED_FROM[STATE_NAMES[conn.state]]] += 1
+            if (place := SYNPROXY_REUSED_FROM.get(STATE_NAMES[conn.state])) is not None:
+                self._ext[place] += 1
         return offer
 
     def is_storm(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bool:

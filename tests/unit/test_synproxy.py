@@ -468,6 +468,38 @@ class TestReuse:
         world.rs.gets("A", ack=R0 + 2)
         assert world.counter("synproxy_bad_ack") == 0
 
+    def test_a_client_that_lost_an_established_connection_gets_a_new_one_with_its_cookie(self) -> None:
+        """Only it has seen the cookie. The real server's old socket is dealt with behind its back."""
+        world = proxied()
+        opens(world)
+        old_ack = (C0 + 1 + len(GET) + world.rs.shift) % 2**32
+        assert self.begins_anew(world) is verdict.TO_REAL_SERVER
+        world.rs.gets("S", seq=C1)
+        assert world.counter("synproxy_conn_reused") == 1
+        stale = tcp(world.rs.here, world.rs.there, "A", seq=R0 + 1, ack=old_ack)
+        assert world.put(stale) is verdict.STALE_ANSWER
+        assert read_tcp(world.take(RS1)).seq == old_ack
+        world.rs.gets("S", seq=C1)
+        world.rs.sends("SA", seq=R0 + 500, ack=C1 + 1)
+        world.rs.gets("PA", seq=C1 + 1, ack=R0 + 501, data=GET)
+
+    @pytest.mark.parametrize("off", [1, 1 << 21])
+    def test_a_guess_is_no_cookie_on_an_established_session_either(self, off: int) -> None:
+        world = proxied()
+        cookie = opens(world)
+        asks(world, seq=C1)
+        world.client.sends("PA", seq=C1 + 1, ack=(cookie + off) % 2**32, data=b"guess")
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("ESTABLISHED", 0)
+        world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"alive")
+        world.rs.gets("PA", data=b"guess")
+        world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
+
+    def test_not_with_the_master_switch_off(self) -> None:
+        world = proxied(synproxy_conn_reuse=0)
+        opens(world)
+        self.begins_anew(world)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("ESTABLISHED", 0)
+
     def test_a_drained_real_server_is_not_asked_again(self) -> None:
         world = proxied(plan(synproxy="always", weights=(1, 1)))
         self.reach(world, "CLOSE")
