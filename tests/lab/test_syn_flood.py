@@ -1,0 +1,127 @@
+"""A SYN flood from addresses that nobody has, at a service that asks for a proof first: who meant it is served all the while.
+
+Half of the machine is the flooder, the client and the servers, so no figure of speed is asked for here: `bench.flood` has them.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from bench.syn_flood import SPOOFED_NETWORK
+from tests.lab.conftest import RunningLab, running_lab
+
+SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
+CLIENT = "198.51.100.2"
+
+RATE_PER_S, SECONDS = 20_000, 10
+CONNECTIONS = 200
+"""Of each turn of the legitimate client; it takes turns for as long as the flood goes on."""
+
+MOST_GROWTH_BYTES = 4 << 20
+"""Twenty bytes for each SYN of the flood: less than the shortest object in Python has."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[RunningLab]:
+    """Two shards. Answers to the spoofed addresses go to the client's host, which drops them as it is no router: they need a
+    next hop, or the gateway would wait for addresses that nobody has."""
+    config = tmp_path / "lvs.toml"
+    config.write_text(SHIPPED_CONFIG.read_text().replace("\nsynproxy = false\n", "\nsynproxy = true\n"))
+    for lab in running_lab("--config", str(config), "--shards", "2"):
+        lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
+        # Sessions of the legitimate client that are over must not pile up: only the flood is to be seen in the memory.
+        for state in ("time_wait", "last_ack", "fin_wait", "close_wait", "close"):
+            lab.set_tunable(f"tcp_timeout_{state}", 1000)
+        yield lab
+
+
+class Flood:
+    """A flood from the client's namespace. It ends by itself, or with the block that it is for."""
+
+    def __init__(self, lab: RunningLab, rate_per_s: int, seconds: int) -> None:
+        arguments = ("--rate", str(rate_per_s), "--seconds", str(seconds))
+        command = lab.enter("client", sys.executable, "-m", "bench.syn_flood", lab.vip, str(lab.port), *arguments)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "flooding\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def is_on(self) -> bool:
+        return self._process.poll() is None
+
+    def sent(self) -> int:
+        """Wait for the end; SYNs sent."""
+        assert self._process.stdout is not None
+        result: dict[str, Any] = json.loads(self._process.stdout.read())
+        print(f"flood: {result['sent'] / result['seconds']:,.0f} SYN/s for {result['seconds']:.1f} s")
+        assert result["failed"] == 0
+        return int(result["sent"])
+
+
+class Turns:
+    """What came of the legitimate client's turns so far."""
+
+    def __init__(self, lab: RunningLab) -> None:
+        self._lab = lab
+        self.count = 0
+
+    def take(self) -> None:
+        """Fresh connections, a few at a time: each of them gets its answer."""
+        result = self._lab.script("client", "http_load.py", str(CONNECTIONS), "8")
+        assert (result["ok"], result["errors"]) == (CONNECTIONS, {})
+        assert result["clients"] == {"right": CONNECTIONS}
+        self.count += 1
+
+
+def test_legitimate_clients_are_served_during_a_flood(lab: RunningLab) -> None:
+    """None is refused; the table has their sessions and no others; and a worker remembers nothing of 200,000 SYNs."""
+    turns = Turns(lab)
+    flood_and_serve(lab, turns, SECONDS // 5)  # buffers that any flood needs once
+    before, seen, lost = worker_bytes(lab), lab.counter("ext", "synproxy_syn_cnt"), queue_drops(lab)
+    served_before = turns.count
+
+    sent = flood_and_serve(lab, turns, SECONDS)
+
+    turns_taken = turns.count - served_before
+    print(f"{turns_taken * CONNECTIONS} legitimate connections meanwhile, the workers grew by {worker_bytes(lab) - before} bytes")
+    assert turns_taken
+    assert worker_bytes(lab) - before < MOST_GROWTH_BYTES
+    answered, dropped = lab.counter("ext", "synproxy_syn_cnt") - seen, queue_drops(lab) - lost
+    assert answered + dropped >= sent, "some of the flood never got to the gateway"
+    assert answered > dropped
+
+
+def flood_and_serve(lab: RunningLab, turns: Turns, seconds: int) -> int:
+    """Turns of the client for as long as a flood goes on; how many SYNs it was made of."""
+    with Flood(lab, RATE_PER_S, seconds) as flood:
+        while flood.is_on:
+            turns.take()
+            assert {row["source"].split(":")[0] for row in lab.api_json("/stats/ip_vs_conn")} <= {CLIENT}
+        return flood.sent()
+
+
+def worker_bytes(lab: RunningLab) -> int:
+    """Resident memory of both workers."""
+    total = 0
+    for shard in lab.api_json("/healthz")["shards"]:
+        status = Path(f"/proc/{shard['pid']}/status").read_text()
+        total += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) * 1024
+    return total
+
+
+def queue_drops(lab: RunningLab) -> int:
+    """Packets that found a queue, or its socket, full."""
+    lines = lab.run("gateway", "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines()
+    return sum(int(line.split()[5]) + int(line.split()[6]) for line in lines)

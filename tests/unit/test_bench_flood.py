@@ -1,0 +1,181 @@
+"""The parts of the flood benchmark that need no kernel: the SYNs, their pace, the configuration and rules, the table."""
+
+import re
+
+import dpkt
+import pytest
+
+from appliance.config import parse as parse_config
+from bench.flood import RATES_PER_S
+from bench.flood import parse as parse_options
+from bench.flood_gateway import UNPROTECTED_VIPS, configuration
+from bench.flood_load import Load
+from bench.flood_report import FloodResults, Round, as_text
+from bench.flood_ways import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
+from bench.load import Reading
+from bench.machine import Machine
+from bench.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK, SYN_BYTES, due, train
+from bench.syn_flood import parse as parse_flood
+from bench.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
+from bench.ways import Way
+from tests.support.segments import assert_tcp_checksum
+
+MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)
+
+
+# the flooder
+
+
+def test_every_syn_is_one_with_a_right_checksum_from_an_address_nobody_has() -> None:
+    syns = train(VIPS[0], HTTP_PORT, 300)
+    packets = [bytes(syns[start : start + SYN_BYTES]) for start in range(0, len(syns), SYN_BYTES)]
+    for raw in packets:
+        assert_tcp_checksum(raw)
+        packet = dpkt.ip.IP(raw)
+        assert (packet.len, packet.data.flags, packet.data.dport) == (len(raw), dpkt.tcp.TH_SYN, HTTP_PORT)
+        kinds = [kind for kind, _ in dpkt.tcp.parse_opts(packet.data.opts)]
+        assert kinds == [2, 4, 8, 1, 3], "MSS, SACK permitted, timestamps, NOP, window scale"
+    sources = {raw[12:16] for raw in packets}
+    assert sources == {host.packed for host in SPOOFED_NETWORK.hosts()}
+    assert len({raw[12:28] for raw in packets}) == len(packets)
+
+
+def test_the_spoofed_addresses_are_not_the_clients() -> None:
+    assert CLIENT not in {str(address) for address in SPOOFED_NETWORK}
+
+
+def test_the_pace_is_the_rate() -> None:
+    assert due(1000, 0.1, 0) == (100, 0)
+    assert due(1000, 0.1, 100) == (0, 0)
+
+
+def test_a_batch_has_an_end() -> None:
+    count, late = due(100_000, 0.01, 0)
+    assert (0 < count < 1000, late) == (True, 0)
+
+
+def test_a_late_flooder_does_not_make_up_for_it() -> None:
+    count, late = due(100_000, 10.0, 0)
+    assert late > 990_000
+    assert count + late < 1_000_000
+    assert due(100_000, 10.0, 1_000_000) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["192.168.0.1", "80", "--rate", "10", "--seconds", "1"],
+        ["8.8.8.8", "80", "--rate", "10", "--seconds", "1"],
+        ["example", "80", "--rate", "10", "--seconds", "1"],
+        [VIPS[0], "0", "--rate", "10", "--seconds", "1"],
+        [VIPS[0], "80", "--rate", "0", "--seconds", "1"],
+        [VIPS[0], "80", "--rate", str(RATE_MAX_PER_S + 1), "--seconds", "1"],
+        [VIPS[0], "80", "--rate", "10", "--seconds", "61"],
+        [VIPS[0], "80", "--rate", "10", "--seconds", "nan"],
+    ],
+)
+def test_a_flood_without_bounds_or_of_a_real_address_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_flood(arguments)
+
+
+def test_a_bounded_flood_of_a_test_address_is_taken() -> None:
+    assert parse_flood([VIPS[0], "80", "--rate", "10", "--seconds", "0.5"]).seconds == 0.5
+
+
+# the ways
+
+
+def test_only_the_protected_services_have_synproxy() -> None:
+    services = parse_config(configuration(), "flood.toml").services
+    assert {str(service.vip): service.synproxy for service in services} == {
+        **dict.fromkeys(VIPS, True),
+        **dict.fromkeys(UNPROTECTED_VIPS, False),
+    }
+    assert {service.port for service in services} == {HTTP_PORT}
+
+
+def test_no_address_belongs_to_two_ways() -> None:
+    targets = [target for way in (*COMPARED, UNPROTECTED) for target in way.targets]
+    assert len(set(targets)) == len(targets)
+
+
+def test_the_kernel_answers_the_syns_of_its_vips_only() -> None:
+    rules = [line for line in synproxy_table().splitlines() if "notrack" in line or "synproxy mss" in line]
+    assert [re.findall(r"[\d.]{9,}", rule) for rule in rules] == [list(NAT_VIPS)] * 2
+
+
+# the results
+
+
+def load(fresh: float, trouble: str = "", connects_s: tuple[float, ...] = (0.001, 0.002, 0.5), failed: int = 0) -> Load:
+    return Load(Reading(fresh, trouble), 4990.0, connects_s, failed)
+
+
+def results_of(*measured: tuple[Way, int, Load]) -> FloodResults:
+    results = FloodResults()
+    for way, rate, one in measured:
+        results.add(way, rate, Round(one, 3, 4))
+    return results
+
+
+def test_a_way_breaks_where_it_makes_less_than_half() -> None:
+    results = results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, load(500)), (PROXIED, 10_000, load(499)))
+    assert results.breaks_at(PROXIED) == 10_000
+
+
+@pytest.mark.parametrize("bad", [load(1000, "wrk: 1 timeout errors"), load(1000, failed=1)])
+def test_a_way_breaks_at_the_first_error(bad: Load) -> None:
+    assert results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, bad)).breaks_at(PROXIED) == 5000
+
+
+def test_a_way_that_holds_breaks_nowhere() -> None:
+    results = results_of((KERNEL, 0, load(1000)), (KERNEL, 5000, load(900)), (PROXIED, 10_000, load(1)))
+    assert results.breaks_at(KERNEL) is None
+
+
+def test_a_dead_way_is_broken_without_a_flood() -> None:
+    assert results_of((PROXIED, 0, load(0))).breaks_at(PROXIED) == 0
+
+
+def test_rounds_are_put_together() -> None:
+    results = results_of(
+        *((PROXIED, 0, load(fresh)) for fresh in (900, 1000, 5000)),
+        *((PROXIED, 5000, load(fresh, connects_s=times)) for fresh, times in ((700, (0.001,)), (800, (0.003, 2.5)), (900, ()))),
+    )
+    assert results.fresh_per_s(PROXIED, 5000) == 800
+    assert results.share(PROXIED, 5000) == 0.8
+    row = next(line for line in text_of(results).splitlines() if line.lstrip().startswith("5,000  "))
+    assert row.split()[-8:] == ["4,990", "800", "80%", "3.00", "2,500.0", "0", "9", "12"]
+
+
+def text_of(results: FloodResults) -> str:
+    return as_text(MACHINE, 1, 2, 2, results)
+
+
+def test_the_text_says_what_it_was_measured_on_and_what_broke() -> None:
+    results = results_of(
+        (PROXIED, 0, load(1000)),
+        (KERNEL, 0, load(2000)),
+        (PROXIED, 5000, load(100, "wrk: 7 timeout errors")),
+        (KERNEL, 5000, load(0, connects_s=())),
+        (UNPROTECTED, 0, load(1000)),
+    )
+    text = text_of(results)
+    assert "the 2 cores also run the flooder, the client and the real servers" in text
+    assert f"{PROXIED.title}: 5,000 SYN/s" in text
+    assert f"{UNPROTECTED.title}: held at all rates up to 0 SYN/s" in text
+    assert f"{PROXIED.title}, 5,000 SYN/s: wrk: 7 timeout errors" in text
+    ratios = text.partition("by SYN/s:\n")[2].splitlines()
+    assert [line.split() for line in ratios[:2]] == [["0", "0.50"], ["5,000", "-"]]
+
+
+# the command line
+
+
+def test_the_thorough_run_is_the_default() -> None:
+    quick, thorough = parse_options(["--quick"]), parse_options([])
+    assert thorough.rates == RATES_PER_S
+    assert set(quick.rates) < set(thorough.rates)
+    assert quick.rates[0] == thorough.rates[0] == 0, "the shares are of what there is without a flood"
+    assert thorough.rounds * thorough.seconds > quick.rounds * quick.seconds
