@@ -10,6 +10,8 @@ _NEWBORN_TIMEOUT_S = 2.0
 """For state NONE, which no tunable covers; a session leaves it with its first packet."""
 
 
+_MOST_TTL = 255
+
 _PROXY_REUSE = (TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
 
 
@@ -39,7 +41,8 @@ class Settings:
             most_mss=value("synproxy_init_mss"),
             scale=bool(value("synproxy_wscale")),
             sack=bool(value("synproxy_sack")),
-            ttl=value("synproxy_synack_ttl"),
+            # As it leaves the gateway: the kernel routes the answer as it does all packets, and takes its own hop off.
+            ttl=min(value("synproxy_synack_ttl") + 1, _MOST_TTL),
             held_packets=value("synproxy_ack_skb_store_thresh") + 1,
         )
         self.held_packets = self.terms.held_packets

@@ -60,7 +60,7 @@ class TestCookie:
     def test_row_6(self) -> None:
         world = proxied()
         seen = asks(world)
-        assert (seen.ttl, seen.data, seen.source, seen.destination) == (63, b"", VIP, CLIENT)
+        assert (seen.ttl, seen.data, seen.source, seen.destination) == (63 + 1, b"", VIP, CLIENT), "the kernel takes one hop off"
         assert options_of(seen) == bytes.fromhex("020405ac0101040201030307"), "1452, SACK, shift 7, no timestamp"
         assert world.counter("synproxy_syn_cnt") == 1
         assert len(world.shard.sessions.tcp) == 0
@@ -85,8 +85,9 @@ class TestCookie:
     def test_what_is_offered_is_tunable(self, tunable: str, value: int, expected: str) -> None:
         assert options_of(asks(proxied(ALWAYS, **{tunable: value}))) == bytes.fromhex(expected)
 
-    def test_the_ttl_is_tunable(self) -> None:
-        assert asks(proxied(synproxy_synack_ttl=17)).ttl == 17
+    @pytest.mark.parametrize(("ttl", "before_routing"), [(17, 18), (254, 255), (255, 255)])
+    def test_the_ttl_is_tunable(self, ttl: int, before_routing: int) -> None:
+        assert asks(proxied(synproxy_synack_ttl=ttl)).ttl == before_routing
 
     def test_what_a_client_does_not_offer_is_not_answered(self) -> None:
         assert options_of(asks(proxied(), options=b"")) == b""
