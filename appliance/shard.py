@@ -44,6 +44,8 @@ from appliance.wire.layout import (
     PROTO_ICMP,
     PROTO_TCP,
     PROTO_UDP,
+    REWRITTEN_END,
+    REWRITTEN_START,
     RST,
     SYN,
     TCP_HEADER_BYTES,
@@ -132,8 +134,8 @@ class Shard(Outbox):
         counts[direction] += 1
         counts[direction + BYTES] += length
         if is_plain:
-            record = conn.records[direction]
-            self.rewritten = translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
+            before, after, record = raw[:REWRITTEN_START], raw[REWRITTEN_END:], conn.records[direction]
+            self.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
 
     def next_look(self) -> float | None:

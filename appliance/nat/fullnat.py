@@ -23,7 +23,8 @@ MOST_WINDOW = 0xFFFF
 
 
 def translate(
-    raw: bytes,
+    before: bytes,
+    after: bytes,
     record: RewriteRecord,
     ip_checksum: int,
     seq: int,
@@ -32,9 +33,10 @@ def translate(
     window: int,
     tcp_checksum: int,
 ) -> bytes:
-    """The packet `raw`, whose header fields are given as they were parsed, as `record` wants it. Options are not looked at.
+    """A packet, whose header fields are given as they were parsed, as `record` wants it.
 
-    TTL, TOS and identification stay: the kernel routes the packet afterwards and takes its hop off.
+    `before` and `after` are its bytes up to REWRITTEN_START and from REWRITTEN_END on. TTL, TOS and identification stay: the
+    kernel routes the packet afterwards and takes its hop off.
     """
     addresses, ip_delta, tcp_delta, seq_delta, ack_delta, window_shift = record
     # A 32-bit number is, modulo 65535, the sum of its two words: so the numbers themselves can stand in their difference.
@@ -59,7 +61,7 @@ def translate(
         window,
         (tcp_checksum + tcp_delta) % MODULUS,
     )
-    return b"".join((raw[:REWRITTEN_START], head, raw[REWRITTEN_END:]))
+    return b"".join((before, head, after))
 
 
 def shifted(window: int, by: int) -> int:
@@ -75,20 +77,20 @@ def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any,
     """
     _, total, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum = fields
     end = IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)
-    before = raw[OPTIONS_START:end]
-    if options != before:
-        growth = len(options) - len(before)
+    old = raw[OPTIONS_START:end]
+    before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
+    if options != old:
+        growth = len(options) - len(old)
         offset_growth = growth << DATA_OFFSET_SHIFT - 2
         offset_flags += offset_growth
         ip_checksum -= growth
         # Sums of words, as in wire.checksum; the pseudo header has the length.
-        tcp_checksum += (
-            int.from_bytes(before, "big") % MODULUS - int.from_bytes(options, "big") % MODULUS - growth - offset_growth
-        )
-        raw = b"".join((raw[:2], (total + growth).to_bytes(2, "big"), raw[4:OPTIONS_START], options, raw[end:]))
+        tcp_checksum += int.from_bytes(old, "big") - int.from_bytes(options, "big") - growth - offset_growth
+        before = b"".join((raw[:2], (total + growth).to_bytes(2, "big"), raw[4:REWRITTEN_START]))
+        after = b"".join((raw[REWRITTEN_END:OPTIONS_START], options, raw[end:]))
     if record.ack_delta and not offset_flags & ACK:
         record = record._replace(ack_delta=0)
-    return translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
+    return translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
 def reset_both_sides(conn: ConnEntry) -> list[bytes]:

@@ -63,7 +63,12 @@ def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, setting
         conn.opening = None
         conn.settle()
     elif settings.toa and not offset_flags & RST:
-        options = _with_client_option(options, len(raw), fields[5], conn, opening, settings, ext)
+        option = opening.client_option
+        if options or not option or option[0] != settings.toa_kind or len(raw) + OPTION_BYTES > conn.real_server.mtu:
+            options = _with_client_option(options, len(raw), fields[5], conn, opening, settings, ext)
+        else:  # nearly always; an upload goes through here until its answer
+            options = option
+            ext[TOA_OK] += 1
     rewritten = translate_with_options(raw, record, fields, options)
     if offset_flags & SYN and first_seq is None:
         opening.syn = rewritten

@@ -14,7 +14,7 @@ from appliance.model import Direction, flow_key
 from appliance.nat.fullnat import translate, translate_with_options
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
-from appliance.wire.layout import HEADERS
+from appliance.wire.layout import HEADERS, REWRITTEN_END, REWRITTEN_START
 from tests.support.addresses import ROUTER_ADDRESS
 from tests.support.segments import (
     assert_ip_checksum,
@@ -121,7 +121,8 @@ def records(ends: Ends, shift: int, direction: Direction) -> tuple[RewriteRecord
 def translated(raw: bytes, record: RewriteRecord) -> bytes:
     """What the packet path does to a packet that is addresses and numbers only."""
     _, _, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum = HEADERS.unpack_from(raw)
-    return translate(raw, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
+    before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
+    return translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
 def with_options(raw: bytes, record: RewriteRecord, options: bytes) -> bytes:
