@@ -40,10 +40,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _render_nft(options: argparse.Namespace) -> int:
+    from appliance.defence import Defence
     from appliance.host import steered
     from appliance.ruleset import render
 
-    ruleset = render(steered(_configuration(options)), native=not options.compat)
+    config = _configuration(options)
+    ruleset = render(steered(config), Defence.of(config.sysctl), native=not options.compat)
     print(ruleset.nft, end="")
     if ruleset.iptables:
         print("\n# For iptables-nft-restore --noflush, before the table above:")

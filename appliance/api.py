@@ -47,8 +47,11 @@ class Gateway(Protocol):
     shared: SharedState
     services: tuple[ServicePlan, ...]
 
-    def set_tunable(self, name: str, value: int) -> None:
+    async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when it is not allowed."""
+
+    async def kernel_drops(self) -> dict[str, int]:
+        """Packets that the kernel has dropped for the defence, by extended counter."""
 
     def shard_states(self) -> list[ShardState]:
         """How the workers are."""
@@ -98,7 +101,7 @@ class _Api:
             _Route("/healthz", "200 while every shard is up, else 503", self._health),
             _Route("/sysctl", "all tunables with default, range, unit and meaning", _show(lambda: views.sysctls(shared))),
             _Route("/sysctl/{name}", "one tunable: read it, or write it with PUT", self._sysctl, self._put_sysctl),
-            _Route("/stats/ext", "extended counters", _show(lambda: views.ext_stats(shared))),
+            _Route("/stats/ext", "extended counters", self._ext_stats),
             _Route("/stats/ext/{name}", "the total of one extended counter", self._ext_stat),
             _Route("/stats/ip_vs", "services and real servers", _show(lambda: views.services(shared, gateway.services))),
             _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: views.traffic(shared, gateway.rates()))),
@@ -120,7 +123,7 @@ class _Api:
         name = _known_name(request, "tunable", TUNABLES)
         asked = await _read_body(request)
         try:
-            self._gateway.set_tunable(name, asked.for_tunable(name))
+            await self._gateway.set_tunable(name, asked.for_tunable(name))
         except TunableError as error:
             self._refuse(name, asked, error)
         return _respond(request, views.sysctl(self._gateway.shared, name))
@@ -140,9 +143,12 @@ class _Api:
             given=asked.shown,
         ) from error
 
+    async def _ext_stats(self, request: web.Request) -> web.Response:
+        return _respond(request, views.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
+
     async def _ext_stat(self, request: web.Request) -> web.Response:
         name = _known_name(request, "counter", _EXT_NAMES)
-        return _respond(request, views.ext_stat(self._gateway.shared, _EXT_NAMES[name]))
+        return _respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
 
     async def _sessions(self, request: web.Request) -> web.StreamResponse:
         """All sessions, batch by batch: a batch is asked for when the client has taken the one before."""

@@ -16,6 +16,7 @@ from typing import Any
 from appliance import api, steering
 from appliance.config import Config, ConfigError
 from appliance.control import Plan, ServicePlan, SessionRow
+from appliance.defence import TUNABLE_NAMES, Defence
 from appliance.edge import instance_lock, queue_stats, routes, shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.host import Host, kept_isn_secret
@@ -62,6 +63,10 @@ class Director:
             )
             for shard in range(shards)
         ]
+        self._host = Host()
+        self._kernel_drops: dict[str, int] = {}
+        self._changing = asyncio.Lock()
+        """Held while tunables are changed: what the kernel does with them has to be what shards do, whoever asks at once."""
         self._meter = RateMeter()
         self._queue_totals: dict[int, queue_stats.QueueStats] = {}
         self._reported: dict[tuple[str, int], int] = {}
@@ -72,7 +77,7 @@ class Director:
 
         Raises EdgeError or WorkerFailedError when the appliance cannot start.
         """
-        host = Host()
+        host = self._host
         async with contextlib.AsyncExitStack() as undo:
             await asyncio.to_thread(host.undo_leftovers)
             undo.push_async_callback(asyncio.to_thread, host.undo)
@@ -81,7 +86,7 @@ class Director:
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
-            await asyncio.to_thread(host.start_steering, self._config)
+            await asyncio.to_thread(host.start_steering, self._config, self._defence({}))
             runner = await api.serve(api.make_app(self), self._config.api.listen)
             undo.push_async_callback(runner.cleanup)
             duties = (self._sample(), _watch_steering(host), self._watch_routes(), self._reload_when(reload_asked))
@@ -96,16 +101,36 @@ class Director:
             if outcome is not None:
                 raise outcome
 
-    def set_tunable(self, name: str, value: int) -> None:
-        """Put a value in force in every shard. Raises TunableError, and changes nothing, when it is not allowed."""
+    async def set_tunable(self, name: str, value: int) -> None:
+        """Put a value in force in all shards and the kernel. Raises TunableError, and changes nothing, when it is not allowed."""
         check_value(name, value)
-        self._check_port_range({name: value})
-        self._set_tunables({name: value})
+        async with self._changing:
+            self._check_port_range({name: value})
+            await self._set_tunables({name: value})
 
-    def _set_tunables(self, values: dict[str, int]) -> None:
+    async def _set_tunables(self, values: dict[str, int]) -> None:
+        """The kernel comes first: it is the one that may refuse. Raises TunableError then, with nothing changed."""
+        if ours := sorted(values.keys() & TUNABLE_NAMES):
+            try:
+                await asyncio.to_thread(self._host.change_defence, self._defence(values))
+            except EdgeError as error:
+                raise TunableError(f"{', '.join(ours)}: the kernel refuses the rules: {error}") from error
         for name, value in values.items():
             log.info("%s: %d -> %d", name, self.shared.tunable(name), value)
         self.shared.set_tunables(values)
+
+    def _defence(self, changes: dict[str, int]) -> Defence:
+        """What is in force, after these changes of tunables."""
+        return Defence.of({name: changes.get(name, self.shared.tunable(name)) for name in TUNABLE_NAMES})
+
+    async def kernel_drops(self) -> dict[str, int]:
+        """Packets that the kernel has dropped for the defence, by extended counter, as of now; or as of the last look that
+        did not fail."""
+        try:
+            self._kernel_drops = await asyncio.to_thread(self._host.kernel_drops)
+        except Exception as error:  # packets are dropped all the same, so not even a mistake of ours may end the appliance
+            log.error("cannot read what the kernel has dropped: %s", error, exc_info=not isinstance(error, EdgeError))
+        return self._kernel_drops
 
     def _check_port_range(self, changes: dict[str, int]) -> None:
         """Raises TunableError when these changes would leave a shard without local ports."""
@@ -120,23 +145,29 @@ class Director:
 
     async def reload(self) -> None:
         """Read the configuration again, and put all that may change while traffic flows in force; or say why nothing was."""
+        async with self._changing:
+            await self._reload()
+
+    async def _reload(self) -> None:
         try:
             wanted = await asyncio.to_thread(self._read_config)
             changes = compare(self._config, wanted)
             self._check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
+            tunables = {name: value for name, value in changes.tunables.items() if value != self.shared.tunable(name)}
+            if tunables:
+                await self._set_tunables(tunables)
         except (ConfigError, ReloadRefusedError, TunableError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("reload refused, nothing has changed")
         else:
             await self._put_in_force(wanted, changes, services)
+            log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
+        """All but the tunables."""
         self._config = config
-        tunables = {name: value for name, value in changes.tunables.items() if value != self.shared.tunable(name)}
-        if tunables:
-            self._set_tunables(tunables)
         if changes.real_servers:
             self.services = services
             await self._look_at_routes()  # first, so that no packet goes to a real server whose MTU is not known yet
@@ -144,7 +175,6 @@ class Director:
                 worker.change_services(services)
         for line in changes.real_servers:
             log.info("%s", line)
-        log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
 
     async def _reload_when(self, asked: asyncio.Event) -> None:
         while True:
@@ -177,6 +207,7 @@ class Director:
             self._meter.sample(time.monotonic(), totals(self.shared))
             self._count_queue_drops()
             self._report_events()
+            await self.kernel_drops()
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
     async def _watch_routes(self) -> None:

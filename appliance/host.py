@@ -14,12 +14,14 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from appliance.config import Config, Gateway
+from appliance.defence import Defence, KernelCounts
 from appliance.edge import addresses, nft, sysctl
 from appliance.edge.errors import EdgeError
-from appliance.ruleset import Ruleset, Steered, SteeredService, render
+from appliance.ruleset import Ruleset, Steered, SteeredService, render, render_defence
 
 log = logging.getLogger("appliance.host")
 
@@ -91,8 +93,11 @@ class Host:
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
+        self._render: Callable[[Defence], Ruleset] | None = None
+        """While packets are steered: the ruleset with any defence."""
+        self._kernel_drops = KernelCounts()
         self._steering = threading.Lock()
-        """Held while the ruleset is mended or removed: a mend that was under way when the stop came must not outlive it."""
+        """Held while the ruleset is changed or removed: a mend that was under way when the stop came must not outlive it."""
 
     def undo_leftovers(self) -> bool:
         """Undo what a crashed run in this network namespace left; True when there was anything."""
@@ -120,11 +125,12 @@ class Host:
             self._save()
             sysctl.write(change.path, change.after)
 
-    def start_steering(self, config: Config) -> None:
+    def start_steering(self, config: Config, defence: Defence) -> None:
         """Load the ruleset, by the back end this kernel can do, then add the addresses, which is what draws traffic."""
         native = nft.kernel_has_queue_statement()
         log.info("steering: %s", "native nft queue" if native else "compat: nft marks, iptables NFQUEUE")
-        self._ruleset = render(steered(config), native=native)
+        self._render = partial(render, steered(config), native=native)
+        self._ruleset = self._render(defence)
         self._save()
         nft.apply(self._ruleset)
         if config.gateway.manage_addresses:
@@ -135,7 +141,31 @@ class Host:
         with self._steering:
             if self._ruleset is not None and not nft.is_loaded(self._ruleset):
                 log.error("the ruleset of the appliance is gone (a flush?): loading it again")
-                nft.apply(self._ruleset)
+                self._load(self._ruleset)
+
+    def change_defence(self, defence: Defence) -> None:
+        """Put other rules in force, with no packet in between. Raises EdgeError, with the old ones in force, when that fails."""
+        with self._steering:
+            if self._render is None:
+                return
+            ruleset = self._render(defence)
+            if nft.is_loaded(ruleset):
+                nft.change(render_defence(defence))
+            else:
+                self._load(ruleset)
+            self._ruleset = ruleset
+
+    def _load(self, ruleset: Ruleset) -> None:
+        """In place of what there is, and its counters."""
+        self._kernel_drops.read(nft.named_counters())
+        nft.apply(ruleset)
+        self._kernel_drops.start_anew()
+
+    def kernel_drops(self) -> dict[str, int]:
+        """Packets that the kernel has dropped for the defence since the start, by counter."""
+        with self._steering:
+            self._kernel_drops.read(nft.named_counters())
+            return self._kernel_drops.totals
 
     def _add_addresses(self, config: Config) -> None:
         gateway, wanted = config.gateway, steered(config)
@@ -157,7 +187,7 @@ class Host:
         with self._steering:
             if self._ruleset is not None:
                 self._try(nft.remove)
-            self._ruleset = None
+            self._ruleset = self._render = None
         for path, value in reversed(self._sysctls):
             self._try(sysctl.write, path, value)
         self._sysctls, self._addresses = [], []

@@ -8,10 +8,11 @@ from appliance.outbox import Outbox
 from appliance.ratelimit import TokenBucket
 from appliance.service import NEVER, VirtualService
 from appliance.sessions import Sessions
+from appliance.strangers import Strangers
 from appliance.synproxy import SynProxy
-from appliance.verdict import COOKIE_SENT, NO_SESSION, NOT_OURS, SYN_BACKLOG_FULL, Verdict
+from appliance.verdict import COOKIE_SENT, NO_SERVICE, NO_SESSION, SYN_BACKLOG_FULL, Verdict
 from appliance.wire import craft
-from appliance.wire.layout import ACK, OPENING_FLAGS, RST, SYN
+from appliance.wire.layout import ACK, OPENING_FLAGS, PROTO_TCP, PROTO_UDP, RST, SYN
 from appliance.wire.seq import MASK as SEQ_MASK
 
 _UNREACHABLE_PER_S = 100
@@ -22,8 +23,9 @@ _UNREACHABLE_BURST = 50
 class Newcomers:
     """Of one shard."""
 
-    def __init__(self, sessions: Sessions, proxy: SynProxy, outbox: Outbox, now: float) -> None:
+    def __init__(self, sessions: Sessions, strangers: Strangers, proxy: SynProxy, outbox: Outbox, now: float) -> None:
         self._sessions = sessions
+        self._strangers = strangers
         self._proxy = proxy
         self._outbox = outbox
         self._answers = TokenBucket(_UNREACHABLE_PER_S, _UNREACHABLE_BURST, now)
@@ -31,15 +33,17 @@ class Newcomers:
     def meet_segment(self, raw: bytes, fields: tuple[Any, ...], payload_bytes: int, now: float) -> ConnEntry | Verdict:
         """A new session for a TCP packet, whose SYN has to go the way of all packets then; or the verdict on it."""
         addresses, seq, flags = fields[5], fields[6], fields[8] & OPENING_FLAGS
-        service = self._sessions.service("tcp", destination_of(addresses))
+        destination = destination_of(addresses)
+        service = self._sessions.service("tcp", destination)
         if service is None:
-            return NOT_OURS
+            return self._strangers.meet(PROTO_TCP, destination, NO_SERVICE)
         if flags == SYN:
             return self._meet_syn(service, raw, fields, now)
         if service.synproxy == NEVER or flags & (SYN | ACK | RST) != ACK:
-            if self._sessions.settings.abort and flags & (ACK | RST) == ACK:
-                self._proxy.refuse(fields, now)
-            return NO_SESSION
+            verdict = self._strangers.meet(PROTO_TCP, destination, NO_SESSION)
+            if verdict is NO_SESSION and self._sessions.settings.abort and flags & (ACK | RST) == ACK:
+                self._proxy.refuse(fields, now)  # else the host answers
+            return verdict
         offer = self._proxy.check(service, fields, payload_bytes, now)
         if isinstance(offer, Verdict):
             return offer
@@ -65,9 +69,10 @@ class Newcomers:
 
     def meet_datagram(self, addresses: bytes, raw: bytes, now: float) -> ConnEntry | Verdict:
         """A new session for a UDP packet with these 12 address bytes, or the verdict on it. LVS behaviour 3.11."""
-        service = self._sessions.service("udp", destination_of(addresses))
+        destination = destination_of(addresses)
+        service = self._sessions.service("udp", destination)
         if service is None:
-            return NOT_OURS
+            return self._strangers.meet(PROTO_UDP, destination, NO_SERVICE)
         opened = self._sessions.open_udp(service, addresses, now)
         if isinstance(opened, Verdict):
             self._send(craft.port_unreachable(raw), now)

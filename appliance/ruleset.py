@@ -12,6 +12,11 @@ when the kernel cannot forward it (too big, TTL used up, no such neighbour), the
 hook, and nowhere later, a packet whose addresses were changed in the queue is routed anew: so that is where a shard turns the
 error towards the real sender. On `lo` it is not steered a second time.
 
+What `defence` says need not be taken is dropped in two places, and counted by name: fragments before the kernel would put them
+together (-400), everything else behind the rules that pick a shard, so that traffic of services does not pay for it. While
+fragments are not dropped, the kernel is made to put them together for us. It does so once a rule needs it, and the one that costs
+nothing else is `tproxy`: it tracks no connections, and may stand in a chain that no packet comes to.
+
 Shards are picked by what `steering` says, nowhere else. VIP and local-address traffic is never tracked (`notrack`), and it is
 dropped, not let past, while the worker of its shard is away: a packet that went on to the host would be answered with a RST.
 """
@@ -21,6 +26,8 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from appliance import steering
+from appliance.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
+from appliance.wire.layout import FRAGMENT_BITS
 
 TABLE = "appliance"
 IPTABLES_CHAIN = "APPLIANCE"
@@ -34,6 +41,9 @@ IPTABLES_JUMPS = (
 PRIORITY = -310
 """Before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack` counts; after kernel
 defragmentation (-400)."""
+
+_FRAGMENTS_PRIORITY = -410
+"""Before kernel defragmentation (-400), behind which there are no fragments."""
 
 _UNMARK_PRIORITY = -299
 _MARK_MASK = 0xFF000000
@@ -76,7 +86,7 @@ class Ruleset(NamedTuple):
     iptables: str
 
 
-def render(steered: Steered, *, native: bool) -> Ruleset:
+def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     """The whole ruleset; loading its nft text replaces the table in one transaction."""
     choice = _Choice(steered.shards)
     services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
@@ -87,7 +97,11 @@ def render(steered: Steered, *, native: bool) -> Ruleset:
         *_set("services", "ipv4_addr . inet_proto . inet_service", services),
         *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
         *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
+        *(line for counter in COUNTER_PLACES for line in (f"\tcounter {counter} {{", "\t}", "")),
+        *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
         *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
+        *_chain("strangers", _defence_rules(defence)["strangers"]),
+        *_chain("reassembly", _defence_rules(defence)["reassembly"]),
         *_base_chain("output", "output", PRIORITY, _OUTPUT),
         *_chain("errors", _errors(choice)),
     ]
@@ -100,6 +114,34 @@ def render(steered: Steered, *, native: bool) -> Ruleset:
         lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"meta l4proto icmp {unmark}"])
     lines.append("}")
     return Ruleset("\n".join(lines) + "\n", "" if native else _iptables(steered))
+
+
+def render_defence(defence: Defence) -> str:
+    """The nft text that puts another defence in force in a loaded table, in one transaction. Nothing else in it changes."""
+    lines = []
+    for chain, rules in _defence_rules(defence).items():
+        lines.append(f"flush chain ip {TABLE} {chain}")
+        lines += (f"add rule ip {TABLE} {chain} {rule}" for rule in rules)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _defence_rules(defence: Defence) -> dict[str, list[str]]:
+    """The rules of each chain that has to do with it."""
+    rules: dict[str, list[str]] = {"fragments": [], "strangers": [], "reassembly": []}
+    for rule in defence.rules:
+        rules["fragments" if rule.protocol is None else "strangers"] += _dropping(rule)
+    if not defence.has(FRAGMENTS):
+        rules["reassembly"].append("meta l4proto { tcp, udp } tproxy to :1")
+    return rules
+
+
+def _dropping(rule: Rule) -> list[str]:
+    """One rule for each kind of addresses. What belongs to a service has gone to its shard before it comes to `strangers`."""
+    if rule.protocol is None:
+        packet = f"ip frag-off & {FRAGMENT_BITS:#x} != 0 ip protocol != {SPARED_FRAGMENTS}"
+    else:
+        packet = f"meta l4proto {rule.protocol}"
+    return [f'{packet} ip daddr @{guarded.value} iif != "lo" counter name {rule.counter} drop' for guarded in rule.guarded]
 
 
 class _Choice:
@@ -130,6 +172,7 @@ def _arriving(choice: _Choice) -> list[str]:
         f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
         f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port('th dport')}",
         'iif != "lo" meta l4proto icmp goto errors',
+        "jump strangers",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from appliance.defence import TUNABLE_NAMES, Defence
 from appliance.offer import Terms
 from appliance.tcp_state import STATE_NAMES, TIMEOUT_NAME, TcpState
 from appliance.tunables import INDEX
@@ -19,9 +20,9 @@ class Settings:
     """Values in force. Times in seconds; switches as bools."""
 
     __slots__ = (
-        "abort", "backlog", "defer", "expire_nodest", "expire_rst", "held_packets", "lport_range", "lport_tries", "mss_adjust",
-        "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms", "timeouts_s", "timestamp_remove", "toa",
-        "toa_kind",
+        "abort", "backlog", "defence", "defer", "expire_nodest", "expire_rst", "held_packets", "lport_range", "lport_tries",
+        "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms", "timeouts_s",
+        "timestamp_remove", "toa", "toa_kind",
     )  # fmt: skip
 
     def __init__(self, values: Sequence[int], shards: int) -> None:
@@ -57,6 +58,7 @@ class Settings:
         self.backlog = -(-value("tcp_max_syn_backlog") // shards)
         """Half-open sessions a service may have in this shard."""
         self.abort = bool(value("tcp_abort_on_overflow"))
+        self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")
         self.lport_range = (value("fullnat_lport_min"), value("fullnat_lport_max"))
         self.timeouts_s = [

@@ -18,11 +18,13 @@ from appliance.sanity import whole_packet_verdict
 from appliance.sessions import Sessions
 from appliance.shared_state import SharedState
 from appliance.stats import BYTES, SESSIONS_EXPIRED
+from appliance.strangers import Strangers
 from appliance.synproxy import SynProxy
 from appliance.tcp_state import EVENT, NEXT, UDP_STATE
 from appliance.verdict import (
     BAD_DATA_OFFSET,
     BAD_HEADER,
+    FRAGMENT,
     ICMP_TRANSLATED,
     NOT_OURS,
     STORM,
@@ -84,7 +86,8 @@ class Shard(Outbox):
         self._timeouts_s = self.sessions.settings.timeouts_s
         cookie_secret = bytes.fromhex(plan.cookie_secret)
         self._proxy = SynProxy(cookie_secret, self.sessions, self, ext_counts, self._queue_counts, now)
-        self._newcomers = Newcomers(self.sessions, self._proxy, self, now)
+        self._strangers = Strangers(plan.services, self.sessions, ext_counts)
+        self._newcomers = Newcomers(self.sessions, self._strangers, self._proxy, self, now)
         self._long_way = LongWay(self.sessions, self._proxy, self, ext_counts, self._count, self.handle)
 
     def handle(self, raw: bytes, now: float) -> Verdict:
@@ -163,7 +166,7 @@ class Shard(Outbox):
         """Everything but a whole IPv4 TCP packet without IP options."""
         verdict = whole_packet_verdict(raw)
         if verdict is not None:
-            return self._count(verdict)
+            return self._count(self._strangers.meet_fragment(raw) if verdict is FRAGMENT else verdict)
         if raw[9] == PROTO_UDP:
             return self._handle_datagram(raw, now)
         if raw[9] != PROTO_ICMP:

@@ -37,8 +37,8 @@ EXT_COUNTERS: Final = (
     Counter("synproxy_synsent_qlen", "client packets too many for the hold queue of their session"),
     *_reused("synproxy", "close", "timewait", "finwait", "closetimeout", "lastack"),
     Counter("defence_ip_frag_drop", "IP fragments dropped"),
-    Counter("defence_tcp_drop", "TCP packets to a port of a VIP that is no service"),
-    Counter("defence_udp_drop", "UDP packets to a VIP that is no UDP service"),
+    Counter("defence_tcp_drop", "TCP packets to a VIP dropped: no service on that port, or no session and no opening"),
+    Counter("defence_udp_drop", "UDP packets to a VIP dropped: no UDP service on that port"),
 )
 
 TOA_OK, TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, FULLNAT_REUSED = range(5)

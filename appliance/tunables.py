@@ -99,7 +99,9 @@ _SYNPROXY = (
 )
 
 _DEFENCE = (
-    _switch("defence_tcp_drop", 1, "drop TCP to a VIP's port that is no service"),
+    _switch(
+        "defence_tcp_drop", 1, "drop TCP to a VIP's port that is no service, and to a service what has no session and opens none"
+    ),
     _switch("defence_udp_drop", 1, "drop UDP to a VIP, unless a UDP service has that address and port"),
     _switch("defence_frag_drop", 1, "drop IP fragments to a VIP or a local address, OSPF excepted"),
 )

@@ -5,7 +5,7 @@ total. The sessions are too many for a Document; they are shown one by one and i
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance import __version__
@@ -68,14 +68,18 @@ def sysctl(shared: SharedState, name: str) -> Document:
     return Document(f"{row['value']}\n", {"name": name} | row)
 
 
-def ext_stats(shared: SharedState) -> Document:
-    """The extended counters, exactly those and in their order."""
-    return _counters(shared, "ext", EXT_COUNTERS)
+def ext_stats(shared: SharedState, kernel: Mapping[str, int]) -> Document:
+    """The extended counters, exactly those and in their order. `kernel` has, by name, what the kernel adds to them."""
+    data = {
+        name: {"total": row["total"] + kernel.get(name, 0), "shards": row["shards"], "kernel": kernel.get(name, 0)}
+        for name, row in _counters(shared, "ext", EXT_COUNTERS).data.items()
+    }
+    return Document(_per_shard_text("counter", data), data)
 
 
-def ext_stat(shared: SharedState, name: str) -> Document:
+def ext_stat(shared: SharedState, kernel: Mapping[str, int], name: str) -> Document:
     """One extended counter; as text only its total."""
-    row = ext_stats(shared).data[name]
+    row = ext_stats(shared, kernel).data[name]
     return Document(f"{row['total']}\n", {"name": name} | row)
 
 
@@ -188,10 +192,12 @@ def _per_shard(names: Sequence[str], shards: Iterable[Sequence[float]]) -> dict[
 
 
 def _per_shard_text(title: str, data: dict[str, dict[str, Any]]) -> str:
+    """A column for each shard, one for the kernel where it has a part, and the total."""
     shards = max((len(row["shards"]) for row in data.values()), default=0)
-    head = (title, *(f"shard{shard}" for shard in range(shards)), "total")
-    rows = ((name, *map(str, row["shards"]), str(row["total"])) for name, row in data.items())
-    return align("<" + ">" * (shards + 1), (head, *rows))
+    more = [column for column in ("kernel", "total") if all(column in row for row in data.values())]
+    head = (title, *(f"shard{shard}" for shard in range(shards)), *more)
+    rows = ((name, *map(str, row["shards"]), *(str(row[column]) for column in more)) for name, row in data.items())
+    return align("<" + ">" * (len(head) - 1), (head, *rows))
 
 
 def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:

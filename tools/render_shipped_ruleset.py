@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from appliance.config import load
+from appliance.defence import Defence
 from appliance.host import steered
 from appliance.ruleset import render
 
@@ -13,4 +14,4 @@ NOTE = """\
 
 if __name__ == "__main__":
     config = load(Path(__file__).parent.parent / "etc" / "lvs.toml")
-    print(NOTE + render(steered(config), native=True).nft, end="")
+    print(NOTE + render(steered(config), Defence.of(config.sysctl), native=True).nft, end="")

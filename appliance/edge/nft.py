@@ -45,6 +45,18 @@ def apply(ruleset: Ruleset) -> None:
     _must("nft", "-f", "-", text=ruleset.nft)
 
 
+def change(text: str) -> None:
+    """Change the loaded table by nft commands, in one transaction. Raises EdgeError, with nothing changed, when that fails."""
+    _must("nft", "-f", "-", text=text)
+
+
+def named_counters() -> dict[str, int]:
+    """Packets by each named counter of our table; none while the table is not there."""
+    done = _run("nft", "--json", "list", "counters", "table", "ip", TABLE)
+    listing: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
+    return {item["counter"]["name"]: item["counter"]["packets"] for item in listing if "counter" in item}
+
+
 def is_loaded(ruleset: Ruleset) -> bool:
     """Whether what `apply` loaded is there: our table and, for the compat back end, our chain and the jumps to it."""
     table = _run("nft", "list", "table", "ip", TABLE).returncode == 0

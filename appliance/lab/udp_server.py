@@ -1,7 +1,7 @@
 """The UDP server of a real server in the lab: it sends every datagram back, with a line in front that says who it is.
 
 That line is JSON and holds `real_server` and `peer` (the "ip:port" the datagram comes from). An answer has to fit into one
-packet, so on the usual link a datagram can have up to 1400 bytes: the gateway takes no fragments.
+packet, so on the usual link a datagram can have up to 1400 bytes, unless the gateway is told to take fragments.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ ICMP_HEADER_BYTES = 8
 PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
+PROTO_OSPF = 89
 
 DONT_FRAGMENT = 0x4000
 FRAGMENT_BITS = 0x3FFF
@@ -42,6 +43,12 @@ DATA_OFFSET_SHIFT = 12
 
 LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
 """Data offset and flags of the shortest TCP header; a smaller number is a header of less than twenty bytes."""
+
+PROTOCOL = 9
+"""The byte with the protocol number."""
+
+DESTINATION = 16
+DESTINATION_END = 20
 
 HEADERS = Struct("!BxHxxHxBH12sIIHHH")
 """version+IHL, total length, fragment bits, protocol, header checksum, the 12 address bytes, seq, ack, offset+flags, window,

@@ -13,7 +13,7 @@ from appliance.lab import namespaces
 from appliance.model import flow_key, pack_endpoint
 from appliance.wire.seq import add, is_before
 from tests.lab.conftest import RunningLab
-from tests.support.segments import read_tcp, tcp
+from tests.support.segments import fragments, read_tcp, tcp
 
 NOP = b"\x01"
 MSS_1460 = bytes.fromhex("020405b4")
@@ -53,7 +53,10 @@ class RawClient:
     """One connection to the VIP from an address of `raw_addresses`.
 
     `clock` is the TSval of all it sends, for as long as the other side speaks of timestamps, too; None: no timestamps.
+    While `fragment_bytes` is set, every segment goes out in parts of so many bytes.
     """
+
+    fragment_bytes: int | None = None
 
     def __init__(self, lab: RunningLab, address: str, port: int, *, seq: int = 1000, clock: int | None = None) -> None:
         self.name = f"{address}:{port}"
@@ -77,7 +80,8 @@ class RawClient:
         if self._clock is not None:
             options += NOP * 2 + b"\x08\x0a" + self._clock.to_bytes(4, "big") + self._echo.to_bytes(4, "big")
         segment = tcp(self._here, self._there, flags, seq=self._seq, ack=self._ack, data=data, options=options)
-        self._sender.sendto(segment, (self._vip, 0))
+        for packet in fragments(segment, self.fragment_bytes) if self.fragment_bytes else [segment]:
+            self._sender.sendto(packet, (self._vip, 0))
         self._seq = add(self._seq, len(data) + ("S" in flags) + ("F" in flags))
 
     def receive(self, flag: str) -> dpkt.tcp.TCP:

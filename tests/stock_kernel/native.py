@@ -12,8 +12,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from appliance.wire.checksum import checksum
 from appliance.wire.craft import ip_packet
@@ -186,6 +188,39 @@ def idle_sessions_are_reset() -> None:
     assert endings == {"reset": 4}, endings
 
 
+def fragments_are_dropped_or_put_together() -> None:
+    """By this kernel's own means, and without a connection being tracked."""
+    question = os.urandom(3000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((VIP, PORT))
+        client.send(question)
+        while json.loads(api("GET", "/stats/ext/defence_ip_frag_drop?format=json"))["kernel"] < len(question) // 1480 + 1:
+            time.sleep(0.1)
+        assert api("PUT", "/sysctl/defence_frag_drop", "0") == b"0\n"
+        client.send(question)
+        assert client.recv(1 << 16).partition(b"\n")[2] == question
+        assert api("PUT", "/sysctl/defence_frag_drop", "1") == b"1\n"
+    tracking = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+    with inside("gateway"):
+        assert not tracking.exists() or int(tracking.read_text()) == 0
+
+
+def strangers_are_dropped_or_answered() -> None:
+    """A port that is no UDP service."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((VIP, PORT + 1))
+        client.send(b"?")
+        while json.loads(api("GET", "/stats/ext/defence_udp_drop?format=json"))["kernel"] < 1:
+            time.sleep(0.1)
+        assert api("PUT", "/sysctl/defence_udp_drop", "0") == b"0\n"
+        client.send(b"?")
+        try:
+            raise AssertionError(f"an answer: {client.recv(1 << 16)!r}")
+        except ConnectionRefusedError:
+            pass
+        assert api("PUT", "/sysctl/defence_udp_drop", "1") == b"1\n"
+
+
 def nothing_was_lost_on_the_way() -> None:
     """No overrun, no error of ours, no session refused."""
     drops = json.loads(api("GET", "/stats/drops?format=json"))
@@ -201,6 +236,8 @@ CHECKS: tuple[Callable[[], None], ...] = (
     icmp_errors_reach_the_owning_shard,
     errors_of_the_kernel_itself_reach_the_client,
     idle_sessions_are_reset,
+    fragments_are_dropped_or_put_together,
+    strangers_are_dropped_or_answered,
     nothing_was_lost_on_the_way,
 )
 

@@ -69,14 +69,19 @@ class FakeGateway:
         self.batches_taken = 0
         self.listings_open = 0
         self.sessions_error: Exception | None = None
+        self.dropped_by_kernel: dict[str, int] = {}
 
-    def set_tunable(self, name: str, value: int) -> None:
+    async def set_tunable(self, name: str, value: int) -> None:
         """With the one cross check the contract speaks of."""
         check_value(name, value)
         wanted = {key: self.shared.tunable(key) for key in ("fullnat_lport_min", "fullnat_lport_max")} | {name: value}
         if wanted["fullnat_lport_min"] > wanted["fullnat_lport_max"]:
             raise TunableError("fullnat_lport_min would be greater than fullnat_lport_max")
         self.shared.set_tunables({name: value})
+
+    async def kernel_drops(self) -> dict[str, int]:
+        """What the test set."""
+        return self.dropped_by_kernel
 
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""

@@ -73,6 +73,22 @@ def icmp_error(
     return bytes(packet)
 
 
+_MORE_FRAGMENTS = 0x2000
+
+
+def fragments(packet: bytes, payload_bytes: int) -> list[bytes]:
+    """The parts of a packet without IP options, each with so many bytes (a multiple of 8) behind its IP header, in order."""
+    header, payload = packet[:20], packet[20:]
+    parts = []
+    for offset in range(0, len(payload), payload_bytes):
+        part = payload[offset : offset + payload_bytes]
+        more = _MORE_FRAGMENTS if offset + payload_bytes < len(payload) else 0
+        length, where = (20 + len(part)).to_bytes(2, "big"), (more | offset // 8).to_bytes(2, "big")
+        bare = header[:2] + length + header[4:6] + where + header[8:10] + b"\0\0" + header[12:]
+        parts.append(bare[:10] + dpkt.in_cksum(bare).to_bytes(2, "big") + bare[12:] + part)
+    return parts
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a packet turned out to be."""

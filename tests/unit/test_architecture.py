@@ -12,10 +12,10 @@ _MODULES_BY_LAYER = """
 0  wire
 1  model verdict tcp_state timers tunables stats rates shared_state control steering ruleset schedulers
 1  config config_model config_checks config_errors toml_lines nearest reload
-1  offer storm
+1  offer storm defence
 2  service conn settings ratelimit sanity listing outbox
 3  nat proxy
-4  admission sessions synproxy newcomers long_way shard
+4  admission sessions strangers synproxy newcomers long_way shard
 5  edge
 6  queue_worker supervisor host director
 7  api views listen negotiation asked_value problem lab __main__

@@ -12,6 +12,7 @@ import pytest
 from appliance import config
 from appliance.config import Config, ConfigError, ConfigProblem, RealServer
 from appliance.control import decode_services
+from appliance.defence import Defence
 from appliance.director import Director
 from appliance.edge.errors import EdgeError
 from appliance.host import kept_isn_secret
@@ -94,7 +95,7 @@ async def test_a_refused_write_changes_nothing(in_force: dict[str, int], name: s
     director.shared.set_tunables(in_force)
     before, generation = director.shared.tunables.tolist(), director.shared.generation[0]
     with pytest.raises(TunableError, match=words):
-        director.set_tunable(name, value)
+        await director.set_tunable(name, value)
     assert director.shared.tunables.tolist() == before
     assert director.shared.generation[0] == generation
 
@@ -102,9 +103,93 @@ async def test_a_refused_write_changes_nothing(in_force: dict[str, int], name: s
 async def test_a_write_is_in_force_and_announced() -> None:
     director = make_director()
     generation = director.shared.generation[0]
-    director.set_tunable("tcp_timeout_established", 600_000)
+    await director.set_tunable("tcp_timeout_established", 600_000)
     assert director.shared.tunable("tcp_timeout_established") == 600_000
     assert director.shared.generation[0] == generation + 1
+
+
+class FakeHost:
+    """Notes what is asked of the kernel, and refuses it if the test wants that."""
+
+    def __init__(self, director: Director) -> None:
+        self.asked: list[Defence] = []
+        self.refuses = False
+        self.error: Exception = EdgeError("why")
+        self.drops = {"defence_udp_drop": 3}
+        self._director = director
+        self.values_meanwhile: list[int] = []
+        director._host = self  # type: ignore[assignment]
+
+    def change_defence(self, defence: Defence) -> None:
+        self.values_meanwhile.append(self._director.shared.tunable("defence_udp_drop"))
+        self.asked.append(defence)
+        if self.refuses:
+            raise EdgeError("nft -f - failed: why")
+
+    def kernel_drops(self) -> dict[str, int]:
+        if self.refuses:
+            raise self.error
+        return dict(self.drops)
+
+
+async def test_a_tunable_of_the_defence_is_in_force_in_the_kernel_before_it_is_in_shards() -> None:
+    director = make_director()
+    host = FakeHost(director)
+    await director.set_tunable("defence_udp_drop", 0)
+    await director.set_tunable("defence_frag_drop", 0)
+    await director.set_tunable("udp_timeout", 2000)
+    assert host.asked == [Defence(True, True, False), Defence(False, True, False)]
+    assert host.values_meanwhile == [1, 0]
+    assert director.shared.tunable("defence_udp_drop") == 0
+
+
+async def test_writes_at_once_leave_kernel_and_shards_with_the_same_values() -> None:
+    director = make_director()
+    host = FakeHost(director)
+    names = ("defence_tcp_drop", "defence_udp_drop", "defence_frag_drop")
+    await asyncio.gather(*(director.set_tunable(name, value) for value in (0, 1, 0) for name in names))
+    in_force = Defence.of({name: director.shared.tunable(name) for name in names})
+    assert host.asked[-1] == in_force == Defence(False, False, False)
+
+
+async def test_rules_that_the_kernel_refuses_leave_the_value_as_it_was() -> None:
+    director = make_director()
+    FakeHost(director).refuses = True
+    generation = director.shared.generation[0]
+    with pytest.raises(TunableError, match="defence_frag_drop: the kernel refuses the rules: nft -f - failed: why"):
+        await director.set_tunable("defence_frag_drop", 0)
+    assert director.shared.tunable("defence_frag_drop") == 1
+    assert director.shared.generation[0] == generation
+
+
+async def test_a_reload_changes_the_rules_or_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = with_sysctl(with_weight(0), defence_tcp_drop=0, udp_timeout=2000)
+    director = make_director(wanted, wanted)
+    host = FakeHost(director)
+    host.refuses = True
+    before = (director.services, director._config, director.shared.tunables.tolist())
+    await director.reload()
+    assert (director.services, director._config, director.shared.tunables.tolist()) == before
+    assert caplog.messages[-1] == "reload refused, nothing has changed"
+    host.refuses = False
+    await director.reload()
+    assert host.asked[-1] == Defence(True, False, True)
+    assert director.shared.tunable("defence_tcp_drop") == 0
+
+
+@pytest.mark.parametrize("error", [EdgeError("why"), OSError("why")], ids=["the tool's", "a mistake"])
+async def test_kernel_drops_are_those_of_the_last_look_that_did_not_fail(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    director = make_director()
+    host = FakeHost(director)
+    host.error = error
+    assert await director.kernel_drops() == {"defence_udp_drop": 3}
+    host.drops["defence_udp_drop"], host.refuses = 4, True
+    assert await director.kernel_drops() == {"defence_udp_drop": 3}
+    assert caplog.messages == ["cannot read what the kernel has dropped: why"]
+    host.refuses = False
+    assert await director.kernel_drops() == {"defence_udp_drop": 4}
 
 
 async def test_queue_drops_add_up_over_the_lives_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,18 +253,18 @@ async def test_what_an_operator_set_stays_until_the_file_says_otherwise() -> Non
         await director.reload()
         return [director.shared.tunable(name) for name in ("tcp_timeout_close", "udp_timeout")]
 
-    director.set_tunable("tcp_timeout_close", 3000)
-    director.set_tunable("udp_timeout", 4000)
+    await director.set_tunable("tcp_timeout_close", 3000)
+    await director.set_tunable("udp_timeout", 4000)
     assert await values_after_a_reload() == [3000, 4000]
     assert await values_after_a_reload() == [3000, 2000]
-    director.set_tunable("udp_timeout", 6000)
+    await director.set_tunable("udp_timeout", 6000)
     assert await values_after_a_reload() == [5000, 6000], "the file is compared with what it said at the last reload"
 
 
 async def test_a_value_that_is_in_force_already_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     director = make_director(with_sysctl(udp_timeout=2000))
-    director.set_tunable("udp_timeout", 2000)
+    await director.set_tunable("udp_timeout", 2000)
     generation = director.shared.generation[0]
     await director.reload()
     assert director.shared.generation[0] == generation
@@ -211,7 +296,7 @@ async def test_a_refused_reload_changes_nothing_and_says_why(
     read_again: Callable[[], Config], words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     director = Director(SHIPPED, SECRET, read_again)
-    director.set_tunable("fullnat_lport_max", 6000)
+    await director.set_tunable("fullnat_lport_max", 6000)
     before = (director.services, director._config, director.shared.tunables.tolist(), director.shared.generation[0])
     await director.reload()
     assert (director.services, director._config, director.shared.tunables.tolist(), director.shared.generation[0]) == before

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import config, steering
+from appliance.defence import Defence
 from appliance.host import steered
 from appliance.ruleset import Ruleset, Steered, SteeredService, render
 from tests.support.addresses import LIP1, LIP2, VIP_ADDRESS
@@ -15,9 +16,12 @@ from tests.support.addresses import LIP1, LIP2, VIP_ADDRESS
 ROOT = Path(__file__).parents[2]
 
 
+ALL_IN_FORCE = Defence(frag_drop=True, tcp_drop=True, udp_drop=True)
+
+
 def ruleset(shards: int, *, native: bool = True, queue_base: int = 0) -> Ruleset:
     services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
-    return render(Steered(services, [LIP1, LIP2], shards, queue_base), native=native)
+    return render(Steered(services, [LIP1, LIP2], shards, queue_base), ALL_IN_FORCE, native=native)
 
 
 def chain(text: str, name: str) -> list[str]:
@@ -90,7 +94,7 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
 def test_errors_of_the_kernel_itself_are_steered_once_where_it_sends_them(shards: int, native: bool) -> None:
     both = ruleset(shards, native=native)
     assert chain(both.nft, "output")[-1] == "meta l4proto icmp goto errors"
-    assert chain(both.nft, "prerouting")[-1] == 'iif != "lo" meta l4proto icmp goto errors', "not again where they come by lo"
+    assert chain(both.nft, "prerouting")[-2] == 'iif != "lo" meta l4proto icmp goto errors', "not again where they come by lo"
     if not native:
         assert "-A OUTPUT -p icmp -j APPLIANCE\n" in both.iptables
 
@@ -126,5 +130,6 @@ def test_the_table_is_replaced_in_one_transaction() -> None:
 
 
 def test_the_shipped_ruleset_is_that_of_the_shipped_configuration() -> None:
-    shipped = render(steered(config.load(ROOT / "etc/lvs.toml")), native=True).nft
+    loaded = config.load(ROOT / "etc/lvs.toml")
+    shipped = render(steered(loaded), Defence.of(loaded.sysctl), native=True).nft
     assert (ROOT / "deploy/nftables.conf").read_text().endswith(shipped), "run `make gen`"

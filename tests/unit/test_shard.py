@@ -50,7 +50,7 @@ def test_what_is_no_whole_packet_is_dropped_and_counted(raw: bytes, expected: Ve
 
 def test_other_protocols_are_left_to_the_host() -> None:
     world = World()
-    assert world.put(patched(9, b"\x11")) is verdict.NOT_OURS
+    assert world.put(patched(9, b"\x2f")) is verdict.NOT_OURS
 
 
 def test_a_write_to_the_port_range_counts_for_the_next_packet() -> None:

@@ -15,42 +15,42 @@ from appliance.views import ShardState
 from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, shared_state
 
 
-def test_ext_stats_has_a_column_for_each_shard_and_a_total() -> None:
+def test_ext_stats_has_a_column_for_each_shard_one_for_the_kernel_and_a_total() -> None:
     shared = shared_state(shards=2, destinations=0)
     shared.table(0, "ext")[0] = 120
     shared.table(1, "ext")[0] = 98
     shared.table(1, "ext")[26] = 2
     assert (
-        views.ext_stats(shared).text
+        views.ext_stats(shared, {"defence_udp_drop": 5}).text
         == """\
-counter                            shard0  shard1  total
-fullnat_add_toa_ok                    120      98    218
-fullnat_add_toa_fail_len                0       0      0
-fullnat_add_toa_fail_mem                0       0      0
-fullnat_add_toa_fail_proto              0       0      0
-fullnat_conn_reused                     0       0      0
-fullnat_conn_reused_close               0       0      0
-fullnat_conn_reused_timewait            0       0      0
-fullnat_conn_reused_finwait             0       0      0
-fullnat_conn_reused_closetimeout        0       0      0
-fullnat_conn_reused_lastack             0       0      0
-fullnat_conn_reused_estab               0       0      0
-synproxy_rs_error                       0       0      0
-synproxy_null_ack                       0       0      0
-synproxy_bad_ack                        0       0      0
-synproxy_ok_ack                         0       0      0
-synproxy_syn_cnt                        0       0      0
-synproxy_ack_storm                      0       0      0
-synproxy_synsent_qlen                   0       0      0
-synproxy_conn_reused                    0       0      0
-synproxy_conn_reused_close              0       0      0
-synproxy_conn_reused_timewait           0       0      0
-synproxy_conn_reused_finwait            0       0      0
-synproxy_conn_reused_closetimeout       0       0      0
-synproxy_conn_reused_lastack            0       0      0
-defence_ip_frag_drop                    0       0      0
-defence_tcp_drop                        0       0      0
-defence_udp_drop                        0       2      2
+counter                            shard0  shard1  kernel  total
+fullnat_add_toa_ok                    120      98       0    218
+fullnat_add_toa_fail_len                0       0       0      0
+fullnat_add_toa_fail_mem                0       0       0      0
+fullnat_add_toa_fail_proto              0       0       0      0
+fullnat_conn_reused                     0       0       0      0
+fullnat_conn_reused_close               0       0       0      0
+fullnat_conn_reused_timewait            0       0       0      0
+fullnat_conn_reused_finwait             0       0       0      0
+fullnat_conn_reused_closetimeout        0       0       0      0
+fullnat_conn_reused_lastack             0       0       0      0
+fullnat_conn_reused_estab               0       0       0      0
+synproxy_rs_error                       0       0       0      0
+synproxy_null_ack                       0       0       0      0
+synproxy_bad_ack                        0       0       0      0
+synproxy_ok_ack                         0       0       0      0
+synproxy_syn_cnt                        0       0       0      0
+synproxy_ack_storm                      0       0       0      0
+synproxy_synsent_qlen                   0       0       0      0
+synproxy_conn_reused                    0       0       0      0
+synproxy_conn_reused_close              0       0       0      0
+synproxy_conn_reused_timewait           0       0       0      0
+synproxy_conn_reused_finwait            0       0       0      0
+synproxy_conn_reused_closetimeout       0       0       0      0
+synproxy_conn_reused_lastack            0       0       0      0
+defence_ip_frag_drop                    0       0       0      0
+defence_tcp_drop                        0       0       0      0
+defence_udp_drop                        0       2       5      7
 """
     )
 
@@ -58,10 +58,10 @@ defence_udp_drop                        0       2      2
 def test_a_column_is_as_wide_as_its_widest_number() -> None:
     shared = shared_state(shards=2, destinations=0)
     shared.table(1, "ext")[0] = 2**64 - 1
-    head, first, second, *_ = views.ext_stats(shared).text.splitlines()
-    assert head == "counter                            shard0                shard1                 total"
-    assert first == "fullnat_add_toa_ok                      0  18446744073709551615  18446744073709551615"
-    assert second == "fullnat_add_toa_fail_len                0                     0                     0"
+    head, first, second, *_ = views.ext_stats(shared, {}).text.splitlines()
+    assert head == "counter                            shard0                shard1  kernel                 total"
+    assert first == "fullnat_add_toa_ok                      0  18446744073709551615       0  18446744073709551615"
+    assert second == "fullnat_add_toa_fail_len                0                     0       0                     0"
 
 
 def test_ext_stats_data_holds_the_same_numbers() -> None:
@@ -69,20 +69,22 @@ def test_ext_stats_data_holds_the_same_numbers() -> None:
     for place in range(len(EXT_COUNTERS)):
         shared.table(0, "ext")[place] = place
         shared.table(1, "ext")[place] = 100 * place
-    data = views.ext_stats(shared).data
+    kernel = {"defence_ip_frag_drop": 7}
+    data = views.ext_stats(shared, kernel).data
     assert list(data) == [counter.name for counter in EXT_COUNTERS]
     assert len(data) == 27
-    for place, row in enumerate(data.values()):
-        assert row == {"total": 101 * place, "shards": [place, 100 * place]}
+    for place, (name, row) in enumerate(data.items()):
+        more = kernel.get(name, 0)
+        assert row == {"total": 101 * place + more, "shards": [place, 100 * place], "kernel": more}
 
 
 def test_one_ext_counter_is_its_total_alone() -> None:
     shared = shared_state(shards=2, destinations=0)
     shared.table(0, "ext")[11] = 3
     shared.table(1, "ext")[11] = 4
-    document = views.ext_stat(shared, "synproxy_rs_error")
-    assert document.text == "7\n"
-    assert document.data == {"name": "synproxy_rs_error", "total": 7, "shards": [3, 4]}
+    document = views.ext_stat(shared, {"synproxy_rs_error": 5}, "synproxy_rs_error")
+    assert document.text == "12\n"
+    assert document.data == {"name": "synproxy_rs_error", "total": 12, "shards": [3, 4], "kernel": 5}
 
 
 def test_sysctls_show_the_value_in_force_beside_its_default() -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 from ipaddress import IPv4Address
 
+from appliance.defence import Defence
 from appliance.edge import nft
 from appliance.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
 
@@ -18,7 +19,7 @@ def host_ruleset() -> str:
 def main() -> dict[str, object]:
     """`missed` lists the jumps whose loss `is_loaded` did not notice."""
     service = SteeredService(IPv4Address("203.0.113.10"), "udp", 53)
-    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], 4, 0), native=False)
+    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], 4, 0), Defence(True, True, True), native=False)
     before = host_ruleset()
     for _ in range(2):
         nft.apply(ruleset)

@@ -1,0 +1,39 @@
+"""What has come to a shard and belongs to no session: the shard's reading of `defence`."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from appliance.control import ServicePlan
+from appliance.defence import FRAGMENTS, Guarded, Rule, rule_for
+from appliance.sessions import Sessions
+from appliance.verdict import FRAGMENT, NOT_OURS, Verdict
+from appliance.wire.layout import DESTINATION, DESTINATION_END, PROTOCOL
+
+
+class Strangers:
+    """Of one shard."""
+
+    def __init__(self, services: Iterable[ServicePlan], sessions: Sessions, ext_counts: memoryview) -> None:
+        self._sessions = sessions
+        self._ext_counts = ext_counts
+        self._guarded: dict[bytes, Guarded] = {}
+        for service in services:
+            self._guarded[IPv4Address(service.vip).packed] = Guarded.VIP
+            self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}
+
+    def meet(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
+        """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""
+        return refusal if self._is_dropped(rule_for(protocol, is_fragment=False), destination[:4]) else NOT_OURS
+
+    def meet_fragment(self, raw: bytes) -> Verdict:
+        """A part of a packet can never be translated, so it is dropped whether or not the defence drops it, too."""
+        rule = rule_for(raw[PROTOCOL], is_fragment=True)
+        self._is_dropped(rule, raw[DESTINATION:DESTINATION_END])
+        return NOT_OURS if rule is not FRAGMENTS else FRAGMENT
+
+    def _is_dropped(self, rule: Rule | None, address: bytes) -> bool:
+        """And counted."""
+        if rule is None or not self._sessions.settings.defence.has(rule) or self._guarded.get(address) not in rule.guarded:
+            return False
+        self._ext_counts[rule.place] += 1
+        return True
