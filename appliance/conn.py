@@ -52,9 +52,10 @@ def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tup
     one direction adds to a checksum the other takes away.
     """
     ip_delta, tcp_delta = delta(client_key[:8], server_key[:8]), delta(client_key, server_key)
+    # By position, once for each connection: a tuple with named arguments takes twice as long to make.
     return (
-        RewriteRecord(server_key, ip_delta, tcp_delta, seq_delta=shift & SEQ_MASK),
-        RewriteRecord(reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS, ack_delta=-shift & SEQ_MASK),
+        RewriteRecord(server_key, ip_delta, tcp_delta, shift & SEQ_MASK, 0, 0),
+        RewriteRecord(reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS, 0, -shift & SEQ_MASK, 0),
     )
 
 

@@ -31,7 +31,7 @@ def checksum(data: bytes, initial: int = 0) -> int:
 
 def delta(old: bytes, new: bytes) -> int:
     """What a checksum moves by when the bytes `old` of its buffer become `new`. Both have the same, even length."""
-    return (word_sum(old) - word_sum(new)) % MODULUS
+    return (int.from_bytes(old, "big") - int.from_bytes(new, "big")) % MODULUS
 
 
 def pseudo_header_sum(addresses: bytes, protocol: int, length: int) -> int:

@@ -22,6 +22,7 @@ MOST_BYTES = 40
 _NOP_BYTE = b"\x01"
 _END_BYTE = b"\x00"
 _SACK_BLOCK_BYTES = 8
+_MSS_HEAD = bytes((MSS, 4))
 
 
 def walk(options: bytes) -> Iterator[tuple[int, int, int]]:
@@ -53,18 +54,20 @@ def blank(options: bytes, kind: int) -> bytes:
 
 def mss_of(options: bytes) -> int | None:
     """The maximum segment size in bytes (RFC 9293, 3.7.1); None when it is not said."""
-    for kind, start, length in walk(options):
-        if kind == MSS and length == 4:
-            return int.from_bytes(options[start + 2 : start + 4], "big")
-    return None
+    start = _mss_start(options)
+    return None if start is None else int.from_bytes(options[start + 2 : start + 4], "big")
 
 
 def with_mss(options: bytes, mss: int) -> bytes:
     """The options with `mss` in the place of the MSS that is there; without one, as they are."""
-    for kind, start, length in walk(options):
-        if kind == MSS and length == 4:
-            return options[: start + 2] + mss.to_bytes(2, "big") + options[start + 4 :]
-    return options
+    start = _mss_start(options)
+    return options if start is None else options[: start + 2] + mss.to_bytes(2, "big") + options[start + 4 :]
+
+
+def _mss_start(options: bytes) -> int | None:
+    if options.startswith(_MSS_HEAD) and len(options) >= 4:  # where nearly everybody puts it
+        return 0
+    return next((start for kind, start, length in walk(options) if kind == MSS and length == len(_MSS_HEAD) + 2), None)
 
 
 def shift_sack(options: bytes, by: int) -> bytes:

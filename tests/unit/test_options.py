@@ -68,6 +68,17 @@ def test_no_mss_stays_none(options: bytes) -> None:
     assert opt.with_mss(options, 500) == options
 
 
+@pytest.mark.parametrize("options", [b"\x02\x04", b"\x02\x04\x05", b"\x01\x02\x04\x05"])
+def test_half_an_mss_is_none(options: bytes) -> None:
+    assert opt.mss_of(options) is None
+    assert opt.with_mss(options, 500) == options
+
+
+def test_an_mss_behind_other_options_is_found() -> None:
+    assert opt.mss_of(WSCALE_7 + b"\x01" + MSS_1460) == 1460
+    assert opt.with_mss(WSCALE_7 + b"\x01" + MSS_1460, 1000) == WSCALE_7 + b"\x01" + bytes.fromhex("020403e8")
+
+
 def test_sack_edges_move_and_wrap_around() -> None:
     before = b"\x01\x01" + sack(100, 200, 2**32 - 5, 2**32 - 1)
     assert opt.shift_sack(before, 10) == b"\x01\x01" + sack(110, 210, 5, 9)
