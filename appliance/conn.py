@@ -9,12 +9,10 @@ from appliance.offer import Offer
 from appliance.service import NEVER, RealServer, VirtualService
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.storm import AckStorm
-from appliance.tcp_state import FIRST, IN, STATE_NAMES, TcpState
+from appliance.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
 from appliance.wire.checksum import MODULUS, delta
 from appliance.wire.seq import MASK as SEQ_MASK
-
-CLOSING = frozenset(map(int, (TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)))
-"""States in which a client that begins anew may have the session."""
+from appliance.wire.seq import add
 
 _STATES = range(len(STATE_NAMES))
 _GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
@@ -170,11 +168,11 @@ class ConnEntry:
         cookie = self.cookie or 0
         inbound, outbound = self.records
         self.records = (
-            inbound._replace(ack_delta=(rs_isn - cookie) & SEQ_MASK, window_shift=inbound_window_shift),
-            outbound._replace(seq_delta=(cookie - rs_isn) & SEQ_MASK, window_shift=outbound_window_shift),
+            inbound._replace(ack_delta=add(rs_isn, -cookie), window_shift=inbound_window_shift),
+            outbound._replace(seq_delta=add(cookie, -rs_isn), window_shift=outbound_window_shift),
         )
         self.rs_next_seq = rs_isn + 1
-        self.rs_ack = (self.isn + 1) & SEQ_MASK
+        self.rs_ack = add(self.isn, 1)
         self.first_table = IN
         self.enter(_ESTABLISHED)
 

@@ -3,10 +3,10 @@
 A verdict means that the packet is dealt with; None that it is rewritten and goes on to the state table as any other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from appliance.conn import CLOSING, Challenge, ConnEntry, Handshake, Opening
+from appliance.conn import Challenge, ConnEntry, Handshake, Opening
 from appliance.model import Direction
 from appliance.nat import opening as opening_phase
 from appliance.nat.fullnat import shifted
@@ -15,17 +15,15 @@ from appliance.offer import Offer
 from appliance.outbox import Outbox
 from appliance.service import NEVER
 from appliance.sessions import Sessions
-from appliance.stats import FULLNAT_REUSED, FULLNAT_REUSED_FROM
+from appliance.stats import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
 from appliance.synproxy import SynProxy
-from appliance.tcp_state import STATE_NAMES, TcpState
+from appliance.tcp_state import CLOSING, STATE_NAMES, TcpState
 from appliance.verdict import CHALLENGED, COOKIE_SENT, HANDSHAKE_PACKET, HELD, STALE_ANSWER, TO_REAL_SERVER, Verdict
 from appliance.wire import craft
 from appliance.wire.layout import FLAG_BITS, HEADERS, OPENING_FLAGS, RST, SYN
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
 _parse = HEADERS.unpack_from
-
-_RESTING = (TcpState.FIN_WAIT, TcpState.TIME_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
 
 _RST_REACH = 1 << 20
 """How far a client's RST may be ahead of what its real server acknowledged, in bytes: more than is on the way at most times,
@@ -121,7 +119,7 @@ class LongWay:
         """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
         seq, flags = fields[6], fields[8] & FLAG_BITS
         is_syn = flags & OPENING_FLAGS == SYN
-        shown_seq = (seq + conn.records[0].seq_delta) & SEQ_MASK
+        shown_seq = add(seq, conn.records[Direction.INBOUND].seq_delta)
         is_late = False
         if is_syn and self._proxy.wants_cookies(conn.service):
             if conn.state == TcpState.ESTABLISHED:
@@ -137,7 +135,7 @@ class LongWay:
             if conn.state != TcpState.ESTABLISHED:
                 conn.start(seq, shown_seq)
         elif is_syn:
-            is_late = conn.state in _RESTING
+            is_late = conn.state in CLOSING and conn.state != TcpState.CLOSE
         elif (challenge := conn.challenge) is not None:
             if flags & RST and seq == challenge.ack:
                 return self._start_anew(conn, challenge.syn, _parse(challenge.syn)[6], now)
@@ -145,7 +143,7 @@ class LongWay:
             conn.settle()
         if conn.real_server.gone:
             return self._count(self._sessions.meet_gone(conn))
-        if is_late or (flags & RST and (shown_seq - conn.rs_ack) & SEQ_MASK > _RST_REACH):
+        if is_late or (flags & RST and add(shown_seq, -conn.rs_ack) > _RST_REACH):
             # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
             # through (RFC 5961, 3.2). Passed on, but neither may move the session.
             self._outbox.rewritten = opening_phase.to_real_server(raw, fields, conn, self._sessions.settings, self._ext_counts)
@@ -160,7 +158,7 @@ class LongWay:
         """
         if conn.challenge is None or now >= conn.challenge.until:
             reply = conn.records[Direction.OUTBOUND]
-            seq, ack = (conn.rs_next_seq + reply.seq_delta) & SEQ_MASK, (conn.rs_ack + reply.ack_delta) & SEQ_MASK
+            seq, ack = add(conn.rs_next_seq, reply.seq_delta), add(conn.rs_ack, reply.ack_delta)
             window = shifted(conn.rs_window, reply.window_shift)
             self._outbox.segments.append(craft.challenge_ack(reply.addresses, seq, ack, window))
             conn.challenge = Challenge(raw, ack, now + _CHALLENGE_INTERVAL_S)
@@ -169,19 +167,24 @@ class LongWay:
 
     def _start_anew(self, conn: ConnEntry, syn: bytes, client_isn: int, now: float) -> Verdict:
         """Let a new connection take the place of the old one between the same client and VIP. LVS behaviour 3.5."""
-        self._ext_counts[FULLNAT_REUSED] += 1
-        if (place := FULLNAT_REUSED_FROM.get(STATE_NAMES[conn.state])) is not None:
-            self._ext_counts[place] += 1
-        if conn.real_server.weight:
-            conn.start(client_isn, following(conn.rs_ack))
-        else:
-            self._sessions.end(conn)
+        self._make_way(conn, client_isn, FULLNAT_REUSED, FULLNAT_REUSED_FROM)
         return self._judge(syn, now)
 
     def _start_anew_by_cookie(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], offer: Offer, now: float) -> Verdict:
         """The same for a client that returned a cookie. LVS behaviour 4.6."""
+        if self._make_way(conn, add(fields[6], -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
+            self._ext_counts[OK_ACK] += 1
+            return self._proxy.ask(conn, raw, fields, offer, now)
+        return self._judge(raw, now)
+
+    def _make_way(self, conn: ConnEntry, client_isn: int, total: int, by_state: Mapping[str, int]) -> bool:
+        """Start a session anew, and count that at the places `total` and `by_state`. False when its real server takes nothing
+        new: then the session has ended, and the client's packet finds none."""
+        self._ext_counts[total] += 1
+        if (place := by_state.get(STATE_NAMES[conn.state])) is not None:
+            self._ext_counts[place] += 1
         if not conn.real_server.weight:
             self._sessions.end(conn)
-            return self._judge(raw, now)
-        conn.start((fields[6] - 1) & SEQ_MASK, following(conn.rs_ack))
-        return self._proxy.ask(conn, raw, fields, offer, now)
+            return False
+        conn.start(client_isn, following(conn.rs_ack))
+        return True

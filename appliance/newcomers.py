@@ -13,7 +13,7 @@ from appliance.synproxy import SynProxy
 from appliance.verdict import COOKIE_SENT, NO_SERVICE, NO_SESSION, SYN_BACKLOG_FULL, Verdict
 from appliance.wire import craft
 from appliance.wire.layout import ACK, OPENING_FLAGS, PROTO_TCP, PROTO_UDP, RST, SYN
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
 _UNREACHABLE_PER_S = 100
 _UNREACHABLE_BURST = 50
@@ -47,7 +47,7 @@ class Newcomers:
         offer = self._proxy.check(service, fields, payload_bytes, now)
         if isinstance(offer, Verdict):
             return offer
-        conn = self._sessions.open_tcp(service, addresses, (seq - 1) & SEQ_MASK, now)
+        conn = self._sessions.open_tcp(service, addresses, add(seq, -1), now)
         if isinstance(conn, Verdict):
             self._proxy.refuse(fields, now)
             return conn

@@ -49,7 +49,7 @@ class VirtualService:
     """A VIP and port, the real servers behind it and the local addresses used towards them."""
 
     __slots__ = (
-        "_counters", "_departed", "defer", "endpoint", "engaged", "half_open", "local_addresses", "name", "protocol",
+        "_counters", "all_real_servers", "defer", "endpoint", "engaged", "half_open", "local_addresses", "name", "protocol",
         "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
@@ -70,14 +70,9 @@ class VirtualService:
         self.engaged = False
         """Whether a service in AUTO answers with cookies at the moment."""
         self._counters = counters
-        self._departed: list[RealServer] = []
-        """Removed ones: their sessions go on being counted, and one that comes back finds them again."""
+        self.all_real_servers: list[RealServer] = []
+        """Also those that were removed: their sessions go on being counted, and one that comes back finds them again."""
         self.change_real_servers(plan.real_servers)
-
-    @property
-    def all_real_servers(self) -> list[RealServer]:
-        """Also those that were removed."""
-        return self.real_servers + self._departed
 
     def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Have these real servers, with these weights, from now on; True when one was removed or came back."""
@@ -88,10 +83,11 @@ class VirtualService:
             real_server = real_server or RealServer(plan, self._counters(plan.slot))
             real_server.weight = plan.weight
             self.real_servers.append(real_server)
-        self._departed = list(known.values())
+        departed = list(known.values())
+        self.all_real_servers = self.real_servers + departed
         changed = False
         for real_server in self.all_real_servers:
-            gone = real_server in self._departed
+            gone = real_server in departed
             changed |= gone != real_server.gone
             real_server.gone = gone
             if gone:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from appliance.defence import TUNABLE_NAMES, Defence
 from appliance.offer import Terms
-from appliance.tcp_state import STATE_NAMES, TIMEOUT_NAME, TcpState
+from appliance.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, TcpState
 from appliance.tunables import INDEX
 
 _NEWBORN_TIMEOUT_S = 2.0
@@ -13,14 +13,12 @@ _NEWBORN_TIMEOUT_S = 2.0
 
 _MOST_TTL = 255
 
-_PROXY_REUSE = (TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
-
 
 class Settings:
     """Values in force. Times in seconds; switches as bools."""
 
     __slots__ = (
-        "abort", "backlog", "defence", "defer", "expire_nodest", "expire_rst", "held_packets", "lport_range", "lport_tries",
+        "abort", "backlog", "defence", "defer", "expire_nodest", "expire_rst", "lport_range", "lport_tries",
         "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms", "timeouts_s",
         "timestamp_remove", "toa", "toa_kind",
     )  # fmt: skip
@@ -44,14 +42,13 @@ class Settings:
             sack=bool(value("synproxy_sack")),
             # As it leaves the gateway: the kernel routes the answer as it does all packets, and takes its own hop off.
             ttl=min(value("synproxy_synack_ttl") + 1, _MOST_TTL),
+            # The packet that makes a session, and as many more as the threshold says.
             held_packets=value("synproxy_ack_skb_store_thresh") + 1,
         )
-        self.held_packets = self.terms.held_packets
-        """The packet that makes a session, and as many more as the threshold says."""
         self.syn_retries = value("synproxy_syn_retry")
         self.storm_thresh = value("synproxy_ack_storm_thresh")
         self.defer = bool(value("synproxy_defer"))
-        allowed = [state for state in _PROXY_REUSE if value(f"synproxy_conn_reuse_{state.name.lower()}")]
+        allowed = [state for state in CLOSING if value(f"synproxy_conn_reuse_{state.name.lower()}")]
         self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")

@@ -74,7 +74,6 @@ class Shard(Outbox):
 
     def __init__(self, plan: Plan, shared: SharedState, now: float) -> None:
         super().__init__()
-        self._shared = shared
         self._generation_cell = shared.generation
         self._generation = shared.generation[0]
         ext_counts = shared.table(plan.shard, "ext")

@@ -27,25 +27,21 @@ from appliance.stats import (
     SYN_CNT,
     SYNCOOKIES_DISENGAGED,
     SYNCOOKIES_ENGAGED,
-    SYNPROXY_REUSED,
-    SYNPROXY_REUSED_FROM,
     SYNSENT_QLEN,
 )
 from appliance.storm import AckStorm
-from appliance.tcp_state import STATE_NAMES, TcpState
+from appliance.tcp_state import TcpState
 from appliance.verdict import BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
 from appliance.wire import craft
 from appliance.wire.layout import (
     ACK,
-    DATA_OFFSET_SHIFT,
-    FIN,
     HEADERS,
     IP_HEADER_BYTES,
-    OPTIONS_START,
-    RST,
+    OPENING_FLAGS,
     SYN,
 )
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.options import options_of
+from appliance.wire.seq import add
 
 _parse = HEADERS.unpack_from
 
@@ -107,7 +103,7 @@ class SynProxy:
 
     def _offer_in(self, fields: tuple[Any, ...], now: float) -> Offer | None:
         addresses, seq, ack = fields[5:8]
-        return self._jar.check(addresses, (seq - 1) & SEQ_MASK, (ack - 1) & SEQ_MASK, now)
+        return self._jar.check(addresses, add(seq, -1), add(ack, -1), now)
 
     def refuse(self, fields: tuple[Any, ...], now: float) -> None:
         """Answer RST to a client's packet with an acknowledgement, unless there were too many of late."""
@@ -120,14 +116,14 @@ class SynProxy:
         opening = conn.opening = Opening()
         handshake = opening.handshake = Handshake(offer)
         handshake.held.append(raw)
-        conn.cookie = (ack - 1) & SEQ_MASK
+        conn.cookie = add(ack, -1)
         conn.enter(TcpState.SYN_SENT)
         conn.settle()
         conn.deadline = now + self._patience_s(handshake)
         self._sessions.wheel.arm(conn)
         conn.counts[Direction.INBOUND] += 1
         conn.counts[Direction.INBOUND + BYTES] += len(raw)
-        syn = syn_for_real_server(addresses, (seq - 1) & SEQ_MASK, offer, window)
+        syn = syn_for_real_server(addresses, add(seq, -1), offer, window)
         self._outbox.rewritten = to_real_server(syn, _parse(syn), conn, self._sessions.settings, self._ext)
         return TO_REAL_SERVER
 
@@ -142,7 +138,7 @@ class SynProxy:
             return HELD
         if any(_is_same(raw, held) for held in handshake.held):
             return HELD
-        if len(handshake.held) >= self._sessions.settings.held_packets:
+        if len(handshake.held) >= self._sessions.settings.terms.held_packets:
             self._ext[SYNSENT_QLEN] += 1
             return HOLD_OVERFLOW
         handshake.held.append(raw)
@@ -151,12 +147,11 @@ class SynProxy:
     @staticmethod
     def is_near(handshake: Handshake, fields: tuple[Any, ...]) -> bool:
         """Whether a client's packet can belong to this session at all."""
-        ahead: int = (fields[6] - _parse(handshake.held[0])[6]) & SEQ_MASK
-        return ahead <= _WINDOW_BYTES
+        return add(fields[6], -_parse(handshake.held[0])[6]) <= _WINDOW_BYTES
 
     def join(self, conn: ConnEntry, opening: Opening, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> None:
         """The real server has answered with the SYN-ACK `raw`: send on what was held."""
-        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (fields[8] >> DATA_OFFSET_SHIFT)]
+        options = options_of(raw, fields[8])
         rs_scale, scale = scale_of(options), handshake.offer.scale
         inbound_shift, outbound_shift = 0, 0
         if scale is not None:
@@ -165,7 +160,7 @@ class SynProxy:
             inbound_shift = scale if rs_scale is None else 0
         conn.join(fields[6], inbound_shift, outbound_shift)
         opening.handshake = None
-        opening.rs_first_seq = ((conn.cookie or 0) + 1) & SEQ_MASK
+        opening.rs_first_seq = add(conn.cookie or 0, 1)
         for packet in handshake.held:
             self._outbox.segments.append(to_real_server(packet, _parse(packet), conn, self._sessions.settings, self._ext))
 
@@ -173,11 +168,11 @@ class SynProxy:
         """The real server refused, or never answered: tell the client."""
         self._ext[RS_ERROR] += 1
         client_key = conn.records[Direction.OUTBOUND].addresses
-        self._outbox.segments.append(craft.rst(client_key, ((conn.cookie or 0) + 1) & SEQ_MASK))
+        self._outbox.segments.append(craft.rst(client_key, add(conn.cookie or 0, 1)))
 
     def take_back(self, conn: ConnEntry) -> None:
         """Tell the real server, which may have heard the SYN without being heard itself, that nothing comes of it."""
-        self._outbox.segments.append(craft.rst(conn.records[Direction.INBOUND].addresses, (conn.isn + 1) & SEQ_MASK))
+        self._outbox.segments.append(craft.rst(conn.records[Direction.INBOUND].addresses, add(conn.isn, 1)))
 
     def run_out(self, conn: ConnEntry, opening: Opening, handshake: Handshake, now: float) -> None:
         """No answer in time: send the SYN again, or give up when that was done often enough."""
@@ -194,16 +189,10 @@ class SynProxy:
 
     def offer_for_reuse(self, conn: ConnEntry, fields: tuple[Any, ...], now: float) -> Offer | None:
         """What a client offered that returns a new cookie on an old session, if that may start it anew."""
-        flags = fields[8] & (SYN | ACK | FIN | RST)
-        if flags != ACK or conn.state not in self._sessions.settings.proxy_reuse or (fields[7] - 1) & SEQ_MASK == conn.cookie:
+        flags = fields[8] & OPENING_FLAGS
+        if flags != ACK or conn.state not in self._sessions.settings.proxy_reuse or add(fields[7], -1) == conn.cookie:
             return None
-        offer = self._offer_in(fields, now)
-        if offer is not None:
-            self._ext[OK_ACK] += 1
-            self._ext[SYNPROXY_REUSED] += 1
-            if (place := SYNPROXY_REUSED_FROM.get(STATE_NAMES[conn.state])) is not None:
-                self._ext[place] += 1
-        return offer
+        return self._offer_in(fields, now)
 
     def is_storm(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bool:
         """Whether a real server's acknowledgement without data is one too many of the same."""
@@ -212,7 +201,7 @@ class SynProxy:
             return False
         if conn.storm is None:
             conn.storm = AckStorm()
-        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (fields[8] >> DATA_OFFSET_SHIFT)]
+        options = options_of(raw, fields[8])
         if conn.storm.repeats(fields[6], fields[7], fields[9], options, now) < threshold:
             return False
         self._ext[ACK_STORM] += 1

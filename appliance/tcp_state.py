@@ -88,6 +88,9 @@ EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
 """EVENT[flags & FLAG_BITS] is the event of a segment: RST before SYN before FIN before ACK."""
 
 
+CLOSING = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK))
+"""States in which a client that begins anew may have the session."""
+
 UDP_STATE = len(TcpState)
 """The one state of a UDP session; no table of TCP knows it."""
 

@@ -8,7 +8,7 @@ a port is used, the number is a keyed hash of the tuple plus a clock, which goes
 
 from hashlib import blake2s
 
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
 _TICKS_PER_S = 15_625_000
 """64 ns a tick, as in LVS: faster than most connections send, and once round the numbers in 274 s, longer than a TIME_WAIT."""
@@ -28,9 +28,9 @@ class IsnSource:
     def first(self, server_key: bytes, now: float) -> int:
         """For the 12 address bytes of local address to real server, at `now` seconds of the monotonic clock."""
         digest = blake2s(server_key, digest_size=4, key=self._secret).digest()
-        return int.from_bytes(digest, "big") + int(now * _TICKS_PER_S) & SEQ_MASK
+        return add(int.from_bytes(digest, "big"), int(now * _TICKS_PER_S))
 
 
 def following(last_seq: int) -> int:
     """The number for the next connection of a tuple whose real server last acknowledged `last_seq`."""
-    return (last_seq + STEP) & SEQ_MASK
+    return add(last_seq, STEP)

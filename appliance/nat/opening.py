@@ -22,14 +22,13 @@ from appliance.wire.layout import (
     FLAG_BITS,
     IP_HEADER_BYTES,
     LEAST_OFFSET_FLAGS,
-    OPTIONS_START,
     RST,
     SYN,
     TCP_HEADER_BYTES,
 )
-from appliance.wire.options import TIMESTAMP, blank, mss_of, shift_sack, with_mss
-from appliance.wire.seq import HALF as SEQ_HALF
+from appliance.wire.options import TIMESTAMP, blank, mss_of, options_of, shift_sack, with_mss
 from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add, is_before
 
 # Plain integers, bound once: an enum's member would be looked up for each packet.
 _INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
@@ -53,13 +52,13 @@ def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, setting
     record = conn.records[_INBOUND]
     options = b""
     if offset_flags >= _WITH_OPTIONS:
-        options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
+        options = options_of(raw, offset_flags)
         options = _disarmed(options, offset_flags, record, settings)
     opening = conn.opening
     if opening is None:
         return translate_with_options(raw, record, fields, options)
     first_seq = opening.rs_first_seq
-    if first_seq is not None and offset_flags & ACK and (first_seq - fields[7]) & SEQ_MASK >= SEQ_HALF:
+    if first_seq is not None and offset_flags & ACK and is_before(first_seq, fields[7]):
         conn.opening = None
         conn.settle()
     elif settings.toa and not offset_flags & RST:
@@ -79,7 +78,7 @@ def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Se
     """A real server's packet as its client gets it."""
     offset_flags = fields[8]
     record = conn.records[_OUTBOUND]
-    options = raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
+    options = options_of(raw, offset_flags)
     if offset_flags & SYN:
         if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
             record = record._replace(window_shift=0)
@@ -103,7 +102,7 @@ def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[An
     syn_payload_bytes = len(syn) - IP_HEADER_BYTES - (syn[DATA_OFFSET] >> 4) * 4
     if flags & ACK and (ack - conn.isn - 1) & SEQ_MASK <= syn_payload_bytes:
         if flags & SYN:
-            opening.rs_first_seq = (seq + 1) & SEQ_MASK
+            opening.rs_first_seq = add(seq, 1)
             opening.syn = None
         return None
     opening.stale_answers += 1

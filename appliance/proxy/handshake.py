@@ -11,8 +11,8 @@ from appliance.offer import Offer, Terms
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
-from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, walk
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, options_of, walk
+from appliance.wire.seq import add
 
 ADVERTISED_SCALE = 7
 """The window shift that clients are shown when they scale. Windows of the real server are converted to it afterwards."""
@@ -27,14 +27,14 @@ def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: Terms
     answered: a client that may send more would see it dropped.
     """
     addresses, seq, offset_flags = fields[5], fields[6], fields[8]
-    options = raw[at.OPTIONS_START : at.IP_HEADER_BYTES + 4 * (offset_flags >> at.DATA_OFFSET_SHIFT)]
+    options = options_of(raw, offset_flags)
     mss, offer = read_offer(options, terms)
     cookie = jar.bake(addresses, seq, offer, now)
     window = min(terms.held_packets * offer.mss, MOST_WINDOW)
     scale = None if offer.scale is None else ADVERTISED_SCALE
     reply_options = _options(mss, scale, offer.sack)
     flags = at.SYN | at.ACK
-    return craft.segment(reverse_key(addresses), cookie, (seq + 1) & SEQ_MASK, flags, window, reply_options, terms.ttl)
+    return craft.segment(reverse_key(addresses), cookie, add(seq, 1), flags, window, reply_options, terms.ttl)
 
 
 def read_offer(options: bytes, terms: Terms) -> tuple[int | None, Offer]:

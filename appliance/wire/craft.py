@@ -2,7 +2,7 @@
 
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum
-from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
 _ICMP_QUOTE_BYTES = 528
 """RFC 1812, 4.3.2.3: quote as much as fits into 576 bytes, which is what our 28 bytes of headers leave."""
@@ -33,7 +33,7 @@ def rst(addresses: bytes, seq: int) -> bytes:
 
 def refusal(addresses: bytes, syn_seq: int) -> bytes:
     """The RST for the flow of the 12 address bytes that answers a SYN with this number (RFC 9293, 3.5.2)."""
-    return segment(addresses, 0, (syn_seq + 1) & SEQ_MASK, at.RST | at.ACK, 0)
+    return segment(addresses, 0, add(syn_seq, 1), at.RST | at.ACK, 0)
 
 
 def challenge_ack(addresses: bytes, seq: int, ack: int, window: int) -> bytes:

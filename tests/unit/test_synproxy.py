@@ -508,6 +508,7 @@ class TestReuse:
         self.begins_anew(world)
         world.rs.here = RS2
         world.rs.gets("S", seq=C1, destination=RS2)
+        assert world.counter("synproxy_ok_ack") == 2, "one for each connection"
 
 
 class TestStorm:
