@@ -6,23 +6,16 @@ as `appliance lab` has them (130 for Ctrl-C).
 
 import argparse
 import json
-import os
-import shutil
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from appliance.lab import command
 from bench.machine import this_machine
+from bench.program import check_host, exit_code, run_in_lab, unwind_on_signals
 from bench.report import Setup, as_json, as_text
-from bench.servers import nginx_program
 from bench.session import measure_all
-from bench.topology import LAB_CONFIG, BenchError, Site, module, output_of
+from bench.topology import BenchError, Site, module, output_of
 
-_FAILED = 1
-_INTERRUPTED = 128 + signal.SIGINT
 _QUICK = {"rounds": 2, "seconds": 2}
 _THOROUGH = {"rounds": 5, "seconds": 5}
 _SECONDS_MAX = 10  # longer, and a fast machine would run out of connections that are new (see topology)
@@ -34,14 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
-    try:
-        return _measure_inside(options) if options.inside_lab else _make_lab(options, given)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return _FAILED
-    except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    return exit_code("bench", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -76,38 +62,23 @@ def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     _check_host(options)
     print("the Python of one packet of an established session, without a kernel", flush=True)
     print(output_of(module("bench.established_path"), timeout_s=_MICROBENCHMARK_TIMEOUT_S), flush=True)
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    lab = ("lab", "--config", str(LAB_CONFIG), "--shards", str(options.shards))
-    return command.run(
-        parser.parse_args([*lab, "--", *module("bench", "--inside-lab", *given)]), appliance=module("bench.gateway")
-    )
+    return run_in_lab("bench", given, options.shards, gateway="bench.gateway")
 
 
 def _check_host(options: argparse.Namespace) -> None:
-    if os.geteuid() != 0:
-        raise BenchError("it makes network namespaces and binds packet queues, so it has to run as root")
-    missing = [tool for tool in _TOOLS if not shutil.which(tool)] + ([] if nginx_program() else ["nginx"])
-    if missing:
-        raise BenchError(f"not installed: {', '.join(missing)} (make bench installs what it needs)")
+    check_host(_TOOLS, "bench")
     if options.json and not options.json.parent.is_dir():
         raise BenchError(f"--json: there is no directory {options.json.parent}")
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
-    # The lab ends its command with the signal it got itself; each is to unwind everything, as Ctrl-C does.
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)
+    unwind_on_signals()
     setup = Setup(this_machine(), options.shards, options.rounds, options.seconds)
     results = measure_all(Site.of_environment(), options.shards, options.rounds, options.seconds)
     print(as_text(setup, results), end="")
     if options.json:
         options.json.write_text(json.dumps(as_json(setup, results), indent=2) + "\n")
     return 0
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,25 +4,21 @@ Exit codes: as `python -m bench` has them.
 """
 
 import argparse
-import os
-import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
-from appliance.lab import command
 from bench.checks import check_way
 from bench.counters import growth, queue_counts, syns_sent_again
 from bench.flood_load import measure
 from bench.flood_report import FloodResults, Round, as_text
 from bench.flood_ways import COMPARED, UNPROTECTED
 from bench.machine import this_machine
+from bench.program import check_host, exit_code, run_in_lab, unwind_on_signals
 from bench.results import rotated
-from bench.servers import nginx_program, prepare_network, servers_running
+from bench.servers import prepare_network, servers_running
 from bench.syn_flood import SPOOFED_NETWORK
-from bench.topology import CLIENT, LAB_CONFIG, BenchError, Site, inside, module, output_of
+from bench.topology import CLIENT, Site, inside, output_of
 from bench.ways import Way
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
@@ -30,8 +26,6 @@ RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
 
 _QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
 _QUICK, _THOROUGH = (1, 2), (3, 4)
-_FAILED = 1
-_INTERRUPTED = 128 + signal.SIGINT
 _SETTLE_S = 1.0
 _TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl")
 
@@ -40,14 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
-    try:
-        return _measure_inside(options) if options.inside_lab else _make_lab(options, given)
-    except BenchError as error:
-        print(f"bench.flood: {error}", file=sys.stderr)
-        return _FAILED
-    except KeyboardInterrupt:
-        print("bench.flood: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    return exit_code("bench.flood", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -64,23 +51,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
-    if os.geteuid() != 0:
-        raise BenchError("it makes network namespaces and binds packet queues, so it has to run as root")
-    missing = [tool for tool in _TOOLS if not shutil.which(tool)] + ([] if nginx_program() else ["nginx"])
-    if missing:
-        raise BenchError(f"not installed: {', '.join(missing)} (make bench-flood installs what it needs)")
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    lab = ("lab", "--config", str(LAB_CONFIG), "--shards", str(options.shards))
-    return command.run(
-        parser.parse_args([*lab, "--", *module("bench.flood", "--inside-lab", *given)]), appliance=module("bench.flood_gateway")
-    )
+    check_host(_TOOLS, "bench-flood")
+    return run_in_lab("bench.flood", given, options.shards, gateway="bench.flood_gateway")
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
-    # The lab ends its command with the signal it got itself; each is to unwind everything, as Ctrl-C does.
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)
+    unwind_on_signals()
     machine, site = this_machine(), Site.of_environment()
     prepare_network(site)
     # Answers to the flood need a next hop, or the gateway would ask for neighbours that nobody is. The client's host drops them.
@@ -123,10 +99,6 @@ def _measure(site: Site, options: argparse.Namespace, way: Way, rate: int, numbe
     line = f"{rate:>8,} SYN/s  {way.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
     print(line.rstrip(), file=sys.stderr, flush=True)
     return Round(load, drops, again)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

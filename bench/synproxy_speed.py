@@ -17,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.lab import command, namespaces
-from bench.topology import LAB_CONFIG, REAL_SERVERS, VIPS, BenchError, Site, module
+from appliance.lab import namespaces
+from bench.program import run_in_lab
+from bench.topology import LAB_CONFIG, REAL_SERVERS, VIPS, BenchError, Site
 
 _PORTS = {"proxied": 80, "plain": 8000}
 _SYNPROXY = {"proxied": "true", "plain": "false"}
@@ -54,13 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_lab(given: Sequence[str]) -> int:
     """Put up a lab of two shards whose command is this program again."""
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "lvs.toml")
         config.write_text(LAB_CONFIG.read_text().partition("[[service]]")[0] + "".join(map(_service, _PORTS)))
-        inside = module("bench.synproxy_speed", "--inside-lab", *given)
-        return command.run(parser.parse_args(["lab", "--config", str(config), "--shards", "2", "--", *inside]))
+        return run_in_lab("bench.synproxy_speed", given, 2, config=config)
 
 
 def _service(name: str) -> str:
