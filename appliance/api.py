@@ -3,23 +3,23 @@
 Every view comes as text or as JSON from the same URL; every refusal is a problem document.
 """
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple, NoReturn, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from appliance import views
+from appliance import views, views_conns
+from appliance.api_conns import ConnHandlers, Conns
 from appliance.asked_value import AskedValue, read_asked_value
-from appliance.control import ServicePlan, SessionRow
+from appliance.conn_query import ConnFilter
+from appliance.control import ServicePlan
 from appliance.listen import ListenError, serve
 from appliance.nearest import nearest
-from appliance.negotiation import JSON, TEXT, prefers_json
 from appliance.problem import ProblemError, problem_middleware
 from appliance.rates import Rates
+from appliance.responses import respond
 from appliance.shared_state import SharedState
 from appliance.stats import EXT_COUNTERS
 from appliance.tunables import TUNABLES, TunableError
@@ -38,6 +38,8 @@ _EXT_ALIASES = {
 }
 """What the LVS kernels call some counters, for monitoring written for them. Answers always use the names on the right."""
 
+_FILTER = ", ".join(ConnFilter._fields)
+
 _EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | _EXT_ALIASES
 
 
@@ -46,6 +48,10 @@ class Gateway(Protocol):
 
     shared: SharedState
     services: tuple[ServicePlan, ...]
+
+    @property
+    def conns(self) -> Conns:
+        """The sessions."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when it is not allowed."""
@@ -59,8 +65,11 @@ class Gateway(Protocol):
     def rates(self) -> Rates:
         """Events per second in the order of `views.TRAFFIC_FIELDS`."""
 
-    def sessions(self) -> AsyncIterator[list[SessionRow]]:
-        """All sessions in batches, each read when it is asked for."""
+    def host_sockstat(self) -> Mapping[str, Mapping[str, int]]:
+        """The host's own sockets and fragments, by kind and name."""
+
+    def host_conntrack(self) -> Mapping[str, int] | None:
+        """The host's own connection tracking; None while it tracks nothing."""
 
 
 class _Route(NamedTuple):
@@ -68,10 +77,11 @@ class _Route(NamedTuple):
     summary: str
     get: Handler
     put: Handler | None = None
+    delete: Handler | None = None
 
     @property
     def methods(self) -> str:
-        return "GET, PUT" if self.put else "GET"
+        return ", ".join(name for name, handler in (("GET", self.get), ("PUT", self.put), ("DELETE", self.delete)) if handler)
 
 
 def make_app(gateway: Gateway) -> web.Application:
@@ -83,6 +93,8 @@ def make_app(gateway: Gateway) -> web.Application:
         app.router.add_get(route.path, route.get)
         if route.put:
             app.router.add_put(route.path, route.put)
+        if route.delete:
+            app.router.add_delete(route.path, route.delete)
     app.on_response_prepare.append(_forbid_caching)
     return app
 
@@ -92,10 +104,11 @@ class _Api:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._conns = ConnHandlers(gateway.conns, lambda: [service.name for service in gateway.services])
 
     def routes(self) -> list[_Route]:
         """Every route there is; the index and the hints of a 404 are made from this list."""
-        gateway, shared = self._gateway, self._gateway.shared
+        gateway, shared, conns = self._gateway, self._gateway.shared, self._conns
         routes = [
             _Route("/", "this list", _show(lambda: views.index([(r.path, r.methods, r.summary) for r in routes]))),
             _Route("/healthz", "200 while every shard is up, else 503", self._health),
@@ -105,19 +118,30 @@ class _Api:
             _Route("/stats/ext/{name}", "the total of one extended counter", self._ext_stat),
             _Route("/stats/ip_vs", "services and real servers", _show(lambda: views.services(shared, gateway.services))),
             _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: views.traffic(shared, gateway.rates()))),
-            _Route("/stats/ip_vs_conn", "sessions", self._sessions),
+            _Route("/stats/ip_vs_conn", "sessions", conns.list_all),
             _Route("/stats/drops", "packets not translated, by reason", _show(lambda: views.drops(shared))),
-            _Route("/stats/queues", "what befell queues and workers", _show(lambda: views.queues(shared))),
+            _Route("/stats/queues", "what befell queues, workers and sessions", _show(lambda: views.queues(shared))),
+            _Route("/stats/slabinfo", "tables and pools: objects, their size, pages", self._slabinfo),
+            _Route("/stats/sockstat", "sessions as sockets, beside the host's own", self._sockstat),
+            _Route(
+                "/stats/conntrack",
+                "the table of sessions beside the host's connection tracking",
+                _show(lambda: views_conns.conntrack(shared, gateway.host_conntrack())),
+            ),
+            _Route(
+                "/conns", f"sessions; filter: {_FILTER}; limit, after; DELETE cuts them", conns.list_conns, None, conns.cut_conns
+            ),
+            _Route("/conns/top", f"who has most; by=client, service or real_server; n; filter: {_FILTER}", conns.top),
         ]
         return routes
 
     async def _health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
         everything_up = all(state.up for state in states)
-        return _respond(request, views.health(states), HTTPStatus.OK if everything_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        return respond(request, views.health(states), HTTPStatus.OK if everything_up else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _sysctl(self, request: web.Request) -> web.Response:
-        return _respond(request, views.sysctl(self._gateway.shared, _known_name(request, "tunable", TUNABLES)))
+        return respond(request, views.sysctl(self._gateway.shared, _known_name(request, "tunable", TUNABLES)))
 
     async def _put_sysctl(self, request: web.Request) -> web.Response:
         name = _known_name(request, "tunable", TUNABLES)
@@ -126,7 +150,7 @@ class _Api:
             await self._gateway.set_tunable(name, asked.for_tunable(name))
         except TunableError as error:
             self._refuse(name, asked, error)
-        return _respond(request, views.sysctl(self._gateway.shared, name))
+        return respond(request, views.sysctl(self._gateway.shared, name))
 
     def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:
         tunable, in_force = TUNABLES[name], self._gateway.shared.tunable(name)
@@ -144,56 +168,26 @@ class _Api:
         ) from error
 
     async def _ext_stats(self, request: web.Request) -> web.Response:
-        return _respond(request, views.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
+        return respond(request, views.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
 
     async def _ext_stat(self, request: web.Request) -> web.Response:
         name = _known_name(request, "counter", _EXT_NAMES)
-        return _respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
+        return respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
 
-    async def _sessions(self, request: web.Request) -> web.StreamResponse:
-        """All sessions, batch by batch: a batch is asked for when the client has taken the one before."""
-        content_type, render = (JSON, _sessions_json) if _wants_json(request) else (TEXT, _sessions_text)
-        response = web.StreamResponse()
-        response.content_type, response.charset = content_type, "utf-8"
-        await response.prepare(request)
-        if request.method == "GET":
-            async for piece in render(self._gateway.sessions()):
-                try:
-                    await response.write(piece.encode())
-                except ConnectionResetError:
-                    break  # The client has seen enough, as in `curl … | head`: no error of ours.
-                # A write waits only when the client is slow. One that keeps up must not keep the director from its work.
-                await asyncio.sleep(0)
-        return response
+    async def _slabinfo(self, request: web.Request) -> web.Response:
+        return respond(request, views_conns.slabinfo(await self._conns.slabs()))
 
-
-async def _sessions_text(batches: AsyncIterator[list[SessionRow]]) -> AsyncIterator[str]:
-    yield views.SESSIONS_TEXT_HEAD
-    async for batch in batches:
-        yield "".join(map(views.session_text, batch))
-
-
-async def _sessions_json(batches: AsyncIterator[list[SessionRow]]) -> AsyncIterator[str]:
-    """One JSON list, a session a line; it is closed only when every session is in it."""
-    before = "[\n"
-    async for batch in batches:
-        if batch:
-            yield before + ",\n".join(json.dumps(views.session_data(row)) for row in batch)
-            before = ",\n"
-    yield "[]\n" if before == "[\n" else "\n]\n"
+    async def _sockstat(self, request: web.Request) -> web.Response:
+        gateway, slabs = self._gateway, await self._conns.slabs()
+        workers = sum(state.up for state in gateway.shard_states())
+        return respond(request, views_conns.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
 
 
 def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def show(request: web.Request) -> web.Response:
-        return _respond(request, view())
+        return respond(request, view())
 
     return show
-
-
-def _respond(request: web.Request, document: Document, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    if _wants_json(request):
-        return web.Response(status=status, text=views.to_json(document.data), content_type=JSON)
-    return web.Response(status=status, text=document.text, content_type=TEXT)
 
 
 def _known_name(request: web.Request, kind: str, known: Mapping[str, object]) -> str:
@@ -233,11 +227,6 @@ async def _refuse_unknown_format(request: web.Request, handler: Handler) -> web.
     if wanted not in ("text", "json"):
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"there is no format {wanted[:80]!r}; there are text and json")
     return await handler(request)
-
-
-def _wants_json(request: web.Request) -> bool:
-    wanted = request.query.get("format")
-    return wanted == "json" if wanted else prefers_json(request.headers.get("Accept", "*/*"))
 
 
 async def _forbid_caching(_: web.Request, response: web.StreamResponse) -> None:

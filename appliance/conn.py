@@ -1,60 +1,25 @@
-"""Conn entries and the table that finds them: one entry, two keys."""
+"""Conn entries: what one shard remembers of each connection. `conn_table` finds them."""
 
-from collections.abc import Iterator
 from math import inf
-from typing import NamedTuple
 
 from appliance.model import Direction, reverse_key
 from appliance.offer import Offer
+from appliance.population import LINE_OF_STATE
+from appliance.rewrite import RECORD_BYTES, RewriteRecord, packed, record_of, rewrite_records
 from appliance.service import NEVER, RealServer, VirtualService
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.storm import AckStorm
 from appliance.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
-from appliance.wire.checksum import MODULUS, delta
-from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
+
+_ADDRESS_BYTES = 12
 
 _STATES = range(len(STATE_NAMES))
 _GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
-_IS_HALF_OPEN = bytes(state in (TcpState.SYN_RECV, TcpState.SYN_SENT) for state in _STATES)
-"""By state."""
+"""By state: ESTABLISHED is active, all else is not (as `ipvsadm`)."""
 
 # Plain integers, bound once: this is asked several times for each connection, and an enum's member is looked up each time.
 _NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), int(TcpState.SYN_RECV)
-
-
-class RewriteRecord(NamedTuple):
-    """What a packet of one direction gets written over its headers. Plain data, which changes only when a session starts anew.
-
-    A kernel fast path can mirror exactly these fields. A UDP session has no shifts.
-    """
-
-    addresses: bytes
-    """The new 12 address bytes."""
-    ip_delta: int
-    """What the IP header checksum moves by (see wire.checksum)."""
-    tcp_delta: int
-    """What the TCP or UDP checksum moves by for addresses and ports: the pseudo header has the ones, the header the others."""
-    seq_delta: int = 0
-    """Added to the sequence number, modulo 2**32."""
-    ack_delta: int = 0
-    """Added to the acknowledgement number and to both edges of each SACK block, modulo 2**32."""
-    window_shift: int = 0
-    """How many bits the window moves to the left, up to what its field can hold; to the right when negative."""
-
-
-def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> tuple[RewriteRecord, RewriteRecord]:
-    """The records of both directions: client to VIP becomes local address to real server, and the reply the other way round.
-
-    `shift` is what the client's sequence numbers move by. Reversing addresses moves words about and leaves their sum, so what
-    one direction adds to a checksum the other takes away.
-    """
-    ip_delta, tcp_delta = delta(client_key[:8], server_key[:8]), delta(client_key, server_key)
-    # By position, once for each connection: a tuple with named arguments takes twice as long to make.
-    return (
-        RewriteRecord(server_key, ip_delta, tcp_delta, shift & SEQ_MASK, 0, 0),
-        RewriteRecord(reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS, 0, -shift & SEQ_MASK, 0),
-    )
 
 
 class Handshake:
@@ -129,7 +94,7 @@ class ConnEntry:
         self.real_server = real_server
         self.counts = real_server.counts
         self.records = rewrite_records(client_key, server_key, isn - client_isn)
-        """Indexed by Direction."""
+        """Of both directions, packed; see `record`."""
         self.isn = isn
         self.opening: Opening | None = None
         self.challenge: Challenge | None = None
@@ -155,7 +120,7 @@ class ConnEntry:
 
     def start(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
-        self.records = rewrite_records(self.client_key, self.records[Direction.INBOUND].addresses, isn - client_isn)
+        self.records = rewrite_records(self.client_key, self.addresses(Direction.INBOUND), isn - client_isn)
         self.isn = self.rs_ack = isn
         self.opening = Opening()
         self.challenge = self.cookie = self.storm = self.client_ack = None
@@ -166,8 +131,8 @@ class ConnEntry:
     def join(self, rs_isn: int, inbound_window_shift: int, outbound_window_shift: int) -> None:
         """Join a proxied client and its real server, which has chosen its numbers: the session is established."""
         cookie = self.cookie or 0
-        inbound, outbound = self.records
-        self.records = (
+        inbound, outbound = map(self.record, Direction)
+        self.records = packed(
             inbound._replace(ack_delta=add(rs_isn, -cookie), window_shift=inbound_window_shift),
             outbound._replace(seq_delta=add(cookie, -rs_isn), window_shift=outbound_window_shift),
         )
@@ -185,70 +150,66 @@ class ConnEntry:
             or (self.service.synproxy != NEVER and self.state in CLOSING)
         )
 
+    def record(self, direction: int) -> RewriteRecord:
+        """What a packet of this direction gets written over its headers."""
+        return record_of(self.records, direction)
+
+    def addresses(self, direction: int) -> bytes:
+        """The 12 address bytes of a packet of this direction as it leaves the gateway."""
+        start = direction * RECORD_BYTES
+        return self.records[start : start + _ADDRESS_BYTES]
+
     @property
     def client_key(self) -> bytes:
         """Client to VIP, the key of packets of Direction.INBOUND."""
-        return reverse_key(self.records[Direction.OUTBOUND].addresses)
+        return reverse_key(self.addresses(Direction.OUTBOUND))
 
     @property
     def server_key(self) -> bytes:
         """Real server to local address, the key of packets of Direction.OUTBOUND."""
-        return reverse_key(self.records[Direction.INBOUND].addresses)
+        return reverse_key(self.addresses(Direction.INBOUND))
+
+    @property
+    def client_isn(self) -> int:
+        """The initial sequence number the client chose."""
+        return add(self.isn, -self.record(Direction.INBOUND).seq_delta)
 
     @property
     def local_address(self) -> bytes:
         """The local address, four bytes."""
-        return self.records[Direction.INBOUND].addresses[:4]
+        return self.addresses(Direction.INBOUND)[:4]
 
     @property
     def local_port(self) -> int:
         """The local port."""
-        return int.from_bytes(self.records[Direction.INBOUND].addresses[8:10], "big")
+        return int.from_bytes(self.addresses(Direction.INBOUND)[8:10], "big")
+
+    def appear(self) -> None:
+        """Be counted, in the state it has: as a session in the table."""
+        self.counts[_GAUGE[self.state]] += 1
+        self.service.population.by_state[self.state] += 1
 
     def enter(self, state: int) -> None:
-        """Change the state, and the real server's gauges with it: ESTABLISHED is active, all else is not (as `ipvsadm`)."""
-        counts, service = self.counts, self.service
-        counts[_GAUGE[self.state]] -= 1
-        service.half_open += _IS_HALF_OPEN[state] - _IS_HALF_OPEN[self.state]
+        """Change the state, and all that counts sessions by it."""
+        counts, service, before = self.counts, self.service, self.state
+        by_state = service.population.by_state
         self.state = state
+        counts[_GAUGE[before]] -= 1
+        by_state[before] -= 1
         counts[_GAUGE[state]] += 1
+        by_state[state] += 1
+        was, will = LINE_OF_STATE[before], LINE_OF_STATE[state]
+        if was != will:
+            if was:
+                del service.lines[was][self]
+            if will:
+                service.lines[will][self] = None
         if service.synproxy != NEVER:
             self.settle()
 
     def leave(self) -> None:
-        """Count the session no longer."""
+        """Be counted no longer."""
         self.counts[_GAUGE[self.state]] -= 1
-        self.service.half_open -= _IS_HALF_OPEN[self.state]
-
-
-class ConnTable:
-    """All entries of a shard. A packet's own 12 address bytes find its entry; the dict that had it tells the direction."""
-
-    def __init__(self) -> None:
-        self.by_direction: tuple[dict[bytes, ConnEntry], dict[bytes, ConnEntry]] = ({}, {})
-        """Indexed by Direction."""
-
-    def __len__(self) -> int:
-        return len(self.by_direction[Direction.INBOUND])
-
-    def __iter__(self) -> Iterator[ConnEntry]:
-        return iter(self.by_direction[Direction.INBOUND].values())
-
-    def find(self, addresses: bytes) -> tuple[ConnEntry | None, int]:
-        """The entry of a packet with these 12 address bytes, and its direction."""
-        for direction, conns in enumerate(self.by_direction):
-            if conn := conns.get(addresses):
-                return conn, direction
-        return None, Direction.INBOUND
-
-    def insert(self, conn: ConnEntry) -> None:
-        """Add an entry under both keys and count it in its real server's gauges."""
-        self.by_direction[Direction.INBOUND][conn.client_key] = conn
-        self.by_direction[Direction.OUTBOUND][conn.server_key] = conn
-        conn.counts[INACTIVE_CONNS] += 1
-
-    def remove(self, conn: ConnEntry) -> None:
-        """Take an entry out under both keys and out of the gauges."""
-        del self.by_direction[Direction.INBOUND][conn.client_key]
-        del self.by_direction[Direction.OUTBOUND][conn.server_key]
-        conn.leave()
+        self.service.population.by_state[self.state] -= 1
+        if line := LINE_OF_STATE[self.state]:
+            del self.service.lines[line][self]

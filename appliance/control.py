@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from appliance.conn_query import ConnFilter, Query
+
 
 @dataclass(frozen=True, slots=True)
 class RealServerPlan:
@@ -67,6 +69,18 @@ class SessionRow(NamedTuple):
     """"TCP" or "UDP"."""
 
 
+class Slab(NamedTuple):
+    """One table or pool of a shard, in the terms of `/proc/slabinfo`."""
+
+    name: str
+    active: int
+    """Objects in use."""
+    total: int
+    """Objects there is memory for."""
+    object_bytes: int
+    """What one of them takes; the average where they differ."""
+
+
 def encode(message: dict[str, Any]) -> bytes:
     """One line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -85,6 +99,17 @@ def encode_services(services: tuple[ServicePlan, ...]) -> bytes:
 def decode_plan(message: dict[str, Any]) -> Plan:
     """The plan from its line. Raises KeyError or TypeError when the two processes are not of one version."""
     return Plan(**{**message, "services": decode_services(message["services"])})
+
+
+def encode_question(walk: int, query: Query) -> bytes:
+    """The beginning of a walk through a worker's sessions, with a number of the director's choice."""
+    return encode({"walk": walk, "ask": query})
+
+
+def decode_query(fields: list[Any]) -> Query:
+    """The query of a question. Raises TypeError when the two processes are not of one version."""
+    query = Query(*fields)
+    return query._replace(filter=ConnFilter(*query.filter))
 
 
 def decode_services(services: list[dict[str, Any]]) -> tuple[ServicePlan, ...]:

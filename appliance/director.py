@@ -10,30 +10,34 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from appliance import api, steering
 from appliance.config import Config, ConfigError
-from appliance.control import Plan, ServicePlan, SessionRow
+from appliance.control import Plan, ServicePlan
 from appliance.defence import TUNABLE_NAMES, Defence
-from appliance.edge import instance_lock, queue_stats, routes, shared_memory
+from appliance.edge import conntrack, instance_lock, queue_stats, routes, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.host import Host, kept_isn_secret
+from appliance.inquiry import Inquiry
 from appliance.rates import RateMeter, Rates
 from appliance.reload import Reload, ReloadRefusedError, Slots, compare
 from appliance.shared_state import SharedState, size_bytes
 from appliance.stats import (
+    HALF_OPEN_DROPPED,
     QUEUE_COUNTERS,
     QUEUE_FULL_DROPS,
     SOCKET_DROPS,
     SYNCOOKIES_DISENGAGED,
     SYNCOOKIES_ENGAGED,
+    TIME_WAIT_OVERFLOWS,
     WORKER_STARTS,
 )
 from appliance.supervisor import ShardProcess
 from appliance.tunables import TunableError, check_value
-from appliance.verdict import REFUSALS
+from appliance.verdict import REFUSALS, TABLE_FULL
 from appliance.views import ShardState, totals
 
 log = logging.getLogger("appliance.director")
@@ -60,9 +64,11 @@ class Director:
             ShardProcess(
                 Plan(shard, shards, config.gateway.queue_base + shard, destinations, self.services, isn_secret, cookie_secret),
                 self._shared_fd,
+                partial(self.shared.forget_sessions, shard),
             )
             for shard in range(shards)
         ]
+        self.conns = Inquiry(self._workers)
         self._host = Host()
         self._kernel_drops: dict[str, int] = {}
         self._changing = asyncio.Lock()
@@ -185,6 +191,18 @@ class Director:
             except Exception:  # the worst that may come of a reload is that it does not happen
                 log.exception("reload failed because of an error of ours; please report this")
 
+    def host_sockstat(self) -> dict[str, dict[str, int]]:
+        """The host's own sockets and fragments; nothing while the kernel does not say."""
+        try:
+            return sockstat.read()
+        except EdgeError as error:
+            log.error("%s", error)
+            return {}
+
+    def host_conntrack(self) -> dict[str, int] | None:
+        """The host's own connection tracking; None while it tracks nothing."""
+        return conntrack.read()
+
     def shard_states(self) -> list[ShardState]:
         """How the workers are."""
         return [
@@ -195,12 +213,6 @@ class Director:
     def rates(self) -> Rates:
         """Events per second, smoothed."""
         return self._meter.rates
-
-    async def sessions(self) -> AsyncIterator[list[SessionRow]]:
-        """All sessions, shard after shard, in batches."""
-        for worker in self._workers:
-            async for batch in worker.sessions():
-                yield batch
 
     async def _sample(self) -> None:
         while True:
@@ -236,15 +248,20 @@ class Director:
     def _report_events(self) -> None:
         """One line per kind of event and look, however many there were: a log must not be what a flood breaks."""
         for verdict in REFUSALS:
-            self._report("verdicts", verdict.index, f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}")
-        for place in (SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
+            what = f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}"
+            self._report("verdicts", verdict.index, what, "table full, dropping packet: " if verdict is TABLE_FULL else "")
+        self._report(
+            "queue", TIME_WAIT_OVERFLOWS, QUEUE_COUNTERS[TIME_WAIT_OVERFLOWS].summary, "time wait bucket table overflow: "
+        )
+        for place in (HALF_OPEN_DROPPED, SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
             self._report("queue", place, QUEUE_COUNTERS[place].summary)
 
-    def _report(self, table: str, place: int, what: str) -> None:
+    def _report(self, table: str, place: int, what: str, in_kernel_words: str = "") -> None:
+        """`in_kernel_words` is what those who watch a log for it know from the kernel's."""
         total = sum(self.shared.table(shard, table)[place] for shard in range(self.shared.shards))
         before = self._reported.get((table, place), 0)
         if total > before:
-            log.warning("%d %s", total - before, what)
+            log.warning("%s%d %s", in_kernel_words, total - before, what)
         self._reported[table, place] = total
 
     def _count_queue_drops(self) -> None:

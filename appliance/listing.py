@@ -9,7 +9,7 @@ from appliance.wire.show import show_endpoint
 
 def session_row(conn: ConnEntry, now: float) -> SessionRow:
     """All of it at `now`, seconds of the monotonic clock."""
-    client_key, to_real_server = conn.client_key, conn.records[Direction.INBOUND].addresses
+    client_key, to_real_server = conn.client_key, conn.addresses(Direction.INBOUND)
     ends = (
         source_of(client_key),
         destination_of(client_key),

@@ -13,12 +13,13 @@ from appliance.nat.fullnat import shifted
 from appliance.nat.isn import following
 from appliance.offer import Offer
 from appliance.outbox import Outbox
+from appliance.sanity import is_damaged
 from appliance.service import NEVER
 from appliance.sessions import Sessions
 from appliance.stats import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
 from appliance.synproxy import SynProxy
 from appliance.tcp_state import CLOSING, STATE_NAMES, TcpState
-from appliance.verdict import CHALLENGED, COOKIE_SENT, HANDSHAKE_PACKET, HELD, STALE_ANSWER, TO_REAL_SERVER, Verdict
+from appliance.verdict import BAD_CHECKSUM, CHALLENGED, COOKIE_SENT, HANDSHAKE_PACKET, HELD, STALE_ANSWER, TO_REAL_SERVER, Verdict
 from appliance.wire import craft
 from appliance.wire.layout import FLAG_BITS, HEADERS, OPENING_FLAGS, RST, SYN
 from appliance.wire.seq import add
@@ -70,7 +71,7 @@ class LongWay:
         if handshake is not None:
             return self._count(self._hold(conn, handshake, raw, fields))
         if conn.service.synproxy != NEVER and (conn.state in CLOSING or conn.challenge is not None):
-            offer = self._proxy.offer_for_reuse(conn, fields, now)
+            offer = self._proxy.offer_for_reuse(conn, raw, fields, now)
             if offer is not None:
                 return self._start_anew_by_cookie(conn, raw, fields, offer, now)
         if fields[8] & (SYN | RST) or conn.challenge is not None or conn.real_server.gone:
@@ -84,6 +85,8 @@ class LongWay:
         self, conn: ConnEntry, opening: Opening, syn: bytes, raw: bytes, fields: tuple[Any, ...], now: float
     ) -> Verdict | None:
         """A real server's packet while its answer to a SYN is awaited: None when the client should get it."""
+        if is_damaged(raw):
+            return self._count(BAD_CHECKSUM)
         segments = opening_phase.check_answer(conn, opening, syn, fields)
         handshake = opening.handshake
         if segments is not None:
@@ -117,9 +120,11 @@ class LongWay:
 
     def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
         """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
+        if is_damaged(raw):
+            return self._count(BAD_CHECKSUM)
         seq, flags = fields[6], fields[8] & FLAG_BITS
         is_syn = flags & OPENING_FLAGS == SYN
-        shown_seq = add(seq, conn.records[Direction.INBOUND].seq_delta)
+        shown_seq = add(seq, conn.record(Direction.INBOUND).seq_delta)
         is_late = False
         if is_syn and self._proxy.wants_cookies(conn.service):
             if conn.state == TcpState.ESTABLISHED:
@@ -157,7 +162,7 @@ class LongWay:
         connection answers with a RST whose number only it can know; one that still has it does not answer.
         """
         if conn.challenge is None or now >= conn.challenge.until:
-            reply = conn.records[Direction.OUTBOUND]
+            reply = conn.record(Direction.OUTBOUND)
             seq, ack = add(conn.rs_next_seq, reply.seq_delta), add(conn.rs_ack, reply.ack_delta)
             window = shifted(conn.rs_window, reply.window_shift)
             self._outbox.segments.append(craft.challenge_ack(reply.addresses, seq, ack, window))

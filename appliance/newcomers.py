@@ -6,11 +6,22 @@ from appliance.conn import ConnEntry
 from appliance.model import destination_of, reverse_key
 from appliance.outbox import Outbox
 from appliance.ratelimit import TokenBucket
+from appliance.sanity import has_udp_length, is_damaged
 from appliance.service import NEVER, VirtualService
 from appliance.sessions import Sessions
 from appliance.strangers import Strangers
 from appliance.synproxy import SynProxy
-from appliance.verdict import COOKIE_SENT, NO_SERVICE, NO_SESSION, SYN_BACKLOG_FULL, Verdict
+from appliance.verdict import (
+    BAD_CHECKSUM,
+    BAD_HEADER,
+    COOKIE_SENT,
+    LAND,
+    NO_SERVICE,
+    NO_SESSION,
+    OVERFLOWS,
+    SYN_BACKLOG_FULL,
+    Verdict,
+)
 from appliance.wire import craft
 from appliance.wire.layout import ACK, OPENING_FLAGS, PROTO_TCP, PROTO_UDP, RST, SYN
 from appliance.wire.seq import add
@@ -33,6 +44,8 @@ class Newcomers:
     def meet_segment(self, raw: bytes, fields: tuple[Any, ...], payload_bytes: int, now: float) -> ConnEntry | Verdict:
         """A new session for a TCP packet, whose SYN has to go the way of all packets then; or the verdict on it."""
         addresses, seq, flags = fields[5], fields[6], fields[8] & OPENING_FLAGS
+        if self._strangers.is_ours(addresses[:4]):
+            return LAND
         destination = destination_of(addresses)
         service = self._sessions.service("tcp", destination)
         if service is None:
@@ -44,37 +57,44 @@ class Newcomers:
             if verdict is NO_SESSION and self._sessions.settings.abort and flags & (ACK | RST) == ACK:
                 self._proxy.refuse(fields, now)  # else the host answers
             return verdict
-        offer = self._proxy.check(service, fields, payload_bytes, now)
+        offer = self._proxy.check(service, raw, fields, payload_bytes, now)
         if isinstance(offer, Verdict):
             return offer
         conn = self._sessions.open_tcp(service, addresses, add(seq, -1), now)
         if isinstance(conn, Verdict):
-            self._proxy.refuse(fields, now)
+            if self._sessions.settings.abort or conn not in OVERFLOWS:
+                self._proxy.refuse(fields, now)
             return conn
         return self._proxy.ask(conn, raw, fields, offer, now)
 
     def _meet_syn(self, service: VirtualService, raw: bytes, fields: tuple[Any, ...], now: float) -> ConnEntry | Verdict:
         settings, addresses, seq = self._sessions.settings, fields[5], fields[6]
+        if is_damaged(raw):
+            return BAD_CHECKSUM
         if self._proxy.wants_cookies(service):
             self._outbox.rewritten = self._proxy.answer(raw, fields, now)
             return COOKIE_SENT
-        is_full = service.half_open >= settings.backlog
+        is_full = len(service.half_open) >= settings.backlog
         opened = SYN_BACKLOG_FULL if is_full else self._sessions.open_tcp(service, addresses, seq, now)
         if isinstance(opened, Verdict):
             if settings.abort:
                 self._send(craft.refusal(reverse_key(addresses), seq), now)
-            elif not is_full:  # a client that stays without an answer tries again, and a backlog gets shorter
+            elif opened not in OVERFLOWS:
                 self._send(craft.port_unreachable(raw), now)
         return opened
 
     def meet_datagram(self, addresses: bytes, raw: bytes, now: float) -> ConnEntry | Verdict:
         """A new session for a UDP packet with these 12 address bytes, or the verdict on it. LVS behaviour 3.11."""
+        if self._strangers.is_ours(addresses[:4]):
+            return LAND
         destination = destination_of(addresses)
         service = self._sessions.service("udp", destination)
         if service is None:
             return self._strangers.meet(PROTO_UDP, destination, NO_SERVICE)
+        if not has_udp_length(raw):
+            return BAD_HEADER
         opened = self._sessions.open_udp(service, addresses, now)
-        if isinstance(opened, Verdict):
+        if isinstance(opened, Verdict) and (self._sessions.settings.abort or opened not in OVERFLOWS):
             self._send(craft.port_unreachable(raw), now)
         return opened
 

@@ -7,19 +7,18 @@ round. So timers and queries go on under any flood, and a packet waits at most o
 import argparse
 import contextlib
 import gc
-import itertools
 import logging
 import os
 import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from netfilterqueue import Packet
 
-from appliance.control import LineReader, Plan, SessionRow, decode_plan, decode_services, encode
+from appliance.conn_walk import ConnWalk
+from appliance.control import LineReader, Plan, decode_plan, decode_query, decode_services, encode
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import HelpingOver, KernelQueue
@@ -38,15 +37,14 @@ TURN_S = 0.02
 """A turn that is longer than this ends with its next packet, so that slow arrivals do not stretch it."""
 
 PATIENCE_S = 0.02
-LISTING_PATIENCE_S = 0.001
-"""An idle worker looks up this often; while somebody reads its sessions, batch by batch, more often."""
+WALK_PATIENCE_S = 0.001
+"""An idle worker looks up this often; while somebody walks through its sessions, piece by piece, more often."""
 
-EXPIRIES_PER_TURN = 500
+EXPIRIES_PER_TURN = 200
+"""With the RST segments that some of them send to both ends, a few milliseconds."""
 
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""
-
-ROWS_PER_BATCH = 200
 
 EXIT_CANNOT_START = 3
 
@@ -58,14 +56,15 @@ _REWRITTEN, _ACCEPT = Action.REWRITTEN, Action.ACCEPT
 class ControlChannel:
     """The worker's end of the socket to the director.
 
-    A listing of sessions is read batch by batch, each asked for by itself, so that a slow reader far away fills no memory here.
+    An answer about sessions goes out piece by piece, each asked for by itself, so that a slow reader far away fills no memory
+    here.
     """
 
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
         self._reader = LineReader()
         self._received: deque[dict[str, Any]] = deque()
-        self._listings: dict[int, Iterator[SessionRow]] = {}
+        self._walks: dict[int, ConnWalk] = {}
         self._asked: deque[int] = deque()
         self._unsent = b""
         self.closed = False
@@ -91,16 +90,16 @@ class ControlChannel:
         return bool(self._unsent or self._asked)
 
     @property
-    def is_listing(self) -> bool:
-        """Whether somebody is in the middle of reading the sessions."""
-        return bool(self._listings)
+    def is_walking(self) -> bool:
+        """Whether somebody is in the middle of the sessions."""
+        return bool(self._walks)
 
     def converse(self, shard: Shard) -> None:
-        """Take in what the director says and give it at most one batch; never blocks."""
+        """Take in what the director says and give it at most one piece of an answer; never blocks."""
         self._receive()
         while self._received:
             self._obey(self._received.popleft(), shard)
-        self._advance()
+        self._advance(time.monotonic())
 
     def _receive(self) -> None:
         """Take in messages; the director's end of file closes the channel."""
@@ -116,20 +115,25 @@ class ControlChannel:
     def _obey(self, message: dict[str, Any], shard: Shard) -> None:
         if "services" in message:
             shard.sessions.change_services(decode_services(message["services"]))
+        elif "ask" in message:
+            self._walks[message["walk"]] = ConnWalk(shard.sessions, shard.number, decode_query(message["ask"]))
+            self._asked.append(message["walk"])
         elif message["more"]:
-            self._listings.setdefault(message["listing"], shard.rows(time.monotonic()))
-            self._asked.append(message["listing"])
+            self._asked.append(message["walk"])
         else:
-            self._listings.pop(message["listing"], None)
+            self._walks.pop(message["walk"], None)
 
-    def _advance(self) -> None:
-        """Make and send one batch that was asked for, unless the director has not yet taken the last one."""
+    def _advance(self, now: float) -> None:
+        """Make and send one piece that was asked for, unless the director has not yet taken the last one."""
         self._flush()
         if self._unsent or not self._asked:
             return
-        listing = self._asked.popleft()
-        if listing in self._listings:
-            self.send({"listing": listing, "rows": list(itertools.islice(self._listings[listing], ROWS_PER_BATCH))})
+        number = self._asked.popleft()
+        if walk := self._walks.get(number):
+            piece = walk.step(now)
+            if piece.is_last:
+                del self._walks[number]
+            self.send({"walk": number, "items": piece.items, "is_last": piece.is_last, "place": piece.place})
 
     def _flush(self) -> None:
         try:
@@ -163,23 +167,24 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        look_at, patience_s = 0.0, PATIENCE_S
+        look_at, patience_s, more_are_due = 0.0, PATIENCE_S, False
         self._queue.set_patience(patience_s)
         while not self._control.closed:
-            wanted_s = LISTING_PATIENCE_S if self._control.is_listing else PATIENCE_S
+            wanted_s = WALK_PATIENCE_S if self._control.is_walking else PATIENCE_S
             if wanted_s != patience_s:
                 patience_s = wanted_s
                 self._queue.set_patience(patience_s)
             self._left = TURN_PACKETS
             self._turn_ends = time.monotonic() + TURN_S
-            self._queue.receive(wait=not self._control.has_output)
+            self._queue.receive(wait=not (self._control.has_output or more_are_due))
             self._shard.sessions.publish_counts()
             now = time.monotonic()
             if now >= look_at:
                 more_are_due = self._shard.expire(now, EXPIRIES_PER_TURN)
-                self._send_segments()
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             self._control.converse(self._shard)
+            if self._shard.segments:
+                self._send_segments()
         self._queue.close()
 
     def _judge(self, packet: Packet) -> None:

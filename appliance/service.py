@@ -1,11 +1,13 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from appliance.control import RealServerPlan, ServicePlan
 from appliance.model import pack_endpoint
+from appliance.population import Line, Population
 from appliance.schedulers import SCHEDULERS
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
 
@@ -40,6 +42,11 @@ class RealServer:
         # Counters go on where an earlier worker left them; sessions do not outlive the worker that held them.
         self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
 
+    @property
+    def sessions(self) -> int:
+        """How many it has, in this shard."""
+        return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
+
     def publish(self) -> None:
         """Make the counters visible to the director."""
         self._published[:] = array("Q", self.counts)
@@ -49,12 +56,12 @@ class VirtualService:
     """A VIP and port, the real servers behind it and the local addresses used towards them."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "defer", "endpoint", "engaged", "half_open", "local_addresses", "name", "protocol",
-        "real_servers", "scheduler", "synproxy",
+        "_counters", "all_real_servers", "defer", "endpoint", "engaged", "half_open", "lines", "local_addresses", "name",
+        "population", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
-    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview]) -> None:
-        """`counters` gives the shared counters of a real server by its slot."""
+    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], population: Population) -> None:
+        """`counters` gives the shared counters of a real server by its slot; `population` is that of the whole shard."""
         self.name = plan.name
         self.protocol = plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
@@ -65,8 +72,11 @@ class VirtualService:
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
-        self.half_open = 0
+        self.half_open: Line = OrderedDict()
         """Sessions whose handshake is under way, in this shard."""
+        self.population = population
+        self.lines: tuple[Line, Line, Line] = (OrderedDict(), self.half_open, population.time_wait)
+        """By the numbers of `population`; nobody stands in the first."""
         self.engaged = False
         """Whether a service in AUTO answers with cookies at the moment."""
         self._counters = counters

@@ -4,23 +4,32 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from ipaddress import IPv4Address
+from itertools import chain
 
 from appliance import steering
 from appliance.admission import Admission
-from appliance.conn import ConnEntry, ConnTable, Opening
+from appliance.conn import ConnEntry, Opening
+from appliance.conn_table import ConnTable
 from appliance.control import Plan, ServicePlan
 from appliance.model import pack_endpoint
-from appliance.nat.fullnat import reset_both_sides
+from appliance.nat.fullnat import reset_both_sides, reset_real_server
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.outbox import Outbox
+from appliance.population import Population
 from appliance.service import USUAL_MTU, VirtualService
 from appliance.settings import Settings
 from appliance.shared_state import SharedState
-from appliance.stats import CONNS
+from appliance.stats import CONNS, HALF_OPEN_DROPPED, SESSIONS_CUT, TIME_WAIT_OVERFLOWS
 from appliance.tcp_state import UDP_STATE, TcpState
 from appliance.timers import TimerWheel
-from appliance.verdict import REAL_SERVER_GONE, Verdict
+from appliance.verdict import REAL_SERVER_GONE, TABLE_FULL, Verdict
+
+_SETTLED_AT_ONCE = 4000
+"""A millisecond's work, or two."""
+
+_OVER = frozenset((TcpState.NONE, TcpState.CLOSE, TcpState.TIME_WAIT, UDP_STATE))
+"""States in which neither end has a connection that it could be told of."""
 
 
 class Sessions:
@@ -33,8 +42,13 @@ class Sessions:
         self._plan = plan
         self._shared = shared
         self._outbox = outbox
+        self.population = Population()
+        self._unsettled: Iterator[list[ConnEntry]] = iter(())
+        shared.forget_sessions(plan.shard)
+        self._queue_counts = shared.table(plan.shard, "queue")
+        self._gauges = shared.table(plan.shard, "population")
         counters = partial(shared.destination, plan.shard)
-        services = (VirtualService(service, counters) for service in plan.services)
+        services = (VirtualService(service, counters, self.population) for service in plan.services)
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.settings = Settings(shared.tunables, plan.shards)
         ports = self._ports()
@@ -42,41 +56,100 @@ class Sessions:
         self._udp_admission = Admission(LocalPorts(ports), None)
         self.read_shared()
 
-    def __iter__(self) -> Iterator[ConnEntry]:
-        """Those there are at this moment: packets may be handled between two of them."""
-        return iter((*self.tcp, *self.udp))
+    def __len__(self) -> int:
+        return len(self.tcp) + len(self.udp)
 
     def service(self, protocol: str, endpoint: bytes) -> VirtualService | None:
         """The service with this address and port, six bytes."""
         return self._services.get((protocol, endpoint))
 
+    def local_ports(self, protocol: str) -> LocalPorts:
+        """The pools of one protocol, "tcp" or "udp"."""
+        return (self._tcp_admission if protocol == "tcp" else self._udp_admission).local_ports
+
     def open_tcp(self, service: VirtualService, client_key: bytes, client_isn: int, now: float) -> ConnEntry | Verdict:
         """A new session, in its opening; or why there is none."""
+        if not self._may_open(service):
+            return TABLE_FULL
         conn = self._tcp_admission.open_conn(service, client_key, client_isn, self.settings.lport_tries, now)
         if isinstance(conn, ConnEntry):
             conn.opening = Opening()
             conn.long_way = True
-            self.tcp.insert(conn)
-            conn.counts[CONNS] += 1
+            self._insert(self.tcp, conn)
         return conn
 
     def open_udp(self, service: VirtualService, client_key: bytes, now: float) -> ConnEntry | Verdict:
         """A new session, or why there is none."""
+        if not self._may_open(service):
+            return TABLE_FULL
         conn = self._udp_admission.open_conn(service, client_key, 0, self.settings.lport_tries, now)
         if isinstance(conn, ConnEntry):
             conn.state = UDP_STATE
-            self.udp.insert(conn)
-            conn.counts[CONNS] += 1
+            self._insert(self.udp, conn)
         return conn
+
+    def _insert(self, table: ConnTable, conn: ConnEntry) -> None:
+        table.insert(conn)
+        conn.counts[CONNS] += 1
+        self._shared.session_counts[self._plan.shard] = len(self)
+
+    def _may_open(self, service: VirtualService) -> bool:
+        """Whether the table has room for one more session of the service, or gets it by dropping a half-open one.
+
+        The service's own comes first: who is flooded pays for it. Shards look at each other's counts without a lock, so all
+        together they can go over the limit by one less than there are.
+        """
+        limit = self.settings.conn_max
+        if not limit or sum(self._shared.session_counts) < limit:
+            return True
+        if not self.settings.early_drop:
+            return False
+        line = service.half_open or max((other.half_open for other in self._services.values()), key=len)
+        if not line:
+            return False
+        oldest = next(iter(line))
+        self._outbox.segments.append(reset_real_server(oldest))
+        self._remove(oldest)
+        self._queue_counts[HALF_OPEN_DROPPED] += 1
+        return True
+
+    def make_room_in_time_wait(self) -> None:
+        """Have room for one more in TIME_WAIT: the oldest goes when there is none."""
+        self._thin_out_time_wait(self.settings.time_wait_max - 1, 1)
+
+    def thin_out_time_wait(self, at_most: int) -> None:
+        """End the oldest sessions in TIME_WAIT, up to `at_most`, while there are more than there may be: the limit was lowered,
+        or another shard had its share and more."""
+        self._thin_out_time_wait(self.settings.time_wait_max, at_most)
+
+    def _thin_out_time_wait(self, most: int, at_most: int) -> None:
+        line, counts, shard = self.population.time_wait, self._shared.time_wait_counts, self._plan.shard
+        counts[shard] = len(line)
+        while at_most and line and sum(counts) > most:
+            self._remove(next(iter(line)))
+            self._queue_counts[TIME_WAIT_OVERFLOWS] += 1
+            counts[shard] = len(line)
+            at_most -= 1
 
     def end(self, conn: ConnEntry) -> None:
         """Remove a session, and tell both ends when they believe it to be alive."""
         if conn.state == TcpState.ESTABLISHED and self.settings.expire_rst:
             self._outbox.segments += reset_both_sides(conn)
+        self._remove(conn)
+
+    def cut(self, conn: ConnEntry) -> None:
+        """Remove a session because an operator wants it gone, and tell both ends, in whatever state they are."""
+        if conn.state not in _OVER:
+            self._outbox.segments += reset_both_sides(conn)
+        self._remove(conn)
+        self._queue_counts[SESSIONS_CUT] += 1
+
+    def _remove(self, conn: ConnEntry) -> None:
         self.wheel.disarm(conn)
         is_udp = conn.state == UDP_STATE
         (self.udp if is_udp else self.tcp).remove(conn)
         (self._udp_admission if is_udp else self._tcp_admission).close_conn(conn)
+        self._shared.session_counts[self._plan.shard] = len(self)
 
     def run_out(self, conn: ConnEntry, now: float) -> bool:
         """The time of a session is over: end it, unless it only waits for its SYN to be sent once more. True when it ended."""
@@ -100,21 +173,41 @@ class Sessions:
         """Have other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service.
 
         Sessions of a real server that is gone stay until their time is over, or their client asks for more than it can get.
+        They learn of it by and by, see `settle_some`.
         """
         changed = False
         for plan in plans:
             service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
             changed |= service.change_real_servers(plan.real_servers)
         if changed:
-            for conn in self:
-                conn.settle()
+            self._unsettled = chain(self.tcp.walk(), self.udp.walk())
         self.read_shared()
 
+    def settle_some(self) -> bool:
+        """Tell some sessions that real servers have gone or come back; True while there are more to tell.
+
+        To tell a million at once would hold up their packets for a quarter of a second.
+        """
+        looked_at = 0
+        for bucket in self._unsettled:
+            for conn in bucket:
+                conn.settle()
+            looked_at += len(bucket)
+            if looked_at >= _SETTLED_AT_ONCE:
+                return True
+        return False
+
     def publish_counts(self) -> None:
-        """Make the traffic counted so far visible to the director."""
+        """Make what was counted so far visible to the director."""
+        orphans = 0
         for service in self._services.values():
             for real_server in service.all_real_servers:
                 real_server.publish()
+                if real_server.gone and service.protocol == "tcp":
+                    orphans += real_server.sessions
+        by_state = self.population.by_state
+        self._gauges[:] = array("Q", (*by_state, orphans))
+        self._shared.time_wait_counts[self._plan.shard] = by_state[TcpState.TIME_WAIT]
 
     def read_shared(self) -> None:
         """Take over the tunables and route MTUs that the director wrote."""

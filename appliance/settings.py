@@ -18,9 +18,9 @@ class Settings:
     """Values in force. Times in seconds; switches as bools."""
 
     __slots__ = (
-        "abort", "backlog", "defence", "defer", "expire_nodest", "expire_rst", "lport_range", "lport_tries",
-        "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms", "timeouts_s",
-        "timestamp_remove", "toa", "toa_kind",
+        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "lport_range",
+        "lport_tries", "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms",
+        "time_wait_max", "timeouts_s", "timestamp_remove", "toa", "toa_kind",
     )  # fmt: skip
 
     def __init__(self, values: Sequence[int], shards: int) -> None:
@@ -54,6 +54,11 @@ class Settings:
         self.syncookies = value("tcp_syncookies")
         self.backlog = -(-value("tcp_max_syn_backlog") // shards)
         """Half-open sessions a service may have in this shard."""
+        self.conn_max = value("conn_max")
+        """Sessions there may be, in all shards; 0 for no limit."""
+        self.early_drop = bool(value("conn_early_drop"))
+        self.time_wait_max = value("tcp_max_tw_buckets")
+        """Sessions in TIME_WAIT there may be, in all shards."""
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")

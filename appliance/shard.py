@@ -1,32 +1,33 @@
 """One worker's whole world: its sessions, its local ports, its timers. No sockets, no clock, no logging.
 
 Four things are the contract: `handle` a packet, take the `segments` to send, ask for the `next_look` of the timers, and
-`expire` what is due. `sessions` is what there is, `rows` how it is shown.
+`expire` what is due. `sessions` is what there is; `conn_walk` looks at it, piece by piece.
 """
 
-from collections.abc import Iterator
-
-from appliance.control import Plan, SessionRow
-from appliance.listing import session_row
+from appliance.conn import ConnEntry
+from appliance.conn_table import BUCKET_SHIFT
+from appliance.control import Plan
 from appliance.long_way import LongWay
 from appliance.nat.fullnat import translate
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.newcomers import Newcomers
 from appliance.outbox import Outbox
-from appliance.sanity import whole_packet_verdict
+from appliance.rewrite import RECORD, RECORD_BYTES
+from appliance.sanity import ARE_SENSIBLE, whole_packet_verdict
 from appliance.sessions import Sessions
 from appliance.shared_state import SharedState
 from appliance.stats import BYTES, SESSIONS_EXPIRED
 from appliance.strangers import Strangers
 from appliance.synproxy import SynProxy
-from appliance.tcp_state import EVENT, NEXT, UDP_STATE
+from appliance.tcp_state import EVENT, NEXT, UDP_STATE, TcpState
 from appliance.verdict import (
     BAD_DATA_OFFSET,
-    BAD_HEADER,
+    BAD_FLAGS,
     FRAGMENT,
     ICMP_TRANSLATED,
     NOT_OURS,
+    SHORT_HEADER,
     STORM,
     TO_CLIENT,
     TO_REAL_SERVER,
@@ -57,9 +58,12 @@ from appliance.wire.seq import HALF as SEQ_HALF
 from appliance.wire.seq import MASK as SEQ_MASK
 
 _parse = HEADERS.unpack_from
+_record_at = RECORD.unpack_from
 _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
 _NO_FIELDS = _parse(bytes(_SHORTEST_TCP_BYTES))
 """Those of a packet that is too short to be TCP: all zero."""
+
+_TIME_WAIT = int(TcpState.TIME_WAIT)
 
 _TRANSLATED = (TO_REAL_SERVER, TO_CLIENT)
 """Indexed by Direction."""
@@ -74,6 +78,7 @@ class Shard(Outbox):
 
     def __init__(self, plan: Plan, shared: SharedState, now: float) -> None:
         super().__init__()
+        self.number = plan.shard
         self._generation_cell = shared.generation
         self._generation = shared.generation[0]
         ext_counts = shared.table(plan.shard, "ext")
@@ -100,13 +105,13 @@ class Shard(Outbox):
         if protocol != PROTO_TCP or version_ihl != IPV4_NO_OPTIONS or total != length or fragment & FRAGMENT_BITS:
             return self._handle_unusual(raw, now)
         payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
-        if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS:
-            return self._count(BAD_DATA_OFFSET)
-
         flags = offset_flags & FLAG_BITS
-        conn, direction = self._inbound.get(addresses), 0
+        if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS or not ARE_SENSIBLE[flags]:
+            return self._count(BAD_FLAGS if payload_bytes >= 0 and offset_flags >= LEAST_OFFSET_FLAGS else BAD_DATA_OFFSET)
+        bucket = hash(addresses) >> BUCKET_SHIFT
+        conn, direction = self._inbound[bucket].get(addresses), 0
         if conn is None:
-            conn, direction = self._outbound.get(addresses), 1
+            conn, direction = self._outbound[bucket].get(addresses), 1
             if conn is None:
                 opened = self._newcomers.meet_segment(raw, fields, payload_bytes, now)
                 if isinstance(opened, Verdict):
@@ -128,7 +133,7 @@ class Shard(Outbox):
             table, conn.client_ack = conn.first_table, ack
         state = NEXT[table][EVENT[flags]][conn.state]
         if state != conn.state:
-            conn.enter(state)
+            self._enter(conn, state)
         conn.deadline = deadline = now + self._timeouts_s[state]
         if deadline <= conn.wheel_time:
             self._wheel.arm(conn)
@@ -136,16 +141,24 @@ class Shard(Outbox):
         counts[direction] += 1
         counts[direction + BYTES] += length
         if is_plain:
-            before, after, record = raw[:REWRITTEN_START], raw[REWRITTEN_END:], conn.records[direction]
+            before, after, record = raw[:REWRITTEN_START], raw[REWRITTEN_END:], _record_at(conn.records, direction * RECORD_BYTES)
             self.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
+
+    def _enter(self, conn: ConnEntry, state: int) -> None:
+        if state == _TIME_WAIT:
+            self.sessions.make_room_in_time_wait()
+        conn.enter(state)
 
     def next_look(self) -> float | None:
         """When `expire` should be called next, on the clock of `now`; None while there is no session."""
         return self._wheel.next_look()
 
     def expire(self, now: float, limit: int) -> bool:
-        """Remove up to `limit` sessions whose time is over; True when more may be due at once."""
+        """Look at up to `limit` sessions whose time may be over, and remove those for which it is; True when more wait.
+
+        What else takes too long to be done at once is taken a step further as well.
+        """
         if self._generation_cell[0] != self._generation:
             self._read_shared()
         expired = self._wheel.expired(now, limit)
@@ -155,11 +168,9 @@ class Shard(Outbox):
                 self._proxy.run_out(conn, opening, opening.handshake, now)
             elif self.sessions.run_out(conn, now):
                 self._queue_counts[SESSIONS_EXPIRED] += 1
-        return len(expired) == limit
-
-    def rows(self, now: float) -> Iterator[SessionRow]:
-        """The sessions there are at this moment, read lazily: packets may be handled between two rows."""
-        return (session_row(conn, now) for conn in self.sessions)
+        self.sessions.thin_out_time_wait(limit)
+        more_to_settle = self.sessions.settle_some()
+        return self._wheel.is_behind(now) or more_to_settle
 
     def _handle_unusual(self, raw: bytes, now: float) -> Verdict:
         """Everything but a whole IPv4 TCP packet without IP options."""
@@ -181,7 +192,7 @@ class Shard(Outbox):
     def _handle_datagram(self, raw: bytes, now: float) -> Verdict:
         """A whole UDP packet. LVS behaviour 3.11."""
         if len(raw) < UDP_REWRITTEN_END:
-            return self._count(BAD_HEADER)
+            return self._count(SHORT_HEADER)
         addresses = raw[ADDRESSES_START:ADDRESSES_END]
         conn, direction = self.sessions.udp.find(addresses)
         if conn is None:
@@ -196,7 +207,7 @@ class Shard(Outbox):
             self._wheel.arm(conn)
         conn.counts[direction] += 1
         conn.counts[direction + BYTES] += len(raw)
-        self.rewritten = translate_datagram(raw, conn.records[direction])
+        self.rewritten = translate_datagram(raw, conn.record(direction))
         return _TRANSLATED[direction]
 
     def _count(self, verdict: Verdict) -> Verdict:

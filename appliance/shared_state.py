@@ -5,17 +5,22 @@ each worker writes the counters of its own shard. Every cell is an aligned 64-bi
 whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
 """
 
-from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
+from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS, VERDICT_COUNTERS
 from appliance.tunables import INDEX, TUNABLES
 
 WORD_BYTES = 8
 
-_TABLES = {"ext": len(EXT_COUNTERS), "verdicts": len(VERDICT_COUNTERS), "queue": len(QUEUE_COUNTERS)}
+_TABLES = {
+    "ext": len(EXT_COUNTERS),
+    "verdicts": len(VERDICT_COUNTERS),
+    "queue": len(QUEUE_COUNTERS),
+    "population": len(POPULATION_FIELDS),
+}
 
 
 def size_bytes(shards: int, destinations: int) -> int:
     """Bytes needed for `shards` shards and `destinations` real servers (counted once per service)."""
-    return WORD_BYTES * (1 + len(TUNABLES) + destinations + shards * _shard_words(destinations))
+    return WORD_BYTES * (1 + len(TUNABLES) + destinations + 2 * shards + shards * _shard_words(destinations))
 
 
 def _shard_words(destinations: int) -> int:
@@ -39,7 +44,13 @@ class SharedState:
         self.tunables = whole[WORD_BYTES:tunables_end].cast("q")
         self.mtus = whole[tunables_end:mtus_end].cast("q")
         """By slot: the MTU in bytes of the route to that real server; 0 while it is not known."""
-        self._counters = whole[mtus_end:].cast("B").cast("Q")
+        counts_end = mtus_end + WORD_BYTES * 2 * shards
+        counts = whole[mtus_end:counts_end].cast("B").cast("Q")
+        self.session_counts = counts[:shards]
+        """By shard: how many sessions it has at this moment. Side by side, for each shard sums them up when it opens one."""
+        self.time_wait_counts = counts[shards:]
+        """By shard: how many of them are in TIME_WAIT, as of its last turn."""
+        self._counters = whole[counts_end:].cast("B").cast("Q")
 
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write values that were checked before, then move the generation on, in this order (a reader does the reverse)."""
@@ -57,8 +68,14 @@ class SharedState:
         """The value in force."""
         return self.tunables[INDEX[name]]
 
+    def forget_sessions(self, shard: int) -> None:
+        """The worker of a shard has died, or has just started, and has no sessions."""
+        self.session_counts[shard] = self.time_wait_counts[shard] = 0
+        gauges = self.table(shard, "population")
+        gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
+
     def table(self, shard: int, name: str) -> memoryview:
-        """The counters of one shard: `name` is "ext", "verdicts" or "queue"."""
+        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "population" for gauges."""
         start = shard * _shard_words(self.destinations)
         for table, words in _TABLES.items():
             if table == name:

@@ -5,6 +5,7 @@ The names of the extended table are a contract (`/proc/net/ip_vs_ext_stats` of t
 
 from typing import Final, NamedTuple
 
+from appliance.tcp_state import STATE_NAMES
 from appliance.verdict import VERDICTS
 
 
@@ -64,6 +65,9 @@ QUEUE_COUNTERS: Final = (
     Counter("emit_errors", "packets of our own that the kernel refused to send"),
     Counter("sessions_expired", "sessions that reached the end of their state's timeout"),
     Counter("worker_starts", "times the worker of this shard was started"),
+    Counter("half_open_dropped", "half-open sessions dropped early, each to make room for a new session in a full table"),
+    Counter("time_wait_overflows", "sessions in TIME_WAIT that ended early, because there were too many"),
+    Counter("sessions_cut", "sessions cut by an operator"),
     Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies: its backlog was over the limit'),
     Counter("syncookies_disengaged", "times it was well below again, and SYN cookies ended"),
 )
@@ -73,9 +77,15 @@ QUEUE_COUNTERS: Final = (
     EMIT_ERRORS,
     SESSIONS_EXPIRED,
     WORKER_STARTS,
+    HALF_OPEN_DROPPED,
+    TIME_WAIT_OVERFLOWS,
+    SESSIONS_CUT,
     SYNCOOKIES_ENGAGED,
     SYNCOOKIES_DISENGAGED,
 ) = range(len(QUEUE_COUNTERS))
+
+POPULATION_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
+"""Gauges per shard: sessions by state, as `tcp_state` numbers them; and those of TCP, in any state, whose real server is gone."""
 
 DESTINATION_FIELDS: Final = (
     "in_packets",

@@ -21,6 +21,10 @@ class Strangers:
             self._guarded[IPv4Address(service.vip).packed] = Guarded.VIP
             self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}
 
+    def is_ours(self, address: bytes) -> bool:
+        """Whether this is a VIP or a local address, from which no client speaks."""
+        return address in self._guarded
+
     def meet(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
         """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""
         return refusal if self._is_dropped(rule_for(protocol, is_fragment=False), destination[:4]) else NOT_OURS

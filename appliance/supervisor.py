@@ -13,11 +13,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from appliance.control import Plan, ServicePlan, SessionRow, encode, encode_plan, encode_services
+from appliance.conn_query import Query
+from appliance.control import Plan, ServicePlan, encode, encode_plan, encode_question, encode_services
 
 log = logging.getLogger("appliance.supervisor")
 
@@ -38,10 +39,18 @@ class ShardDownError(RuntimeError):
     """A question could not be answered, because the worker that knows is not there."""
 
 
+class Piece(NamedTuple):
+    """A part of a worker's answer, as `conn_walk` makes it."""
+
+    items: list[Any]
+    place: str
+
+
 class ShardProcess:
     """The worker of one shard, in all its lives. `run` is the task that looks after it; cancelling that stops the worker."""
 
-    def __init__(self, plan: Plan, shared_fd: int) -> None:
+    def __init__(self, plan: Plan, shared_fd: int, on_death: Callable[[], None] = lambda: None) -> None:
+        """`on_death` is called whenever a worker has ended, before the next one is started."""
         self.shard = plan.shard
         self.pid: int | None = None
         self.up = False
@@ -49,9 +58,10 @@ class ShardProcess:
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
         self._shared_fd = shared_fd
+        self._on_death = on_death
         self._writer: asyncio.StreamWriter | None = None
-        self._listing_ids = itertools.count()
-        self._listings: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
+        self._walk_numbers = itertools.count()
+        self._walks: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
 
     async def run(self) -> None:
         """Start the worker, and again whenever it dies, until cancelled."""
@@ -75,32 +85,35 @@ class ShardProcess:
         if self._writer is not None:
             self._writer.write(encode_services(services))
 
-    async def sessions(self) -> AsyncIterator[list[SessionRow]]:
-        """The shard's sessions in batches, each asked for when the one before was taken.
+    async def ask(self, query: Query) -> AsyncIterator[Piece]:
+        """The shard's answer in pieces, each asked for when the one before was taken.
 
-        Raises ShardDownError when the worker is away, or dies meanwhile: a list that looks whole must be whole.
+        Raises ShardDownError when the worker is away, or dies meanwhile: an answer that looks whole must be whole.
         """
-        listing = next(self._listing_ids)
-        answers = self._listings[listing] = asyncio.Queue()
+        walk = next(self._walk_numbers)
+        answers = self._walks[walk] = asyncio.Queue()
+        is_last = False
         try:
+            self._send(encode_question(walk, query))
             while True:
-                self._send({"listing": listing, "more": True})
                 answer = await answers.get()
                 if answer is None:
                     raise ShardDownError(f"the worker of shard {self.shard} died")
-                if not answer["rows"]:
+                is_last = answer["is_last"]
+                yield Piece(answer["items"], answer["place"])
+                if is_last:
                     return
-                yield [SessionRow(*row) for row in answer["rows"]]
+                self._send(encode({"walk": walk, "more": True}))
         finally:
-            del self._listings[listing]
-            if self.up:
-                self._send({"listing": listing, "more": False})
+            del self._walks[walk]
+            if self.up and not is_last:
+                self._send(encode({"walk": walk, "more": False}))
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, line: bytes) -> None:
         # Not before it is ready: until then a worker reads its plan and nothing else, and would never answer.
         if not self.up or self._writer is None:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
-        self._writer.write(encode(message))
+        self._writer.write(line)
 
     async def _live(self) -> str:
         """One life; returns how it ended."""
@@ -126,6 +139,7 @@ class ShardProcess:
         finally:
             self._is_down()
             await _end(process)
+            self._on_death()
         return failure or _how_it_ended(process)
 
     async def _listen(self, reader: asyncio.StreamReader) -> str | None:
@@ -138,8 +152,8 @@ class ShardProcess:
                 log.info("shard %d: ready, pid %s, queue %d", self.shard, self.pid, self._plan.queue_num)
                 if not self.first_start.done():
                     self.first_start.set_result(None)
-            elif message["listing"] in self._listings:
-                self._listings[message["listing"]].put_nowait(message)
+            elif message["walk"] in self._walks:
+                self._walks[message["walk"]].put_nowait(message)
         return None
 
     def _is_down(self) -> None:
@@ -148,7 +162,7 @@ class ShardProcess:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        for answers in self._listings.values():
+        for answers in self._walks.values():
             answers.put_nowait(None)
 
 

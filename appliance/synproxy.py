@@ -9,12 +9,14 @@ from typing import Any
 
 from appliance.conn import ConnEntry, Handshake, Opening
 from appliance.model import Direction, reverse_key
+from appliance.nat.fullnat import reset_client, reset_real_server
 from appliance.nat.opening import to_real_server
 from appliance.offer import Offer
 from appliance.outbox import Outbox
 from appliance.proxy.cookie import CookieJar
 from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, syn_for_real_server
 from appliance.ratelimit import TokenBucket
+from appliance.sanity import is_damaged
 from appliance.service import ALWAYS, NEVER, VirtualService
 from appliance.sessions import Sessions
 from appliance.stats import (
@@ -31,7 +33,7 @@ from appliance.stats import (
 )
 from appliance.storm import AckStorm
 from appliance.tcp_state import TcpState
-from appliance.verdict import BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
+from appliance.verdict import BAD_CHECKSUM, BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
 from appliance.wire import craft
 from appliance.wire.layout import (
     ACK,
@@ -74,7 +76,7 @@ class SynProxy:
             return True
         engaged = (
             self._sessions.settings.syncookies == 1
-            and service.half_open >= self._sessions.settings.backlog * (3 if service.engaged else 4) // 4
+            and len(service.half_open) >= self._sessions.settings.backlog * (3 if service.engaged else 4) // 4
         )
         if engaged != service.engaged:
             service.engaged = engaged
@@ -86,7 +88,9 @@ class SynProxy:
         self._ext[SYN_CNT] += 1
         return answer_syn(raw, fields, self._jar, self._sessions.settings.terms, now)
 
-    def check(self, service: VirtualService, fields: tuple[Any, ...], payload_bytes: int, now: float) -> Offer | Verdict:
+    def check(
+        self, service: VirtualService, raw: bytes, fields: tuple[Any, ...], payload_bytes: int, now: float
+    ) -> Offer | Verdict:
         """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
         defer = self._sessions.settings.defer if service.defer is None else service.defer
         if defer and not payload_bytes:
@@ -98,6 +102,8 @@ class SynProxy:
             if self._sessions.settings.abort:
                 self.refuse(fields, now)
             return BAD_COOKIE
+        if is_damaged(raw):
+            return BAD_CHECKSUM
         self._ext[OK_ACK] += 1
         return offer
 
@@ -167,12 +173,11 @@ class SynProxy:
     def fail(self, conn: ConnEntry) -> None:
         """The real server refused, or never answered: tell the client."""
         self._ext[RS_ERROR] += 1
-        client_key = conn.records[Direction.OUTBOUND].addresses
-        self._outbox.segments.append(craft.rst(client_key, add(conn.cookie or 0, 1)))
+        self._outbox.segments.append(reset_client(conn))
 
     def take_back(self, conn: ConnEntry) -> None:
         """Tell the real server, which may have heard the SYN without being heard itself, that nothing comes of it."""
-        self._outbox.segments.append(craft.rst(conn.records[Direction.INBOUND].addresses, add(conn.isn, 1)))
+        self._outbox.segments.append(reset_real_server(conn))
 
     def run_out(self, conn: ConnEntry, opening: Opening, handshake: Handshake, now: float) -> None:
         """No answer in time: send the SYN again, or give up when that was done often enough."""
@@ -187,12 +192,13 @@ class SynProxy:
         conn.deadline = now + self._patience_s(handshake)
         self._sessions.wheel.arm(conn)
 
-    def offer_for_reuse(self, conn: ConnEntry, fields: tuple[Any, ...], now: float) -> Offer | None:
+    def offer_for_reuse(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> Offer | None:
         """What a client offered that returns a new cookie on an old session, if that may start it anew."""
         flags = fields[8] & OPENING_FLAGS
         if flags != ACK or conn.state not in self._sessions.settings.proxy_reuse or add(fields[7], -1) == conn.cookie:
             return None
-        return self._offer_in(fields, now)
+        offer = self._offer_in(fields, now)
+        return None if offer is None or is_damaged(raw) else offer
 
     def is_storm(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> bool:
         """Whether a real server's acknowledgement without data is one too many of the same."""

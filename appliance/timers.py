@@ -7,6 +7,7 @@ deadline is put back.
 Deadlines are rounded up to the next tick: an entry never fires early, and fires at most one tick late.
 """
 
+from collections.abc import Sequence, Sized
 from math import ceil, inf
 from typing import Generic, Protocol, TypeVar
 
@@ -28,6 +29,8 @@ class TimerWheel(Generic[EntryT]):
     def __init__(self, now: float, tick_s: float = 0.1, slots: int = 4096) -> None:
         self.tick_s = tick_s
         self._slots: list[set[EntryT]] = [set() for _ in range(slots)]
+        self._times = [inf] * slots
+        """The last `wheel_time` given out by each slot: entries of one slot share one float, not each its own."""
         self._tick = int(now / tick_s)  # the last tick whose slot was emptied
         self._due: set[EntryT] = set()
         self._armed = 0
@@ -35,15 +38,23 @@ class TimerWheel(Generic[EntryT]):
     def __len__(self) -> int:
         return self._armed
 
+    @property
+    def slots(self) -> Sequence[Sized]:
+        """The sets that hold the entries."""
+        return self._slots
+
     def arm(self, entry: EntryT) -> None:
         """Have the entry looked at within a tick after its deadline; one that already will be stays where it is."""
         if entry.wheel_time < entry.deadline:
             return
         self.disarm(entry)
         tick = max(ceil(entry.deadline / self.tick_s), self._tick + 1)
-        entry.wheel_time = (tick - 1) * self.tick_s
+        index, wheel_time = tick % len(self._slots), (tick - 1) * self.tick_s
+        if self._times[index] != wheel_time:
+            self._times[index] = wheel_time
+        entry.wheel_time = self._times[index]
         # A deadline further away than one round is looked at once a round, in the slot it will fire from.
-        self._slots[tick % len(self._slots)].add(entry)
+        self._slots[index].add(entry)
         self._armed += 1
 
     def disarm(self, entry: EntryT) -> None:
@@ -61,14 +72,18 @@ class TimerWheel(Generic[EntryT]):
             return None
         return (self._tick + (not self._due)) * self.tick_s
 
-    def expired(self, now: float, limit: int) -> list[EntryT]:
-        """Take up to `limit` entries off the wheel whose deadline is not after `now`.
+    def is_behind(self, now: float) -> bool:
+        """Whether there may be more to look at without any time passing."""
+        return bool(self._due) or self._tick < int(now / self.tick_s)
 
-        A full answer (`limit` entries) means that more may be due at once: the caller decides when to come back, so that a
-        million entries that fall due together never hold up the packets.
+    def expired(self, now: float, limit: int) -> list[EntryT]:
+        """Look at up to `limit` entries whose turn it is, and take those off the wheel whose deadline is not after `now`.
+
+        What is not looked at waits, and `is_behind` says so: the caller decides when to come back, so that a million entries
+        whose turn comes together never hold up the packets.
         """
         fired: list[EntryT] = []
-        while len(fired) < limit:
+        for _ in range(limit):
             if not self._due and not self._load_next_slot(now):
                 break
             entry = self._due.pop()

@@ -136,7 +136,19 @@ _MORE = (
     _switch(
         "tcp_abort_on_overflow",
         0,
-        "answer RST to a full backlog, no real server, a wrong cookie or an unknown session; 0: stay silent",
+        "answer RST to a full table or backlog, no real server, a wrong cookie or an unknown session; 0: stay silent",
+    ),
+    Tunable("conn_max", 1_048_576, 0, 16_777_216, "conns", "sessions there may be, in all shards; 0: as many as memory holds"),
+    _switch(
+        "conn_early_drop", 1, "when there are conn_max sessions, drop the oldest half-open one for a new one; 0: refuse that"
+    ),
+    Tunable(
+        "tcp_max_tw_buckets",
+        262_144,
+        1,
+        16_777_216,
+        "conns",
+        "sessions in TIME_WAIT there may be, in all shards: one more ends the oldest early; each shard keeps its latest",
     ),
 )
 """Beyond the contract: what the LVS originals have under `/proc/sys/net/ipv4/vs` outside of that list, or as a constant."""

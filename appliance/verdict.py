@@ -41,10 +41,14 @@ ICMP_TRANSLATED = Verdict(Action.REWRITTEN, "icmp_translated", "ICMP error rewri
 NOT_OURS = Verdict(Action.ACCEPT, "not_ours", "neither a service nor a session: left to the host")
 
 TRUNCATED = Verdict(Action.DROP, "truncated", "the queue copied only part of the packet (over 3840 bytes)")
-BAD_HEADER = Verdict(Action.DROP, "bad_header", "too short, a wrong length or no IPv4")
+BAD_HEADER = Verdict(Action.DROP, "bad_header", "no IPv4, or shorter or longer than its lengths say")
+SHORT_HEADER = Verdict(Action.DROP, "short_header", "the packet ends inside its IP, TCP or UDP header")
 IP_OPTIONS = Verdict(Action.DROP, "ip_options", "the IPv4 header carries options")
 FRAGMENT = Verdict(Action.DROP, "fragment", "part of a fragmented packet")
 BAD_DATA_OFFSET = Verdict(Action.DROP, "bad_data_offset", "the TCP header is longer than the packet or shorter than a header")
+BAD_FLAGS = Verdict(Action.DROP, "bad_flags", "TCP flags that no host sends together: none, SYN and FIN, FIN without ACK, …")
+BAD_CHECKSUM = Verdict(Action.DROP, "bad_checksum", "a damaged packet that would have opened a session or been answered")
+LAND = Verdict(Action.DROP, "land", "opens a session from an address of the gateway: forged")
 BAD_ICMP_CHECKSUM = Verdict(Action.DROP, "bad_icmp_checksum", "an ICMP error with a wrong checksum")
 NO_SESSION = Verdict(Action.DROP, "no_session", "no session, and not a SYN that could open one")
 NO_SERVICE = Verdict(Action.DROP, "no_service", "to a VIP, but to no service of it")
@@ -66,9 +70,13 @@ HOLD_OVERFLOW = Verdict(Action.DROP, "hold_overflow", "a client packet too many 
 HANDSHAKE_PACKET = Verdict(Action.DROP, "handshake_packet", "a real server's part of a handshake that its client had already")
 STORM = Verdict(Action.DROP, "ack_storm", "one of many identical acknowledgements")
 SYN_BACKLOG_FULL = Verdict(Action.DROP, "syn_backlog_full", "refused: the service has as many half-open sessions as it may")
+TABLE_FULL = Verdict(Action.DROP, "table_full", "refused: there are as many sessions as conn_max allows")
 INTERNAL_ERROR = Verdict(Action.DROP, "internal_error", "an error of ours; the log has it")
 
-REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL)
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
 """Connections that a client wanted and could not get: what an operator has to hear of."""
+
+OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL)
+"""Refusals that pass by themselves: a client that hears nothing tries again, and may be served then."""
 
 VERDICTS: tuple[Verdict, ...] = tuple(_ALL)

@@ -1,7 +1,7 @@
 """What the appliance knows, as tables: every view is one Document, the same numbers as text and as JSON. Pure.
 
 Text is for eyes, `awk` and people who know `ipvsadm`: names left, numbers right, one header line, a column per shard and a
-total. The sessions are too many for a Document; they are shown one by one and in the head and foot around them.
+total. `views_conns` has those of sessions.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance import __version__
-from appliance.control import RealServerPlan, ServicePlan, SessionRow
+from appliance.control import RealServerPlan, ServicePlan
 from appliance.rates import Rates
 from appliance.shared_state import SharedState
 from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS, Counter
@@ -121,35 +121,6 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
             for row in service["real_servers"]
         )
     return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
-
-
-SESSIONS_TEXT_HEAD = (
-    "IPVS connection entries\n"
-    f"pro expire {'state':<11} {'source':<21} {'virtual':<21} {'local':<21} destination\n"
-)  # fmt: skip
-
-
-def session_text(row: SessionRow) -> str:
-    """One session as a line of ``ipvsadm -lnc``, the local address before the destination."""
-    minutes, seconds = divmod(int(row.expires_s), 60)
-    return (
-        f"{row.protocol:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
-        f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server}\n"
-    )
-
-
-def session_data(row: SessionRow) -> dict[str, Any]:
-    """One session for JSON, with the columns' names of the text; `expires_s` keeps the milliseconds."""
-    return {
-        "protocol": row.protocol,
-        "expires_s": round(row.expires_s, 3),
-        "state": row.state,
-        "source": row.client,
-        "virtual": row.vip,
-        "local": row.local,
-        "destination": row.real_server,
-        "service": row.service,
-    }
 
 
 def health(states: Sequence[ShardState]) -> Document:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from appliance.conn import ConnEntry, RewriteRecord
+from appliance.conn import ConnEntry
+from appliance.model import Direction
+from appliance.rewrite import RewriteRecord
+from appliance.tcp_state import TcpState
 from appliance.wire import craft
 from appliance.wire.checksum import MODULUS
 from appliance.wire.layout import (
@@ -15,6 +18,7 @@ from appliance.wire.layout import (
     REWRITTEN_START,
 )
 from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
 _pack = REWRITTEN.pack
 
@@ -25,7 +29,7 @@ MOST_WINDOW = 0xFFFF
 def translate(
     before: bytes,
     after: bytes,
-    record: RewriteRecord,
+    record: tuple[bytes, int, int, int, int, int],
     ip_checksum: int,
     seq: int,
     ack: int,
@@ -33,7 +37,7 @@ def translate(
     window: int,
     tcp_checksum: int,
 ) -> bytes:
-    """A packet, whose header fields are given as they were parsed, as `record` wants it.
+    """A packet, whose header fields are given as they were parsed, as `record` wants it: a `RewriteRecord`, or its bare fields.
 
     `before` and `after` are its bytes up to REWRITTEN_START and from REWRITTEN_END on. TTL, TOS and identification stay: the
     kernel routes the packet afterwards and takes its hop off.
@@ -94,14 +98,30 @@ def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any,
 
 
 def reset_both_sides(conn: ConnEntry) -> list[bytes]:
-    """RST segments that end an established session at the real server and at the client (LVS behaviour 3.8).
+    """RST segments that end a session at the real server and at the client, in any state but CLOSE (LVS behaviour 3.8).
 
-    The client's stands behind the real server's last byte. A client that never got the last bytes does not obey that one
-    (RFC 5961, 3.2), so it gets another, at the number it said it waits for.
+    The client's stands behind the real server's last byte. A client that never got the last bytes, or got a FIN behind them,
+    does not obey that one (RFC 5961, 3.2), so it gets another, at the number it said it waits for.
     """
-    inbound, outbound = conn.records
-    expected = (conn.rs_next_seq + outbound.seq_delta) & SEQ_MASK
-    segments = [craft.rst(inbound.addresses, conn.rs_ack), craft.rst(outbound.addresses, expected)]
-    if conn.client_ack is not None and conn.client_ack != expected:
-        segments.append(craft.rst(outbound.addresses, conn.client_ack))
+    segments = [reset_real_server(conn), reset_client(conn)]
+    if conn.client_ack is not None and conn.client_ack != _expected_by_client(conn):
+        segments.append(craft.rst(conn.addresses(Direction.OUTBOUND), conn.client_ack))
     return segments
+
+
+def reset_real_server(conn: ConnEntry) -> bytes:
+    """At the number it acknowledged last; behind its SYN while it has acknowledged nothing."""
+    return craft.rst(conn.addresses(Direction.INBOUND), add(conn.isn, 1) if conn.rs_ack == conn.isn else conn.rs_ack)
+
+
+def reset_client(conn: ConnEntry) -> bytes:
+    """At the number it waits for; while it has no answer to its SYN, as a refusal of that."""
+    addresses = conn.addresses(Direction.OUTBOUND)
+    is_unanswered = conn.opening is not None and conn.opening.rs_first_seq is None and conn.cookie is None
+    return craft.refusal(addresses, conn.client_isn) if is_unanswered else craft.rst(addresses, _expected_by_client(conn))
+
+
+def _expected_by_client(conn: ConnEntry) -> int:
+    if conn.cookie is not None and conn.state == TcpState.SYN_SENT:
+        return add(conn.cookie, 1)
+    return add(conn.rs_next_seq, conn.record(Direction.OUTBOUND).seq_delta)

@@ -8,11 +8,12 @@ directions.
 
 from collections.abc import Mapping
 
-from appliance.conn import ConnTable, RewriteRecord
+from appliance.conn_table import ConnTable
 from appliance.model import Direction, destination_of, reverse_key
 from appliance.nat.client_option import client_option
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.udp import translate_datagram
+from appliance.rewrite import RewriteRecord
 from appliance.verdict import BAD_ICMP_CHECKSUM, NOT_OURS, Verdict
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum, delta
@@ -36,16 +37,16 @@ def translate_error(raw: bytes, tables: Mapping[int, ConnTable], option_kind: in
     if version_ihl != at.IPV4_NO_OPTIONS or fragment & at.FRAGMENT_OFFSET_BITS or protocol not in tables:
         return NOT_OURS
     key = reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END])
-    for direction, conns_of_direction in enumerate(tables[protocol].by_direction):
-        if conn := conns_of_direction.get(key):
-            if checksum(raw[at.IP_HEADER_BYTES :]):
-                return BAD_ICMP_CHECKSUM
-            addresses = conn.records[direction].addresses
-            option = b""
-            if option_kind is not None and protocol == at.PROTO_TCP and direction == Direction.OUTBOUND:
-                option = client_option(option_kind, destination_of(addresses)) or b""
-            return _pass_on(raw, addresses, _undoing(conn.records[1 - direction], reverse_key(addresses)), option)
-    return NOT_OURS
+    conn, direction = tables[protocol].find(key)
+    if conn is None:
+        return NOT_OURS
+    if checksum(raw[at.IP_HEADER_BYTES :]):
+        return BAD_ICMP_CHECKSUM
+    addresses = conn.addresses(direction)
+    option = b""
+    if option_kind is not None and protocol == at.PROTO_TCP and direction == Direction.OUTBOUND:
+        option = client_option(option_kind, destination_of(addresses)) or b""
+    return _pass_on(raw, addresses, _undoing(conn.record(1 - direction), reverse_key(addresses)), option)
 
 
 def _undoing(made_by: RewriteRecord, addresses: bytes) -> RewriteRecord:

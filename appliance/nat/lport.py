@@ -8,6 +8,7 @@ its real server acknowledged on it, for the next connection to start beyond (see
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -19,6 +20,9 @@ class LocalPort(NamedTuple):
 
 
 _NEVER_USED = -1
+
+PORT_BYTES = 1 + array("q").itemsize
+"""What a pool holds of each port: whether it is in use, and where its last connection ended."""
 
 
 class LocalPortPool:
@@ -34,6 +38,11 @@ class LocalPortPool:
         """Ports that live sessions hold although the range no longer has them: it may be widened again before they end."""
         self._cursor = 0
         self.in_use = 0
+
+    @property
+    def size(self) -> int:
+        """How many ports it may hand out."""
+        return len(self._ports)
 
     def acquire(self, tries: int) -> LocalPort | None:
         """A free port, marked used; None when none of the next `tries` ports after the cursor is free."""
@@ -93,6 +102,10 @@ class LocalPorts:
     def __init__(self, ports: "array[int]") -> None:
         self._ports = ports
         self._pools: dict[bytes, LocalPortPool] = {}
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes, LocalPortPool]]:
+        """Local address, real server and pool of each."""
+        return ((key[:4], key[4:], pool) for key, pool in self._pools.items())
 
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no live session uses between these two; None when `tries` ports were all in use."""

@@ -8,10 +8,11 @@ LVS behaviour 3.3, 3.4, 3.6, 3.7.
 
 from typing import Any
 
-from appliance.conn import ConnEntry, Opening, RewriteRecord
+from appliance.conn import ConnEntry, Opening
 from appliance.model import Direction, source_of
 from appliance.nat.client_option import OPTION_BYTES, client_option, put_first
 from appliance.nat.fullnat import translate_with_options
+from appliance.rewrite import RewriteRecord
 from appliance.settings import Settings
 from appliance.stats import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
 from appliance.wire import craft
@@ -49,7 +50,7 @@ _MOST_STALE_ANSWERS = 3
 def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings, ext: memoryview) -> bytes:
     """A client's packet as its real server gets it. `fields` as `layout.HEADERS` unpacks them; `ext` counts what was added."""
     offset_flags = fields[8]
-    record = conn.records[_INBOUND]
+    record = conn.record(_INBOUND)
     options = b""
     if offset_flags >= _WITH_OPTIONS:
         options = options_of(raw, offset_flags)
@@ -77,7 +78,7 @@ def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, setting
 def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings) -> bytes:
     """A real server's packet as its client gets it."""
     offset_flags = fields[8]
-    record = conn.records[_OUTBOUND]
+    record = conn.record(_OUTBOUND)
     options = options_of(raw, offset_flags)
     if offset_flags & SYN:
         if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
@@ -108,7 +109,7 @@ def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[An
     opening.stale_answers += 1
     if flags & RST or not flags & ACK or opening.stale_answers > _MOST_STALE_ANSWERS:
         return []
-    return [craft.rst(conn.records[Direction.INBOUND].addresses, ack), syn]
+    return [craft.rst(conn.addresses(Direction.INBOUND), ack), syn]
 
 
 def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, settings: Settings) -> bytes:

@@ -1,8 +1,11 @@
 """A gateway for tests of the API: shared memory that is a bytearray, and answers that the test sets."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 
-from appliance.control import RealServerPlan, ServicePlan, SessionRow
+from appliance.conn_query import ConnFilter
+from appliance.control import RealServerPlan, ServicePlan, SessionRow, Slab
+from appliance.inquiry import Page
 from appliance.rates import Rates
 from appliance.shared_state import SharedState, size_bytes
 from appliance.tunables import TUNABLES, TunableError, check_value
@@ -65,10 +68,8 @@ class FakeGateway:
         self.shared = shared_state(shards=2, destinations=3)
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
-        self.batches: list[list[SessionRow]] = []
-        self.batches_taken = 0
-        self.listings_open = 0
-        self.sessions_error: Exception | None = None
+        self.conns = FakeConns()
+        self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
 
     async def set_tunable(self, name: str, value: int) -> None:
@@ -91,14 +92,65 @@ class FakeGateway:
         """Fixed figures, different for every field."""
         return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5)))
 
-    async def sessions(self) -> AsyncIterator[list[SessionRow]]:
+    def host_sockstat(self) -> dict[str, dict[str, int]]:
+        """A quiet host."""
+        return {"sockets": {"used": 8}, "TCP": {"inuse": 1, "tw": 2}, "FRAG": {"inuse": 3, "memory": 4}}
+
+    def host_conntrack(self) -> dict[str, int] | None:
+        """What the test set."""
+        return self.conntrack
+
+
+class FakeConns:
+    """Whatever `batches` of sessions, counts and tables the test puts there; `asked` is what it was asked for last."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[SessionRow]] = []
+        self.batches_taken = 0
+        self.listings_open = 0
+        self.error: Exception | None = None
+        self.asked: tuple[object, ...] = ()
+        self.next_page = ""
+        self.counts = Counter[str]()
+        self.tables = [
+            [Slab("tcp_conn", 3, 5, 560), Slab("udp_conn", 1, 1, 400)],
+            [Slab("tcp_conn", 2, 2, 560), Slab("udp_conn", 0, 0, 400)],
+        ]
+
+    async def rows(self, wanted: ConnFilter) -> AsyncIterator[list[SessionRow]]:
         """The batches, then the error if there is one."""
+        self.asked = (wanted,)
         self.listings_open += 1
         try:
             for batch in self.batches:
                 self.batches_taken += 1
                 yield batch
-            if self.sessions_error:
-                raise self.sessions_error
+            self._fail()
         finally:
             self.listings_open -= 1
+
+    async def page(self, wanted: ConnFilter, limit: int, after: str) -> Page:
+        """The first batch, or the error."""
+        self.asked = (wanted, limit, after)
+        self._fail()
+        return Page(self.batches[0], self.next_page)
+
+    async def tally(self, by: str, wanted: ConnFilter) -> Counter[str]:
+        """The counts, or the error."""
+        self.asked = (by, wanted)
+        self._fail()
+        return self.counts
+
+    async def cut(self, wanted: ConnFilter) -> int:
+        """As many as there are in the batches."""
+        self.asked = (wanted,)
+        return sum(map(len, self.batches))
+
+    async def slabs(self) -> list[list[Slab]]:
+        """The tables, or the error."""
+        self._fail()
+        return self.tables
+
+    def _fail(self) -> None:
+        if self.error:
+            raise self.error

@@ -3,9 +3,13 @@
 Every packet goes into a transcript, which a failing expectation prints.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from appliance.control import Plan, RealServerPlan, ServicePlan
+from appliance.conn import ConnEntry
+from appliance.conn_query import ROWS, ConnFilter, Query
+from appliance.conn_walk import ConnWalk, Piece
+from appliance.control import Plan, RealServerPlan, ServicePlan, SessionRow
 from appliance.model import destination_of
 from appliance.shard import Shard
 from appliance.shared_state import SharedState, size_bytes
@@ -68,8 +72,10 @@ class World:
         return verdict
 
     def change(self, scene: Plan) -> None:
-        """Have the real servers and weights of another plan, as a reload does."""
+        """Have the real servers and weights of another plan, as a reload does, and all sessions know of it."""
         self.shard.sessions.change_services(scene.services)
+        while self.shard.sessions.settle_some():
+            pass
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, with the timers looked at in steps no longer than the wheel's tick."""
@@ -96,6 +102,12 @@ class World:
         """Not a session, a timer, a gauge or a local port is left."""
         assert len(self.shard.sessions.tcp) == len(self.shard.sessions.udp) == 0
         assert self.shard.next_look() is None
+        assert not any(self.shared.session_counts)
+        sessions = self.shard.sessions
+        assert not any(sessions.population.by_state)
+        assert not sessions.population.time_wait
+        assert not any(service.half_open for service in sessions._services.values())
+        assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):
             gauges = self.destination(slot)
             assert gauges["active_conns"] == gauges["inactive_conns"] == 0
@@ -123,8 +135,26 @@ class World:
 
     def state(self) -> str:
         """The state of the one session there is."""
-        (row,) = self.shard.rows(self.now)
+        (row,) = self.rows()
         return row.state
+
+    def rows(self, **wanted: str) -> list[SessionRow]:
+        """The sessions of a filter, as views show them at this moment."""
+        return [row for piece in self.walk(Query(ROWS, ConnFilter(**wanted))) for row in piece.items]
+
+    def walk(self, query: Query) -> Iterator[Piece]:
+        """All pieces of an answer, each made when it is asked for."""
+        walk = ConnWalk(self.shard.sessions, self.plan.shard, query)
+        while True:
+            piece = walk.step(self.now)
+            self._collect_segments()
+            yield piece
+            if piece.is_last:
+                return
+
+    def conns(self) -> list[ConnEntry]:
+        """The entries of all TCP sessions."""
+        return [conn for bucket in self.shard.sessions.tcp.walk() for conn in bucket]
 
     def _note(self, line: str) -> None:
         self.transcript.append(line)

@@ -12,13 +12,13 @@ _MODULES_BY_LAYER = """
 0  wire
 1  model verdict tcp_state timers tunables stats rates shared_state control steering ruleset schedulers
 1  config config_model config_checks config_errors toml_lines nearest reload
-1  offer storm defence
-2  service conn settings ratelimit sanity listing outbox
+1  offer storm defence conn_query
+2  rewrite population service conn conn_table settings ratelimit sanity listing outbox
 3  nat proxy
-4  admission sessions strangers synproxy newcomers long_way shard
+4  admission sessions strangers synproxy newcomers long_way shard slabs conn_walk
 5  edge
-6  queue_worker supervisor host director
-7  api views listen negotiation asked_value problem lab __main__
+6  queue_worker supervisor inquiry host director
+7  api api_conns responses views views_conns listen negotiation asked_value problem lab __main__
 """
 
 LAYERS = {name: int(layer) for layer, *names in map(str.split, _MODULES_BY_LAYER.strip().splitlines()) for name in names}
@@ -50,7 +50,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("config", "config_model"),
     "netfilterqueue": ("edge", "queue_worker"),
     "pyroute2": ("edge", "lab"),
-    "aiohttp": ("api", "listen", "problem", "lab"),
+    "aiohttp": ("api", "api_conns", "responses", "listen", "problem", "lab"),
     "uvloop": ("__main__", "lab"),
 }
 """Library -> who may know it. dpkt is for tests: on the packet path it would cost more than the packet."""
@@ -123,7 +123,7 @@ def test_every_exception_is_used() -> None:
         ("edge/nft.py", "appliance.conn", WHY_EDGE),
         ("views.py", "appliance.shard", WHY_SURFACES),
         ("conn.py", "dpkt", "it is for tests"),
-        ("shard.py", "aiohttp", "only api, listen, problem, lab may know aiohttp"),
+        ("shard.py", "aiohttp", "only api, api_conns, responses, listen, problem, lab may know aiohttp"),
         ("shard.py", "appliance.wire.craft", None),
     ],
 )

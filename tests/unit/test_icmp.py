@@ -12,10 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance import verdict
-from appliance.conn import ConnEntry, ConnTable
+from appliance.conn import ConnEntry
+from appliance.conn_table import ConnTable
 from appliance.control import RealServerPlan, ServicePlan
 from appliance.model import flow_key
 from appliance.nat.icmp import translate_error
+from appliance.population import Population
 from appliance.service import VirtualService
 from appliance.stats import DESTINATION_FIELDS
 from appliance.verdict import Verdict
@@ -52,7 +54,7 @@ def tables_with(client_key: bytes, server_key: bytes, *, protocol: int = TCP, sh
     counters = memoryview(array("Q", [0] * len(DESTINATION_FIELDS)))
     real_server = RealServerPlan(str(RS1_ADDRESS), 8080, 100, 0)
     plan = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", (str(LIP1),), (real_server,))
-    service = VirtualService(plan, lambda _slot: counters)
+    service = VirtualService(plan, lambda _slot: counters, Population())
     conn = ConnEntry(service, service.real_servers[0], client_key, server_key, 0, shift)
     tables = {TCP: ConnTable(), UDP: ConnTable()}
     tables[protocol].insert(conn)
@@ -368,10 +370,10 @@ def test_an_error_through_the_shard_is_counted_and_does_not_keep_its_session_ali
     world.client.connects()
     world.client.sends("A")
     to_rs = world.take(RS1)
-    (before,) = world.shard.rows(world.now)
+    (before,) = world.rows()
     world.now += 5
     assert world.put(icmp_error(ROUTER, to_rs[12:16], to_rs[:60])) is verdict.ICMP_TRANSLATED
     assert read_icmp_error(world.take(CLIENT)).quoted[12:24] == CLIENT_KEY
-    (after,) = world.shard.rows(world.now)
+    (after,) = world.rows()
     assert after.expires_s == pytest.approx(before.expires_s - 5)
     assert world.counter("icmp_translated") == 1

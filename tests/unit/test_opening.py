@@ -218,9 +218,12 @@ def test_an_acknowledgement_number_without_its_flag_is_left_alone() -> None:
 def test_a_damaged_packet_stays_damaged() -> None:
     """Nothing is laundered: neither by the option nor by the shift."""
     world = World()
-    whole = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
+    opens(world, options=LINUX_SYN)
+    world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    whole = tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=R0 + 1, options=TIMESTAMP)
     world.put(whole[:-1] + b"\x55")
     raw = world.take(RS1)
+    assert raw[40:48] == TOA
     with pytest.raises(AssertionError, match="TCP checksum"):
         read_tcp(raw)
 

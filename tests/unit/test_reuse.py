@@ -57,8 +57,8 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     """The same local port, a number beyond all that the real server has seen, the right counters, data both ways."""
     world = World()
     reach(world, state)
-    before, local, known = world.rs.isn, world.rs.there, world.shard.sessions.tcp
-    acknowledged = next(iter(known)).rs_ack
+    before, local = world.rs.isn, world.rs.there
+    acknowledged = world.conns()[0].rs_ack
     assert world.client.sends("S", seq=C1) is verdict.TO_REAL_SERVER
     seen = world.rs.gets("S", seq=C1, source=local)
     assert world.rs.isn == (acknowledged + STEP) % 2**32 != before

@@ -26,16 +26,16 @@ def patched(offset: int, new: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (b"", verdict.BAD_HEADER),
-        (GOOD[:19], verdict.BAD_HEADER),
+        (b"", verdict.SHORT_HEADER),
+        (GOOD[:19], verdict.SHORT_HEADER),
         (patched(0, b"\x65"), verdict.BAD_HEADER),
         (patched(0, b"\x46"), verdict.IP_OPTIONS),
-        (patched(0, b"\x44"), verdict.IP_OPTIONS),
+        (patched(0, b"\x44"), verdict.BAD_HEADER),
         (patched(6, b"\x20\x00"), verdict.FRAGMENT),
         (patched(6, b"\x00\x08"), verdict.FRAGMENT),
         (patched(2, b"\x10\x00"), verdict.TRUNCATED),
         (GOOD + b"\0", verdict.BAD_HEADER),
-        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdict.BAD_HEADER),
+        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdict.SHORT_HEADER),
         (patched(32, b"\x40"), verdict.BAD_DATA_OFFSET),
         (patched(32, b"\x60"), verdict.BAD_DATA_OFFSET),
         (patched(32, b"\xf0"), verdict.BAD_DATA_OFFSET),
@@ -73,9 +73,9 @@ def test_lport_tries_bounds_the_search() -> None:
     for client in clients[:20]:
         if client != clients[15]:
             world.put(tcp(client, VIP, "A", seq=C0 + 1))
-    world.put(tcp(clients[15], VIP, "F", seq=C0 + 1))
+    world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
     world.shared.set_tunables({"tcp_timeout_time_wait": 1000})
-    world.put(tcp(clients[15], VIP, "F", seq=C0 + 1))
+    world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
     world.sleep(1.5)
     assert len(world.shard.sessions.tcp) == 19, "port 5015 is free now, the sixteenth that is looked at"
     assert world.put(tcp(clients[20], VIP, "S")) is verdict.LOCAL_PORTS_EXHAUSTED
@@ -104,22 +104,12 @@ def test_timeouts_of_states_are_their_tunables(tunable: str, flags_in: list[str]
 def test_sessions_show_all_four_ends() -> None:
     world = World()
     world.client.connects(C0, R0)
-    (row,) = world.shard.rows(world.now + 1)
+    world.now += 1
+    (row,) = world.rows()
     assert row[:6] == (
         "web", "198.51.100.2:40000", "203.0.113.10:80", "192.0.2.10:5000", "192.0.2.101:8080", "ESTABLISHED",
     )  # fmt: skip
     assert row.expires_s == pytest.approx(899)
-
-
-def test_a_session_that_ends_while_sessions_are_read_does_no_harm() -> None:
-    world = World(tcp_timeout_syn_recv=1000)
-    for port in range(40000, 40005):
-        world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S"))
-    rows = world.shard.rows(world.now)
-    next(rows)
-    world.sleep(2)
-    assert len(world.shard.sessions.tcp) == 0
-    assert len(list(rows)) == 4
 
 
 flags_st = st.text("FSRPAU", max_size=4)

@@ -7,10 +7,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from appliance.control import LineReader, ServicePlan, decode_services, encode, encode_plan, encode_services
+from appliance.conn_query import ROWS, ConnFilter, Query
+from appliance.control import LineReader, ServicePlan, decode_services, encode_plan, encode_question, encode_services
 from appliance.queue_worker import ControlChannel
 from appliance.supervisor import ShardDownError, ShardProcess
-from tests.support.scripted import plan
+from appliance.verdict import CHALLENGED, NO_REAL_SERVER
+from tests.support.addresses import CLIENT, VIP
+from tests.support.scripted import World, plan
+from tests.support.segments import tcp
 
 DRAINED = plan(weights=(0,)).services
 
@@ -20,7 +24,7 @@ async def test_sessions_of_a_worker_that_is_not_ready_are_refused_at_once(writer
     process = ShardProcess(plan(), shared_fd=-1)
     process._writer = writer
     with pytest.raises(ShardDownError, match="shard 0"):
-        await anext(process.sessions())
+        await anext(process.ask(Query(ROWS)))
     if writer is not None:
         writer.write.assert_not_called()
 
@@ -62,16 +66,17 @@ def test_a_change_right_behind_the_plan_is_not_lost(ends: tuple[socket.socket, C
     shard.sessions.change_services.assert_called_once_with(DRAINED)
 
 
-def test_a_change_comes_between_two_batches_of_a_listing(ends: tuple[socket.socket, ControlChannel]) -> None:
+def test_a_change_comes_between_two_pieces_of_an_answer(ends: tuple[socket.socket, ControlChannel]) -> None:
     ours, channel = ends
     ours.sendall(encode_plan(plan()))
     channel.wait_for_plan()
-    shard = Mock()
-    shard.rows.return_value = iter([])
-    ours.sendall(encode({"listing": 1, "more": True}) + encode_services(DRAINED))
-    channel.converse(shard)
-    shard.sessions.change_services.assert_called_once_with(DRAINED)
-    assert list(LineReader().feed(ours.recv(1 << 16))) == [{"listing": 1, "rows": []}]
+    world = World()
+    world.client.connects()
+    ours.sendall(encode_question(1, Query(ROWS, ConnFilter(state="CLOSE"))) + encode_services(DRAINED))
+    channel.converse(world.shard)
+    assert world.client.sends("S", seq=5) is CHALLENGED
+    assert world.put(tcp(CLIENT[:5] + b"\1", VIP, "S")) is NO_REAL_SERVER
+    assert list(LineReader().feed(ours.recv(1 << 16))) == [{"walk": 1, "items": [], "is_last": True, "place": ""}]
 
 
 def test_a_director_that_goes_away_before_the_plan_ends_the_worker(ends: tuple[socket.socket, ControlChannel]) -> None:

@@ -69,6 +69,31 @@ def test_a_limit_leaves_the_rest_for_the_next_call() -> None:
     assert [len(wheel.expired(1.1, 10)) for _ in range(3)] == [10, 10, 5]
 
 
+def test_a_limit_counts_looks_so_that_many_deadlines_pushed_out_hold_nobody_up() -> None:
+    wheel: TimerWheel[Entry] = TimerWheel(0.0, TICK_S)
+    entries = [Entry(1.0) for _ in range(25)]
+    for entry in entries:
+        wheel.arm(entry)
+        entry.deadline = 5.0
+    looks = 0
+    while wheel.is_behind(1.1):
+        assert wheel.expired(1.1, 10) == []
+        looks += 1
+        assert sum(entry.wheel_time > 1.1 for entry in entries) == min(10 * looks, 25)
+    assert looks == 3
+    assert set(wheel.expired(5.1, 30)) == set(entries)
+
+
+def test_entries_of_one_slot_share_their_time() -> None:
+    """A float for each of a million entries would be a million floats."""
+    wheel: TimerWheel[Entry] = TimerWheel(0.0, TICK_S)
+    early, same, late = Entry(1.01), Entry(1.02), Entry(2.0)
+    for entry in (early, same, late):
+        wheel.arm(entry)
+    assert early.wheel_time is same.wheel_time
+    assert late.wheel_time != same.wheel_time
+
+
 def test_next_look_is_never_after_the_tick_of_the_first_deadline() -> None:
     wheel: TimerWheel[Entry] = TimerWheel(50.0, TICK_S)
     assert wheel.next_look() is None
@@ -103,8 +128,8 @@ def test_never_early_and_at_most_one_tick_late(steps: list[tuple[int, float, flo
             oracle.deadlines[entry] = entry.deadline
         now += pause
         fired: list[Entry] = []
-        while batch := wheel.expired(now, limit):
-            fired += batch
+        while wheel.is_behind(now):
+            fired += wheel.expired(now, limit)
         assert set(fired) <= oracle.due(now), "fired early"
         assert oracle.due(now - TICK_S - 1e-6) <= set(fired), "fired late"
         assert len(fired) == len(set(fired))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from appliance.conn import RewriteRecord, rewrite_records
 from appliance.model import Direction, flow_key
 from appliance.nat.fullnat import translate, translate_with_options
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
+from appliance.rewrite import RewriteRecord, record_of, rewrite_records
 from appliance.wire.layout import HEADERS, REWRITTEN_END, REWRITTEN_START
 from tests.support.addresses import ROUTER_ADDRESS
 from tests.support.segments import (
@@ -115,7 +115,8 @@ segments = st.builds(Segment, flag_letters, numbers, numbers, words, option_list
 def records(ends: Ends, shift: int, direction: Direction) -> tuple[RewriteRecord, RewriteRecord]:
     """The record of a direction, and the one that undoes it: the same with the two sides of the gateway exchanged."""
     client_key, server_key = ends.keys
-    return rewrite_records(client_key, server_key, shift)[direction], rewrite_records(server_key, client_key, -shift)[direction]
+    there, back = rewrite_records(client_key, server_key, shift), rewrite_records(server_key, client_key, -shift)
+    return record_of(there, direction), record_of(back, direction)
 
 
 def translated(raw: bytes, record: RewriteRecord) -> bytes:

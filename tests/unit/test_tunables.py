@@ -27,7 +27,7 @@ SPOT_CHECKS = {
 def test_there_are_34_tunables_by_contract_a_few_more_and_27_counters() -> None:
     assert list(TUNABLES)[34:] == [
         "fullnat_toa_kind", "conn_expire_tcp_rst", "expire_nodest_conn", "udp_timeout", "tcp_syncookies", "tcp_max_syn_backlog",
-        "tcp_abort_on_overflow",
+        "tcp_abort_on_overflow", "conn_max", "conn_early_drop", "tcp_max_tw_buckets",
     ]  # fmt: skip
     assert len(EXT_COUNTERS) == len({counter.name for counter in EXT_COUNTERS}) == 27
 

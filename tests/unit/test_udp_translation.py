@@ -4,14 +4,14 @@ from struct import error
 
 import pytest
 
-from appliance.conn import rewrite_records
 from appliance.model import flow_key
 from appliance.nat.udp import translate_datagram
+from appliance.rewrite import record_of, rewrite_records
 from tests.support.addresses import CLIENT, LIP1, RS1, VIP
 from tests.support.segments import assert_ip_checksum, assert_udp_checksum, read_udp, udp
 
 LOCAL = LIP1.packed + (5000).to_bytes(2, "big")
-INBOUND, OUTBOUND = rewrite_records(flow_key(CLIENT, VIP), flow_key(LOCAL, RS1))
+INBOUND, OUTBOUND = (record_of(rewrite_records(flow_key(CLIENT, VIP), flow_key(LOCAL, RS1)), direction) for direction in (0, 1))
 
 
 def data_for_checksum_zero(source: bytes, destination: bytes) -> bytes:

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import __version__, views
+from appliance import __version__, views, views_conns
 from appliance.rates import Rates
 from appliance.shared_state import SharedState
 from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
@@ -94,12 +94,12 @@ def test_sysctls_show_the_value_in_force_beside_its_default() -> None:
     assert len(lines) == 1 + len(TUNABLES)
     assert lines[0].split() == ["name", "value", "default", "range", "unit", "summary"]
     assert lines[1] == (
-        "fullnat_timestamp_remove_entry       1        1  0..1           -        "
+        "fullnat_timestamp_remove_entry        1        1  0..1           -        "
         "take the TCP timestamp option off the SYN that goes to a real server"
     )
     established = lines[1 + list(TUNABLES).index("tcp_timeout_established")]
     assert established == (
-        "tcp_timeout_established         600000   900000  1000..1800000  ms       idle time of a session in ESTABLISHED"
+        "tcp_timeout_established          600000   900000  1000..1800000  ms       idle time of a session in ESTABLISHED"
     )
 
 
@@ -154,8 +154,11 @@ socket_drops                1       1      2
 emit_errors                 2       1      3
 sessions_expired            3       1      4
 worker_starts               4       1      5
-syncookies_engaged          5       1      6
-syncookies_disengaged       6       1      7
+half_open_dropped           5       1      6
+time_wait_overflows         6       1      7
+sessions_cut                7       1      8
+syncookies_engaged          8       1      9
+syncookies_disengaged       9       1     10
 """
     )
 
@@ -246,7 +249,7 @@ def test_services_data() -> None:
 
 def test_sessions_look_as_ipvsadm_prints_them_with_the_local_address() -> None:
     longest = SESSION._replace(client="255.255.255.255:65535", state="CLOSE_WAIT", expires_s=59.999)
-    text = views.SESSIONS_TEXT_HEAD + "".join(map(views.session_text, (SESSION, longest, UDP_SESSION)))
+    text = views_conns.TEXT_HEAD + "".join(map(views_conns.session_text, (SESSION, longest, UDP_SESSION)))
     assert (
         text
         == """\
@@ -260,7 +263,7 @@ UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:50
 
 
 def test_session_data() -> None:
-    assert views.session_data(SESSION) == {
+    assert views_conns.session_data(SESSION) == {
         "protocol": "TCP",
         "expires_s": 899.999,
         "state": "ESTABLISHED",
@@ -270,7 +273,7 @@ def test_session_data() -> None:
         "destination": "192.0.2.101:8080",
         "service": "web",
     }
-    assert views.session_data(UDP_SESSION)["protocol"] == "UDP"
+    assert views_conns.session_data(UDP_SESSION)["protocol"] == "UDP"
 
 
 def test_health_names_the_shards_that_are_down() -> None:

@@ -1,0 +1,22 @@
+"""The host's own sockets and fragments, as the kernel counts them (`/proc/net/sockstat`)."""
+
+from pathlib import Path
+
+from appliance.edge.errors import EdgeError
+
+_PATH = Path("/proc/net/sockstat")
+
+
+def read() -> dict[str, dict[str, int]]:
+    """By kind ("TCP", "FRAG", …), then by name ("inuse", …). Raises EdgeError when the kernel does not say."""
+    try:
+        return dict(map(parse, _PATH.read_text().splitlines()))
+    except OSError as error:
+        raise EdgeError(f"cannot read {_PATH}: {error.strerror}") from error
+
+
+def parse(line: str) -> tuple[str, dict[str, int]]:
+    """The kind and the numbers of one line."""
+    kind, _, rest = line.partition(":")
+    words = rest.split()
+    return kind, {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}
