@@ -203,7 +203,7 @@ class ConnEntry:
             if was:
                 del service.lines[was][self]
             if will:
-                service.lines[will][self] = None
+                service.lines[will][self] = service.population.now
         if service.synproxy != NEVER:
             self.settle()
 

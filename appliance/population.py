@@ -8,8 +8,8 @@ from appliance.tcp_state import STATE_NAMES, TcpState
 if TYPE_CHECKING:  # entries know their service, which knows this
     from appliance.conn import ConnEntry
 
-Line = OrderedDict["ConnEntry", None]
-"""Sessions in the order they came, the oldest first. One in the middle leaves as easily as the first."""
+Line = OrderedDict["ConnEntry", float]
+"""Sessions in the order they came, the oldest first, and when that was. One in the middle leaves as easily as the first."""
 
 NO_LINE, HALF_OPEN_LINE, TIME_WAIT_LINE = range(3)
 
@@ -26,9 +26,11 @@ LINE_OF_STATE = bytes(_LINES.get(state, NO_LINE) for state in range(len(STATE_NA
 class Population:
     """Of one shard, TCP and UDP together."""
 
-    __slots__ = ("by_state", "time_wait")
+    __slots__ = ("by_state", "now", "time_wait")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.by_state = [0] * len(STATE_NAMES)
         """How many sessions are in each state."""
         self.time_wait: Line = OrderedDict()
+        self.now = now
+        """When somebody who enters a line does so, in seconds of the monotonic clock; at most a look at the timers ago."""

@@ -12,11 +12,11 @@ from appliance.conn import ConnEntry, Opening
 from appliance.conn_table import ConnTable
 from appliance.control import Plan, ServicePlan
 from appliance.model import pack_endpoint
-from appliance.nat.fullnat import reset_both_sides, reset_real_server
+from appliance.nat.fullnat import reset_both_sides, reset_half_open
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.outbox import Outbox
-from appliance.population import Population
+from appliance.population import Line, Population
 from appliance.service import USUAL_MTU, VirtualService
 from appliance.settings import Settings
 from appliance.shared_state import SharedState
@@ -27,6 +27,10 @@ from appliance.verdict import REAL_SERVER_GONE, TABLE_FULL, Verdict
 
 _SETTLED_AT_ONCE = 4000
 """A millisecond's work, or two."""
+
+HALF_OPEN_GRACE_S = 0.5
+"""How long a handshake may take before its session makes way for a newcomer: more than most clients need there and back. Without
+it newcomers would only push each other out, and a flood leave nobody the time to answer."""
 
 _OVER = frozenset((TcpState.NONE, TcpState.CLOSE, TcpState.TIME_WAIT, UDP_STATE))
 """States in which neither end has a connection that it could be told of."""
@@ -42,7 +46,7 @@ class Sessions:
         self._plan = plan
         self._shared = shared
         self._outbox = outbox
-        self.population = Population()
+        self.population = Population(now)
         self._unsettled: Iterator[list[ConnEntry]] = iter(())
         shared.forget_sessions(plan.shard)
         self._queue_counts = shared.table(plan.shard, "queue")
@@ -69,7 +73,7 @@ class Sessions:
 
     def open_tcp(self, service: VirtualService, client_key: bytes, client_isn: int, now: float) -> ConnEntry | Verdict:
         """A new session, in its opening; or why there is none."""
-        if not self._may_open(service):
+        if not self._may_open(service, now):
             return TABLE_FULL
         conn = self._tcp_admission.open_conn(service, client_key, client_isn, self.settings.lport_tries, now)
         if isinstance(conn, ConnEntry):
@@ -80,7 +84,7 @@ class Sessions:
 
     def open_udp(self, service: VirtualService, client_key: bytes, now: float) -> ConnEntry | Verdict:
         """A new session, or why there is none."""
-        if not self._may_open(service):
+        if not self._may_open(service, now):
             return TABLE_FULL
         conn = self._udp_admission.open_conn(service, client_key, 0, self.settings.lport_tries, now)
         if isinstance(conn, ConnEntry):
@@ -93,22 +97,29 @@ class Sessions:
         conn.counts[CONNS] += 1
         self._shared.session_counts[self._plan.shard] = len(self)
 
-    def _may_open(self, service: VirtualService) -> bool:
+    def _may_open(self, service: VirtualService, now: float) -> bool:
         """Whether the table has room for one more session of the service, or gets it by dropping a half-open one.
 
         The service's own comes first: who is flooded pays for it. Shards look at each other's counts without a lock, so all
         together they can go over the limit by one less than there are.
         """
+        self.population.now = now
         limit = self.settings.conn_max
         if not limit or sum(self._shared.session_counts) < limit:
             return True
         if not self.settings.early_drop:
             return False
-        line = service.half_open or max((other.half_open for other in self._services.values()), key=len)
+        longest = max((other.half_open for other in self._services.values()), key=len)
+        return self._drop_oldest(service.half_open, now) or self._drop_oldest(longest, now)
+
+    def _drop_oldest(self, line: Line, now: float) -> bool:
+        """Drop the oldest half-open session of a line; False when there is none, or its client may just be about to answer."""
         if not line:
             return False
-        oldest = next(iter(line))
-        self._outbox.segments.append(reset_real_server(oldest))
+        oldest, since = next(iter(line.items()))
+        if now - since < HALF_OPEN_GRACE_S:
+            return False
+        self._outbox.segments += reset_half_open(oldest)
         self._remove(oldest)
         self._queue_counts[HALF_OPEN_DROPPED] += 1
         return True
@@ -116,6 +127,7 @@ class Sessions:
     def make_room_in_time_wait(self) -> None:
         """Have room for one more in TIME_WAIT: the oldest goes when there is none."""
         self._thin_out_time_wait(self.settings.time_wait_max - 1, 1)
+        self._shared.time_wait_counts[self._plan.shard] += 1
 
     def thin_out_time_wait(self, at_most: int) -> None:
         """End the oldest sessions in TIME_WAIT, up to `at_most`, while there are more than there may be: the limit was lowered,

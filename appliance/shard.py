@@ -161,6 +161,7 @@ class Shard(Outbox):
         """
         if self._generation_cell[0] != self._generation:
             self._read_shared()
+        self.sessions.population.now = now
         expired = self._wheel.expired(now, limit)
         for conn in expired:
             opening = conn.opening

@@ -109,6 +109,16 @@ def reset_both_sides(conn: ConnEntry) -> list[bytes]:
     return segments
 
 
+def reset_half_open(conn: ConnEntry) -> list[bytes]:
+    """RST segments for a session that has to go while its handshake is under way.
+
+    A client that had an answer would take itself for connected, and wait. One that had none asks again by itself; and a forged
+    one gets nothing that it would not get anyway.
+    """
+    was_answered = conn.cookie is not None or (conn.opening is not None and conn.opening.rs_first_seq is not None)
+    return [reset_real_server(conn), reset_client(conn)] if was_answered else [reset_real_server(conn)]
+
+
 def reset_real_server(conn: ConnEntry) -> bytes:
     """At the number it acknowledged last; behind its SYN while it has acknowledged nothing."""
     return craft.rst(conn.addresses(Direction.INBOUND), add(conn.isn, 1) if conn.rs_ack == conn.isn else conn.rs_ack)

@@ -13,7 +13,7 @@ from appliance.control import Plan, RealServerPlan, ServicePlan, SessionRow
 from appliance.model import destination_of
 from appliance.shard import Shard
 from appliance.shared_state import SharedState, size_bytes
-from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS
+from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS
 from appliance.tunables import TUNABLES
 from appliance.verdict import Action, Verdict
 from appliance.wire.show import show
@@ -132,6 +132,12 @@ class World:
         """The counters of a real server, as the director sees them."""
         self.shard.sessions.publish_counts()
         return dict(zip(DESTINATION_FIELDS, self.shared.destination(self.plan.shard, slot).tolist(), strict=True))
+
+    def population(self) -> dict[str, int]:
+        """The gauges of the shard that are not zero, as the director sees them."""
+        self.shard.sessions.publish_counts()
+        gauges = zip(POPULATION_FIELDS, self.shared.table(self.plan.shard, "population"), strict=True)
+        return {name: gauge for name, gauge in gauges if gauge}
 
     def state(self) -> str:
         """The state of the one session there is."""

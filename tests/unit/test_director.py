@@ -17,9 +17,9 @@ from appliance.director import Director
 from appliance.edge.errors import EdgeError
 from appliance.host import kept_isn_secret
 from appliance.reload import SPARE_SLOTS
-from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED
+from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
 from appliance.tunables import TunableError
-from appliance.verdict import SYN_BACKLOG_FULL
+from appliance.verdict import SYN_BACKLOG_FULL, TABLE_FULL
 
 SHIPPED = config.load(Path(__file__).parents[2] / "etc/lvs.toml")
 SECRET = "5a" * 16
@@ -79,6 +79,39 @@ async def test_refusals_and_the_edges_of_syn_cookies_are_logged_once_a_look(capl
         f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}",
         '1 times a service in "auto" began to answer with SYN cookies: its backlog was over the limit',
     ]
+
+
+async def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever greps a log for them finds ours as well."""
+    director = make_director()
+    for shard in (0, 1):
+        director.shared.table(shard, "verdicts")[TABLE_FULL.index] += 2000
+        director.shared.table(shard, "queue")[TIME_WAIT_OVERFLOWS] += 1
+    director._report_events()
+    director._report_events()
+    full, overflow = caplog.messages
+    assert full == f"table full, dropping packet: 4000 connections in 2 s {TABLE_FULL.summary}"
+    assert overflow.startswith("time wait bucket table overflow: 2 sessions in TIME_WAIT that ended early")
+
+
+async def test_the_sessions_of_a_worker_that_died_count_no_longer() -> None:
+    director = make_director()
+    director.shared.session_counts[1] = director.shared.time_wait_counts[1] = 7
+    director.shared.table(1, "population")[0] = 7
+    director._workers[1]._on_death()
+    assert not any(director.shared.session_counts)
+    assert not any(director.shared.time_wait_counts)
+    assert not any(director.shared.table(1, "population"))
+
+
+async def test_a_host_that_does_not_say_what_it_counts_is_logged_and_harmless(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    director = make_director()
+    assert {"TCP", "UDP"} <= set(director.host_sockstat())
+    monkeypatch.setattr("appliance.edge.sockstat._PATH", Path("/nonexistent"))
+    assert director.host_sockstat() == {}
+    assert "cannot read /nonexistent" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import __version__, views, views_conns
+from appliance import __version__, views
 from appliance.rates import Rates
 from appliance.shared_state import SharedState
 from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
 from appliance.tunables import TUNABLES
 from appliance.verdict import NO_REAL_SERVER, TO_CLIENT, TRUNCATED
 from appliance.views import ShardState
-from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, shared_state
+from tests.support.gateway import SERVICES, shared_state
 
 
 def test_ext_stats_has_a_column_for_each_shard_one_for_the_kernel_and_a_total() -> None:
@@ -245,35 +245,6 @@ def test_services_data() -> None:
         "active_conns": 3210,
         "inactive_conns": 3212,
     }
-
-
-def test_sessions_look_as_ipvsadm_prints_them_with_the_local_address() -> None:
-    longest = SESSION._replace(client="255.255.255.255:65535", state="CLOSE_WAIT", expires_s=59.999)
-    text = views_conns.TEXT_HEAD + "".join(map(views_conns.session_text, (SESSION, longest, UDP_SESSION)))
-    assert (
-        text
-        == """\
-IPVS connection entries
-pro expire state       source                virtual               local                 destination
-TCP 14:59  ESTABLISHED 198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080
-TCP 00:59  CLOSE_WAIT  255.255.255.255:65535 203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080
-UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:53
-"""
-    )
-
-
-def test_session_data() -> None:
-    assert views_conns.session_data(SESSION) == {
-        "protocol": "TCP",
-        "expires_s": 899.999,
-        "state": "ESTABLISHED",
-        "source": "198.51.100.2:40000",
-        "virtual": "203.0.113.10:80",
-        "local": "192.0.2.10:5000",
-        "destination": "192.0.2.101:8080",
-        "service": "web",
-    }
-    assert views_conns.session_data(UDP_SESSION)["protocol"] == "UDP"
 
 
 def test_health_names_the_shards_that_are_down() -> None:

@@ -1,0 +1,102 @@
+"""conn_query.py: what can be asked about sessions, and what is said to those who ask wrongly."""
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.conn_query import (
+    ConnFilter,
+    EndpointMatch,
+    Place,
+    QueryError,
+    check_fields,
+    parse_place,
+    read_filter,
+    read_group,
+    read_number,
+)
+from appliance.model import pack_endpoint
+
+SERVICES = ("web", "mail")
+
+
+def test_a_filter_takes_its_own_fields_and_tidies_them() -> None:
+    given_ = {"client": " 198.51.100.2:40000 ", "state": "time_wait", "service": "web", "limit": "7"}
+    assert read_filter(given_, SERVICES) == ConnFilter("198.51.100.2:40000", "web", "", "TIME_WAIT")
+    assert not any(read_filter({}, SERVICES))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("client", "198.51.100", "client: '198.51.100' is no IPv4 endpoint (allowed: ADDRESS, ADDRESS:PORT, NETWORK/BITS)"),
+        ("client", "198.51.100.2:0", "is no IPv4 endpoint"),
+        ("client", "198.51.100.2:65536", "is no IPv4 endpoint"),
+        ("client", "198.51.100.2:", "is no IPv4 endpoint"),
+        ("client", "198.51.100.2:٣", "is no IPv4 endpoint"),
+        ("client", "198.51.100.2/24", "is no IPv4 endpoint"),
+        ("client", "198.51.100.0/33", "is no IPv4 endpoint"),
+        ("client", "198.51.100.0/24:80", "is no IPv4 endpoint"),
+        ("real_server", "2001:db8::1", "real_server: '2001:db8::1' is no IPv4 endpoint"),
+        ("service", "wep", "service: there is no 'wep' (there are web, mail); the nearest is web"),
+        ("state", "ESTABLISED", "the nearest is ESTABLISHED"),
+        ("state", "q" * 200, "Q" * 80 + "' (there are NONE"),
+    ],
+)
+def test_what_cannot_be_meant_is_named_with_what_could_be(field: str, value: str, words: str) -> None:
+    with pytest.raises(QueryError) as refusal:
+        read_filter({field: value}, SERVICES)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "11", "1.5", "", "٣", "1" * 5000])
+def test_a_number_out_of_range_is_refused_with_the_range(text: str) -> None:
+    with pytest.raises(QueryError, match=r"n: .* is out of range 1\.\.10"):
+        read_number({"n": text}, "n", 3, 10)
+
+
+def test_numbers_and_groups_have_defaults() -> None:
+    assert read_number({}, "n", 3, 10) == 3
+    assert read_number({"n": " 10 "}, "n", 3, 10) == 10
+    assert read_group({}) == "client"
+    with pytest.raises(QueryError, match="by: there is no 'clients'"):
+        read_group({"by": "clients"})
+
+
+def test_a_field_that_nobody_reads_is_refused() -> None:
+    """Or a slip in the name of a filter would cut every session."""
+    check_fields(("client", "format"), ("client", "format"))
+    with pytest.raises(QueryError, match=r"field: there is no 'clinet' .*the nearest is client"):
+        check_fields(("clinet",), ("client", "format"))
+
+
+addresses_st = st.integers(0, 2**32 - 1).map(IPv4Address)
+
+
+@given(addresses_st, addresses_st, st.integers(0, 32))
+def test_a_network_matches_what_the_standard_library_says_is_in_it(address: IPv4Address, other: IPv4Address, bits: int) -> None:
+    network = IPv4Network((other, bits), strict=False)
+    assert EndpointMatch(str(network))(pack_endpoint(address, 80)) == (address in network)
+    assert EndpointMatch(str(network))(pack_endpoint(other, 1))
+
+
+@given(addresses_st, addresses_st, st.integers(1, 65535), st.integers(1, 65535))
+def test_an_address_matches_itself_with_any_port_or_just_the_one(
+    address: IPv4Address, other: IPv4Address, port: int, other_port: int
+) -> None:
+    assert EndpointMatch(str(address))(pack_endpoint(other, port)) == (address == other)
+    assert EndpointMatch(f"{address}:{port}")(pack_endpoint(address, other_port)) == (port == other_port)
+
+
+@given(st.integers(0, 63), st.integers(0, 1), st.integers(0, 511), st.binary(min_size=12, max_size=12))
+def test_a_place_is_read_back_as_it_was_written(shard: int, table: int, bucket: int, key: bytes) -> None:
+    place = Place(shard, table, bucket, key)
+    assert parse_place(str(place)) == place
+
+
+@given(st.text())
+def test_any_other_text_is_no_place(text: str) -> None:
+    with pytest.raises(QueryError, match="after: "):
+        parse_place(text)
