@@ -22,8 +22,6 @@ from appliance.strangers import Strangers
 from appliance.synproxy import SynProxy
 from appliance.tcp_state import EVENT, NEXT, UDP_STATE, TcpState
 from appliance.verdict import (
-    BAD_DATA_OFFSET,
-    BAD_FLAGS,
     FRAGMENT,
     ICMP_TRANSLATED,
     NOT_OURS,
@@ -107,7 +105,7 @@ class Shard(Outbox):
         payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
         flags = offset_flags & FLAG_BITS
         if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS or not ARE_SENSIBLE[flags]:
-            return self._count(BAD_FLAGS if payload_bytes >= 0 and offset_flags >= LEAST_OFFSET_FLAGS else BAD_DATA_OFFSET)
+            return self._count(self._strangers.meet_nonsense(addresses, payload_bytes, offset_flags))
         bucket = hash(addresses) >> BUCKET_SHIFT
         conn, direction = self._inbound[bucket].get(addresses), 0
         if conn is None:

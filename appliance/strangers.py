@@ -5,9 +5,10 @@ from ipaddress import IPv4Address
 
 from appliance.control import ServicePlan
 from appliance.defence import FRAGMENTS, Guarded, Rule, rule_for
+from appliance.model import destination_of
 from appliance.sessions import Sessions
-from appliance.verdict import FRAGMENT, NOT_OURS, Verdict
-from appliance.wire.layout import DESTINATION, DESTINATION_END, PROTOCOL
+from appliance.verdict import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS, Verdict
+from appliance.wire.layout import DESTINATION, DESTINATION_END, LEAST_OFFSET_FLAGS, PROTO_TCP, PROTOCOL
 
 
 class Strangers:
@@ -28,6 +29,17 @@ class Strangers:
     def meet(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
         """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""
         return refusal if self._is_dropped(rule_for(protocol, is_fragment=False), destination[:4]) else NOT_OURS
+
+    def meet_nonsense(self, addresses: bytes, payload_bytes: int, offset_flags: int) -> Verdict:
+        """A segment with a header that does not fit into it, or with flags that no host sends together: dropped in any case.
+
+        One of the latter that belongs to no session is a stranger besides, and counts as one.
+        """
+        if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS:
+            return BAD_DATA_OFFSET
+        if self._sessions.tcp.find(addresses)[0] is None:
+            self.meet(PROTO_TCP, destination_of(addresses), BAD_FLAGS)
+        return BAD_FLAGS
 
     def meet_fragment(self, raw: bytes) -> Verdict:
         """A part of a packet can never be translated, so it is dropped whether or not the defence drops it, too."""

@@ -201,7 +201,7 @@ def test_tcp_to_a_port_of_a_vip_that_is_no_service(lab: RunningLab, wire: Wire, 
     assert judged(lab) == seen, "no shard has seen any of it"
 
 
-@pytest.mark.parametrize("flags", ["F", "R", "SA", "FA", "A", ""])
+@pytest.mark.parametrize("flags", ["R", "SA", "FA", "A"])
 def test_tcp_to_a_service_that_belongs_to_no_session(lab: RunningLab, wire: Wire, flags: str) -> None:
     packets = [tcp(here(port), there(lab, lab.port), flags, seq=5, ack=6) for port in range(3000, 3020)]
     before = lab.counter("drops", "no_session")
@@ -215,6 +215,19 @@ def test_tcp_to_a_service_that_belongs_to_no_session(lab: RunningLab, wire: Wire
         if flags in ("SA", "A"):
             assert wire.receive(is_reset).data.sport == lab.port
     assert lab.counter("drops", "no_session") - before == 20
+
+
+@pytest.mark.parametrize("flags", ["F", "SF", "FPU", ""])
+def test_tcp_to_a_service_with_flags_that_no_host_sends(lab: RunningLab, wire: Wire, flags: str) -> None:
+    """Scans. The defence counts them as it counts all strangers; without it, they are dropped as well."""
+    packets = [tcp(here(port), there(lab, lab.port), flags, seq=5, ack=6) for port in range(3000, 3020)]
+    before, passed = lab.counter("drops", "bad_flags"), lab.counter("drops", "not_ours")
+    with expect(lab, shard_defence_tcp_drop=20):
+        wire.send(packets)
+    with without(lab, "defence_tcp_drop"), expect(lab):
+        wire.send(packets)
+        lab.wait_until("they are dropped", lambda: lab.counter("drops", "bad_flags") - before == 40)
+    assert lab.counter("drops", "not_ours") == passed
 
 
 def test_udp_to_a_port_of_a_vip_that_is_no_udp_service(lab: RunningLab, wire: Wire) -> None:

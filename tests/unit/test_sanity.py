@@ -44,6 +44,19 @@ def test_flags_that_no_host_sends_together_are_dropped_whoever_sends_them(flags:
         assert connected.state() == "ESTABLISHED", "and moves nothing"
 
 
+@pytest.mark.parametrize("defence", [0, 1])
+def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
+    """What LVS counts there stays counted there; the reason is named all the same."""
+    world = World(defence_tcp_drop=defence)
+    assert world.put(tcp(CLIENT, VIP, "F", seq=C0)) is verdict.BAD_FLAGS
+    assert world.counter("defence_tcp_drop") == defence
+    world.put(tcp(CLIENT, LIP1.packed + VIP[4:], "F", seq=C0))
+    world.client.connects(C0, R0)
+    world.client.sends("SF", seq=C0 + 1)
+    assert world.counter("defence_tcp_drop") == defence
+    assert world.counter("bad_flags") == 3
+
+
 def test_congestion_flags_go_with_all_others() -> None:
     """RFC 3168: a SYN with ECE and CWR asks for explicit congestion notification."""
     assert World().put(tcp(CLIENT, VIP, "SEW", seq=C0)) is verdict.TO_REAL_SERVER
