@@ -7,8 +7,9 @@ its real server acknowledged on it, for the next connection to start beyond (see
 """
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import compress
 from typing import NamedTuple
 
 
@@ -81,19 +82,26 @@ class LocalPortPool:
         return index if index < len(self._ports) and self._ports[index] == port else None
 
     def change_range(self, ports: "array[int]") -> None:
-        """Hand out `ports` from now on. Sessions keep the ports they have, and those stay taken."""
-        held = self._outside | {port for port, used in zip(self._ports, self._used, strict=True) if used}
-        remembered = dict(zip(self._ports, self._last_seqs, strict=True))
-        self._ports, self._used, self._outside = ports, bytearray(len(ports)), set()
-        self._last_seqs = array("q", (remembered.get(port, _NEVER_USED) for port in ports))
-        self._cursor = self.in_use = 0
+        """Hand out `ports` from now on. Sessions keep the ports they have, and those stay taken.
+
+        Both ranges are of one shard, so where they overlap they have the same ports, and what is known of those is copied in
+        one piece: with hundreds of thousands of sessions, a write to a tunable must not hold up their packets.
+        """
+        low, high = max(self._ports[0], ports[0]), min(self._ports[-1], ports[-1])
+        old, new = (slice(bisect_left(range_, low), bisect_right(range_, high)) for range_ in (self._ports, ports))
+        used, last_seqs = bytearray(len(ports)), array("q", (_NEVER_USED,)) * len(ports)
+        if low <= high:
+            used[new], last_seqs[new] = self._used[old], self._last_seqs[old]
+            self._used[old] = bytes(old.stop - old.start)
+        held = self._outside.union(compress(self._ports, self._used))
+        self._ports, self._used, self._last_seqs, self._outside = ports, used, last_seqs, set()
         for port in held:
             index = self._index_of(port)
             if index is None:
                 self._outside.add(port)
             else:
-                self._used[index] = 1
-                self.in_use += 1
+                used[index] = 1
+        self._cursor, self.in_use = 0, used.count(1)
 
 
 class LocalPorts:

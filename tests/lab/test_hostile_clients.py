@@ -205,9 +205,9 @@ UNPROVEN: dict[Callable[[Attempt], None], tuple[str, str]] = {
     one_bit_wrong: ("ext", "synproxy_bad_ack"),
     reset: ("drops", "no_session"),
     reset_with_cookie: ("drops", "no_session"),
-    bare_fin: ("drops", "no_session"),
+    bare_fin: ("drops", "bad_flags"),
     fin_with_cookie: ("ext", "synproxy_null_ack"),
-    data_without_acknowledgement: ("drops", "no_session"),
+    data_without_acknowledgement: ("drops", "bad_flags"),
     syn_and_cookie_at_once: ("drops", "no_session"),
 }
 """What each does after its SYN was answered, and the counter that says that it was seen."""
