@@ -86,7 +86,7 @@ class ConnHandlers:
             async for piece in render(self._conns.rows(wanted)):
                 try:
                     await response.write(piece.encode())
-                except ConnectionResetError:
+                except ConnectionError:
                     break  # The client has seen enough, as in `curl … | head`: no error of ours.
                 # A write waits only when the client is slow. One that keeps up must not keep the director from its work.
                 await asyncio.sleep(0)

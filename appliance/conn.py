@@ -4,7 +4,7 @@ from math import inf
 
 from appliance.model import Direction, reverse_key
 from appliance.offer import Offer
-from appliance.population import LINE_OF_STATE
+from appliance.population import LINE_OF_STATE, NOWHEN
 from appliance.rewrite import RECORD_BYTES, RewriteRecord, packed, record_of, rewrite_records
 from appliance.service import NEVER, RealServer, VirtualService
 from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
@@ -79,8 +79,8 @@ class ConnEntry:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening", "real_server",
-        "records", "rs_ack", "rs_next_seq", "rs_window", "service", "state", "storm", "wheel_time",
+        "ahead", "behind", "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening",
+        "real_server", "records", "rs_ack", "rs_next_seq", "rs_window", "service", "since", "state", "storm", "wheel_time",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,11 @@ class ConnEntry:
         self.state: int = _NONE
         self.first_table = FIRST
         """The state table for client packets: FIRST until the real server was heard of, then IN."""
+        self.ahead: ConnEntry | None = None
+        self.behind: ConnEntry | None = None
+        """The neighbours in a line of `population`."""
+        self.since = NOWHEN
+        """When it joined that line."""
         self.deadline = inf
         self.wheel_time = inf
         self.client_ack: int | None = None
@@ -201,9 +206,9 @@ class ConnEntry:
         was, will = LINE_OF_STATE[before], LINE_OF_STATE[state]
         if was != will:
             if was:
-                del service.lines[was][self]
+                service.lines[was].leave(self)
             if will:
-                service.lines[will][self] = service.population.now
+                service.lines[will].join(self, service.population.now)
         if service.synproxy != NEVER:
             self.settle()
 
@@ -212,4 +217,4 @@ class ConnEntry:
         self.counts[_GAUGE[self.state]] -= 1
         self.service.population.by_state[self.state] -= 1
         if line := LINE_OF_STATE[self.state]:
-            del self.service.lines[line][self]
+            self.service.lines[line].leave(self)

@@ -79,8 +79,12 @@ def parse_place(text: str) -> Place:
 def read_filter(given: Mapping[str, str], services: Collection[str]) -> ConnFilter:
     """The filter in the fields of a request, of which it understands only its own.
 
-    Raises QueryError for an endpoint that is none, and for a service or a state that there is not.
+    Raises QueryError for an endpoint that is none, for a service or a state that there is not, and for a field that is there and
+    says nothing: what a script left empty by mistake must not mean everything.
     """
+    for field in ConnFilter._fields:
+        if field in given and not given[field].strip():
+            raise QueryError(f"{field}: is empty; leave it out when any will do")
     wanted = ConnFilter(**{field: given.get(field, "").strip() for field in ConnFilter._fields})
     wanted = wanted._replace(state=wanted.state.upper())
     for field in ("client", "real_server"):

@@ -5,6 +5,7 @@ handled in between. A session that is there from the first step to the last is m
 meanwhile is met once or not at all.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,16 +13,19 @@ from typing import Any, NamedTuple
 from appliance.conn import ConnEntry
 from appliance.conn_query import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, parse_place
 from appliance.listing import session_row
-from appliance.model import Direction, destination_of
+from appliance.model import Direction
+from appliance.rewrite import CLIENT_ADDRESS, CLIENT_PORT
 from appliance.sessions import Sessions
 from appliance.slabs import slabs
 from appliance.tcp_state import STATE_NAMES
 from appliance.wire.show import show_address, show_endpoint
 
-LOOKS_PER_STEP = 2000
+BUDGET = 1000
+"""What a step may spend; one unit is about a microsecond."""
 
-_MOST_PER_STEP = {ROWS: 200, TALLY: LOOKS_PER_STEP, CUT: 100}
-"""Sessions that one step does something with: what that costs differs."""
+_LOOK = 1
+_PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
+"""Of a session that is meant: what is done with it costs differently. And of one that is only looked at."""
 
 Condition = Callable[[ConnEntry], bool]
 
@@ -42,33 +46,29 @@ class ConnWalk:
         self._sessions = sessions
         self._shard = shard
         self._query = query
-        self._conditions = _conditions(query)
+        self._is_meant = _condition(query)
         self._left = query.limit
-        start = parse_place(query.after) if query.after else Place(shard, 0, 0, b"")
-        self._place = start
-        self._entries = self._walk(start)
+        """How many more a limited answer has room for; what is not limited never comes to 0."""
+        self._table = self._bucket = 0
+        self._entries = self._walk(parse_place(query.after) if query.after else Place(shard, 0, 0, b""))
 
     def step(self, now: float) -> Piece:
         """The next piece of the answer, at `now` seconds of the monotonic clock."""
         if self._query.kind == SLABS:
             return Piece(slabs(self._sessions), True)
-        most = _MOST_PER_STEP[self._query.kind]
-        if self._query.limit:
-            most = min(most, self._left)
-        wanted: list[ConnEntry] = []
-        is_last = False
-        for _ in range(LOOKS_PER_STEP):
-            conn = next(self._entries, None)
-            if conn is None:
-                is_last = True
-                break
-            if all(condition(conn) for condition in self._conditions):
+        budget, price = BUDGET, _PRICES[self._query.kind]
+        is_meant, wanted = self._is_meant, list[ConnEntry]()
+        for conn in self._entries:
+            budget -= _LOOK
+            if is_meant is None or is_meant(conn):
                 wanted.append(conn)
-                if len(wanted) == most:
-                    break
-        self._left -= len(wanted)
-        is_full = bool(self._query.limit) and not self._left and not is_last
-        return Piece(self._reduced(wanted, now), is_last or is_full, str(self._place) if is_full else "")
+                budget -= price
+                if len(wanted) == self._left:
+                    return Piece(self._reduced(wanted, now), True, str(self._place_of(conn)))
+            if budget <= 0:
+                self._left -= len(wanted)
+                return Piece(self._reduced(wanted, now), False)
+        return Piece(self._reduced(wanted, now), True)
 
     def _walk(self, start: Place) -> Iterator[ConnEntry]:
         """Entries behind a place, in an order that only depends on their keys when the answer is limited."""
@@ -76,27 +76,30 @@ class ConnWalk:
             for number, bucket in enumerate(conns.by_direction[Direction.INBOUND]):
                 if (table, number) < (start.table, start.bucket):
                     continue
-                is_first = (table, number) == (start.table, start.bucket)
-                for key in sorted(bucket) if self._query.limit else list(bucket):
-                    if is_first and key <= start.key:
-                        continue
+                self._table, self._bucket = table, number
+                keys = sorted(bucket) if self._query.limit else list(bucket)
+                for key in keys[bisect_right(keys, start.key) :] if (table, number) == start[1:3] and start.key else keys:
                     conn = bucket.get(key)
                     if conn is not None:
-                        self._place = Place(self._shard, table, number, key)
                         yield conn
+
+    def _place_of(self, conn: ConnEntry) -> Place:
+        """Of the entry that the walk met last."""
+        return Place(self._shard, self._table, self._bucket, conn.client_key)
 
     def _reduced(self, conns: list[ConnEntry], now: float) -> list[Any]:
         if self._query.kind == ROWS:
             return [session_row(conn, now) for conn in conns]
         if self._query.kind == TALLY:
-            return list(Counter(map(_GROUP_OF[self._query.by], conns)).items())
+            group = _GROUPS[self._query.by]
+            return [(group.show(key), count) for key, count in Counter(map(group.of, conns)).items()]
         for conn in conns:
             self._sessions.cut(conn)
         return [len(conns)]
 
 
-def _conditions(query: Query) -> list[Condition]:
-    """What a session has to be, the cheapest question first."""
+def _condition(query: Query) -> Condition | None:
+    """What a session has to be, the cheapest question first; None when any will do."""
     wanted, conditions = query.filter, list[Condition]()
     if wanted.state:
         state = STATE_NAMES.index(wanted.state)
@@ -108,21 +111,25 @@ def _conditions(query: Query) -> list[Condition]:
         conditions.append(lambda conn: is_real_server(conn.real_server.endpoint))
     if wanted.client:
         is_client = EndpointMatch(wanted.client)
-        conditions.append(lambda conn: is_client(_client_of(conn)))
-    return conditions
+        conditions.append(lambda conn: is_client(conn.records[CLIENT_ADDRESS] + conn.records[CLIENT_PORT]))
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return lambda conn: all(condition(conn) for condition in conditions)
 
 
-def _client_of(conn: ConnEntry) -> bytes:
-    return destination_of(conn.addresses(Direction.OUTBOUND))
-
-
-def _real_server_name(conn: ConnEntry) -> str:
-    endpoint = conn.real_server.endpoint
+def _show_real_server(endpoint: bytes) -> str:
     return show_endpoint(endpoint[:4], endpoint[4:])
 
 
-_GROUP_OF: dict[str, Callable[[ConnEntry], str]] = {
-    "client": lambda conn: show_address(_client_of(conn)[:4]),
-    "service": lambda conn: conn.service.name,
-    "real_server": _real_server_name,
+class _Group(NamedTuple):
+    """What sessions are counted by, and its name for views: made once for each that is different."""
+
+    of: Callable[[ConnEntry], Any]
+    show: Callable[[Any], str]
+
+
+_GROUPS = {
+    "client": _Group(lambda conn: conn.records[CLIENT_ADDRESS], show_address),
+    "service": _Group(lambda conn: conn.service.name, str),
+    "real_server": _Group(lambda conn: conn.real_server.endpoint, _show_real_server),
 }

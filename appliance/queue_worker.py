@@ -40,8 +40,8 @@ PATIENCE_S = 0.02
 WALK_PATIENCE_S = 0.001
 """An idle worker looks up this often; while somebody walks through its sessions, piece by piece, more often."""
 
-EXPIRIES_PER_TURN = 200
-"""With the RST segments that some of them send to both ends, a few milliseconds."""
+EXPIRIES_PER_TURN = 50
+"""About as much work as the packets of a turn, so that neither holds the other up when a million sessions expire under load."""
 
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""

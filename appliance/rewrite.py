@@ -20,6 +20,11 @@ RECORD_BYTES = RECORD.size
 _PAIR = Struct("!" + 2 * RECORD.format.removeprefix("!"))
 
 
+CLIENT_ADDRESS = slice(RECORD_BYTES + 4, RECORD_BYTES + 8)
+CLIENT_PORT = slice(RECORD_BYTES + 10, RECORD_BYTES + 12)
+"""Where both records together have the client: it is the destination of what goes out."""
+
+
 class RewriteRecord(NamedTuple):
     """One record, unpacked. It changes only when a session starts anew. A UDP session has no shifts."""
 

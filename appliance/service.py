@@ -1,7 +1,6 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
@@ -72,10 +71,10 @@ class VirtualService:
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
-        self.half_open: Line = OrderedDict()
+        self.half_open = Line()
         """Sessions whose handshake is under way, in this shard."""
         self.population = population
-        self.lines: tuple[Line, Line, Line] = (OrderedDict(), self.half_open, population.time_wait)
+        self.lines = (Line(), self.half_open, population.time_wait)
         """By the numbers of `population`; nobody stands in the first."""
         self.engaged = False
         """Whether a service in AUTO answers with cookies at the moment."""

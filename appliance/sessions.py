@@ -114,10 +114,8 @@ class Sessions:
 
     def _drop_oldest(self, line: Line, now: float) -> bool:
         """Drop the oldest half-open session of a line; False when there is none, or its client may just be about to answer."""
-        if not line:
-            return False
-        oldest, since = next(iter(line.items()))
-        if now - since < HALF_OPEN_GRACE_S:
+        oldest = line.oldest
+        if oldest is None or now - oldest.since < HALF_OPEN_GRACE_S:
             return False
         self._outbox.segments += reset_half_open(oldest)
         self._remove(oldest)
@@ -137,8 +135,8 @@ class Sessions:
     def _thin_out_time_wait(self, most: int, at_most: int) -> None:
         line, counts, shard = self.population.time_wait, self._shared.time_wait_counts, self._plan.shard
         counts[shard] = len(line)
-        while at_most and line and sum(counts) > most:
-            self._remove(next(iter(line)))
+        while at_most and line.oldest is not None and sum(counts) > most:
+            self._remove(line.oldest)
             self._queue_counts[TIME_WAIT_OVERFLOWS] += 1
             counts[shard] = len(line)
             at_most -= 1

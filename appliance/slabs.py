@@ -52,7 +52,7 @@ def slabs(sessions: Sessions) -> list[Slab]:
 def _tables(name: str, tables: Sequence[Sized]) -> Slab:
     """Hash tables of the interpreter: those that hold anything, and the average size of all."""
     in_use = sum(len(table) > 0 for table in tables)
-    return Slab(name, in_use, len(tables), round(sum(map(getsizeof, tables)) / len(tables)))
+    return Slab(name, in_use, len(tables), round(sum(map(getsizeof, tables)) / (len(tables) or 1)))
 
 
 def _port_pools(protocol: str, pools: LocalPorts) -> Iterator[Slab]:

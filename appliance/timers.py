@@ -7,7 +7,7 @@ deadline is put back.
 Deadlines are rounded up to the next tick: an entry never fires early, and fires at most one tick late.
 """
 
-from collections.abc import Sequence, Sized
+from collections import deque
 from math import ceil, inf
 from typing import Generic, Protocol, TypeVar
 
@@ -24,14 +24,19 @@ EntryT = TypeVar("EntryT", bound=Timed)
 
 
 class TimerWheel(Generic[EntryT]):
-    """Holds entries in slots of one tick each. Arming, disarming and firing cost the same for ten entries or ten million."""
+    """Holds entries in slots of one tick each. Arming, disarming and firing cost the same for ten entries or ten million.
 
-    def __init__(self, now: float, tick_s: float = 0.1, slots: int = 4096) -> None:
+    There is a slot for each tick that has entries, however far away: a rim of a fixed length, that deadlines beyond it go round,
+    would have each of those looked at once a round.
+    """
+
+    def __init__(self, now: float, tick_s: float = 0.1) -> None:
         self.tick_s = tick_s
-        self._slots: list[set[EntryT]] = [set() for _ in range(slots)]
-        self._times = [inf] * slots
-        """The last `wheel_time` given out by each slot: entries of one slot share one float, not each its own."""
-        self._tick = int(now / tick_s)  # the last tick whose slot was emptied
+        self._slots: dict[int, tuple[float, set[EntryT]]] = {}
+        """By tick, with the `wheel_time` of all who are in it: a float of its own for each would be a million floats."""
+        self._tick = int(now / tick_s)  # the last one that has begun
+        self._passed: deque[int] = deque()
+        """Ticks that have begun and whose slots were not yet looked at, in order."""
         self._due: set[EntryT] = set()
         self._armed = 0
 
@@ -39,9 +44,9 @@ class TimerWheel(Generic[EntryT]):
         return self._armed
 
     @property
-    def slots(self) -> Sequence[Sized]:
+    def slots(self) -> list[set[EntryT]]:
         """The sets that hold the entries."""
-        return self._slots
+        return [entries for _, entries in self._slots.values()]
 
     def arm(self, entry: EntryT) -> None:
         """Have the entry looked at within a tick after its deadline; one that already will be stays where it is."""
@@ -49,19 +54,20 @@ class TimerWheel(Generic[EntryT]):
             return
         self.disarm(entry)
         tick = max(ceil(entry.deadline / self.tick_s), self._tick + 1)
-        index, wheel_time = tick % len(self._slots), (tick - 1) * self.tick_s
-        if self._times[index] != wheel_time:
-            self._times[index] = wheel_time
-        entry.wheel_time = self._times[index]
-        # A deadline further away than one round is looked at once a round, in the slot it will fire from.
-        self._slots[index].add(entry)
+        slot = self._slots.get(tick)
+        if slot is None:
+            slot = self._slots[tick] = ((tick - 1) * self.tick_s, set())
+        entry.wheel_time = slot[0]
+        slot[1].add(entry)
         self._armed += 1
 
     def disarm(self, entry: EntryT) -> None:
         """Take the entry off the wheel; one that is not on it is left alone."""
         if entry.wheel_time == inf:
             return
-        self._slots[(round(entry.wheel_time / self.tick_s) + 1) % len(self._slots)].discard(entry)
+        slot = self._slots.get(round(entry.wheel_time / self.tick_s) + 1)
+        if slot is not None:
+            slot[1].discard(entry)
         self._due.discard(entry)
         entry.wheel_time = inf
         self._armed -= 1
@@ -70,11 +76,11 @@ class TimerWheel(Generic[EntryT]):
         """When `expired` should be called next, in seconds on the clock of `now`; None while nothing is armed."""
         if not self._armed:
             return None
-        return (self._tick + (not self._due)) * self.tick_s
+        return (self._tick + (not self._due and not self._passed)) * self.tick_s
 
     def is_behind(self, now: float) -> bool:
         """Whether there may be more to look at without any time passing."""
-        return bool(self._due) or self._tick < int(now / self.tick_s)
+        return bool(self._due or self._passed) or self._tick < int(now / self.tick_s)
 
     def expired(self, now: float, limit: int) -> list[EntryT]:
         """Look at up to `limit` entries whose turn it is, and take those off the wheel whose deadline is not after `now`.
@@ -82,9 +88,10 @@ class TimerWheel(Generic[EntryT]):
         What is not looked at waits, and `is_behind` says so: the caller decides when to come back, so that a million entries
         whose turn comes together never hold up the packets.
         """
+        self._turn_to(int(now / self.tick_s))
         fired: list[EntryT] = []
         for _ in range(limit):
-            if not self._due and not self._load_next_slot(now):
+            if not self._due and not self._load_next_slot():
                 break
             entry = self._due.pop()
             entry.wheel_time = inf
@@ -95,15 +102,16 @@ class TimerWheel(Generic[EntryT]):
                 fired.append(entry)
         return fired
 
-    def _load_next_slot(self, now: float) -> bool:
-        """Move the next slot that holds anything and whose tick has begun into `_due`; False when there is none."""
-        last = int(now / self.tick_s)
-        # After a long sleep one round shows every slot; walking the skipped rounds would show nothing new.
-        self._tick = max(self._tick, last - len(self._slots))
-        while self._tick < last:
-            self._tick += 1
-            index = self._tick % len(self._slots)
-            if self._slots[index]:
-                self._due, self._slots[index] = self._slots[index], set()
+    def _turn_to(self, tick: int) -> None:
+        # After a long sleep there are fewer slots than ticks.
+        begun = range(self._tick + 1, tick + 1) if tick - self._tick <= len(self._slots) else sorted(self._slots)
+        self._passed.extend(passed for passed in begun if self._tick < passed <= tick and passed in self._slots)
+        self._tick = max(self._tick, tick)
+
+    def _load_next_slot(self) -> bool:
+        """Move the next slot that has begun and holds anything into `_due`; False when there is none."""
+        while self._passed:
+            _, self._due = self._slots.pop(self._passed.popleft())
+            if self._due:
                 return True
         return False

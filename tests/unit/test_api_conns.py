@@ -116,7 +116,8 @@ async def test_a_cut_says_how_many_there_were(client: Client, gateway: FakeGatew
     ("query", "words"),
     [
         ("", "say which sessions (client, service, real_server, state), or all=1 for every one"),
-        ("?client=", "say which sessions"),
+        ("?client=", "client: is empty"),
+        ("?state=ESTABLISHED&client=", "client: is empty"),
         ("?all=0", "all: '0' is not 1"),
         ("?all=yes&client=198.51.100.2", "all: 'yes' is not 1"),
         ("?state=CLOSED", "the nearest is CLOSE"),

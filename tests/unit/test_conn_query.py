@@ -31,6 +31,8 @@ def test_a_filter_takes_its_own_fields_and_tidies_them() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
+        ("client", " ", "client: is empty"),
+        ("state", "", "state: is empty"),
         ("client", "198.51.100", "client: '198.51.100' is no IPv4 endpoint (allowed: ADDRESS, ADDRESS:PORT, NETWORK/BITS)"),
         ("client", "198.51.100.2:0", "is no IPv4 endpoint"),
         ("client", "198.51.100.2:65536", "is no IPv4 endpoint"),

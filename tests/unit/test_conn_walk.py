@@ -64,10 +64,10 @@ class TestSteps:
         world = crowd(2500)
         pieces = list(world.walk(Query(ROWS)))
         assert sum(len(piece.items) for piece in pieces) == 2500
-        assert max(len(piece.items) for piece in pieces) == 200
+        assert max(len(piece.items) for piece in pieces) <= conn_walk.BUDGET / 5
 
     def test_a_filter_that_matches_nothing_looks_at_a_bounded_number_a_step(self) -> None:
-        world = crowd(2 * conn_walk.LOOKS_PER_STEP + 1)
+        world = crowd(2 * conn_walk.BUDGET + 1)
         pieces = list(world.walk(Query(ROWS, ConnFilter(state="CLOSE"))))
         assert [len(piece.items) for piece in pieces] == [0, 0, 0]
 
@@ -249,7 +249,7 @@ class TestCut:
     def test_only_what_the_filter_means_and_a_bounded_number_a_step(self) -> None:
         world = crowd(500)
         pieces = list(world.walk(Query(CUT, ConnFilter(real_server="192.0.2.102"))))
-        assert max(count for piece in pieces for count in piece.items) == 100
+        assert max(count for piece in pieces for count in piece.items) <= conn_walk.BUDGET / 15
         assert sum(count for piece in pieces for count in piece.items) == 250
         assert {row.real_server for row in world.rows()} == {"192.0.2.101:8080"}
         assert {read_tcp(raw).flags for raw in world._on_the_wire if raw[16:20] == RS2[:4]} == {"S", "R"}

@@ -4,7 +4,9 @@ from sys import getsizeof
 from typing import Any
 
 from appliance.conn import ConnEntry
+from appliance.conn_table import BUCKETS
 from appliance.control import Slab
+from appliance.population import NOWHEN
 from appliance.slabs import slabs
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.scripted import World, plan
@@ -28,7 +30,8 @@ def test_the_size_of_a_session_is_that_of_its_objects() -> None:
     tables = by_name(world)
     for name, bucket_walk in (("tcp_conn", world.shard.sessions.tcp.walk()), ("udp_conn", world.shard.sessions.udp.walk())):
         (conn,) = (conn for bucket in bucket_walk for conn in bucket)
-        shared = {"service", "real_server", "counts", "wheel_time"}
+        shared = {"service", "real_server", "counts", "wheel_time", "since"}
+        assert conn.since is NOWHEN
         held = [getattr(conn, slot) for slot in ConnEntry.__slots__ if slot not in shared]
         # Small integers, None and bools are the interpreter's own.
         own = [thing for thing in held if not (thing is None or (isinstance(thing, int) and -5 <= thing <= 256))]
@@ -59,4 +62,4 @@ def test_buckets_and_timer_slots_in_use() -> None:
     world.client.connects(C0, R0)
     tables = by_name(world)
     assert (tables["conn_bucket"].active, tables["timer_slot"].active) == (2, 1)
-    assert tables["timer_slot"].total == 4096
+    assert (tables["conn_bucket"].total, tables["timer_slot"].total) == (4 * BUCKETS, 1)
