@@ -1,4 +1,4 @@
-"""The command line: `appliance run | check | render-nft | cleanup | lab`. No logic of its own."""
+"""The command line: `appliance run | check | render-nft | cleanup | lab`, and what operators ask. No logic of its own."""
 
 import argparse
 import logging
@@ -70,6 +70,7 @@ def _configuration(options: argparse.Namespace) -> Config:
 
 def _parser() -> argparse.ArgumentParser:
     from appliance.lab.command import add_parser as add_lab_parser
+    from appliance.operator_cli import add_parsers as add_operator_parsers
 
     parser = argparse.ArgumentParser(prog="appliance", description="Inline layer-4 gateway: FULLNAT over NFQUEUE.")
     parser.add_argument("--version", action="version", version=f"appliance {__version__}")
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     for with_config in (gateway, renderer):
         with_config.add_argument("--config", metavar="FILE", type=Path, default=DEFAULT_CONFIG)
         with_config.add_argument("--shards", metavar="N", type=int, help="instead of gateway.shards")
+    add_operator_parsers(commands)
     add_lab_parser(commands)
     return parser
 

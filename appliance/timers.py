@@ -1,4 +1,4 @@
-"""A hashed timer wheel that is told the time and returns what is due.
+"""A timer wheel that is told the time and returns what is due.
 
 Most packets only push a deadline further out. So arming is lazy: the owner writes `deadline` on its entry and calls `arm`
 only when that is not after `wheel_time`; a later deadline needs nothing, because an entry that is looked at before its

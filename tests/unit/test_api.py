@@ -368,6 +368,27 @@ async def test_client_that_leaves_ends_its_listing_without_a_word_in_the_log(
     assert caplog.records == []
 
 
+async def test_client_that_leaves_while_it_is_waited_for_is_no_error_either(
+    gateway: FakeGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`appliance conns | less`, and then `q`."""
+    gateway.conns.batches = [[SESSION] * 1000] * 1000
+    runner = await serve(make_app(gateway), ["127.0.0.1:0"])
+    async with aiohttp.ClientSession() as session:
+        reader = await session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/stats/ip_vs_conn")
+        taken = -1
+        while taken != gateway.conns.batches_taken:  # until both ends' buffers are full
+            taken = gateway.conns.batches_taken
+            for _ in range(100):
+                await asyncio.sleep(0)
+        reader.close()
+        while gateway.conns.listings_open:
+            await asyncio.sleep(0)
+    await runner.cleanup()
+    assert 0 < gateway.conns.batches_taken < 1000
+    assert caplog.records == []
+
+
 async def test_a_long_listing_lets_others_in_between(client: Client, gateway: FakeGateway) -> None:
     gateway.conns.batches = [[SESSION]] * 1000
     async with asyncio.TaskGroup() as tasks:

@@ -19,6 +19,7 @@ _MODULES_BY_LAYER = """
 5  edge
 6  queue_worker supervisor inquiry host director
 7  api api_conns responses views views_conns listen negotiation asked_value problem lab __main__
+7  operator_cli api_client
 """
 
 LAYERS = {name: int(layer) for layer, *names in map(str.split, _MODULES_BY_LAYER.strip().splitlines()) for name in names}
@@ -50,7 +51,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("config", "config_model"),
     "netfilterqueue": ("edge", "queue_worker"),
     "pyroute2": ("edge", "lab"),
-    "aiohttp": ("api", "api_conns", "responses", "listen", "problem", "lab"),
+    "aiohttp": ("api", "api_conns", "responses", "listen", "problem", "api_client", "lab"),
     "uvloop": ("__main__", "lab"),
 }
 """Library -> who may know it. dpkt is for tests: on the packet path it would cost more than the packet."""
@@ -123,7 +124,7 @@ def test_every_exception_is_used() -> None:
         ("edge/nft.py", "appliance.conn", WHY_EDGE),
         ("views.py", "appliance.shard", WHY_SURFACES),
         ("conn.py", "dpkt", "it is for tests"),
-        ("shard.py", "aiohttp", "only api, api_conns, responses, listen, problem, lab may know aiohttp"),
+        ("shard.py", "aiohttp", "only api, api_conns, responses, listen, problem, api_client, lab may know aiohttp"),
         ("shard.py", "appliance.wire.craft", None),
     ],
 )
