@@ -5,6 +5,8 @@
 #   make check             format, lint, types, unit tests: fast, no root
 #   make bench             the appliance beside plain routing, nft NAT and a bare queue loop (root)
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
+#   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
+#   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write deploy/nftables.conf anew from etc/lvs.toml
 #   make venv              only the environment, .venv
@@ -13,7 +15,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check bench bench-flood test-stock-kernel gen venv clean
+.PHONY: demo test check bench bench-flood bench-defence bench-sessions test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -42,6 +44,13 @@ bench:
 bench-flood:
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench.flood $(BENCH)
+
+bench-defence:
+	@tools/prepare.sh wrk iperf3 nginx-light
+	$(PYTHON) -m bench.defence $(BENCH)
+
+bench-sessions: venv
+	$(PYTHON) -m bench.sessions $(BENCH)
 
 test-stock-kernel: venv
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh

@@ -1,0 +1,139 @@
+"""A bounded flood of what nobody asked for: `python -m bench.stray_flood KIND TARGET --rate N --seconds S`.
+
+Root, and only towards test addresses. KIND is "udp", "fragment" or "tcp". Says "flooding" when it begins, and at the end prints
+as JSON what it really sent: a packet that the kernel did not take is not among it.
+"""
+
+import argparse
+import ipaddress
+import json
+import os
+import random
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from appliance.model import flow_key
+from appliance.wire import layout as at
+from bench.established_path import segment
+from bench.syn_flood import RATE_MAX_PER_S, SECONDS_MAX, SPOOFED_NETWORK, Flood, due
+from bench.topology import HTTP_PORT
+
+KINDS = ("udp", "fragment", "tcp")
+
+UNUSED_PORT = 4444
+"""No service of the bench has it."""
+
+_TEST_NETWORKS = tuple(map(ipaddress.IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))  # RFC 5737
+_PACKETS = 1 << 14
+"""Made beforehand; from then on they come again."""
+
+_PAYLOAD = bytes(32)
+_FIRST_PART_BYTES = 24
+_TICK_S = 0.001
+_UDP_HEADER = struct.Struct("!HHHH")
+_NO_CHECKSUM = 0
+_MORE_FRAGMENTS = 0x2000
+
+
+def packets(kind: str, target: str, count: int) -> list[bytes]:
+    """So many, whole from the IP header on, from random ports of addresses that nobody has.
+
+    Fragments come in pairs that make a segment to the web service: who lets them pass puts them together and has to judge it.
+    """
+    makers = {"udp": _datagram, "fragment": _fragments, "tcp": _syn}
+    sources = [host.packed for host in SPOOFED_NETWORK.hosts()]
+    made: list[bytes] = []
+    for number in range(count):
+        source = sources[number % len(sources)] + random.randrange(1024, 1 << 16).to_bytes(2, "big")
+        made += makers[kind](source, socket.inet_aton(target), number)
+    return made[:count]
+
+
+def _datagram(source: bytes, target: bytes, _number: int) -> Iterator[bytes]:
+    header = _UDP_HEADER.pack(int.from_bytes(source[4:], "big"), HTTP_PORT, _UDP_HEADER.size + len(_PAYLOAD), _NO_CHECKSUM)
+    yield _packet(source, target, at.PROTO_UDP, header + _PAYLOAD)
+
+
+def _syn(source: bytes, target: bytes, _number: int) -> Iterator[bytes]:
+    yield segment(flow_key(source, target + UNUSED_PORT.to_bytes(2, "big")), at.SYN, seq=random.getrandbits(32), ack=0)
+
+
+def _fragments(source: bytes, target: bytes, number: int) -> Iterator[bytes]:
+    whole = segment(flow_key(source, target + HTTP_PORT.to_bytes(2, "big")), at.ACK, _PAYLOAD)[at.IP_HEADER_BYTES :]
+    identification = number + 1  # the kernel would fill in a 0
+    yield _packet(source, target, at.PROTO_TCP, whole[:_FIRST_PART_BYTES], identification, _MORE_FRAGMENTS)
+    yield _packet(source, target, at.PROTO_TCP, whole[_FIRST_PART_BYTES:], identification, _FIRST_PART_BYTES // 8)
+
+
+def _packet(source: bytes, target: bytes, protocol: int, payload: bytes, identification: int = 1, where: int = 0) -> bytes:
+    """The kernel fills in the IP checksum of what a raw socket sends."""
+    total = at.IP_HEADER_BYTES + len(payload)
+    head = (at.IPV4_NO_OPTIONS, 0, total, identification, where, at.TTL_OF_OUR_SEGMENTS, protocol, 0)
+    return at.IP_HEADER.pack(*head, source[:4], target) + payload
+
+
+def flood(kind: str, target: str, rate: int, seconds: float) -> Flood:
+    """Send `rate` packets a second, or as many as go. Raises OSError when there can be no raw socket."""
+    made = packets(kind, target, _PACKETS)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.connect((target, 0))
+        print("flooding", flush=True)
+        return _send(raw, made, rate, seconds)
+
+
+def _send(raw: socket.socket, made: Sequence[bytes], rate: int, seconds: float) -> Flood:
+    sent = failed = late = 0
+    start = time.monotonic()
+    while (elapsed_s := time.monotonic() - start) < seconds:
+        count, written_off = due(rate, elapsed_s, sent + failed + late)
+        late += written_off
+        if count <= 0:
+            time.sleep(_TICK_S)
+            continue
+        for _ in range(count):
+            try:
+                raw.send(made[(sent + failed) % len(made)])
+                sent += 1
+            except OSError:
+                failed += 1
+    return Flood(sent, failed, elapsed_s)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. SystemExit for a wrong one, and for a target that is not a test address."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stray_flood", description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("target", type=_test_address)
+    parser.add_argument("--rate", type=int, required=True, help=f"packets a second, at most {RATE_MAX_PER_S}")
+    parser.add_argument("--seconds", type=float, required=True, help=f"at most {SECONDS_MAX}")
+    options = parser.parse_args(arguments)
+    if not (0 < options.rate <= RATE_MAX_PER_S and 0 < options.seconds <= SECONDS_MAX):
+        parser.error("rate or seconds out of range")
+    return options
+
+
+def _test_address(text: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not any(address in network for network in _TEST_NETWORKS):
+        raise argparse.ArgumentTypeError(f"{text} is not a test address (RFC 5737)")
+    return text
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    options = parse()
+    if os.geteuid() != 0:
+        print("it needs a raw socket, so it has to run as root", file=sys.stderr)
+        return 1
+    print(json.dumps(flood(options.kind, options.target, options.rate, options.seconds)._asdict()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
