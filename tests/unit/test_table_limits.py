@@ -32,6 +32,15 @@ def states(world: World) -> dict[str, str]:
     return {row.client.rpartition(":")[2]: row.state for row in world.rows()}
 
 
+def two_shards(**tunables: int) -> tuple[World, World]:
+    """Of one appliance: what they share is one memory."""
+    scenes = [plan(shard=shard, shards=2) for shard in (0, 1)]
+    first, second = World(scenes[0], **tunables), World(scenes[1])
+    second.shared = first.shared
+    second.shard = Shard(scenes[1], first.shared, second.now)
+    return first, second
+
+
 class TestConnMax:
     """New sessions are refused, those there are go on."""
 
@@ -98,11 +107,7 @@ class TestConnMax:
         assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /") is verdict.TO_REAL_SERVER
 
     def test_all_shards_count_together(self) -> None:
-        scenes = [plan(shard=shard, shards=2) for shard in (0, 1)]
-        first = World(scenes[0], conn_max=3)
-        second = World(scenes[1])
-        second.shared = first.shared
-        second.shard = Shard(scenes[1], first.shared, second.now)
+        first, second = two_shards(conn_max=3)
         establish(first, 1, 2)
         establish(second, 3)
         assert asks(second, 4) is verdict.TABLE_FULL
@@ -257,11 +262,7 @@ class TestTimeWait:
         assert world.counter("time_wait_overflows") == 0
 
     def test_the_shared_limit_leaves_each_shard_its_latest(self) -> None:
-        scenes = [plan(shard=shard, shards=2) for shard in (0, 1)]
-        first = World(scenes[0], tcp_max_tw_buckets=1)
-        second = World(scenes[1])
-        second.shared = first.shared
-        second.shard = Shard(scenes[1], first.shared, second.now)
+        first, second = two_shards(tcp_max_tw_buckets=1)
         self.rest(first, 1, 2)
         first.shard.sessions.publish_counts()
         self.rest(second, 3, 4)
