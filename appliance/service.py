@@ -103,6 +103,11 @@ class VirtualService:
                 real_server.weight = 0
         return changed
 
+    @property
+    def takes_new(self) -> bool:
+        """Whether a new session has somewhere to go."""
+        return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
+
     def pick_real_server(self) -> RealServer | None:
         """The scheduler's choice; None when no real server takes new connections."""
         index = self.scheduler.pick([real_server.weight for real_server in self.real_servers])

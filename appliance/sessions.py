@@ -107,10 +107,14 @@ class Sessions:
         limit = self.settings.conn_max
         if not limit or sum(self._shared.session_counts) < limit:
             return True
-        if not self.settings.early_drop:
+        if not self.settings.early_drop or not service.takes_new:
             return False
-        longest = max((other.half_open for other in self._services.values()), key=len)
-        return self._drop_oldest(service.half_open, now) or self._drop_oldest(longest, now)
+        if self._drop_oldest(service.half_open, now):
+            return True
+        by_state = self.population.by_state
+        if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
+            return False  # nobody else has any
+        return self._drop_oldest(max((other.half_open for other in self._services.values()), key=len), now)
 
     def _drop_oldest(self, line: Line, now: float) -> bool:
         """Drop the oldest half-open session of a line; False when there is none, or its client may just be about to answer."""

@@ -202,6 +202,15 @@ class TestEarlyDrop:
         assert world.put(udp(CLIENT, VIP, b"?")) is verdict.TO_REAL_SERVER
         assert states(world) == {"20002": "SYN_RECV", "40000": "UDP"}
 
+    @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
+    def test_nobody_makes_way_for_one_who_has_nowhere_to_go(self, weights: tuple[int, ...], dropped: int) -> None:
+        """Or whoever floods a service that is drained would cost the others their handshakes."""
+        world = World(conn_max=1)
+        asks(world, 1)
+        world.change(plan(weights=weights))
+        later(world, 2)
+        assert world.counter("half_open_dropped") == dropped
+
     def test_the_ports_of_the_dropped_are_free(self) -> None:
         world = World(plan(local_addresses=("192.0.2.10",)), conn_max=2, fullnat_lport_min=5000, fullnat_lport_max=5001)
         for number in range(50):
