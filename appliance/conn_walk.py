@@ -8,6 +8,7 @@ meanwhile is met once or not at all.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from appliance.conn import ConnEntry
@@ -26,6 +27,8 @@ BUDGET = 1000
 _LOOK = 1
 _PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
 """Of a session that is meant: what is done with it costs differently. And of one that is only looked at."""
+
+_SLABS_AT_ONCE = 200
 
 Condition = Callable[[ConnEntry], bool]
 
@@ -49,13 +52,15 @@ class ConnWalk:
         self._is_meant = _condition(query)
         self._left = query.limit
         """How many more a limited answer has room for; what is not limited never comes to 0."""
+        self._tables = slabs(sessions)
         self._table = self._bucket = 0
         self._entries = self._walk(parse_place(query.after) if query.after else Place(shard, 0, 0, b""))
 
     def step(self, now: float) -> Piece:
         """The next piece of the answer, at `now` seconds of the monotonic clock."""
         if self._query.kind == SLABS:
-            return Piece(slabs(self._sessions), True)
+            tables = list(islice(self._tables, _SLABS_AT_ONCE))
+            return Piece(tables, len(tables) < _SLABS_AT_ONCE)
         budget, price = BUDGET, _PRICES[self._query.kind]
         is_meant, wanted = self._is_meant, list[ConnEntry]()
         for conn in self._entries:

@@ -64,8 +64,4 @@ class Inquiry:
 
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
-        return [
-            [Slab(*slab) for slab in piece.items]
-            for worker in self._workers
-            async for piece in worker.ask(Query(SLABS))
-        ]  # fmt: skip
+        return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]

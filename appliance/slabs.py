@@ -35,18 +35,16 @@ _TCP_CONN_BYTES = _UDP_CONN_BYTES + 5 * _taken(getsizeof(_ANY_NUMBER))
 """And its five numbers: initial sequence number, the ends' acknowledgements, the real server's place and window."""
 
 
-def slabs(sessions: Sessions) -> list[Slab]:
-    """All tables and pools, entries first."""
+def slabs(sessions: Sessions) -> Iterator[Slab]:
+    """All tables and pools, entries first, each looked at when it is asked for. There may be thousands of pools."""
     tcp, udp = sessions.tcp, sessions.udp
-    return [
-        # The interpreter keeps the memory of entries that are gone for those to come.
-        Slab("tcp_conn", len(tcp), tcp.most, _TCP_CONN_BYTES),
-        Slab("udp_conn", len(udp), udp.most, _UDP_CONN_BYTES),
-        _tables("conn_bucket", [bucket for table in (tcp, udp) for buckets in table.by_direction for bucket in buckets]),
-        _tables("timer_slot", sessions.wheel.slots),
-        *_port_pools("tcp", sessions.local_ports("tcp")),
-        *_port_pools("udp", sessions.local_ports("udp")),
-    ]
+    # The interpreter keeps the memory of entries that are gone for those to come.
+    yield Slab("tcp_conn", len(tcp), tcp.most, _TCP_CONN_BYTES)
+    yield Slab("udp_conn", len(udp), udp.most, _UDP_CONN_BYTES)
+    yield _tables("conn_bucket", [bucket for table in (tcp, udp) for buckets in table.by_direction for bucket in buckets])
+    yield _tables("timer_slot", sessions.wheel.slots)
+    for protocol in ("tcp", "udp"):
+        yield from _port_pools(protocol, sessions.local_ports(protocol))
 
 
 def _tables(name: str, tables: Sequence[Sized]) -> Slab:

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from heapq import nsmallest
+from itertools import chain
 from typing import Any, NamedTuple
 
 from appliance.control import SessionRow, Slab
@@ -91,8 +92,15 @@ class _Merged(NamedTuple):
         return -(-self.total * self.object_bytes // PAGE_BYTES)
 
 
-def _merged(shards: Sequence[Sequence[Slab]], name: str) -> _Merged:
-    parts = [slab for slabs in shards for slab in slabs if slab.name == name]
+def _merged(shards: Iterable[Sequence[Slab]]) -> dict[str, _Merged]:
+    """The slabs of all shards, by name."""
+    by_name: dict[str, list[Slab]] = {}
+    for slab in chain.from_iterable(shards):
+        by_name.setdefault(slab.name, []).append(slab)
+    return {name: _sum_of(parts) for name, parts in by_name.items()}
+
+
+def _sum_of(parts: Sequence[Slab]) -> _Merged:
     total = sum(slab.total for slab in parts)
     weights = [slab.total or 1 for slab in parts]
     average = round(sum(slab.object_bytes * weight for slab, weight in zip(parts, weights, strict=True)) / sum(weights))
@@ -102,8 +110,7 @@ def _merged(shards: Sequence[Sequence[Slab]], name: str) -> _Merged:
 def slabinfo(shards: Sequence[Sequence[Slab]]) -> Document:
     """Each table and pool, all shards together, with the columns of `/proc/slabinfo`."""
     data: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(slab.name for slabs in shards for slab in slabs):
-        merged = _merged(shards, name)
+    for name, merged in _merged(shards).items():
         data[name] = {
             "active_objs": merged.active,
             "num_objs": merged.total,
@@ -125,7 +132,8 @@ def sockstat(
     kernel, for the gateway as for all others, so those are the host's.
     """
     gauges = population(shared)
-    tcp, udp = _merged(slabs, "tcp_conn"), _merged(slabs, "udp_conn")
+    merged = _merged(slabs)
+    tcp, udp = merged["tcp_conn"], merged["udp_conn"]
     all_tcp = sum(gauges.values()) - gauges["udp"] - gauges["orphan"]
     ours = {
         "sockets": {"used": all_tcp + gauges["udp"]},

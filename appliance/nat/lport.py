@@ -112,8 +112,8 @@ class LocalPorts:
         self._pools: dict[bytes, LocalPortPool] = {}
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes, LocalPortPool]]:
-        """Local address, real server and pool of each."""
-        return ((key[:4], key[4:], pool) for key, pool in self._pools.items())
+        """Local address, real server and pool of each that there is now; more may be made meanwhile."""
+        return ((key[:4], key[4:], pool) for key, pool in tuple(self._pools.items()))
 
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no live session uses between these two; None when `tries` ports were all in use."""

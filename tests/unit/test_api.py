@@ -382,9 +382,12 @@ async def test_client_that_leaves_while_it_is_waited_for_is_no_error_either(
             for _ in range(100):
                 await asyncio.sleep(0)
         reader.close()
-        while gateway.conns.listings_open:
+        turns = 0
+        while gateway.conns.listings_open and turns < 100_000:
             await asyncio.sleep(0)
+            turns += 1
     await runner.cleanup()
+    assert gateway.conns.listings_open == 0
     assert 0 < gateway.conns.batches_taken < 1000
     assert caplog.records == []
 

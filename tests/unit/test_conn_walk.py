@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance import conn_walk
-from appliance.conn_query import CUT, ROWS, TALLY, ConnFilter, Query, QueryError
+from appliance.conn_query import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError
 from appliance.conn_walk import ConnWalk
 from appliance.model import pack_endpoint
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
@@ -90,6 +90,21 @@ class TestSteps:
         stayed = {row.client for row in world.rows()} - {show(client(1000 + number)) for number in range(1000)}
         assert stayed <= set(shown)
         assert len(stayed) > 900
+
+    def test_thousands_of_pools_come_in_several_pieces_and_more_may_be_made_meanwhile(self) -> None:
+        addresses = tuple(f"192.0.2.{host}" for host in range(1, 251))
+        world = World(plan(weights=(1, 1), local_addresses=addresses), tcp_max_syn_backlog=1 << 20)
+        for number in range(450):
+            world.put(tcp(client(number), VIP, "S"))
+        pieces = world.walk(Query(SLABS))
+        names = [slab.name for slab in next(pieces).items]
+        world.put(udp(CLIENT, VIP, b"?"))
+        for number in range(450, 500):
+            world.put(tcp(client(number), VIP, "S"))
+        for piece in pieces:
+            assert len(piece.items) <= 200
+            names += (slab.name for slab in piece.items)
+        assert len(names) == len(set(names)) >= 4 + 450
 
     def test_a_query_that_was_not_checked_is_refused(self) -> None:
         world = crowd(1)
