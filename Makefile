@@ -7,6 +7,7 @@
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
+#   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write deploy/nftables.conf anew from etc/lvs.toml
 #   make venv              only the environment, .venv
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check bench bench-flood bench-defence bench-sessions test-stock-kernel gen venv clean
+.PHONY: demo test check bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -51,6 +52,12 @@ bench-defence:
 
 bench-sessions: venv
 	$(PYTHON) -m bench.sessions $(BENCH)
+
+fuzz: venv
+	@$(PYTHON) -c 'import atheris' 2>/dev/null || \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-fuzz.lock || \
+	  { echo "fuzz: atheris was not installed; it exists for CPython 3.11 to 3.13 on x86-64 Linux with glibc only" >&2; exit 1; }
+	$(PYTHON) -m tests.fuzz $(FUZZ)
 
 test-stock-kernel: venv
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh

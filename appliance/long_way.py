@@ -16,7 +16,7 @@ from appliance.outbox import Outbox
 from appliance.sanity import is_damaged
 from appliance.service import NEVER
 from appliance.sessions import Sessions
-from appliance.stats import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
+from appliance.stats import BYTES, FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
 from appliance.synproxy import SynProxy
 from appliance.tcp_state import CLOSING, STATE_NAMES, TcpState
 from appliance.verdict import BAD_CHECKSUM, CHALLENGED, COOKIE_SENT, HANDSHAKE_PACKET, HELD, STALE_ANSWER, TO_REAL_SERVER, Verdict
@@ -126,7 +126,8 @@ class LongWay:
         is_syn = flags & OPENING_FLAGS == SYN
         shown_seq = add(seq, conn.record(Direction.INBOUND).seq_delta)
         is_late = False
-        if is_syn and self._proxy.wants_cookies(conn.service):
+        # In SYN_RECV the real server has been asked already: a cookie would put a number of ours in the place of its own.
+        if is_syn and conn.state != TcpState.SYN_RECV and self._proxy.wants_cookies(conn.service):
             if conn.state == TcpState.ESTABLISHED:
                 # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
                 conn.challenge = Challenge(raw, _NO_NUMBER, now)
@@ -152,6 +153,8 @@ class LongWay:
             # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
             # through (RFC 5961, 3.2). Passed on, but neither may move the session.
             self._outbox.rewritten = opening_phase.to_real_server(raw, fields, conn, self._sessions.settings, self._ext_counts)
+            conn.counts[Direction.INBOUND] += 1
+            conn.counts[Direction.INBOUND + BYTES] += len(raw)
             return TO_REAL_SERVER
         return None
 

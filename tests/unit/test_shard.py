@@ -1,20 +1,14 @@
-"""shard.py: sanity of packets, tunables, and that no bytes whatever make it fail."""
-
-from typing import Any
+"""shard.py: sanity of packets, and tunables. That no bytes whatever make it fail is shown in `test_fuzz`."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import verdict
-from appliance.control import Plan
-from appliance.tunables import TUNABLES
 from appliance.verdict import Action, Verdict
-from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
+from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
 from tests.support.scripted import World, plan
-from tests.support.segments import read_tcp, tcp, udp
-
-SWITCHES = [name for name, tunable in TUNABLES.items() if tunable.max == 1]
+from tests.support.segments import read_tcp, tcp
 
 GOOD = tcp(CLIENT, VIP, "S", seq=C0)
 
@@ -110,62 +104,6 @@ def test_sessions_show_all_four_ends() -> None:
         "web", "198.51.100.2:40000", "203.0.113.10:80", "192.0.2.10:5000", "192.0.2.101:8080", "ESTABLISHED",
     )  # fmt: skip
     assert row.expires_s == pytest.approx(899)
-
-
-flags_st = st.text("FSRPAU", max_size=4)
-seq_st = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([C0, C0 + 1, R0, R0 + 1]))
-options_st = st.binary(max_size=40).map(lambda options: options[: len(options) // 4 * 4])
-segment_st = st.tuples(flags_st, seq_st, seq_st, st.binary(max_size=50), options_st)
-steps_st = st.lists(
-    st.one_of(
-        st.binary(max_size=80).map(lambda raw: ("raw", raw)),
-        st.tuples(st.just("client"), segment_st),
-        st.tuples(st.just("rs"), segment_st),
-        st.tuples(st.just("proof"), st.sampled_from(["A", "PA", "FPA"]), st.binary(max_size=3)),
-        st.tuples(st.just("udp"), st.binary(max_size=50), st.booleans()),
-        st.tuples(st.just("sleep"), st.floats(0, 2000)),
-        st.tuples(st.just("weights"), st.sampled_from([(), (100,), (0, 1), (1, 1)])),
-        st.tuples(st.just("tunables"), st.sampled_from(SWITCHES), st.integers(0, 1)),
-        st.binary(min_size=20, max_size=60).map(lambda raw: ("raw", b"\x45\0" + len(raw).to_bytes(2, "big") + raw[4:])),
-    ),
-    max_size=25,
-)
-
-
-@given(st.sampled_from(["never", "always", "auto"]), steps_st)
-def test_any_bytes_in_any_order_give_a_verdict_and_everything_ends(synproxy: str, steps: list[tuple[Any, ...]]) -> None:
-    def scene(*weights: int) -> Plan:
-        return plan(weights=weights, with_udp=True, synproxy=synproxy)
-
-    world = World(scene(1, 1), tcp_max_syn_backlog=16)
-    for kind, *rest in steps:
-        if kind == "raw":
-            assert isinstance(world.put(rest[0]), Verdict)
-        elif kind == "sleep":
-            world.now += rest[0]
-            world.shard.expire(world.now, 100)
-        elif kind == "weights":
-            world.change(scene(*rest[0]))
-        elif kind == "tunables":
-            world.shared.set_tunables({rest[0]: rest[1]})
-        elif kind == "proof":
-            if (answer := world.last_to(CLIENT)) is not None and len(answer) >= 40:
-                seq, ack = (int.from_bytes(answer[place : place + 4], "big") for place in (24, 28))
-                world.put(tcp(CLIENT, VIP, rest[0], seq=ack, ack=(seq + 1) % 2**32, data=rest[1]))
-        elif kind == "udp":
-            world.put(udp(CLIENT, VIP, rest[0]) if rest[1] else udp(RS1, LIP1.packed + b"\x13\x88", rest[0]))
-        else:
-            flags, seq, ack, data, options = rest[0]
-            end = world.client if kind == "client" else world.rs
-            source, destination = end.here or RS1, end.there or LIP1.packed + b"\x13\x88"
-            world.put(tcp(source, destination, "".join(sorted(set(flags))), seq=seq, ack=ack, data=data, options=options))
-            if not world.rs.here and (shown := world.last_to(RS1)) is not None:
-                world.rs.here, world.rs.there = RS1, shown[12:16] + shown[20:22]
-    for _ in range(10):  # a SYN may be sent again six times before its session ends
-        world.now += 100_000
-        while world.shard.expire(world.now, 100):
-            pass
-    world.assert_empty()
 
 
 @given(st.sampled_from(["A", "PA", "FA", "RA"]), st.binary(max_size=1452), st.integers(0, 65535), st.integers(1, 255))

@@ -1,0 +1,284 @@
+"""Any bytes as the life of a shard: the first few are its scene, the others what happens to it, one operation after the other.
+
+Both fuzzers speak this language. An operation has a fixed number of operands, so that one can be left out, or put in, without
+another meaning for those behind it. Sessions are chosen in the order of their keys, never of a table. What is not up to the
+bytes is up to the shard: among sessions whose turn comes in the same tick, and in pieces of a walk, the order of hashes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from appliance.conn import ConnEntry
+from appliance.conn_query import CUT, GROUPS, ROWS, SLABS, TALLY, Query, read_filter
+from appliance.model import Direction, destination_of, source_of
+from appliance.tcp_state import STATE_NAMES
+from appliance.tunables import TUNABLES
+from appliance.wire.layout import PROTO_TCP, PROTO_UDP
+from tests.support.addresses import CLIENT_ADDRESS
+from tests.support.fuzz_operands import (
+    ADDRESSES,
+    DESTINATIONS,
+    FIRST_CLIENT_PORT,
+    FIRST_NUMBERS,
+    FLAGS,
+    ODD_ENDS,
+    OPTIONS,
+    WINDOWS,
+    Operands,
+    answer,
+    changed,
+    flawed,
+    numbers_of,
+    with_right_checksums,
+)
+from tests.support.fuzzed_shard import SCENE_BYTES, FuzzedShard, lport_range
+from tests.support.segments import fragments, icmp_error, tcp, udp
+
+_SECONDS = (
+    0, 0.001, 0.05, 0.1, 0.3, 0.5, 1, 1.1, 2, 3.5, 10, 20, 31, 60, 61, 121, 241, 301, 901, 1801, 4000, 36_000, 1_000_000,
+)  # fmt: skip
+
+_CROWDS = (5, 17, 2, 40, 3, 130, 8, 220)
+"""How many come; a walk that cuts sessions, or shows them, takes more than one step for the largest."""
+
+_FILTERS = {
+    "client": ("", "", "198.51.100.2", "198.51.100.2:40000", "198.51.100.0/24", "0.0.0.0/0"),
+    "service": ("", "", "web", "api", "dns"),
+    "real_server": ("", "", "192.0.2.101", "192.0.2.102:8080"),
+    "state": ("", "", *STATE_NAMES),
+}
+
+
+def play(data: bytes) -> FuzzedShard:
+    """A shard's life from its first packet to the end of its last session. Whatever is not as it should be is raised, with the
+    transcript as a note."""
+    story = Operands(data)
+    shard = FuzzedShard(Operands(story.take(SCENE_BYTES)))
+    try:
+        while not story.are_spent:
+            operation = story.of(OPERATIONS)
+            shard.world._note(f"{operation.act.__name__}:")
+            operation.act(shard, Operands(story.take(operation.operand_bytes)))
+            shard.check()
+        shard.finish()
+    except Exception as error:
+        error.add_note("\n".join(shard.world.transcript))
+        raise
+    return shard
+
+
+def _segment(shard: FuzzedShard, operands: Operands) -> None:
+    """A TCP packet from somebody to somebody."""
+    shard.put(_any_segment(shard, operands, operands.of(OPTIONS)))
+
+
+def _odd_options(shard: FuzzedShard, operands: Operands) -> None:
+    """A TCP packet with any bytes for options."""
+    shard.put(_any_segment(shard, operands, operands.take(40)[: operands.byte() % 11 * 4]))
+
+
+def _any_segment(shard: FuzzedShard, operands: Operands, options: bytes) -> bytes:
+    """Takes thirteen bytes."""
+    source, destination, conn = _ends(shard, operands)
+    flags = operands.of(FLAGS)
+    known = numbers_of(conn) if conn else FIRST_NUMBERS
+    known = known[2:] if conn and source == destination_of(conn.addresses(Direction.INBOUND)) else known
+    seq, ack = operands.number(known), operands.number(known[1:])
+    window, data = operands.of(WINDOWS), operands.payload()
+    return flawed(tcp(source, destination, flags, seq=seq, ack=ack, data=data, window=window, options=options), operands)
+
+
+def _datagram(shard: FuzzedShard, operands: Operands) -> None:
+    """A UDP packet from somebody to somebody, with or without a checksum."""
+    source, destination, _ = _ends(shard, operands)
+    shard.put(flawed(udp(source, destination, operands.payload(), with_checksum=not operands.flag()), operands))
+
+
+def _ends(shard: FuzzedShard, operands: Operands) -> tuple[bytes, bytes, ConnEntry | None]:
+    """Source and destination, and the session between the two when they were chosen by it. Takes four bytes."""
+    who, which, first, second = operands.take(4)
+    if who % 8 in (2, 3, 4, 5) and (conns := shard.sessions()):
+        conn = conns[which % len(conns)]
+        key = conn.client_key if who % 8 < 4 else conn.server_key
+        return source_of(key), destination_of(key), conn
+    if who % 8 < 6:
+        return Operands(bytes((first, second))).client(), DESTINATIONS[which % len(DESTINATIONS)], None
+    return ODD_ENDS[which % len(ODD_ENDS)], ODD_ENDS[first % len(ODD_ENDS)], None
+
+
+def _answer(shard: FuzzedShard, operands: Operands) -> None:
+    """The receiver of a packet that the shard let through or sent answers it."""
+    raw = _one_of(shard.received, operands)
+    if raw[9:10] == bytes((PROTO_TCP,)):
+        shard.put(answer(raw, operands))
+    elif raw[9:10] == bytes((PROTO_UDP,)):
+        shard.put(flawed(udp(raw[16:20] + raw[22:24], raw[12:16] + raw[20:22], operands.payload()), operands))
+
+
+def _icmp_error(shard: FuzzedShard, operands: Operands) -> None:
+    """An error about a packet that the shard sent, or was sent, quoted up to some byte."""
+    quoted = _one_of(operands.of((shard.received, shard.received, shard.received, shard.sent)), operands)
+    if len(quoted) < 20:
+        return
+    kind, code = operands.of((3, 3, 11, 12, 4, 5, 0, 8)), operands.of((4, 3, 0, 1, 13, 255))
+    room = operands.of((548, 28, 40, 8, 0, 1400, 27, 48)) + operands.byte() % 16
+    mtu, words = operands.of((1400, 0, 68, 552, 65_535)), operands.of((0, 0, 7, 10, 32, 255))
+    extensions = operands.of((b"", b"", b"\x20\0\xff\xff" * 3, b"\x20"))
+    raw = icmp_error(
+        operands.of(ADDRESSES), quoted[12:16], quoted[:room], kind=kind, code=code, mtu=mtu, quote_words=words,
+        extensions=extensions,
+    )  # fmt: skip
+    shard.put(flawed(raw, operands))
+
+
+def _again(shard: FuzzedShard, operands: Operands) -> None:
+    """A packet as it came before; or changed in up to four places, cut short, or one of its fragments."""
+    raw = _one_of(shard.sent, operands)
+    for _ in range(4):
+        raw = changed(raw, operands.byte(), operands.byte())
+    raw = raw[: max(0, len(raw) - operands.of((0, 0, 1, 8, 20, 1000)))]
+    how, size = operands.byte() % 8, operands.byte()
+    if how in (1, 2, 3):
+        raw = with_right_checksums(raw)
+    elif how == 4 and len(raw) > 20:
+        raw = operands.of(fragments(raw, 8 * (1 + size)))
+    shard.put(raw)
+
+
+def _raw(shard: FuzzedShard, operands: Operands) -> None:
+    """Any bytes; or, behind a header that fits, any others."""
+    how, count, protocol = operands.byte() % 4, operands.byte() % 61, operands.of((b"\6", b"\x11", b"\1"))
+    raw = operands.take(count)
+    if how == 1:
+        raw = with_right_checksums(b"\x45" + raw[1:])
+    elif how == 2:
+        raw = with_right_checksums(b"\x45" + raw[1:6] + b"\0\0" + raw[8:9] + protocol + raw[10:])
+    shard.put(raw)
+
+
+def _crowd(shard: FuzzedShard, operands: Operands) -> None:
+    """Many clients at once: their first packet to a service."""
+    count, destination, is_udp = operands.of(_CROWDS), operands.of(DESTINATIONS), operands.byte() % 4 == 3
+    first = FIRST_CLIENT_PORT + operands.byte()
+    for port in range(first, first + count):
+        client = CLIENT_ADDRESS.packed + port.to_bytes(2, "big")
+        shard.put(udp(client, destination, b"q") if is_udp else tcp(client, destination, "S", seq=1_000, options=OPTIONS[1]))
+
+
+def _chorus(shard: FuzzedShard, operands: Operands) -> None:
+    """All sessions at once: a packet of either end of each."""
+    is_client, flags = operands.byte() % 2 == 0, operands.of(("A", "SA", "FA", "RA", "S", "PA"))
+    for conn in shard.sessions():
+        key, numbers = conn.client_key if is_client else conn.server_key, numbers_of(conn)
+        seq, ack = numbers[:2] if is_client else numbers[2:4]
+        shard.put(tcp(source_of(key), destination_of(key), flags, seq=seq % 2**32, ack=ack % 2**32))
+
+
+def _wait(shard: FuzzedShard, operands: Operands) -> None:
+    """Time passes, and nobody looks."""
+    shard.world.now += operands.of(_SECONDS) * (1 + operands.byte() % 4)
+
+
+def _expire(shard: FuzzedShard, operands: Operands) -> None:
+    """The timers are looked at: until nothing is due, or once, at a few sessions."""
+    if limit := operands.of((0, 1, 2, 3, 20, 100)):
+        shard.expire(limit)
+    else:
+        shard.expire_all()
+
+
+def _tunable(shard: FuzzedShard, operands: Operands) -> None:
+    """An operator writes a tunable."""
+    tunable, how = operands.of(tuple(TUNABLES.values())), operands.byte()
+    near = tunable.min + how % (tunable.max - tunable.min + 1)
+    shard.write({tunable.name: (tunable.min, tunable.max, tunable.default, near)[how % 4]})
+
+
+def _ports(shard: FuzzedShard, operands: Operands) -> None:
+    """An operator moves the range of local ports."""
+    shard.write(lport_range(operands))
+
+
+def _route(shard: FuzzedShard, operands: Operands) -> None:
+    """The kernel tells another MTU."""
+    slot = operands.byte() % shard.plan.destinations
+    shard.world.shared.set_mtus({slot: operands.of((0, 1500, 68, 576, 1280, 9000, 65_536))})
+
+
+def _reload(shard: FuzzedShard, operands: Operands) -> None:
+    shard.reload(list(operands.take(len(shard.plan.services))))
+
+
+def _settle(shard: FuzzedShard, _: Operands) -> None:
+    shard.settle()
+
+
+def _publish(shard: FuzzedShard, _: Operands) -> None:
+    """The worker's turn ends."""
+    shard.world.shard.sessions.publish_counts()
+
+
+def _neighbour(shard: FuzzedShard, operands: Operands) -> None:
+    shard.tell_of_the_other_shard(operands.byte(), operands.byte())
+
+
+def _ask(shard: FuzzedShard, operands: Operands) -> None:
+    """Somebody asks about sessions; the answer is made piece by piece, later."""
+    kind, by, limit = operands.of((ROWS, TALLY, CUT, SLABS)), operands.of(GROUPS), operands.of((0, 1, 2, 200))
+    fields = {field: operands.of(texts) for field, texts in _FILTERS.items()}
+    said = {field: text for field, text in fields.items() if text}
+    wanted = read_filter(said, [service.name for service in shard.plan.services])
+    shard.ask(Query(kind, wanted, by, limit if kind == ROWS else 0))
+
+
+def _step(shard: FuzzedShard, operands: Operands) -> None:
+    """The next piece of an answer is made."""
+    if shard.walks:
+        shard.step(operands.of(shard.walks))
+
+
+def _one_of(packets: Sequence[bytes], operands: Operands) -> bytes:
+    """One of those remembered; no bytes when there is none."""
+    return operands.of(packets) if packets else b""
+
+
+class Operation(NamedTuple):
+    """What may happen, and how many bytes say how."""
+
+    act: Callable[[FuzzedShard, Operands], None]
+    operand_bytes: int
+
+
+OPERATIONS = (
+    Operation(_segment, 14),
+    Operation(_answer, 9),
+    Operation(_answer, 9),
+    Operation(_wait, 2),
+    Operation(_expire, 1),
+    Operation(_datagram, 8),
+    Operation(_icmp_error, 12),
+    Operation(_again, 13),
+    Operation(_raw, 63),
+    Operation(_crowd, 4),
+    Operation(_chorus, 2),
+    Operation(_tunable, 2),
+    Operation(_ports, 2),
+    Operation(_route, 2),
+    Operation(_reload, 3),
+    Operation(_settle, 0),
+    Operation(_publish, 0),
+    Operation(_neighbour, 2),
+    Operation(_ask, 7),
+    Operation(_step, 1),
+    Operation(_odd_options, 54),
+)
+"""By the byte that chooses one, modulo their number. A new one goes to the end: inputs that found something name these."""
+
+
+def split(data: bytes) -> list[bytes]:
+    """The operations of a story, each with its operands; the last one may lack some."""
+    story, operations = Operands(data[SCENE_BYTES:]), list[bytes]()
+    while not story.are_spent:
+        number = story.byte()
+        operations.append(bytes((number,)) + story.take(OPERATIONS[number % len(OPERATIONS)].operand_bytes))
+    return operations

@@ -1,0 +1,284 @@
+"""A shard in a scene that a fuzzer chose, with every packet and every look at its timers checked. See `fuzz_operations`."""
+
+from collections import deque
+from dataclasses import replace
+from itertools import islice
+from math import inf
+from typing import NamedTuple
+
+from appliance.conn import ConnEntry
+from appliance.conn_query import Query
+from appliance.conn_walk import ConnWalk
+from appliance.control import Plan, RealServerPlan, ServicePlan
+from appliance.model import source_of
+from appliance.stats import BYTES
+from appliance.steering import ports_of_shard
+from appliance.tunables import TUNABLES
+from appliance.verdict import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
+from appliance.wire.layout import PROTO_TCP
+from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS
+from tests.support.fuzz_operands import Operands
+from tests.support.scripted import World, plan
+from tests.support.shard_invariants import (
+    HALF_OPEN,
+    SHORTEST_TCP_BYTES,
+    Off,
+    check_claims,
+    check_deadline,
+    check_rewritten,
+    check_sent,
+    check_sessions,
+    entries,
+    how_far_off,
+)
+
+SCENE_BYTES = 16
+
+_SWITCHES = tuple(name for name, tunable in TUNABLES.items() if tunable.max == 1)
+_TIMEOUTS = tuple(name for name in TUNABLES if "timeout" in name)
+
+_SYNPROXY = ("never", "always", "auto")
+_SHARDS = ((0, 1), (0, 2), (1, 2))
+_LOCAL_ADDRESSES = ((LIP1, LIP2), (LIP1,), (LIP1, LIP2), ())
+_LPORT_MINS = (5000, 1025, 5001, 65_534, 60_000)
+_LPORT_WIDTHS = (16, 2, 4, 8, 300)
+_CONN_MAX = (1_048_576, 0, 1, 2, 3, 8, 50)
+_TW_BUCKETS = (262_144, 1, 2, 3)
+_BACKLOG = (4096, 16, 17, 32)
+_WEIGHTS = ((100, 100), (100, 0), (0, 100), (0, 0), (100, None), (None, 100), (None, None), (1, 3))
+"""Of the two real servers; None for one that is not there."""
+
+_MOST_WALKS = 4
+_MOST_REMEMBERED = 16
+_LONGEST_COPY = 3840
+"""What a queue copies of a packet."""
+
+_MOST_ROUNDS = 10_000
+
+
+class _Tally(NamedTuple):
+    """Of sessions, and of packets so far."""
+
+    sessions: int
+    time_wait: int
+    translated: int
+    others: int
+
+
+class FuzzedShard:
+    """A world, what was last sent to and by its shard, and the walks that are under way."""
+
+    def __init__(self, operands: Operands) -> None:
+        self.plan = _plan(operands)
+        self.world = World(self.plan, **_tunables(operands))
+        self.sent: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
+        """What was handed in, the newest first."""
+        self.received: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
+        """What the shard let through or sent, the newest first."""
+        self.walks: deque[ConnWalk] = deque(maxlen=_MOST_WALKS)
+        self._kept: set[Off] = set()
+        """How far off packets were that a session may have kept: to be held, they need not be sound. A SYN has to be; but its IP
+        header is not looked at, since the kernel has done that."""
+        self._challenged: set[bytes] = set()
+        """SYNs that may be judged anew, when their clients have proved themselves."""
+        self._are_settled = True
+
+    def put(self, raw: bytes) -> Verdict:
+        """Hand in a packet, and check what came of it."""
+        world, raw = self.world, raw[:_LONGEST_COPY]
+        self.sent.appendleft(raw)
+        before = self._tally()
+        verdict = world.put(raw)
+        assert isinstance(verdict, Verdict)
+        if verdict in (HELD, TO_REAL_SERVER, CHALLENGED) and raw[9] == PROTO_TCP:
+            head, segment = how_far_off(raw)
+            self._kept.add((head, segment if verdict is HELD else 0))
+        if verdict is CHALLENGED:
+            self._challenged.add(raw)
+        if verdict.action is Action.REWRITTEN:
+            rewritten = world._on_the_wire.pop(0)
+            check_rewritten(raw, verdict, rewritten, self._kept)
+            if verdict is TO_REAL_SERVER and raw[9] == PROTO_TCP:
+                check_claims(rewritten, source_of(raw[12:24]), world.shared.tunable("fullnat_toa_kind"))
+            self.received.appendleft(rewritten)
+        if len(raw) >= SHORTEST_TCP_BYTES and raw[9] == PROTO_TCP:
+            self._check_segment(raw, verdict, len(world.shard.sessions) > before.sessions)
+        self._take_segments()
+        self._check_tally(before, verdict)
+        return verdict
+
+    def _check_segment(self, raw: bytes, verdict: Verdict, has_opened: bool) -> None:
+        """What a TCP packet did, with its session if it has one now."""
+        sessions = self.world.shard.sessions
+        conn, _ = sessions.tcp.find(raw[12:24])
+        if conn is not None:
+            check_deadline(conn, verdict, raw[33], sessions.settings.timeouts_s, self.world.now)
+        if verdict is COOKIE_SENT:
+            assert conn is None or conn.state not in HALF_OPEN, "a client is asked for a proof while its real server is asked"
+        if has_opened or verdict is COOKIE_SENT:
+            assert how_far_off(raw)[1] == 0, "a damaged packet began something"
+
+    def expire(self, limit: int) -> bool:
+        """Look at the timers once; True when more is due."""
+        before = len(self.world.shard.sessions.population.time_wait)
+        is_behind = self.world.shard.expire(self.world.now, limit)
+        self._are_settled |= not is_behind
+        self._take_segments()
+        left = len(self.world.shard.sessions.population.time_wait)
+        assert left <= max(before - limit, self._room_in_time_wait(), 0), "too many are left in TIME_WAIT"
+        return is_behind
+
+    def expire_all(self) -> None:
+        """Look at the timers until nothing is due."""
+        for _ in range(_MOST_ROUNDS):
+            if not self.expire(100):
+                break
+        else:
+            raise AssertionError("the timers never come to an end")
+        sessions = self.world.shard.sessions
+        assert all(conn.deadline > self.world.now - sessions.wheel.tick_s for conn in self.sessions()), "one should have ended"
+
+    def settle(self) -> None:
+        """Have some sessions learn of what a reload changed."""
+        self._are_settled |= not self.world.shard.sessions.settle_some()
+
+    def reload(self, weights: list[int]) -> None:
+        """Have other real servers, or other weights, for each service."""
+        chosen = [_WEIGHTS[number % len(_WEIGHTS)] for number in weights]
+        self.world._note(f"  reload: {chosen}")
+        services = [_with_weights(service, each) for service, each in zip(self.plan.services, chosen, strict=True)]
+        self.world.shard.sessions.change_services(services)
+        self._are_settled = False
+
+    def write(self, changes: dict[str, int]) -> None:
+        """Write tunables, unless the director would refuse it because a shard had no port left."""
+        shared, shards = self.world.shared, self.plan.shards
+        low, high = (changes.get(name, shared.tunable(name)) for name in ("fullnat_lport_min", "fullnat_lport_max"))
+        nearest = min(high, low + shards - 1)
+        if all(ports_of_shard(shard, shards, low, nearest) for shard in range(shards)):
+            self.world._note(f"  {changes}")
+            shared.set_tunables(changes)
+
+    def tell_of_the_other_shard(self, sessions: int, time_wait: int) -> None:
+        """So many it has, and so many of them in TIME_WAIT; nothing when there is only one shard."""
+        for other in {0, 1} - {self.plan.shard} if self.plan.shards > 1 else ():
+            self.world.shared.session_counts[other], self.world.shared.time_wait_counts[other] = sessions, time_wait
+
+    def ask(self, query: Query) -> None:
+        """Begin a walk through the sessions; one too many ends the oldest, as when somebody hangs up."""
+        self.walks.append(ConnWalk(self.world.shard.sessions, self.plan.shard, query))
+
+    def step(self, walk: ConnWalk) -> None:
+        """The next piece of an answer. One that ended at its limit is gone on with in another question."""
+        piece = walk.step(self.world.now)
+        self._take_segments()
+        assert not walk._query.limit or len(piece.items) <= walk._query.limit
+        if piece.is_last:
+            self.walks.remove(walk)
+        if piece.place:
+            self.ask(walk._query._replace(after=piece.place))
+
+    def sessions(self) -> list[ConnEntry]:
+        """All of them, in the order of their keys."""
+        return sorted(entries(self.world.shard.sessions), key=lambda conn: (conn.service.protocol, conn.client_key))
+
+    def check(self) -> None:
+        """Everything that is true between two packets."""
+        check_sessions(self.world, are_settled=self._are_settled)
+
+    def finish(self) -> None:
+        """After all timeouts nothing is left."""
+        self.tell_of_the_other_shard(0, 0)
+        for _ in range(10):  # a SYN may be sent again six times before its session ends
+            self.world.now += 100_000
+            self.expire_all()
+            if not len(self.world.shard.sessions):
+                break
+        self.world.assert_empty()
+        for _ in range(_MOST_ROUNDS):
+            if not self.walks:
+                return
+            self.step(self.walks[0])
+        raise AssertionError("a walk never comes to an end")
+
+    def _take_segments(self) -> None:
+        """What the shard sends of its own accord."""
+        self.world._collect_segments()
+        for segment in self.world._on_the_wire:
+            check_sent(segment, (*self._challenged, *islice(self.sent, 1)), self._kept)
+            self.received.appendleft(segment)
+        self.world._on_the_wire.clear()
+
+    def _tally(self) -> _Tally:
+        sessions = self.world.shard.sessions
+        real_servers = [each for service in sessions._services.values() for each in service.all_real_servers]
+        translated = sum(sum(each.counts[:BYTES]) for each in real_servers)
+        others = sum(self.world.shared.table(self.plan.shard, "verdicts"))
+        return _Tally(len(sessions), len(sessions.population.time_wait), translated, others)
+
+    def _check_tally(self, before: _Tally, verdict: Verdict) -> None:
+        """A packet is counted, and makes no more sessions, or more of them in TIME_WAIT, than there may be."""
+        now = self._tally()
+        limit = self.world.shared.tunable("conn_max") or inf
+        assert now.sessions <= max(before.sessions, limit - self._elsewhere(self.world.shared.session_counts)), "over conn_max"
+        assert now.time_wait <= max(before.time_wait, self._room_in_time_wait(), 1), "over tcp_max_tw_buckets"
+        is_translated = verdict in (TO_REAL_SERVER, TO_CLIENT)
+        assert now.translated - before.translated == is_translated, "packets of real servers"
+        # A packet that opens a proxied session is counted there as well, which no view shows.
+        assert is_translated or now.others - before.others == 1, "verdicts"
+
+    def _room_in_time_wait(self) -> int:
+        shared = self.world.shared
+        return shared.tunable("tcp_max_tw_buckets") - self._elsewhere(shared.time_wait_counts)
+
+    def _elsewhere(self, counts: memoryview) -> int:
+        """How many the other shard has."""
+        return int(sum(counts) - counts[self.plan.shard])
+
+
+def lport_range(operands: Operands) -> dict[str, int]:
+    """A range of local ports in which every shard has one."""
+    low, width = operands.of(_LPORT_MINS), operands.of(_LPORT_WIDTHS)
+    return {"fullnat_lport_min": low, "fullnat_lport_max": min(low + width - 1, 65_535)}
+
+
+def _plan(operands: Operands) -> Plan:
+    """Two TCP services and a UDP service, with the same two real servers."""
+    shard, shards = operands.of(_SHARDS)
+    web_mode, api_mode = operands.of(_SYNPROXY), operands.of(_SYNPROXY)
+    defer, locals_ = operands.of((None, 0, 1)), operands.of(_LOCAL_ADDRESSES)
+    base = plan(
+        weights=(100, 100), local_addresses=tuple(map(str, locals_)), shard=shard, shards=shards, with_udp=True,
+        synproxy=web_mode, synproxy_defer=defer,
+    )  # fmt: skip
+    web, dns = base.services
+    real_servers = tuple(replace(each, slot=each.slot + 4) for each in web.real_servers)
+    api = replace(web, name="api", port=443, real_servers=real_servers, synproxy=api_mode, synproxy_defer=None)
+    return replace(base, services=(web, api, dns), destinations=6)
+
+
+def _with_weights(service: ServicePlan, weights: tuple[int | None, ...]) -> ServicePlan:
+    first = service.real_servers[0].slot
+    addresses = enumerate((RS1_ADDRESS, RS2_ADDRESS))
+    return replace(
+        service,
+        real_servers=tuple(
+            RealServerPlan(str(address), 8080, weight, first + index)
+            for (index, address), weight in zip(addresses, weights, strict=True)
+            if weight is not None
+        ),
+    )
+
+
+def _tunables(operands: Operands) -> dict[str, int]:
+    """Those that make a scene: switches turned over, limits that are soon reached, all timeouts short or long."""
+    timeouts, turned = operands.byte() % 4, int.from_bytes(operands.take(4), "big")
+    values = {name: TUNABLES[name].default ^ (turned >> bit & 1) for bit, name in enumerate(_SWITCHES)}
+    for name in _TIMEOUTS if timeouts else ():
+        values[name] = TUNABLES[name].min if timeouts % 2 else TUNABLES[name].max
+    return values | {
+        **lport_range(operands),
+        "conn_max": operands.of(_CONN_MAX),
+        "tcp_max_tw_buckets": operands.of(_TW_BUCKETS),
+        "tcp_max_syn_backlog": operands.of(_BACKLOG),
+    }

@@ -1,0 +1,214 @@
+"""What is true of a shard between any two packets, and of every packet that it writes.
+
+Checksums are read as how far they are off: a rewrite moves a checksum by difference, so a damaged packet has to stay damaged by
+the same amount, and a sound one sound.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from math import inf
+
+import dpkt
+
+from appliance.conn import ConnEntry
+from appliance.conn_table import BUCKET_SHIFT, ConnTable
+from appliance.model import destination_of, source_of
+from appliance.nat.lport import LocalPorts
+from appliance.service import NEVER
+from appliance.sessions import Sessions
+from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
+from appliance.steering import port_mask, shard_of_class
+from appliance.tcp_state import CLOSING, STATE_NAMES, TcpState
+from appliance.timers import TimerWheel
+from appliance.verdict import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER, Verdict
+from tests.support.addresses import LIP1, LIP2, RS1, RS2, VIP
+from tests.support.fuzz_operands import HTTPS
+from tests.support.scripted import World
+from tests.support.segments import assert_ip_checksum, read_tcp
+
+HALF_OPEN = (TcpState.SYN_RECV, TcpState.SYN_SENT)
+_FLAGS_AT, _TTL_AT, _QUOTE_WORDS_AT, _QUOTED_AT = 33, 8, 25, 28
+_OPENING = dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK | dpkt.tcp.TH_FIN | dpkt.tcp.TH_RST
+
+_ROUNDING_S = 1e-6
+
+Off = tuple[int, int]
+"""How far the checksum of the IP header is off, and that of what it carries."""
+
+SHORTEST_TCP_BYTES = 40
+
+SERVICES = (VIP, HTTPS)
+REAL_SERVERS = (RS1, RS2)
+OUR_ADDRESSES = (VIP[:4], LIP1.packed, LIP2.packed)
+
+SOUND: Off = (0, 0)
+
+
+def check_sessions(world: World, *, are_settled: bool) -> None:
+    """Tables, counts, lines, timers and ports all tell of the same sessions."""
+    sessions = world.shard.sessions
+    conns = entries(sessions)
+    _check_keys(sessions.tcp)
+    _check_keys(sessions.udp)
+    assert len(sessions) == len(conns) == sum(sessions.population.by_state), "by state"
+    assert world.shared.session_counts[world.plan.shard] == len(conns), "the count that other shards read"
+    by_state = [0] * len(STATE_NAMES)
+    mask = port_mask(world.plan.shards)
+    for conn in conns:
+        by_state[conn.state] += 1
+        owner = shard_of_class(conn.local_port & mask, world.plan.shards)
+        assert owner == world.plan.shard, "answers would reach another shard"
+        is_asked = conn.opening is not None and conn.opening.handshake is not None
+        assert is_asked == (conn.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"
+        _check_long_way(conn, are_settled=are_settled)
+    assert by_state == sessions.population.by_state
+    assert set(sessions.population.time_wait) == {conn for conn in conns if conn.state == TcpState.TIME_WAIT}
+    for service in sessions._services.values():
+        of_it = [conn for conn in conns if conn.service is service]
+        assert set(service.half_open) == {conn for conn in of_it if conn.state in HALF_OPEN}, "half open"
+        for real_server in service.all_real_servers:
+            states = [conn.state for conn in of_it if conn.real_server is real_server]
+            active = states.count(TcpState.ESTABLISHED)
+            gauges = real_server.counts[ACTIVE_CONNS], real_server.counts[INACTIVE_CONNS]
+            assert gauges == (active, len(states) - active), "gauges of a real server"
+    _check_wheel(sessions.wheel, conns)
+    _check_ports(sessions.local_ports("tcp"), [conn for conn in conns if conn.service.protocol == "tcp"])
+    _check_ports(sessions.local_ports("udp"), [conn for conn in conns if conn.service.protocol == "udp"])
+
+
+def entries(sessions: Sessions) -> list[ConnEntry]:
+    """All of them. Most buckets of a small table are empty."""
+    tables = (sessions.tcp, sessions.udp)
+    return [conn for table in tables for bucket in filter(None, table.by_direction[0]) for conn in bucket.values()]
+
+
+def _check_keys(table: ConnTable) -> None:
+    """Each entry is under both its keys, and nothing else is."""
+    inbound, outbound = table.by_direction
+    conns = [conn for bucket in filter(None, inbound) for conn in bucket.values()]
+    for conn in conns:
+        for buckets, key in ((inbound, conn.client_key), (outbound, conn.server_key)):
+            assert buckets[hash(key) >> BUCKET_SHIFT].get(key) is conn, "an entry is not under its key"
+    assert len(table) == len(conns) == sum(map(len, outbound)), "both halves of a table"
+
+
+def _check_long_way(conn: ConnEntry, *, are_settled: bool) -> None:
+    """Packets take the short way only when there is nothing on the long one."""
+    closing_proxied = conn.service.synproxy != NEVER and conn.state in CLOSING
+    has_to = conn.opening is not None or conn.challenge is not None or closing_proxied
+    assert conn.long_way or not has_to, "a session that wants a closer look does not get it"
+    assert not are_settled or conn.long_way == (has_to or conn.real_server.gone), "what a reload changed is not known"
+
+
+def _check_wheel(wheel: TimerWheel[ConnEntry], conns: list[ConnEntry]) -> None:
+    assert len(wheel) == len(conns), "a session without a timer, or a timer without a session"
+    assert wheel._due <= set(conns), "a session that has ended is due"
+    assert (wheel.next_look() is None) == (not conns)
+    for conn in conns:
+        # A deadline on the very edge of a tick may be taken for either side of it: seconds are no whole number of ticks.
+        assert conn.wheel_time < conn.deadline + _ROUNDING_S < inf, "a session is looked at too late"
+        _, entries = wheel._slots.get(round(conn.wheel_time / wheel.tick_s) + 1, (inf, set()))
+        assert (conn in entries) != (conn in wheel._due), "not where its time says"
+
+
+def _check_ports(pools: LocalPorts, conns: list[ConnEntry]) -> None:
+    held: dict[bytes, set[int]] = {}
+    for conn in conns:
+        key = conn.local_address + conn.real_server.endpoint
+        assert conn.local_port not in held.setdefault(key, set()), "two sessions with one port"
+        held[key].add(conn.local_port)
+    for local_address, real_server, pool in pools:
+        ports = held.pop(local_address + real_server, set())
+        inside = ports - pool._outside
+        assert pool._outside <= ports, "a port is taken that no session has"
+        assert pool.in_use == pool._used.count(1) == len(inside), "ports in use"
+        assert all(pool._used[index] for port in inside if (index := pool._index_of(port)) is not None)
+    assert not held, "a session has a port that no pool gave out"
+
+
+def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Off]) -> None:
+    """What became of the packet `raw` is whole, and as sound as that was. `kept` is how far off packets were that a session
+    may have kept for later."""
+    if verdict is ICMP_TRANSLATED:
+        _check_translated_error(raw, rewritten)
+        return
+    assert dpkt.ip.IP(rewritten).len == len(rewritten), "IP length"
+    if verdict is COOKIE_SENT:
+        assert read_tcp(rewritten).flags == "SA"
+        return
+    source, destination = source_of(rewritten[12:24]), destination_of(rewritten[12:24])
+    assert source in SERVICES if verdict is TO_CLIENT else destination in REAL_SERVERS, "to or from somebody else"
+    if raw[9] == dpkt.ip.IP_PROTO_TCP and raw[_FLAGS_AT] != rewritten[_FLAGS_AT]:
+        # The SYN in the name of a client that proved itself, or the one that was held until its client proved it.
+        assert verdict is TO_REAL_SERVER
+        assert rewritten[_FLAGS_AT] & _OPENING == dpkt.tcp.TH_SYN
+        assert how_far_off(rewritten) in kept | {SOUND}, "made anew, and not sound"
+        return
+    assert how_far_off(rewritten) == how_far_off(raw), "a checksum was repaired or broken"
+    assert _data(rewritten) == _data(raw), "data changed"
+    assert rewritten[_TTL_AT] == raw[_TTL_AT], "TTL"
+
+
+def _check_translated_error(raw: bytes, rewritten: bytes) -> None:
+    """A translated ICMP error has right checksums where `raw` has: its own IP header's may be off, and those of its quote."""
+    packet = dpkt.ip.IP(rewritten)
+    assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(rewritten))
+    assert dpkt.in_cksum(rewritten[20:]) == 0, "ICMP checksum"
+    for start in (0, _QUOTED_AT):
+        before, after = raw[start : start + 20], rewritten[start : start + 20]
+        assert dpkt.in_cksum(after) % 0xFFFF == dpkt.in_cksum(before) % 0xFFFF, "an IP header checksum was repaired or broken"
+    before, after = raw[_QUOTED_AT:], rewritten[_QUOTED_AT:]
+    if not raw[_QUOTE_WORDS_AT] and _is_whole(before) and _is_whole(after):
+        assert how_far_off(after) == how_far_off(before), "a checksum in a quote was repaired or broken"
+
+
+def _is_whole(quoted: bytes) -> bool:
+    return len(quoted) >= SHORTEST_TCP_BYTES and int.from_bytes(quoted[2:4], "big") == len(quoted)
+
+
+def check_deadline(conn: ConnEntry, verdict: Verdict, flags: int, timeouts_s: Sequence[float], now: float) -> None:
+    """A packet that went on has given its session all the time of its state; but for a late SYN, and a RST, which may not.
+
+    The time of a session whose real server is being asked is that of its SYN.
+    """
+    moves = verdict is TO_CLIENT or (verdict is TO_REAL_SERVER and not flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST))
+    if (moves or verdict is HANDSHAKE_PACKET) and conn.state != TcpState.SYN_SENT:
+        assert conn.deadline == now + timeouts_s[conn.state], "not the time of its state"
+
+
+def check_claims(rewritten: bytes, client: bytes, option_kind: int) -> None:
+    """A real server is told of no client but the one that there is, six bytes."""
+    options = filter(None, dpkt.tcp.parse_opts(dpkt.ip.IP(rewritten).data.opts))
+    before_the_end = takewhile(lambda option: option[0] != dpkt.tcp.TCP_OPT_EOL, options)
+    claims = [data for kind, data in before_the_end if kind == option_kind and len(data) == len(client)]
+    assert claims in ([], [client[4:] + client[:4]]), "a client claims an address"
+
+
+def check_sent(raw: bytes, refusable: Iterable[bytes], kept: set[Off]) -> None:
+    """A packet of the shard's own is sound. But one that was held for a client is as damaged as it came, and a SYN that is sent
+    again as damaged as it was, which `kept` tells; and an ICMP error quotes the packet it answers, of those that are
+    `refusable`, as that is."""
+    assert dpkt.ip.IP(raw).len == len(raw), "IP length"
+    assert raw[12:16] in OUR_ADDRESSES, "in the name of somebody else"
+    if raw[9] == dpkt.ip.IP_PROTO_ICMP:
+        assert_ip_checksum(raw)
+        assert dpkt.in_cksum(raw[20:]) == 0, "ICMP checksum"
+        assert any(refused.startswith(raw[28:]) for refused in refusable), "an error about another packet"
+    elif (off := how_far_off(raw)) != SOUND:
+        assert off in kept, "a damaged packet of our own"
+    else:
+        read_tcp(raw)
+
+
+def how_far_off(raw: bytes) -> Off:
+    """Of a whole IPv4 packet with TCP or UDP; a UDP checksum that was not computed is not off."""
+    body, protocol = raw[20:], raw[9]
+    head = dpkt.in_cksum(raw[:20]) % 0xFFFF
+    if protocol == dpkt.ip.IP_PROTO_UDP and body[6:8] == b"\0\0":
+        return head, 0
+    pseudo = raw[12:20] + bytes((0, protocol)) + len(body).to_bytes(2, "big")
+    return head, dpkt.in_cksum(pseudo + body) % 0xFFFF
+
+
+def _data(raw: bytes) -> bytes:
+    return raw[20 + 4 * (raw[32] >> 4) :] if raw[9] == dpkt.ip.IP_PROTO_TCP else raw[28:]
