@@ -112,7 +112,7 @@ class LongWay:
 
     def _hold(self, conn: ConnEntry, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
         """A proxied client's packet while its real server has not answered; its RST ends the attempt."""
-        if fields[8] & RST and self._proxy.is_near(handshake, fields):
+        if fields[8] & RST and self._proxy.is_near(handshake, fields) and not is_damaged(raw):
             self._proxy.take_back(conn)
             self._sessions.end(conn)
             return HELD

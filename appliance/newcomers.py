@@ -55,7 +55,7 @@ class Newcomers:
         if service.synproxy == NEVER or flags & (SYN | ACK | RST) != ACK:
             verdict = self._strangers.meet(PROTO_TCP, destination, NO_SESSION)
             if verdict is NO_SESSION and self._sessions.settings.abort and flags & (ACK | RST) == ACK:
-                self._proxy.refuse(fields, now)  # else the host answers
+                self._proxy.refuse(raw, fields, now)  # else the host answers
             return verdict
         offer = self._proxy.check(service, raw, fields, payload_bytes, now)
         if isinstance(offer, Verdict):
@@ -63,7 +63,7 @@ class Newcomers:
         conn = self._sessions.open_tcp(service, addresses, add(seq, -1), now)
         if isinstance(conn, Verdict):
             if self._sessions.settings.abort or conn not in OVERFLOWS:
-                self._proxy.refuse(fields, now)
+                self._proxy.refuse(raw, fields, now)
             return conn
         return self._proxy.ask(conn, raw, fields, offer, now)
 

@@ -27,7 +27,7 @@ NOWHEN = 0.0
 class Line:
     """Sessions in the order they came. Each knows its neighbours, so one in the middle leaves as easily as the first.
 
-    An `OrderedDict` would do the same, but one of a hundred thousand holds up everything for 24 ms when it grows.
+    An `OrderedDict` would do the same, but one of ninety thousand holds up everything for 24 ms when it grows.
     """
 
     __slots__ = ("_count", "_newest", "oldest")

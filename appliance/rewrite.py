@@ -1,7 +1,7 @@
 """What a packet of one direction gets written over its headers: plain data, packed as a kernel map would hold it.
 
-A session has two records, one behind the other in one bytes object. Packed they take a fifth of the memory that tuples, their
-addresses and their numbers took, which is a third of a session; unpacking costs a packet less than a tenth of a microsecond.
+A session has two records, one behind the other in one bytes object of 96 bytes. As tuples, with their addresses and numbers, they
+took 560, half of what a session took; unpacking costs a packet less than a tenth of a microsecond.
 """
 
 from struct import Struct

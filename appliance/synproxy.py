@@ -100,7 +100,7 @@ class SynProxy:
         if offer is None:
             self._ext[BAD_ACK] += 1
             if self._sessions.settings.abort:
-                self.refuse(fields, now)
+                self.refuse(raw, fields, now)
             return BAD_COOKIE
         if is_damaged(raw):
             return BAD_CHECKSUM
@@ -111,9 +111,9 @@ class SynProxy:
         addresses, seq, ack = fields[5:8]
         return self._jar.check(addresses, add(seq, -1), add(ack, -1), now)
 
-    def refuse(self, fields: tuple[Any, ...], now: float) -> None:
-        """Answer RST to a client's packet with an acknowledgement, unless there were too many of late."""
-        if self._resets.allow(now):
+    def refuse(self, raw: bytes, fields: tuple[Any, ...], now: float) -> None:
+        """Answer RST to a client's packet with an acknowledgement, unless it is damaged, or there were too many of late."""
+        if not is_damaged(raw) and self._resets.allow(now):
             self._outbox.segments.append(craft.rst(reverse_key(fields[5]), fields[7]))
 
     def ask(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], offer: Offer, now: float) -> Verdict:

@@ -8,7 +8,7 @@ _FLAG_LETTERS = ((at.FIN, "F"), (at.SYN, "S"), (at.RST, "R"), (at.PSH, "P"), (at
 
 
 def show_address(address: bytes) -> str:
-    """``203.0.113.10`` from four bytes; there may be a million to show, and this takes a fifth of what IPv4Address takes."""
+    """``203.0.113.10`` from four bytes; there may be a million to show, and this takes a third of what IPv4Address takes."""
     first, second, third, fourth = address
     return f"{first}.{second}.{third}.{fourth}"
 

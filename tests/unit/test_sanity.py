@@ -131,6 +131,26 @@ class TestDamage:
         assert world.state() == "SYN_SENT"
         world.assert_quiet()
 
+    def test_a_damaged_reset_does_not_end_an_attempt(self) -> None:
+        world = World(plan(synproxy="always"))
+        world.client.sends("S", seq=C0)
+        cookie = world.client.gets("SA").seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
+        reset = tcp(CLIENT, VIP, "R", seq=C0 + 1, data=b"x")
+        world.put(damaged(reset))
+        assert world.state() == "SYN_SENT"
+        world.put(reset)
+        world.assert_empty()
+
+    @pytest.mark.parametrize("synproxy", ["never", "always"])
+    def test_a_damaged_packet_is_not_answered(self, synproxy: str) -> None:
+        world = World(plan(synproxy=synproxy), tcp_abort_on_overflow=1)
+        stray = tcp(CLIENT, VIP, "PA", seq=C0, ack=R0, data=b"x")
+        world.put(damaged(stray))
+        world.assert_quiet()
+        world.put(stray)
+        world.client.gets("R", seq=R0)
+
     def test_data_of_a_session_goes_on_damaged_as_it_is(self) -> None:
         world = World()
         world.client.connects(C0, R0)
