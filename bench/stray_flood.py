@@ -5,9 +5,6 @@ as JSON what it really sent: a packet that the kernel did not take is not among 
 """
 
 import argparse
-import ipaddress
-import json
-import os
 import random
 import socket
 import struct
@@ -18,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from appliance.model import flow_key
 from appliance.wire import layout as at
 from bench.established_path import segment
-from bench.syn_flood import RATE_MAX_PER_S, SECONDS_MAX, SPOOFED_NETWORK, Flood, due
+from bench.syn_flood import SPOOFED_NETWORK, Flood, add_bounds, are_bounded, due, report, target_address
 from bench.topology import HTTP_PORT
 
 KINDS = ("udp", "fragment", "tcp")
@@ -26,7 +23,6 @@ KINDS = ("udp", "fragment", "tcp")
 UNUSED_PORT = 4444
 """No service of the bench has it."""
 
-_TEST_NETWORKS = tuple(map(ipaddress.IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))  # RFC 5737
 _PACKETS = 1 << 14
 """Made beforehand; from then on they come again."""
 
@@ -106,33 +102,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line. SystemExit for a wrong one, and for a target that is not a test address."""
     parser = argparse.ArgumentParser(prog="python -m bench.stray_flood", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("target", type=_test_address)
-    parser.add_argument("--rate", type=int, required=True, help=f"packets a second, at most {RATE_MAX_PER_S}")
-    parser.add_argument("--seconds", type=float, required=True, help=f"at most {SECONDS_MAX}")
+    parser.add_argument("target", type=target_address)
+    add_bounds(parser, "packets")
     options = parser.parse_args(arguments)
-    if not (0 < options.rate <= RATE_MAX_PER_S and 0 < options.seconds <= SECONDS_MAX):
+    if not are_bounded(options):
         parser.error("rate or seconds out of range")
     return options
-
-
-def _test_address(text: str) -> str:
-    try:
-        address = ipaddress.IPv4Address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if not any(address in network for network in _TEST_NETWORKS):
-        raise argparse.ArgumentTypeError(f"{text} is not a test address (RFC 5737)")
-    return text
 
 
 def main() -> int:
     """Entry point; returns the exit code."""
     options = parse()
-    if os.geteuid() != 0:
-        print("it needs a raw socket, so it has to run as root", file=sys.stderr)
-        return 1
-    print(json.dumps(flood(options.kind, options.target, options.rate, options.seconds)._asdict()))
-    return 0
+    return report(lambda: flood(options.kind, options.target, options.rate, options.seconds))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from appliance.wire.checksum import checksum, pseudo_header_sum
@@ -130,21 +130,46 @@ def _send(fd: int, messages: ctypes.Array[_Message], rate: int, seconds: float) 
     return Flood(sent, failed, elapsed_s)
 
 
+def target_address(text: str) -> str:
+    """A target on the command line. Raises ArgumentTypeError for what is not a test address."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not any(address in network for network in _TEST_NETWORKS):
+        raise argparse.ArgumentTypeError(f"{text} is not a test address (RFC 5737)")
+    return text
+
+
+def add_bounds(parser: argparse.ArgumentParser, what: str) -> None:
+    """What keeps a flood bounded; see `are_bounded`."""
+    parser.add_argument("--rate", type=int, required=True, help=f"{what} a second, at most {RATE_MAX_PER_S}")
+    parser.add_argument("--seconds", type=float, required=True, help=f"at most {SECONDS_MAX}")
+
+
+def are_bounded(options: argparse.Namespace) -> bool:
+    """Whether rate and seconds are what they may be."""
+    rate, seconds = int(options.rate), float(options.seconds)
+    return 0 < rate <= RATE_MAX_PER_S and 0 < seconds <= SECONDS_MAX
+
+
+def report(flood: Callable[[], Flood]) -> int:
+    """Flood, and print what came of it; returns the exit code."""
+    if os.geteuid() != 0:
+        print("it needs a raw socket, so it has to run as root", file=sys.stderr)
+        return 1
+    print(json.dumps(flood()._asdict()))
+    return 0
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line. SystemExit for a wrong one, and for a target that is not a test address."""
     parser = argparse.ArgumentParser(prog="python -m bench.syn_flood", description=__doc__)
-    parser.add_argument("vip")
+    parser.add_argument("vip", type=target_address)
     parser.add_argument("port", type=int)
-    parser.add_argument("--rate", type=int, required=True, help=f"SYNs a second, at most {RATE_MAX_PER_S}")
-    parser.add_argument("--seconds", type=float, required=True, help=f"at most {SECONDS_MAX}")
+    add_bounds(parser, "SYNs")
     options = parser.parse_args(arguments)
-    try:
-        target = ipaddress.IPv4Address(options.vip)
-    except ValueError as error:
-        parser.error(str(error))
-    if not any(target in network for network in _TEST_NETWORKS):
-        parser.error(f"{target} is not a test address (RFC 5737)")
-    if not (0 < options.port < 1 << 16 and 0 < options.rate <= RATE_MAX_PER_S and 0 < options.seconds <= SECONDS_MAX):
+    if not (0 < options.port < 1 << 16 and are_bounded(options)):
         parser.error("port, rate or seconds out of range")
     return options
 
@@ -152,11 +177,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Entry point; returns the exit code."""
     options = parse()
-    if os.geteuid() != 0:
-        print("it needs a raw socket, so it has to run as root", file=sys.stderr)
-        return 1
-    print(json.dumps(flood(options.vip, options.port, options.rate, options.seconds)._asdict()))
-    return 0
+    return report(lambda: flood(options.vip, options.port, options.rate, options.seconds))
 
 
 if __name__ == "__main__":

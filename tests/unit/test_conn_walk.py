@@ -14,6 +14,7 @@ from appliance.model import pack_endpoint
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import read_tcp, tcp, udp
+from tests.unit.test_synproxy import proves
 
 
 def client(number: int) -> bytes:
@@ -238,10 +239,7 @@ class TestCut:
 
     def test_a_proxied_client_is_reset_at_its_cookie(self) -> None:
         world = World(plan(synproxy="always"))
-        world.client.sends("S", seq=C0)
-        cookie = world.client.gets("SA").seq
-        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
-        world.rs.gets("S")
+        cookie = proves(world)
         assert world.state() == "SYN_SENT"
         cut(world)
         world.rs.gets("R", seq=C0 + 1)

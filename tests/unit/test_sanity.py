@@ -12,6 +12,7 @@ from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
 from tests.support.oracle import rfc1071_checksum
 from tests.support.scripted import World, plan
 from tests.support.segments import tcp, udp
+from tests.unit.test_synproxy import proves
 
 SENSIBLE = {"S", "SU", "SA", "R", "RA", "FA", "FAU", "A", "AU"}
 """PSH aside; as the kernel has them in `tcp_valid_flags`."""
@@ -104,11 +105,8 @@ class TestDamage:
 
     def test_a_damaged_cookie_does_not_restart_a_closing_session(self) -> None:
         world = World(plan(synproxy="always"))
-        world.client.sends("S", seq=C0)
-        cookie = world.client.gets("SA").seq
-        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
-        isn = world.rs.gets("S").seq + world.rs.shift
-        world.rs.sends("RA", seq=0, ack=isn - world.rs.shift + 1)
+        proves(world)
+        world.rs.sends("RA", seq=0, ack=C0 + 1)
         world.client.gets("R")
         assert world.state() == "CLOSE"
         world.client.sends("S", seq=C0 + 900)
@@ -122,10 +120,7 @@ class TestDamage:
     def test_a_real_servers_damaged_answer_joins_nothing(self) -> None:
         """Its numbers would stand in the session's records for good."""
         world = World(plan(synproxy="always"))
-        world.client.sends("S", seq=C0)
-        cookie = world.client.gets("SA").seq
-        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
-        world.rs.gets("S")
+        proves(world)
         answer = tcp(world.rs.here, world.rs.there, "SA", seq=R0, ack=world.rs.isn + 1, data=b"x")
         assert world.put(damaged(answer)) is verdict.BAD_CHECKSUM
         assert world.state() == "SYN_SENT"
@@ -133,9 +128,7 @@ class TestDamage:
 
     def test_a_damaged_reset_does_not_end_an_attempt(self) -> None:
         world = World(plan(synproxy="always"))
-        world.client.sends("S", seq=C0)
-        cookie = world.client.gets("SA").seq
-        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
+        proves(world)
         reset = tcp(CLIENT, VIP, "R", seq=C0 + 1, data=b"x")
         world.put(damaged(reset))
         assert world.state() == "SYN_SENT"
