@@ -13,6 +13,8 @@ from appliance.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
 from appliance.wire.seq import add
 
 _ADDRESS_BYTES = 12
+_TO_REAL_SERVER, _TO_CLIENT = (slice(start, start + _ADDRESS_BYTES) for start in (0, RECORD_BYTES))
+"""Where the records have the addresses that each direction gets."""
 
 _STATES = range(len(STATE_NAMES))
 _GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
@@ -167,12 +169,12 @@ class ConnEntry:
     @property
     def client_key(self) -> bytes:
         """Client to VIP, the key of packets of Direction.INBOUND."""
-        return reverse_key(self.addresses(Direction.OUTBOUND))
+        return reverse_key(self.records[_TO_CLIENT])
 
     @property
     def server_key(self) -> bytes:
         """Real server to local address, the key of packets of Direction.OUTBOUND."""
-        return reverse_key(self.addresses(Direction.INBOUND))
+        return reverse_key(self.records[_TO_REAL_SERVER])
 
     @property
     def client_isn(self) -> int:

@@ -64,6 +64,11 @@ class Place(NamedTuple):
         return f"{self.shard}-{self.table}-{self.bucket}-{self.key.hex()}"
 
 
+def first_place(shard: int) -> Place:
+    """In front of all sessions of a shard."""
+    return Place(shard, 0, 0, bytes(12))
+
+
 _PLACE = re.compile(r"([0-9]{1,2})-([01])-([0-9]{1,3})-([0-9a-f]{24})")
 
 

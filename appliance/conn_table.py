@@ -49,8 +49,9 @@ class ConnTable:
 
     def insert(self, conn: ConnEntry) -> None:
         """Add an entry under both keys, and count it."""
-        for buckets, key in zip(self.by_direction, (conn.client_key, conn.server_key), strict=True):
-            buckets[hash(key) >> BUCKET_SHIFT][key] = conn
+        (inbound, outbound), client_key, server_key = self.by_direction, conn.client_key, conn.server_key
+        inbound[hash(client_key) >> BUCKET_SHIFT][client_key] = conn
+        outbound[hash(server_key) >> BUCKET_SHIFT][server_key] = conn
         self._count += 1
         if self._count > self.most:
             self.most = self._count
@@ -58,7 +59,8 @@ class ConnTable:
 
     def remove(self, conn: ConnEntry) -> None:
         """Take an entry out under both keys, and out of all counts."""
-        for buckets, key in zip(self.by_direction, (conn.client_key, conn.server_key), strict=True):
-            del buckets[hash(key) >> BUCKET_SHIFT][key]
+        (inbound, outbound), client_key, server_key = self.by_direction, conn.client_key, conn.server_key
+        del inbound[hash(client_key) >> BUCKET_SHIFT][client_key]
+        del outbound[hash(server_key) >> BUCKET_SHIFT][server_key]
         self._count -= 1
         conn.leave()

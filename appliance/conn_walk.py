@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from appliance.conn import ConnEntry
-from appliance.conn_query import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, parse_place
+from appliance.conn_query import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, parse_place
 from appliance.listing import session_row
 from appliance.model import Direction
 from appliance.rewrite import CLIENT_ADDRESS, CLIENT_PORT
@@ -54,7 +54,7 @@ class ConnWalk:
         """How many more a limited answer has room for; what is not limited never comes to 0."""
         self._tables = slabs(sessions)
         self._table = self._bucket = 0
-        self._entries = self._walk(parse_place(query.after) if query.after else Place(shard, 0, 0, b""))
+        self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
 
     def step(self, now: float) -> Piece:
         """The next piece of the answer, at `now` seconds of the monotonic clock."""
@@ -83,7 +83,7 @@ class ConnWalk:
                     continue
                 self._table, self._bucket = table, number
                 keys = sorted(bucket) if self._query.limit else list(bucket)
-                for key in keys[bisect_right(keys, start.key) :] if (table, number) == start[1:3] and start.key else keys:
+                for key in keys[bisect_right(keys, start.key) :] if self._query.after and (table, number) == start[1:3] else keys:
                     conn = bucket.get(key)
                     if conn is not None:
                         yield conn

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from appliance.conn_query import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError, parse_place
+from appliance.conn_query import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError, first_place, parse_place
 from appliance.control import SessionRow, Slab
 from appliance.supervisor import ShardDownError, ShardProcess
 
@@ -42,7 +42,7 @@ class Inquiry:
                 if piece.place:
                     return Page(rows, piece.place)
             if len(rows) == limit and worker is not self._workers[-1]:
-                return Page(rows, f"{worker.shard + 1}-0-0-{bytes(12).hex()}")
+                return Page(rows, str(first_place(worker.shard + 1)))
         return Page(rows, "")
 
     async def tally(self, by: str, wanted: ConnFilter) -> Counter[str]:

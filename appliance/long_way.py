@@ -34,6 +34,8 @@ _CHALLENGE_INTERVAL_S = 0.5
 
 _SECOND_LOOK_S = 0.2
 
+_NEWBORN = int(TcpState.NONE)
+
 _NO_NUMBER = -1
 """Of a challenge that no RST answers."""
 
@@ -120,7 +122,7 @@ class LongWay:
 
     def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
         """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
-        if is_damaged(raw):
+        if conn.state != _NEWBORN and is_damaged(raw):  # a SYN that has just opened its session was looked at for that
             return self._count(BAD_CHECKSUM)
         seq, flags = fields[6], fields[8] & FLAG_BITS
         is_syn = flags & OPENING_FLAGS == SYN

@@ -49,6 +49,7 @@ class Sessions:
         self.population = Population(now)
         self._unsettled: Iterator[list[ConnEntry]] = iter(())
         shared.forget_sessions(plan.shard)
+        self._session_counts = shared.session_counts
         self._queue_counts = shared.table(plan.shard, "queue")
         self._gauges = shared.table(plan.shard, "population")
         counters = partial(shared.destination, plan.shard)
@@ -95,7 +96,7 @@ class Sessions:
     def _insert(self, table: ConnTable, conn: ConnEntry) -> None:
         table.insert(conn)
         conn.counts[CONNS] += 1
-        self._shared.session_counts[self._plan.shard] = len(self)
+        self._session_counts[self._plan.shard] += 1
 
     def _may_open(self, service: VirtualService, now: float) -> bool:
         """Whether the table has room for one more session of the service, or gets it by dropping a half-open one.
@@ -105,7 +106,7 @@ class Sessions:
         """
         self.population.now = now
         limit = self.settings.conn_max
-        if not limit or sum(self._shared.session_counts) < limit:
+        if not limit or sum(self._session_counts) < limit:
             return True
         if not self.settings.early_drop or not service.takes_new:
             return False
@@ -163,7 +164,7 @@ class Sessions:
         is_udp = conn.state == UDP_STATE
         (self.udp if is_udp else self.tcp).remove(conn)
         (self._udp_admission if is_udp else self._tcp_admission).close_conn(conn)
-        self._shared.session_counts[self._plan.shard] = len(self)
+        self._session_counts[self._plan.shard] -= 1
 
     def run_out(self, conn: ConnEntry, now: float) -> bool:
         """The time of a session is over: end it, unless it only waits for its SYN to be sent once more. True when it ended."""

@@ -131,7 +131,7 @@ class Shard(Outbox):
             table, conn.client_ack = conn.first_table, ack
         state = NEXT[table][EVENT[flags]][conn.state]
         if state != conn.state:
-            self._enter(conn, state)
+            conn.enter(state) if state != _TIME_WAIT else self._rest(conn)
         conn.deadline = deadline = now + self._timeouts_s[state]
         if deadline <= conn.wheel_time:
             self._wheel.arm(conn)
@@ -143,10 +143,9 @@ class Shard(Outbox):
             self.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
 
-    def _enter(self, conn: ConnEntry, state: int) -> None:
-        if state == _TIME_WAIT:
-            self.sessions.make_room_in_time_wait()
-        conn.enter(state)
+    def _rest(self, conn: ConnEntry) -> None:
+        self.sessions.make_room_in_time_wait()
+        conn.enter(_TIME_WAIT)
 
     def next_look(self) -> float | None:
         """When `expire` should be called next, on the clock of `now`; None while there is no session."""
