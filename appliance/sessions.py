@@ -188,7 +188,7 @@ class Sessions:
         """Have other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service.
 
         Sessions of a real server that is gone stay until their time is over, or their client asks for more than it can get.
-        They learn of it by and by, see `settle_some`.
+        They learn of it at once while they are few, else by and by; see `settle_some`.
         """
         changed = False
         for plan in plans:
@@ -196,6 +196,7 @@ class Sessions:
             changed |= service.change_real_servers(plan.real_servers)
         if changed:
             self._unsettled = chain(self.tcp.walk(), self.udp.walk())
+            self.settle_some()
         self.read_shared()
 
     def settle_some(self) -> bool:

@@ -304,11 +304,20 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
     world = World(plan(weights=(1, 1)), tcp_max_syn_backlog=1 << 20)
     for number in range(9000):
         asks(world, number)
-    world.shard.sessions.change_services(plan(weights=(1,)).services)
-    told = []
-    while world.shard.sessions.settle_some():
-        told.append(sum(conn.long_way and conn.opening is None for conn in world.conns()))
-    assert len(told) == 2
+    sessions = world.shard.sessions
+    sessions.change_services(plan(weights=(1,)).services)  # tells four thousand
+    assert sessions.settle_some(), "four thousand more"
+    assert not sessions.settle_some(), "and the rest"
+
+
+def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone() -> None:
+    """The next packet after a reload is judged by it."""
+    world = World()
+    world.client.connects(C0, R0)
+    world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal makes it look closer
+    assert not world.conns()[0].long_way
+    world.shard.sessions.change_services(plan(weights=()).services)
+    assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdict.REAL_SERVER_GONE
 
 
 def test_icmp_to_a_session_that_was_dropped_is_about_none() -> None:
