@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from appliance import __version__
-from appliance.config import Config, ConfigError, load
+from appliance.config.loading import Config, ConfigError, load
 from appliance.edge.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
@@ -21,9 +21,9 @@ EXIT_BAD_CONFIG = 2
 def _run(options: argparse.Namespace) -> int:
     import uvloop
 
-    from appliance import director
     from appliance.api import ListenError
-    from appliance.supervisor import WorkerFailedError
+    from appliance.director import director
+    from appliance.director.supervisor import WorkerFailedError
 
     try:
         uvloop.run(director.run(partial(_configuration, options)))
@@ -40,9 +40,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _render_nft(options: argparse.Namespace) -> int:
-    from appliance.defence import Defence
-    from appliance.host import steered
-    from appliance.ruleset import render
+    from appliance.director.host import steered
+    from appliance.policy.defence import Defence
+    from appliance.policy.ruleset import render
 
     config = _configuration(options)
     ruleset = render(steered(config), Defence.of(config.sysctl), native=not options.compat)
@@ -54,8 +54,8 @@ def _render_nft(options: argparse.Namespace) -> int:
 
 
 def _cleanup(_: argparse.Namespace) -> int:
+    from appliance.director.host import Host
     from appliance.edge import instance_lock
-    from appliance.host import Host
 
     with instance_lock.acquire():
         if not Host().undo_leftovers():
@@ -69,8 +69,8 @@ def _configuration(options: argparse.Namespace) -> Config:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from appliance.cli.operator import add_parsers as add_operator_parsers
     from appliance.lab.command import add_parser as add_lab_parser
-    from appliance.operator_cli import add_parsers as add_operator_parsers
 
     parser = argparse.ArgumentParser(prog="appliance", description="Inline layer-4 gateway: FULLNAT over NFQUEUE.")
     parser.add_argument("--version", action="version", version=f"appliance {__version__}")

@@ -10,20 +10,21 @@ from typing import NamedTuple, NoReturn, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from appliance import views, views_conns
-from appliance.api_conns import ConnHandlers, Conns
-from appliance.asked_value import AskedValue, read_asked_value
-from appliance.conn_query import ConnFilter
-from appliance.control import ServicePlan
-from appliance.listen import ListenError, serve
-from appliance.nearest import nearest
-from appliance.problem import ProblemError, problem_middleware
-from appliance.rates import Rates
-from appliance.responses import respond
-from appliance.shared_state import SharedState
-from appliance.stats import EXT_COUNTERS
-from appliance.tunables import TUNABLES, TunableError
-from appliance.views import Document, ShardState
+from appliance.ipc.messages import ServicePlan
+from appliance.ipc.queries import ConnFilter
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import EXT_COUNTERS
+from appliance.model.did_you_mean import nearest
+from appliance.model.rates import Rates
+from appliance.model.tunables import TUNABLES, TunableError
+from appliance.rest.listen import ListenError, serve
+from appliance.rest.problem import ProblemError, problem_middleware
+from appliance.rest.put_body import AskedValue, read_asked_value
+from appliance.rest.respond import respond
+from appliance.rest.sessions import ConnHandlers, Conns
+from appliance.views import counters as views
+from appliance.views import sessions as views_conns
+from appliance.views.counters import Document, ShardState
 
 __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 

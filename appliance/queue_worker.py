@@ -17,16 +17,16 @@ from typing import Any
 
 from netfilterqueue import Packet
 
-from appliance.conn_walk import ConnWalk
-from appliance.control import LineReader, Plan, decode_plan, decode_query, decode_services, encode
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import HelpingOver, KernelQueue
 from appliance.edge.raw_socket import SegmentSink
-from appliance.shard import Shard
-from appliance.shared_state import SharedState
-from appliance.stats import EMIT_ERRORS, WORKER_STARTS
-from appliance.verdict import INTERNAL_ERROR, Action
+from appliance.ipc.messages import LineReader, Plan, decode_plan, decode_query, decode_services, encode
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
+from appliance.model.verdicts import INTERNAL_ERROR, Action
+from appliance.sessions.walk import ConnWalk
+from appliance.shard.shard import Shard
 
 log = logging.getLogger("appliance.worker")
 

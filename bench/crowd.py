@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import NamedTuple, TypeVar
 
-from appliance.control import Plan, RealServerPlan, ServicePlan
-from appliance.model import Direction, flow_key, reverse_key
+from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict
 from appliance.queue_worker import EXPIRIES_PER_TURN, LOOK_INTERVAL_S, TURN_PACKETS
-from appliance.shard import Shard
-from appliance.shared_state import SharedState, size_bytes
-from appliance.tunables import TUNABLES
-from appliance.verdict import TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.shard.shard import Shard
 from appliance.wire import layout as at
+from appliance.wire.flow import Direction, flow_key, reverse_key
 from bench.established_path import VIP, segment
 
 OPENED_PER_S, MOST_OPENING_S = 10_000, 100

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.conn_query import CUT, ROWS, TALLY, ConnFilter, Query
-from appliance.conn_walk import ConnWalk
-from appliance.control import encode
-from appliance.model import Direction
-from appliance.slabs import slabs
+from appliance.ipc.messages import encode
+from appliance.ipc.queries import CUT, ROWS, TALLY, ConnFilter, Query
+from appliance.sessions.slabs import slabs
+from appliance.sessions.walk import ConnWalk
+from appliance.wire.flow import Direction
 from bench.crowd import Crowd, Pauses, as_in_a_worker, client_key, picked
 from bench.results import spread
 

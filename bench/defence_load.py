@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from appliance.defence import FRAGMENTS, RULES, TCP, UDP
+from appliance.policy.defence import FRAGMENTS, RULES, TCP, UDP
 from bench.counters import growth, queue_counts
 from bench.load import Reading, keep_alive_requests
 from bench.stray_flood import KINDS

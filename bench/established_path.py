@@ -10,15 +10,15 @@ import struct
 import time
 from collections.abc import Callable
 
-from appliance.control import Plan, RealServerPlan, ServicePlan
-from appliance.model import flow_key, reverse_key
-from appliance.shard import Shard
-from appliance.shared_state import SharedState, size_bytes
-from appliance.tunables import TUNABLES
-from appliance.verdict import TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.shard.shard import Shard
 from appliance.wire import layout as at
 from appliance.wire.checksum import checksum, pseudo_header_sum
 from appliance.wire.craft import ip_packet
+from appliance.wire.flow import flow_key, reverse_key
 
 PACKETS_PER_ROUND = 50_000
 ROUNDS = 7

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from appliance.edge.nft import kernel_has_queue_statement
-from appliance.ruleset import PRIORITY, TABLE
-from appliance.steering import HASH_SEED
+from appliance.policy.ruleset import PRIORITY, TABLE
+from appliance.policy.steering import HASH_SEED
 from bench.topology import (
     BULK_PORT,
     HTTP_PORT,

@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from appliance.model import flow_key
 from appliance.wire import layout as at
+from appliance.wire.flow import flow_key
 from bench.established_path import segment
 from bench.syn_flood import SPOOFED_NETWORK, Flood, add_bounds, are_bounded, due, report, target_address
 from bench.topology import HTTP_PORT

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from appliance.config import load
-from appliance.defence import Defence
-from appliance.host import steered
-from appliance.ruleset import render
+from appliance.config.loading import load
+from appliance.director.host import steered
+from appliance.policy.defence import Defence
+from appliance.policy.ruleset import render
 
 NOTE = """\
 # The native ruleset for etc/lvs.toml, as `appliance run` loads it by itself. Made by `make gen`; do not edit.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appliance.edge.errors import EdgeError
-from appliance.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Ruleset
+from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Ruleset
 
 _PROBE = "table ip appliance_probe {\n\tchain probe {\n\t\tqueue num 0\n\t}\n}\n"
 

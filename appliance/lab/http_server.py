@@ -15,8 +15,8 @@ import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from appliance.lab.client_option import TCP_SAVE_SYN, ClientAddressReader, open_tap
 from appliance.lab.server import Listener, read_arguments, stop_event
+from appliance.lab.toa_reader import TCP_SAVE_SYN, ClientAddressReader, open_tap
 
 BYTES_MAX = 1 << 34
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.config import ConfigError, load
+from appliance.config.loading import ConfigError, load
 from appliance.lab import namespaces
 from appliance.lab.errors import LAB_FAILED, LabError
 from appliance.lab.foreground import run_in_foreground

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NamedTuple
 
-from appliance.config import Config
+from appliance.config.loading import Config
 from appliance.lab.errors import LabError
 from appliance.lab.names import REAL_SERVERS
 

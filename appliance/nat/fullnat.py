@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from appliance.conn import ConnEntry
-from appliance.model import Direction
-from appliance.rewrite import RewriteRecord
-from appliance.tcp_state import TcpState
+from appliance.model.tcp_state import TcpState
+from appliance.state.rewrite_record import RewriteRecord
+from appliance.state.session import ConnEntry
 from appliance.wire import craft
 from appliance.wire.checksum import MODULUS
+from appliance.wire.flow import Direction
 from appliance.wire.layout import (
     ACK,
     DATA_OFFSET_SHIFT,

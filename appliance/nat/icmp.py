@@ -8,15 +8,15 @@ directions.
 
 from collections.abc import Mapping
 
-from appliance.conn_table import ConnTable
-from appliance.model import Direction, destination_of, reverse_key
-from appliance.nat.client_option import client_option
+from appliance.model.verdicts import BAD_ICMP_CHECKSUM, NOT_OURS, Verdict
 from appliance.nat.fullnat import translate_with_options
+from appliance.nat.toa import client_option
 from appliance.nat.udp import translate_datagram
-from appliance.rewrite import RewriteRecord
-from appliance.verdict import BAD_ICMP_CHECKSUM, NOT_OURS, Verdict
+from appliance.state.rewrite_record import RewriteRecord
+from appliance.state.session_table import ConnTable
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum, delta
+from appliance.wire.flow import Direction, destination_of, reverse_key
 from appliance.wire.options import shift_sack
 from appliance.wire.seq import MASK as SEQ_MASK
 

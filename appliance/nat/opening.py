@@ -8,14 +8,14 @@ LVS behaviour 3.3, 3.4, 3.6, 3.7.
 
 from typing import Any
 
-from appliance.conn import ConnEntry, Opening
-from appliance.model import Direction, source_of
-from appliance.nat.client_option import OPTION_BYTES, client_option, put_first
+from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
 from appliance.nat.fullnat import translate_with_options
-from appliance.rewrite import RewriteRecord
-from appliance.settings import Settings
-from appliance.stats import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
+from appliance.nat.toa import OPTION_BYTES, client_option, put_first
+from appliance.state.live_tunables import Settings
+from appliance.state.rewrite_record import RewriteRecord
+from appliance.state.session import ConnEntry, Opening
 from appliance.wire import craft
+from appliance.wire.flow import Direction, source_of
 from appliance.wire.layout import (
     ACK,
     DATA_OFFSET,

@@ -1,6 +1,6 @@
 """UDP datagrams of a session: addresses, ports and both checksums, the same body for both directions. LVS behaviour 3.11."""
 
-from appliance.rewrite import RewriteRecord
+from appliance.state.rewrite_record import RewriteRecord
 from appliance.wire.checksum import MODULUS
 from appliance.wire.layout import REWRITTEN_START, UDP_CHECKSUM_OF_ZERO, UDP_HEADERS, UDP_REWRITTEN, UDP_REWRITTEN_END
 

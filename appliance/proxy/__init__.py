@@ -1,1 +1,4 @@
-"""L3, SYNPROXY: prove the client before a real server hears of it. Its place; nothing of it is built yet."""
+"""SYNPROXY: a client is answered with a cookie, and only one that returns it is heard of by a real server.
+
+It may import `sessions`, `nat`, `state` and what is below them.
+"""

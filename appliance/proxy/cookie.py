@@ -14,7 +14,7 @@ from bisect import bisect_right
 from hashlib import blake2s
 from struct import Struct
 
-from appliance.offer import Offer
+from appliance.model.syn_offer import Offer
 from appliance.wire.seq import MASK as SEQ_MASK
 
 SLOT_S = 60

@@ -6,11 +6,11 @@ the cookie does the real server get a SYN, made anew from what the cookie rememb
 
 from typing import Any
 
-from appliance.model import reverse_key
-from appliance.offer import Offer, Terms
+from appliance.model.syn_offer import Offer, Terms
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
+from appliance.wire.flow import reverse_key
 from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, options_of, walk
 from appliance.wire.seq import add
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import dpkt
 
 from appliance.lab import namespaces
-from appliance.model import flow_key, pack_endpoint
+from appliance.wire.flow import flow_key, pack_endpoint
 from appliance.wire.seq import add, is_before
 from tests.lab.conftest import RunningLab
 from tests.support.segments import fragments, read_tcp, tcp

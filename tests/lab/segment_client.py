@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 from dpkt.ethernet import ETH_TYPE_IP
 
 from appliance.lab import namespaces
-from appliance.model import pack_endpoint
 from appliance.wire import seq
+from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab
 from tests.support.segments import Seen, read_tcp, tcp
 

@@ -13,7 +13,7 @@ import dpkt
 import pytest
 
 from appliance.lab import namespaces
-from appliance.model import pack_endpoint
+from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.lab.test_reload import reload

@@ -10,7 +10,7 @@ import dpkt
 import pytest
 from pyroute2 import IPRoute
 
-from appliance.config import load
+from appliance.config.loading import load
 from appliance.lab import namespaces
 from appliance.lab.names import ROLES, LabName
 from appliance.lab.network import build_network
@@ -18,7 +18,7 @@ from appliance.lab.plan import make_plan
 from appliance.lab.processes import start_service
 from appliance.lab.readiness import http_status
 from appliance.lab.removal import remove_lab
-from appliance.model import pack_endpoint
+from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import RS1
 from tests.support.segments import tcp
 

@@ -14,8 +14,8 @@ import dpkt
 import pytest
 
 from appliance.lab import namespaces
-from appliance.model import pack_endpoint
 from appliance.proxy.handshake import ADVERTISED_SCALE, MOST_WINDOW
+from appliance.wire.flow import pack_endpoint
 from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab

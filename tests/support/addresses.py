@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address
 
-from appliance.model import pack_endpoint
+from appliance.wire.flow import pack_endpoint
 
 CLIENT_ADDRESS = IPv4Address("198.51.100.2")
 VIP_ADDRESS = IPv4Address("203.0.113.10")

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import dpkt
 
-from appliance.conn import ConnEntry
-from appliance.model import Direction, pack_endpoint
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import Direction, pack_endpoint
 from tests.support.addresses import CLIENT_ADDRESS, LIP1, LIP2, ROUTER_ADDRESS, RS1, RS1_ADDRESS, RS2, VIP, VIP_ADDRESS
 from tests.support.segments import tcp
 

@@ -8,11 +8,11 @@ bytes is up to the shard: among sessions whose turn comes in the same tick, and 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from appliance.conn import ConnEntry
-from appliance.conn_query import CUT, GROUPS, ROWS, SLABS, TALLY, Query, read_filter
-from appliance.model import Direction, destination_of, source_of
-from appliance.tcp_state import STATE_NAMES
-from appliance.tunables import TUNABLES
+from appliance.ipc.queries import CUT, GROUPS, ROWS, SLABS, TALLY, Query, read_filter
+from appliance.model.tcp_state import STATE_NAMES
+from appliance.model.tunables import TUNABLES
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import Direction, destination_of, source_of
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 from tests.support.addresses import CLIENT_ADDRESS
 from tests.support.fuzz_operands import (

@@ -6,15 +6,15 @@ from itertools import islice
 from math import inf
 from typing import NamedTuple
 
-from appliance.conn import ConnEntry
-from appliance.conn_query import Query
-from appliance.conn_walk import ConnWalk
-from appliance.control import Plan, RealServerPlan, ServicePlan
-from appliance.model import source_of
-from appliance.stats import BYTES
-from appliance.steering import ports_of_shard
-from appliance.tunables import TUNABLES
-from appliance.verdict import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
+from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.queries import Query
+from appliance.model.counters import BYTES
+from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
+from appliance.policy.steering import ports_of_shard
+from appliance.sessions.walk import ConnWalk
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import source_of
 from appliance.wire.layout import PROTO_TCP
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS
 from tests.support.fuzz_operands import Operands

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from appliance.conn_query import ConnFilter
-from appliance.control import RealServerPlan, ServicePlan, SessionRow, Slab
-from appliance.inquiry import Page
-from appliance.rates import Rates
-from appliance.shared_state import SharedState, size_bytes
-from appliance.tunables import TUNABLES, TunableError, check_value
-from appliance.views import ShardState
+from appliance.director.session_queries import Page
+from appliance.ipc.messages import RealServerPlan, ServicePlan, SessionRow, Slab
+from appliance.ipc.queries import ConnFilter
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.rates import Rates
+from appliance.model.tunables import TUNABLES, TunableError, check_value
+from appliance.views.counters import ShardState
 
 SERVICES = (
     ServicePlan(

@@ -6,16 +6,16 @@ Every packet goes into a transcript, which a failing expectation prints.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from appliance.conn import ConnEntry
-from appliance.conn_query import ROWS, ConnFilter, Query
-from appliance.conn_walk import ConnWalk, Piece
-from appliance.control import Plan, RealServerPlan, ServicePlan, SessionRow
-from appliance.model import destination_of
-from appliance.shard import Shard
-from appliance.shared_state import SharedState, size_bytes
-from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS
-from appliance.tunables import TUNABLES
-from appliance.verdict import Action, Verdict
+from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan, SessionRow
+from appliance.ipc.queries import ROWS, ConnFilter, Query
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS
+from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import Action, Verdict
+from appliance.sessions.walk import ConnWalk, Piece
+from appliance.shard.shard import Shard
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import destination_of
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
 from tests.support.segments import Seen, read_tcp, tcp
@@ -120,7 +120,7 @@ class World:
 
     def counter(self, name: str) -> int:
         """A counter of the extended or the queue table, or of a verdict, of this shard."""
-        from appliance.stats import VERDICT_COUNTERS
+        from appliance.model.counters import VERDICT_COUNTERS
 
         for table, counters in (("ext", EXT_COUNTERS), ("queue", QUEUE_COUNTERS), ("verdicts", VERDICT_COUNTERS)):
             for index, counter in enumerate(counters):

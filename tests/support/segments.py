@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import dpkt
 
-from appliance.model import destination_of, source_of
+from appliance.wire.flow import destination_of, source_of
 
 _FLAGS = {"F": 0x01, "S": 0x02, "R": 0x04, "P": 0x08, "A": 0x10, "U": 0x20, "E": 0x40, "W": 0x80}
 

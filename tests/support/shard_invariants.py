@@ -10,17 +10,17 @@ from math import inf
 
 import dpkt
 
-from appliance.conn import ConnEntry
-from appliance.conn_table import BUCKET_SHIFT, ConnTable
-from appliance.model import destination_of, source_of
+from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
+from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
+from appliance.model.verdicts import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER, Verdict
 from appliance.nat.lport import LocalPorts
-from appliance.service import NEVER
-from appliance.sessions import Sessions
-from appliance.stats import ACTIVE_CONNS, INACTIVE_CONNS
-from appliance.steering import port_mask, shard_of_class
-from appliance.tcp_state import CLOSING, STATE_NAMES, TcpState
+from appliance.policy.steering import port_mask, shard_of_class
+from appliance.sessions.lifecycle import Sessions
+from appliance.state.services import NEVER
+from appliance.state.session import ConnEntry
+from appliance.state.session_table import BUCKET_SHIFT, ConnTable
 from appliance.timers import TimerWheel
-from appliance.verdict import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import LIP1, LIP2, RS1, RS2, VIP
 from tests.support.fuzz_operands import HTTPS
 from tests.support.scripted import World

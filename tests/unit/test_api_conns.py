@@ -9,8 +9,8 @@ import pytest
 from aiohttp import test_utils, web
 
 from appliance.api import make_app
-from appliance.conn_query import ConnFilter, QueryError
-from appliance.supervisor import ShardDownError
+from appliance.director.supervisor import ShardDownError
+from appliance.ipc.queries import ConnFilter, QueryError
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 Client = test_utils.TestClient[web.Request, web.Application]

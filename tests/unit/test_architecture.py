@@ -1,149 +1,201 @@
-"""The layers of ARCHITECTURE.md, held as data and checked against every import in the tree."""
+"""The rules of ARCHITECTURE.md, held as data and checked against every import in the tree."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "appliance"
 
-_MODULES_BY_LAYER = """
-0  wire
-1  model verdict tcp_state timers tunables stats rates shared_state control steering ruleset schedulers
-1  config config_model config_checks config_errors toml_lines nearest reload
-1  offer storm defence conn_query
-2  rewrite population service conn conn_table settings ratelimit sanity listing outbox
-3  nat proxy
-4  admission sessions strangers synproxy newcomers long_way shard slabs conn_walk
-5  edge
-6  queue_worker supervisor inquiry host director
-7  api api_conns responses views views_conns listen negotiation asked_value problem lab __main__
-7  operator_cli api_client
-"""
-
-LAYERS = {name: int(layer) for layer, *names in map(str.split, _MODULES_BY_LAYER.strip().splitlines()) for name in names}
-"""Top-level module or package -> layer."""
-
-WHY_LOWER = "a layer knows only those below it, so that the core can be read, and tested, without the rest"
-
-EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("director", "api"): "the director starts the API and hands itself over; the API knows it only as a Protocol",
-    ("director", "views"): "the sampler and the state of shards are told in the words of the views",
+MAY_IMPORT: dict[str, str] = {
+    "wire": "",
+    "timers": "",
+    "model": "wire",
+    "policy": "wire model",
+    "ipc": "wire model",
+    "config": "model policy",
+    "state": "wire model policy ipc",
+    "nat": "wire model state",
+    "sessions": "wire timers model policy ipc state nat",
+    "proxy": "wire model state nat sessions",
+    "shard": "wire timers model policy ipc state nat sessions proxy",
+    "edge": "wire model policy ipc",
+    "worker": "model ipc sessions shard edge",
+    "queue_worker": "model ipc shard edge worker",
+    "director": "model policy ipc config edge",
+    "views": "model policy ipc",
+    "rest": "model policy ipc views",
+    "api": "model policy ipc views rest",
+    "cli": "model policy ipc",
+    "lab": "config",
+    "__main__": "director edge config policy ipc api cli lab",
 }
-"""Imports upwards, each with its reason."""
+"""Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
 
-EDGE_MAY = (0, 1)
-WHY_EDGE = "the edge has no opinions about packets: it sees names, bytes and rendered text, never sessions"
+PURE = frozenset(["wire", "timers", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard", "views"])
+"""Time, randomness and words come in as arguments here, or go out as values."""
 
-SURFACES_MAY_NOT = range(2, 6)
-WHY_SURFACES = "the API, the views and the lab speak of what is configured and counted, never of packets or kernel calls"
+NOT_IN_PURE = frozenset(["socket", "asyncio", "time", "random", "os", "subprocess", "threading", "logging", "select"])
 
-WHY_L3 = "the packages of L3 never meet: admission and the shard introduce them"
-
-FORBIDDEN_IN_CORE = frozenset(("socket", "asyncio", "time", "random", "os", "subprocess", "threading", "logging", "select"))
-WHY_CORE = "in L0 to L4 time, randomness and words come in as arguments or go out as values"
-
-CORE_LAYERS = range(5)
-
-THIRD_PARTY: dict[str, tuple[str, ...]] = {
-    "pydantic": ("config", "config_model"),
-    "pydantic_core": ("config", "config_model"),
-    "netfilterqueue": ("edge", "queue_worker"),
-    "pyroute2": ("edge", "lab"),
-    "aiohttp": ("api", "api_conns", "responses", "listen", "problem", "api_client", "lab"),
-    "uvloop": ("__main__", "lab"),
+THIRD_PARTY: dict[str, str] = {
+    "pydantic": "config",
+    "pydantic_core": "config",
+    "netfilterqueue": "edge queue_worker",
+    "pyroute2": "edge lab",
+    "aiohttp": "api rest cli lab",
+    "uvloop": "__main__ lab",
 }
-"""Library -> who may know it. dpkt is for tests: on the packet path it would cost more than the packet."""
+"""Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
+
+NOT_YET = {
+    ("config", "ipc"),
+    ("director", "views"),
+    ("director", "api"),
+    ("proxy", "shard"),
+    ("queue_worker", "sessions"),
+    ("rest", "director"),
+}
+"""Imports that break a row since the files moved; each is to be mended."""
+
+WHY_LAYER = (
+    "a folder imports only the folders that its row in MAY_IMPORT names, so that each can be read and tested without the rest"
+)
+WHY_PURE = "the core is told the time and has no opinion on where words go: it never touches the world"
+WHY_TESTS = "it is for tests"
+
+LONGEST_FILE_LINES = 340
+LONGEST_FUNCTION_LINES = 50
+MEDIAN_FUNCTION_LINES = 10
 
 
 def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+    return sorted(PACKAGE.rglob("*.py"))
 
 
-def top(path: Path) -> str:
-    """The top-level module or package that a file belongs to."""
+def place(path: Path) -> str:
+    """The folder of a file, or the name of a file that lies beside the folders."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> list[str]:
-    """Dotted names of everything the file imports, also inside functions, but not only for type checking."""
-    names = []
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a file imports: also inside functions, and also only for type checking."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            from_package = node.module == "appliance"
-            names += [f"appliance.{alias.name}" for alias in node.names] if from_package else [node.module]
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def file_of(name: str) -> Path | None:
+    """The file that a dotted name of the appliance is in: the name of a module, or of something in one."""
+    parts = name.split(".")
+    for end in (len(parts), len(parts) - 1):
+        path = ROOT.joinpath(*parts[:end])
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.exists():
+                return candidate
+    return None
 
 
 def broken_rule(path: Path, name: str) -> str | None:
     """The sentence that says which rule an import breaks; None when it is fine."""
-    here = top(path)
-    layer = LAYERS[here]
-    library, _, rest = name.partition(".")
+    here = place(path)
+    library, *rest = name.split(".")
     if library != "appliance":
-        if layer in CORE_LAYERS and library in FORBIDDEN_IN_CORE:
-            return WHY_CORE
-        if library in THIRD_PARTY and here not in THIRD_PARTY[library]:
-            return f"only {', '.join(THIRD_PARTY[library])} may know {library}"
-        return "it is for tests" if library == "dpkt" else None
-    there = rest.split(".")[0]
-    if there in ("", here, "__version__") or (here, there) in EXCEPTIONS:
+        if here in PURE and library in NOT_IN_PURE:
+            return WHY_PURE
+        if library in THIRD_PARTY and here not in THIRD_PARTY[library].split():
+            return f"only {', '.join(THIRD_PARTY[library].split())} may import {library}"
+        return WHY_TESTS if library == "dpkt" else None
+    there = rest[0] if rest else ""
+    if there in ("", here, "__version__") or there in MAY_IMPORT[here].split() or (here, there) in NOT_YET:
         return None
-    if LAYERS[there] > layer:
-        return WHY_LOWER
-    if layer == LAYERS[there] == 3:
-        return WHY_L3
-    if here == "edge" and LAYERS[there] not in EDGE_MAY:
-        return WHY_EDGE
-    if layer == 7 and here not in ("lab", "__main__") and LAYERS[there] in SURFACES_MAY_NOT:
-        return WHY_SURFACES
-    return None
+    return WHY_LAYER
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines of each function of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_downwards(path: Path) -> None:
-    assert top(path) in LAYERS, f"{path.name} has no layer: put it into LAYERS here and into ARCHITECTURE.md"
+def test_imports_keep_the_rules(path: Path) -> None:
+    if path.parent == PACKAGE and path.name == "__init__.py":
+        return
+    assert place(path) in MAY_IMPORT, f"{place(path)} has no row: give it one in MAY_IMPORT here and in ARCHITECTURE.md"
     broken = {name: why for name in imported(path) if (why := broken_rule(path, name))}
     assert not broken, f"{path.relative_to(ROOT)}: " + "; ".join(f"imports {name}: {why}" for name, why in broken.items())
 
 
-def test_every_exception_is_used() -> None:
-    used = {(top(path), name.split(".")[1]) for path in modules() for name in imported(path) if name.startswith("appliance.")}
-    assert set(EXCEPTIONS) <= used
+def test_rows_only_name_rows_above_them() -> None:
+    """So the rows are in the order of layers, and no two folders can import each other."""
+    above: set[str] = set()
+    for folder, may in MAY_IMPORT.items():
+        if folder != "__main__":
+            assert set(may.split()) <= above, f"{folder} may import what stands below it"
+        above.add(folder)
+
+
+@pytest.mark.xfail(reason="sessions, services and their order know each other")
+def test_no_file_is_imported_by_what_it_imports() -> None:
+    edges = {
+        path: {there for name in imported(path) if name.startswith("appliance.") and (there := file_of(name))} - {path}
+        for path in modules()
+    }
+    finished: set[Path] = set()
+
+    def visit(path: Path, way: tuple[Path, ...]) -> None:
+        assert path not in way, " -> ".join(str(step.relative_to(ROOT)) for step in (*way[way.index(path) :], path))
+        if path not in finished:
+            for there in edges[path]:
+                visit(there, (*way, path))
+            finished.add(path)
+
+    for path in modules():
+        visit(path, ())
 
 
 @pytest.mark.parametrize(
     ("module", "name", "expected"),
     [
-        ("shard.py", "time", WHY_CORE),
-        ("wire/seq.py", "appliance.model", WHY_LOWER),
-        ("nat/icmp.py", "appliance.proxy.cookie", WHY_L3),
-        ("edge/nft.py", "appliance.conn", WHY_EDGE),
-        ("views.py", "appliance.shard", WHY_SURFACES),
-        ("conn.py", "dpkt", "it is for tests"),
-        ("shard.py", "aiohttp", "only api, api_conns, responses, listen, problem, api_client, lab may know aiohttp"),
-        ("shard.py", "appliance.wire.craft", None),
+        ("shard/shard.py", "time", WHY_PURE),
+        ("wire/seq.py", "appliance.model.rates", WHY_LAYER),
+        ("nat/icmp.py", "appliance.proxy.cookie", WHY_LAYER),
+        ("edge/nft.py", "appliance.state.session", WHY_LAYER),
+        ("views/counters.py", "appliance.shard.shard", WHY_LAYER),
+        ("state/session.py", "dpkt", WHY_TESTS),
+        ("shard/shard.py", "aiohttp.web", "only api, rest, cli, lab may import aiohttp"),
+        ("shard/shard.py", "appliance.wire.craft", None),
+        ("rest/listen.py", "aiohttp.web", None),
     ],
 )
 def test_the_rules_do_bite(module: str, name: str, expected: str | None) -> None:
     assert broken_rule(PACKAGE / module, name) == expected
 
 
-def test_architecture_names_every_module() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    names = {str(path.relative_to(PACKAGE)) for path in modules() if path.name != "__init__.py"}
-    missing = sorted(name for name in names if f"`{name.removesuffix('.py')}`" not in text and f"`{name}`" not in text)
-    assert not missing, f"ARCHITECTURE.md does not name {missing}"
+@pytest.mark.parametrize("folder", sorted({path.parent for path in modules()}), ids=lambda path: path.name)
+def test_each_folder_says_what_belongs_in_it_and_what_it_may_import(folder: Path) -> None:
+    name = folder.name
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert text, f"{folder.relative_to(ROOT)}/__init__.py says nothing"
+    if folder.parent == PACKAGE:
+        assert "import" in text
+        assert f"`{name}/`" in (ROOT / "ARCHITECTURE.md").read_text(), f"ARCHITECTURE.md does not name {name}/"
 
 
-def test_files_and_functions_stay_small() -> None:
-    """Hard stops; the aim is 300 lines a file and ten a function."""
-    for path in modules():
-        text = path.read_text()
-        assert len(text.splitlines()) <= 500, f"{path.name} has grown too long"
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert (node.end_lineno or 0) - node.lineno < 50, f"{path.name}: {node.name} has grown too long"
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE_LINES
+    too_long = {name: lines for name, lines in functions(path) if lines > LONGEST_FUNCTION_LINES}
+    assert not too_long
+
+
+def test_most_functions_are_short() -> None:
+    assert median(lines for path in modules() for _, lines in functions(path)) <= MEDIAN_FUNCTION_LINES

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.asked_value import read_asked_value
-from appliance.tunables import TunableError
+from appliance.model.tunables import TunableError
+from appliance.rest.put_body import read_asked_value
 
 FORM = "application/x-www-form-urlencoded"
 TTL = "synproxy_synack_ttl"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config import load, parse
+from appliance.config.loading import load, parse
 from appliance.lab.plan import CLIENT as LAB_CLIENT
 from appliance.lab.plan import CLIENT_NETWORK as LAB_CLIENT_NETWORK
 from appliance.lab.plan import make_plan

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import dpkt
 import pytest
 
-from appliance.config import parse as parse_config
-from appliance.defence import COUNTER_PLACES
+from appliance.config.loading import parse as parse_config
+from appliance.policy.defence import COUNTER_PLACES
 from bench.defence import parse as parse_options
 from bench.defence_load import (
     CASES,

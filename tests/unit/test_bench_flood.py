@@ -5,7 +5,7 @@ import re
 import dpkt
 import pytest
 
-from appliance.config import parse as parse_config
+from appliance.config.loading import parse as parse_config
 from bench.flood import RATES_PER_S
 from bench.flood import parse as parse_options
 from bench.flood_gateway import UNPROTECTED_VIPS, configuration

@@ -4,9 +4,9 @@ import gc
 
 import pytest
 
-from appliance.conn import ConnEntry
-from appliance.model import Direction, source_of
-from appliance.tcp_state import TcpState
+from appliance.model.tcp_state import TcpState
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import Direction, source_of
 from bench.crowd import SESSIONS_MAX, Crowd, Pauses, as_in_a_worker, client_key, picked
 from bench.crowd_figures import CHURN, FEW, QUICK, THOROUGH, Effort, Figures, measure
 from bench.crowd_report import ROWS, as_text

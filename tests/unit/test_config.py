@@ -8,8 +8,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from appliance.config import ConfigError, load, parse
-from appliance.tunables import TUNABLES
+from appliance.config.loading import ConfigError, load, parse
+from appliance.model.tunables import TUNABLES
 
 REFERENCE = Path(__file__).parents[2] / "etc" / "lvs.toml"
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config import Config, ConfigError, parse
-from appliance.steering import ports_of_shard
+from appliance.config.loading import Config, ConfigError, parse
+from appliance.policy.steering import ports_of_shard
 
 GOOD = (Path(__file__).parents[2] / "etc" / "lvs.toml").read_text()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.conn_query import (
+from appliance.ipc.queries import (
     ConnFilter,
     EndpointMatch,
     Place,
@@ -17,7 +17,7 @@ from appliance.conn_query import (
     read_group,
     read_number,
 )
-from appliance.model import pack_endpoint
+from appliance.wire.flow import pack_endpoint
 
 SERVICES = ("web", "mail")
 

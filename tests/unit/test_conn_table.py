@@ -5,13 +5,13 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.conn import ConnEntry
-from appliance.conn_table import BUCKET_SHIFT, BUCKETS, ConnTable
-from appliance.control import RealServerPlan, ServicePlan
-from appliance.model import Direction, flow_key, reverse_key
-from appliance.population import Population
-from appliance.service import VirtualService
-from appliance.stats import DESTINATION_FIELDS
+from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.model.counters import DESTINATION_FIELDS
+from appliance.state.by_state import Population
+from appliance.state.services import VirtualService
+from appliance.state.session import ConnEntry
+from appliance.state.session_table import BUCKET_SHIFT, BUCKETS, ConnTable
+from appliance.wire.flow import Direction, flow_key, reverse_key
 from tests.support.addresses import CLIENT, RS1, VIP
 
 LOCAL_ADDRESS = bytes((192, 0, 2, 10))

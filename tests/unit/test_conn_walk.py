@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance import conn_walk
-from appliance.conn_query import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError
-from appliance.conn_walk import ConnWalk
-from appliance.model import pack_endpoint
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError
+from appliance.sessions import walk as conn_walk
+from appliance.sessions.walk import ConnWalk
+from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import read_tcp, tcp, udp

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.control import LineReader, decode_plan, encode, encode_plan
+from appliance.ipc.messages import LineReader, decode_plan, encode, encode_plan
 from tests.support.scripted import plan
 
 messages_st = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=8), max_size=3), max_size=5)

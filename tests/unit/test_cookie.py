@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.offer import Offer
+from appliance.model.syn_offer import Offer
 from appliance.proxy.cookie import MSS_TABLE, SLOT_S, CookieJar
 
 KEY = bytes(range(12))

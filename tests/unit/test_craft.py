@@ -4,8 +4,8 @@ import dpkt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import destination_of, flow_key, source_of
 from appliance.wire import craft, layout
+from appliance.wire.flow import destination_of, flow_key, source_of
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, RS1, VIP
 from tests.support.segments import assert_ip_checksum, options_of, read_tcp, tcp

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import verdict
-from appliance.defence import FRAGMENTS, RULES, Defence, KernelCounts
-from appliance.ruleset import Steered, SteeredService, render, render_defence
-from appliance.stats import EXT_COUNTERS
-from appliance.tunables import DEFAULTS, INDEX
-from appliance.verdict import Action, Verdict
+from appliance.model import verdicts as verdict
+from appliance.model.counters import EXT_COUNTERS
+from appliance.model.tunables import DEFAULTS, INDEX
+from appliance.model.verdicts import Action, Verdict
+from appliance.policy.defence import FRAGMENTS, RULES, Defence, KernelCounts
+from appliance.policy.ruleset import Steered, SteeredService, render, render_defence
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, VIP, VIP_ADDRESS
 from tests.support.scripted import World, plan
 from tests.support.segments import fragments, tcp, udp

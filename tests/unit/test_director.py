@@ -9,17 +9,17 @@ from unittest.mock import Mock
 
 import pytest
 
-from appliance import config
-from appliance.config import Config, ConfigError, ConfigProblem, RealServer
-from appliance.control import decode_services
-from appliance.defence import Defence
-from appliance.director import Director
+from appliance.config import loading as config
+from appliance.config.changes import SPARE_SLOTS
+from appliance.config.loading import Config, ConfigError, ConfigProblem, RealServer
+from appliance.director.director import Director
+from appliance.director.host import kept_isn_secret
 from appliance.edge.errors import EdgeError
-from appliance.host import kept_isn_secret
-from appliance.reload import SPARE_SLOTS
-from appliance.stats import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
-from appliance.tunables import TunableError
-from appliance.verdict import SYN_BACKLOG_FULL, TABLE_FULL
+from appliance.ipc.messages import decode_services
+from appliance.model.counters import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
+from appliance.model.tunables import TunableError
+from appliance.model.verdicts import SYN_BACKLOG_FULL, TABLE_FULL
+from appliance.policy.defence import Defence
 
 SHIPPED = config.load(Path(__file__).parents[2] / "etc/lvs.toml")
 SECRET = "5a" * 16
@@ -231,7 +231,7 @@ async def test_queue_drops_add_up_over_the_lives_of_workers(monkeypatch: pytest.
 
     director = make_director()
     looks = iter([{0: QueueStats(0, 5, 1)}, {0: QueueStats(0, 7, 1)}, {}, {0: QueueStats(0, 2, 0)}, {0: QueueStats(0, 1, 0)}])
-    monkeypatch.setattr("appliance.director.queue_stats.read", lambda: next(looks))
+    monkeypatch.setattr("appliance.director.director.queue_stats.read", lambda: next(looks))
     for _ in range(5):
         director._count_queue_drops()
     counts = director.shared.table(0, "queue")

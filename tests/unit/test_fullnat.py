@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance import verdict
-from appliance.control import Plan
-from appliance.verdict import Verdict
+from appliance.ipc.messages import Plan
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import tcp

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import verdict
-from appliance.verdict import VERDICTS
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import VERDICTS
 from tests.fuzz.stories import STORIES
 from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
 from tests.support.fuzz_operations import OPERATIONS, play

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance import config
-from appliance.defence import Defence
+from appliance.config import loading as config
+from appliance.director.host import Host, steered
 from appliance.edge.errors import EdgeError
-from appliance.host import Host, steered
-from appliance.ruleset import Ruleset, render, render_defence
+from appliance.policy.defence import Defence
+from appliance.policy.ruleset import Ruleset, render, render_defence
 
 _FILE = config.load(Path(__file__).parents[2] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
@@ -54,7 +54,7 @@ class FakeNft:
 @pytest.fixture
 def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
-    monkeypatch.setattr("appliance.host.nft", fake)
+    monkeypatch.setattr("appliance.director.host.nft", fake)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake
 

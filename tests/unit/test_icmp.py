@@ -11,16 +11,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appliance import verdict
-from appliance.conn import ConnEntry
-from appliance.conn_table import ConnTable
-from appliance.control import RealServerPlan, ServicePlan
-from appliance.model import flow_key
+from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.model import verdicts as verdict
+from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.verdicts import Verdict
 from appliance.nat.icmp import translate_error
-from appliance.population import Population
-from appliance.service import VirtualService
-from appliance.stats import DESTINATION_FIELDS
-from appliance.verdict import Verdict
+from appliance.state.by_state import Population
+from appliance.state.services import VirtualService
+from appliance.state.session import ConnEntry
+from appliance.state.session_table import ConnTable
+from appliance.wire.flow import flow_key
 from tests.support.addresses import CLIENT, LIP1, ROUTER_ADDRESS, RS1, RS1_ADDRESS, VIP, VIP_ADDRESS
 from tests.support.scripted import World
 from tests.support.segments import (

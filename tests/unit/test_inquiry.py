@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from appliance.conn_query import ConnFilter, Query, QueryError
-from appliance.conn_walk import ConnWalk
-from appliance.control import LineReader, SessionRow, decode_query, encode, encode_question
-from appliance.inquiry import Inquiry
-from appliance.model import pack_endpoint
-from appliance.supervisor import Piece, ShardDownError, ShardProcess
+from appliance.director.session_queries import Inquiry
+from appliance.director.supervisor import Piece, ShardDownError, ShardProcess
+from appliance.ipc.messages import LineReader, SessionRow, decode_query, encode, encode_question
+from appliance.ipc.queries import ConnFilter, Query, QueryError
+from appliance.sessions.walk import ConnWalk
+from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import tcp

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from appliance.lab.client_option import ClientAddress, ClientAddresses, ClientAddressReader, client_address, conn_key
+from appliance.lab.toa_reader import ClientAddress, ClientAddresses, ClientAddressReader, client_address, conn_key
 
 LOCAL, REAL_SERVER = ("192.0.2.10", 5000), ("192.0.2.101", 8080)
 CLIENT = ClientAddress("198.51.100.2", 40001)

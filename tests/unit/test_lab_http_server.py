@@ -11,8 +11,8 @@ from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, AppRunner, Request
 
-from appliance.lab.client_option import ClientAddressReader
 from appliance.lab.http_server import BYTES_MAX, PATTERN, Connection, RealServer, main
+from appliance.lab.toa_reader import ClientAddressReader
 from tests.unit.test_lab_client_option import OPTION, packet
 
 Client = TestClient[Request, Application]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Config, load, parse
+from appliance.config.loading import Config, load, parse
 from appliance.lab.errors import LabError
 from appliance.lab.plan import Address, Endpoint, Plan, Route, deal_addresses, make_plan
 

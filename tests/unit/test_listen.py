@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from appliance.listen import ListenError, serve
+from appliance.rest.listen import ListenError, serve
 
 Serve = Callable[[list[str]], Awaitable[web.AppRunner]]
 

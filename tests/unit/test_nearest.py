@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.nearest import did_you_mean, nearest
+from appliance.model.did_you_mean import did_you_mean, nearest
 
 
 @pytest.mark.parametrize(

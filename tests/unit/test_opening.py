@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance import verdict
+from appliance.model import verdicts as verdict
 from appliance.nat import opening
-from appliance.nat.client_option import client_option
+from appliance.nat.toa import client_option
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import Seen, options_of, read_tcp, tcp

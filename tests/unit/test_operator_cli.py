@@ -21,11 +21,11 @@ import pytest
 
 from appliance.__main__ import _parser, main
 from appliance.api import make_app, serve
-from appliance.conn_query import ConnFilter
-from appliance.control import SessionRow, Slab
-from appliance.operator_cli import API_VARIABLE
-from appliance.supervisor import ShardDownError
-from appliance.tunables import TUNABLES
+from appliance.cli.operator import API_VARIABLE
+from appliance.director.supervisor import ShardDownError
+from appliance.ipc.messages import SessionRow, Slab
+from appliance.ipc.queries import ConnFilter
+from appliance.model.tunables import TUNABLES
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 ROOT = Path(__file__).parents[2]
@@ -465,7 +465,7 @@ async def test_ctrl_c_ends_a_command_that_waits_for_the_appliance(operator: Oper
 
 CTRL_C_WITH_OUTPUT_LEFT = """
 import sys
-from appliance import api_client
+from appliance.cli import api_client
 from appliance.__main__ import main
 def asked(*_, **__):
     sys.stdout.write("left")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.rates import RateMeter
+from appliance.model.rates import RateMeter
 
 
 def test_first_sample_is_only_a_base_line() -> None:

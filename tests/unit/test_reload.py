@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from appliance import config
-from appliance.config import Config, RealServer, Service
-from appliance.reload import SPARE_SLOTS, ReloadRefusedError, Slots, compare
+from appliance.config import loading as config
+from appliance.config.changes import SPARE_SLOTS, ReloadRefusedError, Slots, compare
+from appliance.config.loading import Config, RealServer, Service
 from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
 
 TEXT = """

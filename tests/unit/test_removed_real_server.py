@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance import verdict
+from appliance.model import verdicts as verdict
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import read_tcp, tcp, udp

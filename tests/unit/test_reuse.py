@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance import verdict
+from appliance.model import verdicts as verdict
+from appliance.model.counters import EXT_COUNTERS
 from appliance.nat.isn import STEP
-from appliance.stats import EXT_COUNTERS
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import options_of, read_tcp, tcp

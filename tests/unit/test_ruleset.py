@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import config, steering
-from appliance.defence import Defence
-from appliance.host import steered
-from appliance.ruleset import Ruleset, Steered, SteeredService, render
+from appliance.config import loading as config
+from appliance.director.host import steered
+from appliance.policy import steering
+from appliance.policy.defence import Defence
+from appliance.policy.ruleset import Ruleset, Steered, SteeredService, render
 from tests.support.addresses import LIP1, LIP2, VIP_ADDRESS
 
 ROOT = Path(__file__).parents[2]

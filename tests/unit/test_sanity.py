@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import sanity, verdict
-from appliance.verdict import Action
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Action
+from appliance.shard import sanity
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
 from tests.support.oracle import rfc1071_checksum
 from tests.support.scripted import World, plan

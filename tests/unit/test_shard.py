@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import verdict
-from appliance.verdict import Action, Verdict
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Action, Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import read_tcp, tcp

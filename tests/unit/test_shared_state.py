@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance.shared_state import SharedState, size_bytes
-from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS
-from appliance.tunables import TUNABLES
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS
+from appliance.model.tunables import TUNABLES
 
 
 def state(shards: int, destinations: int) -> SharedState:

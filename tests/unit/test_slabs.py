@@ -3,11 +3,11 @@
 from sys import getsizeof
 from typing import Any
 
-from appliance.conn import ConnEntry
-from appliance.conn_table import BUCKETS
-from appliance.control import Slab
-from appliance.population import NOWHEN
-from appliance.slabs import slabs
+from appliance.ipc.messages import Slab
+from appliance.sessions.slabs import slabs
+from appliance.state.by_state import NOWHEN
+from appliance.state.session import ConnEntry
+from appliance.state.session_table import BUCKETS
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import tcp, udp

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.edge.queue_stats import QueueStats, parse
-from appliance.ratelimit import TokenBucket
-from appliance.schedulers import RoundRobin
+from appliance.policy.schedulers.round_robin import RoundRobin
+from appliance.state.token_bucket import TokenBucket
 from appliance.wire import seq
 
 

@@ -7,11 +7,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from appliance.conn_query import ROWS, ConnFilter, Query
-from appliance.control import LineReader, ServicePlan, decode_services, encode_plan, encode_question, encode_services
+from appliance.director.supervisor import ShardDownError, ShardProcess
+from appliance.ipc.messages import LineReader, ServicePlan, decode_services, encode_plan, encode_question, encode_services
+from appliance.ipc.queries import ROWS, ConnFilter, Query
+from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
 from appliance.queue_worker import ControlChannel
-from appliance.supervisor import ShardDownError, ShardProcess
-from appliance.verdict import CHALLENGED, NO_REAL_SERVER
 from tests.support.addresses import CLIENT, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import tcp

@@ -2,10 +2,10 @@
 
 import pytest
 
-from appliance import verdict
-from appliance.control import Plan
+from appliance.ipc.messages import Plan
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Verdict
 from appliance.proxy.handshake import ADVERTISED_SCALE
-from appliance.verdict import Verdict
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import Seen, options_of, read_tcp, tcp

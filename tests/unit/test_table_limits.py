@@ -2,12 +2,12 @@
 
 import pytest
 
-from appliance import verdict
-from appliance.model import destination_of, source_of
-from appliance.sessions import HALF_OPEN_GRACE_S
-from appliance.shard import Shard
-from appliance.tcp_state import TcpState
-from appliance.verdict import Action
+from appliance.model import verdicts as verdict
+from appliance.model.tcp_state import TcpState
+from appliance.model.verdicts import Action
+from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
+from appliance.shard.shard import Shard
+from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
 from tests.support.scripted import World, plan
 from tests.support.segments import icmp_error, read_tcp, tcp, udp

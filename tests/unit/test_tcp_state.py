@@ -2,8 +2,8 @@
 
 import pytest
 
-from appliance.tcp_state import EVENT, FIRST, IN, NEXT, OUT, TIMEOUT_NAME, UDP_STATE, TcpState
-from appliance.tunables import TUNABLES
+from appliance.model.tcp_state import EVENT, FIRST, IN, NEXT, OUT, TIMEOUT_NAME, UDP_STATE, TcpState
+from appliance.model.tunables import TUNABLES
 from appliance.wire.layout import ACK, FIN, PSH, RST, SYN, URG
 
 # from: IN syn, fin, ack, rst | OUT syn, fin, ack, rst | FIRST syn, fin, ack, rst

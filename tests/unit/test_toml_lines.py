@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.toml_lines import TomlLines
+from appliance.config.toml_lines import TomlLines
 
 SPREAD = '''\
 # [nothing]

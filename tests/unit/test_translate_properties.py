@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from appliance.model import Direction, flow_key
 from appliance.nat.fullnat import translate, translate_with_options
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
-from appliance.rewrite import RewriteRecord, record_of, rewrite_records
+from appliance.state.rewrite_record import RewriteRecord, record_of, rewrite_records
+from appliance.wire.flow import Direction, flow_key
 from appliance.wire.layout import HEADERS, REWRITTEN_END, REWRITTEN_START
 from tests.support.addresses import ROUTER_ADDRESS
 from tests.support.segments import (

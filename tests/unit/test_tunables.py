@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.stats import EXT_COUNTERS
-from appliance.tunables import TUNABLES, TunableError, check_value, parse_value
+from appliance.model.counters import EXT_COUNTERS
+from appliance.model.tunables import TUNABLES, TunableError, check_value, parse_value
 
 SPOT_CHECKS = {
     "fullnat_toa_entry": (1, 0, 1),

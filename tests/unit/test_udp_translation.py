@@ -4,9 +4,9 @@ from struct import error
 
 import pytest
 
-from appliance.model import flow_key
 from appliance.nat.udp import translate_datagram
-from appliance.rewrite import record_of, rewrite_records
+from appliance.state.rewrite_record import record_of, rewrite_records
+from appliance.wire.flow import flow_key
 from tests.support.addresses import CLIENT, LIP1, RS1, VIP
 from tests.support.segments import assert_ip_checksum, assert_udp_checksum, read_udp, udp
 

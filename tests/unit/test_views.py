@@ -5,13 +5,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import __version__, views
-from appliance.rates import Rates
-from appliance.shared_state import SharedState
-from appliance.stats import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
-from appliance.tunables import TUNABLES
-from appliance.verdict import NO_REAL_SERVER, TO_CLIENT, TRUNCATED
-from appliance.views import ShardState
+from appliance import __version__
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
+from appliance.model.rates import Rates
+from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import NO_REAL_SERVER, TO_CLIENT, TRUNCATED
+from appliance.views import counters as views
+from appliance.views.counters import ShardState
 from tests.support.gateway import SERVICES, shared_state
 
 

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from appliance import views_conns
-from appliance.control import Slab
-from appliance.stats import HALF_OPEN_DROPPED, POPULATION_FIELDS
-from appliance.verdict import TABLE_FULL
+from appliance.ipc.messages import Slab
+from appliance.model.counters import HALF_OPEN_DROPPED, POPULATION_FIELDS
+from appliance.model.verdicts import TABLE_FULL
+from appliance.views import sessions as views_conns
 from tests.support.gateway import SESSION, UDP_SESSION, shared_state
 
 SHARDS = [

@@ -6,9 +6,9 @@ import json
 import subprocess
 from ipaddress import IPv4Address
 
-from appliance.defence import Defence
 from appliance.edge import nft
-from appliance.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
+from appliance.policy.defence import Defence
+from appliance.policy.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
 
 
 def host_ruleset() -> str:

@@ -1,0 +1,114 @@
+"""What two values of a configuration can get wrong together. Each problem names its own key and the other one involved."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
+from appliance.config.tables import LAST_QUEUE_NUM, Api, Gateway, Pools, Service
+from appliance.model.did_you_mean import did_you_mean
+from appliance.policy.steering import port_mask, ports_of_shard
+
+_Places = dict[IPv4Address, KeyPath]
+HashableT = TypeVar("HashableT", bound=Hashable)
+
+
+def sizing_problems(gateway: Gateway, sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
+    """Too many shards for the queue numbers or the local ports there are."""
+    path, shards = ("gateway", "shards"), gateway.shards
+    if gateway.queue_base + shards > LAST_QUEUE_NUM + 1:
+        yield ConfigProblem(
+            path,
+            shards,
+            f"{shards} queues from gateway.queue_base {gateway.queue_base} on pass the last queue {LAST_QUEUE_NUM}",
+        )
+    lport_min, lport_max = sysctl["fullnat_lport_min"], sysctl["fullnat_lport_max"]
+    # Ownership repeats every port_mask + 1 ports, so one period shows what the whole range would.
+    period_end = min(lport_max, lport_min + port_mask(shards))
+    without = [shard for shard in range(shards) if not ports_of_shard(shard, shards, lport_min, period_end)]
+    if without and lport_min <= lport_max:
+        yield ConfigProblem(
+            path,
+            shards,
+            f"{shards} shards do not each get a local port from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, "
+            f"{lport_min}..{lport_max}",
+        )
+
+
+def tunable_problems(sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
+    """Tunables in range, but not together."""
+    lport_min, lport_max = sysctl["fullnat_lport_min"], sysctl["fullnat_lport_max"]
+    if lport_min > lport_max:
+        yield ConfigProblem(
+            ("sysctl", "fullnat_lport_min"),
+            lport_min,
+            f"{lport_min} is above sysctl.fullnat_lport_max, which is {lport_max}",
+        )
+
+
+def listen_problems(api: Api) -> Iterator[ConfigProblem]:
+    """An API address given twice."""
+    listed = ((("api", "listen", index), address) for index, address in enumerate(api.listen))
+    for path, address, first in _repeats(listed):
+        yield ConfigProblem(path, address, f"{value_text(address)} is already {key_text(first)}")
+
+
+def service_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[ConfigProblem]:
+    """Services that cannot be told apart, or name a pool that is not there."""
+    names = ((("service", index, "name"), service.name) for index, service in enumerate(services))
+    for path, name, first in _repeats(names):
+        yield ConfigProblem(path, name, f"{value_text(name)} is already {key_text(first)}")
+    endpoints = (
+        (("service", index, "vip"), (service.vip, service.port, service.protocol)) for index, service in enumerate(services)
+    )
+    for path, (vip, port, protocol), first in _repeats(endpoints):
+        yield ConfigProblem(path, vip, f"{vip}:{port} {protocol} is already served by {key_text(first[:-1])}")
+    for index, service in enumerate(services):
+        if (pool := service.local_addresses) not in pools:
+            path = ("service", index, "local_addresses")
+            hint = did_you_mean(pool, pools)
+            yield ConfigProblem(path, pool, f"{value_text(pool)} is no pool of [local_addresses]{hint}")
+
+
+def address_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[ConfigProblem]:
+    """An address that has two roles, or the same role twice."""
+    locals_ = [
+        (("local_addresses", pool, index), address)
+        for pool, addresses in pools.items()
+        for index, address in enumerate(addresses)
+    ]
+    for path, address, first in _repeats(locals_):
+        yield ConfigProblem(path, address, f"{address} is already {key_text(first)}")
+    vips = [(("service", index, "vip"), service.vip) for index, service in enumerate(services)]
+    local_places, vip_places = _first_places(locals_), _first_places(vips)
+    yield from _taken(vips, local_places)
+    for index, service in enumerate(services):
+        yield from _real_server_problems(("service", index, "real_server"), service, vip_places | local_places)
+
+
+def _real_server_problems(path: KeyPath, service: Service, taken: _Places) -> Iterator[ConfigProblem]:
+    listed = [((*path, index, "address"), server) for index, server in enumerate(service.real_servers)]
+    yield from _taken(((place, server.address) for place, server in listed), taken)
+    endpoints = ((place, (server.address, server.port)) for place, server in listed)
+    for place, (address, port), first in _repeats(endpoints):
+        yield ConfigProblem(place, address, f"{address}:{port} is already {key_text(first[:-1])}")
+
+
+def _taken(listed: Iterable[tuple[KeyPath, IPv4Address]], places: _Places) -> Iterator[ConfigProblem]:
+    for path, address in listed:
+        if address in places:
+            yield ConfigProblem(path, address, f"{address} is also {key_text(places[address])}")
+
+
+def _first_places(listed: Iterable[tuple[KeyPath, HashableT]]) -> dict[HashableT, KeyPath]:
+    places: dict[HashableT, KeyPath] = {}
+    for path, value in listed:
+        places.setdefault(value, path)
+    return places
+
+
+def _repeats(listed: Iterable[tuple[KeyPath, HashableT]]) -> Iterator[tuple[KeyPath, HashableT, KeyPath]]:
+    """Every value that was there before, with its own path and that of the first."""
+    items = list(listed)
+    first = _first_places(items)
+    return ((path, value, first[value]) for path, value in items if path != first[value])

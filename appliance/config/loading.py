@@ -1,0 +1,170 @@
+"""The configuration: TOML text in, one immutable and checked `Config` out; or every problem of the text, each on its line.
+
+Names and types are checked first (`config_model`), what values mean together (`config_checks`) only when those are right.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from appliance.config import checks as config_checks
+from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
+from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
+from appliance.config.toml_lines import TomlLines
+from appliance.model.did_you_mean import did_you_mean
+from appliance.model.tunables import TUNABLES
+from appliance.policy.steering import MAX_SHARDS
+
+__all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServer", "Service", "load", "parse"]
+
+
+class Config(Table):
+    """A configuration that can be run."""
+
+    gateway: Gateway
+    api: Api = Api()
+    sysctl: Sysctl = Field(default_factory=dict, validate_default=True)
+    local_addresses: Pools
+    services: Services = Field(alias="service")
+
+    def with_shards(self, shards: int) -> "Config":
+        """The same configuration with another number of shards.
+
+        Raises ConfigError, in terms of the option ``--shards``, when there cannot be that many.
+        """
+        if not 1 <= shards <= MAX_SHARDS:
+            _refuse_shards(shards, [f"{shards} is out of range 1..{MAX_SHARDS}"])
+        gateway = self.gateway.model_copy(update={"shards": shards})
+        messages = [problem.message for problem in config_checks.sizing_problems(gateway, self.sysctl)]
+        if messages:
+            _refuse_shards(shards, messages)
+        return self.model_copy(update={"gateway": gateway})
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError, also when it cannot be read."""
+    source = str(path)
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(source, (ConfigProblem((), None, f"cannot be read: {reason}"),)) from None
+    try:
+        text = data.decode("utf-8-sig")  # some editors put a byte order mark in front
+    except UnicodeDecodeError as error:
+        line, column = _place_after(error.object[: error.start].decode("utf-8", "replace"))
+        raise ConfigError(source, (ConfigProblem((), None, "not UTF-8 text", line, column),)) from None
+    return parse(text, source)
+
+
+def parse(text: str, source: str) -> Config:
+    """Check a configuration; `source` is what its errors call it. Raises ConfigError with every problem found."""
+    try:
+        return _parse(text, source)
+    except RecursionError:  # tomllib calls itself for each level of nesting
+        raise ConfigError(source, (ConfigProblem((), None, "lists or tables are nested too deeply"),)) from None
+
+
+def _parse(text: str, source: str) -> Config:
+    table = _read_toml(text, source)
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        raise _refusal(map(_problem, error.errors(include_url=False)), text, source) from None
+    if problems := list(_cross_problems(config)):
+        raise _refusal(problems, text, source)
+    return config
+
+
+def _read_toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        text.encode()  # half a surrogate pair is no text; it would come up again wherever the value is used
+        return tomllib.loads(text)
+    except ValueError as error:  # more than TOMLDecodeError: integers of thousands of digits, for one
+        reason, line, column = _syntax_error(str(error), text)
+        raise ConfigError(source, (ConfigProblem((), None, f"not valid TOML: {reason}", line, column),)) from None
+
+
+_AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, int | None, int | None]:
+    """The reason, line and column in a message of tomllib, which has them as words only."""
+    at = _AT.search(message)
+    if not at:
+        return message, None, None
+    line, column = (int(at["line"]), int(at["column"])) if at["line"] else _place_after(text)
+    return message[: at.start()], line, column
+
+
+def _place_after(text: str) -> tuple[int, int]:
+    """Line and column, both from 1, of what would come next."""
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
+
+
+def _refusal(problems: Iterable[ConfigProblem], text: str, source: str) -> ConfigError:
+    lines = TomlLines(text)
+    located = [replace(problem, line=lines.line_of(problem.path)) for problem in problems]
+    return ConfigError(source, tuple(sorted(located, key=lambda problem: problem.line or 0)))
+
+
+def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
+    yield from config_checks.sizing_problems(config.gateway, config.sysctl)
+    yield from config_checks.listen_problems(config.api)
+    yield from config_checks.tunable_problems(config.sysctl)
+    yield from config_checks.service_problems(config.services, config.local_addresses)
+    yield from config_checks.address_problems(config.services, config.local_addresses)
+
+
+def _keys(model: type[Table]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+_KEYS: dict[KeyPath, Iterable[str]] = {
+    (): _keys(Config),
+    ("gateway",): _keys(Gateway),
+    ("api",): _keys(Api),
+    ("sysctl",): TUNABLES,
+    ("service",): _keys(Service),
+    ("service", "real_server"): _keys(RealServer),
+}
+"""What may stand in each table, by its path without list indices."""
+
+_WRONG_TYPE = {
+    "int_type": "is not an integer",
+    "bool_type": "is not true or false",
+    "string_type": "is not a string",
+    "tuple_type": "is not a list",
+    "dict_type": "is not a table",
+    "model_type": "is not a table",
+}
+
+
+def _problem(error: ErrorDetails) -> ConfigProblem:
+    """One error of pydantic in the words of this file."""
+    path, value, kind = error["loc"], error["input"], error["type"]
+    if kind == "missing":
+        return ConfigProblem(path, None, "is required")
+    if kind == "extra_forbidden":
+        return ConfigProblem(path, value, f"unknown key{_known_key_hint(path)}")
+    if kind == "too_short":
+        return ConfigProblem(path, value, "must not be empty")
+    if path[-1] == "[key]":  # how pydantic says that the name itself is wrong
+        path = path[:-1]
+    predicate = str(error["ctx"]["error"]) if kind == "value_error" else _WRONG_TYPE.get(kind, error["msg"])
+    return ConfigProblem(path, value, f"{value_text(value)} {predicate}")
+
+
+def _known_key_hint(path: KeyPath) -> str:
+    table = tuple(part for part in path[:-1] if isinstance(part, str))
+    return did_you_mean(str(path[-1]), _KEYS.get(table, ()))
+
+
+def _refuse_shards(shards: int, messages: Iterable[str]) -> NoReturn:
+    raise ConfigError("command line", tuple(ConfigProblem(("--shards",), shards, message) for message in messages))

@@ -1,0 +1,67 @@
+"""Questions about sessions, put to all shards and answered as one. See `conn_walk` for what a shard makes of them."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from appliance.director.supervisor import ShardDownError, ShardProcess
+from appliance.ipc.messages import SessionRow, Slab
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError, first_place, parse_place
+
+
+class Page(NamedTuple):
+    """Some sessions, and the place to go on from; empty when there are no more."""
+
+    rows: list[SessionRow]
+    after: str
+
+
+class Inquiry:
+    """All methods but `cut` raise ShardDownError when a worker is away or dies meanwhile."""
+
+    def __init__(self, workers: Sequence[ShardProcess]) -> None:
+        self._workers = workers
+
+    async def rows(self, wanted: ConnFilter) -> AsyncIterator[list[SessionRow]]:
+        """All sessions of a filter, shard after shard, in batches, each read when it is asked for."""
+        for worker in self._workers:
+            async for piece in worker.ask(Query(ROWS, wanted)):
+                yield [SessionRow(*row) for row in piece.items]
+
+    async def page(self, wanted: ConnFilter, limit: int, after: str) -> Page:
+        """Up to `limit` sessions behind the place `after`. Raises QueryError for a place that cannot be."""
+        first = parse_place(after).shard if after else 0
+        if first >= len(self._workers):
+            raise QueryError(f"after: there is no shard {first} (there are {len(self._workers)})")
+        rows: list[SessionRow] = []
+        for worker in self._workers[first:]:
+            query = Query(ROWS, wanted, limit=limit - len(rows), after=after if worker.shard == first else "")
+            async for piece in worker.ask(query):
+                rows += (SessionRow(*row) for row in piece.items)
+                if piece.place:
+                    return Page(rows, piece.place)
+            if len(rows) == limit and worker is not self._workers[-1]:
+                return Page(rows, str(first_place(worker.shard + 1)))
+        return Page(rows, "")
+
+    async def tally(self, by: str, wanted: ConnFilter) -> Counter[str]:
+        """How many sessions of a filter each client, service or real server has; see `conn_query.GROUPS`."""
+        counts = Counter[str]()
+        for worker in self._workers:
+            async for piece in worker.ask(Query(TALLY, wanted, by)):
+                counts.update(dict(piece.items))
+        return counts
+
+    async def cut(self, wanted: ConnFilter) -> int:
+        """End all sessions of a filter; how many there were. A worker that is away has none."""
+        ended = 0
+        for worker in self._workers:
+            with contextlib.suppress(ShardDownError):
+                async for piece in worker.ask(Query(CUT, wanted)):
+                    ended += sum(piece.items)
+        return ended
+
+    async def slabs(self) -> list[list[Slab]]:
+        """The tables and pools of each shard."""
+        return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]

@@ -1,0 +1,230 @@
+"""The nftables text that brings packets to their shards: rendered from the configuration, applied by `edge.nft`.
+
+Everything lives in one table of our own. A packet of ours goes through one rule that knows its class (client to VIP, real
+server to local address, ICMP error about either), which picks the shard, and through that shard's chain, which queues it:
+
+- native: the `queue` statement of nftables, on any stock kernel;
+- compat: for kernels without it, a mark, which one iptables rule per shard in the `raw` table turns into NFQUEUE. The mark
+  uses the top eight bits only, and further chains clear them again, so marks of the host's own rules survive.
+
+ICMP errors are steered in the output hook as well. A packet that a shard has rewritten comes from an address of this host, so
+when the kernel cannot forward it (too big, TTL used up, no such neighbour), the kernel sends its error to itself. At the output
+hook, and nowhere later, a packet whose addresses were changed in the queue is routed anew: so that is where a shard turns the
+error towards the real sender. On `lo` it is not steered a second time.
+
+What `defence` says need not be taken is dropped in two places, and counted by name: fragments before the kernel would put them
+together (-400), everything else behind the rules that pick a shard, so that traffic of services does not pay for it. While
+fragments are not dropped, the kernel is made to put them together for us. It does so once a rule needs it, and the one that costs
+nothing else is `tproxy`: it tracks no connections, and may stand in a chain that no packet comes to.
+
+Shards are picked by what `steering` says, nowhere else. VIP and local-address traffic is never tracked (`notrack`), and it is
+dropped, not let past, while the worker of its shard is away: a packet that went on to the host would be answered with a RST.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from appliance.policy import steering
+from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
+from appliance.wire.layout import FRAGMENT_BITS
+
+TABLE = "appliance"
+IPTABLES_CHAIN = "APPLIANCE"
+
+IPTABLES_JUMPS = (
+    ("PREROUTING", "-j", IPTABLES_CHAIN),
+    ("OUTPUT", "-p", "icmp", "-j", IPTABLES_CHAIN),
+)
+"""The rules that lead to our chain. What the host sends may have a mark of its own in the upper bits, so nothing but ICMP."""
+
+PRIORITY = -310
+"""Before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack` counts; after kernel
+defragmentation (-400)."""
+
+_FRAGMENTS_PRIORITY = -410
+"""Before kernel defragmentation (-400), behind which there are no fragments."""
+
+_UNMARK_PRIORITY = -299
+_MARK_MASK = 0xFF000000
+_MARK_BASE = 0x80000000
+_MARK_SHIFT = 24
+
+_ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, parameter-problem }"
+
+# Fields of the packet that an ICMP error quotes, as (offset, length) in bits from the start of the ICMP header.
+_QUOTED_VERSION_IHL = "@th,64,8"
+_QUOTED_PROTOCOL = "@th,136,8"
+_QUOTED_DESTINATION = "@th,192,32"
+_QUOTED_SOURCE_PORT = "@th,224,16"
+_QUOTED_DESTINATION_PORT = "@th,240,16"
+_QUOTES_OURS = f"icmp type {_ICMP_ERRORS} {_QUOTED_VERSION_IHL} 0x45 {_QUOTED_PROTOCOL} {{ 6, 17 }}"
+"""An error about a TCP or UDP packet without IP options."""
+
+
+class SteeredService(NamedTuple):
+    """What distinguishes one virtual service from all others; `protocol` is "tcp" or "udp"."""
+
+    vip: IPv4Address
+    protocol: str
+    port: int
+
+
+class Steered(NamedTuple):
+    """What the ruleset needs to know of a configuration."""
+
+    services: Sequence[SteeredService]
+    local_addresses: Sequence[IPv4Address]
+    shards: int
+    queue_base: int
+
+
+class Ruleset(NamedTuple):
+    """Text for `nft -f` and, for the compat back end, for `iptables-nft-restore --noflush`; that one is empty for native."""
+
+    nft: str
+    iptables: str
+
+
+def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
+    """The whole ruleset; loading its nft text replaces the table in one transaction."""
+    choice = _Choice(steered.shards)
+    services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
+    lines = [
+        f"table ip {TABLE}",
+        f"delete table ip {TABLE}",
+        f"table ip {TABLE} {{",
+        *_set("services", "ipv4_addr . inet_proto . inet_service", services),
+        *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
+        *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
+        *(line for counter in COUNTER_PLACES for line in (f"\tcounter {counter} {{", "\t}", "")),
+        *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
+        *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
+        *_chain("strangers", _defence_rules(defence)["strangers"]),
+        *_chain("reassembly", _defence_rules(defence)["reassembly"]),
+        *_base_chain("output", "output", PRIORITY, _OUTPUT),
+        *_chain("errors", _errors(choice)),
+    ]
+    for shard in range(steered.shards):
+        queue = f"queue num {steered.queue_base + shard}" if native else _set_mark(_mark(shard))
+        lines += _chain(f"shard{shard}", ["notrack", f"counter {queue}"])
+    if not native:
+        unmark = f"meta mark & {_MARK_BASE | 0x40000000:#x} == {_MARK_BASE:#x} {_set_mark(0)}"
+        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [unmark])
+        lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"meta l4proto icmp {unmark}"])
+    lines.append("}")
+    return Ruleset("\n".join(lines) + "\n", "" if native else _iptables(steered))
+
+
+def render_defence(defence: Defence) -> str:
+    """The nft text that puts another defence in force in a loaded table, in one transaction. Nothing else in it changes."""
+    lines = []
+    for chain, rules in _defence_rules(defence).items():
+        lines.append(f"flush chain ip {TABLE} {chain}")
+        lines += (f"add rule ip {TABLE} {chain} {rule}" for rule in rules)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _defence_rules(defence: Defence) -> dict[str, list[str]]:
+    """The rules of each chain that has to do with it."""
+    rules: dict[str, list[str]] = {"fragments": [], "strangers": [], "reassembly": []}
+    for rule in defence.rules:
+        rules["fragments" if rule.protocol is None else "strangers"] += _dropping(rule)
+    if not defence.has(FRAGMENTS):
+        rules["reassembly"].append("meta l4proto { tcp, udp } tproxy to :1")
+    return rules
+
+
+def _dropping(rule: Rule) -> list[str]:
+    """One rule for each kind of addresses. What belongs to a service has gone to its shard before it comes to `strangers`."""
+    if rule.protocol is None:
+        packet = f"ip frag-off & {FRAGMENT_BITS:#x} != 0 ip protocol != {SPARED_FRAGMENTS}"
+    else:
+        packet = f"meta l4proto {rule.protocol}"
+    return [f'{packet} ip daddr @{guarded.value} iif != "lo" counter name {rule.counter} drop' for guarded in rule.guarded]
+
+
+class _Choice:
+    """The end of a rule, which picks the shard: by one of the two things that tell it, both named in `steering`."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def by_client(self, address: str, port: str) -> str:
+        """`address` and `port` are the fields that hold those of the client."""
+        if self._shards == 1:
+            return "goto shard0"
+        shard_of_hash = _vmap({shard: shard for shard in range(self._shards)})
+        return f"jhash {address} . {port} mod {self._shards} seed {steering.HASH_SEED:#x} {shard_of_hash}"
+
+    def by_local_port(self, port: str) -> str:
+        """`port` is the field that holds the local port."""
+        if self._shards == 1:
+            return "goto shard0"
+        classes = range(steering.port_classes(self._shards))
+        shard_of_class = {port_class: steering.shard_of_class(port_class, self._shards) for port_class in classes}
+        return f"{port} & {steering.port_mask(self._shards):#x} {_vmap(shard_of_class)}"
+
+
+def _arriving(choice: _Choice) -> list[str]:
+    """What arrives: client to VIP, real server to local address, and errors that others send about either."""
+    return [
+        f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
+        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port('th dport')}",
+        'iif != "lo" meta l4proto icmp goto errors',
+        "jump strangers",
+    ]
+
+
+_OUTPUT = (
+    "ip saddr @local_addresses meta l4proto { tcp, udp } notrack",
+    "ip saddr . meta l4proto . th sport @services notrack",
+    "meta l4proto icmp goto errors",
+)
+"""What the gateway itself sends in the name of a session (RST), or its host in answer to a stray reply; and the errors that its
+kernel sends about packets it could not forward."""
+
+
+def _errors(choice: _Choice) -> list[str]:
+    """An error about a packet to a client, then one about a packet to a real server; each goes where that one came from."""
+    return [
+        f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
+        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_local_port(_QUOTED_SOURCE_PORT)}",
+    ]
+
+
+def _vmap(shard_of: dict[int, int]) -> str:
+    return "vmap { " + ", ".join(f"{value} : goto shard{shard}" for value, shard in shard_of.items()) + " }"
+
+
+def _mark(shard: int) -> int:
+    return _MARK_BASE | shard << _MARK_SHIFT
+
+
+def _set_mark(value: int) -> str:
+    keep = f"meta mark set meta mark & {~_MARK_MASK & 0xFFFFFFFF:#010x}"
+    return f"{keep} | {value:#010x}" if value else keep
+
+
+def _set(name: str, kind: str, elements: Iterable[object]) -> list[str]:
+    joined = ", ".join(str(element) for element in elements)
+    return [f"\tset {name} {{", f"\t\ttype {kind}", f"\t\telements = {{ {joined} }}", "\t}", ""]
+
+
+def _chain(name: str, rules: Iterable[str]) -> list[str]:
+    return [f"\tchain {name} {{", *(f"\t\t{rule}" for rule in rules), "\t}", ""]
+
+
+def _base_chain(name: str, hook: str, priority: int, rules: Iterable[str]) -> list[str]:
+    return _chain(name, [f"type filter hook {hook} priority {priority}; policy accept;", *rules])
+
+
+def _iptables(steered: Steered) -> str:
+    """One chain of our own in the raw table; the jumps to it are the only rules outside of it."""
+    is_of_shard = f"-A {IPTABLES_CHAIN} -m mark --mark {{:#x}}/{_MARK_MASK:#x}"
+    queues = (
+        f"{is_of_shard.format(_mark(shard))} -j NFQUEUE --queue-num {steered.queue_base + shard}"
+        for shard in range(steered.shards)
+    )
+    jumps = (f"-A {' '.join(jump)}" for jump in IPTABLES_JUMPS)
+    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", *queues, *jumps, "COMMIT", ""))

@@ -1,0 +1,71 @@
+"""Every refusal of the API as a problem document (RFC 9457): the errors of the routes and those aiohttp raises itself."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from appliance.model.did_you_mean import nearest
+
+_LONGEST_PATH_SHOWN = 80
+
+
+class ProblemError(Exception):
+    """An answer other than the one asked for. `members` come on top of type, title, status and detail.
+
+    `kind` names a problem that clients may tell apart; without one the status says it all.
+    """
+
+    def __init__(self, status: HTTPStatus, detail: str, *, kind: str = "", title: str = "", **members: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.document = {
+            "type": f"urn:problem-type:appliance:{kind}" if kind else "about:blank",
+            "title": title or status.phrase,
+            "status": status.value,
+            "detail": detail,
+        } | members
+
+    def response(self) -> web.Response:
+        """The document, over several lines because people see it first."""
+        text = f"{json.dumps(self.document, indent=2)}\n"
+        return web.Response(status=self.status, text=text, content_type="application/problem+json")
+
+
+def problem_middleware(paths: Sequence[str]) -> Middleware:
+    """Turns errors into problem documents; `paths` are the routes that an unknown one is compared with.
+
+    What is no HTTP error stays as it is: aiohttp logs it and answers 500, or breaks off an answer that has begun.
+    """
+
+    @web.middleware
+    async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ProblemError as problem:
+            return problem.response()
+        except web.HTTPException as error:
+            response = _problem_of(request, error, paths).response()
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
+
+    return answer_problems
+
+
+def _problem_of(request: web.Request, error: web.HTTPException, paths: Sequence[str]) -> ProblemError:
+    path = request.path[:_LONGEST_PATH_SHOWN]
+    if isinstance(error, web.HTTPNotFound):
+        match = nearest(path, paths)
+        hint = f"the nearest is {match}" if match else "GET / lists what there is"
+        return ProblemError(HTTPStatus.NOT_FOUND, f"there is no {path}; {hint}", nearest=match)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = sorted(error.allowed_methods)
+        detail = f"{path} does not take {error.method}; it takes {', '.join(allowed)}"
+        return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, allowed=allowed)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than {request.client_max_size} bytes")
+    return ProblemError(HTTPStatus(error.status), error.text or error.reason)

@@ -1,0 +1,54 @@
+"""Open a conn entry for a new connection: pick the real server, take a local port. Or say which of the three was missing."""
+
+from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, Verdict
+from appliance.nat.isn import IsnSource, following
+from appliance.nat.lport import LocalPorts
+from appliance.state.services import RealServer, VirtualService
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import flow_key
+
+
+class Admission:
+    """Opens and closes the sessions of one shard for one transport protocol, each of which has its own ports."""
+
+    def __init__(self, local_ports: LocalPorts, isns: IsnSource | None) -> None:
+        """`isns` is None for a protocol without sequence numbers."""
+        self.local_ports = local_ports
+        self._isns = isns
+
+    def open_conn(
+        self, service: VirtualService, client_key: bytes, client_isn: int, tries: int, now: float
+    ) -> ConnEntry | Verdict:
+        """A new entry for the client's packet with these 12 address bytes, not yet in the table; or the reason for none.
+
+        Every local address of the service is tried, `tries` ports on each, before the ports count as exhausted.
+        """
+        real_server = service.pick_real_server()
+        if real_server is None:
+            return NO_REAL_SERVER
+        if not service.local_addresses:
+            return NO_LOCAL_ADDRESS
+        taken = self._take_local_port(service, real_server, tries)
+        if taken is None:
+            return LOCAL_PORTS_EXHAUSTED
+        local, last_seq = taken
+        server_key = flow_key(local, real_server.endpoint)
+        if self._isns is None:
+            return ConnEntry(service, real_server, client_key, server_key, 0, 0)
+        isn = self._isns.first(server_key, now) if last_seq is None else following(last_seq)
+        return ConnEntry(service, real_server, client_key, server_key, client_isn, isn)
+
+    def close_conn(self, conn: ConnEntry) -> None:
+        """Give back what `open_conn` took."""
+        self.local_ports.release(conn.local_address, conn.real_server.endpoint, conn.local_port, conn.rs_ack)
+
+    def _take_local_port(self, service: VirtualService, real_server: RealServer, tries: int) -> tuple[bytes, int | None] | None:
+        """A local endpoint, starting at the address after the one this real server got last, and the last number used on it."""
+        addresses = service.local_addresses
+        for step in range(len(addresses)):
+            index = (real_server.next_local_address + step) % len(addresses)
+            local = self.local_ports.acquire(addresses[index], real_server.endpoint, tries)
+            if local is not None:
+                real_server.next_local_address = index + 1
+                return addresses[index] + local.port.to_bytes(2, "big"), local.last_seq
+        return None

@@ -1,0 +1,140 @@
+"""One question about the sessions of a shard, answered piece by piece: a million of them must not hold up a packet.
+
+Each `step` looks at a bounded number of sessions and does a bounded amount of work, a millisecond or two in all. Packets are
+handled in between. A session that is there from the first step to the last is met exactly once; one that comes or goes
+meanwhile is met once or not at all.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, parse_place
+from appliance.model.tcp_state import STATE_NAMES
+from appliance.sessions.lifecycle import Sessions
+from appliance.sessions.row import session_row
+from appliance.sessions.slabs import slabs
+from appliance.state.rewrite_record import CLIENT_ADDRESS, CLIENT_PORT
+from appliance.state.session import ConnEntry
+from appliance.wire.flow import Direction
+from appliance.wire.show import show_address, show_endpoint
+
+BUDGET = 1000
+"""What a step may spend; one unit is about a microsecond."""
+
+_LOOK = 1
+_PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
+"""Of a session that is meant: what is done with it costs differently. And of one that is only looked at."""
+
+_SLABS_AT_ONCE = 200
+
+Condition = Callable[[ConnEntry], bool]
+
+
+class Piece(NamedTuple):
+    """A part of the answer. `items` are SessionRows, or pairs of a name and a count, or one count of sessions cut, or Slabs."""
+
+    items: list[Any]
+    is_last: bool
+    place: str = ""
+    """Where a limited answer ended, with its last piece; empty when there is no more."""
+
+
+class ConnWalk:
+    """A question under way. Raises QueryError or ValueError for one that was not checked."""
+
+    def __init__(self, sessions: Sessions, shard: int, query: Query) -> None:
+        self._sessions = sessions
+        self._shard = shard
+        self._query = query
+        self._is_meant = _condition(query)
+        self._left = query.limit
+        """How many more a limited answer has room for; what is not limited never comes to 0."""
+        self._tables = slabs(sessions)
+        self._table = self._bucket = 0
+        self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
+
+    def step(self, now: float) -> Piece:
+        """The next piece of the answer, at `now` seconds of the monotonic clock."""
+        if self._query.kind == SLABS:
+            tables = list(islice(self._tables, _SLABS_AT_ONCE))
+            return Piece(tables, len(tables) < _SLABS_AT_ONCE)
+        budget, price = BUDGET, _PRICES[self._query.kind]
+        is_meant, wanted = self._is_meant, list[ConnEntry]()
+        for conn in self._entries:
+            budget -= _LOOK
+            if is_meant is None or is_meant(conn):
+                wanted.append(conn)
+                budget -= price
+                if len(wanted) == self._left:
+                    return Piece(self._reduced(wanted, now), True, str(self._place_of(conn)))
+            if budget <= 0:
+                self._left -= len(wanted)
+                return Piece(self._reduced(wanted, now), False)
+        return Piece(self._reduced(wanted, now), True)
+
+    def _walk(self, start: Place) -> Iterator[ConnEntry]:
+        """Entries behind a place, in an order that only depends on their keys when the answer is limited."""
+        for table, conns in enumerate((self._sessions.tcp, self._sessions.udp)):
+            for number, bucket in enumerate(conns.by_direction[Direction.INBOUND]):
+                if (table, number) < (start.table, start.bucket):
+                    continue
+                self._table, self._bucket = table, number
+                keys = sorted(bucket) if self._query.limit else list(bucket)
+                for key in keys[bisect_right(keys, start.key) :] if self._query.after and (table, number) == start[1:3] else keys:
+                    conn = bucket.get(key)
+                    if conn is not None:
+                        yield conn
+
+    def _place_of(self, conn: ConnEntry) -> Place:
+        """Of the entry that the walk met last."""
+        return Place(self._shard, self._table, self._bucket, conn.client_key)
+
+    def _reduced(self, conns: list[ConnEntry], now: float) -> list[Any]:
+        if self._query.kind == ROWS:
+            return [session_row(conn, now) for conn in conns]
+        if self._query.kind == TALLY:
+            group = _GROUPS[self._query.by]
+            return [(group.show(key), count) for key, count in Counter(map(group.of, conns)).items()]
+        for conn in conns:
+            self._sessions.cut(conn)
+        return [len(conns)]
+
+
+def _condition(query: Query) -> Condition | None:
+    """What a session has to be, the cheapest question first; None when any will do."""
+    wanted, conditions = query.filter, list[Condition]()
+    if wanted.state:
+        state = STATE_NAMES.index(wanted.state)
+        conditions.append(lambda conn: conn.state == state)
+    if wanted.service:
+        conditions.append(lambda conn: conn.service.name == wanted.service)
+    if wanted.real_server:
+        is_real_server = EndpointMatch(wanted.real_server)
+        conditions.append(lambda conn: is_real_server(conn.real_server.endpoint))
+    if wanted.client:
+        is_client = EndpointMatch(wanted.client)
+        conditions.append(lambda conn: is_client(conn.records[CLIENT_ADDRESS] + conn.records[CLIENT_PORT]))
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return lambda conn: all(condition(conn) for condition in conditions)
+
+
+def _show_real_server(endpoint: bytes) -> str:
+    return show_endpoint(endpoint[:4], endpoint[4:])
+
+
+class _Group(NamedTuple):
+    """What sessions are counted by, and its name for views: made once for each that is different."""
+
+    of: Callable[[ConnEntry], Any]
+    show: Callable[[Any], str]
+
+
+_GROUPS = {
+    "client": _Group(lambda conn: conn.records[CLIENT_ADDRESS], show_address),
+    "service": _Group(lambda conn: conn.service.name, str),
+    "real_server": _Group(lambda conn: conn.real_server.endpoint, _show_real_server),
+}

@@ -1,0 +1,70 @@
+"""The tunables as a shard uses them: read from shared memory at once, when one of them was written, and plain values after."""
+
+from collections.abc import Sequence
+
+from appliance.model.syn_offer import Terms
+from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, TcpState
+from appliance.model.tunables import INDEX
+from appliance.policy.defence import TUNABLE_NAMES, Defence
+
+_NEWBORN_TIMEOUT_S = 2.0
+"""For state NONE, which no tunable covers; a session leaves it with its first packet."""
+
+
+_MOST_TTL = 255
+
+
+class Settings:
+    """Values in force. Times in seconds; switches as bools."""
+
+    __slots__ = (
+        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "lport_range",
+        "lport_tries", "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms",
+        "time_wait_max", "timeouts_s", "timestamp_remove", "toa", "toa_kind",
+    )  # fmt: skip
+
+    def __init__(self, values: Sequence[int], shards: int) -> None:
+        """`values` are all tunables, in the order of `tunables.INDEX`; limits for all `shards` are shared out evenly."""
+
+        def value(name: str) -> int:
+            return values[INDEX[name]]
+
+        self.timestamp_remove = bool(value("fullnat_timestamp_remove_entry"))
+        self.mss_adjust = bool(value("fullnat_mss_adjust_entry"))
+        self.reuse = bool(value("fullnat_conn_reused_entry"))
+        self.toa = bool(value("fullnat_toa_entry"))
+        self.toa_kind = value("fullnat_toa_kind")
+        self.expire_rst = bool(value("conn_expire_tcp_rst"))
+        self.expire_nodest = bool(value("expire_nodest_conn"))
+        self.terms = Terms(
+            most_mss=value("synproxy_init_mss"),
+            scale=bool(value("synproxy_wscale")),
+            sack=bool(value("synproxy_sack")),
+            # As it leaves the gateway: the kernel routes the answer as it does all packets, and takes its own hop off.
+            ttl=min(value("synproxy_synack_ttl") + 1, _MOST_TTL),
+            # The packet that makes a session, and as many more as the threshold says.
+            held_packets=value("synproxy_ack_skb_store_thresh") + 1,
+        )
+        self.syn_retries = value("synproxy_syn_retry")
+        self.storm_thresh = value("synproxy_ack_storm_thresh")
+        self.defer = bool(value("synproxy_defer"))
+        allowed = [state for state in CLOSING if value(f"synproxy_conn_reuse_{state.name.lower()}")]
+        self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
+        """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
+        self.syncookies = value("tcp_syncookies")
+        self.backlog = -(-value("tcp_max_syn_backlog") // shards)
+        """Half-open sessions a service may have in this shard."""
+        self.conn_max = value("conn_max")
+        """Sessions there may be, in all shards; 0 for no limit."""
+        self.early_drop = bool(value("conn_early_drop"))
+        self.time_wait_max = value("tcp_max_tw_buckets")
+        """Sessions in TIME_WAIT there may be, in all shards."""
+        self.abort = bool(value("tcp_abort_on_overflow"))
+        self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
+        self.lport_tries = value("fullnat_lport_tries")
+        self.lport_range = (value("fullnat_lport_min"), value("fullnat_lport_max"))
+        self.timeouts_s = [
+            value(TIMEOUT_NAME[state]) / 1000 if state in TIMEOUT_NAME else _NEWBORN_TIMEOUT_S
+            for state in range(len(STATE_NAMES))
+        ]
+        """Indexed by state."""

@@ -1,0 +1,114 @@
+"""Virtual services and their real servers at run time, as one shard knows them."""
+
+from array import array
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+
+from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
+from appliance.policy.schedulers.round_robin import SCHEDULERS
+from appliance.state.by_state import Line, Population
+from appliance.wire.flow import pack_endpoint
+
+NEVER, ALWAYS, AUTO = "never", "always", "auto"
+"""Whether a service's clients have to prove themselves with a SYN cookie."""
+
+USUAL_MTU = 1500
+"""Ethernet's, for a real server whose route is not known."""
+
+
+class RealServer:
+    """One real server of one service, with its counters, laid out by `stats.DESTINATION_FIELDS`.
+
+    They are counted in a list, which costs half of what shared memory does, and published from there.
+    """
+
+    __slots__ = ("_published", "counts", "endpoint", "gone", "mtu", "next_local_address", "slot", "weight")
+
+    def __init__(self, plan: RealServerPlan, published: memoryview) -> None:
+        self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
+        self.weight = plan.weight
+        self.slot = plan.slot
+        self.gone = False
+        """Whether it was removed from its service; its sessions, if it has any left, still refer to it."""
+        self.mtu = USUAL_MTU
+        """Of the route to it, in bytes."""
+        self._published = published
+        self.counts: list[int] = published.tolist()
+        self.next_local_address = 0
+        """Local addresses go round per real server: one cursor for all would move in lock step with the scheduler, and each
+        real server would only ever meet some of the local addresses."""
+        # Counters go on where an earlier worker left them; sessions do not outlive the worker that held them.
+        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
+
+    @property
+    def sessions(self) -> int:
+        """How many it has, in this shard."""
+        return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
+
+    def publish(self) -> None:
+        """Make the counters visible to the director."""
+        self._published[:] = array("Q", self.counts)
+
+
+class VirtualService:
+    """A VIP and port, the real servers behind it and the local addresses used towards them."""
+
+    __slots__ = (
+        "_counters", "all_real_servers", "defer", "endpoint", "engaged", "half_open", "lines", "local_addresses", "name",
+        "population", "protocol", "real_servers", "scheduler", "synproxy",
+    )  # fmt: skip
+
+    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], population: Population) -> None:
+        """`counters` gives the shared counters of a real server by its slot; `population` is that of the whole shard."""
+        self.name = plan.name
+        self.protocol = plan.protocol
+        self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
+        self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
+        self.real_servers: list[RealServer] = []
+        self.scheduler = SCHEDULERS[plan.scheduler]()
+        self.synproxy = plan.synproxy
+        """NEVER, ALWAYS or AUTO."""
+        self.defer = plan.synproxy_defer
+        """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
+        self.half_open = Line()
+        """Sessions whose handshake is under way, in this shard."""
+        self.population = population
+        self.lines = (Line(), self.half_open, population.time_wait)
+        """By the numbers of `population`; nobody stands in the first."""
+        self.engaged = False
+        """Whether a service in AUTO answers with cookies at the moment."""
+        self._counters = counters
+        self.all_real_servers: list[RealServer] = []
+        """Also those that were removed: their sessions go on being counted, and one that comes back finds them again."""
+        self.change_real_servers(plan.real_servers)
+
+    def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
+        """Have these real servers, with these weights, from now on; True when one was removed or came back."""
+        known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
+        self.real_servers = []
+        for plan in plans:
+            real_server = known.pop(pack_endpoint(IPv4Address(plan.address), plan.port), None)
+            real_server = real_server or RealServer(plan, self._counters(plan.slot))
+            real_server.weight = plan.weight
+            self.real_servers.append(real_server)
+        departed = list(known.values())
+        self.all_real_servers = self.real_servers + departed
+        changed = False
+        for real_server in self.all_real_servers:
+            gone = real_server in departed
+            changed |= gone != real_server.gone
+            real_server.gone = gone
+            if gone:
+                real_server.weight = 0
+        return changed
+
+    @property
+    def takes_new(self) -> bool:
+        """Whether a new session has somewhere to go."""
+        return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
+
+    def pick_real_server(self) -> RealServer | None:
+        """The scheduler's choice; None when no real server takes new connections."""
+        index = self.scheduler.pick([real_server.weight for real_server in self.real_servers])
+        return None if index is None else self.real_servers[index]
