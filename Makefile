@@ -32,7 +32,7 @@ endef
 
 check: venv
 	$(STATIC_CHECKS)
-	$(PYTHON) -m pytest -q tests/unit -m "not slow"
+	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
 
 test: venv
 	$(STATIC_CHECKS)

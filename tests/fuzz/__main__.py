@@ -18,7 +18,7 @@ from tests.fuzz.stories import STORIES
 from tests.support.fuzz_operations import play
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "tests" / "unit" / "corpus"
+COMMITTED = ROOT / "tests" / "unit" / "stories" / "corpus"
 
 _LONGEST_INPUT_BYTES = 2048
 _HUNG_AFTER_S = 120

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.mishaps import duplication, loss_on_both_sides_of_the_gateway
+from tests.lab.loss_rules import duplication, loss_on_both_sides_of_the_gateway
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
 
 CONNECTIONS = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.mishaps import loss_behind_the_gateway, tcp_ext
+from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext
 
 GIB = 1 << 30
 SEGMENTS = GIB // 1460

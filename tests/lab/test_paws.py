@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.mishaps import tcp_ext
+from tests.lab.loss_rules import tcp_ext
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 
 ADDRESSES = tuple(f"198.51.100.{number}" for number in range(101, 109))

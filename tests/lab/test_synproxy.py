@@ -19,7 +19,7 @@ from appliance.wire.flow import pack_endpoint
 from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.mishaps import loss_behind_the_gateway, tcp_ext
+from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext
 from tests.lab.programs.greeting_server import GREETING
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
 from tests.lab.segment_client import SegmentClient

@@ -18,7 +18,6 @@ from appliance.wire.flow import source_of
 from appliance.wire.layout import PROTO_TCP
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS
 from tests.support.fuzz_operands import Operands
-from tests.support.scripted import World, plan
 from tests.support.shard_invariants import (
     HALF_OPEN,
     SHORTEST_TCP_BYTES,
@@ -31,6 +30,7 @@ from tests.support.shard_invariants import (
     entries,
     how_far_off,
 )
+from tests.support.world import World, plan
 
 SCENE_BYTES = 16
 

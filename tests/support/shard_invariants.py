@@ -23,8 +23,8 @@ from appliance.timers import TimerWheel
 from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import LIP1, LIP2, RS1, RS2, VIP
 from tests.support.fuzz_operands import HTTPS
-from tests.support.scripted import World
 from tests.support.segments import assert_ip_checksum, read_tcp
+from tests.support.world import World
 
 HALF_OPEN = (TcpState.SYN_RECV, TcpState.SYN_SENT)
 _FLAGS_AT, _TTL_AT, _QUOTE_WORDS_AT, _QUOTED_AT = 33, 8, 25, 28

@@ -1,0 +1,548 @@
+"""operator_cli.py and api_client.py: what operators type, against the real API in front of a gateway that the test sets."""
+
+import asyncio
+import fcntl
+import itertools
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from appliance.__main__ import _parser, main
+from appliance.api import make_app, serve
+from appliance.cli.operator import API_VARIABLE
+from appliance.director.supervisor import ShardDownError
+from appliance.ipc.messages import SessionRow, Slab
+from appliance.ipc.queries import ConnFilter
+from appliance.model.tunables import TUNABLES
+from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
+
+ROOT = Path(__file__).parents[3]
+
+FILTER_OPTIONS = ("--client", "198.51.100.0/24", "--service", "web", "--real-server", "192.0.2.101:8080", "--state", "close")
+FILTER = ConnFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "CLOSE")
+
+PLACE = f"1-0-3-{bytes(range(12)).hex()}"
+
+MANY = [[SESSION] * 1000] * 1000
+"""Far more than all buffers between the API and somebody who reads a command's output."""
+
+PIPE_BYTES = 4096
+"""Of the test's own pipes; the least there can be, so that whoever writes to one soon has to wait."""
+
+SOME = [[SESSION] * 1000] * 20
+"""More than is read at once: what is left of an answer when it is found to have broken off is not shown."""
+
+EVERY_COMMAND = (
+    ("conns",),
+    ("cut", "--all"),
+    ("top-clients",),
+    ("top-services",),
+    ("top-real-servers",),
+    ("slabinfo",),
+    ("sockstat",),
+    ("conntrack",),
+    ("sysctl",),
+    ("sysctl", "tcp_timeout_close"),
+    ("sysctl", "tcp_timeout_close=5000"),
+)
+every_command = pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+
+
+class Printed(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def started(
+    command: list[str], *, stdout: int, stderr: int = subprocess.PIPE, unbuffered: bool = False, most_bytes: int = 1 << 30
+) -> asyncio.subprocess.Process:
+    """A process that can write files of so many bytes."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {}),
+        stdout=stdout,
+        stderr=stderr,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
+    )
+
+
+class Operator:
+    """Types commands, at a terminal of the test's own process or in a process of its own."""
+
+    def __init__(self, gateway: FakeGateway, http: str, unix: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.gateway = gateway
+        self.http = http
+        self.unix = unix
+        self._capsys = capsys
+
+    async def types(self, *words: str, api: str = "") -> Printed:
+        code = await asyncio.to_thread(main, [*words, "--api", api or self.http])
+        return Printed(code, *self._capsys.readouterr())
+
+    async def reads(self, *words: str) -> str:
+        """What a command prints that has nothing to complain of."""
+        printed = await self.types(*words)
+        assert (printed.code, printed.err) == (0, "")
+        return printed.out
+
+    async def reads_json(self, *words: str) -> object:
+        parsed: object = json.loads(await self.reads(*words, "--json"))
+        return parsed
+
+    async def starts(self, *words: str, stdout: int, stderr: int = subprocess.PIPE, **how: Any) -> asyncio.subprocess.Process:
+        """In a process of its own; see `started`."""
+        command = [sys.executable, "-m", "appliance", *words, "--api", self.http]
+        return await started(command, stdout=stdout, stderr=stderr, **how)
+
+
+@pytest.fixture
+async def operator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Operator]:
+    gateway, unix = FakeGateway(), f"unix:{tmp_path / 'api.sock'}"
+    runner = await serve(make_app(gateway), ["127.0.0.1:0", unix])
+    yield Operator(gateway, f"http://127.0.0.1:{runner.addresses[0][1]}", unix, capsys)
+    await runner.cleanup()
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """Its readable and its writable end, of which neither stays open."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def wait_until_full(writable: int) -> None:
+    """Until whoever writes to a pipe has to wait."""
+    while select.select([], [writable], [], 0)[1]:
+        os.sched_yield()
+
+
+async def ending(process: asyncio.subprocess.Process) -> tuple[int, bytes]:
+    """Exit code and complaints."""
+    _, complaints = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, complaints
+
+
+def columns(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+async def test_conns_lists_the_sessions_of_every_batch(operator: Operator) -> None:
+    operator.gateway.conns.batches = [[SESSION, UDP_SESSION], [SESSION._replace(state="CLOSE")]]
+    assert [line[2] for line in columns(await operator.reads("conns"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
+    assert operator.gateway.conns.asked == (ConnFilter(),)
+
+
+async def test_unix_socket_answers_as_tcp_does(operator: Operator) -> None:
+    operator.gateway.conns.batches = [[SESSION]]
+    over_unix = await operator.types("conns", api=operator.unix)
+    assert over_unix.out == await operator.reads("conns")
+    assert (over_unix.code, over_unix.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (("conns",), ()),
+        (("cut",), ()),
+        (("top-clients",), ("client",)),
+        (("top-services",), ("service",)),
+        (("top-real-servers",), ("real_server",)),
+    ],
+)
+async def test_filters_are_passed_on(operator: Operator, command: tuple[str, ...], more: tuple[str, ...]) -> None:
+    await operator.reads(*command, *FILTER_OPTIONS)
+    assert operator.gateway.conns.asked == (*more, FILTER)
+
+
+@pytest.mark.parametrize("place", range(4))
+async def test_one_filter_says_nothing_of_the_others(operator: Operator, place: int) -> None:
+    option, word = FILTER_OPTIONS[2 * place : 2 * place + 2]
+    await operator.reads("cut", option, word)
+    assert operator.gateway.conns.asked == (ConnFilter(**{ConnFilter._fields[place]: FILTER[place]}),)
+
+
+@every_command
+async def test_every_command_has_a_json_form(operator: Operator, command: tuple[str, ...]) -> None:
+    operator.gateway.conns.batches = [[SESSION]]
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(await operator.reads(*command))
+    assert await operator.reads_json(*command)
+
+
+async def test_json_of_conns_is_one_list(operator: Operator) -> None:
+    operator.gateway.conns.batches = [[SESSION], [UDP_SESSION]]
+    rows = await operator.reads_json("conns")
+    assert isinstance(rows, list)
+    assert [row["service"] for row in rows] == ["web", "names"]
+
+
+async def test_a_page_says_how_to_go_on_where_a_pipe_does_not_see_it(operator: Operator) -> None:
+    operator.gateway.conns.batches, operator.gateway.conns.next_page = [[SESSION]], PLACE
+    printed = await operator.types("conns", "--limit", "1", *FILTER_OPTIONS)
+    assert (printed.code, printed.err) == (0, f"more: --after {PLACE}\n")
+    assert len(printed.out.splitlines()) == 3
+    assert operator.gateway.conns.asked == (FILTER, 1, "")
+    assert (await operator.types("conns", "--limit", "1", "--json")).err == f"more: --after {PLACE}\n"
+
+
+async def test_the_last_page_does_not(operator: Operator) -> None:
+    operator.gateway.conns.batches = [[SESSION]]
+    assert len((await operator.reads("conns", "--limit", "7", "--after", PLACE)).splitlines()) == 3
+    assert operator.gateway.conns.asked == (ConnFilter(), 7, PLACE)
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 sessions cut\n"), (1, "1 session cut\n"), (3, "3 sessions cut\n")])
+async def test_cut_says_how_many(operator: Operator, count: int, words: str) -> None:
+    operator.gateway.conns.batches = [[SESSION] * count]
+    assert await operator.reads("cut", "--all") == words
+    assert operator.gateway.conns.asked == (ConnFilter(),)
+    assert await operator.reads_json("cut", "--all") == {"cut": count}
+
+
+async def test_cut_of_nothing_in_particular_is_refused_in_the_words_of_the_api(operator: Operator) -> None:
+    printed = await operator.types("cut")
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for every one\n")
+    assert operator.gateway.conns.asked == ()
+
+
+async def test_top_is_as_long_as_asked_for(operator: Operator) -> None:
+    operator.gateway.conns.counts = Counter({f"198.51.100.{host}": host for host in range(1, 21)})
+    assert columns(await operator.reads("top-clients", "-n", "2")) == [
+        ["conns", "client"],
+        ["20", "198.51.100.20"],
+        ["19", "198.51.100.19"],
+    ]
+    assert len((await operator.reads("top-real-servers")).splitlines()) == 1 + 10
+
+
+async def test_tables_are_those_of_the_api(operator: Operator) -> None:
+    operator.gateway.conntrack = {"count": 17, "max": 262_144}
+    assert columns(await operator.reads("slabinfo"))[1][:3] == ["tcp_conn", "5", "7"]
+    assert "RAW: inuse 2" in await operator.reads("sockstat")
+    assert columns(await operator.reads("conntrack"))[1] == ["count", "0", "17"]
+
+
+async def test_sysctl_lists_reads_and_writes(operator: Operator) -> None:
+    assert len((await operator.reads("sysctl")).splitlines()) == 1 + len(TUNABLES)
+    assert await operator.reads("sysctl", "tcp_timeout_close") == "tcp_timeout_close = 10000\n"
+    assert await operator.reads("sysctl", " tcp_timeout_close = 5000 ") == "tcp_timeout_close = 5000\n"
+    assert operator.gateway.shared.tunable("tcp_timeout_close") == 5000
+    written = await operator.reads_json("sysctl", "tcp_timeout_close=6000")
+    assert isinstance(written, dict)
+    assert (written["name"], written["value"]) == ("tcp_timeout_close", 6000)
+
+
+async def test_sysctl_shows_the_value_in_force_and_not_the_one_given(operator: Operator) -> None:
+    assert await operator.reads("sysctl", "tcp_timeout_close=007000") == "tcp_timeout_close = 7000\n"
+
+
+@pytest.mark.parametrize("value", ["-5", "5", "fast", "", "5000=6000", "\udcff"])
+async def test_a_refused_write_changes_nothing(operator: Operator, value: str) -> None:
+    generation = operator.gateway.shared.generation[0]
+    printed = await operator.types("sysctl", f"tcp_timeout_close={value}")
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith("appliance: tcp_timeout_close: ")
+    assert printed.err.endswith("; the value stays 10000\n")
+    assert operator.gateway.shared.generation[0] == generation
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("conns", "--state", "ESTABLISH"), "state: there is no 'ESTABLISH'"),
+        (("conns", "--client", "198.51.100"), "client: '198.51.100' is no IPv4 endpoint"),
+        (("conns", "--client", "\udcff"), "client: "),
+        (("conns", "--service", "a&state=CLOSE"), "service: there is no 'a&state=CLOSE'"),
+        (("conns", "--limit", "0"), "limit: '0' is out of range 1..10000"),
+        (("conns", "--limit", ""), "limit: '' is out of range 1..10000"),
+        (("cut", "--real-server", "192.0.2.101:http"), "real_server: '192.0.2.101:http' is no IPv4 endpoint"),
+        (("top-clients", "-n", "-1"), "n: '-1' is out of range 1..1000"),
+        (("sysctl", "tcp_timeout_clos"), "there is no tunable 'tcp_timeout_clos'; the nearest is tcp_timeout_close"),
+        (("sysctl", "tcp_timeout_clos=1000"), "there is no tunable 'tcp_timeout_clos'; the nearest is tcp_timeout_close"),
+        (("sysctl", "ext/synproxy_ok_ack"), "there is no tunable 'ext/synproxy_ok_ack'"),
+        (("sysctl", ".."), "there is no tunable '..'"),
+        (("sysctl", "..=1"), "there is no tunable '..'"),
+        (("sysctl", "\udcff"), "there is no tunable "),
+    ],
+)
+async def test_a_refusal_is_told_in_the_words_of_the_api(operator: Operator, command: tuple[str, ...], complaint: str) -> None:
+    for more in ((), ("--json",)):
+        printed = await operator.types(*command, *more)
+        assert (printed.code, printed.out) == (1, "")
+        assert printed.err.startswith(f"appliance: {complaint}")
+        assert printed.err.count("\n") == 1
+    assert operator.gateway.conns.asked == ()
+
+
+async def test_a_worker_that_is_away_is_a_refusal(operator: Operator) -> None:
+    operator.gateway.conns.error = ShardDownError("shard 1 is down")
+    assert await operator.types("slabinfo") == (1, "", "appliance: shard 1 is down; the appliance is starting it again\n")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+async def test_a_listing_that_breaks_off_is_no_success(operator: Operator, form: tuple[str, ...]) -> None:
+    operator.gateway.conns.batches, operator.gateway.conns.error = SOME, RuntimeError("worker died")
+    printed = await operator.types("conns", *form)
+    assert printed.code == 1
+    assert SESSION.client in printed.out
+    assert printed.err.startswith("appliance: the answer broke off, so it is not complete: ")
+    assert printed.err.count("\n") == 1
+
+
+async def test_at_a_terminal_the_hint_stands_below_the_page(operator: Operator) -> None:
+    operator.gateway.conns.batches, operator.gateway.conns.next_page = [[SESSION]], PLACE
+    process = await operator.starts("conns", "--limit", "1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = (await process.communicate())[0].splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == f"more: --after {PLACE}".encode()
+
+
+async def answered_by(answer: bytes, operator: Operator, *words: str) -> Printed:
+    """A command that asks something which is no appliance."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        return await operator.types(*words, api=f"http://{host}:{port}")
+
+
+async def test_what_is_computed_from_an_answer_needs_all_of_it(operator: Operator) -> None:
+    printed = await answered_by(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12", operator, "cut", "--all")
+    assert (printed.code, printed.out) == (1, "")
+    assert "not complete" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"", "Server disconnected"),
+        (b"220 mail ready\r\n", "Expected HTTP/"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered 404 Not Found"),
+        (b"HTTP/1.1 409 -\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}", "answered 409 -"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99\r\n\r\nlater", "answered 404 Not Found"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", "answered 302 Found"),
+        (b"HTTP/1.1 400 -\r\nContent-Type: application/problem+json\r\nContent-Length: 1\r\n\r\n{", "no answer from"),
+    ],
+)
+async def test_what_is_no_appliance_is_named(operator: Operator, answer: bytes, complaint: str) -> None:
+    printed = await answered_by(answer, operator, "slabinfo")
+    assert (printed.code, printed.out) == (1, "")
+    assert complaint in printed.err
+    assert "http://127.0.0.1:" in printed.err
+
+
+def assert_unreachable(address: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["slabinfo", "--api", address]) == 1
+    hint = "is the appliance running, and does its API listen there? --api says where to look"
+    assert capsys.readouterr() == ("", f"appliance: no answer from {address}: {reason}; {hint}\n")
+
+
+def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as bound_only:
+        bound_only.bind(("127.0.0.1", 0))
+        assert_unreachable(f"http://127.0.0.1:{bound_only.getsockname()[1]}", "Connection refused", capsys)
+    assert_unreachable(f"unix:{tmp_path}/api.sock", "No such file or directory", capsys)
+    assert_unreachable(f"unix:/{'x' * 200}", "AF_UNIX path too long", capsys)
+
+
+def test_nobody_has_that_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert_unreachable("http://gateway:9380", "Name or service not known", capsys)
+
+
+def test_nobody_accepts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds are over at once for a loop whose clock moves on by a thousand each time it is read."""
+    with socket.socket() as busy, socket.socket() as first, socket.socket() as second:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        clock = itertools.count(step=1000)
+        monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda _: next(clock))
+        assert_unreachable(f"http://127.0.0.1:{busy.getsockname()[1]}", "no connection within 10 s", capsys)
+
+
+async def test_whoever_reads_may_take_an_hour(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, clock = [0.0], asyncio.BaseEventLoop.time
+
+    async def rows(_: ConnFilter) -> AsyncIterator[list[SessionRow]]:
+        yield [SESSION]
+        passed[0] += 3600.0
+        yield [SESSION]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock(loop) + passed[0])
+    monkeypatch.setattr(operator.gateway.conns, "rows", rows)
+    assert len((await operator.reads("conns")).splitlines()) == 4
+
+
+async def test_a_listing_is_printed_while_it_is_read_and_head_ends_it_in_silence(operator: Operator) -> None:
+    operator.gateway.conns.batches = MANY
+    with pipe() as (readable, writable):
+        process = await operator.starts("conns", stdout=writable)
+        assert (await asyncio.to_thread(os.read, readable, 80)).startswith(b"IPVS connection entries\n")
+        assert operator.gateway.conns.batches_taken < len(MANY)
+    assert await ending(process) == (141, b"")
+
+
+@pytest.mark.parametrize("command", [("conns",), ("cut", "--all"), ("sysctl", "tcp_timeout_close")], ids=" ".join)
+async def test_nobody_reads_even_the_beginning(operator: Operator, command: tuple[str, ...]) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    process = await operator.starts(*command, stdout=writable)
+    os.close(writable)
+    assert await ending(process) == (141, b"")
+
+
+@pytest.mark.parametrize("unbuffered", [True, False])
+@pytest.mark.parametrize("command", [("conntrack",), ("cut", "--all"), ("sysctl", "tcp_timeout_close")], ids=" ".join)
+async def test_output_that_does_not_fit_on_the_disk_is_no_success(
+    operator: Operator, command: tuple[str, ...], unbuffered: bool, tmp_path: Path
+) -> None:
+    file = os.open(tmp_path / "list", os.O_WRONLY | os.O_CREAT)
+    process = await operator.starts(*command, stdout=file, unbuffered=unbuffered, most_bytes=10)
+    os.close(file)
+    assert await ending(process) == (1, b"appliance: the answer cannot be written: File too large\n")
+
+
+async def test_ctrl_c_ends_a_command_that_waits_for_its_reader(operator: Operator) -> None:
+    """A page is written at once, so the pipe is full when, and only when, the command is in the middle of that."""
+    operator.gateway.conns.batches = [[SESSION] * 60]
+    with pipe() as (_, writable):
+        process = await operator.starts("conns", "--limit", "60", stdout=writable)
+        await asyncio.to_thread(wait_until_full, writable)
+        process.send_signal(signal.SIGINT)
+        assert await ending(process) == (130, b"")
+
+
+async def test_ctrl_c_ends_a_command_that_waits_for_the_appliance(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def slabs() -> list[list[Slab]]:
+        asked.set()
+        await over.wait()
+        return []
+
+    monkeypatch.setattr(operator.gateway.conns, "slabs", slabs)
+    process = await operator.starts("slabinfo", stdout=subprocess.DEVNULL)
+    await asked.wait()
+    process.send_signal(signal.SIGINT)
+    assert await ending(process) == (130, b"")
+    over.set()
+
+
+CTRL_C_WITH_OUTPUT_LEFT = """
+import sys
+from appliance.cli import api_client
+from appliance.__main__ import main
+def asked(*_, **__):
+    sys.stdout.write("left")
+    raise KeyboardInterrupt
+api_client.asked = asked
+sys.exit(main(["slabinfo"]))
+"""
+
+
+async def test_ctrl_c_waits_for_nobody_to_take_what_is_left() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await started([sys.executable, "-c", CTRL_C_WITH_OUTPUT_LEFT], stdout=full)
+    os.close(full)
+    assert await ending(process) == (130, b"")
+
+
+async def test_address_of_the_environment(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_VARIABLE, operator.unix)
+    assert await asyncio.to_thread(main, ["sysctl", "tcp_timeout_close=5000"]) == 0
+    assert operator.gateway.shared.tunable("tcp_timeout_close") == 5000
+    monkeypatch.setenv(API_VARIABLE, "unix:/dev/null/nobody")
+    assert (await operator.types("sysctl", "tcp_timeout_close=6000")).code == 0
+    assert operator.gateway.shared.tunable("tcp_timeout_close") == 6000
+
+
+def test_address_without_any_word_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(API_VARIABLE, raising=False)
+    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    monkeypatch.setenv(API_VARIABLE, "")
+    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+
+
+WRONG_ADDRESSES = (
+    "",
+    "127.0.0.1:9380",
+    "https://127.0.0.1:9380",
+    "http://",
+    "http://:9380",
+    "http://127.0.0.1:0",
+    "http://127.0.0.1:65536",
+    "http://127.0.0.1:9380/conns",
+    "http://127.0.0.1:9380?limit=1",
+    "http://127.0.0.1:9380#top",
+    "http://me@127.0.0.1:9380",
+    "http://[::1",
+    "unix:api.sock",
+)
+
+
+@pytest.mark.parametrize("address", WRONG_ADDRESSES)
+def test_what_can_be_no_address_is_a_wrong_command_line(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert complaint_of(["conns", "--api", address], capsys).endswith(f"{address!r} is neither http://HOST:PORT nor unix:/path")
+    if address:
+        monkeypatch.setenv(API_VARIABLE, address)
+        assert repr(address) in complaint_of(["conns"], capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("conns", "web"), ("conns", "--all"), ("top-clients", "--limit", "1"), ("cut", "-n", "1"), ("slabinfo", "--client", "x")],
+    ids=" ".join,
+)
+def test_commands_take_only_what_they_heed(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments" in complaint_of([*words, "--api", "unix:/dev/null/nobody"], capsys)
+
+
+def complaint_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line that a wrong command line is answered with."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_commands_do_not_wait_for_an_http_client() -> None:
+    program = "import sys; from appliance.__main__ import main; main(['check', 'etc/lvs.toml']); print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,469 @@
+"""The configuration: what a good file becomes, and the line that every mistake is answered with."""
+
+import pickle
+import tomllib
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from appliance.config.loading import ConfigError, load, parse
+from appliance.model.tunables import TUNABLES
+
+REFERENCE = Path(__file__).parents[3] / "etc" / "lvs.toml"
+
+GOOD = """\
+[gateway]
+shards = 2
+queue_base = 8
+client_interface = "eth0"
+server_interface = "eth1"
+manage_addresses = false
+
+[api]
+listen = ["127.0.0.1:9380"]
+
+[sysctl]
+fullnat_lport_min = 5000
+fullnat_lport_max = 6000
+
+[local_addresses]
+default = ["192.0.2.10"]
+spare = ["192.0.2.20", "192.0.2.21"]
+
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+protocol = "tcp"
+scheduler = "rr"
+synproxy = false
+local_addresses = "spare"
+
+[[service.real_server]]
+address = "192.0.2.101"
+port = 8080
+weight = 7
+
+[[service.real_server]]
+address = "192.0.2.102"
+port = 8080
+
+[[service]]
+name = "tls"
+vip = "203.0.113.10"
+port = 443
+"""
+
+MINIMAL = """\
+[gateway]
+client_interface = "eth0"
+server_interface = "eth1"
+[local_addresses]
+default = ["192.0.2.10"]
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+"""
+
+
+def refusal(text: str) -> ConfigError:
+    """The error that `text` is refused with."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "lvs.toml")
+    return caught.value
+
+
+def changed(old: str, new: str) -> str:
+    """GOOD with the first `old` replaced."""
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+def test_every_value_of_a_file_arrives() -> None:
+    config = parse(GOOD, "lvs.toml")
+    web, tls = config.services
+    assert (config.gateway.shards, config.gateway.queue_base, config.gateway.manage_addresses) == (2, 8, False)
+    assert (config.gateway.client_interface, config.gateway.server_interface) == ("eth0", "eth1")
+    assert config.api.listen == ("127.0.0.1:9380",)
+    assert config.local_addresses == {
+        "default": (IPv4Address("192.0.2.10"),),
+        "spare": (IPv4Address("192.0.2.20"), IPv4Address("192.0.2.21")),
+    }
+    assert (web.name, web.vip, web.port, web.local_addresses) == ("web", IPv4Address("203.0.113.10"), 80, "spare")
+    assert [(str(server.address), server.port, server.weight) for server in web.real_servers] == [
+        ("192.0.2.101", 8080, 7),
+        ("192.0.2.102", 8080, 100),
+    ]
+    assert (tls.name, tls.real_servers) == ("tls", ())
+
+
+def test_defaults() -> None:
+    config = parse(MINIMAL, "lvs.toml")
+    [service] = config.services
+    assert (config.gateway.shards, config.gateway.queue_base, config.gateway.manage_addresses) == (1, 0, True)
+    assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
+    assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
+    assert (service.protocol, service.scheduler, service.synproxy) == ("tcp", "rr", False)
+    assert service.local_addresses == "default"
+
+
+def test_start_values_stand_among_the_defaults_of_all_other_tunables() -> None:
+    config = parse(GOOD, "lvs.toml")
+    assert list(config.sysctl) == list(TUNABLES)
+    assert (config.sysctl["fullnat_lport_max"], config.sysctl["fullnat_lport_tries"]) == (6000, 10000)
+
+
+def test_the_reference_file_is_the_network_of_the_lab() -> None:
+    config = load(REFERENCE)
+    [service] = config.services
+    assert config.gateway.model_dump() == {
+        "shards": 2,
+        "queue_base": 0,
+        "client_interface": "client0",
+        "server_interface": "server0",
+        "manage_addresses": True,
+    }
+    assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
+    assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
+    assert tomllib.loads(REFERENCE.read_text())["sysctl"]["tcp_timeout_established"] == 900_000
+    assert config.local_addresses == {"default": (IPv4Address("192.0.2.10"), IPv4Address("192.0.2.11"))}
+    assert service.model_dump(mode="json") == {
+        "name": "web",
+        "vip": "203.0.113.10",
+        "port": 80,
+        "protocol": "tcp",
+        "scheduler": "rr",
+        "synproxy": False,
+        "synproxy_defer": None,
+        "local_addresses": "default",
+        "real_servers": [
+            {"address": "192.0.2.101", "port": 8080, "weight": 100},
+            {"address": "192.0.2.102", "port": 8080, "weight": 100},
+        ],
+    }
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = parse(GOOD, "lvs.toml")
+    with pytest.raises(pydantic.ValidationError):
+        config.gateway.shards = 3  # type: ignore[misc]
+
+
+ADDRESSES = 'default = ["192.0.2.10"]'
+INTERFACE_RULE = "is no interface name: 1 to 15 ASCII characters, no blank, slash, colon, quote, star or backslash"
+LISTEN_RULE = "is neither IP:PORT, [IPV6]:PORT (IP addresses as numbers) nor unix:/absolute/path"
+NAME_RULE = 'is no name: letters, digits, "_", "." and "-" make one'
+
+ONE_VALUE = [
+    # Keys
+    ("weight = 7", "weigth = 7", 'service[0].real_server[0].weigth: unknown key; did you mean "weight"?'),
+    ("shards = 2", "Shard = 2", 'gateway.Shard: unknown key; did you mean "shards"?'),
+    ("[api]", "[apis]", 'apis: unknown key; did you mean "api"?'),
+    ("listen =", "listne = 1\nlisten =", 'api.listne: unknown key; did you mean "listen"?'),
+    ('scheduler = "rr"', 'schedulr = "rr"', 'service[0].schedulr: unknown key; did you mean "scheduler"?'),
+    (
+        "fullnat_lport_max = 6",
+        "fullnat_lport_mxa = 6",
+        'sysctl.fullnat_lport_mxa: unknown key; did you mean "fullnat_lport_max"?',
+    ),
+    ("shards = 2", "zzz = 2", "gateway.zzz: unknown key"),
+    ("shards = 2", '"\\n" = 2', 'gateway."\\n": unknown key'),
+    ("shards = 2", '"[key]" = 2', 'gateway."[key]": unknown key'),
+    ('client_interface = "eth0"', "", "gateway.client_interface: is required"),
+    ("port = 443", "", "service[1].port: is required"),
+    # Types
+    ("shards = 2", 'shards = "two"', 'gateway.shards: "two" is not an integer'),
+    ("shards = 2", "shards = true", "gateway.shards: true is not an integer"),
+    ("shards = 2", "shards = 2.0", "gateway.shards: 2.0 is not an integer"),
+    ("shards = 2", "shards = [2]", "gateway.shards: a list is not an integer"),
+    ("shards = 2", "shards = 2024-02-29", "gateway.shards: 2024-02-29 is not an integer"),
+    ("manage_addresses = false", "manage_addresses = 0", "gateway.manage_addresses: 0 is not true or false"),
+    ('name = "web"', "name = 5", "service[0].name: 5 is not a string"),
+    ('listen = ["127.0.0.1:9380"]', 'listen = "127.0.0.1:9380"', 'api.listen: "127.0.0.1:9380" is not a list'),
+    ("[api]", "[[api]]", "api: a list is not a table"),
+    ("[sysctl]", "[[sysctl]]", "sysctl: a list is not a table"),
+    ("weight = 7", 'weight = "7"', 'service[0].real_server[0].weight: "7" is not an integer'),
+    # Ranges
+    ("shards = 2", "shards = 0", "gateway.shards: 0 is out of range 1..64"),
+    ("shards = 2", "shards = 65", "gateway.shards: 65 is out of range 1..64"),
+    ("shards = 2", f"shards = 0x1{'0' * 5000}", "gateway.shards: an integer of 20001 bits is out of range 1..64"),
+    ("queue_base = 8", "queue_base = -1", "gateway.queue_base: -1 is out of range 0..65535"),
+    ("port = 80", "port = 0", "service[0].port: 0 is out of range 1..65535"),
+    ("port = 8080", "port = 65536", "service[0].real_server[0].port: 65536 is out of range 1..65535"),
+    ("weight = 7", "weight = 65536", "service[0].real_server[0].weight: 65536 is out of range 0..65535"),
+    ("fullnat_lport_min = 5000", "fullnat_lport_tries = 9", "sysctl.fullnat_lport_tries: 9 is out of range 10..60000 ports"),
+    ("fullnat_lport_min = 5000", "synproxy_sack = true", "sysctl.synproxy_sack: true is not an integer"),
+    # Names
+    ('"eth0"', '"a/b"', f'gateway.client_interface: "a/b" {INTERFACE_RULE}'),
+    ('"eth1"', '"a b"', f'gateway.server_interface: "a b" {INTERFACE_RULE}'),
+    ('"eth1"', '""', f'gateway.server_interface: "" {INTERFACE_RULE}'),
+    ('"eth1"', '".."', f'gateway.server_interface: ".." {INTERFACE_RULE}'),
+    ('"eth1"', '"eth*"', f'gateway.server_interface: "eth*" {INTERFACE_RULE}'),
+    ('"eth1"', '"abcdefghijklmno0"', f'gateway.server_interface: "abcdefghijklmno0" {INTERFACE_RULE}'),
+    ('"eth1"', "'a\"b'", f'gateway.server_interface: "a\\"b" {INTERFACE_RULE}'),
+    ('name = "web"', 'name = "the web"', f'service[0].name: "the web" {NAME_RULE}'),
+    ('name = "web"', 'name = "web\\n"', f'service[0].name: "web\\n" {NAME_RULE}'),
+    ("default =", '"" =', f'local_addresses."": "" {NAME_RULE}'),
+    # Listen addresses
+    ("127.0.0.1:9380", "localhost:9380", f'api.listen[0]: "localhost:9380" {LISTEN_RULE}'),
+    ("127.0.0.1:9380", "9380", f'api.listen[0]: "9380" {LISTEN_RULE}'),
+    ("127.0.0.1:9380", "2001:db8::1:9380", f'api.listen[0]: "2001:db8::1:9380" {LISTEN_RULE}'),
+    ("127.0.0.1:9380", "[192.0.2.1]:9380", f'api.listen[0]: "[192.0.2.1]:9380" {LISTEN_RULE}'),
+    ("127.0.0.1:9380", "127.0.0.1:0", 'api.listen[0]: "127.0.0.1:0" has a port out of range 1..65535'),
+    ("127.0.0.1:9380", "[::1]:65536", 'api.listen[0]: "[::1]:65536" has a port out of range 1..65535'),
+    (
+        "127.0.0.1:9380",
+        "unix:/a\\u0000b",
+        'api.listen[0]: "unix:/a\\u0000b" does not have the absolute path of a socket behind unix:',
+    ),
+    ("127.0.0.1:9380", "unix:api", 'api.listen[0]: "unix:api" does not have the absolute path of a socket behind unix:'),
+    ("127.0.0.1:9380", "unix:/run/", 'api.listen[0]: "unix:/run/" does not have the absolute path of a socket behind unix:'),
+    (
+        "127.0.0.1:9380",
+        f"unix:/{'ä' * 54}",
+        f'api.listen[0]: "unix:/{"ä" * 54}" has a path of 109 bytes; 107 are possible',
+    ),
+    ('["127.0.0.1:9380"]', "[]", "api.listen: must not be empty"),
+    # Addresses
+    ("192.0.2.101", "192.0.2.256", 'service[0].real_server[0].address: "192.0.2.256" is not an IPv4 address'),
+    ("192.0.2.101", "192.0.2.101/32", 'service[0].real_server[0].address: "192.0.2.101/32" is not an IPv4 address'),
+    ('"203.0.113.10"', "5", "service[0].vip: 5 is not an IPv4 address in quotes"),
+    ("203.0.113.10", "2001:db8::1", 'service[0].vip: "2001:db8::1" is an IPv6 address; IPv6 is not supported yet'),
+    ("203.0.113.10", "0.0.0.0", 'service[0].vip: "0.0.0.0" is the unspecified address and cannot be used here'),
+    ("192.0.2.102", "127.0.0.2", 'service[0].real_server[1].address: "127.0.0.2" is a loopback address and cannot be used here'),
+    ("192.0.2.21", "224.0.0.1", 'local_addresses.spare[1]: "224.0.0.1" is a multicast address and cannot be used here'),
+    (
+        "192.0.2.10",
+        "255.255.255.255",
+        'local_addresses.default[0]: "255.255.255.255" is the broadcast address and cannot be used here',
+    ),
+    (ADDRESSES, "default = []", "local_addresses.default: must not be empty"),
+    (ADDRESSES, "default = [3]", "local_addresses.default[0]: 3 is not an IPv4 address in quotes"),
+    # What this version cannot do
+    ('"tcp"', '"sctp"', 'service[0].protocol: "sctp" is not available in this version; available: "tcp", "udp"'),
+    ('"tcp"', '"UDP"', 'service[0].protocol: "UDP" is not available in this version; available: "tcp", "udp"'),
+    ('"rr"', '"wlc"', 'service[0].scheduler: "wlc" is not available in this version; available: "rr"'),
+    ("synproxy = false", "synproxy_defer = 2", "service[0].synproxy_defer: 2 is out of range 0..1"),
+    ("synproxy = false", 'synproxy = "yes"', 'service[0].synproxy: "yes" is not true, false or "auto"'),
+    ("synproxy = false", "synproxy = 0", 'service[0].synproxy: 0 is not true, false or "auto"'),
+]
+
+TWO_VALUES = [
+    (
+        "queue_base = 8",
+        "queue_base = 65535",
+        "gateway.shards: 2 queues from gateway.queue_base 65535 on pass the last queue 65535",
+    ),
+    (
+        "fullnat_lport_max = 6000",
+        "fullnat_lport_max = 5000",
+        "gateway.shards: 2 shards do not each get a local port "
+        "from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5000",
+    ),
+    (
+        "fullnat_lport_max = 6000",
+        "fullnat_lport_max = 4000",
+        "sysctl.fullnat_lport_min: 5000 is above sysctl.fullnat_lport_max, which is 4000",
+    ),
+    (
+        '"127.0.0.1:9380"',
+        '"[2001:db8::1]:80", "[2001:DB8:0::1]:080"',
+        'api.listen[1]: "[2001:db8::1]:80" is already api.listen[0]',
+    ),
+    ('name = "tls"', 'name = "web"', 'service[1].name: "web" is already service[0].name'),
+    ("port = 443", "port = 80", "service[1].vip: 203.0.113.10:80 tcp is already served by service[0]"),
+    ('"spare"', '"spar"', 'service[0].local_addresses: "spar" is no pool of [local_addresses]; did you mean "spare"?'),
+    ('"spare"', '"zzz"', 'service[0].local_addresses: "zzz" is no pool of [local_addresses]'),
+    ("default =", "other =", 'service[1].local_addresses: "default" is no pool of [local_addresses]'),
+    ("192.0.2.21", "192.0.2.20", "local_addresses.spare[1]: 192.0.2.20 is already local_addresses.spare[0]"),
+    ("192.0.2.21", "192.0.2.10", "local_addresses.spare[1]: 192.0.2.10 is already local_addresses.default[0]"),
+    ("203.0.113.10", "192.0.2.21", "service[0].vip: 192.0.2.21 is also local_addresses.spare[1]"),
+    ("192.0.2.102", "203.0.113.10", "service[0].real_server[1].address: 203.0.113.10 is also service[0].vip"),
+    ("192.0.2.102", "192.0.2.10", "service[0].real_server[1].address: 192.0.2.10 is also local_addresses.default[0]"),
+    ("192.0.2.102", "192.0.2.101", "service[0].real_server[1].address: 192.0.2.101:8080 is already service[0].real_server[0]"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line"), [*ONE_VALUE, *TWO_VALUES])
+def test_a_mistake_is_answered_with_one_line(old: str, new: str, line: str) -> None:
+    [problem] = refusal(changed(old, new)).errors
+    assert f"{problem.key}: {problem.message}" == line
+
+
+@pytest.mark.parametrize(("value", "shown"), [("true", "true"), ('"auto"', '"auto"')])
+def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> None:
+    text = changed('protocol = "tcp"', 'protocol = "udp"').replace("synproxy = false", f"synproxy = {value}")
+    [problem] = refusal(text).errors
+    words = "is refused: SYNPROXY answers TCP handshakes, and this is a UDP service"
+    assert (problem.key, problem.message) == ("service[0].synproxy", f"{shown} {words}")
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ('"auto"', "auto")])
+def test_synproxy_is_a_switch_with_a_third_position(text: str, value: bool | str) -> None:
+    config = parse(changed("synproxy = false", f"synproxy = {text}\nsynproxy_defer = 0"), "lvs.toml")
+    assert (config.services[0].synproxy, config.services[0].synproxy_defer) == (value, 0)
+
+
+def test_tcp_and_udp_may_share_vip_and_port() -> None:
+    tcp, udp = parse(changed("port = 443", 'port = 80\nprotocol = "udp"'), "lvs.toml").services
+    assert (tcp.vip, tcp.port, tcp.protocol) == (udp.vip, udp.port, "tcp")
+    assert udp.protocol == "udp"
+
+
+def test_two_udp_services_cannot_share_vip_and_port() -> None:
+    text = changed("port = 443", 'port = 80\nprotocol = "udp"').replace('protocol = "tcp"', 'protocol = "udp"')
+    [problem] = refusal(text).errors
+    assert f"{problem.key}: {problem.message}" == "service[1].vip: 203.0.113.10:80 udp is already served by service[0]"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", ["gateway: is required", "local_addresses: is required", "service: is required"]),
+        (MINIMAL.replace('default = ["192.0.2.10"]', ""), ["lvs.toml:4: local_addresses: must not be empty"]),
+        (
+            MINIMAL.replace("[[service]]", "[service]"),
+            ["lvs.toml:6: service: a table is not a list of tables; put its header in double brackets"],
+        ),
+        (
+            MINIMAL.replace("[[service]]", "[[services]]"),
+            ["service: is required", 'services: unknown key; did you mean "service"?'],
+        ),
+        ("service = []\n" + MINIMAL.partition("[[service]]")[0], ["lvs.toml:1: service: must not be empty"]),
+    ],
+)
+def test_a_file_without_its_main_parts(text: str, lines: list[str]) -> None:
+    for said, expected in zip(str(refusal(text)).splitlines(), lines, strict=True):
+        assert said.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"eth0"', '"abcdefghijklmno"'),
+        ('"eth0"', '"eth0.100"'),
+        ("127.0.0.1:9380", "[::1]:9380"),
+        ("127.0.0.1:9380", f"unix:/{'x' * 106}"),
+        ("weight = 7", "weight = 0"),
+        ("queue_base = 8", "queue_base = 65534"),
+        ("fullnat_lport_max = 6000", "fullnat_lport_max = 5001"),
+        ("192.0.2.102", "198.51.100.1"),
+        ('"192.0.2.102"\nport = 8080', '"192.0.2.101"\nport = 8081'),
+        ("port = 443", "port = 443 # a comment"),
+        ("\n", "\r\n"),
+    ],
+)
+def test_the_edge_of_what_is_allowed(old: str, new: str) -> None:
+    assert len(parse(changed(old, new), "lvs.toml").services) == 2
+
+
+def test_every_problem_is_reported_in_the_order_of_the_file() -> None:
+    text = changed("queue_base = 8", 'queue_base = "x"').replace("port = 443", "port = 0").replace("weight", "wieght")
+    assert str(refusal(text)) == "\n".join(
+        [
+            'lvs.toml:3: gateway.queue_base: "x" is not an integer',
+            'lvs.toml:31: service[0].real_server[0].wieght: unknown key; did you mean "weight"?',
+            "lvs.toml:40: service[1].port: 0 is out of range 1..65535",
+        ]
+    )
+
+
+def test_every_cross_problem_is_reported_too() -> None:
+    text = changed("192.0.2.102", "203.0.113.10").replace('name = "tls"', 'name = "web"').replace("6000", "4000")
+    assert [problem.key for problem in refusal(text).errors] == [
+        "sysctl.fullnat_lport_min",
+        "service[0].real_server[1].address",
+        "service[1].name",
+    ]
+
+
+def test_a_problem_has_its_key_value_and_line() -> None:
+    [problem] = refusal(changed("port = 443", "port = 0")).errors
+    assert (problem.key, problem.value, problem.line) == ("service[1].port", 0, 40)
+    [problem] = refusal(changed("port = 443", "")).errors
+    assert (problem.value, problem.line) == (None, 37), "a missing key is reported where its table begins"
+
+
+def test_a_long_value_is_cut() -> None:
+    [problem] = refusal(changed('"web"', f'"{"web " * 1000}"')).errors
+    assert problem.message == f'"{("web " * 20)[:79]}…" {NAME_RULE}'
+
+
+def test_an_error_survives_pickling() -> None:
+    error = refusal(changed("port = 443", "port = 0"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[gateway]\nshards 2\n", "lvs.toml:2:8: not valid TOML: Expected '=' after a key in a key/value pair"),
+        ("[gateway]\nshards = ", "lvs.toml:2:10: not valid TOML: Invalid value"),
+        ("a = [\n", "lvs.toml:2:1: not valid TOML: Invalid value"),
+        ("a = " + "[" * 5000, "lvs.toml: lists or tables are nested too deeply"),
+    ],
+)
+def test_text_that_is_no_toml(text: str, line: str) -> None:
+    assert str(refusal(text)) == line
+
+
+@pytest.mark.parametrize("text", [f"a = {'9' * 5000}", "a = '\ud800'"])
+def test_text_that_python_cannot_hold(text: str) -> None:
+    assert str(refusal(text)).startswith("lvs.toml: not valid TOML: ")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, reason in [(tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")]:
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert str(caught.value) == f"{path}: cannot be read: {reason}"
+    with pytest.raises(ConfigError, match="null byte"):
+        load("lvs\0toml")
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "lvs.toml"
+    path.write_bytes("[gateway]\n# ä".encode() + b"\xff\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}:2:4: not UTF-8 text"
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "lvs.toml"
+    path.write_bytes(MINIMAL.encode("utf-8-sig"))
+    assert load(str(path)) == parse(MINIMAL, "lvs.toml")
+
+
+def test_the_number_of_shards_can_be_replaced() -> None:
+    config = parse(GOOD, "lvs.toml")
+    four = config.with_shards(4)
+    assert (four.gateway.shards, config.gateway.shards) == (4, 2)
+    assert (four.gateway.queue_base, four.services) == (8, config.services)
+
+
+@pytest.mark.parametrize(
+    ("text", "shards", "line"),
+    [
+        (GOOD, 0, "command line: --shards: 0 is out of range 1..64"),
+        (GOOD, 65, "command line: --shards: 65 is out of range 1..64"),
+        (
+            changed("queue_base = 8", "queue_base = 65533"),
+            4,
+            "command line: --shards: 4 queues from gateway.queue_base 65533 on pass the last queue 65535",
+        ),
+        (
+            changed("fullnat_lport_max = 6000", "fullnat_lport_max = 5002"),
+            4,
+            "command line: --shards: 4 shards do not each get a local port "
+            "from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5002",
+        ),
+    ],
+)
+def test_a_number_of_shards_that_cannot_be(text: str, shards: int, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "lvs.toml").with_shards(shards)
+    assert str(caught.value) == line

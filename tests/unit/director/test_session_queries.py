@@ -1,0 +1,111 @@
+"""inquiry.py: one answer from many shards. The shards are real, the processes between are not."""
+
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Address
+from typing import Any, cast
+
+import pytest
+
+from appliance.director.session_queries import Inquiry
+from appliance.director.supervisor import Piece, ShardDownError, ShardProcess
+from appliance.ipc.messages import LineReader, SessionRow, decode_query, encode, encode_question
+from appliance.ipc.queries import ConnFilter, Query, QueryError
+from appliance.sessions.walk import ConnWalk
+from appliance.wire.flow import pack_endpoint
+from tests.support.addresses import C0, VIP
+from tests.support.segments import tcp
+from tests.support.world import World, plan
+
+
+class InProcess:
+    """What a `ShardProcess` is to an inquiry, with every message written and read as between processes."""
+
+    def __init__(self, shard: int, world: World | None) -> None:
+        self.shard = shard
+        self.world = world
+
+    async def ask(self, query: Query) -> AsyncIterator[Piece]:
+        if self.world is None:
+            raise ShardDownError(f"the worker of shard {self.shard} is away")
+        (question,) = LineReader().feed(encode_question(1, query))
+        walk = ConnWalk(self.world.shard.sessions, self.shard, decode_query(question["ask"]))
+        while True:
+            piece = walk.step(self.world.now)
+            (answer,) = LineReader().feed(encode({"items": piece.items, "place": piece.place}))
+            yield Piece(answer["items"], answer["place"])
+            if piece.is_last:
+                return
+
+
+def shards(*counts: int | None) -> Inquiry:
+    """A shard with so many sessions each, or one that is down."""
+    workers: list[InProcess] = []
+    for shard, count in enumerate(counts):
+        world = None if count is None else World(plan(shard=shard, shards=len(counts)))
+        for number in range(count or 0):
+            client = pack_endpoint(IPv4Address("198.51.100.0") + number % 3, 20_000 + number)
+            assert world is not None
+            world.put(tcp(client, VIP, "S", seq=C0))
+        workers.append(InProcess(shard, world))
+    return Inquiry(cast("Sequence[ShardProcess]", workers))
+
+
+EVERYTHING = ConnFilter()
+
+
+async def all_pages(inquiry: Inquiry, limit: int) -> list[list[SessionRow]]:
+    pages, after = [], ""
+    while True:
+        page = await inquiry.page(EVERYTHING, limit, after)
+        pages.append(page.rows)
+        if not page.after:
+            return pages
+        after = page.after
+
+
+async def test_all_sessions_of_all_shards() -> None:
+    rows = [row async for batch in shards(3, 0, 2).rows(EVERYTHING) for row in batch]
+    assert len(rows) == 5
+    assert all(isinstance(row, SessionRow) for row in rows)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 7, 100])
+async def test_pages_go_over_the_borders_of_shards(limit: int) -> None:
+    inquiry = shards(3, 0, 4, 0)
+    pages = await all_pages(inquiry, limit)
+    rows = [row for page in pages for row in page]
+    assert sorted(rows) == sorted([row async for batch in inquiry.rows(EVERYTHING) for row in batch])
+    assert all(len(page) == limit for page in pages[:-1]), "only the last may be shorter"
+
+
+@pytest.mark.parametrize(
+    ("after", "words"), [("nonsense", "after: 'nonsense' is no place"), ("4-0-0-" + 24 * "0", "there is no shard 4")]
+)
+async def test_a_place_that_cannot_be_is_refused(after: str, words: str) -> None:
+    with pytest.raises(QueryError, match=words):
+        await shards(1, 1).page(EVERYTHING, 1, after)
+
+
+async def test_counts_of_all_shards_add_up() -> None:
+    tally = await shards(3, 4).tally("client", EVERYTHING)
+    assert tally == {"198.51.100.0": 3, "198.51.100.1": 2, "198.51.100.2": 2}
+    assert await shards(3, 4).tally("service", ConnFilter(client="198.51.100.1")) == {"web": 2}
+
+
+async def test_a_cut_goes_through_all_shards_and_past_those_that_are_down() -> None:
+    """A worker that is away has no sessions left to cut."""
+    inquiry = shards(3, None, 150)
+    assert await inquiry.cut(ConnFilter(client="198.51.100.1")) == 1 + 50
+    assert await inquiry.cut(EVERYTHING) == 2 + 100
+
+
+async def test_tables_come_shard_by_shard() -> None:
+    first, second = await shards(3, 4).slabs()
+    assert (first[0].name, first[0].active, second[0].active) == ("tcp_conn", 3, 4)
+
+
+@pytest.mark.parametrize("ask", ["page", "tally", "slabs"])
+async def test_an_answer_without_a_shard_would_look_whole_and_is_none(ask: str) -> None:
+    arguments: dict[str, tuple[Any, ...]] = {"page": (EVERYTHING, 10, ""), "tally": ("client", EVERYTHING), "slabs": ()}
+    with pytest.raises(ShardDownError):
+        await getattr(shards(1, None), ask)(*arguments[ask])

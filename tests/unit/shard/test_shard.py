@@ -1,0 +1,120 @@
+"""shard.py: sanity of packets, and tunables. That no bytes whatever make it fail is shown in `test_fuzz`."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Action, Verdict
+from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
+from tests.support.segments import read_tcp, tcp
+from tests.support.world import World, plan
+
+GOOD = tcp(CLIENT, VIP, "S", seq=C0)
+
+
+def patched(offset: int, new: bytes) -> bytes:
+    return GOOD[:offset] + new + GOOD[offset + len(new) :]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", verdict.SHORT_HEADER),
+        (GOOD[:19], verdict.SHORT_HEADER),
+        (patched(0, b"\x65"), verdict.BAD_HEADER),
+        (patched(0, b"\x46"), verdict.IP_OPTIONS),
+        (patched(0, b"\x44"), verdict.BAD_HEADER),
+        (patched(6, b"\x20\x00"), verdict.FRAGMENT),
+        (patched(6, b"\x00\x08"), verdict.FRAGMENT),
+        (patched(2, b"\x10\x00"), verdict.TRUNCATED),
+        (GOOD + b"\0", verdict.BAD_HEADER),
+        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdict.SHORT_HEADER),
+        (patched(32, b"\x40"), verdict.BAD_DATA_OFFSET),
+        (patched(32, b"\x60"), verdict.BAD_DATA_OFFSET),
+        (patched(32, b"\xf0"), verdict.BAD_DATA_OFFSET),
+    ],
+)
+def test_what_is_no_whole_packet_is_dropped_and_counted(raw: bytes, expected: Verdict) -> None:
+    world = World()
+    assert world.put(raw) is expected
+    assert world.counter(expected.name) == 1
+    world.assert_quiet()
+
+
+def test_other_protocols_are_left_to_the_host() -> None:
+    world = World()
+    assert world.put(patched(9, b"\x2f")) is verdict.NOT_OURS
+
+
+def test_a_write_to_the_port_range_counts_for_the_next_packet() -> None:
+    world = World(fullnat_lport_min=5000, fullnat_lport_max=5000)
+    world.client.sends("S", seq=C0)
+    assert world.rs.gets("S").source[4:] == (5000).to_bytes(2, "big")
+    world.shared.set_tunables({"fullnat_lport_min": 7000, "fullnat_lport_max": 7000})
+    other = CLIENT[:4] + b"\x10\x00"
+    world.put(tcp(other, VIP, "S", seq=C0))
+    assert world.take(world.rs.here)[20:22] == (7000).to_bytes(2, "big")
+    world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    world.client.gets("SA")
+
+
+def test_lport_tries_bounds_the_search() -> None:
+    world = World(plan(local_addresses=(str(LIP1),)), fullnat_lport_min=5000, fullnat_lport_max=5019, fullnat_lport_tries=10)
+    clients = [CLIENT[:4] + port.to_bytes(2, "big") for port in range(20000, 20021)]
+    for client in clients[:20]:
+        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdict.TO_REAL_SERVER
+    for client in clients[:20]:
+        if client != clients[15]:
+            world.put(tcp(client, VIP, "A", seq=C0 + 1))
+    world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
+    world.shared.set_tunables({"tcp_timeout_time_wait": 1000})
+    world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
+    world.sleep(1.5)
+    assert len(world.shard.sessions.tcp) == 19, "port 5015 is free now, the sixteenth that is looked at"
+    assert world.put(tcp(clients[20], VIP, "S")) is verdict.LOCAL_PORTS_EXHAUSTED
+    world.shared.set_tunables({"fullnat_lport_tries": 16})
+    assert world.put(tcp(clients[20], VIP, "S")) is verdict.TO_REAL_SERVER
+
+
+@pytest.mark.parametrize(
+    ("tunable", "flags_in"),
+    [("tcp_timeout_syn_recv", []), ("tcp_timeout_close", ["R"]), ("tcp_timeout_close_wait", ["FA"])],
+)
+def test_timeouts_of_states_are_their_tunables(tunable: str, flags_in: list[str]) -> None:
+    world = World(None, **{tunable: 3000})
+    if flags_in:
+        world.client.connects(C0, R0)
+    else:
+        world.client.sends("S", seq=C0)
+    for flags in flags_in:
+        world.client.sends(flags, seq=C0 + 1, ack=R0 + 1)
+    world.sleep(2.9)
+    assert len(world.shard.sessions.tcp) == 1
+    world.sleep(0.3)
+    assert len(world.shard.sessions.tcp) == 0
+
+
+def test_sessions_show_all_four_ends() -> None:
+    world = World()
+    world.client.connects(C0, R0)
+    world.now += 1
+    (row,) = world.rows()
+    assert row[:6] == (
+        "web", "198.51.100.2:40000", "203.0.113.10:80", "192.0.2.10:5000", "192.0.2.101:8080", "ESTABLISHED",
+    )  # fmt: skip
+    assert row.expires_s == pytest.approx(899)
+
+
+@given(st.sampled_from(["A", "PA", "FA", "RA"]), st.binary(max_size=1452), st.integers(0, 65535), st.integers(1, 255))
+def test_there_and_back_is_the_identity(flags: str, data: bytes, window: int, ttl: int) -> None:
+    """What a real server sends back to where a packet came from reaches the client as if the VIP had sent it."""
+    world = World()
+    world.client.connects(C0, R0)
+    sent = tcp(CLIENT, VIP, flags, seq=5, ack=R0 + 2, data=data, window=window, ttl=ttl)
+    assert world.put(sent).action is Action.REWRITTEN
+    there = read_tcp(world.take(world.rs.here))
+    assert there.seq == (5 + world.rs.shift) % 2**32
+    world.put(tcp(there.destination, there.source, flags, seq=R0 + 2, ack=there.seq, data=data, window=window, ttl=ttl))
+    back = read_tcp(world.take(CLIENT))
+    assert back.raw == tcp(VIP, CLIENT, flags, seq=R0 + 2, ack=5, data=data, window=window, ttl=ttl)

@@ -1,0 +1,114 @@
+"""The whole shard, fuzzed: whatever happens to it in whatever order, all its rules are kept and in the end nothing is left.
+
+`make fuzz` does the same with a fuzzer that learns from the branches it reaches. What either has found is kept in `corpus/`, a
+file for each find, and is played again here.
+"""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import VERDICTS
+from tests.fuzz.stories import STORIES
+from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
+from tests.support.fuzz_operations import OPERATIONS, play
+from tests.support.fuzzed_shard import SCENE_BYTES, FuzzedShard
+from tests.support.segments import tcp
+from tests.support.world import World, plan
+
+CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
+
+
+def mostly_zeros(count: int) -> st.SearchStrategy[bytes]:
+    """So many bytes, two in three of them zero: what is usual in most respects gets further than what is odd in all."""
+    several = st.binary(min_size=count, max_size=count)
+    return st.tuples(several, several).map(lambda two: bytes(0 if dice % 3 else byte for byte, dice in zip(*two, strict=True)))
+
+
+beginnings = st.one_of(mostly_zeros(SCENE_BYTES), st.sampled_from(list(STORIES.values())))
+operations = st.sampled_from(range(len(OPERATIONS))).flatmap(
+    lambda number: mostly_zeros(OPERATIONS[number].operand_bytes).map(lambda operands: bytes((number,)) + operands)
+)
+lives = st.tuples(beginnings, st.lists(operations, max_size=40).map(b"".join)).map(b"".join)
+
+
+@given(lives)
+def test_whatever_happens_all_rules_are_kept(life: bytes) -> None:
+    play(life)
+
+
+@given(st.binary(max_size=1000))
+def test_any_bytes_are_a_life_and_keep_all_rules(life: bytes) -> None:
+    play(life)
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_what_was_found_once_is_not_found_again(path: Path) -> None:
+    play(path.read_bytes())
+
+
+def given_in(shard: FuzzedShard) -> set[str]:
+    """The verdicts of a story, by name."""
+    transcript = "\n".join(shard.world.transcript)
+    return {each.name for each in VERDICTS if repr(each) in transcript}
+
+
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        ("opened, used, closed", {"to_real_server", "to_client"}),
+        ("claiming to be another", {"to_real_server", "to_client"}),
+        ("challenged", {"challenged"}),
+        ("proxied, begun anew", {"cookie_sent", "handshake_packet"}),
+        ("held", {"held", "hold_overflow"}),
+        ("no answer", {"cookie_sent", "to_real_server"}),
+        ("refused", {"handshake_packet"}),
+        ("drained", {"cookie_sent", "no_real_server"}),
+        ("scaled", {"handshake_packet", "to_client"}),
+        ("storm", {"ack_storm"}),
+        ("flooded", {"cookie_sent", "to_real_server"}),
+        ("removed and back", {"real_server_gone"}),
+        ("asked and cut", {"to_real_server"}),
+        ("many in TIME_WAIT", {"to_client"}),
+        ("many in the same tick", {"to_real_server"}),
+        ("datagrams", {"icmp_translated"}),
+    ],
+)
+def test_the_fuzzers_can_tell_the_stories_that_matter(story: str, expected: set[str]) -> None:
+    """Or they would find nothing because they get nowhere."""
+    shard = play(STORIES[story])
+    assert expected <= given_in(shard), "\n".join(shard.world.transcript)
+
+
+def test_a_client_whose_real_server_was_asked_gets_its_answer_and_no_cookie() -> None:
+    """Its SYN came before the flood was noticed. A cookie for its second one would be a number that the real server never named:
+    the client would acknowledge it, and be reset for that."""
+    world = World(plan(synproxy="auto"), tcp_max_syn_backlog=16)
+    assert world.client.sends("S", seq=C0) is verdict.TO_REAL_SERVER
+    world.rs.gets("S", seq=C0)
+    for port in range(50_000, 50_015):
+        assert world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S")) is verdict.TO_REAL_SERVER
+        world.take(RS1)
+    other = CLIENT[:4] + b"\0\1"
+    assert world.put(tcp(other, VIP, "S")) is verdict.COOKIE_SENT
+    world.take(other)
+    assert world.client.sends("S", seq=C0) is verdict.TO_REAL_SERVER
+    world.rs.gets("S", seq=C0)
+    world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    world.client.gets("SA", seq=R0, ack=C0 + 1)
+
+
+def test_a_packet_that_may_not_move_its_session_is_counted_all_the_same() -> None:
+    """A late copy of the SYN, and a RST that cannot be for this connection: the real server gets both."""
+    world = World()
+    world.client.connects(C0, R0)
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
+    before = world.destination()
+    for flags, seq in (("S", C0), ("R", C0 + 2**30)):
+        assert world.client.sends(flags, seq=seq) is verdict.TO_REAL_SERVER
+    after = world.destination()
+    assert (after["in_packets"] - before["in_packets"], after["in_bytes"] - before["in_bytes"]) == (2, 80)
+    assert world.state() == "CLOSE_WAIT"

@@ -1,0 +1,621 @@
+"""SYNPROXY as transcripts: LVS behaviour section 4 with its RECs, rows 6 to 11 of section 12, and the decisions on admission."""
+
+import pytest
+
+from appliance.ipc.messages import Plan
+from appliance.model import verdicts as verdict
+from appliance.model.verdicts import Verdict
+from appliance.proxy.handshake import ADVERTISED_SCALE
+from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
+from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.world import World, plan
+from tests.unit.wire.test_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, WSCALE_7, sack
+
+GET = b"GET / HTTP/1.1\r\n\r\n"
+C1 = 3_000_000_000
+
+
+ALWAYS, AUTO = plan(synproxy="always"), plan(synproxy="auto")
+
+
+def proxied(scene: Plan = ALWAYS, **tunables: int) -> World:
+    return World(scene, **tunables)
+
+
+def deferring(defer: int | None) -> Plan:
+    return plan(synproxy="always", synproxy_defer=defer)
+
+
+def window_of(seen: Seen) -> int:
+    return int.from_bytes(seen.raw[34:36], "big")
+
+
+def asks(world: World, options: bytes = LINUX_SYN, seq: int = C0) -> Seen:
+    """The client's SYN, and the SYN-ACK with the cookie."""
+    assert world.client.sends("S", seq=seq, options=options) is verdict.COOKIE_SENT
+    return world.client.gets("SA", ack=seq + 1)
+
+
+def proves(world: World, data: bytes = GET, options: bytes = LINUX_SYN, seq: int = C0) -> int:
+    """The whole way to the real server's SYN; the cookie."""
+    cookie = asks(world, options, seq).seq
+    assert world.client.sends("PA", seq=seq + 1, ack=cookie + 1, data=data) is verdict.TO_REAL_SERVER
+    world.rs.gets("S", seq=seq)
+    return cookie
+
+
+def opens(
+    world: World, rs_options: bytes = MSS_1460 + SACK_PERMITTED + WSCALE_7 + b"\x01\x01\x01", options: bytes = LINUX_SYN
+) -> int:
+    """A proxied session with one request delivered; the cookie."""
+    cookie = proves(world, options=options)
+    assert world.rs.sends("SA", seq=R0, ack=C0 + 1, options=rs_options) is verdict.HANDSHAKE_PACKET
+    world.rs.gets("PA", seq=C0 + 1, ack=R0 + 1, data=GET)
+    return cookie
+
+
+class TestCookie:
+    """Step 1: nothing is remembered."""
+
+    def test_row_6(self) -> None:
+        world = proxied()
+        seen = asks(world)
+        assert (seen.ttl, seen.data, seen.source, seen.destination) == (63 + 1, b"", VIP, CLIENT), "the kernel takes one hop off"
+        assert options_of(seen) == bytes.fromhex("020405ac0101040201030307"), "1452, SACK, shift 7, no timestamp"
+        assert world.counter("synproxy_syn_cnt") == 1
+        assert len(world.shard.sessions.tcp) == 0
+        assert world.shard.next_look() is None
+        world.assert_quiet()
+
+    def test_unknown_options_and_data_are_not_echoed(self) -> None:
+        world = proxied()
+        world.client.sends("S", seq=C0, options=MSS_1460 + bytes.fromhex("2204abcd"), data=b"early")
+        seen = world.client.gets("SA", ack=C0 + 1)
+        assert (options_of(seen), seen.data) == (bytes.fromhex("020405ac"), b"")
+
+    @pytest.mark.parametrize(
+        ("tunable", "value", "expected"),
+        [
+            ("synproxy_init_mss", 1300, "020405140101040201030307"),
+            ("synproxy_init_mss", 0, "020405b40101040201030307"),
+            ("synproxy_sack", 0, "020405ac01030307"),
+            ("synproxy_wscale", 0, "020405ac01010402"),
+        ],
+    )
+    def test_what_is_offered_is_tunable(self, tunable: str, value: int, expected: str) -> None:
+        assert options_of(asks(proxied(ALWAYS, **{tunable: value}))) == bytes.fromhex(expected)
+
+    @pytest.mark.parametrize(("ttl", "before_routing"), [(17, 18), (254, 255), (255, 255)])
+    def test_the_ttl_is_tunable(self, ttl: int, before_routing: int) -> None:
+        assert asks(proxied(synproxy_synack_ttl=ttl)).ttl == before_routing
+
+    def test_what_a_client_does_not_offer_is_not_answered(self) -> None:
+        assert options_of(asks(proxied(), options=b"")) == b""
+
+    @pytest.mark.parametrize(("thresh", "packets"), [(0, 1), (3, 4), (5, 6)])
+    def test_the_window_is_what_can_be_held(self, thresh: int, packets: int) -> None:
+        assert window_of(asks(proxied(synproxy_ack_skb_store_thresh=thresh))) == packets * 1452
+
+    def test_a_live_session_hears_nothing_of_a_new_syn(self) -> None:
+        """The answer to a guessed SYN is a cookie, which whoever guessed it does not see."""
+        world = proxied()
+        cookie = opens(world)
+        world.client.sends("S", seq=C1, options=LINUX_SYN)
+        world.client.gets("SA", ack=C1 + 1)
+        world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"more")
+        world.rs.gets("PA", ack=R0 + 1, data=b"more")
+
+
+class TestProof:
+    """Step 2: the acknowledgement."""
+
+    @pytest.mark.parametrize("off", [1, 2, -1, 1 << 21, 1 << 31])
+    def test_a_wrong_cookie_is_dropped_in_silence(self, off: int) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        ack = (cookie + 1 + off) % 2**32
+        assert world.client.sends("PA", seq=C0 + 1, ack=ack, data=GET) is verdict.BAD_COOKIE
+        assert world.counter("synproxy_bad_ack") == 1
+        assert len(world.shard.sessions.tcp) == 0
+        world.assert_quiet()
+
+    def test_a_cookie_is_for_one_initial_number_exactly(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        for off in (1, 2, 5, 65536, -1):
+            seq = (C0 + 1 + off) % 2**32
+            assert world.client.sends("PA", seq=seq, ack=cookie + 1, data=GET) is verdict.BAD_COOKIE
+
+    def test_a_cookie_grows_old(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        world.now += 241
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.BAD_COOKIE
+
+    def test_with_abort_on_overflow_a_wrong_cookie_is_reset_but_not_too_often(self) -> None:
+        world = proxied(tcp_abort_on_overflow=1)
+        world.client.sends("PA", seq=C0 + 1, ack=777, data=GET)
+        world.client.gets("R", seq=777)
+        for _ in range(200):
+            world.client.sends("PA", seq=C0 + 1, ack=777, data=GET)
+        sent = 0
+        while world.last_to(CLIENT):
+            world.take(CLIENT)
+            sent += 1
+        assert sent == 49
+
+    def test_deferring_drops_the_empty_ack_and_waits_for_data(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.NULL_COOKIE_ACK
+        assert (world.counter("synproxy_null_ack"), len(world.shard.sessions.tcp)) == (1, 0)
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+        assert (world.counter("synproxy_ok_ack"), len(world.shard.sessions.tcp)) == (1, 1)
+
+    @pytest.mark.parametrize(("tunable", "of_service"), [(0, None), (1, 0)])
+    def test_without_deferring_the_empty_ack_makes_the_session(self, tunable: int, of_service: int | None) -> None:
+        """For protocols in which the server speaks first; a service's own value wins."""
+        world = proxied(deferring(of_service), synproxy_defer=tunable)
+        cookie = asks(world).seq
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.TO_REAL_SERVER
+        world.rs.gets("S", seq=C0)
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        world.rs.gets("A", seq=C0 + 1, ack=R0 + 1, data=b"")
+        world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"220 hello")
+        world.client.gets("PA", seq=cookie + 1, ack=C0 + 1, data=b"220 hello")
+
+    def test_a_services_own_value_wins_the_other_way_round_too(self) -> None:
+        world = proxied(deferring(1), synproxy_defer=0)
+        cookie = asks(world).seq
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.NULL_COOKIE_ACK
+
+    def test_a_request_whose_first_segment_carries_fin(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        assert world.client.sends("FPA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+        world.rs.gets("S")
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        world.rs.gets("FPA", seq=C0 + 1, ack=R0 + 1, data=GET)
+
+    @pytest.mark.parametrize("flags", ["R", "RA", "SA"])
+    def test_other_packets_without_a_session_are_dropped(self, flags: str) -> None:
+        assert proxied().client.sends(flags, seq=C0, ack=5) is verdict.NO_SESSION
+
+    @pytest.mark.parametrize(
+        ("scene", "reason"),
+        [
+            (plan(synproxy="always", weights=(0,)), verdict.NO_REAL_SERVER),
+            (plan(synproxy="always", local_addresses=()), verdict.NO_LOCAL_ADDRESS),
+        ],
+    )
+    def test_a_client_that_proved_itself_for_nothing_is_reset(self, scene: Plan, reason: Verdict) -> None:
+        world = World(scene)
+        cookie = asks(world).seq
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is reason
+        world.client.gets("R", seq=cookie + 1)
+
+    @pytest.mark.parametrize(("flags", "answered"), [("A", True), ("PA", True), ("FA", True), ("R", False), ("RA", False)])
+    def test_with_abort_on_overflow_an_unknown_session_is_reset(self, flags: str, answered: bool) -> None:
+        """So the clients of a gateway that was restarted need not wait for their own timeouts."""
+        world = World(tcp_abort_on_overflow=1)
+        assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdict.NO_SESSION
+        if answered:
+            world.client.gets("R", seq=777)
+        world.assert_quiet()
+
+    def test_a_service_without_synproxy_knows_no_cookies(self) -> None:
+        world = World()
+        assert world.client.sends("A", seq=C0 + 1, ack=5) is verdict.NO_SESSION
+        assert world.counter("synproxy_bad_ack") == 0
+
+
+class TestRealServer:
+    """Steps 3 and 4."""
+
+    def test_the_real_servers_syn_has_the_clients_facts(self) -> None:
+        """Row 7: its own number, the client's address, MSS, SACK and shift; no timestamp."""
+        world = proxied()
+        cookie = asks(world).seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET, window=100)
+        seen = world.rs.gets("S", seq=C0, destination=RS1, data=b"")
+        assert world.rs.isn != C0
+        assert options_of(seen) == bytes.fromhex("fe089c40c6336402020405ac0101040201030307")
+        assert window_of(seen) == 100 << 7
+        assert world.state() == "SYN_SENT"
+
+    def test_a_client_that_does_not_scale_is_not_the_same_as_one_with_shift_0(self) -> None:
+        world = proxied(fullnat_toa_entry=0)
+        world.client.sends("S", seq=C0, options=MSS_1460 + b"\x01\x03\x03\x00")
+        cookie = world.client.gets("SA").seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert options_of(world.rs.gets("S")) == bytes.fromhex("020405ac01030300")
+        world = proxied(fullnat_toa_entry=0)
+        world.client.sends("S", seq=C0, options=MSS_1460)
+        cookie = world.client.gets("SA").seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert options_of(world.rs.gets("S")) == bytes.fromhex("020405ac")
+
+    def test_rows_7_and_8(self) -> None:
+        """Four packets are held, the fifth is counted; all four arrive in order and the SYN-ACK does not."""
+        world = proxied()
+        cookie = proves(world, data=b"1")
+        verdicts = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"%d" % (turn + 1)) for turn in range(1, 5)]
+        assert verdicts == [verdict.HELD] * 3 + [verdict.HOLD_OVERFLOW]
+        assert world.counter("synproxy_synsent_qlen") == 1
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        for turn in range(4):
+            world.rs.gets("PA", seq=C0 + 1 + turn, ack=R0 + 1, data=b"%d" % (turn + 1))
+        world.assert_quiet()
+        assert world.state() == "ESTABLISHED"
+
+    def test_copies_take_no_place_of_others(self) -> None:
+        world = proxied()
+        cookie = proves(world)
+        for _ in range(5):
+            assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.HELD
+        assert world.counter("synproxy_synsent_qlen") == 0
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        world.rs.gets("PA", data=GET)
+        world.assert_quiet()
+
+    @pytest.mark.parametrize("thresh", [0, 1, 5])
+    def test_how_many_are_held_is_tunable(self, thresh: int) -> None:
+        world = proxied(synproxy_ack_skb_store_thresh=thresh)
+        cookie = proves(world, data=b"0")
+        verdicts = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"x") for turn in range(1, 7)]
+        assert verdicts.count(verdict.HELD) == thresh
+
+    def test_numbers_and_sack_blocks_are_converted_both_ways(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1 + len(GET), data=b"answer")
+        world.client.gets("PA", seq=cookie + 1, ack=C0 + 1 + len(GET), data=b"answer")
+        blocks = sack((cookie + 101) % 2**32, (cookie + 201) % 2**32)
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 7, options=b"\x01\x01" + blocks)
+        seen = world.rs.gets("A", ack=R0 + 7)
+        assert options_of(seen) == b"\x01\x01" + sack(R0 + 101, R0 + 201)
+        shown = [(C0 + 50 + world.rs.shift) % 2**32, (C0 + 60 + world.rs.shift) % 2**32]
+        world.rs.sends("A", seq=R0 + 7, ack=C0 + 1 + len(GET), options=b"\x01\x01" + sack(*shown))
+        assert options_of(world.client.gets("A", seq=cookie + 7)) == b"\x01\x01" + sack(C0 + 50, C0 + 60)
+
+    @pytest.mark.parametrize(
+        ("rs_scale", "window", "shown"),
+        [
+            (7, 1000, 1000),
+            (9, 1000, 4000),
+            (9, 60_000, 65_535),
+            (14, 1, 128),
+            (2, 1000, 31),
+            (0, 64_240, 501),
+            (None, 64_240, 501),
+        ],
+    )
+    def test_the_real_servers_windows_are_converted_to_the_shift_that_was_promised(
+        self, rs_scale: int | None, window: int, shown: int
+    ) -> None:
+        world = proxied()
+        cookie = opens(world, rs_options=MSS_1460 + (b"" if rs_scale is None else bytes((1, 3, 3, rs_scale))))
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=window)
+        assert window_of(world.client.gets("A", seq=cookie + 1)) == shown
+
+    def test_without_scaling_windows_stay(self) -> None:
+        world = proxied(synproxy_wscale=0)
+        cookie = opens(world, rs_options=MSS_1460)
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=64_240)
+        assert window_of(world.client.gets("A", seq=cookie + 1)) == 64_240
+
+    def test_a_real_server_that_does_not_scale_sees_the_clients_windows_as_bytes(self) -> None:
+        world = proxied()
+        cookie = opens(world, rs_options=MSS_1460)
+        for window, shown in ((100, 12_800), (1000, 65_535)):
+            world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 1, window=window)
+            assert window_of(world.rs.gets("A")) == shown
+
+    def test_a_real_server_that_scales_sees_the_clients_windows_as_they_are(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 1, window=1234)
+        assert window_of(world.rs.gets("A")) == 1234
+
+    def test_a_syn_ack_that_comes_again_reaches_the_client_whose_answer_mends_it(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        world.rs.sends("SA", seq=R0, ack=C0 + 1, options=MSS_1460, window=64_240)
+        assert window_of(world.client.gets("SA", seq=cookie, ack=C0 + 1)) == 64_240
+
+    def test_the_clients_address_rides_on_what_was_held_and_until_the_answer_is_acknowledged(self) -> None:
+        world = proxied()
+        cookie = proves(world)
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        assert options_of(world.rs.gets("PA"))[:2] == b"\xfe\x08"
+        world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1 + len(GET), data=b"x")
+        world.client.gets("PA", seq=cookie + 1)
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 2)
+        assert options_of(world.rs.gets("A")) == b""
+
+    def test_row_9_a_refusal_reaches_the_client(self) -> None:
+        world = proxied()
+        cookie = proves(world)
+        world.rs.sends("RA", seq=0, ack=C0 + 1)
+        world.client.gets("R", seq=cookie + 1)
+        assert (world.state(), world.counter("synproxy_rs_error")) == ("CLOSE", 1)
+        world.sleep(11)
+        world.assert_empty()
+
+    def test_row_10_no_answer_is_asked_for_again_after_1_2_and_4_seconds_then_both_are_reset(self) -> None:
+        world = proxied()
+        cookie = proves(world)
+        for pause_s in (1, 2, 4):
+            world.sleep(pause_s - 0.2)
+            world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+            world.assert_quiet()
+            world.sleep(0.4)
+            world.rs.gets("S", seq=C0)
+            world.now -= 0.2
+        assert world.counter("synproxy_rs_error") == 0
+        world.sleep(8.5)
+        world.rs.gets("R", seq=C0 + 1)
+        world.client.gets("R", seq=cookie + 1)
+        assert world.counter("synproxy_rs_error") == 1
+        world.assert_empty()
+
+    @pytest.mark.parametrize("retries", [0, 1, 6])
+    def test_how_often_is_tunable(self, retries: int) -> None:
+        world = proxied(synproxy_syn_retry=retries)
+        proves(world)
+        world.sleep(130)
+        for _ in range(retries):
+            world.rs.gets("S")
+        world.rs.gets("R")
+        world.assert_empty()
+
+    def test_a_clients_reset_ends_the_attempt(self) -> None:
+        world = proxied()
+        proves(world)
+        world.client.sends("R", seq=C1)
+        assert world.state() == "SYN_SENT", "a guess does not"
+        world.client.sends("R", seq=C0 + 1 + len(GET))
+        world.rs.gets("R", seq=C0 + 1)
+        world.assert_empty()
+
+    def test_an_older_connections_answer_is_reset_and_the_syn_sent_again(self) -> None:
+        world = proxied()
+        proves(world)
+        assert world.rs.sends("A", seq=5, ack=777) is verdict.STALE_ANSWER
+        assert read_tcp(world.take(RS1)).flags == "R"
+        world.rs.gets("S", seq=C0)
+
+    def test_an_idle_session_is_reset_in_the_numbers_of_each_side(self) -> None:
+        """Row 13, for a proxied session."""
+        world = proxied(tcp_timeout_established=2000)
+        cookie = opens(world)
+        world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1 + len(GET), data=b"abc")
+        world.client.gets("PA")
+        world.sleep(2.2)
+        world.rs.gets("R", seq=C0 + 1 + len(GET))
+        world.client.gets("R", seq=cookie + 4)
+
+
+SWITCH = {
+    "CLOSE": "close", "TIME_WAIT": "time_wait", "FIN_WAIT": "fin_wait", "CLOSE_WAIT": "close_wait", "LAST_ACK": "last_ack",
+}  # fmt: skip
+COUNTER = {
+    "CLOSE": "close", "TIME_WAIT": "timewait", "FIN_WAIT": "finwait", "CLOSE_WAIT": "closetimeout", "LAST_ACK": "lastack",
+}  # fmt: skip
+
+
+class TestReuse:
+    """LVS behaviour 4.6."""
+
+    def reach(self, world: World, state: str) -> None:
+        cookie = opens(world)
+        client, rs, end = world.client, world.rs, C0 + 1 + len(GET)
+        if state in ("CLOSE_WAIT", "LAST_ACK"):
+            rs.sends("A", seq=R0 + 1, ack=end)
+            client.gets("A")
+            client.sends("FA", seq=end, ack=cookie + 1)
+            rs.gets("FA")
+        if state == "LAST_ACK":
+            rs.sends("FA", seq=R0 + 1, ack=end + 1)
+            client.gets("FA")
+        if state in ("FIN_WAIT", "TIME_WAIT"):
+            rs.sends("FA", seq=R0 + 1, ack=end)
+            client.gets("FA")
+        if state == "TIME_WAIT":
+            client.sends("FA", seq=end, ack=cookie + 2)
+            rs.gets("FA")
+            rs.sends("A", seq=R0 + 2, ack=end + 1)
+            client.gets("A")
+        if state == "CLOSE":
+            rs.sends("R", seq=R0 + 1)
+            client.gets("R")
+        assert world.state() == state
+
+    def begins_anew(self, world: World) -> Verdict:
+        cookie = asks(world, seq=C1).seq
+        return world.client.sends("PA", seq=C1 + 1, ack=cookie + 1, data=GET)
+
+    @pytest.mark.parametrize("state", SWITCH)
+    def test_a_cookie_starts_a_closing_session_anew(self, state: str) -> None:
+        world = proxied(ALWAYS, **{f"synproxy_conn_reuse_{SWITCH[state]}": 1})
+        self.reach(world, state)
+        local, last = world.rs.there, world.rs.isn
+        assert self.begins_anew(world) is verdict.TO_REAL_SERVER
+        world.rs.gets("S", seq=C1, source=local)
+        assert 0 < (world.rs.isn - last) % 2**32 < 2**31
+        assert world.state() == "SYN_SENT"
+        assert world.counter("synproxy_conn_reused") == world.counter(f"synproxy_conn_reused_{COUNTER[state]}") == 1
+        assert world.counter("fullnat_conn_reused") == 0
+        world.rs.sends("SA", seq=R0 + 500, ack=C1 + 1)
+        world.rs.gets("PA", seq=C1 + 1, ack=R0 + 501, data=GET)
+
+    @pytest.mark.parametrize("state", SWITCH)
+    @pytest.mark.parametrize("master", [0, 1])
+    def test_not_when_it_is_switched_off(self, state: str, master: int) -> None:
+        switches = {"synproxy_conn_reuse": master, f"synproxy_conn_reuse_{SWITCH[state]}": 1 - master}
+        world = proxied(ALWAYS, **switches)
+        self.reach(world, state)
+        self.begins_anew(world)
+        assert world.state() == ("CLOSE" if state == "LAST_ACK" else state), "an acknowledgement like any other, to that session"
+        assert world.counter("synproxy_conn_reused") == 0
+
+    def test_the_last_acknowledgement_of_the_old_connection_is_no_bad_cookie(self) -> None:
+        world = proxied(synproxy_conn_reuse_fin_wait=1)
+        self.reach(world, "FIN_WAIT")
+        cookie = (world.conns()[0].cookie or 0) + 2
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie)
+        world.rs.gets("A", ack=R0 + 2)
+        assert world.counter("synproxy_bad_ack") == 0
+
+    def test_a_client_that_lost_an_established_connection_gets_a_new_one_with_its_cookie(self) -> None:
+        """Only it has seen the cookie. The real server's old socket is dealt with behind its back."""
+        world = proxied()
+        opens(world)
+        old_ack = (C0 + 1 + len(GET) + world.rs.shift) % 2**32
+        assert self.begins_anew(world) is verdict.TO_REAL_SERVER
+        world.rs.gets("S", seq=C1)
+        assert world.counter("synproxy_conn_reused") == 1
+        stale = tcp(world.rs.here, world.rs.there, "A", seq=R0 + 1, ack=old_ack)
+        assert world.put(stale) is verdict.STALE_ANSWER
+        assert read_tcp(world.take(RS1)).seq == old_ack
+        world.rs.gets("S", seq=C1)
+        world.rs.sends("SA", seq=R0 + 500, ack=C1 + 1)
+        world.rs.gets("PA", seq=C1 + 1, ack=R0 + 501, data=GET)
+
+    @pytest.mark.parametrize("off", [1, 1 << 21])
+    def test_a_guess_is_no_cookie_on_an_established_session_either(self, off: int) -> None:
+        world = proxied()
+        cookie = opens(world)
+        asks(world, seq=C1)
+        world.client.sends("PA", seq=C1 + 1, ack=(cookie + off) % 2**32, data=b"guess")
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("ESTABLISHED", 0)
+        world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"alive")
+        world.rs.gets("PA", data=b"guess")
+        world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
+
+    def test_not_with_the_master_switch_off(self) -> None:
+        world = proxied(synproxy_conn_reuse=0)
+        opens(world)
+        self.begins_anew(world)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("ESTABLISHED", 0)
+
+    def test_a_drained_real_server_is_not_asked_again(self) -> None:
+        world = proxied(plan(synproxy="always", weights=(1, 1)))
+        self.reach(world, "CLOSE")
+        world.change(plan(weights=(0, 1), synproxy="always"))
+        self.begins_anew(world)
+        world.rs.here = RS2
+        world.rs.gets("S", seq=C1, destination=RS2)
+        assert world.counter("synproxy_ok_ack") == 2, "one for each connection"
+
+
+class TestStorm:
+    """LVS behaviour 4.7 with its REC."""
+
+    def test_row_11(self) -> None:
+        """Ten identical acknowledgements pass, the eleventh does not."""
+        world = proxied()
+        opens(world)
+        verdicts = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(12)]
+        assert verdicts == [verdict.TO_CLIENT] * 10 + [verdict.STORM] * 2
+        assert world.counter("synproxy_ack_storm") == 2
+
+    @pytest.mark.parametrize(("thresh", "passed"), [(1, 1), (3, 3), (0, 30)])
+    def test_its_length_is_tunable_and_0_is_off(self, thresh: int, passed: int) -> None:
+        world = proxied(synproxy_ack_storm_thresh=thresh)
+        opens(world)
+        verdicts = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)]
+        assert verdicts.count(verdict.TO_CLIENT) == passed
+
+    def test_duplicate_acknowledgements_that_say_something_new_all_pass(self) -> None:
+        world = proxied()
+        opens(world)
+        for turn in range(40):
+            edge = (C0 + 1000 + turn + world.rs.shift) % 2**32
+            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, options=b"\x01\x01" + sack(C0, edge)) is verdict.TO_CLIENT
+            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=1000 + turn) is verdict.TO_CLIENT
+
+    def test_keepalives_all_pass(self) -> None:
+        world = proxied()
+        opens(world)
+        for _ in range(40):
+            world.sleep(1)
+            assert world.rs.sends("A", seq=R0, ack=C0 + 1) is verdict.TO_CLIENT
+
+    def test_data_and_plain_sessions_are_never_a_storm(self) -> None:
+        world = proxied()
+        opens(world)
+        assert {world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"x") for _ in range(30)} == {verdict.TO_CLIENT}
+        world = World()
+        world.client.connects(C0, R0)
+        assert {world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)} == {verdict.TO_CLIENT}
+
+
+class TestAdmission:
+    """tcp_syncookies, tcp_max_syn_backlog, tcp_abort_on_overflow."""
+
+    def syns(self, world: World, count: int, start: int = 20000) -> list[Verdict]:
+        clients = (CLIENT[:4] + port.to_bytes(2, "big") for port in range(start, start + count))
+        return [world.put(tcp(client, VIP, "S", seq=C0, options=LINUX_SYN)) for client in clients]
+
+    def finish(self, world: World, count: int) -> None:
+        """The first sessions are answered and acknowledged."""
+        for conn in world.conns()[:count]:
+            here, there = conn.server_key, conn.client_key
+            world.put(tcp(here[:4] + here[8:10], here[4:8] + here[10:], "SA", seq=R0, ack=(conn.isn + 1) % 2**32))
+            world.put(tcp(there[:4] + there[8:10], VIP, "A", seq=C0 + 1, ack=R0 + 1))
+
+    def test_in_auto_cookies_begin_at_the_limit_and_end_below_three_quarters(self) -> None:
+        world = proxied(AUTO, tcp_max_syn_backlog=16)
+        assert self.syns(world, 20) == [verdict.TO_REAL_SERVER] * 16 + [verdict.COOKIE_SENT] * 4
+        assert world.counter("syncookies_engaged") == 1
+        self.finish(world, 4)
+        assert self.syns(world, 1, 30000) == [verdict.COOKIE_SENT], "twelve are half-open: not below three quarters yet"
+        self.finish(world, 5)
+        assert self.syns(world, 1, 30001) == [verdict.TO_REAL_SERVER]
+        assert world.counter("syncookies_disengaged") == 1
+
+    @pytest.mark.parametrize(("mode", "first"), [(0, verdict.TO_REAL_SERVER), (2, verdict.COOKIE_SENT)])
+    def test_auto_can_be_told_always_and_never(self, mode: int, first: Verdict) -> None:
+        world = proxied(AUTO, tcp_syncookies=mode, tcp_max_syn_backlog=16)
+        verdicts = self.syns(world, 20)
+        assert verdicts[0] is first
+        assert verdicts.count(verdict.SYN_BACKLOG_FULL) == (4 if mode == 0 else 0)
+
+    def test_a_service_that_always_proxies_does_so_whatever_the_tunable_says(self) -> None:
+        assert self.syns(proxied(tcp_syncookies=0), 1) == [verdict.COOKIE_SENT]
+
+    @pytest.mark.parametrize("abort", [0, 1])
+    def test_a_full_backlog_is_silent_or_answered_with_a_reset(self, abort: int) -> None:
+        world = World(tcp_max_syn_backlog=16, tcp_abort_on_overflow=abort)
+        assert self.syns(world, 17)[16] is verdict.SYN_BACKLOG_FULL
+        assert world.counter("syn_backlog_full") == 1
+        if abort:
+            refusal = read_tcp(world.take(CLIENT))
+            assert (refusal.flags, refusal.ack, refusal.source) == ("RA", C0 + 1, VIP)
+        else:
+            assert world.last_to(CLIENT) is None
+
+    def test_the_limit_is_shared_out_among_the_shards(self) -> None:
+        world = World(plan(shards=4), tcp_max_syn_backlog=64)
+        assert self.syns(world, 20).count(verdict.SYN_BACKLOG_FULL) == 4
+
+    def test_what_began_with_a_cookie_ends_with_one_also_when_cookies_are_over(self) -> None:
+        world = proxied(AUTO, tcp_syncookies=2)
+        cookie = asks(world).seq
+        world.shared.set_tunables({"tcp_syncookies": 0})
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+
+    def test_half_open_sessions_that_end_any_way_free_their_place(self) -> None:
+        world = World(tcp_max_syn_backlog=16)
+        self.syns(world, 16)
+        world.sleep(61)
+        world.assert_empty()
+        assert self.syns(world, 1) == [verdict.TO_REAL_SERVER]
+
+
+@pytest.mark.parametrize("wscale", [0, 1])
+def test_advertised_scale(wscale: int) -> None:
+    """The one shift that clients are shown."""
+    options = options_of(asks(proxied(synproxy_wscale=wscale)))
+    assert (bytes((3, 3, ADVERTISED_SCALE)) in options) == bool(wscale)
