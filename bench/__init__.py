@@ -1,6 +1,9 @@
-"""What the appliance costs, beside three other ways through the same gateway. `python -m bench` as root measures it all.
+"""Programs that measure the appliance, one folder each, and what they share.
 
-- `established_path`: the Python of one packet, without a kernel.
-- the suite: new connections/s, keep-alive requests/s and Gbit/s in a lab of network namespaces, for plain routing, nft
-  DNAT+SNAT, a bare packet-queue loop and the appliance; interleaved, with each way checked before it is measured.
+- `throughput`: new connections, keep-alive requests and bulk traffic, beside plain routing, nft NAT and a bare queue loop.
+- `flood`: fresh connections under a SYN flood, beside the kernel's own SYNPROXY.
+- `defence`: requests while a VIP is flooded with packets that belong to no session.
+- `sessions`: what a hundred thousand and a million sessions cost one shard; no root, no kernel.
+- `transfers`: bulk traffic through a proxied service, beside a plain one.
+- `senders`: the flooders. `rig`: the network, the servers, the load and the checks that the programs share.
 """

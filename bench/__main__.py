@@ -1,85 +1,8 @@
-"""`python -m bench`: the microbenchmark, then the suite in a lab of its own. Root only; nothing is left behind.
+"""`python -m bench`: the same as `python -m bench.throughput`."""
 
-Exit codes: 0 measured, whatever the figures; 1 it could not be measured, for the reason printed; 2 wrong command line; others
-as `appliance lab` has them (130 for Ctrl-C).
-"""
-
-import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from bench.machine import this_machine
-from bench.program import check_host, exit_code, run_in_lab, unwind_on_signals
-from bench.report import Setup, as_json, as_text
-from bench.session import measure_all
-from bench.topology import BenchError, Site, module, output_of
-
-_QUICK = {"rounds": 2, "seconds": 2}
-_THOROUGH = {"rounds": 5, "seconds": 5}
-_SECONDS_MAX = 10  # longer, and a fast machine would run out of connections that are new (see topology)
-_MICROBENCHMARK_TIMEOUT_S = 300.0
-_TOOLS = ("wrk", "iperf3", "nft", "iptables-nft", "ip", "ss", "nsenter")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    return exit_code("bench", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line. SystemExit for a wrong one."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare the appliance with three other ways.")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 2 s: shows that it works, its figures are rough")
-    parser.add_argument("--rounds", type=_within(1, 100), metavar="N", help="default 5")
-    parser.add_argument(
-        "--seconds", type=_within(1, _SECONDS_MAX), metavar="S", help="of each measurement, 16 a round; default 5"
-    )
-    parser.add_argument("--shards", type=_within(1, 64), metavar="N", default=2, help="also of the bare loop; default 2")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there, too")
-    parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    for name, value in (_QUICK if options.quick else _THOROUGH).items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-    return options
-
-
-def _within(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return int(text)
-
-    return number
-
-
-def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
-    """Put up a lab whose command is this program again, with the same command line."""
-    _check_host(options)
-    print("the Python of one packet of an established session, without a kernel", flush=True)
-    print(output_of(module("bench.established_path"), timeout_s=_MICROBENCHMARK_TIMEOUT_S), flush=True)
-    return run_in_lab("bench", given, options.shards, gateway="bench.gateway")
-
-
-def _check_host(options: argparse.Namespace) -> None:
-    check_host(_TOOLS, "bench")
-    if options.json and not options.json.parent.is_dir():
-        raise BenchError(f"--json: there is no directory {options.json.parent}")
-
-
-def _measure_inside(options: argparse.Namespace) -> int:
-    unwind_on_signals()
-    setup = Setup(this_machine(), options.shards, options.rounds, options.seconds)
-    results = measure_all(Site.of_environment(), options.shards, options.rounds, options.seconds)
-    print(as_text(setup, results), end="")
-    if options.json:
-        options.json.write_text(json.dumps(as_json(setup, results), indent=2) + "\n")
-    return 0
-
+from bench.throughput.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from bench.syn_flood import SPOOFED_NETWORK
+from bench.senders.syn_flood import SPOOFED_NETWORK
 from tests.lab.conftest import RunningLab, running_lab
 
 SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
@@ -45,7 +45,7 @@ class Flood:
 
     def __init__(self, lab: RunningLab, rate_per_s: int, seconds: int) -> None:
         arguments = ("--rate", str(rate_per_s), "--seconds", str(seconds))
-        command = lab.enter("client", sys.executable, "-m", "bench.syn_flood", lab.vip, str(lab.port), *arguments)
+        command = lab.enter("client", sys.executable, "-m", "bench.senders.syn_flood", lab.vip, str(lab.port), *arguments)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:

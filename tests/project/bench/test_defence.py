@@ -8,8 +8,8 @@ import pytest
 
 from appliance.config.loading import parse as parse_config
 from appliance.policy.defence import COUNTER_PLACES
-from bench.defence import parse as parse_options
-from bench.defence_load import (
+from bench.defence.__main__ import parse as parse_options
+from bench.defence.load import (
     CASES,
     CONTROL,
     CONTROL_COUNTER,
@@ -23,14 +23,14 @@ from bench.defence_load import (
     control_table,
     parse_counter,
 )
-from bench.defence_report import DefenceResults, as_text
-from bench.gateway import configuration
-from bench.load import Reading
-from bench.machine import Machine
-from bench.stray_flood import KINDS, UNUSED_PORT, packets
-from bench.stray_flood import parse as parse_flood
-from bench.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK
-from bench.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NAT_LOCAL_ADDRESSES, NAT_VIPS, VIPS, BenchError
+from bench.defence.report import DefenceResults, as_text
+from bench.rig.gateway import configuration
+from bench.rig.load import Reading
+from bench.rig.machine import Machine
+from bench.rig.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NAT_LOCAL_ADDRESSES, NAT_VIPS, VIPS, BenchError
+from bench.senders.stray_flood import KINDS, UNUSED_PORT, packets
+from bench.senders.stray_flood import parse as parse_flood
+from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from tests.support.segments import assert_tcp_checksum
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)

@@ -6,18 +6,18 @@ import dpkt
 import pytest
 
 from appliance.config.loading import parse as parse_config
-from bench.flood import RATES_PER_S
-from bench.flood import parse as parse_options
-from bench.flood_gateway import UNPROTECTED_VIPS, configuration
-from bench.flood_load import Load
-from bench.flood_report import FloodResults, Round, as_text
-from bench.flood_ways import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
-from bench.load import Reading
-from bench.machine import Machine
-from bench.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK, SYN_BYTES, due, train
-from bench.syn_flood import parse as parse_flood
-from bench.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
-from bench.ways import Way
+from bench.flood.__main__ import RATES_PER_S
+from bench.flood.__main__ import parse as parse_options
+from bench.flood.gateway import UNPROTECTED_VIPS, configuration
+from bench.flood.load import Load
+from bench.flood.report import FloodResults, Round, as_text
+from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
+from bench.rig.load import Reading
+from bench.rig.machine import Machine
+from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
+from bench.rig.ways import Way
+from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK, SYN_BYTES, due, train
+from bench.senders.syn_flood import parse as parse_flood
 from tests.support.segments import assert_tcp_checksum
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)

@@ -7,12 +7,12 @@ import pytest
 from appliance.model.tcp_state import TcpState
 from appliance.state.session import ConnEntry
 from appliance.wire.flow import Direction, source_of
-from bench.crowd import SESSIONS_MAX, Crowd, Pauses, as_in_a_worker, client_key, picked
-from bench.crowd_figures import CHURN, FEW, QUICK, THOROUGH, Effort, Figures, measure
-from bench.crowd_report import ROWS, as_text
-from bench.machine import Machine
-from bench.sessions import COUNT_MIN
-from bench.sessions import parse as parse_options
+from bench.rig.machine import Machine
+from bench.sessions.__main__ import COUNT_MIN
+from bench.sessions.__main__ import parse as parse_options
+from bench.sessions.crowd import SESSIONS_MAX, Crowd, Pauses, as_in_a_worker, client_key, picked
+from bench.sessions.figures import CHURN, FEW, QUICK, THOROUGH, Effort, Figures, measure
+from bench.sessions.report import ROWS, as_text
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)
 

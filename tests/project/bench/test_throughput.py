@@ -12,16 +12,14 @@ from appliance.config.loading import load, parse
 from appliance.lab.plan import CLIENT as LAB_CLIENT
 from appliance.lab.plan import CLIENT_NETWORK as LAB_CLIENT_NETWORK
 from appliance.lab.plan import make_plan
-from bench import rules
-from bench.__main__ import parse as parse_options
-from bench.checks import wrong_answers, wrong_counts
-from bench.counters import QueueCount, Snapshot, growth, parse_netstat, parse_queues
-from bench.gateway import configuration
-from bench.load import FIGURES, Reading, parse_iperf3, parse_wrk, wrk_script
-from bench.machine import Machine, cpu_model
-from bench.report import Setup, as_json, as_text, goal_outcome
-from bench.results import Results, rotated, schedule, spread
-from bench.topology import (
+from bench.rig import rules
+from bench.rig.checks import wrong_answers, wrong_counts
+from bench.rig.counters import QueueCount, Snapshot, growth, parse_netstat, parse_queues
+from bench.rig.gateway import configuration
+from bench.rig.load import FIGURES, Reading, parse_iperf3, parse_wrk, wrk_script
+from bench.rig.machine import Machine, cpu_model
+from bench.rig.results import Results, rotated, schedule, spread
+from bench.rig.topology import (
     CLIENT,
     CLIENT_INTERFACE,
     CLIENT_NETWORK,
@@ -35,7 +33,9 @@ from bench.topology import (
     VIPS,
     BenchError,
 )
-from bench.ways import APPLIANCE, BARE_LOOP, NAT, PLAIN, WAYS
+from bench.rig.ways import APPLIANCE, BARE_LOOP, NAT, PLAIN, WAYS
+from bench.throughput.__main__ import parse as parse_options
+from bench.throughput.report import Setup, as_json, as_text, goal_outcome
 
 CONNECTIONS, KEEP_ALIVE = FIGURES[0].name, FIGURES[1].name
 

@@ -1,0 +1,82 @@
+"""`python -m bench.defence`: requests while a VIP is flooded with what nobody asked for. Root only; nothing is left behind.
+
+Three floods, each against the defence, without it, and to an address that no rule of the appliance knows, in turns. So the last
+shows what sending costs a machine that does it itself, the second what the defence is for.
+
+Exit codes: as `python -m bench` has them; 1 also when the gateway did not count every packet that was sent, and no other.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bench.defence.load import CASES, Case, control_table, measure
+from bench.defence.report import DefenceResults, as_text
+from bench.rig.checks import check_way
+from bench.rig.machine import this_machine
+from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
+from bench.rig.results import rotated
+from bench.rig.servers import prepare_network, servers_running
+from bench.rig.topology import CLIENT, BenchError, Site, inside, output_of
+from bench.rig.ways import APPLIANCE
+from bench.senders.syn_flood import SPOOFED_NETWORK
+
+RATE_PER_S = 20_000
+
+_QUICK, _THOROUGH = (2, 2), (5, 4)
+_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "curl")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(given)
+    return exit_code("bench.defence", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line. SystemExit for a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m bench.defence", description="Requests while a VIP is flooded with strays.")
+    parser.add_argument("--quick", action="store_true", help="two rounds of 2 s: the figures are rough")
+    parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
+    parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.rounds, options.seconds = _QUICK if options.quick else _THOROUGH
+    return options
+
+
+def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
+    """Put up a lab whose command is this program again, with the same command line."""
+    check_host(_TOOLS, "bench-defence")
+    return run_in_lab("bench.defence", given, options.shards, gateway="bench.rig.gateway")
+
+
+def _measure_inside(options: argparse.Namespace) -> int:
+    unwind_on_signals()
+    machine, site = this_machine(), Site.of_environment()
+    prepare_network(site)
+    # Without the defence the host answers the flood: it needs a next hop, and the client's host drops the answers.
+    output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
+    output_of(inside(site.gateway, "nft", "-f", "-"), control_table())
+    results = DefenceResults()
+    with servers_running(site), APPLIANCE.opened(site, options.shards):
+        check_way(site, APPLIANCE, options.shards)
+        for number in range(options.rounds):
+            for case in rotated(CASES, number):
+                _measure(site, case, number, options, results)
+    print(as_text(machine, options.rounds, options.seconds, options.shards, results), end="")
+    if differences := results.differences():
+        raise BenchError(f"the gateway did not count what was sent: {'; '.join(differences)}")
+    return 0
+
+
+def _measure(site: Site, case: Case, number: int, options: argparse.Namespace, results: DefenceResults) -> None:
+    one = measure(site, case, number, RATE_PER_S, options.seconds)
+    results.add(case, one)
+    difference = "".join(f"  {name} {move:+}" for name, move in one.difference(case).items())
+    line = f"round {number + 1}/{options.rounds}  {case.kind or '-':8}  {case.title:32}  {one.requests.value:>8,.0f} requests/s"
+    print(f"{line}  {one.sent:>8,} sent{difference}  {one.requests.trouble}".rstrip(), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

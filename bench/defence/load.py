@@ -1,0 +1,176 @@
+"""One measurement beside a flood of strays: requests per second, what was sent, and what the gateway counted of it."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from appliance.policy.defence import FRAGMENTS, RULES, TCP, UDP
+from bench.rig.counters import growth, queue_counts
+from bench.rig.load import Reading, keep_alive_requests
+from bench.rig.topology import BenchError, Site, inside, module, output_of
+from bench.rig.ways import APPLIANCE
+from bench.senders.stray_flood import KINDS
+
+UNGUARDED = "203.0.113.99"
+"""An address beside the VIPs, behind the gateway as they are: the control's flood goes there."""
+
+CONTROL_TABLE, CONTROL_COUNTER = "bench_control", "control"
+
+COUNTERS = {"udp": UDP.counter, "fragment": FRAGMENTS.counter, "tcp": TCP.counter}
+"""What counts each kind of flood."""
+
+DEFENDED, UNDEFENDED, CONTROL = "defended", "undefended", "control"
+
+_BEFORE_S, _AFTER_S = 0.5, 0.5
+"""How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
+
+_GRACE_S = 30.0
+_SETTLE_S = 0.5
+"""Behind a measurement: the last packets of one must not be counted for the next."""
+
+
+class Case(NamedTuple):
+    """One of the situations that are compared, in turns."""
+
+    name: str
+    title: str
+    kind: str
+    """Of stray_flood.KINDS; empty without a flood."""
+    against: str
+    """DEFENDED or UNDEFENDED, which is about the VIP, or CONTROL; empty without a flood."""
+
+
+QUIET = Case("quiet", "no flood", "", "")
+
+_TITLES = {
+    DEFENDED: "defence on",
+    UNDEFENDED: "defence off",
+    CONTROL: "control: to an unguarded address",
+}
+
+CASES = (QUIET, *(Case(f"{kind} {against}", _TITLES[against], kind, against) for kind in KINDS for against in _TITLES))
+
+
+class Counted(NamedTuple):
+    """One measurement. `counted` is the growth of each counter of dropped packets, by name: the defence's and the control's."""
+
+    requests: Reading
+    sent: int
+    sent_per_s: float
+    counted: Mapping[str, int]
+
+    def difference(self, case: Case) -> dict[str, int]:
+        """Counted more than sent, by counter; those where it is not the same. Only one of them is to count, or none at all."""
+        expected = {COUNTERS[case.kind]: self.sent} if case.against == DEFENDED else {}
+        expected |= {CONTROL_COUNTER: self.sent} if case.against == CONTROL else {}
+        moves = {name: count - expected.get(name, 0) for name, count in self.counted.items()}
+        return {name: move for name, move in moves.items() if move}
+
+
+def control_table() -> str:
+    """Drops and counts what goes to UNGUARDED, before anything else in the gateway sees it."""
+    return f"""\
+table ip {CONTROL_TABLE} {{
+	counter {CONTROL_COUNTER} {{ }}
+	chain prerouting {{
+		type filter hook prerouting priority -450; policy accept;
+		ip daddr {UNGUARDED} counter name {CONTROL_COUNTER} drop
+	}}
+}}
+"""
+
+
+def measure(site: Site, case: Case, number: int, rate_per_s: int, seconds: int) -> Counted:
+    """Requests on connections that stay, in the round `number` from 0, beside the flood of this case."""
+    targets = APPLIANCE.pair_of_round(number)
+    with _defence_switched(site, is_on=case.against != UNDEFENDED):
+        before, queues = _counters(site), queue_counts(site)
+        target = UNGUARDED if case.against == CONTROL else targets[0]
+        with _flooding(case.kind, target, rate_per_s, seconds + _BEFORE_S + _AFTER_S) as outcome:
+            time.sleep(_BEFORE_S)
+            requests = _requests(targets, seconds, site)
+            sent, sent_per_s = outcome()
+        time.sleep(_SETTLE_S)
+        counted = {name: count - before[name] for name, count in _counters(site).items()}
+        full = sum(count.drops for count in growth(queues, queue_counts(site)).values())
+    if full:
+        requests = requests.with_trouble(f"{full} packets found their queue full")
+    return Counted(requests, sent, sent_per_s, counted)
+
+
+def _requests(targets: tuple[str, ...], seconds: int, site: Site) -> Reading:
+    try:
+        return keep_alive_requests(targets, seconds, site.directory)
+    except BenchError as error:
+        return Reading(0.0, str(error))  # a gateway that is beaten is a result
+
+
+@contextmanager
+def _flooding(kind: str, target: str, rate_per_s: int, seconds: float) -> Iterator[Callable[[], tuple[int, float]]]:
+    """With the flood under way; what is yielded waits for its end and tells how many packets were sent, and how many a second."""
+    if not kind:
+        yield lambda: (0, 0.0)
+        return
+    command = module("bench.senders.stray_flood", kind, target, "--rate", str(rate_per_s), "--seconds", str(seconds))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as flooder:
+        try:
+            assert flooder.stdout is not None
+            if flooder.stdout.readline() != "flooding\n":
+                raise BenchError("the flood did not begin")
+            yield lambda: _outcome(flooder)
+        finally:
+            flooder.kill()
+
+
+def _outcome(flooder: subprocess.Popen[str]) -> tuple[int, float]:
+    try:
+        said, _ = flooder.communicate(timeout=_GRACE_S)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError("the flood did not end") from error
+    if flooder.returncode:
+        raise BenchError(f"the flood ended with {flooder.returncode}")
+    result = json.loads(said)
+    return result["sent"], result["sent"] / result["seconds"]
+
+
+@contextmanager
+def _defence_switched(site: Site, *, is_on: bool) -> Iterator[None]:
+    if is_on:
+        yield
+        return
+    try:
+        _set_defence(site, 0)
+        yield
+    finally:
+        _set_defence(site, 1)
+
+
+def _set_defence(site: Site, value: int) -> None:
+    for rule in RULES:
+        if _api(site, f"/sysctl/{rule.tunable}", "-X", "PUT", "-d", str(value)).strip() != str(value):
+            raise BenchError(f"{rule.tunable} cannot be set to {value}")
+
+
+def _counters(site: Site) -> dict[str, int]:
+    """By name: the kernel's part of the defence's counters, and the control's."""
+    rows = json.loads(_api(site, "/stats/ext", "-H", "Accept: application/json"))
+    text = output_of(inside(site.gateway, "nft", "list", "counter", "ip", CONTROL_TABLE, CONTROL_COUNTER))
+    return {rule.counter: int(rows[rule.counter]["kernel"]) for rule in RULES} | {CONTROL_COUNTER: parse_counter(text)}
+
+
+def parse_counter(text: str) -> int:
+    """Packets, from nft's listing of one counter. Raises BenchError when there are none in it."""
+    found = re.search(r"packets (\d+) bytes", text)
+    if not found:
+        raise BenchError(f"nft lists no counter: {text.strip()[-200:]}")
+    return int(found[1])
+
+
+def _api(site: Site, path: str, *options: str) -> str:
+    curl = ("curl", "--silent", "--show-error", "--fail", *options, os.environ["LAB_API"] + path)
+    return output_of(inside(site.gateway, *curl))

@@ -1,0 +1,105 @@
+"""`python -m bench.flood`: fresh connections under a SYN flood, beside the kernel's own SYNPROXY. Root only; nothing is left.
+
+Exit codes: as `python -m bench` has them.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from bench.flood.load import measure
+from bench.flood.report import FloodResults, Round, as_text
+from bench.flood.ways import COMPARED, UNPROTECTED
+from bench.rig.checks import check_way
+from bench.rig.counters import growth, queue_counts, syns_sent_again
+from bench.rig.machine import this_machine
+from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
+from bench.rig.results import rotated
+from bench.rig.servers import prepare_network, servers_running
+from bench.rig.topology import CLIENT, Site, inside, output_of
+from bench.rig.ways import Way
+from bench.senders.syn_flood import SPOOFED_NETWORK
+
+RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
+"""Doubled until no flooder beside everything else on a small machine can send as many."""
+
+_QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
+_QUICK, _THOROUGH = (1, 2), (3, 4)
+_SETTLE_S = 1.0
+_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(given)
+    return exit_code("bench.flood", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line. SystemExit for a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m bench.flood", description="Fresh connections while a VIP is flooded.")
+    parser.add_argument("--quick", action="store_true", help="one round of 2 s at four rates: the figures are rough")
+    parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
+    parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.rates = _QUICK_RATES_PER_S if options.quick else RATES_PER_S
+    options.rounds, options.seconds = _QUICK if options.quick else _THOROUGH
+    return options
+
+
+def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
+    """Put up a lab whose command is this program again, with the same command line."""
+    check_host(_TOOLS, "bench-flood")
+    return run_in_lab("bench.flood", given, options.shards, gateway="bench.flood.gateway")
+
+
+def _measure_inside(options: argparse.Namespace) -> int:
+    unwind_on_signals()
+    machine, site = this_machine(), Site.of_environment()
+    prepare_network(site)
+    # Answers to the flood need a next hop, or the gateway would ask for neighbours that nobody is. The client's host drops them.
+    output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
+    results = FloodResults()
+    with servers_running(site):
+        for way in (*COMPARED, UNPROTECTED):
+            with way.opened(site, options.shards):
+                check_way(site, way, options.shards)
+        _measure_compared(site, options, results)
+        _measure_unprotected(site, options, results)
+    print(as_text(machine, options.rounds, options.seconds, options.shards, results), end="")
+    return 0
+
+
+def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
+    """Neighbours in time: a machine drifts. Each round begins with the next way, and floods the next VIP."""
+    for rate in options.rates:
+        for number in range(options.rounds):
+            for way in rotated(COMPARED, number):
+                results.add(way, rate, _measure(site, options, way, rate, number))
+
+
+def _measure_unprotected(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
+    """Until it breaks, which it does not recover from for a minute."""
+    for number, rate in enumerate(options.rates):
+        results.add(UNPROTECTED, rate, _measure(site, options, UNPROTECTED, rate, number))
+        if results.is_broken(UNPROTECTED, rate):
+            return
+
+
+def _measure(site: Site, options: argparse.Namespace, way: Way, rate: int, number: int) -> Round:
+    target = way.targets[number % len(way.targets)]
+    with way.opened(site, options.shards):
+        queues, syns = queue_counts(site), syns_sent_again()
+        load = measure(target, rate, options.seconds, site.directory)
+        drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
+        again = syns_sent_again() - syns
+        time.sleep(_SETTLE_S)  # the last segments of one measurement must not meet the rules of the next
+    line = f"{rate:>8,} SYN/s  {way.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
+    print(line.rstrip(), file=sys.stderr, flush=True)
+    return Round(load, drops, again)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

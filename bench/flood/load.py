@@ -1,0 +1,113 @@
+"""One measurement under a flood: wrk for the rate of fresh connections, and a probe that times how long one takes to connect."""
+
+import http.client
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.rig.load import Reading, new_connections
+from bench.rig.topology import HTTP_PORT, BenchError, module
+
+_BEFORE_S, _AFTER_S = 0.5, 1.0
+"""How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
+
+_PROBE_PAUSE_S = 0.02
+_PROBE_TIMEOUT_S = 10.0
+_FLOODER_GRACE_S = 30.0
+_HTTP_OK = 200
+
+
+class Load(NamedTuple):
+    """What was measured. `fresh` is wrk's connections per second with its trouble; `connects_s` are the probe's times."""
+
+    fresh: Reading
+    flood_per_s: float
+    connects_s: tuple[float, ...]
+    failed_probes: int
+
+
+class Probe:
+    """Fresh connections one after another, from a thread of its own."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.connects_s: list[float] = []
+        self.failed = 0
+
+    def __enter__(self) -> "Probe":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(_PROBE_PAUSE_S):
+            try:
+                self.connects_s.append(self._connect_s())
+            except (OSError, http.client.HTTPException):
+                self.failed += 1
+
+    def _connect_s(self) -> float:
+        connection = http.client.HTTPConnection(self._target, HTTP_PORT, timeout=_PROBE_TIMEOUT_S)
+        try:
+            start = time.monotonic()
+            connection.connect()
+            took_s = time.monotonic() - start
+            connection.request("GET", "/", headers={"Connection": "close"})
+            # A cookie connects before any real server is asked, so only an answer shows that the connection is one.
+            if connection.getresponse().status != _HTTP_OK:
+                raise ConnectionError
+            return took_s
+        finally:
+            connection.close()
+
+
+def measure(target: str, rate_per_s: int, seconds: int, directory: Path) -> Load:
+    """Fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
+    with _flooding(target, rate_per_s, seconds + _BEFORE_S + _AFTER_S) as flooder:
+        time.sleep(_BEFORE_S)
+        with Probe(target) as probe:
+            fresh = _fresh(target, seconds, directory)
+        flood_per_s = _rate_of(flooder) if flooder else 0.0
+    return Load(fresh, flood_per_s, tuple(probe.connects_s), probe.failed)
+
+
+def _fresh(target: str, seconds: int, directory: Path) -> Reading:
+    try:
+        return new_connections((target,), seconds, directory)
+    except BenchError as error:
+        return Reading(0.0, str(error))  # a way that is dead is a result
+
+
+@contextmanager
+def _flooding(target: str, rate_per_s: int, seconds: float) -> Iterator[subprocess.Popen[str] | None]:
+    if not rate_per_s:
+        yield None
+        return
+    command = module("bench.senders.syn_flood", target, str(HTTP_PORT), "--rate", str(rate_per_s), "--seconds", str(seconds))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as flooder:
+        try:
+            assert flooder.stdout is not None
+            if flooder.stdout.readline() != "flooding\n":
+                raise BenchError("the flood did not begin")
+            yield flooder
+        finally:
+            flooder.kill()
+
+
+def _rate_of(flooder: subprocess.Popen[str]) -> float:
+    try:
+        said, _ = flooder.communicate(timeout=_FLOODER_GRACE_S)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError("the flood did not end") from error
+    result = json.loads(said)
+    return float(result["sent"] / result["seconds"])

@@ -1,0 +1,149 @@
+"""What a flood does to fresh connections, as a table. Pure."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from bench.flood.load import Load
+from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED
+from bench.rig.machine import Machine
+from bench.rig.ways import Way
+
+LEAST_SHARE = 0.5
+"""A way that makes less than this share of the fresh connections that it makes without a flood counts as broken."""
+
+_ALL = (*COMPARED, UNPROTECTED)
+_HEADS = (
+    "SYN/s wanted",
+    "way",
+    "SYN/s sent",
+    "fresh conn/s",
+    "of unflooded",
+    "connect ms, median",
+    "worst",
+    "errors",
+    "queue drops",
+    "SYNs again",
+)
+
+
+class Round(NamedTuple):
+    """One measurement, and what the kernel counted meanwhile: packets that found a queue full, SYNs that wrk and the probe had
+    to send again."""
+
+    load: Load
+    queue_drops: int
+    syns_again: int
+
+
+class FloodResults:
+    """All rounds of one run, by way and by the rate that was wanted."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[tuple[str, int], list[Round]] = {}
+
+    def add(self, way: Way, rate_per_s: int, one: Round) -> None:
+        """Add the next round."""
+        self._rounds.setdefault((way.name, rate_per_s), []).append(one)
+
+    def rates(self) -> list[int]:
+        """Those that were measured, in order."""
+        return sorted({rate for _, rate in self._rounds})
+
+    def rounds(self, way: Way, rate_per_s: int) -> list[Round]:
+        """Empty when this was not measured."""
+        return self._rounds.get((way.name, rate_per_s), [])
+
+    def fresh_per_s(self, way: Way, rate_per_s: int) -> float:
+        """The median of all rounds."""
+        return statistics.median(one.load.fresh.value for one in self.rounds(way, rate_per_s))
+
+    def share(self, way: Way, rate_per_s: int) -> float:
+        """Of the way's own rate without a flood."""
+        unflooded = self.fresh_per_s(way, 0)
+        return self.fresh_per_s(way, rate_per_s) / unflooded if unflooded else 0.0
+
+    def errors(self, way: Way, rate_per_s: int) -> list[str]:
+        """What went wrong for somebody who wanted a connection."""
+        rounds = self.rounds(way, rate_per_s)
+        failed = sum(one.load.failed_probes for one in rounds)
+        said = [one.load.fresh.trouble for one in rounds if one.load.fresh.trouble]
+        return [*said, f"{failed} probes failed"] if failed else said
+
+    def is_broken(self, way: Way, rate_per_s: int) -> bool:
+        """Errors, or too few connections."""
+        return bool(self.errors(way, rate_per_s)) or self.share(way, rate_per_s) < LEAST_SHARE
+
+    def breaks_at(self, way: Way) -> int | None:
+        """The first rate at which it is broken; None: it held at all that were measured."""
+        return next((rate for rate in self.rates() if self.rounds(way, rate) and self.is_broken(way, rate)), None)
+
+
+def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: FloodResults) -> str:
+    """The table and what follows from it, for people."""
+    rows = [_row(results, way, rate) for rate in results.rates() for way in _ALL if results.rounds(way, rate)]
+    parts = (
+        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
+        f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the third after them\n"
+        f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
+        f"{machine.load_at_start} at the start:\ncompare the ways with each other, do not take the figures for a machine's\n",
+        _aligned([_HEADS, *rows]),
+        "".join(_ratios(results)),
+        "".join(_ends(results)),
+        "".join(_errors(results)),
+    )
+    return "\n".join(filter(None, parts))
+
+
+def _row(results: FloodResults, way: Way, rate: int) -> list[str]:
+    rounds = results.rounds(way, rate)
+    connects_ms = [1000 * took_s for one in rounds for took_s in one.load.connects_s]
+    return [
+        f"{rate:,}",
+        way.title,
+        f"{statistics.median(one.load.flood_per_s for one in rounds):,.0f}",
+        f"{results.fresh_per_s(way, rate):,.0f}",
+        f"{results.share(way, rate):.0%}",
+        f"{statistics.median(connects_ms):.2f}" if connects_ms else "-",
+        f"{max(connects_ms):,.1f}" if connects_ms else "-",
+        "yes" if results.errors(way, rate) else "0",
+        f"{sum(one.queue_drops for one in rounds):,}",
+        f"{sum(one.syns_again for one in rounds):,}",
+    ]
+
+
+def _ratios(results: FloodResults) -> Iterator[str]:
+    yield f"fresh conn/s, {PROXIED.title} / {KERNEL.title}, by SYN/s:\n"
+    for rate in results.rates():
+        if all(results.rounds(way, rate) for way in COMPARED):
+            base = results.fresh_per_s(KERNEL, rate)
+            yield f"  {rate:>8,}  {results.fresh_per_s(PROXIED, rate) / base:.2f}\n" if base else f"  {rate:>8,}  -\n"
+
+
+def _ends(results: FloodResults) -> Iterator[str]:
+    yield f"broken (any error, or below {LEAST_SHARE:.0%} of the way's own unflooded rate) at:\n"
+    for way in _ALL:
+        first = results.breaks_at(way)
+        highest = max((rate for rate in results.rates() if results.rounds(way, rate)), default=0)
+        yield f"  {way.title}: {f'held at all rates up to {highest:,}' if first is None else f'{first:,}'} SYN/s\n"
+
+
+def _errors(results: FloodResults) -> Iterable[str]:
+    return (
+        f"  {way.title}, {rate:,} SYN/s: {'; '.join(results.errors(way, rate))}\n"
+        for way in _ALL
+        for rate in results.rates()
+        if results.rounds(way, rate) and results.errors(way, rate)
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if place == 1 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "".join(f"{line.rstrip()}\n" for line in lines)

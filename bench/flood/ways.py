@@ -1,0 +1,86 @@
+"""The three ways that are flooded: the appliance with SYNPROXY, the kernel's own `synproxy` statement, the appliance without."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.flood.gateway import UNPROTECTED_VIPS
+from bench.rig.rules import appliance_asleep
+from bench.rig.topology import (
+    HTTP_PORT,
+    LOCAL_ADDRESSES,
+    NAT_LOCAL_ADDRESSES,
+    NAT_VIPS,
+    REAL_SERVERS,
+    VIPS,
+    Site,
+    inside,
+    output_of,
+)
+from bench.rig.ways import Way
+
+SYNPROXY_TABLE = "bench_synproxy"
+
+CONNTRACK_SETTINGS = {
+    # An ACK without a connection has to be "invalid", so that the synproxy statement sees it: nft(8), SYNPROXY STATEMENT.
+    "nf_conntrack_tcp_loose": 0,
+    # One client stands for many: its ports come again sooner than many clients' would, and the ACK of a new connection on a
+    # tracked old one never gets to the synproxy statement.
+    "nf_conntrack_tcp_timeout_time_wait": 1,
+}
+
+
+def synproxy_table() -> str:
+    """SYNPROXY in front of DNAT to both real servers in turn, and SNAT.
+
+    The VIPs are addresses of the gateway, so the untracked SYN ends in the input hook, which answers it. The SYN that the kernel
+    sends on for a proven client is tracked from the start, and leaves by the output hook, where it gets its real server.
+    """
+    in_turn = ", ".join(f"{number} : {address}" for number, address in enumerate(REAL_SERVERS))
+    ours = f"ip daddr {{ {', '.join(NAT_VIPS)} }} tcp dport {HTTP_PORT}"
+    pairs = ", ".join(f"{vip} : {local}" for vip, local in zip(NAT_VIPS, NAT_LOCAL_ADDRESSES, strict=True))
+    return f"""\
+table ip {SYNPROXY_TABLE} {{
+	chain raw {{
+		type filter hook prerouting priority raw; policy accept;
+		{ours} tcp flags & (fin | syn | rst | ack) == syn notrack
+	}}
+	chain input {{
+		type filter hook input priority filter; policy accept;
+		{ours} ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+		{ours} ct state invalid drop
+	}}
+	chain output {{
+		type nat hook output priority -100; policy accept;
+		{ours} dnat to numgen inc mod {len(REAL_SERVERS)} map {{ {in_turn} }}
+	}}
+	chain postrouting {{
+		type nat hook postrouting priority srcnat; policy accept;
+		snat to ct original ip daddr map {{ {pairs} }}
+	}}
+}}
+"""
+
+
+@contextmanager
+def _kernel(site: Site, _shards: int) -> Iterator[None]:
+    with appliance_asleep(site, also_raw=True):
+        for name, value in CONNTRACK_SETTINGS.items():
+            output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
+        output_of(inside(site.gateway, "nft", "-f", "-"), synproxy_table())
+        try:
+            yield
+        finally:
+            output_of(inside(site.gateway, "nft", "delete", "table", "ip", SYNPROXY_TABLE))
+
+
+@contextmanager
+def _appliance(_site: Site, _shards: int) -> Iterator[None]:
+    yield  # it is there all the time; the kernel's way puts it to sleep
+
+
+PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None, True, _kernel)
+UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+
+COMPARED = (PROXIED, KERNEL)
+"""Measured in turns. UNPROTECTED comes last: the half-open connections that it lets through stay with the real servers."""

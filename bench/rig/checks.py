@@ -1,0 +1,63 @@
+"""Is each way what it says? A comparison is worth nothing when one of the four quietly takes another's road."""
+
+import http.client
+from collections.abc import Collection, Iterator
+
+from bench.rig.counters import Snapshot, growth, snapshot
+from bench.rig.servers import PEER_PATH
+from bench.rig.topology import HTTP_PORT, BenchError, Site
+from bench.rig.ways import Way
+
+REQUESTS_PER_SHARD = 16
+"""Connections of the check: with so many, a shard that gets none by chance is one run in millions."""
+
+_TIMEOUT_S = 5.0
+_LEAST_QUEUED_SHARE = 0.9  # of all packets that came in: a few may be ARP, which is not queued
+
+
+def check_way(site: Site, way: Way, shards: int) -> None:
+    """Send some requests and see that they went the way they should. Raises BenchError with everything that is wrong.
+
+    To be called with the way opened and nothing else on it.
+    """
+    before = snapshot(site)
+    try:
+        answers = [_ask(target) for _ in range(REQUESTS_PER_SHARD * shards) for target in way.targets]
+    except (OSError, http.client.HTTPException) as error:
+        raise BenchError(f"{way.title}: no answer through {' or '.join(way.targets)}: {error}") from error
+    after = snapshot(site)
+    wrong = [*wrong_answers(way, answers), *wrong_counts(way, shards, before, after)]
+    if wrong:
+        raise BenchError(f"{way.title} is not what it should be: {'; '.join(wrong)}")
+
+
+def _ask(target: str) -> str:
+    connection = http.client.HTTPConnection(target, HTTP_PORT, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", PEER_PATH, headers={"Connection": "close"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def wrong_answers(way: Way, answers: Collection[str]) -> Iterator[str]:
+    """What contradicts the way in what the real servers answered on PEER_PATH: their name, a blank, the peer they see."""
+    pairs = [answer.partition(" ") for answer in answers]
+    if missing := {"rs1", "rs2"} - {name for name, _, _ in pairs}:
+        yield f"{', '.join(sorted(missing))} got no request"
+    if strangers := {peer for _, _, peer in pairs} - set(way.peers):
+        yield f"a real server saw {', '.join(sorted(strangers))}, not {' or '.join(way.peers)}"
+
+
+def wrong_counts(way: Way, shards: int, before: Snapshot, after: Snapshot) -> Iterator[str]:
+    """What contradicts the way in what the kernel counted meanwhile."""
+    queued = {number: count.packets for number, count in growth(before.queues, after.queues).items() if count.packets}
+    expected = set() if way.queue_base is None else set(range(way.queue_base, way.queue_base + shards))
+    if set(queued) != expected:
+        yield f"packets went through queues {sorted(queued) or 'none'}, not {sorted(expected) or 'none'}"
+    received = after.received - before.received
+    if expected and sum(queued.values()) < _LEAST_QUEUED_SHARE * received:
+        yield f"only {sum(queued.values())} of the {received} packets that came in were queued"
+    tracked = after.tracked - before.tracked
+    if (tracked > 0) != way.is_tracked:
+        yield f"{max(tracked, 0)} connections were tracked by the kernel"

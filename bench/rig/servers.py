@@ -1,0 +1,115 @@
+"""The real servers of the benchmark: nginx and iperf3 in both namespaces, and the addresses and routes they need.
+
+Their kernel settings stay as they are, TIME_WAIT above all: a gateway that reuses a local port too early must pay for it here.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from appliance.lab.plan import Endpoint
+from appliance.lab.readiness import http_status
+from bench.rig.processes import running
+from bench.rig.topology import (
+    BULK_PORT,
+    CLIENT_NETWORK,
+    END_INTERFACE,
+    GATEWAY_TO_SERVERS,
+    HTTP_PORT,
+    NAT_LOCAL_ADDRESSES,
+    NAT_VIPS,
+    QUEUED_REAL_SERVERS,
+    SERVER_INTERFACE,
+    Site,
+    inside,
+    output_of,
+)
+
+_CLIENT_SETTINGS = {"ip_local_port_range": "1024 65535", "tcp_tw_reuse": "1"}
+"""One client stands for many here, so it must be able to open connections as fast as many do. We run in its namespace."""
+
+_LOOPBACK = "127.0.0.1"
+_HTTP_OK = 200
+
+PEER_PATH = "/peer"
+"""Answers which real server this is and the peer it sees: "rs1 192.0.2.10"."""
+
+
+def nginx_program() -> str | None:
+    """Where nginx is; Debian puts it where an ordinary user's PATH does not look."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+def nginx_configuration(name: str, directory: Path) -> str:
+    """One worker, a body of three bytes, no log, and connections kept as long as the client wants."""
+    scratch = "".join(
+        f"    {kind}_temp_path {directory}/{name}-{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    )  # fmt: skip
+    return f"""\
+daemon off;
+user root;
+worker_processes 1;
+pid {directory}/{name}.pid;
+events {{
+    worker_connections 8192;
+}}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    default_type text/plain;
+{scratch}    server {{
+        listen {HTTP_PORT} backlog=4096;
+        location = {PEER_PATH} {{
+            return 200 "{name} $remote_addr";
+        }}
+        location / {{
+            return 200 "ok\\n";
+        }}
+    }}
+}}
+"""
+
+
+def prepare_network(site: Site) -> None:
+    """Add what the lab's own network lacks: the way back to the client, second addresses, the other NAT's addresses."""
+    for namespace, address in zip(site.real_servers, QUEUED_REAL_SERVERS, strict=True):
+        _ip(namespace, "address", "add", f"{address}/24", "dev", END_INTERFACE)
+        _ip(namespace, "route", "add", CLIENT_NETWORK, "via", GATEWAY_TO_SERVERS)
+    for address in (*NAT_LOCAL_ADDRESSES, *NAT_VIPS):
+        _ip(site.gateway, "address", "add", f"{address}/32", "dev", SERVER_INTERFACE)
+    for setting, value in _CLIENT_SETTINGS.items():
+        (Path("/proc/sys/net/ipv4") / setting).write_text(value)
+
+
+@contextmanager
+def servers_running(site: Site) -> Iterator[None]:
+    """With nginx in both real servers and iperf3 in the first, all of them ready."""
+    with ExitStack() as stack:
+        for name, namespace in zip(("rs1", "rs2"), site.real_servers, strict=True):
+            stack.enter_context(_nginx_running(site, name, namespace))
+        first = site.real_servers[0]
+        command = inside(first, "iperf3", "--server", "--port", str(BULK_PORT))
+        stack.enter_context(running(command, site.directory / "iperf3.log", partial(_listens, first, BULK_PORT)))
+        yield
+
+
+@contextmanager
+def _nginx_running(site: Site, name: str, namespace: str) -> Iterator[None]:
+    configuration = site.directory / f"{name}-nginx.conf"
+    configuration.write_text(nginx_configuration(name, site.directory))
+    log = site.directory / f"{name}-nginx.log"
+    command = inside(namespace, nginx_program() or "nginx", "-e", "stderr", "-p", str(site.directory), "-c", str(configuration))
+    with running(command, log, lambda: http_status(namespace, Endpoint(_LOOPBACK, HTTP_PORT), "/") == _HTTP_OK):
+        yield
+
+
+def _listens(namespace: str, port: int) -> bool:
+    return bool(output_of(inside(namespace, "ss", "-H", "-l", "-n", "-t", f"sport = :{port}")))
+
+
+def _ip(namespace: str, *command: str) -> None:
+    output_of(inside(namespace, "ip", *command))

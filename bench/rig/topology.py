@@ -1,0 +1,82 @@
+"""The lab as the benchmark uses it: which address belongs to which way through the gateway, and how to run things where.
+
+It is the lab of the shipped configuration, plus addresses of our own in the same networks. The ports are the same on every way,
+so that nothing but the destination address differs.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from appliance.lab import namespaces
+
+LAB_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
+"""What the lab is built from; the appliance in it runs with the text of `gateway.configuration`."""
+
+CLIENT_INTERFACE, SERVER_INTERFACE, END_INTERFACE = "client0", "server0", "eth0"
+CLIENT_NETWORK, GATEWAY_TO_SERVERS = "198.51.100.0/24", "192.0.2.1"
+CLIENT = "198.51.100.2"
+
+REAL_SERVERS = ("192.0.2.101", "192.0.2.102")
+QUEUED_REAL_SERVERS = ("192.0.2.111", "192.0.2.112")
+"""Second addresses of the same real servers: what goes there is queued to the bare loop."""
+
+# A NAT remembers a closed connection for two minutes, and a client that comes from the same port again meanwhile is not a new
+# connection to it. So there is a second pair of VIPs for every other round. All of them together allow one client 258,000
+# connections that differ, and four local addresses have room for 480,000: whatever is measured, local ports cannot run out.
+VIPS = ("203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.13")
+LOCAL_ADDRESSES = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13")
+NAT_VIPS = ("203.0.113.20", "203.0.113.21", "203.0.113.22", "203.0.113.23")
+NAT_LOCAL_ADDRESSES = ("192.0.2.20", "192.0.2.21", "192.0.2.22", "192.0.2.23")
+
+HTTP_PORT = 8081
+BULK_PORT = 5201
+
+_COMMAND_TIMEOUT_S = 30.0
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the message is for the person who started it."""
+
+
+class Site(NamedTuple):
+    """The lab we are in: names of its network namespaces, and its directory, which vanishes with it."""
+
+    directory: Path
+    client: str
+    gateway: str
+    real_servers: tuple[str, str]
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """What the lab says of itself. Raises KeyError outside of a lab."""
+        return cls(
+            Path(environment["LAB_DIR"]),
+            environment["LAB_CLIENT_NS"],
+            environment["LAB_GATEWAY_NS"],
+            (environment["LAB_RS1_NS"], environment["LAB_RS2_NS"]),
+        )
+
+
+def inside(namespace: str, *command: str) -> tuple[str, ...]:
+    """The command that runs `command` in the namespace; it becomes that command, so its process id is the command's."""
+    return ("nsenter", f"--net={namespaces.path(namespace)}", "--", *command)
+
+
+def module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of this environment."""
+    return (sys.executable, "-m", name, *arguments)
+
+
+def output_of(command: Sequence[str], text: str | None = None, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
+    """Run a command to its end, with `text` as its input. Raises BenchError with the command's own words when it fails."""
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=timeout_s)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{' '.join(command)}: {error}") from error
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Senders of floods, bounded in rate and time, towards test addresses only."""

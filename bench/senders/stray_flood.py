@@ -1,0 +1,120 @@
+"""A bounded flood of what nobody asked for: `python -m bench.senders.stray_flood KIND TARGET --rate N --seconds S`.
+
+Root, and only towards test addresses. KIND is "udp", "fragment" or "tcp". Says "flooding" when it begins, and at the end prints
+as JSON what it really sent: a packet that the kernel did not take is not among it.
+"""
+
+import argparse
+import random
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from appliance.wire import layout as at
+from appliance.wire.flow import flow_key
+from bench.rig.segments import segment
+from bench.rig.topology import HTTP_PORT
+from bench.senders.syn_flood import SPOOFED_NETWORK, Flood, add_bounds, are_bounded, due, report, target_address
+
+KINDS = ("udp", "fragment", "tcp")
+
+UNUSED_PORT = 4444
+"""No service of the bench has it."""
+
+_PACKETS = 1 << 14
+"""Made beforehand; from then on they come again."""
+
+_PAYLOAD = bytes(32)
+_FIRST_PART_BYTES = 24
+_TICK_S = 0.001
+_UDP_HEADER = struct.Struct("!HHHH")
+_NO_CHECKSUM = 0
+_MORE_FRAGMENTS = 0x2000
+
+
+def packets(kind: str, target: str, count: int) -> list[bytes]:
+    """So many, whole from the IP header on, from random ports of addresses that nobody has.
+
+    Fragments come in pairs that make a segment to the web service: who lets them pass puts them together and has to judge it.
+    """
+    makers = {"udp": _datagram, "fragment": _fragments, "tcp": _syn}
+    sources = [host.packed for host in SPOOFED_NETWORK.hosts()]
+    made: list[bytes] = []
+    for number in range(count):
+        source = sources[number % len(sources)] + random.randrange(1024, 1 << 16).to_bytes(2, "big")
+        made += makers[kind](source, socket.inet_aton(target), number)
+    return made[:count]
+
+
+def _datagram(source: bytes, target: bytes, _number: int) -> Iterator[bytes]:
+    header = _UDP_HEADER.pack(int.from_bytes(source[4:], "big"), HTTP_PORT, _UDP_HEADER.size + len(_PAYLOAD), _NO_CHECKSUM)
+    yield _packet(source, target, at.PROTO_UDP, header + _PAYLOAD)
+
+
+def _syn(source: bytes, target: bytes, _number: int) -> Iterator[bytes]:
+    yield segment(flow_key(source, target + UNUSED_PORT.to_bytes(2, "big")), at.SYN, seq=random.getrandbits(32), ack=0)
+
+
+def _fragments(source: bytes, target: bytes, number: int) -> Iterator[bytes]:
+    whole = segment(flow_key(source, target + HTTP_PORT.to_bytes(2, "big")), at.ACK, _PAYLOAD)[at.IP_HEADER_BYTES :]
+    identification = number + 1  # the kernel would fill in a 0
+    yield _packet(source, target, at.PROTO_TCP, whole[:_FIRST_PART_BYTES], identification, _MORE_FRAGMENTS)
+    yield _packet(source, target, at.PROTO_TCP, whole[_FIRST_PART_BYTES:], identification, _FIRST_PART_BYTES // 8)
+
+
+def _packet(source: bytes, target: bytes, protocol: int, payload: bytes, identification: int = 1, where: int = 0) -> bytes:
+    """The kernel fills in the IP checksum of what a raw socket sends."""
+    total = at.IP_HEADER_BYTES + len(payload)
+    head = (at.IPV4_NO_OPTIONS, 0, total, identification, where, at.TTL_OF_OUR_SEGMENTS, protocol, 0)
+    return at.IP_HEADER.pack(*head, source[:4], target) + payload
+
+
+def flood(kind: str, target: str, rate: int, seconds: float) -> Flood:
+    """Send `rate` packets a second, or as many as go. Raises OSError when there can be no raw socket."""
+    made = packets(kind, target, _PACKETS)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.connect((target, 0))
+        print("flooding", flush=True)
+        return _send(raw, made, rate, seconds)
+
+
+def _send(raw: socket.socket, made: Sequence[bytes], rate: int, seconds: float) -> Flood:
+    sent = failed = late = 0
+    start = time.monotonic()
+    while (elapsed_s := time.monotonic() - start) < seconds:
+        count, written_off = due(rate, elapsed_s, sent + failed + late)
+        late += written_off
+        if count <= 0:
+            time.sleep(_TICK_S)
+            continue
+        for _ in range(count):
+            try:
+                raw.send(made[(sent + failed) % len(made)])
+                sent += 1
+            except OSError:
+                failed += 1
+    return Flood(sent, failed, elapsed_s)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. SystemExit for a wrong one, and for a target that is not a test address."""
+    parser = argparse.ArgumentParser(prog="python -m bench.senders.stray_flood", description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("target", type=target_address)
+    add_bounds(parser, "packets")
+    options = parser.parse_args(arguments)
+    if not are_bounded(options):
+        parser.error("rate or seconds out of range")
+    return options
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    options = parse()
+    return report(lambda: flood(options.kind, options.target, options.rate, options.seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What many sessions cost one shard: memory, time a packet, and the longest pause."""

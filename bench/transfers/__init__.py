@@ -1,0 +1,1 @@
+"""Bulk traffic through a proxied service, beside a plain one."""
