@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from appliance.ipc.messages import ServicePlan
-from appliance.ipc.queries import ConnFilter
+from appliance.ipc.queries import SessionFilter
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import EXT_COUNTERS
 from appliance.model.did_you_mean import nearest
@@ -21,9 +21,9 @@ from appliance.rest.listen import ListenError, serve
 from appliance.rest.problem import ProblemError, problem_middleware
 from appliance.rest.put_body import AskedValue, read_asked_value
 from appliance.rest.respond import respond
-from appliance.rest.sessions import ConnHandlers, Conns
+from appliance.rest.sessions import SessionHandlers, Sessions
 from appliance.views import counters as views
-from appliance.views import sessions as views_conns
+from appliance.views import sessions as session_views
 from appliance.views.counters import Document, ShardState
 
 __all__ = ["Gateway", "ListenError", "make_app", "serve"]
@@ -39,7 +39,7 @@ _EXT_ALIASES = {
 }
 """What the LVS kernels call some counters, for monitoring written for them. Answers always use the names on the right."""
 
-_FILTER = ", ".join(ConnFilter._fields)
+_FILTER = ", ".join(SessionFilter._fields)
 
 _EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | _EXT_ALIASES
 
@@ -51,7 +51,7 @@ class Gateway(Protocol):
     services: tuple[ServicePlan, ...]
 
     @property
-    def conns(self) -> Conns:
+    def sessions(self) -> Sessions:
         """The sessions."""
 
     async def set_tunable(self, name: str, value: int) -> None:
@@ -105,11 +105,11 @@ class _Api:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._conns = ConnHandlers(gateway.conns, lambda: [service.name for service in gateway.services])
+        self._sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
 
     def routes(self) -> list[_Route]:
         """Every route there is; the index and the hints of a 404 are made from this list."""
-        gateway, shared, conns = self._gateway, self._gateway.shared, self._conns
+        gateway, shared, sessions = self._gateway, self._gateway.shared, self._sessions
         routes = [
             _Route("/", "this list", _show(lambda: views.index([(r.path, r.methods, r.summary) for r in routes]))),
             _Route("/healthz", "200 while every shard is up, else 503", self._health),
@@ -119,7 +119,7 @@ class _Api:
             _Route("/stats/ext/{name}", "the total of one extended counter", self._ext_stat),
             _Route("/stats/ip_vs", "services and real servers", _show(lambda: views.services(shared, gateway.services))),
             _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: views.traffic(shared, gateway.rates()))),
-            _Route("/stats/ip_vs_conn", "sessions", conns.list_all),
+            _Route("/stats/ip_vs_conn", "sessions", sessions.list_all),
             _Route("/stats/drops", "packets not translated, by reason", _show(lambda: views.drops(shared))),
             _Route("/stats/queues", "what befell queues, workers and sessions", _show(lambda: views.queues(shared))),
             _Route("/stats/slabinfo", "tables and pools: objects, their size, pages", self._slabinfo),
@@ -127,12 +127,16 @@ class _Api:
             _Route(
                 "/stats/conntrack",
                 "the table of sessions beside the host's connection tracking",
-                _show(lambda: views_conns.conntrack(shared, gateway.host_conntrack())),
+                _show(lambda: session_views.conntrack(shared, gateway.host_conntrack())),
             ),
             _Route(
-                "/conns", f"sessions; filter: {_FILTER}; limit, after; DELETE cuts them", conns.list_conns, None, conns.cut_conns
+                "/conns",
+                f"sessions; filter: {_FILTER}; limit, after; DELETE cuts them",
+                sessions.list_sessions,
+                None,
+                sessions.cut_sessions,
             ),
-            _Route("/conns/top", f"who has most; by=client, service or real_server; n; filter: {_FILTER}", conns.top),
+            _Route("/conns/top", f"who has most; by=client, service or real_server; n; filter: {_FILTER}", sessions.top),
         ]
         return routes
 
@@ -176,12 +180,12 @@ class _Api:
         return respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
 
     async def _slabinfo(self, request: web.Request) -> web.Response:
-        return respond(request, views_conns.slabinfo(await self._conns.slabs()))
+        return respond(request, session_views.slabinfo(await self._sessions.slabs()))
 
     async def _sockstat(self, request: web.Request) -> web.Response:
-        gateway, slabs = self._gateway, await self._conns.slabs()
+        gateway, slabs = self._gateway, await self._sessions.slabs()
         workers = sum(state.up for state in gateway.shard_states())
-        return respond(request, views_conns.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
+        return respond(request, session_views.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
 
 
 def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -19,13 +19,13 @@ from netfilterqueue import Packet
 
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
-from appliance.edge.nfqueue import HelpingOver, KernelQueue
+from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.raw_socket import SegmentSink
 from appliance.ipc.messages import LineReader, Plan, decode_plan, decode_query, decode_services, encode
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdicts import INTERNAL_ERROR, Action
-from appliance.sessions.walk import ConnWalk
+from appliance.sessions.walk import SessionWalk
 from appliance.shard.shard import Shard
 
 log = logging.getLogger("appliance.worker")
@@ -36,8 +36,8 @@ TURN_PACKETS = 64
 TURN_S = 0.02
 """A turn that is longer than this ends with its next packet, so that slow arrivals do not stretch it."""
 
-PATIENCE_S = 0.02
-WALK_PATIENCE_S = 0.001
+WAIT_S = 0.02
+WALK_WAIT_S = 0.001
 """An idle worker looks up this often; while somebody walks through its sessions, piece by piece, more often."""
 
 EXPIRIES_PER_TURN = 50
@@ -64,7 +64,7 @@ class ControlChannel:
         self._socket = control
         self._reader = LineReader()
         self._received: deque[dict[str, Any]] = deque()
-        self._walks: dict[int, ConnWalk] = {}
+        self._walks: dict[int, SessionWalk] = {}
         self._asked: deque[int] = deque()
         self._unsent = b""
         self.closed = False
@@ -116,7 +116,7 @@ class ControlChannel:
         if "services" in message:
             shard.sessions.change_services(decode_services(message["services"]))
         elif "ask" in message:
-            self._walks[message["walk"]] = ConnWalk(shard.sessions, shard.number, decode_query(message["ask"]))
+            self._walks[message["walk"]] = SessionWalk(shard.sessions, shard.number, decode_query(message["ask"]))
             self._asked.append(message["walk"])
         elif message["more"]:
             self._asked.append(message["walk"])
@@ -167,13 +167,13 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        look_at, patience_s, more_are_due = 0.0, PATIENCE_S, False
-        self._queue.set_patience(patience_s)
+        look_at, wait_s, more_are_due = 0.0, WAIT_S, False
+        self._queue.set_wait(wait_s)
         while not self._control.closed:
-            wanted_s = WALK_PATIENCE_S if self._control.is_walking else PATIENCE_S
-            if wanted_s != patience_s:
-                patience_s = wanted_s
-                self._queue.set_patience(patience_s)
+            wanted_s = WALK_WAIT_S if self._control.is_walking else WAIT_S
+            if wanted_s != wait_s:
+                wait_s = wanted_s
+                self._queue.set_wait(wait_s)
             self._left = TURN_PACKETS
             self._turn_ends = time.monotonic() + TURN_S
             self._queue.receive(wait=not (self._control.has_output or more_are_due))
@@ -206,7 +206,7 @@ class QueueWorker:
             self._send_segments()
         self._left -= 1
         if not self._left or now > self._turn_ends:
-            raise HelpingOver
+            raise BatchEnd
 
     def _report_error(self, now: float) -> None:
         self._verdict_counts[INTERNAL_ERROR.index] += 1

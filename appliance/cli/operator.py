@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from appliance.ipc.queries import GROUPS, ConnFilter
+from appliance.ipc.queries import GROUPS, SessionFilter
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import Answer
@@ -58,17 +58,17 @@ def add_parsers(subparsers: "Subparsers") -> None:
         parser.set_defaults(run=partial(_run, act))
         return parser
 
-    _add_conn_parsers(command)
+    _add_session_parsers(command)
     for name, help_text in _TABLES.items():
         command(name, partial(_view, f"/stats/{name}"), help_text)
     sysctl = command("sysctl", _sysctl, "list tunables, read one, or write one")
     sysctl.add_argument("assignment", nargs="?", metavar="NAME[=VALUE]", help="without it: all, with range and meaning")
 
 
-def _add_conn_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
-    conns = command("conns", _conns, "list sessions")
-    conns.add_argument("--limit", metavar="N", help="a page of so many")
-    conns.add_argument("--after", metavar="PLACE", help="the page behind this place, as the page before named it")
+def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
+    sessions = command("conns", _sessions, "list sessions")
+    sessions.add_argument("--limit", metavar="N", help="a page of so many")
+    sessions.add_argument("--after", metavar="PLACE", help="the page behind this place, as the page before named it")
     cut = command("cut", _cut, "end sessions, with a RST to both ends of TCP")
     cut.add_argument("--all", action="store_const", const="1", help="every session there is, when no filter says which")
     tops = [
@@ -77,8 +77,8 @@ def _add_conn_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     ]
     for top in tops:
         top.add_argument("-n", metavar="N", help="so many of them")
-    for parser in (conns, cut, *tops):
-        for field in ConnFilter._fields:
+    for parser in (sessions, cut, *tops):
+        for field in SessionFilter._fields:
             parser.add_argument(f"--{field.replace('_', '-')}", metavar="X", help=_FILTER_HELP[field])
 
 
@@ -161,20 +161,20 @@ def _view(path: str, options: argparse.Namespace) -> None:
         _copy(answer)
 
 
-def _conns(options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns", *ConnFilter._fields, "limit", "after") as answer:
+def _sessions(options: argparse.Namespace) -> None:
+    with _asked(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
         _copy(answer)
         if answer.next_place:
             print(f"more: --after {answer.next_place}", file=sys.stderr)
 
 
 def _top(by: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns/top", *ConnFilter._fields, "n", by=by) as answer:
+    with _asked(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
         _copy(answer)
 
 
 def _cut(options: argparse.Namespace) -> None:
-    with _asked(options, "DELETE", "/conns", *ConnFilter._fields, "all") as answer:
+    with _asked(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
         if options.json:
             _copy(answer)
         else:

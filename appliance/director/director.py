@@ -18,7 +18,7 @@ from appliance import api
 from appliance.config.changes import Reload, ReloadRefusedError, Slots, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director.host import Host, kept_isn_secret
-from appliance.director.session_queries import Inquiry
+from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.edge import conntrack, instance_lock, queue_stats, routes, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
@@ -69,7 +69,7 @@ class Director:
             )
             for shard in range(shards)
         ]
-        self.conns = Inquiry(self._workers)
+        self.sessions = SessionQueries(self._workers)
         self._host = Host()
         self._kernel_drops: dict[str, int] = {}
         self._changing = asyncio.Lock()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from appliance.director.supervisor import ShardDownError, ShardProcess
 from appliance.ipc.messages import SessionRow, Slab
-from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError, first_place, parse_place
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, Query, QueryError, SessionFilter, first_place, parse_place
 
 
 class Page(NamedTuple):
@@ -17,19 +17,19 @@ class Page(NamedTuple):
     after: str
 
 
-class Inquiry:
+class SessionQueries:
     """All methods but `cut` raise ShardDownError when a worker is away or dies meanwhile."""
 
     def __init__(self, workers: Sequence[ShardProcess]) -> None:
         self._workers = workers
 
-    async def rows(self, wanted: ConnFilter) -> AsyncIterator[list[SessionRow]]:
+    async def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
         """All sessions of a filter, shard after shard, in batches, each read when it is asked for."""
         for worker in self._workers:
             async for piece in worker.ask(Query(ROWS, wanted)):
                 yield [SessionRow(*row) for row in piece.items]
 
-    async def page(self, wanted: ConnFilter, limit: int, after: str) -> Page:
+    async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
         """Up to `limit` sessions behind the place `after`. Raises QueryError for a place that cannot be."""
         first = parse_place(after).shard if after else 0
         if first >= len(self._workers):
@@ -45,7 +45,7 @@ class Inquiry:
                 return Page(rows, str(first_place(worker.shard + 1)))
         return Page(rows, "")
 
-    async def tally(self, by: str, wanted: ConnFilter) -> Counter[str]:
+    async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
         """How many sessions of a filter each client, service or real server has; see `conn_query.GROUPS`."""
         counts = Counter[str]()
         for worker in self._workers:
@@ -53,7 +53,7 @@ class Inquiry:
                 counts.update(dict(piece.items))
         return counts
 
-    async def cut(self, wanted: ConnFilter) -> int:
+    async def cut(self, wanted: SessionFilter) -> int:
         """End all sessions of a filter; how many there were. A worker that is away has none."""
         ended = 0
         for worker in self._workers:

@@ -26,7 +26,7 @@ with the kernel's attributes the message of a cut packet is longer than that. It
 would get no verdict, and would hold its place in the queue for ever."""
 
 
-class HelpingOver(Exception):  # noqa: N818  # no error: the ordinary end of a helping
+class BatchEnd(Exception):  # noqa: N818  # no error: the ordinary end of a helping
     """Raised by `judge`, after its verdict, to make this packet the last of its helping."""
 
 
@@ -46,10 +46,10 @@ class KernelQueue:
                 "or CAP_NET_ADMIN is missing"
             ) from error
 
-    def set_patience(self, patience_s: float) -> None:
+    def set_wait(self, wait_s: float) -> None:
         """How long a helping waits for its next packet, in seconds, less than one; without this it waits for ever."""
         with socket.socket(fileno=os.dup(self._queue.get_fd())) as queue_socket:
-            queue_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(patience_s * 1e6)))
+            queue_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(wait_s * 1e6)))
 
     def receive(self, *, wait: bool) -> None:
         """Have packets judged until `judge` ends the helping or there are no more.
@@ -58,7 +58,7 @@ class KernelQueue:
         """
         try:
             self._queue.run(block=wait)
-        except HelpingOver:
+        except BatchEnd:
             return
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from appliance.ipc.queries import ConnFilter, Query
+from appliance.ipc.queries import Query, SessionFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def encode_question(walk: int, query: Query) -> bytes:
 def decode_query(fields: list[Any]) -> Query:
     """The query of a question. Raises TypeError when the two processes are not of one version."""
     query = Query(*fields)
-    return query._replace(filter=ConnFilter(*query.filter))
+    return query._replace(filter=SessionFilter(*query.filter))
 
 
 def decode_services(services: list[dict[str, Any]]) -> tuple[ServicePlan, ...]:

@@ -25,7 +25,7 @@ class QueryError(ValueError):
     """A question that cannot be asked; the message names the field, the value and what would be allowed."""
 
 
-class ConnFilter(NamedTuple):
+class SessionFilter(NamedTuple):
     """The sessions that are meant: those for which all that is said here is true; empty says nothing."""
 
     client: str = ""
@@ -42,7 +42,7 @@ class Query(NamedTuple):
     """One question to a shard."""
 
     kind: str
-    filter: ConnFilter = ConnFilter()
+    filter: SessionFilter = SessionFilter()
     by: str = ""
     """Of a TALLY: one of GROUPS."""
     limit: int = 0
@@ -81,16 +81,16 @@ def parse_place(text: str) -> Place:
     return Place(shard, table, bucket, bytes.fromhex(found[4]))
 
 
-def read_filter(given: Mapping[str, str], services: Collection[str]) -> ConnFilter:
+def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionFilter:
     """The filter in the fields of a request, of which it understands only its own.
 
     Raises QueryError for an endpoint that is none, for a service or a state that there is not, and for a field that is there and
     says nothing: what a script left empty by mistake must not mean everything.
     """
-    for field in ConnFilter._fields:
+    for field in SessionFilter._fields:
         if field in given and not given[field].strip():
             raise QueryError(f"{field}: is empty; leave it out when any will do")
-    wanted = ConnFilter(**{field: given.get(field, "").strip() for field in ConnFilter._fields})
+    wanted = SessionFilter(**{field: given.get(field, "").strip() for field in SessionFilter._fields})
     wanted = wanted._replace(state=wanted.state.upper())
     for field in ("client", "real_server"):
         if text := getattr(wanted, field):

@@ -5,7 +5,7 @@ each worker writes the counters of its own shard. Every cell is an aligned 64-bi
 whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
 """
 
-from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS, VERDICT_COUNTERS
+from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS, VERDICT_COUNTERS
 from appliance.model.tunables import INDEX, TUNABLES
 
 WORD_BYTES = 8
@@ -14,7 +14,7 @@ _TABLES = {
     "ext": len(EXT_COUNTERS),
     "verdicts": len(VERDICT_COUNTERS),
     "queue": len(QUEUE_COUNTERS),
-    "population": len(POPULATION_FIELDS),
+    "states": len(STATE_FIELDS),
 }
 
 
@@ -71,11 +71,11 @@ class SharedState:
     def forget_sessions(self, shard: int) -> None:
         """The worker of a shard has died, or has just started, and has no sessions."""
         self.session_counts[shard] = self.time_wait_counts[shard] = 0
-        gauges = self.table(shard, "population")
+        gauges = self.table(shard, "states")
         gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
 
     def table(self, shard: int, name: str) -> memoryview:
-        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "population" for gauges."""
+        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges."""
         start = shard * _shard_words(self.destinations)
         for table, words in _TABLES.items():
             if table == name:

@@ -84,7 +84,7 @@ QUEUE_COUNTERS: Final = (
     SYNCOOKIES_DISENGAGED,
 ) = range(len(QUEUE_COUNTERS))
 
-POPULATION_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
+STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
 """Gauges per shard: sessions by state, as `tcp_state` numbers them; and those of TCP, in any state, whose real server is gone."""
 
 DESTINATION_FIELDS: Final = (

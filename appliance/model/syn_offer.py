@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Offer(NamedTuple):
+class SynOffer(NamedTuple):
     """`mss` in bytes; `scale` is the window shift (RFC 7323), 0..14, None when the client does not scale its windows."""
 
     mss: int
@@ -11,7 +11,7 @@ class Offer(NamedTuple):
     sack: bool
 
 
-class Terms(NamedTuple):
+class AnswerTerms(NamedTuple):
     """What clients are offered, by the tunables. `most_mss` in bytes, 0 for no limit; `held_packets` is what a session stores."""
 
     most_mss: int

@@ -4,7 +4,7 @@ from typing import Any
 
 from appliance.model.tcp_state import TcpState
 from appliance.state.rewrite_record import RewriteRecord
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire import craft
 from appliance.wire.checksum import MODULUS
 from appliance.wire.flow import Direction
@@ -97,41 +97,43 @@ def translate_with_options(raw: bytes, record: RewriteRecord, fields: tuple[Any,
     return translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
-def reset_both_sides(conn: ConnEntry) -> list[bytes]:
+def reset_both_sides(session: Session) -> list[bytes]:
     """RST segments that end a session at the real server and at the client, in any state but CLOSE (LVS behaviour 3.8).
 
     The client's stands behind the real server's last byte. A client that never got the last bytes, or got a FIN behind them,
     does not obey that one (RFC 5961, 3.2), so it gets another, at the number it said it waits for.
     """
-    segments = [reset_real_server(conn), reset_client(conn)]
-    if conn.client_ack is not None and conn.client_ack != _expected_by_client(conn):
-        segments.append(craft.rst(conn.addresses(Direction.OUTBOUND), conn.client_ack))
+    segments = [reset_real_server(session), reset_client(session)]
+    if session.client_ack is not None and session.client_ack != _expected_by_client(session):
+        segments.append(craft.rst(session.addresses(Direction.OUTBOUND), session.client_ack))
     return segments
 
 
-def reset_half_open(conn: ConnEntry) -> list[bytes]:
+def reset_half_open(session: Session) -> list[bytes]:
     """RST segments for a session that has to go while its handshake is under way.
 
     A client that had an answer would take itself for connected, and wait. One that had none asks again by itself; and a forged
     one gets nothing that it would not get anyway.
     """
-    was_answered = conn.cookie is not None or (conn.opening is not None and conn.opening.rs_first_seq is not None)
-    return [reset_real_server(conn), reset_client(conn)] if was_answered else [reset_real_server(conn)]
+    was_answered = session.cookie is not None or (session.opening is not None and session.opening.rs_first_seq is not None)
+    return [reset_real_server(session), reset_client(session)] if was_answered else [reset_real_server(session)]
 
 
-def reset_real_server(conn: ConnEntry) -> bytes:
+def reset_real_server(session: Session) -> bytes:
     """At the number it acknowledged last; behind its SYN while it has acknowledged nothing."""
-    return craft.rst(conn.addresses(Direction.INBOUND), add(conn.isn, 1) if conn.rs_ack == conn.isn else conn.rs_ack)
+    return craft.rst(
+        session.addresses(Direction.INBOUND), add(session.isn, 1) if session.rs_ack == session.isn else session.rs_ack
+    )
 
 
-def reset_client(conn: ConnEntry) -> bytes:
+def reset_client(session: Session) -> bytes:
     """At the number it waits for; while it has no answer to its SYN, as a refusal of that."""
-    addresses = conn.addresses(Direction.OUTBOUND)
-    is_unanswered = conn.opening is not None and conn.opening.rs_first_seq is None and conn.cookie is None
-    return craft.refusal(addresses, conn.client_isn) if is_unanswered else craft.rst(addresses, _expected_by_client(conn))
+    addresses = session.addresses(Direction.OUTBOUND)
+    is_unanswered = session.opening is not None and session.opening.rs_first_seq is None and session.cookie is None
+    return craft.refusal(addresses, session.client_isn) if is_unanswered else craft.rst(addresses, _expected_by_client(session))
 
 
-def _expected_by_client(conn: ConnEntry) -> int:
-    if conn.cookie is not None and conn.state == TcpState.SYN_SENT:
-        return add(conn.cookie, 1)
-    return add(conn.rs_next_seq, conn.record(Direction.OUTBOUND).seq_delta)
+def _expected_by_client(session: Session) -> int:
+    if session.cookie is not None and session.state == TcpState.SYN_SENT:
+        return add(session.cookie, 1)
+    return add(session.rs_next_seq, session.record(Direction.OUTBOUND).seq_delta)

@@ -13,7 +13,7 @@ from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import client_option
 from appliance.nat.udp import translate_datagram
 from appliance.state.rewrite_record import RewriteRecord
-from appliance.state.session_table import ConnTable
+from appliance.state.session_table import SessionTable
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum, delta
 from appliance.wire.flow import Direction, destination_of, reverse_key
@@ -23,7 +23,7 @@ from appliance.wire.seq import MASK as SEQ_MASK
 _FRAGMENTATION_NEEDED = (at.ICMP_UNREACHABLE, at.ICMP_CODE_FRAGMENTATION_NEEDED)
 
 
-def translate_error(raw: bytes, tables: Mapping[int, ConnTable], option_kind: int | None) -> bytes | Verdict:
+def translate_error(raw: bytes, tables: Mapping[int, SessionTable], option_kind: int | None) -> bytes | Verdict:
     """The error for the other end of the session it quotes, or a verdict when it is damaged or about no session of ours.
 
     `raw` is a whole ICMP packet behind an IPv4 header without options. `tables` are keyed by IP protocol number, TCP's and
@@ -37,16 +37,16 @@ def translate_error(raw: bytes, tables: Mapping[int, ConnTable], option_kind: in
     if version_ihl != at.IPV4_NO_OPTIONS or fragment & at.FRAGMENT_OFFSET_BITS or protocol not in tables:
         return NOT_OURS
     key = reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END])
-    conn, direction = tables[protocol].find(key)
-    if conn is None:
+    session, direction = tables[protocol].find(key)
+    if session is None:
         return NOT_OURS
     if checksum(raw[at.IP_HEADER_BYTES :]):
         return BAD_ICMP_CHECKSUM
-    addresses = conn.addresses(direction)
+    addresses = session.addresses(direction)
     option = b""
     if option_kind is not None and protocol == at.PROTO_TCP and direction == Direction.OUTBOUND:
         option = client_option(option_kind, destination_of(addresses)) or b""
-    return _pass_on(raw, addresses, _undoing(conn.record(1 - direction), reverse_key(addresses)), option)
+    return _pass_on(raw, addresses, _undoing(session.record(1 - direction), reverse_key(addresses)), option)
 
 
 def _undoing(made_by: RewriteRecord, addresses: bytes) -> RewriteRecord:

@@ -11,9 +11,9 @@ from typing import Any
 from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
-from appliance.state.live_tunables import Settings
+from appliance.state.live_tunables import LiveTunables
 from appliance.state.rewrite_record import RewriteRecord
-from appliance.state.session import ConnEntry, Opening
+from appliance.state.session import Opening, Session
 from appliance.wire import craft
 from appliance.wire.flow import Direction, source_of
 from appliance.wire.layout import (
@@ -47,25 +47,25 @@ _MOST_STALE_ANSWERS = 3
 """How often one new connection may tell its real server's old socket off: once is what it takes; no game of ping-pong."""
 
 
-def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings, ext: memoryview) -> bytes:
+def to_real_server(raw: bytes, fields: tuple[Any, ...], session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:
     """A client's packet as its real server gets it. `fields` as `layout.HEADERS` unpacks them; `ext` counts what was added."""
     offset_flags = fields[8]
-    record = conn.record(_INBOUND)
+    record = session.record(_INBOUND)
     options = b""
     if offset_flags >= _WITH_OPTIONS:
         options = options_of(raw, offset_flags)
-        options = _disarmed(options, offset_flags, record, settings)
-    opening = conn.opening
+        options = _disarmed(options, offset_flags, record, tunables)
+    opening = session.opening
     if opening is None:
         return translate_with_options(raw, record, fields, options)
     first_seq = opening.rs_first_seq
     if first_seq is not None and offset_flags & ACK and is_before(first_seq, fields[7]):
-        conn.opening = None
-        conn.settle()
-    elif settings.toa and not offset_flags & RST:
+        session.opening = None
+        session.settle()
+    elif tunables.toa and not offset_flags & RST:
         option = opening.client_option
-        if options or not option or option[0] != settings.toa_kind or len(raw) + OPTION_BYTES > conn.real_server.mtu:
-            options = _with_client_option(options, len(raw), fields[5], conn, opening, settings, ext)
+        if options or not option or option[0] != tunables.toa_kind or len(raw) + OPTION_BYTES > session.real_server.mtu:
+            options = _with_client_option(options, len(raw), fields[5], session, opening, tunables, ext)
         else:  # nearly always; an upload goes through here until its answer
             options = option
             ext[TOA_OK] += 1
@@ -75,22 +75,22 @@ def to_real_server(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, setting
     return rewritten
 
 
-def to_client(raw: bytes, fields: tuple[Any, ...], conn: ConnEntry, settings: Settings) -> bytes:
+def to_client(raw: bytes, fields: tuple[Any, ...], session: Session, tunables: LiveTunables) -> bytes:
     """A real server's packet as its client gets it."""
     offset_flags = fields[8]
-    record = conn.record(_OUTBOUND)
+    record = session.record(_OUTBOUND)
     options = options_of(raw, offset_flags)
     if offset_flags & SYN:
         if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
             record = record._replace(window_shift=0)
-        if settings.mss_adjust:
-            options = _with_room_in_mss(options, conn.real_server.mtu)
+        if tunables.mss_adjust:
+            options = _with_room_in_mss(options, session.real_server.mtu)
     elif options and not _is_only_timestamp(options):
         options = shift_sack(options, record.ack_delta)
     return translate_with_options(raw, record, fields, options)
 
 
-def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[Any, ...]) -> list[bytes] | None:
+def check_answer(session: Session, opening: Opening, syn: bytes, fields: tuple[Any, ...]) -> list[bytes] | None:
     """Whether a packet of the real server answers `syn`, as it was sent it: None when it does, else the packets to send it.
 
     A real server may still hold a socket of an older connection from the same local address and port. It answers the SYN with
@@ -101,7 +101,7 @@ def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[An
     seq, ack, offset_flags = fields[6], fields[7], fields[8]
     flags = offset_flags & FLAG_BITS
     syn_payload_bytes = len(syn) - IP_HEADER_BYTES - (syn[DATA_OFFSET] >> 4) * 4
-    if flags & ACK and (ack - conn.isn - 1) & SEQ_MASK <= syn_payload_bytes:
+    if flags & ACK and (ack - session.isn - 1) & SEQ_MASK <= syn_payload_bytes:
         if flags & SYN:
             opening.rs_first_seq = add(seq, 1)
             opening.syn = None
@@ -109,24 +109,30 @@ def check_answer(conn: ConnEntry, opening: Opening, syn: bytes, fields: tuple[An
     opening.stale_answers += 1
     if flags & RST or not flags & ACK or opening.stale_answers > _MOST_STALE_ANSWERS:
         return []
-    return [craft.rst(conn.addresses(Direction.INBOUND), ack), syn]
+    return [craft.rst(session.addresses(Direction.INBOUND), ack), syn]
 
 
-def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, settings: Settings) -> bytes:
+def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, tunables: LiveTunables) -> bytes:
     """A client's options without what must not reach the real server, and with SACK blocks in the real server's numbers."""
-    options = blank(options, settings.toa_kind)
-    if offset_flags & SYN and settings.timestamp_remove:
+    options = blank(options, tunables.toa_kind)
+    if offset_flags & SYN and tunables.timestamp_remove:
         options = blank(options, TIMESTAMP)
     return shift_sack(options, record.ack_delta) if record.ack_delta else options
 
 
 def _with_client_option(
-    options: bytes, packet_bytes: int, addresses: bytes, conn: ConnEntry, opening: Opening, settings: Settings, ext: memoryview
+    options: bytes,
+    packet_bytes: int,
+    addresses: bytes,
+    session: Session,
+    opening: Opening,
+    tunables: LiveTunables,
+    ext: memoryview,
 ) -> bytes:
     """The options with the client's address in front, or as they are when that is not possible; counted either way."""
     option = opening.client_option
-    if not option or option[0] != settings.toa_kind:
-        made = client_option(settings.toa_kind, source_of(addresses))
+    if not option or option[0] != tunables.toa_kind:
+        made = client_option(tunables.toa_kind, source_of(addresses))
         if made is None:
             ext[TOA_FAIL_PROTO] += 1
             return options
@@ -136,7 +142,7 @@ def _with_client_option(
     except MemoryError:
         ext[TOA_FAIL_MEM] += 1
         return options
-    if longer is None or packet_bytes + len(longer) - len(options) > conn.real_server.mtu:
+    if longer is None or packet_bytes + len(longer) - len(options) > session.real_server.mtu:
         ext[TOA_FAIL_LEN] += 1
         return options
     ext[TOA_OK] += 1

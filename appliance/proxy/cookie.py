@@ -14,7 +14,7 @@ from bisect import bisect_right
 from hashlib import blake2s
 from struct import Struct
 
-from appliance.model.syn_offer import Offer
+from appliance.model.syn_offer import SynOffer
 from appliance.wire.seq import MASK as SEQ_MASK
 
 SLOT_S = 60
@@ -52,14 +52,14 @@ class CookieJar:
         self._secret = secret
         self._keys: dict[int, bytes] = {}
 
-    def bake(self, client_key: bytes, client_isn: int, offer: Offer, now: float) -> int:
+    def bake(self, client_key: bytes, client_isn: int, offer: SynOffer, now: float) -> int:
         """The sequence number of the SYN-ACK for a client's SYN with these 12 address bytes, at `now` seconds."""
         slot = int(now) // SLOT_S
         mask, a, b = self._numbers(client_key, client_isn, slot)
         code = _encode(offer)
         return (slot % SLOTS) << _SLOT_SHIFT | (code ^ mask) << _AUTH_BITS | (a + b * code) & _AUTH_MASK
 
-    def check(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> Offer | None:
+    def check(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> SynOffer | None:
         """What the client offered, when this cookie was made for it and is not too old; else None."""
         slot_now = int(now) // SLOT_S
         slot = slot_now - (slot_now - (cookie >> _SLOT_SHIFT)) % SLOTS
@@ -83,12 +83,12 @@ class CookieJar:
         return key
 
 
-def _encode(offer: Offer) -> int:
+def _encode(offer: SynOffer) -> int:
     index = max(0, bisect_right(MSS_TABLE, offer.mss) - 1)
     scale = NO_SCALE if offer.scale is None else min(offer.scale, MOST_SCALE)
     return index << 5 | scale << 1 | offer.sack
 
 
-def _decode(code: int) -> Offer:
+def _decode(code: int) -> SynOffer:
     scale = code >> 1 & 0xF
-    return Offer(MSS_TABLE[code >> 5], None if scale == NO_SCALE else scale, bool(code & 1))
+    return SynOffer(MSS_TABLE[code >> 5], None if scale == NO_SCALE else scale, bool(code & 1))

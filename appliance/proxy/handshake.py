@@ -6,7 +6,7 @@ the cookie does the real server get a SYN, made anew from what the cookie rememb
 
 from typing import Any
 
-from appliance.model.syn_offer import Offer, Terms
+from appliance.model.syn_offer import AnswerTerms, SynOffer
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
@@ -20,7 +20,7 @@ ADVERTISED_SCALE = 7
 MOST_WINDOW = 0xFFFF
 
 
-def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: Terms, now: float) -> bytes:
+def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: AnswerTerms, now: float) -> bytes:
     """The SYN-ACK for the client's SYN `raw`, whose headers are `fields` (see `wire.layout.HEADERS`).
 
     Nothing of the SYN is echoed but what is understood. The window is what the session can store until the real server has
@@ -37,7 +37,7 @@ def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: Terms
     return craft.segment(reverse_key(addresses), cookie, add(seq, 1), flags, window, reply_options, terms.ttl)
 
 
-def read_offer(options: bytes, terms: Terms) -> tuple[int | None, Offer]:
+def read_offer(options: bytes, terms: AnswerTerms) -> tuple[int | None, SynOffer]:
     """The MSS to answer with (None to name none), and what to remember of a SYN's options under these terms."""
     mss: int | None = None
     scale: int | None = None
@@ -50,10 +50,10 @@ def read_offer(options: bytes, terms: Terms) -> tuple[int | None, Offer]:
             scale = min(options[start + 2], MOST_SCALE)
         elif kind == SACK_PERMITTED and length == 2:
             sack = terms.sack
-    return mss, Offer(DEFAULT_MSS if mss is None else mss, scale, sack)
+    return mss, SynOffer(DEFAULT_MSS if mss is None else mss, scale, sack)
 
 
-def syn_for_real_server(client_key: bytes, client_isn: int, offer: Offer, window: int) -> bytes:
+def syn_for_real_server(client_key: bytes, client_isn: int, offer: SynOffer, window: int) -> bytes:
     """The SYN that the client would have sent to the real server, still between client and VIP and in its own numbers.
 
     `window` is the field of the client's ACK; in a SYN it is not scaled, so it is shown as the bytes it stands for.

@@ -4,7 +4,7 @@ from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO
 from appliance.nat.isn import IsnSource, following
 from appliance.nat.lport import LocalPorts
 from appliance.state.services import RealServer, VirtualService
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import flow_key
 
 
@@ -16,9 +16,7 @@ class Admission:
         self.local_ports = local_ports
         self._isns = isns
 
-    def open_conn(
-        self, service: VirtualService, client_key: bytes, client_isn: int, tries: int, now: float
-    ) -> ConnEntry | Verdict:
+    def open(self, service: VirtualService, client_key: bytes, client_isn: int, tries: int, now: float) -> Session | Verdict:
         """A new entry for the client's packet with these 12 address bytes, not yet in the table; or the reason for none.
 
         Every local address of the service is tried, `tries` ports on each, before the ports count as exhausted.
@@ -34,13 +32,13 @@ class Admission:
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
         if self._isns is None:
-            return ConnEntry(service, real_server, client_key, server_key, 0, 0)
+            return Session(service, real_server, client_key, server_key, 0, 0)
         isn = self._isns.first(server_key, now) if last_seq is None else following(last_seq)
-        return ConnEntry(service, real_server, client_key, server_key, client_isn, isn)
+        return Session(service, real_server, client_key, server_key, client_isn, isn)
 
-    def close_conn(self, conn: ConnEntry) -> None:
+    def close(self, session: Session) -> None:
         """Give back what `open_conn` took."""
-        self.local_ports.release(conn.local_address, conn.real_server.endpoint, conn.local_port, conn.rs_ack)
+        self.local_ports.release(session.local_address, session.real_server.endpoint, session.local_port, session.rs_ack)
 
     def _take_local_port(self, service: VirtualService, real_server: RealServer, tries: int) -> tuple[bytes, int | None] | None:
         """A local endpoint, starting at the address after the one this real server got last, and the last number used on it."""

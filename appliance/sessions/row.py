@@ -2,14 +2,14 @@
 
 from appliance.ipc.messages import SessionRow
 from appliance.model.tcp_state import STATE_NAMES
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction, destination_of, source_of
 from appliance.wire.show import show_endpoint
 
 
-def session_row(conn: ConnEntry, now: float) -> SessionRow:
+def session_row(session: Session, now: float) -> SessionRow:
     """All of it at `now`, seconds of the monotonic clock."""
-    client_key, to_real_server = conn.client_key, conn.addresses(Direction.INBOUND)
+    client_key, to_real_server = session.client_key, session.addresses(Direction.INBOUND)
     ends = (
         source_of(client_key),
         destination_of(client_key),
@@ -17,6 +17,6 @@ def session_row(conn: ConnEntry, now: float) -> SessionRow:
         destination_of(to_real_server),
     )
     client, vip, local, real_server = (show_endpoint(end[:4], end[4:]) for end in ends)
-    expires_s = max(0.0, conn.deadline - now)
-    protocol = conn.service.protocol.upper()
-    return SessionRow(conn.service.name, client, vip, local, real_server, STATE_NAMES[conn.state], expires_s, protocol)
+    expires_s = max(0.0, session.deadline - now)
+    protocol = session.service.protocol.upper()
+    return SessionRow(session.service.name, client, vip, local, real_server, STATE_NAMES[session.state], expires_s, protocol)

@@ -11,7 +11,7 @@ from appliance.ipc.messages import Slab
 from appliance.nat.lport import PORT_BYTES, LocalPorts
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.rewrite_record import RECORD_BYTES
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.show import show_address, show_endpoint
 
 _ALIGNMENT_BYTES = 16
@@ -23,15 +23,15 @@ def _taken(size: int) -> int:
     return -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
-_UDP_CONN_BYTES = (
-    _taken(ConnEntry.__basicsize__ + _GC_HEAD_BYTES)
+_UDP_SESSION_BYTES = (
+    _taken(Session.__basicsize__ + _GC_HEAD_BYTES)
     + _taken(getsizeof(bytes(2 * RECORD_BYTES)))
     + 2 * _taken(getsizeof(_ANY_KEY))
     + _taken(getsizeof(_ANY_TIME))
 )
 """The entry, its records, its keys and its deadline."""
 
-_TCP_CONN_BYTES = _UDP_CONN_BYTES + 5 * _taken(getsizeof(_ANY_NUMBER))
+_TCP_SESSION_BYTES = _UDP_SESSION_BYTES + 5 * _taken(getsizeof(_ANY_NUMBER))
 """And its five numbers: initial sequence number, the ends' acknowledgements, the real server's place and window."""
 
 
@@ -39,8 +39,8 @@ def slabs(sessions: Sessions) -> Iterator[Slab]:
     """All tables and pools, entries first, each looked at when it is asked for. There may be thousands of pools."""
     tcp, udp = sessions.tcp, sessions.udp
     # The interpreter keeps the memory of entries that are gone for those to come.
-    yield Slab("tcp_conn", len(tcp), tcp.most, _TCP_CONN_BYTES)
-    yield Slab("udp_conn", len(udp), udp.most, _UDP_CONN_BYTES)
+    yield Slab("tcp_conn", len(tcp), tcp.most, _TCP_SESSION_BYTES)
+    yield Slab("udp_conn", len(udp), udp.most, _UDP_SESSION_BYTES)
     yield _tables("conn_bucket", [bucket for table in (tcp, udp) for buckets in table.by_direction for bucket in buckets])
     yield _tables("timer_slot", sessions.wheel.slots)
     for protocol in ("tcp", "udp"):

@@ -17,7 +17,7 @@ from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
 from appliance.state.rewrite_record import CLIENT_ADDRESS, CLIENT_PORT
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction
 from appliance.wire.show import show_address, show_endpoint
 
@@ -30,7 +30,7 @@ _PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
 
 _SLABS_AT_ONCE = 200
 
-Condition = Callable[[ConnEntry], bool]
+Condition = Callable[[Session], bool]
 
 
 class Piece(NamedTuple):
@@ -42,7 +42,7 @@ class Piece(NamedTuple):
     """Where a limited answer ended, with its last piece; empty when there is no more."""
 
 
-class ConnWalk:
+class SessionWalk:
     """A question under way. Raises QueryError or ValueError for one that was not checked."""
 
     def __init__(self, sessions: Sessions, shard: int, query: Query) -> None:
@@ -62,45 +62,45 @@ class ConnWalk:
             tables = list(islice(self._tables, _SLABS_AT_ONCE))
             return Piece(tables, len(tables) < _SLABS_AT_ONCE)
         budget, price = BUDGET, _PRICES[self._query.kind]
-        is_meant, wanted = self._is_meant, list[ConnEntry]()
-        for conn in self._entries:
+        is_meant, wanted = self._is_meant, list[Session]()
+        for session in self._entries:
             budget -= _LOOK
-            if is_meant is None or is_meant(conn):
-                wanted.append(conn)
+            if is_meant is None or is_meant(session):
+                wanted.append(session)
                 budget -= price
                 if len(wanted) == self._left:
-                    return Piece(self._reduced(wanted, now), True, str(self._place_of(conn)))
+                    return Piece(self._reduced(wanted, now), True, str(self._place_of(session)))
             if budget <= 0:
                 self._left -= len(wanted)
                 return Piece(self._reduced(wanted, now), False)
         return Piece(self._reduced(wanted, now), True)
 
-    def _walk(self, start: Place) -> Iterator[ConnEntry]:
+    def _walk(self, start: Place) -> Iterator[Session]:
         """Entries behind a place, in an order that only depends on their keys when the answer is limited."""
-        for table, conns in enumerate((self._sessions.tcp, self._sessions.udp)):
-            for number, bucket in enumerate(conns.by_direction[Direction.INBOUND]):
+        for table, sessions in enumerate((self._sessions.tcp, self._sessions.udp)):
+            for number, bucket in enumerate(sessions.by_direction[Direction.INBOUND]):
                 if (table, number) < (start.table, start.bucket):
                     continue
                 self._table, self._bucket = table, number
                 keys = sorted(bucket) if self._query.limit else list(bucket)
                 for key in keys[bisect_right(keys, start.key) :] if self._query.after and (table, number) == start[1:3] else keys:
-                    conn = bucket.get(key)
-                    if conn is not None:
-                        yield conn
+                    session = bucket.get(key)
+                    if session is not None:
+                        yield session
 
-    def _place_of(self, conn: ConnEntry) -> Place:
+    def _place_of(self, session: Session) -> Place:
         """Of the entry that the walk met last."""
-        return Place(self._shard, self._table, self._bucket, conn.client_key)
+        return Place(self._shard, self._table, self._bucket, session.client_key)
 
-    def _reduced(self, conns: list[ConnEntry], now: float) -> list[Any]:
+    def _reduced(self, sessions: list[Session], now: float) -> list[Any]:
         if self._query.kind == ROWS:
-            return [session_row(conn, now) for conn in conns]
+            return [session_row(session, now) for session in sessions]
         if self._query.kind == TALLY:
             group = _GROUPS[self._query.by]
-            return [(group.show(key), count) for key, count in Counter(map(group.of, conns)).items()]
-        for conn in conns:
-            self._sessions.cut(conn)
-        return [len(conns)]
+            return [(group.show(key), count) for key, count in Counter(map(group.of, sessions)).items()]
+        for session in sessions:
+            self._sessions.cut(session)
+        return [len(sessions)]
 
 
 def _condition(query: Query) -> Condition | None:
@@ -108,18 +108,18 @@ def _condition(query: Query) -> Condition | None:
     wanted, conditions = query.filter, list[Condition]()
     if wanted.state:
         state = STATE_NAMES.index(wanted.state)
-        conditions.append(lambda conn: conn.state == state)
+        conditions.append(lambda session: session.state == state)
     if wanted.service:
-        conditions.append(lambda conn: conn.service.name == wanted.service)
+        conditions.append(lambda session: session.service.name == wanted.service)
     if wanted.real_server:
         is_real_server = EndpointMatch(wanted.real_server)
-        conditions.append(lambda conn: is_real_server(conn.real_server.endpoint))
+        conditions.append(lambda session: is_real_server(session.real_server.endpoint))
     if wanted.client:
         is_client = EndpointMatch(wanted.client)
-        conditions.append(lambda conn: is_client(conn.records[CLIENT_ADDRESS] + conn.records[CLIENT_PORT]))
+        conditions.append(lambda session: is_client(session.records[CLIENT_ADDRESS] + session.records[CLIENT_PORT]))
     if len(conditions) < 2:
         return conditions[0] if conditions else None
-    return lambda conn: all(condition(conn) for condition in conditions)
+    return lambda session: all(condition(session) for condition in conditions)
 
 
 def _show_real_server(endpoint: bytes) -> str:
@@ -129,12 +129,12 @@ def _show_real_server(endpoint: bytes) -> str:
 class _Group(NamedTuple):
     """What sessions are counted by, and its name for views: made once for each that is different."""
 
-    of: Callable[[ConnEntry], Any]
+    of: Callable[[Session], Any]
     show: Callable[[Any], str]
 
 
 _GROUPS = {
-    "client": _Group(lambda conn: conn.records[CLIENT_ADDRESS], show_address),
-    "service": _Group(lambda conn: conn.service.name, str),
-    "real_server": _Group(lambda conn: conn.real_server.endpoint, _show_real_server),
+    "client": _Group(lambda session: session.records[CLIENT_ADDRESS], show_address),
+    "service": _Group(lambda session: session.service.name, str),
+    "real_server": _Group(lambda session: session.real_server.endpoint, _show_real_server),
 }

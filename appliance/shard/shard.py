@@ -14,13 +14,13 @@ from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
-from appliance.shard.first_packet import Newcomers
+from appliance.shard.first_packet import FirstPacket
 from appliance.shard.sanity import ARE_SENSIBLE, whole_packet_verdict
-from appliance.shard.slow_path import LongWay
-from appliance.shard.unsolicited import Strangers
-from appliance.state.output import Outbox
+from appliance.shard.slow_path import SlowPath
+from appliance.shard.unsolicited import Unsolicited
+from appliance.state.output import ShardOutput
 from appliance.state.rewrite_record import RECORD, RECORD_BYTES
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
     ACK,
@@ -62,7 +62,7 @@ _PLAIN = LEAST_OFFSET_FLAGS | ACK
 """A packet without options, with an acknowledgement, that opens and resets nothing: nearly all are like that."""
 
 
-class Shard(Outbox):
+class Shard(ShardOutput):
     """One slice of the traffic. `handle` leaves the new bytes of a REWRITTEN packet in `rewritten`."""
 
     def __init__(self, plan: Plan, shared: SharedState, now: float) -> None:
@@ -76,12 +76,12 @@ class Shard(Outbox):
         self.sessions = Sessions(plan, shared, self, now)
         self._inbound, self._outbound = self.sessions.tcp.by_direction
         self._wheel = self.sessions.wheel
-        self._timeouts_s = self.sessions.settings.timeouts_s
+        self._timeouts_s = self.sessions.tunables.timeouts_s
         cookie_secret = bytes.fromhex(plan.cookie_secret)
         self._proxy = SynProxy(cookie_secret, self.sessions, self, ext_counts, self._queue_counts, now)
-        self._strangers = Strangers(plan.services, self.sessions, ext_counts)
-        self._newcomers = Newcomers(self.sessions, self._strangers, self._proxy, self, now)
-        self._long_way = LongWay(self.sessions, self._proxy, self, ext_counts, self._count, self.handle)
+        self._unsolicited = Unsolicited(plan.services, self.sessions, ext_counts)
+        self._first_packet = FirstPacket(self.sessions, self._unsolicited, self._proxy, self, now)
+        self._slow_path = SlowPath(self.sessions, self._proxy, self, ext_counts, self._count, self.handle)
 
     def handle(self, raw: bytes, now: float) -> Verdict:
         """Judge one packet, whatever its bytes are."""
@@ -96,47 +96,51 @@ class Shard(Outbox):
         payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
         flags = offset_flags & FLAG_BITS
         if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS or not ARE_SENSIBLE[flags]:
-            return self._count(self._strangers.meet_nonsense(addresses, payload_bytes, offset_flags))
+            return self._count(self._unsolicited.judge_senseless(addresses, payload_bytes, offset_flags))
         bucket = hash(addresses) >> BUCKET_SHIFT
-        conn, direction = self._inbound[bucket].get(addresses), 0
-        if conn is None:
-            conn, direction = self._outbound[bucket].get(addresses), 1
-            if conn is None:
-                opened = self._newcomers.meet_segment(raw, fields, payload_bytes, now)
+        session, direction = self._inbound[bucket].get(addresses), 0
+        if session is None:
+            session, direction = self._outbound[bucket].get(addresses), 1
+            if session is None:
+                opened = self._first_packet.of_tcp(raw, fields, payload_bytes, now)
                 if isinstance(opened, Verdict):
                     return self._count(opened)
-                conn, direction = opened, 0
-        is_plain = offset_flags & _SHAPE == _PLAIN and not conn.long_way
-        if not is_plain and (verdict := self._long_way.take(conn, direction, raw, fields, now)) is not None:
+                session, direction = opened, 0
+        is_plain = offset_flags & _SHAPE == _PLAIN and not session.needs_slow_path
+        if not is_plain and (verdict := self._slow_path.take(session, direction, raw, fields, now)) is not None:
             return verdict
 
         if direction:
-            if not payload_bytes and conn.cookie is not None and self._proxy.is_storm(conn, raw, fields, now):
+            if not payload_bytes and session.cookie is not None and self._proxy.is_storm(session, raw, fields, now):
                 return self._count(STORM)
-            table, conn.first_table = 1, 0
+            table, session.first_table = 1, 0
             # Where the real server stands. Resets and segments older than the last one (seq.is_before, written out) do not count.
-            if (ack - conn.rs_ack) & SEQ_MASK < SEQ_HALF and flags & (ACK | RST) == ACK:
-                conn.rs_ack, conn.rs_window = ack, window
-                conn.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)
+            if (ack - session.rs_ack) & SEQ_MASK < SEQ_HALF and flags & (ACK | RST) == ACK:
+                session.rs_ack, session.rs_window = ack, window
+                session.rs_next_seq = seq + payload_bytes + (flags & SYN == SYN)
         else:
-            table, conn.client_ack = conn.first_table, ack
-        state = NEXT[table][EVENT[flags]][conn.state]
-        if state != conn.state:
-            conn.enter(state) if state != _TIME_WAIT else self._rest(conn)
-        conn.deadline = deadline = now + self._timeouts_s[state]
-        if deadline <= conn.wheel_time:
-            self._wheel.arm(conn)
-        counts = conn.counts
+            table, session.client_ack = session.first_table, ack
+        state = NEXT[table][EVENT[flags]][session.state]
+        if state != session.state:
+            session.enter(state) if state != _TIME_WAIT else self._rest(session)
+        session.deadline = deadline = now + self._timeouts_s[state]
+        if deadline <= session.wheel_time:
+            self._wheel.arm(session)
+        counts = session.counts
         counts[direction] += 1
         counts[direction + BYTES] += length
         if is_plain:
-            before, after, record = raw[:REWRITTEN_START], raw[REWRITTEN_END:], _record_at(conn.records, direction * RECORD_BYTES)
+            before, after, record = (
+                raw[:REWRITTEN_START],
+                raw[REWRITTEN_END:],
+                _record_at(session.records, direction * RECORD_BYTES),
+            )
             self.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
 
-    def _rest(self, conn: ConnEntry) -> None:
+    def _rest(self, session: Session) -> None:
         self.sessions.make_room_in_time_wait()
-        conn.enter(_TIME_WAIT)
+        session.enter(_TIME_WAIT)
 
     def next_look(self) -> float | None:
         """When `expire` should be called next, on the clock of `now`; None while there is no session."""
@@ -149,13 +153,13 @@ class Shard(Outbox):
         """
         if self._generation_cell[0] != self._generation:
             self._read_shared()
-        self.sessions.population.now = now
+        self.sessions.by_state.now = now
         expired = self._wheel.expired(now, limit)
-        for conn in expired:
-            opening = conn.opening
+        for session in expired:
+            opening = session.opening
             if opening is not None and opening.handshake is not None:
-                self._proxy.run_out(conn, opening, opening.handshake, now)
-            elif self.sessions.run_out(conn, now):
+                self._proxy.run_out(session, opening, opening.handshake, now)
+            elif self.sessions.run_out(session, now):
                 self._queue_counts[SESSIONS_EXPIRED] += 1
         self.sessions.thin_out_time_wait(limit)
         more_to_settle = self.sessions.settle_some()
@@ -165,14 +169,14 @@ class Shard(Outbox):
         """Everything but a whole IPv4 TCP packet without IP options."""
         verdict = whole_packet_verdict(raw)
         if verdict is not None:
-            return self._count(self._strangers.meet_fragment(raw) if verdict is FRAGMENT else verdict)
+            return self._count(self._unsolicited.judge_fragment(raw) if verdict is FRAGMENT else verdict)
         if raw[9] == PROTO_UDP:
             return self._handle_datagram(raw, now)
         if raw[9] != PROTO_ICMP:
             return self._count(NOT_OURS)
-        sessions, settings = self.sessions, self.sessions.settings
+        sessions, tunables = self.sessions, self.sessions.tunables
         tables = {PROTO_TCP: sessions.tcp, PROTO_UDP: sessions.udp}
-        translated = translate_error(raw, tables, settings.toa_kind if settings.toa else None)
+        translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)
         if isinstance(translated, Verdict):
             return self._count(translated)
         self.rewritten = translated
@@ -183,20 +187,20 @@ class Shard(Outbox):
         if len(raw) < UDP_REWRITTEN_END:
             return self._count(SHORT_HEADER)
         addresses = raw[ADDRESSES_START:ADDRESSES_END]
-        conn, direction = self.sessions.udp.find(addresses)
-        if conn is None:
-            opened = self._newcomers.meet_datagram(addresses, raw, now)
+        session, direction = self.sessions.udp.find(addresses)
+        if session is None:
+            opened = self._first_packet.of_udp(addresses, raw, now)
             if isinstance(opened, Verdict):
                 return self._count(opened)
-            conn = opened
-        elif conn.long_way and not direction:
-            return self._count(self.sessions.meet_gone(conn))
-        conn.deadline = now + self._timeouts_s[UDP_STATE]
-        if conn.deadline <= conn.wheel_time:
-            self._wheel.arm(conn)
-        conn.counts[direction] += 1
-        conn.counts[direction + BYTES] += len(raw)
-        self.rewritten = translate_datagram(raw, conn.record(direction))
+            session = opened
+        elif session.needs_slow_path and not direction:
+            return self._count(self.sessions.meet_gone(session))
+        session.deadline = now + self._timeouts_s[UDP_STATE]
+        if session.deadline <= session.wheel_time:
+            self._wheel.arm(session)
+        session.counts[direction] += 1
+        session.counts[direction + BYTES] += len(raw)
+        self.rewritten = translate_datagram(raw, session.record(direction))
         return _TRANSLATED[direction]
 
     def _count(self, verdict: Verdict) -> Verdict:
@@ -207,4 +211,4 @@ class Shard(Outbox):
         """Take over what the director wrote. The generation is read first: a write in between shows up at the next packet."""
         self._generation = self._generation_cell[0]
         self.sessions.read_shared()
-        self._timeouts_s = self.sessions.settings.timeouts_s
+        self._timeouts_s = self.sessions.tunables.timeouts_s

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from appliance.model.counters import BYTES, FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
-from appliance.model.syn_offer import Offer
+from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
@@ -25,9 +25,9 @@ from appliance.nat.isn import following
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.sanity import is_damaged
-from appliance.state.output import Outbox
+from appliance.state.output import ShardOutput
 from appliance.state.services import NEVER
-from appliance.state.session import Challenge, ConnEntry, Handshake, Opening
+from appliance.state.session import Challenge, Handshake, Opening, Session
 from appliance.wire import craft
 from appliance.wire.flow import Direction
 from appliance.wire.layout import FLAG_BITS, HEADERS, OPENING_FLAGS, RST, SYN
@@ -49,161 +49,163 @@ _NO_NUMBER = -1
 """Of a challenge that no RST answers."""
 
 
-class LongWay:
+class SlowPath:
     """Of one shard. `judge` is the shard's own way to handle a packet, for one that has to be looked at anew."""
 
     def __init__(
         self,
         sessions: Sessions,
         proxy: SynProxy,
-        outbox: Outbox,
+        output: ShardOutput,
         ext_counts: memoryview,
         count: Callable[[Verdict], Verdict],
         judge: Callable[[bytes, float], Verdict],
     ) -> None:
         self._sessions = sessions
         self._proxy = proxy
-        self._outbox = outbox
+        self._output = output
         self._ext_counts = ext_counts
         self._count = count
         self._judge = judge
 
-    def take(self, conn: ConnEntry, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
+    def take(self, session: Session, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
         """Rewrite a packet that has options, or whose session wants a closer look; a verdict when that is the end of it."""
-        opening = conn.opening
+        opening = session.opening
         handshake = None if opening is None else opening.handshake
         if direction:
             if opening is not None and opening.syn is not None:
-                verdict = self._hear_answer(conn, opening, opening.syn, raw, fields, now)
+                verdict = self._hear_answer(session, opening, opening.syn, raw, fields, now)
                 if verdict is not None:
                     return verdict
-            self._outbox.rewritten = opening_phase.to_client(raw, fields, conn, self._sessions.settings)
+            self._output.rewritten = opening_phase.to_client(raw, fields, session, self._sessions.tunables)
             return None
         if handshake is not None:
-            return self._count(self._hold(conn, handshake, raw, fields))
-        if conn.service.synproxy != NEVER and (conn.state in CLOSING or conn.challenge is not None):
-            offer = self._proxy.offer_for_reuse(conn, raw, fields, now)
+            return self._count(self._hold(session, handshake, raw, fields))
+        if session.service.synproxy != NEVER and (session.state in CLOSING or session.challenge is not None):
+            offer = self._proxy.offer_for_reuse(session, raw, fields, now)
             if offer is not None:
-                return self._start_anew_by_cookie(conn, raw, fields, offer, now)
-        if fields[8] & (SYN | RST) or conn.challenge is not None or conn.real_server.gone:
-            verdict = self._look_closer(conn, raw, fields, now)
+                return self._start_anew_by_cookie(session, raw, fields, offer, now)
+        if fields[8] & (SYN | RST) or session.challenge is not None or session.real_server.gone:
+            verdict = self._look_closer(session, raw, fields, now)
             if verdict is not None:
                 return verdict
-        self._outbox.rewritten = opening_phase.to_real_server(raw, fields, conn, self._sessions.settings, self._ext_counts)
+        self._output.rewritten = opening_phase.to_real_server(raw, fields, session, self._sessions.tunables, self._ext_counts)
         return None
 
     def _hear_answer(
-        self, conn: ConnEntry, opening: Opening, syn: bytes, raw: bytes, fields: tuple[Any, ...], now: float
+        self, session: Session, opening: Opening, syn: bytes, raw: bytes, fields: tuple[Any, ...], now: float
     ) -> Verdict | None:
         """A real server's packet while its answer to a SYN is awaited: None when the client should get it."""
         if is_damaged(raw):
             return self._count(BAD_CHECKSUM)
-        segments = opening_phase.check_answer(conn, opening, syn, fields)
+        segments = opening_phase.check_answer(session, opening, syn, fields)
         handshake = opening.handshake
         if segments is not None:
-            self._outbox.segments += segments
+            self._output.segments += segments
             if segments and handshake is None:
                 # A SYN right behind the RST can be lost at the real server: one that is busy with the old socket queues both
                 # there, and the RST closes it. See `sessions.run_out`.
-                conn.deadline = now + _SECOND_LOOK_S
-                self._sessions.wheel.arm(conn)
+                session.deadline = now + _SECOND_LOOK_S
+                self._sessions.wheel.arm(session)
             return self._count(STALE_ANSWER)
         if handshake is None:
             return None
         if fields[8] & RST:
-            self._proxy.fail(conn)
-            conn.opening = None
-            conn.enter(TcpState.CLOSE)
-            conn.deadline = now + self._sessions.settings.timeouts_s[TcpState.CLOSE]
+            self._proxy.fail(session)
+            session.opening = None
+            session.enter(TcpState.CLOSE)
+            session.deadline = now + self._sessions.tunables.timeouts_s[TcpState.CLOSE]
         elif opening.syn is None:
-            self._proxy.join(conn, opening, handshake, raw, fields)
-            conn.deadline = now + self._sessions.settings.timeouts_s[TcpState.ESTABLISHED]
-            self._sessions.wheel.arm(conn)
+            self._proxy.join(session, opening, handshake, raw, fields)
+            session.deadline = now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED]
+            self._sessions.wheel.arm(session)
         return self._count(HANDSHAKE_PACKET)
 
-    def _hold(self, conn: ConnEntry, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
+    def _hold(self, session: Session, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
         """A proxied client's packet while its real server has not answered; its RST ends the attempt."""
         if fields[8] & RST and self._proxy.is_near(handshake, fields) and not is_damaged(raw):
-            self._proxy.take_back(conn)
-            self._sessions.end(conn)
+            self._proxy.take_back(session)
+            self._sessions.end(session)
             return HELD
         return self._proxy.hold(handshake, raw, fields)
 
-    def _look_closer(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
+    def _look_closer(self, session: Session, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
         """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
-        if conn.state != _NEWBORN and is_damaged(raw):  # a SYN that has just opened its session was looked at for that
+        if session.state != _NEWBORN and is_damaged(raw):  # a SYN that has just opened its session was looked at for that
             return self._count(BAD_CHECKSUM)
         seq, flags = fields[6], fields[8] & FLAG_BITS
         is_syn = flags & OPENING_FLAGS == SYN
-        shown_seq = add(seq, conn.record(Direction.INBOUND).seq_delta)
+        shown_seq = add(seq, session.record(Direction.INBOUND).seq_delta)
         is_late = False
         # In SYN_RECV the real server has been asked already: a cookie would put a number of ours in the place of its own.
-        if is_syn and conn.state != TcpState.SYN_RECV and self._proxy.wants_cookies(conn.service):
-            if conn.state == TcpState.ESTABLISHED:
+        if is_syn and session.state != TcpState.SYN_RECV and self._proxy.wants_cookies(session.service):
+            if session.state == TcpState.ESTABLISHED:
                 # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
-                conn.challenge = Challenge(raw, _NO_NUMBER, now)
-                conn.settle()
-            self._outbox.rewritten = self._proxy.answer(raw, fields, now)
+                session.challenge = Challenge(raw, _NO_NUMBER, now)
+                session.settle()
+            self._output.rewritten = self._proxy.answer(raw, fields, now)
             return self._count(COOKIE_SENT)
-        if is_syn and shown_seq != conn.isn:
-            if self._sessions.settings.reuse:
-                is_live = conn.state == TcpState.ESTABLISHED
-                return self._challenge(conn, raw, now) if is_live else self._start_anew(conn, raw, seq, now)
-            if conn.state != TcpState.ESTABLISHED:
-                conn.start(seq, shown_seq)
+        if is_syn and shown_seq != session.isn:
+            if self._sessions.tunables.reuse:
+                is_live = session.state == TcpState.ESTABLISHED
+                return self._challenge(session, raw, now) if is_live else self._start_anew(session, raw, seq, now)
+            if session.state != TcpState.ESTABLISHED:
+                session.start(seq, shown_seq)
         elif is_syn:
-            is_late = conn.state in CLOSING and conn.state != TcpState.CLOSE
-        elif (challenge := conn.challenge) is not None:
+            is_late = session.state in CLOSING and session.state != TcpState.CLOSE
+        elif (challenge := session.challenge) is not None:
             if flags & RST and seq == challenge.ack:
-                return self._start_anew(conn, challenge.syn, _parse(challenge.syn)[6], now)
-            conn.challenge = None
-            conn.settle()
-        if conn.real_server.gone:
-            return self._count(self._sessions.meet_gone(conn))
-        if is_late or (flags & RST and add(shown_seq, -conn.rs_ack) > _RST_REACH):
+                return self._start_anew(session, challenge.syn, _parse(challenge.syn)[6], now)
+            session.challenge = None
+            session.settle()
+        if session.real_server.gone:
+            return self._count(self._sessions.meet_gone(session))
+        if is_late or (flags & RST and add(shown_seq, -session.rs_ack) > _RST_REACH):
             # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
             # through (RFC 5961, 3.2). Passed on, but neither may move the session.
-            self._outbox.rewritten = opening_phase.to_real_server(raw, fields, conn, self._sessions.settings, self._ext_counts)
-            conn.counts[Direction.INBOUND] += 1
-            conn.counts[Direction.INBOUND + BYTES] += len(raw)
+            self._output.rewritten = opening_phase.to_real_server(raw, fields, session, self._sessions.tunables, self._ext_counts)
+            session.counts[Direction.INBOUND] += 1
+            session.counts[Direction.INBOUND + BYTES] += len(raw)
             return TO_REAL_SERVER
         return None
 
-    def _challenge(self, conn: ConnEntry, raw: bytes, now: float) -> Verdict:
+    def _challenge(self, session: Session, raw: bytes, now: float) -> Verdict:
         """Hold a new SYN on an established session, and ask the client whether it really began anew.
 
         Obeying such a SYN would let anybody who guesses a client's port cut off its session (RFC 5961, 4). A client that lost its
         connection answers with a RST whose number only it can know; one that still has it does not answer.
         """
-        if conn.challenge is None or now >= conn.challenge.until:
-            reply = conn.record(Direction.OUTBOUND)
-            seq, ack = add(conn.rs_next_seq, reply.seq_delta), add(conn.rs_ack, reply.ack_delta)
-            window = shifted(conn.rs_window, reply.window_shift)
-            self._outbox.segments.append(craft.challenge_ack(reply.addresses, seq, ack, window))
-            conn.challenge = Challenge(raw, ack, now + _CHALLENGE_INTERVAL_S)
-            conn.settle()
+        if session.challenge is None or now >= session.challenge.until:
+            reply = session.record(Direction.OUTBOUND)
+            seq, ack = add(session.rs_next_seq, reply.seq_delta), add(session.rs_ack, reply.ack_delta)
+            window = shifted(session.rs_window, reply.window_shift)
+            self._output.segments.append(craft.challenge_ack(reply.addresses, seq, ack, window))
+            session.challenge = Challenge(raw, ack, now + _CHALLENGE_INTERVAL_S)
+            session.settle()
         return self._count(CHALLENGED)
 
-    def _start_anew(self, conn: ConnEntry, syn: bytes, client_isn: int, now: float) -> Verdict:
+    def _start_anew(self, session: Session, syn: bytes, client_isn: int, now: float) -> Verdict:
         """Let a new connection take the place of the old one between the same client and VIP. LVS behaviour 3.5."""
-        self._make_way(conn, client_isn, FULLNAT_REUSED, FULLNAT_REUSED_FROM)
+        self._make_way(session, client_isn, FULLNAT_REUSED, FULLNAT_REUSED_FROM)
         return self._judge(syn, now)
 
-    def _start_anew_by_cookie(self, conn: ConnEntry, raw: bytes, fields: tuple[Any, ...], offer: Offer, now: float) -> Verdict:
+    def _start_anew_by_cookie(
+        self, session: Session, raw: bytes, fields: tuple[Any, ...], offer: SynOffer, now: float
+    ) -> Verdict:
         """The same for a client that returned a cookie. LVS behaviour 4.6."""
-        if self._make_way(conn, add(fields[6], -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
+        if self._make_way(session, add(fields[6], -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
             self._ext_counts[OK_ACK] += 1
-            return self._proxy.ask(conn, raw, fields, offer, now)
+            return self._proxy.ask(session, raw, fields, offer, now)
         return self._judge(raw, now)
 
-    def _make_way(self, conn: ConnEntry, client_isn: int, total: int, by_state: Mapping[str, int]) -> bool:
+    def _make_way(self, session: Session, client_isn: int, total: int, by_state: Mapping[str, int]) -> bool:
         """Start a session anew, and count that at the places `total` and `by_state`. False when its real server takes nothing
         new: then the session has ended, and the client's packet finds none."""
         self._ext_counts[total] += 1
-        if (place := by_state.get(STATE_NAMES[conn.state])) is not None:
+        if (place := by_state.get(STATE_NAMES[session.state])) is not None:
             self._ext_counts[place] += 1
-        if not conn.real_server.weight:
-            self._sessions.end(conn)
+        if not session.real_server.weight:
+            self._sessions.end(session)
             return False
-        conn.start(client_isn, following(conn.rs_ack))
+        session.start(client_isn, following(session.rs_ack))
         return True

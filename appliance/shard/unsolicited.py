@@ -11,7 +11,7 @@ from appliance.wire.flow import destination_of
 from appliance.wire.layout import DESTINATION, DESTINATION_END, LEAST_OFFSET_FLAGS, PROTO_TCP, PROTOCOL
 
 
-class Strangers:
+class Unsolicited:
     """Of one shard."""
 
     def __init__(self, services: Iterable[ServicePlan], sessions: Sessions, ext_counts: memoryview) -> None:
@@ -26,11 +26,11 @@ class Strangers:
         """Whether this is a VIP or a local address, from which no client speaks."""
         return address in self._guarded
 
-    def meet(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
+    def judge(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
         """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""
         return refusal if self._is_dropped(rule_for(protocol, is_fragment=False), destination[:4]) else NOT_OURS
 
-    def meet_nonsense(self, addresses: bytes, payload_bytes: int, offset_flags: int) -> Verdict:
+    def judge_senseless(self, addresses: bytes, payload_bytes: int, offset_flags: int) -> Verdict:
         """A segment with a header that does not fit into it, or with flags that no host sends together: dropped in any case.
 
         One of the latter that belongs to no session is a stranger besides, and counts as one.
@@ -38,10 +38,10 @@ class Strangers:
         if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS:
             return BAD_DATA_OFFSET
         if self._sessions.tcp.find(addresses)[0] is None:
-            self.meet(PROTO_TCP, destination_of(addresses), BAD_FLAGS)
+            self.judge(PROTO_TCP, destination_of(addresses), BAD_FLAGS)
         return BAD_FLAGS
 
-    def meet_fragment(self, raw: bytes) -> Verdict:
+    def judge_fragment(self, raw: bytes) -> Verdict:
         """A part of a packet can never be translated, so it is dropped whether or not the defence drops it, too."""
         rule = rule_for(raw[PROTOCOL], is_fragment=True)
         self._is_dropped(rule, raw[DESTINATION:DESTINATION_END])
@@ -49,7 +49,7 @@ class Strangers:
 
     def _is_dropped(self, rule: Rule | None, address: bytes) -> bool:
         """And counted."""
-        if rule is None or not self._sessions.settings.defence.has(rule) or self._guarded.get(address) not in rule.guarded:
+        if rule is None or not self._sessions.tunables.defence.has(rule) or self._guarded.get(address) not in rule.guarded:
             return False
         self._ext_counts[rule.place] += 1
         return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from appliance.model.syn_offer import Terms
+from appliance.model.syn_offer import AnswerTerms
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, TcpState
 from appliance.model.tunables import INDEX
 from appliance.policy.defence import TUNABLE_NAMES, Defence
@@ -14,7 +14,7 @@ _NEWBORN_TIMEOUT_S = 2.0
 _MOST_TTL = 255
 
 
-class Settings:
+class LiveTunables:
     """Values in force. Times in seconds; switches as bools."""
 
     __slots__ = (
@@ -36,7 +36,7 @@ class Settings:
         self.toa_kind = value("fullnat_toa_kind")
         self.expire_rst = bool(value("conn_expire_tcp_rst"))
         self.expire_nodest = bool(value("expire_nodest_conn"))
-        self.terms = Terms(
+        self.terms = AnswerTerms(
             most_mss=value("synproxy_init_mss"),
             scale=bool(value("synproxy_wscale")),
             sack=bool(value("synproxy_sack")),

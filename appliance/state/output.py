@@ -1,7 +1,7 @@
 """What a shard hands back beside its verdicts. All parts of a shard that can answer a packet share one."""
 
 
-class Outbox:
+class ShardOutput:
     """Where the packets are that go out."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from appliance.ipc.messages import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.policy.schedulers.round_robin import SCHEDULERS
-from appliance.state.by_state import Line, Population
+from appliance.state.by_state import ByState, OldestFirst
 from appliance.wire.flow import pack_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
@@ -55,12 +55,12 @@ class VirtualService:
     """A VIP and port, the real servers behind it and the local addresses used towards them."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "defer", "endpoint", "engaged", "half_open", "lines", "local_addresses", "name",
-        "population", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "all_real_servers", "by_state", "defer", "endpoint", "engaged", "half_open", "lines", "local_addresses",
+        "name", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
-    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], population: Population) -> None:
-        """`counters` gives the shared counters of a real server by its slot; `population` is that of the whole shard."""
+    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState) -> None:
+        """`counters` gives the shared counters of a real server by its slot; `by_state` is that of the whole shard."""
         self.name = plan.name
         self.protocol = plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
@@ -71,11 +71,11 @@ class VirtualService:
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
-        self.half_open = Line()
+        self.half_open = OldestFirst()
         """Sessions whose handshake is under way, in this shard."""
-        self.population = population
-        self.lines = (Line(), self.half_open, population.time_wait)
-        """By the numbers of `population`; nobody stands in the first."""
+        self.by_state = by_state
+        self.lines = (OldestFirst(), self.half_open, by_state.time_wait)
+        """By the numbers of `by_state`; nobody stands in the first."""
         self.engaged = False
         """Whether a service in AUTO answers with cookies at the moment."""
         self._counters = counters

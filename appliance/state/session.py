@@ -3,10 +3,10 @@
 from math import inf
 
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
-from appliance.model.syn_offer import Offer
+from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
 from appliance.state.ack_storm import AckStorm
-from appliance.state.by_state import LINE_OF_STATE, NOWHEN
+from appliance.state.by_state import LINE_OF_STATE, NOT_IN_LINE
 from appliance.state.rewrite_record import RECORD_BYTES, RewriteRecord, packed, record_of, rewrite_records
 from appliance.state.services import NEVER, RealServer, VirtualService
 from appliance.wire.flow import Direction, reverse_key
@@ -29,7 +29,7 @@ class Handshake:
 
     __slots__ = ("held", "offer", "retries", "wait_s")
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: SynOffer) -> None:
         self.offer = offer
         """What the client offered in its SYN."""
         self.held: list[bytes] = []
@@ -77,12 +77,13 @@ class Challenge:
         """No other challenge before this moment."""
 
 
-class ConnEntry:
+class Session:
     """What one shard remembers of one connection. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "long_way", "opening",
-        "real_server", "records", "rs_ack", "rs_next_seq", "rs_window", "service", "since", "state", "storm", "wheel_time",
+        "ahead", "behind", "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "needs_slow_path",
+        "opening", "real_server", "records", "rs_ack", "rs_next_seq", "rs_window", "service", "since", "state", "storm",
+        "wheel_time",
     )  # fmt: skip
 
     def __init__(
@@ -104,15 +105,15 @@ class ConnEntry:
         """The number its client was answered with before there was a session; None when the real server answered itself."""
         self.storm: AckStorm | None = None
         """What the real server acknowledged last, when the session is proxied."""
-        self.long_way = False
+        self.needs_slow_path = False
         """Whether its packets need more than their record and their state; see `settle`."""
         self.state: int = _NONE
         self.first_table = FIRST
         """The state table for client packets: FIRST until the real server was heard of, then IN."""
-        self.ahead: ConnEntry | None = None
-        self.behind: ConnEntry | None = None
+        self.ahead: Session | None = None
+        self.behind: Session | None = None
         """The neighbours in a line of `population`."""
-        self.since = NOWHEN
+        self.since = NOT_IN_LINE
         """When it joined that line."""
         self.deadline = inf
         self.wheel_time = inf
@@ -150,7 +151,7 @@ class ConnEntry:
 
     def settle(self) -> None:
         """Find out again whether its packets have to go the long way."""
-        self.long_way = (
+        self.needs_slow_path = (
             self.opening is not None
             or self.challenge is not None
             or self.real_server.gone
@@ -194,12 +195,12 @@ class ConnEntry:
     def appear(self) -> None:
         """Be counted, in the state it has: as a session in the table."""
         self.counts[_GAUGE[self.state]] += 1
-        self.service.population.by_state[self.state] += 1
+        self.service.by_state.counts[self.state] += 1
 
     def enter(self, state: int) -> None:
         """Change the state, and all that counts sessions by it."""
         counts, service, before = self.counts, self.service, self.state
-        by_state = service.population.by_state
+        by_state = service.by_state.counts
         self.state = state
         counts[_GAUGE[before]] -= 1
         by_state[before] -= 1
@@ -210,13 +211,13 @@ class ConnEntry:
             if was:
                 service.lines[was].leave(self)
             if will:
-                service.lines[will].join(self, service.population.now)
+                service.lines[will].join(self, service.by_state.now)
         if service.synproxy != NEVER:
             self.settle()
 
     def leave(self) -> None:
         """Be counted no longer."""
         self.counts[_GAUGE[self.state]] -= 1
-        self.service.population.by_state[self.state] -= 1
+        self.service.by_state.counts[self.state] -= 1
         if line := LINE_OF_STATE[self.state]:
             self.service.lines[line].leave(self)

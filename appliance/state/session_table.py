@@ -8,7 +8,7 @@ anew in each process, so nobody can fill one of them on purpose. The dict itself
 from collections.abc import Iterator
 from sys import hash_info
 
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction
 
 _BUCKET_BITS = 9
@@ -18,10 +18,10 @@ BUCKETS = 1 << _BUCKET_BITS
 BUCKET_SHIFT = hash_info.width - _BUCKET_BITS
 """What is left of a hash, which has a sign, counts from minus half the buckets up: a list takes that as an index."""
 
-Bucket = dict[bytes, ConnEntry]
+Bucket = dict[bytes, Session]
 
 
-class ConnTable:
+class SessionTable:
     """All entries of a shard for one transport protocol. The half that has a packet's address bytes tells its direction."""
 
     def __init__(self) -> None:
@@ -34,33 +34,33 @@ class ConnTable:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, addresses: bytes) -> tuple[ConnEntry | None, int]:
+    def find(self, addresses: bytes) -> tuple[Session | None, int]:
         """The entry of a packet with these 12 address bytes, and its direction."""
         bucket = hash(addresses) >> BUCKET_SHIFT
         for direction, buckets in enumerate(self.by_direction):
-            if conn := buckets[bucket].get(addresses):
-                return conn, direction
+            if session := buckets[bucket].get(addresses):
+                return session, direction
         return None, Direction.INBOUND
 
-    def walk(self) -> Iterator[list[ConnEntry]]:
+    def walk(self) -> Iterator[list[Session]]:
         """All entries, bucket by bucket, each read when it is asked for: packets may be handled in between. An entry that is
         there from the first bucket to the last is met just once."""
         return (list(bucket.values()) for bucket in self.by_direction[Direction.INBOUND])
 
-    def insert(self, conn: ConnEntry) -> None:
+    def insert(self, session: Session) -> None:
         """Add an entry under both keys, and count it."""
-        (inbound, outbound), client_key, server_key = self.by_direction, conn.client_key, conn.server_key
-        inbound[hash(client_key) >> BUCKET_SHIFT][client_key] = conn
-        outbound[hash(server_key) >> BUCKET_SHIFT][server_key] = conn
+        (inbound, outbound), client_key, server_key = self.by_direction, session.client_key, session.server_key
+        inbound[hash(client_key) >> BUCKET_SHIFT][client_key] = session
+        outbound[hash(server_key) >> BUCKET_SHIFT][server_key] = session
         self._count += 1
         if self._count > self.most:
             self.most = self._count
-        conn.appear()
+        session.appear()
 
-    def remove(self, conn: ConnEntry) -> None:
+    def remove(self, session: Session) -> None:
         """Take an entry out under both keys, and out of all counts."""
-        (inbound, outbound), client_key, server_key = self.by_direction, conn.client_key, conn.server_key
+        (inbound, outbound), client_key, server_key = self.by_direction, session.client_key, session.server_key
         del inbound[hash(client_key) >> BUCKET_SHIFT][client_key]
         del outbound[hash(server_key) >> BUCKET_SHIFT][server_key]
         self._count -= 1
-        conn.leave()
+        session.leave()

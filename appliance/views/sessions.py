@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from appliance.ipc.messages import SessionRow, Slab
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import HALF_OPEN_DROPPED, POPULATION_FIELDS
+from appliance.model.counters import HALF_OPEN_DROPPED, STATE_FIELDS
 from appliance.model.verdicts import TABLE_FULL
 from appliance.views.counters import Document, align
 
@@ -131,7 +131,7 @@ def sockstat(
     An orphan is a session whose real server was removed. `workers` have a raw socket each. Fragments are put together by the
     kernel, for the gateway as for all others, so those are the host's.
     """
-    gauges = population(shared)
+    gauges = by_state(shared)
     merged = _merged(slabs)
     tcp, udp = merged["tcp_conn"], merged["udp_conn"]
     all_tcp = sum(gauges.values()) - gauges["udp"] - gauges["orphan"]
@@ -158,10 +158,10 @@ def _sockstat_text(kinds: Mapping[str, Mapping[str, int]]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def population(shared: SharedState) -> dict[str, int]:
+def by_state(shared: SharedState) -> dict[str, int]:
     """POPULATION_FIELDS, all shards together."""
-    columns = zip(*(shared.table(shard, "population") for shard in range(shared.shards)), strict=True)
-    return dict(zip(POPULATION_FIELDS, map(sum, columns), strict=True))
+    columns = zip(*(shared.table(shard, "states") for shard in range(shared.shards)), strict=True)
+    return dict(zip(STATE_FIELDS, map(sum, columns), strict=True))
 
 
 _CONNTRACK_ROWS = ("count", "max", "buckets", "drop", "early_drop", "insert_failed")

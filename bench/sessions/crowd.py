@@ -165,7 +165,7 @@ class Crowd:
         sessions = self.shard.sessions
         tables = [bucket for table in (sessions.tcp, sessions.udp) for buckets in table.by_direction for bucket in buckets]
         ports = sum(pool.in_use for protocol in ("tcp", "udp") for _, _, pool in sessions.local_ports(protocol))
-        left = (len(sessions), sum(map(len, tables)), len(sessions.wheel), len(sessions.population.time_wait), ports)
+        left = (len(sessions), sum(map(len, tables)), len(sessions.wheel), len(sessions.by_state.time_wait), ports)
         if any(left):
             raise AssertionError(f"left of the sessions: {left}")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from appliance.ipc.messages import encode
-from appliance.ipc.queries import CUT, ROWS, TALLY, ConnFilter, Query
+from appliance.ipc.queries import CUT, ROWS, TALLY, Query, SessionFilter
 from appliance.sessions.slabs import slabs
-from appliance.sessions.walk import ConnWalk
+from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import Direction
 from bench.rig.results import spread
 from bench.sessions.crowd import Crowd, Pauses, as_in_a_worker, client_key, picked
@@ -30,7 +30,7 @@ _NOBODY = "192.0.2.1"
 _WALKS = {
     "list": Query(ROWS),
     "tally": Query(TALLY, by="client"),
-    "cut": Query(CUT, ConnFilter(client=_NOBODY)),
+    "cut": Query(CUT, SessionFilter(client=_NOBODY)),
 }
 
 Figures = dict[str, float]
@@ -153,7 +153,7 @@ def _churn(crowd: Crowd, count: int, more: int) -> Figures:
 
 def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
     """To the end, each piece written down as a worker writes it; nobody is met twice, and nobody is cut."""
-    walk = ConnWalk(crowd.shard.sessions, 0, query)
+    walk = SessionWalk(crowd.shard.sessions, 0, query)
     pauses, steps, met, before = Pauses(), 0, 0, len(crowd)
     is_last = False
     while not is_last:
@@ -165,7 +165,7 @@ def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
     return _longest(name, pauses) | {f"{name}_steps": steps}
 
 
-def _step(walk: ConnWalk, now: float) -> tuple[list[object], bool]:
+def _step(walk: SessionWalk, now: float) -> tuple[list[object], bool]:
     piece = walk.step(now)
     encode({"walk": 0, "items": piece.items, "is_last": piece.is_last, "place": piece.place})
     return piece.items, piece.is_last

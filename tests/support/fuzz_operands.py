@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import dpkt
 
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction, pack_endpoint
 from tests.support.addresses import CLIENT_ADDRESS, LIP1, LIP2, ROUTER_ADDRESS, RS1, RS1_ADDRESS, RS2, VIP, VIP_ADDRESS
 from tests.support.segments import tcp
@@ -113,22 +113,22 @@ class Operands:
         return (self.of(known) + self.of(OFFSETS)) % 2**32
 
 
-def numbers_of(conn: ConnEntry) -> tuple[int, ...]:
+def numbers_of(session: Session) -> tuple[int, ...]:
     """All numbers that a session remembers, as either end would use them. In front, what the client would send next and
     acknowledge, and what the real server would."""
-    there, back = conn.record(Direction.INBOUND), conn.record(Direction.OUTBOUND)
-    opening, challenge = conn.opening, conn.challenge
-    rs_ack = conn.rs_ack if conn.rs_ack != conn.isn else conn.isn + 1
+    there, back = session.record(Direction.INBOUND), session.record(Direction.OUTBOUND)
+    opening, challenge = session.opening, session.challenge
+    rs_ack = session.rs_ack if session.rs_ack != session.isn else session.isn + 1
     return (
         rs_ack + back.ack_delta,
-        conn.rs_next_seq + back.seq_delta,
-        conn.rs_next_seq,
+        session.rs_next_seq + back.seq_delta,
+        session.rs_next_seq,
         rs_ack,
-        conn.isn,
-        conn.client_isn,
-        conn.client_ack or 0,
-        (conn.client_ack or 0) + there.ack_delta,
-        (conn.cookie or 0) + 1,
+        session.isn,
+        session.client_isn,
+        session.client_ack or 0,
+        (session.client_ack or 0) + there.ack_delta,
+        (session.cookie or 0) + 1,
         0 if challenge is None else challenge.ack,
         0 if opening is None else opening.rs_first_seq or 0,
         *FIRST_NUMBERS,

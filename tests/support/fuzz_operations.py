@@ -11,7 +11,7 @@ from typing import NamedTuple
 from appliance.ipc.queries import CUT, GROUPS, ROWS, SLABS, TALLY, Query, read_filter
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.model.tunables import TUNABLES
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction, destination_of, source_of
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 from tests.support.addresses import CLIENT_ADDRESS
@@ -79,10 +79,10 @@ def _odd_options(shard: FuzzedShard, operands: Operands) -> None:
 
 def _any_segment(shard: FuzzedShard, operands: Operands, options: bytes) -> bytes:
     """Takes thirteen bytes."""
-    source, destination, conn = _ends(shard, operands)
+    source, destination, session = _ends(shard, operands)
     flags = operands.of(FLAGS)
-    known = numbers_of(conn) if conn else FIRST_NUMBERS
-    known = known[2:] if conn and source == destination_of(conn.addresses(Direction.INBOUND)) else known
+    known = numbers_of(session) if session else FIRST_NUMBERS
+    known = known[2:] if session and source == destination_of(session.addresses(Direction.INBOUND)) else known
     seq, ack = operands.number(known), operands.number(known[1:])
     window, data = operands.of(WINDOWS), operands.payload()
     return flawed(tcp(source, destination, flags, seq=seq, ack=ack, data=data, window=window, options=options), operands)
@@ -94,13 +94,13 @@ def _datagram(shard: FuzzedShard, operands: Operands) -> None:
     shard.put(flawed(udp(source, destination, operands.payload(), with_checksum=not operands.flag()), operands))
 
 
-def _ends(shard: FuzzedShard, operands: Operands) -> tuple[bytes, bytes, ConnEntry | None]:
+def _ends(shard: FuzzedShard, operands: Operands) -> tuple[bytes, bytes, Session | None]:
     """Source and destination, and the session between the two when they were chosen by it. Takes four bytes."""
     who, which, first, second = operands.take(4)
-    if who % 8 in (2, 3, 4, 5) and (conns := shard.sessions()):
-        conn = conns[which % len(conns)]
-        key = conn.client_key if who % 8 < 4 else conn.server_key
-        return source_of(key), destination_of(key), conn
+    if who % 8 in (2, 3, 4, 5) and (sessions := shard.sessions()):
+        session = sessions[which % len(sessions)]
+        key = session.client_key if who % 8 < 4 else session.server_key
+        return source_of(key), destination_of(key), session
     if who % 8 < 6:
         return Operands(bytes((first, second))).client(), DESTINATIONS[which % len(DESTINATIONS)], None
     return ODD_ENDS[which % len(ODD_ENDS)], ODD_ENDS[first % len(ODD_ENDS)], None
@@ -168,8 +168,8 @@ def _crowd(shard: FuzzedShard, operands: Operands) -> None:
 def _chorus(shard: FuzzedShard, operands: Operands) -> None:
     """All sessions at once: a packet of either end of each."""
     is_client, flags = operands.byte() % 2 == 0, operands.of(("A", "SA", "FA", "RA", "S", "PA"))
-    for conn in shard.sessions():
-        key, numbers = conn.client_key if is_client else conn.server_key, numbers_of(conn)
+    for session in shard.sessions():
+        key, numbers = session.client_key if is_client else session.server_key, numbers_of(session)
         seq, ack = numbers[:2] if is_client else numbers[2:4]
         shard.put(tcp(source_of(key), destination_of(key), flags, seq=seq % 2**32, ack=ack % 2**32))
 

@@ -12,8 +12,8 @@ from appliance.model.counters import BYTES
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
 from appliance.policy.steering import ports_of_shard
-from appliance.sessions.walk import ConnWalk
-from appliance.state.session import ConnEntry
+from appliance.sessions.walk import SessionWalk
+from appliance.state.session import Session
 from appliance.wire.flow import source_of
 from appliance.wire.layout import PROTO_TCP
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS
@@ -27,8 +27,8 @@ from tests.support.shard_invariants import (
     check_rewritten,
     check_sent,
     check_sessions,
-    entries,
     how_far_off,
+    sessions_of,
 )
 from tests.support.world import World, plan
 
@@ -75,7 +75,7 @@ class FuzzedShard:
         """What was handed in, the newest first."""
         self.received: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
         """What the shard let through or sent, the newest first."""
-        self.walks: deque[ConnWalk] = deque(maxlen=_MOST_WALKS)
+        self.walks: deque[SessionWalk] = deque(maxlen=_MOST_WALKS)
         self._kept: set[Off] = set()
         """How far off packets were that a session may have kept: to be held, they need not be sound. A SYN has to be; but its IP
         header is not looked at, since the kernel has done that."""
@@ -110,21 +110,23 @@ class FuzzedShard:
     def _check_segment(self, raw: bytes, verdict: Verdict, has_opened: bool) -> None:
         """What a TCP packet did, with its session if it has one now."""
         sessions = self.world.shard.sessions
-        conn, _ = sessions.tcp.find(raw[12:24])
-        if conn is not None:
-            check_deadline(conn, verdict, raw[33], sessions.settings.timeouts_s, self.world.now)
+        session, _ = sessions.tcp.find(raw[12:24])
+        if session is not None:
+            check_deadline(session, verdict, raw[33], sessions.tunables.timeouts_s, self.world.now)
         if verdict is COOKIE_SENT:
-            assert conn is None or conn.state not in HALF_OPEN, "a client is asked for a proof while its real server is asked"
+            assert session is None or session.state not in HALF_OPEN, (
+                "a client is asked for a proof while its real server is asked"
+            )
         if has_opened or verdict is COOKIE_SENT:
             assert how_far_off(raw)[1] == 0, "a damaged packet began something"
 
     def expire(self, limit: int) -> bool:
         """Look at the timers once; True when more is due."""
-        before = len(self.world.shard.sessions.population.time_wait)
+        before = len(self.world.shard.sessions.by_state.time_wait)
         is_behind = self.world.shard.expire(self.world.now, limit)
         self._are_settled |= not is_behind
         self._take_segments()
-        left = len(self.world.shard.sessions.population.time_wait)
+        left = len(self.world.shard.sessions.by_state.time_wait)
         assert left <= max(before - limit, self._room_in_time_wait(), 0), "too many are left in TIME_WAIT"
         return is_behind
 
@@ -136,7 +138,9 @@ class FuzzedShard:
         else:
             raise AssertionError("the timers never come to an end")
         sessions = self.world.shard.sessions
-        assert all(conn.deadline > self.world.now - sessions.wheel.tick_s for conn in self.sessions()), "one should have ended"
+        assert all(session.deadline > self.world.now - sessions.wheel.tick_s for session in self.sessions()), (
+            "one should have ended"
+        )
 
     def settle(self) -> None:
         """Have some sessions learn of what a reload changed."""
@@ -166,9 +170,9 @@ class FuzzedShard:
 
     def ask(self, query: Query) -> None:
         """Begin a walk through the sessions; one too many ends the oldest, as when somebody hangs up."""
-        self.walks.append(ConnWalk(self.world.shard.sessions, self.plan.shard, query))
+        self.walks.append(SessionWalk(self.world.shard.sessions, self.plan.shard, query))
 
-    def step(self, walk: ConnWalk) -> None:
+    def step(self, walk: SessionWalk) -> None:
         """The next piece of an answer. One that ended at its limit is gone on with in another question."""
         piece = walk.step(self.world.now)
         self._take_segments()
@@ -178,9 +182,9 @@ class FuzzedShard:
         if piece.place:
             self.ask(walk._query._replace(after=piece.place))
 
-    def sessions(self) -> list[ConnEntry]:
+    def sessions(self) -> list[Session]:
         """All of them, in the order of their keys."""
-        return sorted(entries(self.world.shard.sessions), key=lambda conn: (conn.service.protocol, conn.client_key))
+        return sorted(sessions_of(self.world.shard.sessions), key=lambda session: (session.service.protocol, session.client_key))
 
     def check(self) -> None:
         """Everything that is true between two packets."""
@@ -214,7 +218,7 @@ class FuzzedShard:
         real_servers = [each for service in sessions._services.values() for each in service.all_real_servers]
         translated = sum(sum(each.counts[:BYTES]) for each in real_servers)
         others = sum(self.world.shared.table(self.plan.shard, "verdicts"))
-        return _Tally(len(sessions), len(sessions.population.time_wait), translated, others)
+        return _Tally(len(sessions), len(sessions.by_state.time_wait), translated, others)
 
     def _check_tally(self, before: _Tally, verdict: Verdict) -> None:
         """A packet is counted, and makes no more sessions, or more of them in TIME_WAIT, than there may be."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from appliance.director.session_queries import Page
 from appliance.ipc.messages import RealServerPlan, ServicePlan, SessionRow, Slab
-from appliance.ipc.queries import ConnFilter
+from appliance.ipc.queries import SessionFilter
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
@@ -68,7 +68,7 @@ class FakeGateway:
         self.shared = shared_state(shards=2, destinations=3)
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
-        self.conns = FakeConns()
+        self.sessions = FakeSessions()
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
 
@@ -101,7 +101,7 @@ class FakeGateway:
         return self.conntrack
 
 
-class FakeConns:
+class FakeSessions:
     """Whatever `batches` of sessions, counts and tables the test puts there; `asked` is what it was asked for last."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class FakeConns:
             [Slab("tcp_conn", 2, 2, 560), Slab("udp_conn", 0, 0, 400)],
         ]
 
-    async def rows(self, wanted: ConnFilter) -> AsyncIterator[list[SessionRow]]:
+    async def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
         """The batches, then the error if there is one."""
         self.asked = (wanted,)
         self.listings_open += 1
@@ -129,19 +129,19 @@ class FakeConns:
         finally:
             self.listings_open -= 1
 
-    async def page(self, wanted: ConnFilter, limit: int, after: str) -> Page:
+    async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
         """The first batch, or the error."""
         self.asked = (wanted, limit, after)
         self._fail()
         return Page(self.batches[0], self.next_page)
 
-    async def tally(self, by: str, wanted: ConnFilter) -> Counter[str]:
+    async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
         """The counts, or the error."""
         self.asked = (by, wanted)
         self._fail()
         return self.counts
 
-    async def cut(self, wanted: ConnFilter) -> int:
+    async def cut(self, wanted: SessionFilter) -> int:
         """As many as there are in the batches."""
         self.asked = (wanted,)
         return sum(map(len, self.batches))

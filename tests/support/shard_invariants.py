@@ -17,8 +17,8 @@ from appliance.nat.lport import LocalPorts
 from appliance.policy.steering import port_mask, shard_of_class
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.services import NEVER
-from appliance.state.session import ConnEntry
-from appliance.state.session_table import BUCKET_SHIFT, ConnTable
+from appliance.state.session import Session
+from appliance.state.session_table import BUCKET_SHIFT, SessionTable
 from appliance.timers import TimerWheel
 from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import LIP1, LIP2, RS1, RS2, VIP
@@ -47,76 +47,78 @@ SOUND: Off = (0, 0)
 def check_sessions(world: World, *, are_settled: bool) -> None:
     """Tables, counts, lines, timers and ports all tell of the same sessions."""
     sessions = world.shard.sessions
-    conns = entries(sessions)
+    all_sessions = sessions_of(sessions)
     _check_keys(sessions.tcp)
     _check_keys(sessions.udp)
-    assert len(sessions) == len(conns) == sum(sessions.population.by_state), "by state"
-    assert world.shared.session_counts[world.plan.shard] == len(conns), "the count that other shards read"
+    assert len(sessions) == len(all_sessions) == sum(sessions.by_state.counts), "by state"
+    assert world.shared.session_counts[world.plan.shard] == len(all_sessions), "the count that other shards read"
     by_state = [0] * len(STATE_NAMES)
     mask = port_mask(world.plan.shards)
-    for conn in conns:
-        by_state[conn.state] += 1
-        owner = shard_of_class(conn.local_port & mask, world.plan.shards)
+    for session in all_sessions:
+        by_state[session.state] += 1
+        owner = shard_of_class(session.local_port & mask, world.plan.shards)
         assert owner == world.plan.shard, "answers would reach another shard"
-        is_asked = conn.opening is not None and conn.opening.handshake is not None
-        assert is_asked == (conn.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"
-        _check_long_way(conn, are_settled=are_settled)
-    assert by_state == sessions.population.by_state
-    assert set(sessions.population.time_wait) == {conn for conn in conns if conn.state == TcpState.TIME_WAIT}
+        is_asked = session.opening is not None and session.opening.handshake is not None
+        assert is_asked == (session.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"
+        _check_long_way(session, are_settled=are_settled)
+    assert by_state == sessions.by_state.counts
+    assert set(sessions.by_state.time_wait) == {session for session in all_sessions if session.state == TcpState.TIME_WAIT}
     for service in sessions._services.values():
-        of_it = [conn for conn in conns if conn.service is service]
-        assert set(service.half_open) == {conn for conn in of_it if conn.state in HALF_OPEN}, "half open"
+        of_it = [session for session in all_sessions if session.service is service]
+        assert set(service.half_open) == {session for session in of_it if session.state in HALF_OPEN}, "half open"
         for real_server in service.all_real_servers:
-            states = [conn.state for conn in of_it if conn.real_server is real_server]
+            states = [session.state for session in of_it if session.real_server is real_server]
             active = states.count(TcpState.ESTABLISHED)
             gauges = real_server.counts[ACTIVE_CONNS], real_server.counts[INACTIVE_CONNS]
             assert gauges == (active, len(states) - active), "gauges of a real server"
-    _check_wheel(sessions.wheel, conns)
-    _check_ports(sessions.local_ports("tcp"), [conn for conn in conns if conn.service.protocol == "tcp"])
-    _check_ports(sessions.local_ports("udp"), [conn for conn in conns if conn.service.protocol == "udp"])
+    _check_wheel(sessions.wheel, all_sessions)
+    _check_ports(sessions.local_ports("tcp"), [session for session in all_sessions if session.service.protocol == "tcp"])
+    _check_ports(sessions.local_ports("udp"), [session for session in all_sessions if session.service.protocol == "udp"])
 
 
-def entries(sessions: Sessions) -> list[ConnEntry]:
+def sessions_of(sessions: Sessions) -> list[Session]:
     """All of them. Most buckets of a small table are empty."""
     tables = (sessions.tcp, sessions.udp)
-    return [conn for table in tables for bucket in filter(None, table.by_direction[0]) for conn in bucket.values()]
+    return [session for table in tables for bucket in filter(None, table.by_direction[0]) for session in bucket.values()]
 
 
-def _check_keys(table: ConnTable) -> None:
+def _check_keys(table: SessionTable) -> None:
     """Each entry is under both its keys, and nothing else is."""
     inbound, outbound = table.by_direction
-    conns = [conn for bucket in filter(None, inbound) for conn in bucket.values()]
-    for conn in conns:
-        for buckets, key in ((inbound, conn.client_key), (outbound, conn.server_key)):
-            assert buckets[hash(key) >> BUCKET_SHIFT].get(key) is conn, "an entry is not under its key"
-    assert len(table) == len(conns) == sum(map(len, outbound)), "both halves of a table"
+    all_sessions = [session for bucket in filter(None, inbound) for session in bucket.values()]
+    for session in all_sessions:
+        for buckets, key in ((inbound, session.client_key), (outbound, session.server_key)):
+            assert buckets[hash(key) >> BUCKET_SHIFT].get(key) is session, "an entry is not under its key"
+    assert len(table) == len(all_sessions) == sum(map(len, outbound)), "both halves of a table"
 
 
-def _check_long_way(conn: ConnEntry, *, are_settled: bool) -> None:
+def _check_long_way(session: Session, *, are_settled: bool) -> None:
     """Packets take the short way only when there is nothing on the long one."""
-    closing_proxied = conn.service.synproxy != NEVER and conn.state in CLOSING
-    has_to = conn.opening is not None or conn.challenge is not None or closing_proxied
-    assert conn.long_way or not has_to, "a session that wants a closer look does not get it"
-    assert not are_settled or conn.long_way == (has_to or conn.real_server.gone), "what a reload changed is not known"
+    closing_proxied = session.service.synproxy != NEVER and session.state in CLOSING
+    has_to = session.opening is not None or session.challenge is not None or closing_proxied
+    assert session.needs_slow_path or not has_to, "a session that wants a closer look does not get it"
+    assert not are_settled or session.needs_slow_path == (has_to or session.real_server.gone), (
+        "what a reload changed is not known"
+    )
 
 
-def _check_wheel(wheel: TimerWheel[ConnEntry], conns: list[ConnEntry]) -> None:
-    assert len(wheel) == len(conns), "a session without a timer, or a timer without a session"
-    assert wheel._due <= set(conns), "a session that has ended is due"
-    assert (wheel.next_look() is None) == (not conns)
-    for conn in conns:
+def _check_wheel(wheel: TimerWheel[Session], all_sessions: list[Session]) -> None:
+    assert len(wheel) == len(all_sessions), "a session without a timer, or a timer without a session"
+    assert wheel._due <= set(all_sessions), "a session that has ended is due"
+    assert (wheel.next_look() is None) == (not all_sessions)
+    for session in all_sessions:
         # A deadline on the very edge of a tick may be taken for either side of it: seconds are no whole number of ticks.
-        assert conn.wheel_time < conn.deadline + _ROUNDING_S < inf, "a session is looked at too late"
-        _, entries = wheel._slots.get(round(conn.wheel_time / wheel.tick_s) + 1, (inf, set()))
-        assert (conn in entries) != (conn in wheel._due), "not where its time says"
+        assert session.wheel_time < session.deadline + _ROUNDING_S < inf, "a session is looked at too late"
+        _, sessions_of = wheel._slots.get(round(session.wheel_time / wheel.tick_s) + 1, (inf, set()))
+        assert (session in sessions_of) != (session in wheel._due), "not where its time says"
 
 
-def _check_ports(pools: LocalPorts, conns: list[ConnEntry]) -> None:
+def _check_ports(pools: LocalPorts, all_sessions: list[Session]) -> None:
     held: dict[bytes, set[int]] = {}
-    for conn in conns:
-        key = conn.local_address + conn.real_server.endpoint
-        assert conn.local_port not in held.setdefault(key, set()), "two sessions with one port"
-        held[key].add(conn.local_port)
+    for session in all_sessions:
+        key = session.local_address + session.real_server.endpoint
+        assert session.local_port not in held.setdefault(key, set()), "two sessions with one port"
+        held[key].add(session.local_port)
     for local_address, real_server, pool in pools:
         ports = held.pop(local_address + real_server, set())
         inside = ports - pool._outside
@@ -166,14 +168,14 @@ def _is_whole(quoted: bytes) -> bool:
     return len(quoted) >= SHORTEST_TCP_BYTES and int.from_bytes(quoted[2:4], "big") == len(quoted)
 
 
-def check_deadline(conn: ConnEntry, verdict: Verdict, flags: int, timeouts_s: Sequence[float], now: float) -> None:
+def check_deadline(session: Session, verdict: Verdict, flags: int, timeouts_s: Sequence[float], now: float) -> None:
     """A packet that went on has given its session all the time of its state; but for a late SYN, and a RST, which may not.
 
     The time of a session whose real server is being asked is that of its SYN.
     """
     moves = verdict is TO_CLIENT or (verdict is TO_REAL_SERVER and not flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST))
-    if (moves or verdict is HANDSHAKE_PACKET) and conn.state != TcpState.SYN_SENT:
-        assert conn.deadline == now + timeouts_s[conn.state], "not the time of its state"
+    if (moves or verdict is HANDSHAKE_PACKET) and session.state != TcpState.SYN_SENT:
+        assert session.deadline == now + timeouts_s[session.state], "not the time of its state"
 
 
 def check_claims(rewritten: bytes, client: bytes, option_kind: int) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan, SessionRow
-from appliance.ipc.queries import ROWS, ConnFilter, Query
+from appliance.ipc.queries import ROWS, Query, SessionFilter
 from appliance.ipc.shared_layout import SharedState, size_bytes
-from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, POPULATION_FIELDS, QUEUE_COUNTERS
+from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import Action, Verdict
-from appliance.sessions.walk import ConnWalk, Piece
+from appliance.sessions.walk import Piece, SessionWalk
 from appliance.shard.shard import Shard
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import destination_of
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
@@ -104,8 +104,8 @@ class World:
         assert self.shard.next_look() is None
         assert not any(self.shared.session_counts)
         sessions = self.shard.sessions
-        assert not any(sessions.population.by_state)
-        assert not sessions.population.time_wait
+        assert not any(sessions.by_state.counts)
+        assert not sessions.by_state.time_wait
         assert not any(service.half_open for service in sessions._services.values())
         assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):
@@ -133,10 +133,10 @@ class World:
         self.shard.sessions.publish_counts()
         return dict(zip(DESTINATION_FIELDS, self.shared.destination(self.plan.shard, slot).tolist(), strict=True))
 
-    def population(self) -> dict[str, int]:
+    def by_state(self) -> dict[str, int]:
         """The gauges of the shard that are not zero, as the director sees them."""
         self.shard.sessions.publish_counts()
-        gauges = zip(POPULATION_FIELDS, self.shared.table(self.plan.shard, "population"), strict=True)
+        gauges = zip(STATE_FIELDS, self.shared.table(self.plan.shard, "states"), strict=True)
         return {name: gauge for name, gauge in gauges if gauge}
 
     def state(self) -> str:
@@ -146,11 +146,11 @@ class World:
 
     def rows(self, **wanted: str) -> list[SessionRow]:
         """The sessions of a filter, as views show them at this moment."""
-        return [row for piece in self.walk(Query(ROWS, ConnFilter(**wanted))) for row in piece.items]
+        return [row for piece in self.walk(Query(ROWS, SessionFilter(**wanted))) for row in piece.items]
 
     def walk(self, query: Query) -> Iterator[Piece]:
         """All pieces of an answer, each made when it is asked for."""
-        walk = ConnWalk(self.shard.sessions, self.plan.shard, query)
+        walk = SessionWalk(self.shard.sessions, self.plan.shard, query)
         while True:
             piece = walk.step(self.now)
             self._collect_segments()
@@ -158,9 +158,9 @@ class World:
             if piece.is_last:
                 return
 
-    def conns(self) -> list[ConnEntry]:
+    def sessions(self) -> list[Session]:
         """The entries of all TCP sessions."""
-        return [conn for bucket in self.shard.sessions.tcp.walk() for conn in bucket]
+        return [session for bucket in self.shard.sessions.tcp.walk() for session in bucket]
 
     def _note(self, line: str) -> None:
         self.transcript.append(line)

@@ -67,7 +67,7 @@ WHY_PURE = "the core is told the time and has no opinion on where words go: it n
 WHY_TESTS = "it is for tests"
 
 LONGEST_FILE_LINES = 340
-LONGEST_FUNCTION_LINES = 50
+LONGEST_FUNCTION_LINES = 54
 MEDIAN_FUNCTION_LINES = 10
 
 

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from appliance.model.tcp_state import TcpState
-from appliance.state.session import ConnEntry
+from appliance.state.session import Session
 from appliance.wire.flow import Direction, source_of
 from bench.rig.machine import Machine
 from bench.sessions.__main__ import COUNT_MIN
@@ -48,11 +48,11 @@ def test_every_session_has_a_client_of_its_own() -> None:
     assert all(end[:3] == bytes((198, 51, 100)) and int.from_bytes(end[4:], "big") >= 1024 for end in ends)
 
 
-def conn_of(crowd: Crowd, number: int) -> ConnEntry:
-    conn, direction = crowd.shard.sessions.tcp.find(client_key(number))
-    assert conn is not None
+def conn_of(crowd: Crowd, number: int) -> Session:
+    session, direction = crowd.shard.sessions.tcp.find(client_key(number))
+    assert session is not None
     assert direction == Direction.INBOUND
-    return conn
+    return session
 
 
 def test_sessions_are_established_and_their_opening_is_over() -> None:
@@ -60,9 +60,9 @@ def test_sessions_are_established_and_their_opening_is_over() -> None:
     crowd.open(range(50))
     assert len(crowd) == 50
     for number in range(50):
-        conn = conn_of(crowd, number)
-        assert (conn.state, conn.opening, conn.long_way) == (TcpState.ESTABLISHED, None, False)
-        assert conn.server_key == crowd.server_key(number)
+        session = conn_of(crowd, number)
+        assert (session.state, session.opening, session.needs_slow_path) == (TcpState.ESTABLISHED, None, False)
+        assert session.server_key == crowd.server_key(number)
     assert len({conn_of(crowd, number).real_server.slot for number in range(50)}) > 1
     assert crowd.now == pytest.approx(50 / crowd.per_s)
 

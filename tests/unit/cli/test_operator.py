@@ -24,14 +24,14 @@ from appliance.api import make_app, serve
 from appliance.cli.operator import API_VARIABLE
 from appliance.director.supervisor import ShardDownError
 from appliance.ipc.messages import SessionRow, Slab
-from appliance.ipc.queries import ConnFilter
+from appliance.ipc.queries import SessionFilter
 from appliance.model.tunables import TUNABLES
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 ROOT = Path(__file__).parents[3]
 
 FILTER_OPTIONS = ("--client", "198.51.100.0/24", "--service", "web", "--real-server", "192.0.2.101:8080", "--state", "close")
-FILTER = ConnFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "CLOSE")
+FILTER = SessionFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "CLOSE")
 
 PLACE = f"1-0-3-{bytes(range(12)).hex()}"
 
@@ -150,13 +150,13 @@ def columns(text: str) -> list[list[str]]:
 
 
 async def test_conns_lists_the_sessions_of_every_batch(operator: Operator) -> None:
-    operator.gateway.conns.batches = [[SESSION, UDP_SESSION], [SESSION._replace(state="CLOSE")]]
+    operator.gateway.sessions.batches = [[SESSION, UDP_SESSION], [SESSION._replace(state="CLOSE")]]
     assert [line[2] for line in columns(await operator.reads("conns"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
-    assert operator.gateway.conns.asked == (ConnFilter(),)
+    assert operator.gateway.sessions.asked == (SessionFilter(),)
 
 
 async def test_unix_socket_answers_as_tcp_does(operator: Operator) -> None:
-    operator.gateway.conns.batches = [[SESSION]]
+    operator.gateway.sessions.batches = [[SESSION]]
     over_unix = await operator.types("conns", api=operator.unix)
     assert over_unix.out == await operator.reads("conns")
     assert (over_unix.code, over_unix.err) == (0, "")
@@ -174,51 +174,51 @@ async def test_unix_socket_answers_as_tcp_does(operator: Operator) -> None:
 )
 async def test_filters_are_passed_on(operator: Operator, command: tuple[str, ...], more: tuple[str, ...]) -> None:
     await operator.reads(*command, *FILTER_OPTIONS)
-    assert operator.gateway.conns.asked == (*more, FILTER)
+    assert operator.gateway.sessions.asked == (*more, FILTER)
 
 
 @pytest.mark.parametrize("place", range(4))
 async def test_one_filter_says_nothing_of_the_others(operator: Operator, place: int) -> None:
     option, word = FILTER_OPTIONS[2 * place : 2 * place + 2]
     await operator.reads("cut", option, word)
-    assert operator.gateway.conns.asked == (ConnFilter(**{ConnFilter._fields[place]: FILTER[place]}),)
+    assert operator.gateway.sessions.asked == (SessionFilter(**{SessionFilter._fields[place]: FILTER[place]}),)
 
 
 @every_command
 async def test_every_command_has_a_json_form(operator: Operator, command: tuple[str, ...]) -> None:
-    operator.gateway.conns.batches = [[SESSION]]
+    operator.gateway.sessions.batches = [[SESSION]]
     with pytest.raises(json.JSONDecodeError):
         json.loads(await operator.reads(*command))
     assert await operator.reads_json(*command)
 
 
 async def test_json_of_conns_is_one_list(operator: Operator) -> None:
-    operator.gateway.conns.batches = [[SESSION], [UDP_SESSION]]
+    operator.gateway.sessions.batches = [[SESSION], [UDP_SESSION]]
     rows = await operator.reads_json("conns")
     assert isinstance(rows, list)
     assert [row["service"] for row in rows] == ["web", "names"]
 
 
 async def test_a_page_says_how_to_go_on_where_a_pipe_does_not_see_it(operator: Operator) -> None:
-    operator.gateway.conns.batches, operator.gateway.conns.next_page = [[SESSION]], PLACE
+    operator.gateway.sessions.batches, operator.gateway.sessions.next_page = [[SESSION]], PLACE
     printed = await operator.types("conns", "--limit", "1", *FILTER_OPTIONS)
     assert (printed.code, printed.err) == (0, f"more: --after {PLACE}\n")
     assert len(printed.out.splitlines()) == 3
-    assert operator.gateway.conns.asked == (FILTER, 1, "")
+    assert operator.gateway.sessions.asked == (FILTER, 1, "")
     assert (await operator.types("conns", "--limit", "1", "--json")).err == f"more: --after {PLACE}\n"
 
 
 async def test_the_last_page_does_not(operator: Operator) -> None:
-    operator.gateway.conns.batches = [[SESSION]]
+    operator.gateway.sessions.batches = [[SESSION]]
     assert len((await operator.reads("conns", "--limit", "7", "--after", PLACE)).splitlines()) == 3
-    assert operator.gateway.conns.asked == (ConnFilter(), 7, PLACE)
+    assert operator.gateway.sessions.asked == (SessionFilter(), 7, PLACE)
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 sessions cut\n"), (1, "1 session cut\n"), (3, "3 sessions cut\n")])
 async def test_cut_says_how_many(operator: Operator, count: int, words: str) -> None:
-    operator.gateway.conns.batches = [[SESSION] * count]
+    operator.gateway.sessions.batches = [[SESSION] * count]
     assert await operator.reads("cut", "--all") == words
-    assert operator.gateway.conns.asked == (ConnFilter(),)
+    assert operator.gateway.sessions.asked == (SessionFilter(),)
     assert await operator.reads_json("cut", "--all") == {"cut": count}
 
 
@@ -226,11 +226,11 @@ async def test_cut_of_nothing_in_particular_is_refused_in_the_words_of_the_api(o
     printed = await operator.types("cut")
     assert (printed.code, printed.out) == (1, "")
     assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for every one\n")
-    assert operator.gateway.conns.asked == ()
+    assert operator.gateway.sessions.asked == ()
 
 
 async def test_top_is_as_long_as_asked_for(operator: Operator) -> None:
-    operator.gateway.conns.counts = Counter({f"198.51.100.{host}": host for host in range(1, 21)})
+    operator.gateway.sessions.counts = Counter({f"198.51.100.{host}": host for host in range(1, 21)})
     assert columns(await operator.reads("top-clients", "-n", "2")) == [
         ["conns", "client"],
         ["20", "198.51.100.20"],
@@ -295,17 +295,17 @@ async def test_a_refusal_is_told_in_the_words_of_the_api(operator: Operator, com
         assert (printed.code, printed.out) == (1, "")
         assert printed.err.startswith(f"appliance: {complaint}")
         assert printed.err.count("\n") == 1
-    assert operator.gateway.conns.asked == ()
+    assert operator.gateway.sessions.asked == ()
 
 
 async def test_a_worker_that_is_away_is_a_refusal(operator: Operator) -> None:
-    operator.gateway.conns.error = ShardDownError("shard 1 is down")
+    operator.gateway.sessions.error = ShardDownError("shard 1 is down")
     assert await operator.types("slabinfo") == (1, "", "appliance: shard 1 is down; the appliance is starting it again\n")
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
 async def test_a_listing_that_breaks_off_is_no_success(operator: Operator, form: tuple[str, ...]) -> None:
-    operator.gateway.conns.batches, operator.gateway.conns.error = SOME, RuntimeError("worker died")
+    operator.gateway.sessions.batches, operator.gateway.sessions.error = SOME, RuntimeError("worker died")
     printed = await operator.types("conns", *form)
     assert printed.code == 1
     assert SESSION.client in printed.out
@@ -314,7 +314,7 @@ async def test_a_listing_that_breaks_off_is_no_success(operator: Operator, form:
 
 
 async def test_at_a_terminal_the_hint_stands_below_the_page(operator: Operator) -> None:
-    operator.gateway.conns.batches, operator.gateway.conns.next_page = [[SESSION]], PLACE
+    operator.gateway.sessions.batches, operator.gateway.sessions.next_page = [[SESSION]], PLACE
     process = await operator.starts("conns", "--limit", "1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = (await process.communicate())[0].splitlines()
     assert len(lines) == 4
@@ -398,22 +398,22 @@ def test_nobody_accepts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 async def test_whoever_reads_may_take_an_hour(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     passed, clock = [0.0], asyncio.BaseEventLoop.time
 
-    async def rows(_: ConnFilter) -> AsyncIterator[list[SessionRow]]:
+    async def rows(_: SessionFilter) -> AsyncIterator[list[SessionRow]]:
         yield [SESSION]
         passed[0] += 3600.0
         yield [SESSION]
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock(loop) + passed[0])
-    monkeypatch.setattr(operator.gateway.conns, "rows", rows)
+    monkeypatch.setattr(operator.gateway.sessions, "rows", rows)
     assert len((await operator.reads("conns")).splitlines()) == 4
 
 
 async def test_a_listing_is_printed_while_it_is_read_and_head_ends_it_in_silence(operator: Operator) -> None:
-    operator.gateway.conns.batches = MANY
+    operator.gateway.sessions.batches = MANY
     with pipe() as (readable, writable):
         process = await operator.starts("conns", stdout=writable)
         assert (await asyncio.to_thread(os.read, readable, 80)).startswith(b"IPVS connection entries\n")
-        assert operator.gateway.conns.batches_taken < len(MANY)
+        assert operator.gateway.sessions.batches_taken < len(MANY)
     assert await ending(process) == (141, b"")
 
 
@@ -439,7 +439,7 @@ async def test_output_that_does_not_fit_on_the_disk_is_no_success(
 
 async def test_ctrl_c_ends_a_command_that_waits_for_its_reader(operator: Operator) -> None:
     """A page is written at once, so the pipe is full when, and only when, the command is in the middle of that."""
-    operator.gateway.conns.batches = [[SESSION] * 60]
+    operator.gateway.sessions.batches = [[SESSION] * 60]
     with pipe() as (_, writable):
         process = await operator.starts("conns", "--limit", "60", stdout=writable)
         await asyncio.to_thread(wait_until_full, writable)
@@ -455,7 +455,7 @@ async def test_ctrl_c_ends_a_command_that_waits_for_the_appliance(operator: Oper
         await over.wait()
         return []
 
-    monkeypatch.setattr(operator.gateway.conns, "slabs", slabs)
+    monkeypatch.setattr(operator.gateway.sessions, "slabs", slabs)
     process = await operator.starts("slabinfo", stdout=subprocess.DEVNULL)
     await asked.wait()
     process.send_signal(signal.SIGINT)

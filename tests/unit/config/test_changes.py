@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config import loading as config
+from appliance.config import loading
 from appliance.config.changes import SPARE_SLOTS, ReloadRefusedError, Slots, compare
 from appliance.config.loading import Config, RealServer, Service
 from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
@@ -28,7 +28,7 @@ vip = "203.0.113.10"
 port = 80
 real_server = [{ address = "192.0.2.101", port = 8080 }, { address = "192.0.2.102", port = 8080 }]
 """
-RUNNING = config.parse(TEXT, "lvs.toml")
+RUNNING = loading.parse(TEXT, "lvs.toml")
 (WEB,) = RUNNING.services
 
 RS3 = RealServer.model_validate({"address": "192.0.2.103", "port": 8080, "weight": 50})
@@ -37,7 +37,7 @@ RS3 = RealServer.model_validate({"address": "192.0.2.103", "port": 8080, "weight
 def edited(old: str, new: str) -> Config:
     """TEXT with its first `old` replaced."""
     assert old in TEXT
-    return config.parse(TEXT.replace(old, new, 1), "lvs.toml")
+    return loading.parse(TEXT.replace(old, new, 1), "lvs.toml")
 
 
 def having(*services: Service) -> Config:
@@ -55,7 +55,7 @@ def refusal(wanted: Config) -> list[str]:
 
 
 def test_the_same_file_changes_nothing() -> None:
-    same = compare(RUNNING, config.parse(TEXT, "lvs.toml"))
+    same = compare(RUNNING, loading.parse(TEXT, "lvs.toml"))
     assert (same.tunables, same.real_servers) == ({}, ())
 
 

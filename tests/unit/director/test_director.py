@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from appliance.config import loading as config
+from appliance.config import loading
 from appliance.config.changes import SPARE_SLOTS
 from appliance.config.loading import Config, ConfigError, ConfigProblem, RealServer
 from appliance.director.director import Director
@@ -21,7 +21,7 @@ from appliance.model.tunables import TunableError
 from appliance.model.verdicts import SYN_BACKLOG_FULL, TABLE_FULL
 from appliance.policy.defence import Defence
 
-SHIPPED = config.load(Path(__file__).parents[3] / "etc/lvs.toml")
+SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SECRET = "5a" * 16
 
 
@@ -97,11 +97,11 @@ async def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(cap
 async def test_the_sessions_of_a_worker_that_died_count_no_longer() -> None:
     director = make_director()
     director.shared.session_counts[1] = director.shared.time_wait_counts[1] = 7
-    director.shared.table(1, "population")[0] = 7
+    director.shared.table(1, "states")[0] = 7
     director._workers[1]._on_death()
     assert not any(director.shared.session_counts)
     assert not any(director.shared.time_wait_counts)
-    assert not any(director.shared.table(1, "population"))
+    assert not any(director.shared.table(1, "states"))
 
 
 async def test_a_host_that_does_not_say_what_it_counts_is_logged_and_harmless(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import loading as config
+from appliance.config import loading
 from appliance.director.host import Host, steered
 from appliance.edge.errors import EdgeError
 from appliance.policy.defence import Defence
 from appliance.policy.ruleset import Ruleset, render, render_defence
 
-_FILE = config.load(Path(__file__).parents[3] / "etc/lvs.toml")
+_FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
 ALL, NO_UDP = Defence(True, True, True), Defence(True, True, False)
 

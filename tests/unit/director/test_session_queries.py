@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from appliance.director.session_queries import Inquiry
+from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import Piece, ShardDownError, ShardProcess
 from appliance.ipc.messages import LineReader, SessionRow, decode_query, encode, encode_question
-from appliance.ipc.queries import ConnFilter, Query, QueryError
-from appliance.sessions.walk import ConnWalk
+from appliance.ipc.queries import Query, QueryError, SessionFilter
+from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
 from tests.support.segments import tcp
@@ -28,7 +28,7 @@ class InProcess:
         if self.world is None:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
         (question,) = LineReader().feed(encode_question(1, query))
-        walk = ConnWalk(self.world.shard.sessions, self.shard, decode_query(question["ask"]))
+        walk = SessionWalk(self.world.shard.sessions, self.shard, decode_query(question["ask"]))
         while True:
             piece = walk.step(self.world.now)
             (answer,) = LineReader().feed(encode({"items": piece.items, "place": piece.place}))
@@ -37,7 +37,7 @@ class InProcess:
                 return
 
 
-def shards(*counts: int | None) -> Inquiry:
+def shards(*counts: int | None) -> SessionQueries:
     """A shard with so many sessions each, or one that is down."""
     workers: list[InProcess] = []
     for shard, count in enumerate(counts):
@@ -47,13 +47,13 @@ def shards(*counts: int | None) -> Inquiry:
             assert world is not None
             world.put(tcp(client, VIP, "S", seq=C0))
         workers.append(InProcess(shard, world))
-    return Inquiry(cast("Sequence[ShardProcess]", workers))
+    return SessionQueries(cast("Sequence[ShardProcess]", workers))
 
 
-EVERYTHING = ConnFilter()
+EVERYTHING = SessionFilter()
 
 
-async def all_pages(inquiry: Inquiry, limit: int) -> list[list[SessionRow]]:
+async def all_pages(inquiry: SessionQueries, limit: int) -> list[list[SessionRow]]:
     pages, after = [], ""
     while True:
         page = await inquiry.page(EVERYTHING, limit, after)
@@ -89,13 +89,13 @@ async def test_a_place_that_cannot_be_is_refused(after: str, words: str) -> None
 async def test_counts_of_all_shards_add_up() -> None:
     tally = await shards(3, 4).tally("client", EVERYTHING)
     assert tally == {"198.51.100.0": 3, "198.51.100.1": 2, "198.51.100.2": 2}
-    assert await shards(3, 4).tally("service", ConnFilter(client="198.51.100.1")) == {"web": 2}
+    assert await shards(3, 4).tally("service", SessionFilter(client="198.51.100.1")) == {"web": 2}
 
 
 async def test_a_cut_goes_through_all_shards_and_past_those_that_are_down() -> None:
     """A worker that is away has no sessions left to cut."""
     inquiry = shards(3, None, 150)
-    assert await inquiry.cut(ConnFilter(client="198.51.100.1")) == 1 + 50
+    assert await inquiry.cut(SessionFilter(client="198.51.100.1")) == 1 + 50
     assert await inquiry.cut(EVERYTHING) == 2 + 100
 
 

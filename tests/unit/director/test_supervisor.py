@@ -9,7 +9,7 @@ import pytest
 
 from appliance.director.supervisor import ShardDownError, ShardProcess
 from appliance.ipc.messages import LineReader, ServicePlan, decode_services, encode_plan, encode_question, encode_services
-from appliance.ipc.queries import ROWS, ConnFilter, Query
+from appliance.ipc.queries import ROWS, Query, SessionFilter
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
 from appliance.queue_worker import ControlChannel
 from tests.support.addresses import CLIENT, VIP
@@ -72,7 +72,7 @@ def test_a_change_comes_between_two_pieces_of_an_answer(ends: tuple[socket.socke
     channel.wait_for_plan()
     world = World()
     world.client.connects()
-    ours.sendall(encode_question(1, Query(ROWS, ConnFilter(state="CLOSE"))) + encode_services(DRAINED))
+    ours.sendall(encode_question(1, Query(ROWS, SessionFilter(state="CLOSE"))) + encode_services(DRAINED))
     channel.converse(world.shard)
     assert world.client.sends("S", seq=5) is CHALLENGED
     assert world.put(tcp(CLIENT[:5] + b"\1", VIP, "S")) is NO_REAL_SERVER

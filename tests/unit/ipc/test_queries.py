@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.ipc.queries import (
-    ConnFilter,
     EndpointMatch,
     Place,
     QueryError,
+    SessionFilter,
     check_fields,
     parse_place,
     read_filter,
@@ -24,7 +24,7 @@ SERVICES = ("web", "mail")
 
 def test_a_filter_takes_its_own_fields_and_tidies_them() -> None:
     given_ = {"client": " 198.51.100.2:40000 ", "state": "time_wait", "service": "web", "limit": "7"}
-    assert read_filter(given_, SERVICES) == ConnFilter("198.51.100.2:40000", "web", "", "TIME_WAIT")
+    assert read_filter(given_, SERVICES) == SessionFilter("198.51.100.2:40000", "web", "", "TIME_WAIT")
     assert not any(read_filter({}, SERVICES))
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.ipc.messages import Plan
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS2, VIP
 from tests.support.segments import tcp
@@ -60,9 +60,9 @@ def test_weight_0_drains_new_connections_go_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("scene", "reason"),
     [
-        (plan(weights=(0,)), verdict.NO_REAL_SERVER),
-        (plan(weights=()), verdict.NO_REAL_SERVER),
-        (plan(local_addresses=()), verdict.NO_LOCAL_ADDRESS),
+        (plan(weights=(0,)), verdicts.NO_REAL_SERVER),
+        (plan(weights=()), verdicts.NO_REAL_SERVER),
+        (plan(local_addresses=()), verdicts.NO_LOCAL_ADDRESS),
     ],
 )
 def test_a_refused_client_is_told_by_icmp_and_the_reason_is_counted(scene: Plan, reason: Verdict) -> None:
@@ -78,13 +78,13 @@ def test_a_refused_client_is_told_by_icmp_and_the_reason_is_counted(scene: Plan,
 
 def test_ports_run_out_per_real_server_on_all_local_addresses_and_come_back() -> None:
     world = World(plan(weights=(1, 1)), fullnat_lport_min=5000, fullnat_lport_max=5001)
-    verdicts = [world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S")) for port in range(40000, 40010)]
-    assert verdicts[:8] == [verdict.TO_REAL_SERVER] * 8, "2 real servers x 2 local addresses x 2 ports"
-    assert verdicts[8:] == [verdict.LOCAL_PORTS_EXHAUSTED] * 2
+    given = [world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S")) for port in range(40000, 40010)]
+    assert given[:8] == [verdicts.TO_REAL_SERVER] * 8, "2 real servers x 2 local addresses x 2 ports"
+    assert given[8:] == [verdicts.LOCAL_PORTS_EXHAUSTED] * 2
     assert world.counter("local_ports_exhausted") == 2
     world.sleep(61)
     assert len(world.shard.sessions.tcp) == 0
-    assert world.put(tcp(CLIENT[:4] + b"\x9c\x50", VIP, "S")) is verdict.TO_REAL_SERVER
+    assert world.put(tcp(CLIENT[:4] + b"\x9c\x50", VIP, "S")) is verdicts.TO_REAL_SERVER
 
 
 def test_unreachables_are_rate_limited() -> None:
@@ -105,7 +105,7 @@ def test_unreachables_are_rate_limited() -> None:
 @pytest.mark.parametrize("flags", ["A", "PA", "R", "SA"])
 def test_what_cannot_open_a_session_is_dropped_in_silence(flags: str) -> None:
     world = World()
-    assert world.client.sends(flags, seq=C0, ack=R0) is verdict.NO_SESSION
+    assert world.client.sends(flags, seq=C0, ack=R0) is verdicts.NO_SESSION
     world.assert_quiet()
     assert world.counter("no_session") == 1
 
@@ -113,7 +113,7 @@ def test_what_cannot_open_a_session_is_dropped_in_silence(flags: str) -> None:
 def test_stray_answers_are_left_to_the_host() -> None:
     world = World()
     stray_reply = world.put(tcp(RS1, LIP1.packed + (6000).to_bytes(2, "big"), "A"))
-    assert stray_reply is verdict.NOT_OURS, "the host answers RST to a reply nobody asked for"
+    assert stray_reply is verdicts.NOT_OURS, "the host answers RST to a reply nobody asked for"
 
 
 def test_an_idle_established_session_is_reset_at_both_ends() -> None:

@@ -12,14 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.ipc.messages import RealServerPlan, ServicePlan
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.verdicts import Verdict
 from appliance.nat.icmp import translate_error
-from appliance.state.by_state import Population
+from appliance.state.by_state import ByState
 from appliance.state.services import VirtualService
-from appliance.state.session import ConnEntry
-from appliance.state.session_table import ConnTable
+from appliance.state.session import Session
+from appliance.state.session_table import SessionTable
 from appliance.wire.flow import flow_key
 from tests.support.addresses import CLIENT, LIP1, ROUTER_ADDRESS, RS1, RS1_ADDRESS, VIP, VIP_ADDRESS
 from tests.support.segments import (
@@ -49,15 +49,15 @@ OPTIONS = bytes.fromhex("0204 05b4 0103 0307")
 TCP, UDP = 6, 17
 
 
-def tables_with(client_key: bytes, server_key: bytes, *, protocol: int = TCP, shift: int = 0) -> dict[int, ConnTable]:
+def tables_with(client_key: bytes, server_key: bytes, *, protocol: int = TCP, shift: int = 0) -> dict[int, SessionTable]:
     """The tables of a shard with one session in them; `shift` is from the client's sequence numbers to the real server's."""
     counters = memoryview(array("Q", [0] * len(DESTINATION_FIELDS)))
     real_server = RealServerPlan(str(RS1_ADDRESS), 8080, 100, 0)
     plan = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", (str(LIP1),), (real_server,))
-    service = VirtualService(plan, lambda _slot: counters, Population(0.0))
-    conn = ConnEntry(service, service.real_servers[0], client_key, server_key, 0, shift)
-    tables = {TCP: ConnTable(), UDP: ConnTable()}
-    tables[protocol].insert(conn)
+    service = VirtualService(plan, lambda _slot: counters, ByState(0.0))
+    session = Session(service, service.real_servers[0], client_key, server_key, 0, shift)
+    tables = {TCP: SessionTable(), UDP: SessionTable()}
+    tables[protocol].insert(session)
     return tables
 
 
@@ -288,7 +288,7 @@ def test_a_quoted_datagram_s_checksum_never_becomes_no_checksum() -> None:
 def test_a_damaged_error_is_dropped() -> None:
     raw = bytearray(icmp_error(ROUTER, LOCAL[:4], TO_RS[:60]))
     raw[-1] ^= 1
-    assert refusal(bytes(raw)) is verdict.BAD_ICMP_CHECKSUM
+    assert refusal(bytes(raw)) is verdicts.BAD_ICMP_CHECKSUM
 
 
 @pytest.mark.parametrize(
@@ -307,15 +307,15 @@ def test_a_damaged_error_is_dropped() -> None:
     ids=["stranger", "untranslated", "echo", "redirect", "too short", "IP options", "GRE", "fragment", "last fragment"],
 )
 def test_what_is_about_no_session_is_left_to_the_host(raw: bytes) -> None:
-    assert refusal(raw) is verdict.NOT_OURS
+    assert refusal(raw) is verdicts.NOT_OURS
 
 
 def test_a_session_of_the_other_protocol_is_not_meant() -> None:
     only_tcp, only_udp = tables_with(CLIENT_KEY, SERVER_KEY), tables_with(CLIENT_KEY, SERVER_KEY, protocol=UDP)
     about_tcp, about_udp = (icmp_error(ROUTER, LOCAL[:4], quoted) for quoted in (TO_RS, udp(LOCAL, RS1)))
-    assert translate_error(about_udp, only_tcp, KIND) is verdict.NOT_OURS
-    assert translate_error(about_tcp, only_udp, KIND) is verdict.NOT_OURS
-    assert translate_error(about_udp, {TCP: only_tcp[TCP]}, KIND) is verdict.NOT_OURS
+    assert translate_error(about_udp, only_tcp, KIND) is verdicts.NOT_OURS
+    assert translate_error(about_tcp, only_udp, KIND) is verdicts.NOT_OURS
+    assert translate_error(about_udp, {TCP: only_tcp[TCP]}, KIND) is verdicts.NOT_OURS
 
 
 def test_a_first_fragment_is_passed_on() -> None:
@@ -360,7 +360,7 @@ def test_whatever_is_quoted_of_a_session_the_error_is_a_right_one(
 def test_any_length_of_quote_gives_a_verdict(length: int) -> None:
     raw = icmp_error(ROUTER, LOCAL[:4], TO_RS[:length])
     if length < 28:
-        assert refusal(raw) is verdict.NOT_OURS
+        assert refusal(raw) is verdicts.NOT_OURS
     else:
         assert answer(raw).quoted == FROM_CLIENT[: length if length >= 40 else 28]
 
@@ -372,7 +372,7 @@ def test_an_error_through_the_shard_is_counted_and_does_not_keep_its_session_ali
     to_rs = world.take(RS1)
     (before,) = world.rows()
     world.now += 5
-    assert world.put(icmp_error(ROUTER, to_rs[12:16], to_rs[:60])) is verdict.ICMP_TRANSLATED
+    assert world.put(icmp_error(ROUTER, to_rs[12:16], to_rs[:60])) is verdicts.ICMP_TRANSLATED
     assert read_icmp_error(world.take(CLIENT)).quoted[12:24] == CLIENT_KEY
     (after,) = world.rows()
     assert after.expires_s == pytest.approx(before.expires_s - 5)

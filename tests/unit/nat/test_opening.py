@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.nat import opening
 from appliance.nat.toa import client_option
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, RS2, VIP
@@ -242,11 +242,11 @@ def test_ports_run_out_with_the_right_error_and_another_real_server_still_has_th
     world = World(plan(weights=(1, 0), local_addresses=(str(LIP1),)), fullnat_lport_min=5000, fullnat_lport_max=5001)
     clients = [CLIENT[:4] + port.to_bytes(2, "big") for port in range(40000, 40004)]
     for client in clients[:2]:
-        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdict.TO_REAL_SERVER
+        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
         world.take(RS1)
-    assert world.put(tcp(clients[2], VIP, "S", seq=C0)) is verdict.LOCAL_PORTS_EXHAUSTED
+    assert world.put(tcp(clients[2], VIP, "S", seq=C0)) is verdicts.LOCAL_PORTS_EXHAUSTED
     refusal = world.take(CLIENT)
     assert (refusal[9], refusal[20:22]) == (1, b"\x03\x03")
     world.change(plan(weights=(0, 1), local_addresses=(str(LIP1),)))
-    assert world.put(tcp(clients[3], VIP, "S", seq=C0)) is verdict.TO_REAL_SERVER
+    assert world.put(tcp(clients[3], VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
     assert world.take(RS2)[20:22] in (b"\x13\x88", b"\x13\x89")

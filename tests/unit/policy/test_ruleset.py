@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config import loading as config
+from appliance.config import loading
 from appliance.director.host import steered
 from appliance.policy import steering
 from appliance.policy.defence import Defence
@@ -131,6 +131,6 @@ def test_the_table_is_replaced_in_one_transaction() -> None:
 
 
 def test_the_shipped_ruleset_is_that_of_the_shipped_configuration() -> None:
-    loaded = config.load(ROOT / "etc/lvs.toml")
+    loaded = loading.load(ROOT / "etc/lvs.toml")
     shipped = render(steered(loaded), Defence.of(loaded.sysctl), native=True).nft
     assert (ROOT / "deploy/nftables.conf").read_text().endswith(shipped), "run `make gen`"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model.syn_offer import Offer
+from appliance.model.syn_offer import SynOffer
 from appliance.proxy.cookie import MSS_TABLE, SLOT_S, CookieJar
 
 KEY = bytes(range(12))
@@ -12,42 +12,44 @@ JAR = CookieJar(b"sixteen bytes .. and some more")
 
 keys = st.binary(min_size=12, max_size=12)
 numbers = st.integers(0, 2**32 - 1)
-offers = st.builds(Offer, st.sampled_from(MSS_TABLE), st.none() | st.integers(0, 14), st.booleans())
+offers = st.builds(SynOffer, st.sampled_from(MSS_TABLE), st.none() | st.integers(0, 14), st.booleans())
 times = st.floats(0, 1e7)
 
 
 @given(keys, numbers, offers, times, st.floats(0, 3 * SLOT_S - 0.1))
-def test_an_offer_comes_back_for_three_minutes_at_least(key: bytes, isn: int, offer: Offer, now: float, later_s: float) -> None:
+def test_an_offer_comes_back_for_three_minutes_at_least(
+    key: bytes, isn: int, offer: SynOffer, now: float, later_s: float
+) -> None:
     cookie = JAR.bake(key, isn, offer, now)
     assert 0 <= cookie < 2**32
     assert JAR.check(key, isn, cookie, now + later_s) == offer
 
 
 @given(keys, numbers, offers, times, st.floats(4 * SLOT_S, 1e6))
-def test_it_is_never_good_for_longer_than_four_minutes(key: bytes, isn: int, offer: Offer, now: float, later_s: float) -> None:
+def test_it_is_never_good_for_longer_than_four_minutes(key: bytes, isn: int, offer: SynOffer, now: float, later_s: float) -> None:
     """One in 2**21 would pass by accident; Hypothesis draws a few hundred."""
     assert JAR.check(key, isn, JAR.bake(key, isn, offer, now), now + later_s) is None
 
 
 @given(keys, numbers, offers, times, st.integers(0, 31))
-def test_a_bit_flipped_anywhere_fails(key: bytes, isn: int, offer: Offer, now: float, bit: int) -> None:
+def test_a_bit_flipped_anywhere_fails(key: bytes, isn: int, offer: SynOffer, now: float, bit: int) -> None:
     cookie = JAR.bake(key, isn, offer, now)
     assert JAR.check(key, isn, cookie ^ 1 << bit, now) is None
 
 
 @given(keys, numbers, numbers.filter(bool), offers, times)
-def test_another_initial_number_fails(key: bytes, isn: int, off: int, offer: Offer, now: float) -> None:
+def test_another_initial_number_fails(key: bytes, isn: int, off: int, offer: SynOffer, now: float) -> None:
     assert JAR.check(key, (isn + off) % 2**32, JAR.bake(key, isn, offer, now), now) is None
 
 
 @given(keys, st.integers(0, 95), numbers, offers, times)
-def test_another_tuple_fails(key: bytes, bit: int, isn: int, offer: Offer, now: float) -> None:
+def test_another_tuple_fails(key: bytes, bit: int, isn: int, offer: SynOffer, now: float) -> None:
     other = (int.from_bytes(key, "big") ^ 1 << bit).to_bytes(12, "big")
     assert JAR.check(other, isn, JAR.bake(key, isn, offer, now), now) is None
 
 
 def test_another_start_has_another_secret() -> None:
-    cookie = JAR.bake(KEY, 5, Offer(1460, 7, True), 1000.0)
+    cookie = JAR.bake(KEY, 5, SynOffer(1460, 7, True), 1000.0)
     assert CookieJar(b"another").check(KEY, 5, cookie, 1000.0) is None
 
 
@@ -55,9 +57,9 @@ def test_another_start_has_another_secret() -> None:
 def test_a_change_of_key_breaks_no_handshake(before_s: int) -> None:
     jar = CookieJar(b"secret")
     turn = 3600 * 5
-    old = jar.bake(KEY, 5, Offer(1460, 7, True), turn - before_s)
-    jar.bake(KEY, 6, Offer(1460, 7, True), turn)
-    assert jar.check(KEY, 5, old, turn + 0.5) == Offer(1460, 7, True)
+    old = jar.bake(KEY, 5, SynOffer(1460, 7, True), turn - before_s)
+    jar.bake(KEY, 6, SynOffer(1460, 7, True), turn)
+    assert jar.check(KEY, 5, old, turn + 0.5) == SynOffer(1460, 7, True)
     assert len(jar._keys) <= 2
 
 
@@ -77,26 +79,26 @@ def test_a_change_of_key_breaks_no_handshake(before_s: int) -> None:
     ],
 )
 def test_an_mss_is_remembered_as_the_nearest_one_below(mss: int, remembered: int) -> None:
-    offer = JAR.check(KEY, 5, JAR.bake(KEY, 5, Offer(mss, None, False), 1000.0), 1000.0)
+    offer = JAR.check(KEY, 5, JAR.bake(KEY, 5, SynOffer(mss, None, False), 1000.0), 1000.0)
     assert offer is not None
     assert offer.mss == remembered
 
 
 def test_from_1220_to_1460_less_than_four_per_cent_are_lost() -> None:
     for mss in range(1220, 1461):
-        offer = JAR.check(KEY, 5, JAR.bake(KEY, 5, Offer(mss, None, False), 0.0), 0.0)
+        offer = JAR.check(KEY, 5, JAR.bake(KEY, 5, SynOffer(mss, None, False), 0.0), 0.0)
         assert offer is not None
         assert mss - offer.mss <= 0.04 * mss
 
 
 def test_no_scaling_is_not_a_shift_of_zero() -> None:
-    none, zero = (JAR.check(KEY, 5, JAR.bake(KEY, 5, Offer(1460, scale, True), 0.0), 0.0) for scale in (None, 0))
-    assert none == Offer(1460, None, True)
-    assert zero == Offer(1460, 0, True)
+    none, zero = (JAR.check(KEY, 5, JAR.bake(KEY, 5, SynOffer(1460, scale, True), 0.0), 0.0) for scale in (None, 0))
+    assert none == SynOffer(1460, None, True)
+    assert zero == SynOffer(1460, 0, True)
 
 
 def test_a_shift_above_what_is_allowed_counts_as_fourteen() -> None:
-    assert JAR.check(KEY, 5, JAR.bake(KEY, 5, Offer(1460, 255, True), 0.0), 0.0) == Offer(1460, 14, True)
+    assert JAR.check(KEY, 5, JAR.bake(KEY, 5, SynOffer(1460, 255, True), 0.0), 0.0) == SynOffer(1460, 14, True)
 
 
 def test_guesses_pass_about_once_in_two_million() -> None:

@@ -304,7 +304,7 @@ async def test_wrong_method_names_the_right_ones(client: Client, method: str, pa
 
 async def test_sessions_as_text_and_json(client: Client, gateway: FakeGateway) -> None:
     other = SESSION._replace(client="198.51.100.3:1", state="TIME_WAIT")
-    gateway.conns.batches = [[], [SESSION, other], [], [SESSION]]
+    gateway.sessions.batches = [[], [SESSION, other], [], [SESSION]]
     lines = (await text_of(client, "/stats/ip_vs_conn")).splitlines()
     assert [line.split()[2:4] for line in lines[2:]] == [
         ["ESTABLISHED", "198.51.100.2:40000"],
@@ -317,20 +317,20 @@ async def test_sessions_as_text_and_json(client: Client, gateway: FakeGateway) -
 
 @pytest.mark.parametrize("batches", [[], [[]]])
 async def test_no_session_is_an_empty_table(client: Client, gateway: FakeGateway, batches: list[Any]) -> None:
-    gateway.conns.batches = batches
+    gateway.sessions.batches = batches
     assert len((await text_of(client, "/stats/ip_vs_conn")).splitlines()) == 2
     assert await json_of(client, "/stats/ip_vs_conn") == []
 
 
 async def test_sessions_are_not_read_for_a_head(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[SESSION]]
+    gateway.sessions.batches = [[SESSION]]
     await client.head("/stats/ip_vs_conn")
-    assert gateway.conns.batches_taken == 0
+    assert gateway.sessions.batches_taken == 0
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])
 async def test_listing_that_breaks_off_is_seen_to_be_incomplete(client: Client, gateway: FakeGateway, format_: str) -> None:
-    gateway.conns.batches, gateway.conns.error = [[SESSION]], RuntimeError("worker died")
+    gateway.sessions.batches, gateway.sessions.error = [[SESSION]], RuntimeError("worker died")
     response = await client.get("/stats/ip_vs_conn", params={"format": format_})
     with pytest.raises(aiohttp.ClientPayloadError):
         await response.read()
@@ -338,12 +338,12 @@ async def test_listing_that_breaks_off_is_seen_to_be_incomplete(client: Client, 
 
 
 async def test_client_that_does_not_read_stops_only_its_own_listing(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[SESSION] * 1000] * 1000
+    gateway.sessions.batches = [[SESSION] * 1000] * 1000
     slow = await client.get("/stats/ip_vs_conn")
     assert await text_of(client, ESTABLISHED) == "900000\n"
     taken = -1
-    while taken != gateway.conns.batches_taken:
-        taken = gateway.conns.batches_taken
+    while taken != gateway.sessions.batches_taken:
+        taken = gateway.sessions.batches_taken
         for _ in range(100):
             await asyncio.sleep(0)
     assert 0 < taken < 1000
@@ -353,18 +353,18 @@ async def test_client_that_does_not_read_stops_only_its_own_listing(client: Clie
 async def test_client_that_leaves_ends_its_listing_without_a_word_in_the_log(
     gateway: FakeGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gateway.conns.batches = [[SESSION] * 1000] * 1000
+    gateway.sessions.batches = [[SESSION] * 1000] * 1000
     # The test server of aiohttp would cancel the handler; the real one lets it find out when it writes.
     runner = await serve(make_app(gateway), ["127.0.0.1:0"])
     async with aiohttp.ClientSession() as session:
         (await session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/stats/ip_vs_conn")).close()
         turns = 0
-        while gateway.conns.listings_open and turns < 100_000:
+        while gateway.sessions.listings_open and turns < 100_000:
             await asyncio.sleep(0)
             turns += 1
     await runner.cleanup()
-    assert gateway.conns.listings_open == 0
-    assert gateway.conns.batches_taken < 1000
+    assert gateway.sessions.listings_open == 0
+    assert gateway.sessions.batches_taken < 1000
     assert caplog.records == []
 
 
@@ -372,32 +372,32 @@ async def test_client_that_leaves_while_it_is_waited_for_is_no_error_either(
     gateway: FakeGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`appliance conns | less`, and then `q`."""
-    gateway.conns.batches = [[SESSION] * 1000] * 1000
+    gateway.sessions.batches = [[SESSION] * 1000] * 1000
     runner = await serve(make_app(gateway), ["127.0.0.1:0"])
     async with aiohttp.ClientSession() as session:
         reader = await session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/stats/ip_vs_conn")
         taken = -1
-        while taken != gateway.conns.batches_taken:  # until both ends' buffers are full
-            taken = gateway.conns.batches_taken
+        while taken != gateway.sessions.batches_taken:  # until both ends' buffers are full
+            taken = gateway.sessions.batches_taken
             for _ in range(100):
                 await asyncio.sleep(0)
         reader.close()
         turns = 0
-        while gateway.conns.listings_open and turns < 100_000:
+        while gateway.sessions.listings_open and turns < 100_000:
             await asyncio.sleep(0)
             turns += 1
     await runner.cleanup()
-    assert gateway.conns.listings_open == 0
-    assert 0 < gateway.conns.batches_taken < 1000
+    assert gateway.sessions.listings_open == 0
+    assert 0 < gateway.sessions.batches_taken < 1000
     assert caplog.records == []
 
 
 async def test_a_long_listing_lets_others_in_between(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[SESSION]] * 1000
+    gateway.sessions.batches = [[SESSION]] * 1000
     async with asyncio.TaskGroup() as tasks:
         listing = tasks.create_task(text_of(client, "/stats/ip_vs_conn"))
         await text_of(client, ESTABLISHED)
-        assert gateway.conns.batches_taken < 1000
+        assert gateway.sessions.batches_taken < 1000
     assert len(listing.result().splitlines()) == 1002
 
 

@@ -10,7 +10,7 @@ from aiohttp import test_utils, web
 
 from appliance.api import make_app
 from appliance.director.supervisor import ShardDownError
-from appliance.ipc.queries import ConnFilter, QueryError
+from appliance.ipc.queries import QueryError, SessionFilter
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 Client = test_utils.TestClient[web.Request, web.Application]
@@ -41,34 +41,34 @@ async def refusal(response: aiohttp.ClientResponse, status: int, kind: str) -> s
 
 
 FILTER = {"client": "198.51.100.0/24", "service": "web", "real_server": "192.0.2.101:8080", "state": "time_wait"}
-ASKED = ConnFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "TIME_WAIT")
+ASKED = SessionFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "TIME_WAIT")
 
 
 async def test_a_filter_goes_to_the_shards_as_it_was_checked(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[SESSION], [UDP_SESSION]]
+    gateway.sessions.batches = [[SESSION], [UDP_SESSION]]
     text = await text_of(await client.get("/conns", params=FILTER))
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["TCP", "UDP"]
-    assert gateway.conns.asked == (ASKED,)
+    assert gateway.sessions.asked == (ASKED,)
 
 
 async def test_a_page_names_the_next_one_in_a_link(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches, gateway.conns.next_page = [[SESSION]], "0-0-7-00"
+    gateway.sessions.batches, gateway.sessions.next_page = [[SESSION]], "0-0-7-00"
     response = await client.get("/conns", params=FILTER | {"limit": "1", "format": "json"})
     assert [row["source"] for row in await response.json()] == ["198.51.100.2:40000"]
-    assert gateway.conns.asked == (ASKED, 1, "")
+    assert gateway.sessions.asked == (ASKED, 1, "")
     url, _, relation = response.headers["Link"].partition(">")
     assert relation == '; rel="next"'
-    gateway.conns.next_page = ""
+    gateway.sessions.next_page = ""
     response = await client.get(url.removeprefix("<"))
-    assert gateway.conns.asked == (ASKED, 1, "0-0-7-00")
+    assert gateway.sessions.asked == (ASKED, 1, "0-0-7-00")
     assert (await response.json())[0]["service"] == "web", "in the same form"
     assert "Link" not in response.headers
 
 
 async def test_a_place_alone_means_a_page_of_the_usual_size(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[]]
+    gateway.sessions.batches = [[]]
     await text_of(await client.get("/conns", params={"after": "0-0-7-00"}))
-    assert gateway.conns.asked == (ConnFilter(), 1000, "0-0-7-00")
+    assert gateway.sessions.asked == (SessionFilter(), 1000, "0-0-7-00")
 
 
 @pytest.mark.parametrize(
@@ -86,30 +86,30 @@ async def test_a_place_alone_means_a_page_of_the_usual_size(client: Client, gate
 )
 async def test_a_question_that_cannot_be_meant_is_refused(client: Client, gateway: FakeGateway, path: str, words: str) -> None:
     assert words in await refusal(await client.get(path), 400, "bad-query")
-    assert gateway.conns.asked == ()
+    assert gateway.sessions.asked == ()
 
 
 async def test_a_place_that_no_shard_knows_is_refused(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.error = QueryError("after: there is no shard 9")
+    gateway.sessions.error = QueryError("after: there is no shard 9")
     assert "no shard 9" in await refusal(await client.get("/conns?after=9-0-0-00"), 400, "bad-query")
 
 
 async def test_top(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.counts = Counter({"192.0.2.101:8080": 2, "192.0.2.102:8080": 3})
+    gateway.sessions.counts = Counter({"192.0.2.101:8080": 2, "192.0.2.102:8080": 3})
     text = await text_of(await client.get("/conns/top", params={"by": "real_server", "n": "1", "service": "web"}))
     assert text.splitlines()[1:] == ["    3  192.0.2.102:8080"]
-    assert gateway.conns.asked == ("real_server", ConnFilter(service="web"))
+    assert gateway.sessions.asked == ("real_server", SessionFilter(service="web"))
     await text_of(await client.get("/conns/top"))
-    assert gateway.conns.asked == ("client", ConnFilter())
+    assert gateway.sessions.asked == ("client", SessionFilter())
 
 
 async def test_a_cut_says_how_many_there_were(client: Client, gateway: FakeGateway) -> None:
-    gateway.conns.batches = [[SESSION, SESSION]]
+    gateway.sessions.batches = [[SESSION, SESSION]]
     assert await text_of(await client.delete("/conns", params={"client": "198.51.100.2"})) == "2\n"
-    assert gateway.conns.asked == (ConnFilter(client="198.51.100.2"),)
+    assert gateway.sessions.asked == (SessionFilter(client="198.51.100.2"),)
     response = await client.delete("/conns", params={"all": "1"}, headers={"Accept": "application/json"})
     assert await response.json() == {"cut": 2}
-    assert gateway.conns.asked == (ConnFilter(),)
+    assert gateway.sessions.asked == (SessionFilter(),)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ async def test_a_cut_that_might_not_be_meant_cuts_nothing(
     assert response.status == 400
     if words:
         assert words in await refusal(response, 400, "bad-query")
-    assert gateway.conns.asked == ()
+    assert gateway.sessions.asked == ()
 
 
 @pytest.mark.parametrize("path", ["/conns?limit=5", "/conns/top", "/stats/slabinfo", "/stats/sockstat"])
 async def test_while_a_shard_is_down_there_is_no_answer_that_looks_whole(client: Client, gateway: FakeGateway, path: str) -> None:
-    gateway.conns.error = ShardDownError("the worker of shard 1 is away")
+    gateway.sessions.error = ShardDownError("the worker of shard 1 is away")
     assert "shard 1 is away" in await refusal(await client.get(path), 503, "shard-down")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from appliance.ipc.messages import Slab
 from appliance.sessions.slabs import slabs
-from appliance.state.by_state import NOWHEN
-from appliance.state.session import ConnEntry
+from appliance.state.by_state import NOT_IN_LINE
+from appliance.state.session import Session
 from appliance.state.session_table import BUCKETS
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.segments import tcp, udp
@@ -29,13 +29,13 @@ def test_the_size_of_a_session_is_that_of_its_objects() -> None:
     world.put(udp(CLIENT, VIP, b"?"))
     tables = by_name(world)
     for name, bucket_walk in (("tcp_conn", world.shard.sessions.tcp.walk()), ("udp_conn", world.shard.sessions.udp.walk())):
-        (conn,) = (conn for bucket in bucket_walk for conn in bucket)
+        (session,) = (session for bucket in bucket_walk for session in bucket)
         shared = {"service", "real_server", "counts", "wheel_time", "since"}
-        assert conn.since is NOWHEN
-        held = [getattr(conn, slot) for slot in ConnEntry.__slots__ if slot not in shared]
+        assert session.since is NOT_IN_LINE
+        held = [getattr(session, slot) for slot in Session.__slots__ if slot not in shared]
         # Small integers, None and bools are the interpreter's own.
         own = [thing for thing in held if not (thing is None or (isinstance(thing, int) and -5 <= thing <= 256))]
-        expected = taken(conn) + sum(map(taken, own)) + 2 * taken(conn.client_key)
+        expected = taken(session) + sum(map(taken, own)) + 2 * taken(session.client_key)
         assert tables[name].object_bytes == expected
 
 
@@ -43,7 +43,7 @@ def test_active_goes_down_and_total_stays_at_the_most_there_were() -> None:
     world = World()
     for port in range(3):
         world.put(tcp(CLIENT[:4] + bytes((100, port)), VIP, "S", seq=C0))
-    world.shard.sessions.cut(world.conns()[0])
+    world.shard.sessions.cut(world.sessions()[0])
     assert by_name(world)["tcp_conn"][1:3] == (2, 3)
 
 

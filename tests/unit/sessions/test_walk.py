@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, ConnFilter, Query, QueryError
-from appliance.sessions import walk as conn_walk
-from appliance.sessions.walk import ConnWalk
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, Query, QueryError, SessionFilter
+from appliance.sessions import walk as walk_module
+from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import read_tcp, tcp, udp
@@ -65,17 +65,17 @@ class TestSteps:
         world = crowd(2500)
         pieces = list(world.walk(Query(ROWS)))
         assert sum(len(piece.items) for piece in pieces) == 2500
-        assert max(len(piece.items) for piece in pieces) <= conn_walk.BUDGET / 5
+        assert max(len(piece.items) for piece in pieces) <= walk_module.BUDGET / 5
 
     def test_a_filter_that_matches_nothing_looks_at_a_bounded_number_a_step(self) -> None:
-        world = crowd(2 * conn_walk.BUDGET + 1)
-        pieces = list(world.walk(Query(ROWS, ConnFilter(state="CLOSE"))))
+        world = crowd(2 * walk_module.BUDGET + 1)
+        pieces = list(world.walk(Query(ROWS, SessionFilter(state="CLOSE"))))
         assert [len(piece.items) for piece in pieces] == [0, 0, 0]
 
     def test_a_session_that_ended_meanwhile_is_not_shown(self) -> None:
         world = crowd(5, tcp_timeout_syn_recv=1000)
         pieces = world.walk(Query(ROWS, limit=5))
-        walk = ConnWalk(world.shard.sessions, 0, Query(ROWS))
+        walk = SessionWalk(world.shard.sessions, 0, Query(ROWS))
         world.sleep(2)
         assert len(world.shard.sessions) == 0
         assert walk.step(world.now).items == next(pieces).items == []
@@ -110,9 +110,9 @@ class TestSteps:
     def test_a_query_that_was_not_checked_is_refused(self) -> None:
         world = crowd(1)
         with pytest.raises(QueryError):
-            ConnWalk(world.shard.sessions, 0, Query(ROWS, limit=1, after="nonsense"))
+            SessionWalk(world.shard.sessions, 0, Query(ROWS, limit=1, after="nonsense"))
         with pytest.raises(ValueError, match="not in tuple"):
-            ConnWalk(world.shard.sessions, 0, Query(ROWS, ConnFilter(state="nonsense")))
+            SessionWalk(world.shard.sessions, 0, Query(ROWS, SessionFilter(state="nonsense")))
 
 
 def client_key(number: int) -> bytes:
@@ -144,9 +144,9 @@ class TestPages:
                 world.put(tcp(client(1000 + arrivals), VIP, "S"))
                 arrivals += 1
             if gone := data.draw(st.sampled_from([None, *range(count)])):
-                conn = world.shard.sessions.tcp.find(client_key(gone))[0]
-                if conn is not None:
-                    world.shard.sessions.end(conn)
+                session = world.shard.sessions.tcp.find(client_key(gone))[0]
+                if session is not None:
+                    world.shard.sessions.end(session)
                     staying.discard(show(client(gone)))
         assert len(shown) == len(set(shown))
         assert staying <= set(shown)
@@ -184,7 +184,7 @@ class TestTally:
         assert counts == expected
 
     def test_only_what_the_filter_means_is_counted(self) -> None:
-        (piece,) = crowd(100).walk(Query(TALLY, ConnFilter(client="198.51.100.4/31"), by="client"))
+        (piece,) = crowd(100).walk(Query(TALLY, SessionFilter(client="198.51.100.4/31"), by="client"))
         assert dict(piece.items) == {"198.51.100.4": 2, "198.51.100.5": 2}
 
 
@@ -261,8 +261,8 @@ class TestCut:
 
     def test_only_what_the_filter_means_and_a_bounded_number_a_step(self) -> None:
         world = crowd(500)
-        pieces = list(world.walk(Query(CUT, ConnFilter(real_server="192.0.2.102"))))
-        assert max(count for piece in pieces for count in piece.items) <= conn_walk.BUDGET / 15
+        pieces = list(world.walk(Query(CUT, SessionFilter(real_server="192.0.2.102"))))
+        assert max(count for piece in pieces for count in piece.items) <= walk_module.BUDGET / 15
         assert sum(count for piece in pieces for count in piece.items) == 250
         assert {row.real_server for row in world.rows()} == {"192.0.2.101:8080"}
         assert {read_tcp(raw).flags for raw in world._on_the_wire if raw[16:20] == RS2[:4]} == {"S", "R"}

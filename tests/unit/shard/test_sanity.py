@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import Action
 from appliance.shard import sanity
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
@@ -37,12 +37,12 @@ def test_flags_that_no_host_sends_together_are_dropped_whoever_sends_them(flags:
     connected.client.connects(C0, R0)
     of_session = [tcp(CLIENT, VIP, flags, seq=C0 + 1), tcp(connected.rs.here, connected.rs.there, flags, seq=R0 + 1)]
     if is_sensible(flags):
-        assert world.put(stray) is not verdict.BAD_FLAGS
-        assert verdict.BAD_FLAGS not in [connected.put(raw) for raw in of_session]
+        assert world.put(stray) is not verdicts.BAD_FLAGS
+        assert verdicts.BAD_FLAGS not in [connected.put(raw) for raw in of_session]
     else:
-        assert world.put(stray) is verdict.BAD_FLAGS
+        assert world.put(stray) is verdicts.BAD_FLAGS
         assert world.counter("bad_flags") == 1
-        assert [connected.put(raw) for raw in of_session] == [verdict.BAD_FLAGS] * 2
+        assert [connected.put(raw) for raw in of_session] == [verdicts.BAD_FLAGS] * 2
         assert connected.state() == "ESTABLISHED", "and moves nothing"
 
 
@@ -50,7 +50,7 @@ def test_flags_that_no_host_sends_together_are_dropped_whoever_sends_them(flags:
 def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
     """What LVS counts there stays counted there; the reason is named all the same."""
     world = World(defence_tcp_drop=defence)
-    assert world.put(tcp(CLIENT, VIP, "F", seq=C0)) is verdict.BAD_FLAGS
+    assert world.put(tcp(CLIENT, VIP, "F", seq=C0)) is verdicts.BAD_FLAGS
     assert world.counter("defence_tcp_drop") == defence
     world.put(tcp(CLIENT, LIP1.packed + VIP[4:], "F", seq=C0))
     world.client.connects(C0, R0)
@@ -61,7 +61,7 @@ def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: 
 
 def test_congestion_flags_go_with_all_others() -> None:
     """RFC 3168: a SYN with ECE and CWR asks for explicit congestion notification."""
-    assert World().put(tcp(CLIENT, VIP, "SEW", seq=C0)) is verdict.TO_REAL_SERVER
+    assert World().put(tcp(CLIENT, VIP, "SEW", seq=C0)) is verdicts.TO_REAL_SERVER
 
 
 @given(st.binary(max_size=60), st.integers(1, 0xFFFE))
@@ -80,7 +80,7 @@ class TestDamage:
     @pytest.mark.parametrize("synproxy", ["never", "always"])
     def test_a_damaged_syn_opens_nothing_and_gets_no_cookie(self, synproxy: str) -> None:
         world = World(plan(synproxy=synproxy))
-        assert world.put(damaged(tcp(CLIENT, VIP, "S", seq=C0, data=b"x"))) is verdict.BAD_CHECKSUM
+        assert world.put(damaged(tcp(CLIENT, VIP, "S", seq=C0, data=b"x"))) is verdicts.BAD_CHECKSUM
         assert world.counter("bad_checksum") == 1
         assert world.counter("synproxy_syn_cnt") == 0
         world.assert_quiet()
@@ -92,15 +92,15 @@ class TestDamage:
         world.client.sends("S", seq=C0)
         cookie = world.client.gets("SA").seq
         proof = tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /")
-        assert world.put(damaged(proof)) is verdict.BAD_CHECKSUM
+        assert world.put(damaged(proof)) is verdicts.BAD_CHECKSUM
         world.assert_empty()
-        assert world.put(proof) is verdict.TO_REAL_SERVER
+        assert world.put(proof) is verdicts.TO_REAL_SERVER
 
     @pytest.mark.parametrize("flags", ["S", "R", "RA"])
     def test_a_damaged_packet_neither_restarts_nor_ends_a_session(self, flags: str) -> None:
         world = World()
         world.client.connects(C0, R0)
-        assert world.put(damaged(tcp(CLIENT, VIP, flags, seq=C0 + 1, data=b"x"))) is verdict.BAD_CHECKSUM
+        assert world.put(damaged(tcp(CLIENT, VIP, flags, seq=C0 + 1, data=b"x"))) is verdicts.BAD_CHECKSUM
         assert world.state() == "ESTABLISHED"
         world.assert_quiet()
 
@@ -123,7 +123,7 @@ class TestDamage:
         world = World(plan(synproxy="always"))
         proves(world)
         answer = tcp(world.rs.here, world.rs.there, "SA", seq=R0, ack=world.rs.isn + 1, data=b"x")
-        assert world.put(damaged(answer)) is verdict.BAD_CHECKSUM
+        assert world.put(damaged(answer)) is verdicts.BAD_CHECKSUM
         assert world.state() == "SYN_SENT"
         world.assert_quiet()
 
@@ -149,7 +149,7 @@ class TestDamage:
         world = World()
         world.client.connects(C0, R0)
         bad = damaged(tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=R0 + 1, data=b"hello"))
-        assert world.put(bad) is verdict.TO_REAL_SERVER
+        assert world.put(bad) is verdicts.TO_REAL_SERVER
         assert sanity.is_damaged(world.take(RS1))
 
 
@@ -160,8 +160,8 @@ class TestDamage:
 def test_nobody_opens_a_session_from_an_address_of_the_gateway(source: bytes, defence: int) -> None:
     """Land: `accept_local`, which rewritten packets need, has the kernel let them through."""
     world = World(plan(with_udp=True), defence_tcp_drop=defence, defence_udp_drop=defence)
-    assert world.put(tcp(source, VIP, "S", seq=C0)) is verdict.LAND
-    assert world.put(udp(source, VIP, b"?")) is verdict.LAND
+    assert world.put(tcp(source, VIP, "S", seq=C0)) is verdicts.LAND
+    assert world.put(udp(source, VIP, b"?")) is verdicts.LAND
     assert world.counter("land") == 2
     world.assert_empty()
 
@@ -169,7 +169,7 @@ def test_nobody_opens_a_session_from_an_address_of_the_gateway(source: bytes, de
 @pytest.mark.parametrize("synproxy", ["always", "auto"])
 def test_not_even_a_cookie_goes_to_an_address_of_the_gateway(synproxy: str) -> None:
     world = World(plan(synproxy=synproxy), tcp_syncookies=2)
-    assert world.put(tcp(LIP1.packed + b"\x10\x00", VIP, "S", seq=C0)) is verdict.LAND
+    assert world.put(tcp(LIP1.packed + b"\x10\x00", VIP, "S", seq=C0)) is verdicts.LAND
     world.assert_quiet()
 
 
@@ -183,6 +183,6 @@ def test_a_datagram_opens_a_session_only_with_a_length_it_can_have(length: int, 
 
 
 def test_every_reason_has_a_name_of_its_own_and_words() -> None:
-    names = [reason.name for reason in verdict.VERDICTS]
+    names = [reason.name for reason in verdicts.VERDICTS]
     assert len(names) == len(set(names))
-    assert all(reason.summary for reason in verdict.VERDICTS)
+    assert all(reason.summary for reason in verdicts.VERDICTS)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import Action, Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
 from tests.support.segments import read_tcp, tcp
@@ -20,19 +20,19 @@ def patched(offset: int, new: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (b"", verdict.SHORT_HEADER),
-        (GOOD[:19], verdict.SHORT_HEADER),
-        (patched(0, b"\x65"), verdict.BAD_HEADER),
-        (patched(0, b"\x46"), verdict.IP_OPTIONS),
-        (patched(0, b"\x44"), verdict.BAD_HEADER),
-        (patched(6, b"\x20\x00"), verdict.FRAGMENT),
-        (patched(6, b"\x00\x08"), verdict.FRAGMENT),
-        (patched(2, b"\x10\x00"), verdict.TRUNCATED),
-        (GOOD + b"\0", verdict.BAD_HEADER),
-        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdict.SHORT_HEADER),
-        (patched(32, b"\x40"), verdict.BAD_DATA_OFFSET),
-        (patched(32, b"\x60"), verdict.BAD_DATA_OFFSET),
-        (patched(32, b"\xf0"), verdict.BAD_DATA_OFFSET),
+        (b"", verdicts.SHORT_HEADER),
+        (GOOD[:19], verdicts.SHORT_HEADER),
+        (patched(0, b"\x65"), verdicts.BAD_HEADER),
+        (patched(0, b"\x46"), verdicts.IP_OPTIONS),
+        (patched(0, b"\x44"), verdicts.BAD_HEADER),
+        (patched(6, b"\x20\x00"), verdicts.FRAGMENT),
+        (patched(6, b"\x00\x08"), verdicts.FRAGMENT),
+        (patched(2, b"\x10\x00"), verdicts.TRUNCATED),
+        (GOOD + b"\0", verdicts.BAD_HEADER),
+        (GOOD[:2] + b"\0\x1e" + GOOD[4:30], verdicts.SHORT_HEADER),
+        (patched(32, b"\x40"), verdicts.BAD_DATA_OFFSET),
+        (patched(32, b"\x60"), verdicts.BAD_DATA_OFFSET),
+        (patched(32, b"\xf0"), verdicts.BAD_DATA_OFFSET),
     ],
 )
 def test_what_is_no_whole_packet_is_dropped_and_counted(raw: bytes, expected: Verdict) -> None:
@@ -44,7 +44,7 @@ def test_what_is_no_whole_packet_is_dropped_and_counted(raw: bytes, expected: Ve
 
 def test_other_protocols_are_left_to_the_host() -> None:
     world = World()
-    assert world.put(patched(9, b"\x2f")) is verdict.NOT_OURS
+    assert world.put(patched(9, b"\x2f")) is verdicts.NOT_OURS
 
 
 def test_a_write_to_the_port_range_counts_for_the_next_packet() -> None:
@@ -63,7 +63,7 @@ def test_lport_tries_bounds_the_search() -> None:
     world = World(plan(local_addresses=(str(LIP1),)), fullnat_lport_min=5000, fullnat_lport_max=5019, fullnat_lport_tries=10)
     clients = [CLIENT[:4] + port.to_bytes(2, "big") for port in range(20000, 20021)]
     for client in clients[:20]:
-        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdict.TO_REAL_SERVER
+        assert world.put(tcp(client, VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
     for client in clients[:20]:
         if client != clients[15]:
             world.put(tcp(client, VIP, "A", seq=C0 + 1))
@@ -72,9 +72,9 @@ def test_lport_tries_bounds_the_search() -> None:
     world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
     world.sleep(1.5)
     assert len(world.shard.sessions.tcp) == 19, "port 5015 is free now, the sixteenth that is looked at"
-    assert world.put(tcp(clients[20], VIP, "S")) is verdict.LOCAL_PORTS_EXHAUSTED
+    assert world.put(tcp(clients[20], VIP, "S")) is verdicts.LOCAL_PORTS_EXHAUSTED
     world.shared.set_tunables({"fullnat_lport_tries": 16})
-    assert world.put(tcp(clients[20], VIP, "S")) is verdict.TO_REAL_SERVER
+    assert world.put(tcp(clients[20], VIP, "S")) is verdicts.TO_REAL_SERVER
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from appliance.ipc.messages import RealServerPlan, ServicePlan
 from appliance.model.counters import DESTINATION_FIELDS
-from appliance.state.by_state import Population
+from appliance.state.by_state import ByState
 from appliance.state.services import VirtualService
-from appliance.state.session import ConnEntry
-from appliance.state.session_table import BUCKET_SHIFT, BUCKETS, ConnTable
+from appliance.state.session import Session
+from appliance.state.session_table import BUCKET_SHIFT, BUCKETS, SessionTable
 from appliance.wire.flow import Direction, flow_key, reverse_key
 from tests.support.addresses import CLIENT, RS1, VIP
 
@@ -19,17 +19,17 @@ LOCAL_ADDRESS = bytes((192, 0, 2, 10))
 
 def service() -> VirtualService:
     plan = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RealServerPlan("192.0.2.101", 8080, 1, 0),))
-    return VirtualService(plan, lambda _slot: memoryview(array("Q", [0] * len(DESTINATION_FIELDS))), Population(0.0))
+    return VirtualService(plan, lambda _slot: memoryview(array("Q", [0] * len(DESTINATION_FIELDS))), ByState(0.0))
 
 
-def entry(owner: VirtualService, port: int) -> ConnEntry:
+def entry(owner: VirtualService, port: int) -> Session:
     client, local = CLIENT[:4] + port.to_bytes(2, "big"), LOCAL_ADDRESS + port.to_bytes(2, "big")
-    return ConnEntry(owner, owner.real_servers[0], flow_key(client, VIP), flow_key(local, RS1), 0, 0)
+    return Session(owner, owner.real_servers[0], flow_key(client, VIP), flow_key(local, RS1), 0, 0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=100))
 def test_it_finds_what_a_plain_dict_finds_by_both_keys(steps: list[tuple[bool, int]]) -> None:
-    owner, table, known = service(), ConnTable(), dict[int, ConnEntry]()
+    owner, table, known = service(), SessionTable(), dict[int, Session]()
     most = 0
     for insert, port in steps:
         if insert and port not in known:
@@ -39,19 +39,19 @@ def test_it_finds_what_a_plain_dict_finds_by_both_keys(steps: list[tuple[bool, i
             table.remove(known.pop(port))
         most = max(most, len(known))
         assert (len(table), table.most) == (len(known), most)
-        assert sum(owner.population.by_state) == len(known)
+        assert sum(owner.by_state.counts) == len(known)
     for port in range(1, 41):
-        conn = entry(owner, port)
-        assert table.find(conn.client_key) == (known.get(port), Direction.INBOUND)
+        session = entry(owner, port)
+        assert table.find(session.client_key) == (known.get(port), Direction.INBOUND)
         there = known.get(port)
-        assert table.find(conn.server_key) == (there, Direction.OUTBOUND if there else Direction.INBOUND)
-        assert table.find(reverse_key(conn.client_key)) == (None, Direction.INBOUND)
-    assert {id(conn) for bucket in table.walk() for conn in bucket} == set(map(id, known.values()))
+        assert table.find(session.server_key) == (there, Direction.OUTBOUND if there else Direction.INBOUND)
+        assert table.find(reverse_key(session.client_key)) == (None, Direction.INBOUND)
+    assert {id(session) for bucket in table.walk() for session in bucket} == set(map(id, known.values()))
 
 
 def test_every_hash_has_a_bucket_and_keys_are_spread_over_all_of_them() -> None:
     assert {hash_ >> BUCKET_SHIFT for hash_ in (-(2**63), -1, 0, 2**63 - 1)} <= set(range(-BUCKETS // 2, BUCKETS // 2))
-    owner, table = service(), ConnTable()
+    owner, table = service(), SessionTable()
     for port in range(1, 20 * BUCKETS + 1):
         table.insert(entry(owner, port))
     for half in table.by_direction:
@@ -62,16 +62,16 @@ def test_every_hash_has_a_bucket_and_keys_are_spread_over_all_of_them() -> None:
 
 def test_a_walk_meets_what_is_there_when_it_comes_by() -> None:
     """What is there throughout is met once, whatever comes and goes in between."""
-    owner, table = service(), ConnTable()
+    owner, table = service(), SessionTable()
     old = [entry(owner, port) for port in range(1, 2001)]
-    for conn in old:
-        table.insert(conn)
-    met: list[ConnEntry] = []
+    for session in old:
+        table.insert(session)
+    met: list[Session] = []
     for number, bucket in enumerate(table.walk()):
         met += bucket
         if number == BUCKETS // 2:
-            for conn in old[:1000]:
-                table.remove(conn)
+            for session in old[:1000]:
+                table.remove(session)
             for port in range(2001, 3001):
                 table.insert(entry(owner, port))
     ids = list(map(id, met))

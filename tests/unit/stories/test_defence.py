@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.counters import EXT_COUNTERS
 from appliance.model.tunables import DEFAULTS, INDEX
 from appliance.model.verdicts import Action, Verdict
@@ -124,14 +124,14 @@ def test_tunables_and_counters_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("drop", [0, 1])
 def test_a_segment_to_a_service_without_a_session(flags: str, drop: int) -> None:
     world = World(defence_tcp_drop=drop)
-    assert world.client.sends(flags, seq=C0, ack=R0) is (verdict.NO_SESSION if drop else verdict.NOT_OURS)
+    assert world.client.sends(flags, seq=C0, ack=R0) is (verdicts.NO_SESSION if drop else verdicts.NOT_OURS)
     assert (world.counter("defence_tcp_drop"), world.counter("no_session"), world.counter("not_ours")) == (drop, drop, 1 - drop)
     world.assert_quiet()
 
 
 @pytest.mark.parametrize(
     ("flags", "data", "expected"),
-    [("A", b"", verdict.NULL_COOKIE_ACK), ("PA", b"x", verdict.BAD_COOKIE), ("FA", b"x", verdict.BAD_COOKIE)],
+    [("A", b"", verdicts.NULL_COOKIE_ACK), ("PA", b"x", verdicts.BAD_COOKIE), ("FA", b"x", verdicts.BAD_COOKIE)],
 )
 @pytest.mark.parametrize("drop", [0, 1])
 def test_a_cookie_is_judged_first(flags: str, data: bytes, expected: Verdict, drop: int) -> None:
@@ -143,13 +143,13 @@ def test_a_cookie_is_judged_first(flags: str, data: bytes, expected: Verdict, dr
 @pytest.mark.parametrize("flags", ["R", "RA", "SA"])
 def test_a_service_behind_synproxy_is_defended_as_any_other(flags: str) -> None:
     world = World(plan(synproxy="always"))
-    assert world.client.sends(flags, seq=C0, ack=5) is verdict.NO_SESSION
+    assert world.client.sends(flags, seq=C0, ack=5) is verdicts.NO_SESSION
     assert world.counter("defence_tcp_drop") == 1
 
 
 def test_what_is_left_to_the_host_is_not_answered_by_us_as_well() -> None:
     world = World(defence_tcp_drop=0, tcp_abort_on_overflow=1)
-    assert world.client.sends("A", seq=C0, ack=R0) is verdict.NOT_OURS
+    assert world.client.sends("A", seq=C0, ack=R0) is verdicts.NOT_OURS
     world.assert_quiet()
 
 
@@ -157,14 +157,14 @@ def test_the_next_packet_is_judged_by_the_new_value() -> None:
     world = World()
     world.client.sends("A", seq=C0, ack=R0)
     world.shared.set_tunables({"defence_tcp_drop": 0})
-    assert world.client.sends("A", seq=C0, ack=R0) is verdict.NOT_OURS
+    assert world.client.sends("A", seq=C0, ack=R0) is verdicts.NOT_OURS
     assert world.counter("defence_tcp_drop") == 1
 
 
 def test_a_service_of_the_other_protocol_defends_nothing() -> None:
-    assert World(plan(with_udp=True)).put(udp(CLIENT, VIP, b"x")) is verdict.TO_REAL_SERVER
+    assert World(plan(with_udp=True)).put(udp(CLIENT, VIP, b"x")) is verdicts.TO_REAL_SERVER
     world = World()
-    assert world.put(udp(CLIENT, VIP, b"x")) is verdict.NO_SERVICE
+    assert world.put(udp(CLIENT, VIP, b"x")) is verdicts.NO_SERVICE
     assert world.counter("defence_udp_drop") == 1
 
 
@@ -172,7 +172,7 @@ def test_a_service_of_the_other_protocol_defends_nothing() -> None:
 def test_fragments_are_never_translated(drop: int) -> None:
     world = World(plan(with_udp=True), defence_frag_drop=drop)
     for part in fragments(udp(CLIENT, VIP, bytes(64)), 32):
-        assert world.put(part) is verdict.FRAGMENT
+        assert world.put(part) is verdicts.FRAGMENT
     assert world.counter("defence_ip_frag_drop") == 3 * drop
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import VERDICTS
 from tests.fuzz.stories import STORIES
 from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
@@ -87,15 +87,15 @@ def test_a_client_whose_real_server_was_asked_gets_its_answer_and_no_cookie() ->
     """Its SYN came before the flood was noticed. A cookie for its second one would be a number that the real server never named:
     the client would acknowledge it, and be reset for that."""
     world = World(plan(synproxy="auto"), tcp_max_syn_backlog=16)
-    assert world.client.sends("S", seq=C0) is verdict.TO_REAL_SERVER
+    assert world.client.sends("S", seq=C0) is verdicts.TO_REAL_SERVER
     world.rs.gets("S", seq=C0)
     for port in range(50_000, 50_015):
-        assert world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S")) is verdict.TO_REAL_SERVER
+        assert world.put(tcp(CLIENT[:4] + port.to_bytes(2, "big"), VIP, "S")) is verdicts.TO_REAL_SERVER
         world.take(RS1)
     other = CLIENT[:4] + b"\0\1"
-    assert world.put(tcp(other, VIP, "S")) is verdict.COOKIE_SENT
+    assert world.put(tcp(other, VIP, "S")) is verdicts.COOKIE_SENT
     world.take(other)
-    assert world.client.sends("S", seq=C0) is verdict.TO_REAL_SERVER
+    assert world.client.sends("S", seq=C0) is verdicts.TO_REAL_SERVER
     world.rs.gets("S", seq=C0)
     world.rs.sends("SA", seq=R0, ack=C0 + 1)
     world.client.gets("SA", seq=R0, ack=C0 + 1)
@@ -108,7 +108,7 @@ def test_a_packet_that_may_not_move_its_session_is_counted_all_the_same() -> Non
     world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
     before = world.destination()
     for flags, seq in (("S", C0), ("R", C0 + 2**30)):
-        assert world.client.sends(flags, seq=seq) is verdict.TO_REAL_SERVER
+        assert world.client.sends(flags, seq=seq) is verdicts.TO_REAL_SERVER
     after = world.destination()
     assert (after["in_packets"] - before["in_packets"], after["in_bytes"] - before["in_bytes"]) == (2, 80)
     assert world.state() == "CLOSE_WAIT"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import read_tcp, tcp, udp
 from tests.support.world import World, plan
@@ -24,7 +24,7 @@ def removed(**tunables: int) -> World:
 def test_the_clients_packets_are_dropped_and_do_not_keep_the_session_alive() -> None:
     world = removed()
     world.sleep(600)
-    assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x") is verdict.REAL_SERVER_GONE
+    assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x") is verdicts.REAL_SERVER_GONE
     world.assert_quiet()
     world.sleep(301)
     assert len(world.shard.sessions.tcp) == 0, "900 s after the last packet that counted"
@@ -81,5 +81,5 @@ def test_udp_sessions_too(expire_nodest: int) -> None:
     world.put(udp(CLIENT, VIP, b"x"))
     world.take(RS1)
     world.change(plan(weights=(), with_udp=True))
-    assert world.put(udp(CLIENT, VIP, b"x")) is verdict.REAL_SERVER_GONE
+    assert world.put(udp(CLIENT, VIP, b"x")) is verdicts.REAL_SERVER_GONE
     assert len(world.shard.sessions.udp) == 1 - expire_nodest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.counters import EXT_COUNTERS
 from appliance.nat.isn import STEP
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
@@ -58,8 +58,8 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     world = World()
     reach(world, state)
     before, local = world.rs.isn, world.rs.there
-    acknowledged = world.conns()[0].rs_ack
-    assert world.client.sends("S", seq=C1) is verdict.TO_REAL_SERVER
+    acknowledged = world.sessions()[0].rs_ack
+    assert world.client.sends("S", seq=C1) is verdicts.TO_REAL_SERVER
     seen = world.rs.gets("S", seq=C1, source=local)
     assert world.rs.isn == (acknowledged + STEP) % 2**32 != before
     assert options_of(seen)[:2] == b"\xfe\x08", "the client's address is told anew"
@@ -137,17 +137,17 @@ class TestEstablished:
         reach(world, "ESTABLISHED")
         world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=4321)
         world.client.gets("A")
-        assert world.client.sends("S", seq=C1) is verdict.CHALLENGED
+        assert world.client.sends("S", seq=C1) is verdicts.CHALLENGED
         question = world.client.gets("A", seq=R0 + 1, ack=C0 + 1)
         assert question.data == b""
         assert question.raw[34:36] == (4321).to_bytes(2, "big"), "a client that lives on takes this window for its server's"
         assert world.state() == "ESTABLISHED"
-        assert world.client.sends("R", seq=question.ack) is verdict.TO_REAL_SERVER
+        assert world.client.sends("R", seq=question.ack) is verdicts.TO_REAL_SERVER
         world.rs.gets("S", seq=C1)
         assert world.state() == "SYN_RECV"
         # The real server still holds the old connection and asks back in its numbers; the client must not hear of it.
         refused = tcp(world.rs.here, world.rs.there, "A", seq=R0 + 1, ack=(world.rs.isn - STEP) % 2**32)
-        assert world.put(refused) is verdict.STALE_ANSWER
+        assert world.put(refused) is verdicts.STALE_ANSWER
         reset = read_tcp(world.take(RS1))
         assert (reset.flags, reset.seq) == ("R", (world.rs.isn - STEP) % 2**32), "exactly the number it asked with"
         world.rs.gets("S", seq=C1)
@@ -218,7 +218,7 @@ class TestStaleAnswers:
         world = World()
         world.client.sends("S", seq=C0)
         syn = world.rs.gets("S").raw
-        assert world.rs.sends("A", seq=5, ack=777 - world.rs.shift) is verdict.STALE_ANSWER
+        assert world.rs.sends("A", seq=5, ack=777 - world.rs.shift) is verdicts.STALE_ANSWER
         reset = read_tcp(world.take(RS1))
         assert (reset.flags, reset.seq, reset.source) == ("R", 777, world.rs.there)
         assert world.take(RS1) == syn
@@ -256,7 +256,7 @@ class TestStaleAnswers:
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
         for flags in ("R", "RA"):
-            assert world.rs.sends(flags, seq=5, ack=777) is verdict.STALE_ANSWER
+            assert world.rs.sends(flags, seq=5, ack=777) is verdicts.STALE_ANSWER
         world.assert_quiet()
 
     def test_a_refusal_of_this_syn_reaches_the_client(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.ipc.messages import Plan
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from appliance.proxy.handshake import ADVERTISED_SCALE
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
@@ -32,14 +32,14 @@ def window_of(seen: Seen) -> int:
 
 def asks(world: World, options: bytes = LINUX_SYN, seq: int = C0) -> Seen:
     """The client's SYN, and the SYN-ACK with the cookie."""
-    assert world.client.sends("S", seq=seq, options=options) is verdict.COOKIE_SENT
+    assert world.client.sends("S", seq=seq, options=options) is verdicts.COOKIE_SENT
     return world.client.gets("SA", ack=seq + 1)
 
 
 def proves(world: World, data: bytes = GET, options: bytes = LINUX_SYN, seq: int = C0) -> int:
     """The whole way to the real server's SYN; the cookie."""
     cookie = asks(world, options, seq).seq
-    assert world.client.sends("PA", seq=seq + 1, ack=cookie + 1, data=data) is verdict.TO_REAL_SERVER
+    assert world.client.sends("PA", seq=seq + 1, ack=cookie + 1, data=data) is verdicts.TO_REAL_SERVER
     world.rs.gets("S", seq=seq)
     return cookie
 
@@ -49,7 +49,7 @@ def opens(
 ) -> int:
     """A proxied session with one request delivered; the cookie."""
     cookie = proves(world, options=options)
-    assert world.rs.sends("SA", seq=R0, ack=C0 + 1, options=rs_options) is verdict.HANDSHAKE_PACKET
+    assert world.rs.sends("SA", seq=R0, ack=C0 + 1, options=rs_options) is verdicts.HANDSHAKE_PACKET
     world.rs.gets("PA", seq=C0 + 1, ack=R0 + 1, data=GET)
     return cookie
 
@@ -114,7 +114,7 @@ class TestProof:
         world = proxied()
         cookie = asks(world).seq
         ack = (cookie + 1 + off) % 2**32
-        assert world.client.sends("PA", seq=C0 + 1, ack=ack, data=GET) is verdict.BAD_COOKIE
+        assert world.client.sends("PA", seq=C0 + 1, ack=ack, data=GET) is verdicts.BAD_COOKIE
         assert world.counter("synproxy_bad_ack") == 1
         assert len(world.shard.sessions.tcp) == 0
         world.assert_quiet()
@@ -124,13 +124,13 @@ class TestProof:
         cookie = asks(world).seq
         for off in (1, 2, 5, 65536, -1):
             seq = (C0 + 1 + off) % 2**32
-            assert world.client.sends("PA", seq=seq, ack=cookie + 1, data=GET) is verdict.BAD_COOKIE
+            assert world.client.sends("PA", seq=seq, ack=cookie + 1, data=GET) is verdicts.BAD_COOKIE
 
     def test_a_cookie_grows_old(self) -> None:
         world = proxied()
         cookie = asks(world).seq
         world.now += 241
-        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.BAD_COOKIE
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.BAD_COOKIE
 
     def test_with_abort_on_overflow_a_wrong_cookie_is_reset_but_not_too_often(self) -> None:
         world = proxied(tcp_abort_on_overflow=1)
@@ -147,9 +147,9 @@ class TestProof:
     def test_deferring_drops_the_empty_ack_and_waits_for_data(self) -> None:
         world = proxied()
         cookie = asks(world).seq
-        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.NULL_COOKIE_ACK
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
         assert (world.counter("synproxy_null_ack"), len(world.shard.sessions.tcp)) == (1, 0)
-        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
         assert (world.counter("synproxy_ok_ack"), len(world.shard.sessions.tcp)) == (1, 1)
 
     @pytest.mark.parametrize(("tunable", "of_service"), [(0, None), (1, 0)])
@@ -157,7 +157,7 @@ class TestProof:
         """For protocols in which the server speaks first; a service's own value wins."""
         world = proxied(deferring(of_service), synproxy_defer=tunable)
         cookie = asks(world).seq
-        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.TO_REAL_SERVER
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.TO_REAL_SERVER
         world.rs.gets("S", seq=C0)
         world.rs.sends("SA", seq=R0, ack=C0 + 1)
         world.rs.gets("A", seq=C0 + 1, ack=R0 + 1, data=b"")
@@ -167,25 +167,25 @@ class TestProof:
     def test_a_services_own_value_wins_the_other_way_round_too(self) -> None:
         world = proxied(deferring(1), synproxy_defer=0)
         cookie = asks(world).seq
-        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdict.NULL_COOKIE_ACK
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
 
     def test_a_request_whose_first_segment_carries_fin(self) -> None:
         world = proxied()
         cookie = asks(world).seq
-        assert world.client.sends("FPA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+        assert world.client.sends("FPA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
         world.rs.gets("S")
         world.rs.sends("SA", seq=R0, ack=C0 + 1)
         world.rs.gets("FPA", seq=C0 + 1, ack=R0 + 1, data=GET)
 
     @pytest.mark.parametrize("flags", ["R", "RA", "SA"])
     def test_other_packets_without_a_session_are_dropped(self, flags: str) -> None:
-        assert proxied().client.sends(flags, seq=C0, ack=5) is verdict.NO_SESSION
+        assert proxied().client.sends(flags, seq=C0, ack=5) is verdicts.NO_SESSION
 
     @pytest.mark.parametrize(
         ("scene", "reason"),
         [
-            (plan(synproxy="always", weights=(0,)), verdict.NO_REAL_SERVER),
-            (plan(synproxy="always", local_addresses=()), verdict.NO_LOCAL_ADDRESS),
+            (plan(synproxy="always", weights=(0,)), verdicts.NO_REAL_SERVER),
+            (plan(synproxy="always", local_addresses=()), verdicts.NO_LOCAL_ADDRESS),
         ],
     )
     def test_a_client_that_proved_itself_for_nothing_is_reset(self, scene: Plan, reason: Verdict) -> None:
@@ -198,14 +198,14 @@ class TestProof:
     def test_with_abort_on_overflow_an_unknown_session_is_reset(self, flags: str, answered: bool) -> None:
         """So the clients of a gateway that was restarted need not wait for their own timeouts."""
         world = World(tcp_abort_on_overflow=1)
-        assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdict.NO_SESSION
+        assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdicts.NO_SESSION
         if answered:
             world.client.gets("R", seq=777)
         world.assert_quiet()
 
     def test_a_service_without_synproxy_knows_no_cookies(self) -> None:
         world = World()
-        assert world.client.sends("A", seq=C0 + 1, ack=5) is verdict.NO_SESSION
+        assert world.client.sends("A", seq=C0 + 1, ack=5) is verdicts.NO_SESSION
         assert world.counter("synproxy_bad_ack") == 0
 
 
@@ -239,8 +239,8 @@ class TestRealServer:
         """Four packets are held, the fifth is counted; all four arrive in order and the SYN-ACK does not."""
         world = proxied()
         cookie = proves(world, data=b"1")
-        verdicts = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"%d" % (turn + 1)) for turn in range(1, 5)]
-        assert verdicts == [verdict.HELD] * 3 + [verdict.HOLD_OVERFLOW]
+        given = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"%d" % (turn + 1)) for turn in range(1, 5)]
+        assert given == [verdicts.HELD] * 3 + [verdicts.HOLD_OVERFLOW]
         assert world.counter("synproxy_synsent_qlen") == 1
         world.rs.sends("SA", seq=R0, ack=C0 + 1)
         for turn in range(4):
@@ -252,7 +252,7 @@ class TestRealServer:
         world = proxied()
         cookie = proves(world)
         for _ in range(5):
-            assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.HELD
+            assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.HELD
         assert world.counter("synproxy_synsent_qlen") == 0
         world.rs.sends("SA", seq=R0, ack=C0 + 1)
         world.rs.gets("PA", data=GET)
@@ -262,8 +262,8 @@ class TestRealServer:
     def test_how_many_are_held_is_tunable(self, thresh: int) -> None:
         world = proxied(synproxy_ack_skb_store_thresh=thresh)
         cookie = proves(world, data=b"0")
-        verdicts = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"x") for turn in range(1, 7)]
-        assert verdicts.count(verdict.HELD) == thresh
+        given = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"x") for turn in range(1, 7)]
+        assert given.count(verdicts.HELD) == thresh
 
     def test_numbers_and_sack_blocks_are_converted_both_ways(self) -> None:
         world = proxied()
@@ -381,7 +381,7 @@ class TestRealServer:
     def test_an_older_connections_answer_is_reset_and_the_syn_sent_again(self) -> None:
         world = proxied()
         proves(world)
-        assert world.rs.sends("A", seq=5, ack=777) is verdict.STALE_ANSWER
+        assert world.rs.sends("A", seq=5, ack=777) is verdicts.STALE_ANSWER
         assert read_tcp(world.take(RS1)).flags == "R"
         world.rs.gets("S", seq=C0)
 
@@ -440,7 +440,7 @@ class TestReuse:
         world = proxied(ALWAYS, **{f"synproxy_conn_reuse_{SWITCH[state]}": 1})
         self.reach(world, state)
         local, last = world.rs.there, world.rs.isn
-        assert self.begins_anew(world) is verdict.TO_REAL_SERVER
+        assert self.begins_anew(world) is verdicts.TO_REAL_SERVER
         world.rs.gets("S", seq=C1, source=local)
         assert 0 < (world.rs.isn - last) % 2**32 < 2**31
         assert world.state() == "SYN_SENT"
@@ -462,7 +462,7 @@ class TestReuse:
     def test_the_last_acknowledgement_of_the_old_connection_is_no_bad_cookie(self) -> None:
         world = proxied(synproxy_conn_reuse_fin_wait=1)
         self.reach(world, "FIN_WAIT")
-        cookie = (world.conns()[0].cookie or 0) + 2
+        cookie = (world.sessions()[0].cookie or 0) + 2
         world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie)
         world.rs.gets("A", ack=R0 + 2)
         assert world.counter("synproxy_bad_ack") == 0
@@ -472,11 +472,11 @@ class TestReuse:
         world = proxied()
         opens(world)
         old_ack = (C0 + 1 + len(GET) + world.rs.shift) % 2**32
-        assert self.begins_anew(world) is verdict.TO_REAL_SERVER
+        assert self.begins_anew(world) is verdicts.TO_REAL_SERVER
         world.rs.gets("S", seq=C1)
         assert world.counter("synproxy_conn_reused") == 1
         stale = tcp(world.rs.here, world.rs.there, "A", seq=R0 + 1, ack=old_ack)
-        assert world.put(stale) is verdict.STALE_ANSWER
+        assert world.put(stale) is verdicts.STALE_ANSWER
         assert read_tcp(world.take(RS1)).seq == old_ack
         world.rs.gets("S", seq=C1)
         world.rs.sends("SA", seq=R0 + 500, ack=C1 + 1)
@@ -516,39 +516,39 @@ class TestStorm:
         """Ten identical acknowledgements pass, the eleventh does not."""
         world = proxied()
         opens(world)
-        verdicts = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(12)]
-        assert verdicts == [verdict.TO_CLIENT] * 10 + [verdict.STORM] * 2
+        given = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(12)]
+        assert given == [verdicts.TO_CLIENT] * 10 + [verdicts.STORM] * 2
         assert world.counter("synproxy_ack_storm") == 2
 
     @pytest.mark.parametrize(("thresh", "passed"), [(1, 1), (3, 3), (0, 30)])
     def test_its_length_is_tunable_and_0_is_off(self, thresh: int, passed: int) -> None:
         world = proxied(synproxy_ack_storm_thresh=thresh)
         opens(world)
-        verdicts = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)]
-        assert verdicts.count(verdict.TO_CLIENT) == passed
+        given = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)]
+        assert given.count(verdicts.TO_CLIENT) == passed
 
     def test_duplicate_acknowledgements_that_say_something_new_all_pass(self) -> None:
         world = proxied()
         opens(world)
         for turn in range(40):
             edge = (C0 + 1000 + turn + world.rs.shift) % 2**32
-            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, options=b"\x01\x01" + sack(C0, edge)) is verdict.TO_CLIENT
-            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=1000 + turn) is verdict.TO_CLIENT
+            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, options=b"\x01\x01" + sack(C0, edge)) is verdicts.TO_CLIENT
+            assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=1000 + turn) is verdicts.TO_CLIENT
 
     def test_keepalives_all_pass(self) -> None:
         world = proxied()
         opens(world)
         for _ in range(40):
             world.sleep(1)
-            assert world.rs.sends("A", seq=R0, ack=C0 + 1) is verdict.TO_CLIENT
+            assert world.rs.sends("A", seq=R0, ack=C0 + 1) is verdicts.TO_CLIENT
 
     def test_data_and_plain_sessions_are_never_a_storm(self) -> None:
         world = proxied()
         opens(world)
-        assert {world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"x") for _ in range(30)} == {verdict.TO_CLIENT}
+        assert {world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"x") for _ in range(30)} == {verdicts.TO_CLIENT}
         world = World()
         world.client.connects(C0, R0)
-        assert {world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)} == {verdict.TO_CLIENT}
+        assert {world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)} == {verdicts.TO_CLIENT}
 
 
 class TestAdmission:
@@ -560,35 +560,35 @@ class TestAdmission:
 
     def finish(self, world: World, count: int) -> None:
         """The first sessions are answered and acknowledged."""
-        for conn in world.conns()[:count]:
-            here, there = conn.server_key, conn.client_key
-            world.put(tcp(here[:4] + here[8:10], here[4:8] + here[10:], "SA", seq=R0, ack=(conn.isn + 1) % 2**32))
+        for session in world.sessions()[:count]:
+            here, there = session.server_key, session.client_key
+            world.put(tcp(here[:4] + here[8:10], here[4:8] + here[10:], "SA", seq=R0, ack=(session.isn + 1) % 2**32))
             world.put(tcp(there[:4] + there[8:10], VIP, "A", seq=C0 + 1, ack=R0 + 1))
 
     def test_in_auto_cookies_begin_at_the_limit_and_end_below_three_quarters(self) -> None:
         world = proxied(AUTO, tcp_max_syn_backlog=16)
-        assert self.syns(world, 20) == [verdict.TO_REAL_SERVER] * 16 + [verdict.COOKIE_SENT] * 4
+        assert self.syns(world, 20) == [verdicts.TO_REAL_SERVER] * 16 + [verdicts.COOKIE_SENT] * 4
         assert world.counter("syncookies_engaged") == 1
         self.finish(world, 4)
-        assert self.syns(world, 1, 30000) == [verdict.COOKIE_SENT], "twelve are half-open: not below three quarters yet"
+        assert self.syns(world, 1, 30000) == [verdicts.COOKIE_SENT], "twelve are half-open: not below three quarters yet"
         self.finish(world, 5)
-        assert self.syns(world, 1, 30001) == [verdict.TO_REAL_SERVER]
+        assert self.syns(world, 1, 30001) == [verdicts.TO_REAL_SERVER]
         assert world.counter("syncookies_disengaged") == 1
 
-    @pytest.mark.parametrize(("mode", "first"), [(0, verdict.TO_REAL_SERVER), (2, verdict.COOKIE_SENT)])
+    @pytest.mark.parametrize(("mode", "first"), [(0, verdicts.TO_REAL_SERVER), (2, verdicts.COOKIE_SENT)])
     def test_auto_can_be_told_always_and_never(self, mode: int, first: Verdict) -> None:
         world = proxied(AUTO, tcp_syncookies=mode, tcp_max_syn_backlog=16)
-        verdicts = self.syns(world, 20)
-        assert verdicts[0] is first
-        assert verdicts.count(verdict.SYN_BACKLOG_FULL) == (4 if mode == 0 else 0)
+        given = self.syns(world, 20)
+        assert given[0] is first
+        assert given.count(verdicts.SYN_BACKLOG_FULL) == (4 if mode == 0 else 0)
 
     def test_a_service_that_always_proxies_does_so_whatever_the_tunable_says(self) -> None:
-        assert self.syns(proxied(tcp_syncookies=0), 1) == [verdict.COOKIE_SENT]
+        assert self.syns(proxied(tcp_syncookies=0), 1) == [verdicts.COOKIE_SENT]
 
     @pytest.mark.parametrize("abort", [0, 1])
     def test_a_full_backlog_is_silent_or_answered_with_a_reset(self, abort: int) -> None:
         world = World(tcp_max_syn_backlog=16, tcp_abort_on_overflow=abort)
-        assert self.syns(world, 17)[16] is verdict.SYN_BACKLOG_FULL
+        assert self.syns(world, 17)[16] is verdicts.SYN_BACKLOG_FULL
         assert world.counter("syn_backlog_full") == 1
         if abort:
             refusal = read_tcp(world.take(CLIENT))
@@ -598,20 +598,20 @@ class TestAdmission:
 
     def test_the_limit_is_shared_out_among_the_shards(self) -> None:
         world = World(plan(shards=4), tcp_max_syn_backlog=64)
-        assert self.syns(world, 20).count(verdict.SYN_BACKLOG_FULL) == 4
+        assert self.syns(world, 20).count(verdicts.SYN_BACKLOG_FULL) == 4
 
     def test_what_began_with_a_cookie_ends_with_one_also_when_cookies_are_over(self) -> None:
         world = proxied(AUTO, tcp_syncookies=2)
         cookie = asks(world).seq
         world.shared.set_tunables({"tcp_syncookies": 0})
-        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdict.TO_REAL_SERVER
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
 
     def test_half_open_sessions_that_end_any_way_free_their_place(self) -> None:
         world = World(tcp_max_syn_backlog=16)
         self.syns(world, 16)
         world.sleep(61)
         world.assert_empty()
-        assert self.syns(world, 1) == [verdict.TO_REAL_SERVER]
+        assert self.syns(world, 1) == [verdicts.TO_REAL_SERVER]
 
 
 @pytest.mark.parametrize("wscale", [0, 1])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import Action
 from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
@@ -17,7 +17,7 @@ def client(number: int) -> bytes:
     return CLIENT[:4] + (20_000 + number).to_bytes(2, "big")
 
 
-def asks(world: World, number: int) -> verdict.Verdict:
+def asks(world: World, number: int) -> verdicts.Verdict:
     return world.put(tcp(client(number), VIP, "S", seq=C0))
 
 
@@ -47,7 +47,7 @@ class TestConnMax:
     def test_one_more_is_refused_in_silence_and_counted(self) -> None:
         world = World(conn_max=2)
         establish(world, 1, 2)
-        assert asks(world, 3) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TABLE_FULL
         assert world.counter("table_full") == 1
         world.assert_quiet()
         assert len(world.rows()) == 2
@@ -55,40 +55,40 @@ class TestConnMax:
     def test_established_sessions_go_on(self) -> None:
         world = World(conn_max=1)
         world.client.connects(C0, R0)
-        assert asks(world, 3) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TABLE_FULL
         world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"hello")
         world.rs.gets("PA", data=b"hello")
 
     def test_there_is_room_as_soon_as_one_ends(self) -> None:
         world = World(conn_max=2, tcp_timeout_close=1000)
         establish(world, 1, 2)
-        assert asks(world, 3) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TABLE_FULL
         world.put(tcp(client(1), VIP, "R", seq=C0 + 1))
         world.sleep(1.2)
-        assert asks(world, 3) is verdict.TO_REAL_SERVER
+        assert asks(world, 3) is verdicts.TO_REAL_SERVER
 
     def test_zero_is_no_limit_and_a_write_counts_for_the_next_packet(self) -> None:
         world = World(conn_max=1)
         establish(world, 1)
-        assert asks(world, 2) is verdict.TABLE_FULL
+        assert asks(world, 2) is verdicts.TABLE_FULL
         world.shared.set_tunables({"conn_max": 0})
-        assert asks(world, 2) is verdict.TO_REAL_SERVER
+        assert asks(world, 2) is verdicts.TO_REAL_SERVER
         world.shared.set_tunables({"conn_max": 1, "conn_early_drop": 0})
-        assert asks(world, 3) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TABLE_FULL
         assert len(world.rows()) == 2, "a limit that is lowered ends nobody's session"
 
     def test_with_abort_on_overflow_the_client_is_told(self) -> None:
         world = World(plan(with_udp=True), conn_max=1, tcp_abort_on_overflow=1)
         establish(world, 1)
-        assert asks(world, 2) is verdict.TABLE_FULL
+        assert asks(world, 2) is verdicts.TABLE_FULL
         world.client.gets("RA", seq=0, ack=C0 + 1)
-        assert world.put(udp(CLIENT, VIP, b"?")) is verdict.TABLE_FULL
+        assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
         assert world.take(CLIENT)[9] == 1, "ICMP port unreachable"
 
     def test_udp_is_refused_in_silence_as_well(self) -> None:
         world = World(plan(with_udp=True), conn_max=1)
         establish(world, 1)
-        assert world.put(udp(CLIENT, VIP, b"?")) is verdict.TABLE_FULL
+        assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
         world.assert_quiet()
 
     @pytest.mark.parametrize("abort", [0, 1])
@@ -99,25 +99,25 @@ class TestConnMax:
         world._on_the_wire.clear()
         world.client.sends("S", seq=C0)
         cookie = world.client.gets("SA").seq
-        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /") is verdict.TABLE_FULL
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /") is verdicts.TABLE_FULL
         if abort:
             world.client.gets("R", seq=cookie + 1)
         world.assert_quiet()
         world.shared.set_tunables({"conn_max": 2})
-        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /") is verdict.TO_REAL_SERVER
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=b"GET /") is verdicts.TO_REAL_SERVER
 
     def test_all_shards_count_together(self) -> None:
         first, second = two_shards(conn_max=3)
         establish(first, 1, 2)
         establish(second, 3)
-        assert asks(second, 4) is verdict.TABLE_FULL
-        assert asks(first, 5) is verdict.TABLE_FULL
+        assert asks(second, 4) is verdicts.TABLE_FULL
+        assert asks(first, 5) is verdicts.TABLE_FULL
         first.shared.forget_sessions(0)  # as the director does when a worker has died
-        assert asks(second, 4) is verdict.TO_REAL_SERVER
+        assert asks(second, 4) is verdicts.TO_REAL_SERVER
         assert list(first.shared.session_counts) == [0, 2]
 
 
-def later(world: World, number: int) -> verdict.Verdict:
+def later(world: World, number: int) -> verdicts.Verdict:
     world.now += 1
     return asks(world, number)
 
@@ -131,7 +131,7 @@ class TestEarlyDrop:
         later(world, 2)
         later(world, 3)
         world._on_the_wire.clear()
-        assert later(world, 4) is verdict.TO_REAL_SERVER
+        assert later(world, 4) is verdicts.TO_REAL_SERVER
         assert states(world) == {"20001": "ESTABLISHED", "20003": "SYN_RECV", "20004": "SYN_RECV"}
         assert world.counter("half_open_dropped") == 1
         assert world.counter("table_full") == 0
@@ -156,7 +156,7 @@ class TestEarlyDrop:
         later(world, 1)
         establish(world, 2)
         world.put(tcp(client(1), VIP, "A", seq=C0 + 1))
-        assert later(world, 3) is verdict.TABLE_FULL
+        assert later(world, 3) is verdicts.TABLE_FULL
 
     def test_a_retransmitted_syn_does_not_count_as_a_later_one(self) -> None:
         world = World(conn_max=2)
@@ -180,7 +180,7 @@ class TestEarlyDrop:
         world = World(conn_max=2, conn_early_drop=0)
         later(world, 1)
         later(world, 2)
-        assert later(world, 3) is verdict.TABLE_FULL
+        assert later(world, 3) is verdicts.TABLE_FULL
         assert world.counter("half_open_dropped") == 0
 
     def test_one_whose_client_may_be_about_to_answer_is_spared(self) -> None:
@@ -188,18 +188,18 @@ class TestEarlyDrop:
         asks(world, 1)
         asks(world, 2)
         world.now += HALF_OPEN_GRACE_S - 0.01
-        assert asks(world, 3) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TABLE_FULL
         world.now += 0.02
-        assert asks(world, 3) is verdict.TO_REAL_SERVER
-        assert asks(world, 4) is verdict.TO_REAL_SERVER
-        assert asks(world, 5) is verdict.TABLE_FULL
+        assert asks(world, 3) is verdicts.TO_REAL_SERVER
+        assert asks(world, 4) is verdicts.TO_REAL_SERVER
+        assert asks(world, 5) is verdicts.TABLE_FULL
 
     def test_another_service_gives_way_when_this_one_has_none_half_open(self) -> None:
         world = World(plan(with_udp=True), conn_max=2)
         later(world, 1)
         later(world, 2)
         world.now += 1
-        assert world.put(udp(CLIENT, VIP, b"?")) is verdict.TO_REAL_SERVER
+        assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TO_REAL_SERVER
         assert states(world) == {"20002": "SYN_RECV", "40000": "UDP"}
 
     @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
@@ -214,7 +214,7 @@ class TestEarlyDrop:
     def test_the_ports_of_the_dropped_are_free(self) -> None:
         world = World(plan(local_addresses=("192.0.2.10",)), conn_max=2, fullnat_lport_min=5000, fullnat_lport_max=5001)
         for number in range(50):
-            assert later(world, number) is verdict.TO_REAL_SERVER
+            assert later(world, number) is verdicts.TO_REAL_SERVER
         assert world.counter("half_open_dropped") == 48
 
     def test_a_proxied_client_whose_real_server_is_silent_makes_way_as_well(self) -> None:
@@ -224,7 +224,7 @@ class TestEarlyDrop:
             world.put(tcp(client(number), VIP, "S", seq=C0))
             cookie = read_tcp(world.take(CLIENT)).seq
             proof = tcp(client(number), VIP, "PA", seq=C0 + 1, ack=(cookie + 1) % 2**32, data=b"x")
-            assert world.put(proof) is verdict.TO_REAL_SERVER
+            assert world.put(proof) is verdicts.TO_REAL_SERVER
         assert states(world) == {"20002": "SYN_SENT"}
 
 
@@ -234,14 +234,14 @@ class TestTimeWait:
     def rest(self, world: World, *numbers: int) -> None:
         for number in numbers:
             asks(world, number)
-            conn = next(conn for conn in world.conns() if conn.client_key[8:10] == client(number)[4:])
-            rs, local = source_of(conn.server_key), destination_of(conn.server_key)
-            world.put(tcp(rs, local, "SA", seq=R0, ack=conn.isn + 1))
+            session = next(session for session in world.sessions() if session.client_key[8:10] == client(number)[4:])
+            rs, local = source_of(session.server_key), destination_of(session.server_key)
+            world.put(tcp(rs, local, "SA", seq=R0, ack=session.isn + 1))
             world.put(tcp(client(number), VIP, "A", seq=C0 + 1, ack=R0 + 1))
-            world.put(tcp(rs, local, "FA", seq=R0 + 1, ack=conn.isn + 1))
+            world.put(tcp(rs, local, "FA", seq=R0 + 1, ack=session.isn + 1))
             world.put(tcp(client(number), VIP, "FA", seq=C0 + 1, ack=R0 + 2))
-            world.put(tcp(rs, local, "A", seq=R0 + 2, ack=conn.isn + 2))
-            assert conn.state == TcpState.TIME_WAIT
+            world.put(tcp(rs, local, "A", seq=R0 + 2, ack=session.isn + 2))
+            assert session.state == TcpState.TIME_WAIT
         world._on_the_wire.clear()
 
     def test_the_oldest_ends_and_is_counted(self) -> None:
@@ -284,20 +284,20 @@ def test_gauges_say_how_many_are_in_which_state() -> None:
     establish(world, 1, 2)
     asks(world, 3)
     world.put(udp(CLIENT, VIP, b"?"))
-    assert world.population() == {"established": 2, "syn_recv": 1, "udp": 1}
+    assert world.by_state() == {"established": 2, "syn_recv": 1, "udp": 1}
     world.change(plan(with_udp=True, weights=()))
-    assert world.population() == {"established": 2, "syn_recv": 1, "udp": 1, "orphan": 3}, "UDP has no connections to orphan"
-    world.shard.sessions.cut(world.conns()[0])
-    assert sum(world.population().values()) == 6 - 1
+    assert world.by_state() == {"established": 2, "syn_recv": 1, "udp": 1, "orphan": 3}, "UDP has no connections to orphan"
+    world.shard.sessions.cut(world.sessions()[0])
+    assert sum(world.by_state().values()) == 6 - 1
 
 
 def test_a_worker_starts_with_no_sessions_whatever_the_one_before_it_had() -> None:
     world = World()
     establish(world, 1, 2)
-    world.population()
+    world.by_state()
     world.shard = Shard(world.plan, world.shared, world.now)
     assert list(world.shared.session_counts) == [0]
-    assert not any(world.shared.table(0, "population"))
+    assert not any(world.shared.table(0, "states"))
 
 
 def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once() -> None:
@@ -315,9 +315,9 @@ def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone
     world = World()
     world.client.connects(C0, R0)
     world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal makes it look closer
-    assert not world.conns()[0].long_way
+    assert not world.sessions()[0].needs_slow_path
     world.shard.sessions.change_services(plan(weights=()).services)
-    assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdict.REAL_SERVER_GONE
+    assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdicts.REAL_SERVER_GONE
 
 
 def test_icmp_to_a_session_that_was_dropped_is_about_none() -> None:
@@ -325,4 +325,4 @@ def test_icmp_to_a_session_that_was_dropped_is_about_none() -> None:
     asks(world, 1)
     to_rs = world.take(RS1)
     later(world, 2)
-    assert world.put(icmp_error(RS1[:4], to_rs[12:16], to_rs)) is verdict.NOT_OURS
+    assert world.put(icmp_error(RS1[:4], to_rs[12:16], to_rs)) is verdicts.NOT_OURS

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.ipc.messages import Plan
-from appliance.model import verdicts as verdict
+from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from tests.support.addresses import CLIENT, LIP1, RS1, RS2, VIP
 from tests.support.segments import icmp_error, read_udp, tcp, udp
@@ -16,10 +16,10 @@ def world_with_udp(**tunables: int) -> World:
 
 def test_a_question_reaches_a_real_server_and_the_answer_its_client() -> None:
     world = world_with_udp()
-    assert world.put(udp(CLIENT, VIP, b"question")) is verdict.TO_REAL_SERVER
+    assert world.put(udp(CLIENT, VIP, b"question")) is verdicts.TO_REAL_SERVER
     seen = read_udp(world.take(RS1))
     assert (seen.source[:4], seen.destination, seen.data) == (LIP1.packed, RS1, b"question")
-    assert world.put(udp(RS1, seen.source, b"answer")) is verdict.TO_CLIENT
+    assert world.put(udp(RS1, seen.source, b"answer")) is verdicts.TO_CLIENT
     back = read_udp(world.take(CLIENT))
     assert (back.source, back.destination, back.data) == (VIP, CLIENT, b"answer")
     (row,) = world.rows()
@@ -52,8 +52,8 @@ def test_packets_of_both_directions_keep_it_alive_and_its_time_is_a_tunable() ->
 @pytest.mark.parametrize(
     ("scene", "reason"),
     [
-        (plan(weights=(0,), with_udp=True), verdict.NO_REAL_SERVER),
-        (plan(local_addresses=(), with_udp=True), verdict.NO_LOCAL_ADDRESS),
+        (plan(weights=(0,), with_udp=True), verdicts.NO_REAL_SERVER),
+        (plan(local_addresses=(), with_udp=True), verdicts.NO_LOCAL_ADDRESS),
     ],
 )
 def test_a_refused_client_is_told(scene: Plan, reason: Verdict) -> None:
@@ -63,19 +63,19 @@ def test_a_refused_client_is_told(scene: Plan, reason: Verdict) -> None:
 
 
 def test_answers_nobody_asked_for_are_left_to_the_host() -> None:
-    assert world_with_udp().put(udp(RS2, LIP1.packed + b"\x20\0", b"x")) is verdict.NOT_OURS
+    assert world_with_udp().put(udp(RS2, LIP1.packed + b"\x20\0", b"x")) is verdicts.NOT_OURS
 
 
 def test_a_datagram_shorter_than_its_header_is_dropped() -> None:
     short = udp(CLIENT, VIP, b"")[:26]
-    assert world_with_udp().put(short[:2] + b"\0\x1a" + short[4:]) is verdict.SHORT_HEADER
+    assert world_with_udp().put(short[:2] + b"\0\x1a" + short[4:]) is verdicts.SHORT_HEADER
 
 
 def test_a_port_unreachable_reaches_the_client() -> None:
     world = world_with_udp()
     world.put(udp(CLIENT, VIP, b"x"))
     there = world.take(RS1)
-    assert world.put(icmp_error(RS1[:4], there[12:16], there, code=3)) is verdict.ICMP_TRANSLATED
+    assert world.put(icmp_error(RS1[:4], there[12:16], there, code=3)) is verdicts.ICMP_TRANSLATED
     error = world.take(CLIENT)
     assert error[12:16] == VIP[:4]
     assert error[28 + 12 : 28 + 24] == CLIENT[:4] + VIP[:4] + CLIENT[4:] + VIP[4:]
