@@ -114,9 +114,9 @@ class ControlChannel:
 
     def _obey(self, message: dict[str, Any], shard: Shard) -> None:
         if "services" in message:
-            shard.sessions.change_services(decode_services(message["services"]))
+            shard.change_services(decode_services(message["services"]))
         elif "ask" in message:
-            self._walks[message["walk"]] = SessionWalk(shard.sessions, shard.number, decode_query(message["ask"]))
+            self._walks[message["walk"]] = shard.walk(decode_query(message["ask"]))
             self._asked.append(message["walk"])
         elif message["more"]:
             self._asked.append(message["walk"])
@@ -177,13 +177,13 @@ class QueueWorker:
             self._left = TURN_PACKETS
             self._turn_ends = time.monotonic() + TURN_S
             self._queue.receive(wait=not (self._control.has_output or more_are_due))
-            self._shard.sessions.publish_counts()
+            self._shard.publish_counts()
             now = time.monotonic()
             if now >= look_at:
-                more_are_due = self._shard.expire(now, EXPIRIES_PER_TURN)
+                more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             self._control.converse(self._shard)
-            if self._shard.segments:
+            if self._shard.output.segments:
                 self._send_segments()
         self._queue.close()
 
@@ -196,13 +196,13 @@ class QueueWorker:
             self._report_error(now)
             verdict = INTERNAL_ERROR
         if verdict.action is _REWRITTEN:
-            packet.set_payload(shard.rewritten)
+            packet.set_payload(shard.output.rewritten)
             packet.accept()
         elif verdict.action is _ACCEPT:
             packet.accept()
         else:
             packet.drop()
-        if shard.segments:
+        if shard.output.segments:
             self._send_segments()
         self._left -= 1
         if not self._left or now > self._turn_ends:
@@ -215,7 +215,7 @@ class QueueWorker:
             log.exception("a packet was dropped because of an error of ours; please report this")
 
     def _send_segments(self) -> None:
-        segments = self._shard.segments
+        segments = self._shard.output.segments
         refused = sum(not self._sink.send(segment) for segment in segments)
         self._counts[EMIT_ERRORS] += refused
         segments.clear()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from appliance.model.did_you_mean import nearest
 from appliance.model.tcp_state import STATE_NAMES
+from appliance.wire.flow import FIRST_KEY, KEY_BYTES, split_endpoint
 
 ROWS, TALLY, CUT, SLABS = "rows", "tally", "cut", "slabs"
 """What is to be done with the sessions. SLABS looks at no session: it asks for the sizes of the tables."""
@@ -66,10 +67,10 @@ class Place(NamedTuple):
 
 def first_place(shard: int) -> Place:
     """In front of all sessions of a shard."""
-    return Place(shard, 0, 0, bytes(12))
+    return Place(shard, 0, 0, FIRST_KEY)
 
 
-_PLACE = re.compile(r"([0-9]{1,2})-([01])-([0-9]{1,3})-([0-9a-f]{24})")
+_PLACE = re.compile(rf"([0-9]{{1,2}})-([01])-([0-9]{{1,3}})-([0-9a-f]{{{2 * KEY_BYTES}}})")
 
 
 def parse_place(text: str) -> Place:
@@ -159,5 +160,5 @@ class EndpointMatch:
         self._network, self._mask, self._port = _parse_endpoint(text)
 
     def __call__(self, endpoint: bytes) -> bool:
-        address = int.from_bytes(endpoint[:4], "big")
-        return address & self._mask == self._network and (self._port is None or endpoint[4:] == self._port)
+        address, port = split_endpoint(endpoint)
+        return int.from_bytes(address, "big") & self._mask == self._network and (self._port is None or port == self._port)

@@ -70,6 +70,10 @@ QUEUE_COUNTERS: Final = (
     Counter("sessions_cut", "sessions cut by an operator"),
     Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies: its backlog was over the limit'),
     Counter("syncookies_disengaged", "times it was well below again, and SYN cookies ended"),
+    Counter("handshakes_failed", "sessions that ended because their real server did not answer the SYN of a proven client"),
+    Counter("handshakes_abandoned", "sessions that ended because a proven client reset them before its real server had answered"),
+    Counter("sessions_replaced", "sessions whose client began anew, and whose real server takes no new connections"),
+    Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
 )
 (
     QUEUE_FULL_DROPS,
@@ -82,6 +86,10 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_CUT,
     SYNCOOKIES_ENGAGED,
     SYNCOOKIES_DISENGAGED,
+    HANDSHAKES_FAILED,
+    HANDSHAKES_ABANDONED,
+    SESSIONS_REPLACED,
+    SESSIONS_OF_REMOVED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -71,11 +71,6 @@ def _column_bytes(row: str) -> bytes:
 
 _NO_FLAGS = bytes([TcpState.CLOSE]) * len(TcpState)
 
-NEXT: tuple[tuple[bytes, ...], ...] = tuple(
-    (*(_column_bytes(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST)
-)
-"""NEXT[table][event][state] is the next state."""
-
 
 def _event_of(flags: int) -> int:
     for bit, event in ((RST, _EVENT_RST), (SYN, _EVENT_SYN), (FIN, _EVENT_FIN), (ACK, _EVENT_ACK)):
@@ -86,6 +81,11 @@ def _event_of(flags: int) -> int:
 
 EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
 """EVENT[flags & FLAG_BITS] is the event of a segment: RST before SYN before FIN before ACK."""
+
+_BY_EVENT = tuple((*(_column_bytes(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST))
+
+NEXT: tuple[tuple[bytes, ...], ...] = tuple(tuple(rows[event] for event in EVENT) for rows in _BY_EVENT)
+"""NEXT[table][flags & FLAG_BITS][state] is the next state."""
 
 
 CLOSING = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK))

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from itertools import compress
 from typing import NamedTuple
 
+from appliance.wire.flow import split_pool_key
+
 
 class LocalPort(NamedTuple):
     """A port, and the last sequence number that was acknowledged on it; None when it was not used before."""
@@ -113,7 +115,7 @@ class LocalPorts:
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes, LocalPortPool]]:
         """Local address, real server and pool of each that there is now; more may be made meanwhile."""
-        return ((key[:4], key[4:], pool) for key, pool in tuple(self._pools.items()))
+        return ((*split_pool_key(key), pool) for key, pool in tuple(self._pools.items()))
 
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no live session uses between these two; None when `tries` ports were all in use."""

@@ -1,33 +1,32 @@
-"""TCP packets that are more than addresses and shifts: those with options, and those of a session that is just opening.
+"""TCP packets of which more than addresses and numbers is changed: those with options, and those of a session that is opening.
 
-To the real server go the client's address (see `nat.client_option`), a SYN without a timestamp, and never an option in which
-the client itself claims an address. To the client go an MSS that leaves room for the option, and SACK blocks in its own
-numbers.
+A real server gets the client's address (see `nat.toa`), a SYN without a timestamp, and never an option in which the client
+itself claims an address. A client gets an MSS that leaves room for the option, and SACK blocks in its own numbers.
 LVS behaviour 3.3, 3.4, 3.6, 3.7.
 """
-
-from typing import Any
 
 from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
 from appliance.state.live_tunables import LiveTunables
+from appliance.state.progress import CLIENT_ACKED
 from appliance.state.rewrite_record import RewriteRecord
-from appliance.state.session import Opening, Session
+from appliance.state.session import Session
+from appliance.state.session_phases import Opening
 from appliance.wire import craft
 from appliance.wire.flow import Direction, source_of
 from appliance.wire.layout import (
     ACK,
     DATA_OFFSET,
     DATA_OFFSET_SHIFT,
-    FLAG_BITS,
     IP_HEADER_BYTES,
     LEAST_OFFSET_FLAGS,
     RST,
     SYN,
     TCP_HEADER_BYTES,
 )
-from appliance.wire.options import TIMESTAMP, blank, mss_of, options_of, shift_sack, with_mss
+from appliance.wire.options import TIMESTAMP, blank, mss_of, shift_sack, with_mss
+from appliance.wire.segment import Segment
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add, is_before
 
@@ -37,60 +36,59 @@ _INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
 _WITH_OPTIONS = LEAST_OFFSET_FLAGS + (1 << DATA_OFFSET_SHIFT)
 
 LEAST_MSS = 88
-"""An MSS is not lowered below this, Linux's own least: a real server that asks for less has its reasons, and gets less."""
+"""An MSS is not lowered below this, the least that Linux uses. A real server that names a smaller one gets that."""
 
 _ONLY_TIMESTAMP = b"\x01\x01\x08\x0a"
 """How nearly all packets of a connection with timestamps begin: two NOPs, kind, length; twelve bytes in all."""
 _ONLY_TIMESTAMP_BYTES = 12
 
 _MOST_STALE_ANSWERS = 3
-"""How often one new connection may tell its real server's old socket off: once is what it takes; no game of ping-pong."""
+"""How often one new connection may reset its real server's old socket. Once is enough; without a limit the two could answer each
+other for ever."""
 
 
-def to_real_server(raw: bytes, fields: tuple[Any, ...], session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:
-    """A client's packet as its real server gets it. `fields` as `layout.HEADERS` unpacks them; `ext` counts what was added."""
-    offset_flags = fields[8]
+def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:
+    """A client's packet as its real server gets it. `ext` is the extended table, in which the option is counted."""
+    offset_flags = segment.offset_flags
     record = session.record(_INBOUND)
     options = b""
     if offset_flags >= _WITH_OPTIONS:
-        options = options_of(raw, offset_flags)
-        options = _disarmed(options, offset_flags, record, tunables)
+        options = _disarmed(segment.options, offset_flags, record, tunables)
     opening = session.opening
     if opening is None:
-        return translate_with_options(raw, record, fields, options)
+        return translate_with_options(segment, record, options)
     first_seq = opening.rs_first_seq
-    if first_seq is not None and offset_flags & ACK and is_before(first_seq, fields[7]):
+    if first_seq is not None and offset_flags & ACK and is_before(first_seq, segment.ack):
         session.opening = None
         session.settle()
     elif tunables.toa and not offset_flags & RST:
         option = opening.client_option
-        if options or not option or option[0] != tunables.toa_kind or len(raw) + OPTION_BYTES > session.real_server.mtu:
-            options = _with_client_option(options, len(raw), fields[5], session, opening, tunables, ext)
+        if options or not option or option[0] != tunables.toa_kind or len(segment.raw) + OPTION_BYTES > session.real_server.mtu:
+            options = _with_client_option(options, segment, session, opening, tunables, ext)
         else:  # nearly always; an upload goes through here until its answer
             options = option
             ext[TOA_OK] += 1
-    rewritten = translate_with_options(raw, record, fields, options)
+    rewritten = translate_with_options(segment, record, options)
     if offset_flags & SYN and first_seq is None:
         opening.syn = rewritten
     return rewritten
 
 
-def to_client(raw: bytes, fields: tuple[Any, ...], session: Session, tunables: LiveTunables) -> bytes:
+def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> bytes:
     """A real server's packet as its client gets it."""
-    offset_flags = fields[8]
     record = session.record(_OUTBOUND)
-    options = options_of(raw, offset_flags)
-    if offset_flags & SYN:
+    options = segment.options
+    if segment.offset_flags & SYN:
         if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
             record = record._replace(window_shift=0)
         if tunables.mss_adjust:
             options = _with_room_in_mss(options, session.real_server.mtu)
     elif options and not _is_only_timestamp(options):
         options = shift_sack(options, record.ack_delta)
-    return translate_with_options(raw, record, fields, options)
+    return translate_with_options(segment, record, options)
 
 
-def check_answer(session: Session, opening: Opening, syn: bytes, fields: tuple[Any, ...]) -> list[bytes] | None:
+def check_answer(session: Session, opening: Opening, syn: bytes, answer: Segment) -> list[bytes] | None:
     """Whether a packet of the real server answers `syn`, as it was sent it: None when it does, else the packets to send it.
 
     A real server may still hold a socket of an older connection from the same local address and port. It answers the SYN with
@@ -98,18 +96,17 @@ def check_answer(session: Session, opening: Opening, syn: bytes, fields: tuple[A
     connection was cut off. Such a host resets the old connection with exactly that number (RFC 9293, 3.5.1) and tries again; the
     gateway does it in the place of the client, which knows nothing of that connection.
     """
-    seq, ack, offset_flags = fields[6], fields[7], fields[8]
-    flags = offset_flags & FLAG_BITS
+    flags = answer.flags
     syn_payload_bytes = len(syn) - IP_HEADER_BYTES - (syn[DATA_OFFSET] >> 4) * 4
-    if flags & ACK and (ack - session.isn - 1) & SEQ_MASK <= syn_payload_bytes:
+    if flags & ACK and (answer.ack - session.isn - 1) & SEQ_MASK <= syn_payload_bytes:
         if flags & SYN:
-            opening.rs_first_seq = add(seq, 1)
+            opening.rs_first_seq = session.words[CLIENT_ACKED] = add(answer.seq, 1)
             opening.syn = None
         return None
     opening.stale_answers += 1
     if flags & RST or not flags & ACK or opening.stale_answers > _MOST_STALE_ANSWERS:
         return []
-    return [craft.rst(session.addresses(Direction.INBOUND), ack), syn]
+    return [craft.rst(session.leaving_key(Direction.INBOUND), answer.ack), syn]
 
 
 def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, tunables: LiveTunables) -> bytes:
@@ -122,8 +119,7 @@ def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, tunables
 
 def _with_client_option(
     options: bytes,
-    packet_bytes: int,
-    addresses: bytes,
+    segment: Segment,
     session: Session,
     opening: Opening,
     tunables: LiveTunables,
@@ -132,7 +128,7 @@ def _with_client_option(
     """The options with the client's address in front, or as they are when that is not possible; counted either way."""
     option = opening.client_option
     if not option or option[0] != tunables.toa_kind:
-        made = client_option(tunables.toa_kind, source_of(addresses))
+        made = client_option(tunables.toa_kind, source_of(segment.key))
         if made is None:
             ext[TOA_FAIL_PROTO] += 1
             return options
@@ -142,7 +138,7 @@ def _with_client_option(
     except MemoryError:
         ext[TOA_FAIL_MEM] += 1
         return options
-    if longer is None or packet_bytes + len(longer) - len(options) > session.real_server.mtu:
+    if longer is None or len(segment.raw) + len(longer) - len(options) > session.real_server.mtu:
         ext[TOA_FAIL_LEN] += 1
         return options
     ext[TOA_OK] += 1

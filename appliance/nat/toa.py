@@ -7,19 +7,22 @@ server's first byte: by then the real server has seen one. A RST makes no socket
 
 from struct import Struct
 
+from appliance.wire.family import IPV4, PORT_BYTES
+from appliance.wire.flow import split_endpoint
 from appliance.wire.options import MOST_BYTES, squeeze
 
-OPTION_BYTES = 8
+OPTION_BYTES = 2 + IPV4.endpoint_bytes
 """Kind, length, port, IPv4 address."""
 
-_PACK = Struct("!BB2s4s").pack
+_pack = Struct(f"!BB{PORT_BYTES}s{IPV4.address_bytes}s").pack
 
 
 def client_option(kind: int, client: bytes) -> bytes | None:
-    """The option for a six-byte client endpoint; None for an address of a family that has no such option."""
-    if len(client) != 6:
+    """The option for a client's endpoint; None for an address of a family that has no such option."""
+    if len(client) != IPV4.endpoint_bytes:
         return None
-    return _PACK(kind, OPTION_BYTES, client[4:], client[:4])
+    address, port = split_endpoint(client)
+    return _pack(kind, OPTION_BYTES, port, address)
 
 
 def put_first(option: bytes, options: bytes) -> bytes | None:

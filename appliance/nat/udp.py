@@ -14,9 +14,9 @@ def translate_datagram(raw: bytes, record: RewriteRecord) -> bytes:
     `raw` starts with an IPv4 header without options. Its data may be cut short, as in the quote of an ICMP error: nothing
     behind the UDP header is looked at. A checksum of 0 stays 0, for the sender computed none (RFC 768).
     """
-    addresses, ip_delta, udp_delta = record[:3]
+    key, ip_delta, udp_delta, *_ = record
     ip_checksum, length, udp_checksum = _unpack(raw)
     if udp_checksum:
         udp_checksum = (udp_checksum + udp_delta) % MODULUS or UDP_CHECKSUM_OF_ZERO
-    head = _pack((ip_checksum + ip_delta) % MODULUS, addresses, length, udp_checksum)
+    head = _pack((ip_checksum + ip_delta) % MODULUS, key, length, udp_checksum)
     return b"".join((raw[:REWRITTEN_START], head, raw[UDP_REWRITTEN_END:]))

@@ -15,6 +15,7 @@ from hashlib import blake2s
 from struct import Struct
 
 from appliance.model.syn_offer import SynOffer
+from appliance.wire.flow import KEY_FORMAT
 from appliance.wire.seq import MASK as SEQ_MASK
 
 SLOT_S = 60
@@ -41,7 +42,7 @@ _AUTH_BITS = 21
 _AUTH_MASK = (1 << _AUTH_BITS) - 1
 _SLOT_SHIFT = _OFFER_BITS + _AUTH_BITS
 
-_MESSAGE = Struct("!12sIQ")
+_MESSAGE = Struct(f"!{KEY_FORMAT}IQ")
 _DIGEST = Struct("!HII")
 
 
@@ -53,7 +54,7 @@ class CookieJar:
         self._keys: dict[int, bytes] = {}
 
     def bake(self, client_key: bytes, client_isn: int, offer: SynOffer, now: float) -> int:
-        """The sequence number of the SYN-ACK for a client's SYN with these 12 address bytes, at `now` seconds."""
+        """The sequence number of the SYN-ACK for a client's SYN of the flow `client_key`, at `now` seconds."""
         slot = int(now) // SLOT_S
         mask, a, b = self._numbers(client_key, client_isn, slot)
         code = _encode(offer)

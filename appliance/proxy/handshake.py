@@ -4,14 +4,13 @@ A client is answered in the name of the VIP with a cookie for a sequence number 
 the cookie does the real server get a SYN, made anew from what the cookie remembers.
 """
 
-from typing import Any
-
 from appliance.model.syn_offer import AnswerTerms, SynOffer
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
 from appliance.wire.flow import reverse_key
-from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, options_of, walk
+from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, walk
+from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 
 ADVERTISED_SCALE = 7
@@ -20,21 +19,19 @@ ADVERTISED_SCALE = 7
 MOST_WINDOW = 0xFFFF
 
 
-def answer_syn(raw: bytes, fields: tuple[Any, ...], jar: CookieJar, terms: AnswerTerms, now: float) -> bytes:
-    """The SYN-ACK for the client's SYN `raw`, whose headers are `fields` (see `wire.layout.HEADERS`).
+def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, now: float) -> bytes:
+    """The SYN-ACK for the client's SYN.
 
     Nothing of the SYN is echoed but what is understood. The window is what the session can store until the real server has
     answered: a client that may send more would see it dropped.
     """
-    addresses, seq, offset_flags = fields[5], fields[6], fields[8]
-    options = options_of(raw, offset_flags)
-    mss, offer = read_offer(options, terms)
-    cookie = jar.bake(addresses, seq, offer, now)
+    mss, offer = read_offer(syn.options, terms)
+    cookie = jar.bake(syn.key, syn.seq, offer, now)
     window = min(terms.held_packets * offer.mss, MOST_WINDOW)
     scale = None if offer.scale is None else ADVERTISED_SCALE
     reply_options = _options(mss, scale, offer.sack)
     flags = at.SYN | at.ACK
-    return craft.segment(reverse_key(addresses), cookie, add(seq, 1), flags, window, reply_options, terms.ttl)
+    return craft.segment(reverse_key(syn.key), cookie, add(syn.seq, 1), flags, window, reply_options, terms.ttl)
 
 
 def read_offer(options: bytes, terms: AnswerTerms) -> tuple[int | None, SynOffer]:

@@ -2,64 +2,52 @@
 
 A SYN is answered with a cookie, and forgotten. A client that returns the cookie gets a session, in SYN_SENT; its packets are held
 while the real server is asked, and sent on when it has answered. From then on the session is as any other, but for what was
-promised in its name: sequence numbers and windows are converted both ways by its rewrite records.
+promised in the real server's name: sequence numbers and windows are converted both ways by the session's rewrite records.
 """
 
-from typing import Any
-
-from appliance.model.counters import (
-    ACK_STORM,
-    BAD_ACK,
-    BYTES,
-    NULL_ACK,
-    OK_ACK,
-    RS_ERROR,
-    SYN_CNT,
-    SYNCOOKIES_DISENGAGED,
-    SYNCOOKIES_ENGAGED,
-    SYNSENT_QLEN,
-)
+from appliance.model import counters
+from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import BAD_CHECKSUM, BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
-from appliance.nat.fullnat import reset_client, reset_real_server
 from appliance.nat.opening import to_real_server
+from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
 from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
-from appliance.shard.sanity import is_damaged
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
+from appliance.state.progress import CLIENT_ACKED
 from appliance.state.services import ALWAYS, NEVER, VirtualService
-from appliance.state.session import Handshake, Opening, Session
+from appliance.state.session import Session
+from appliance.state.session_phases import Handshake, Opening
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
 from appliance.wire.flow import Direction, reverse_key
-from appliance.wire.layout import (
-    ACK,
-    HEADERS,
-    IP_HEADER_BYTES,
-    OPENING_FLAGS,
-    SYN,
-)
-from appliance.wire.options import options_of
+from appliance.wire.integrity import is_damaged
+from appliance.wire.layout import ACK, IP_HEADER_BYTES, RST, SYN
+from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-
-_parse = HEADERS.unpack_from
 
 _RST_PER_S = 100
 _RST_BURST = 50
-"""Answers to strangers: enough for clients of a restarted gateway, too few to be of use as a reflector."""
+"""RSTs for packets without a session: enough for the clients of a restarted gateway, too few to be of use as a reflector."""
 
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
 
 
 class SynProxy:
-    """All of it for one shard."""
+    """The SYNPROXY of one shard."""
 
     def __init__(
-        self, secret: bytes, sessions: Sessions, output: ShardOutput, ext_counts: memoryview, queue_counts: memoryview, now: float
+        self,
+        secret: bytes,
+        sessions: Sessions,
+        output: ShardOutput,
+        ext_counts: memoryview,
+        queue_counts: memoryview,
+        now: float,
     ) -> None:
         self._jar = CookieJar(secret)
         self._sessions = sessions
@@ -68,149 +56,153 @@ class SynProxy:
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
 
-    def wants_cookies(self, service: VirtualService) -> bool:
-        """Whether a SYN to the service is answered with a cookie at this moment."""
+    def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
+        """Whether a SYN to the service is answered with a cookie at this moment. Changes nothing; see `update_engagement`."""
         if service.synproxy == NEVER:
             return False
         if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
             return True
-        engaged = (
+        return service.is_engaged and self._sessions.tunables.syncookies == 1
+
+    def update_engagement(self, service: VirtualService[Session]) -> None:
+        """Engage or disengage cookies of a service in AUTO by its half-open sessions; called once for each SYN to it.
+
+        They engage when the backlog is full, and disengage below three quarters of it.
+        """
+        if service.synproxy in (NEVER, ALWAYS) or self._sessions.tunables.syncookies == 2:
+            return
+        is_engaged = (
             self._sessions.tunables.syncookies == 1
-            and len(service.half_open) >= self._sessions.tunables.backlog * (3 if service.engaged else 4) // 4
+            and len(service.half_open) >= self._sessions.tunables.backlog * (3 if service.is_engaged else 4) // 4
         )
-        if engaged != service.engaged:
-            service.engaged = engaged
-            self._queue_counts[SYNCOOKIES_ENGAGED if engaged else SYNCOOKIES_DISENGAGED] += 1
-        return engaged
+        if is_engaged != service.is_engaged:
+            service.is_engaged = is_engaged
+            self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
 
-    def answer(self, raw: bytes, fields: tuple[Any, ...], now: float) -> bytes:
+    def answer(self, syn: Segment, now: float) -> bytes:
         """The SYN-ACK for a SYN."""
-        self._ext[SYN_CNT] += 1
-        return answer_syn(raw, fields, self._jar, self._sessions.tunables.terms, now)
+        self._ext[counters.SYN_CNT] += 1
+        return answer_syn(syn, self._jar, self._sessions.tunables.terms, now)
 
-    def check(
-        self, service: VirtualService, raw: bytes, fields: tuple[Any, ...], payload_bytes: int, now: float
-    ) -> SynOffer | Verdict:
+    def check(self, service: VirtualService[Session], segment: Segment, now: float) -> SynOffer | Verdict:
         """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
-        if defer and not payload_bytes:
-            self._ext[NULL_ACK] += 1
+        if defer and not segment.payload_bytes:
+            self._ext[counters.NULL_ACK] += 1
             return NULL_COOKIE_ACK
-        offer = self._offer_in(fields, now)
+        offer = self._offer_in(segment, now)
         if offer is None:
-            self._ext[BAD_ACK] += 1
+            self._ext[counters.BAD_ACK] += 1
             if self._sessions.tunables.abort:
-                self.refuse(raw, fields, now)
+                self.refuse(segment, now)
             return BAD_COOKIE
-        if is_damaged(raw):
+        if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        self._ext[OK_ACK] += 1
+        self._ext[counters.OK_ACK] += 1
         return offer
 
-    def _offer_in(self, fields: tuple[Any, ...], now: float) -> SynOffer | None:
-        addresses, seq, ack = fields[5:8]
-        return self._jar.check(addresses, add(seq, -1), add(ack, -1), now)
+    def _offer_in(self, segment: Segment, now: float) -> SynOffer | None:
+        return self._jar.check(segment.key, add(segment.seq, -1), add(segment.ack, -1), now)
 
-    def refuse(self, raw: bytes, fields: tuple[Any, ...], now: float) -> None:
+    def refuse(self, segment: Segment, now: float) -> None:
         """Answer RST to a client's packet with an acknowledgement, unless it is damaged, or there were too many of late."""
-        if not is_damaged(raw) and self._resets.allow(now):
-            self._output.segments.append(craft.rst(reverse_key(fields[5]), fields[7]))
+        if not is_damaged(segment.raw) and self._resets.allow(now):
+            self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
 
-    def ask(self, session: Session, raw: bytes, fields: tuple[Any, ...], offer: SynOffer, now: float) -> Verdict:
+    def ask(self, session: Session, proof: Segment, offer: SynOffer, now: float) -> Verdict:
         """Ask the real server, for a client that proved itself with this packet: it is held, and a SYN goes on in its place."""
-        addresses, seq, ack, window = fields[5], fields[6], fields[7], fields[9]
         opening = session.opening = Opening()
         handshake = opening.handshake = Handshake(offer)
-        handshake.held.append(raw)
-        session.cookie = add(ack, -1)
+        handshake.held.append(proof.raw)
+        session.cookie = add(proof.ack, -1)
+        session.words[CLIENT_ACKED] = proof.ack
         session.enter(TcpState.SYN_SENT)
         session.settle()
-        session.deadline = now + self._patience_s(handshake)
-        self._sessions.wheel.arm(session)
-        session.counts[Direction.INBOUND] += 1
-        session.counts[Direction.INBOUND + BYTES] += len(raw)
-        syn = syn_for_real_server(addresses, add(seq, -1), offer, window)
-        self._output.rewritten = to_real_server(syn, _parse(syn), session, self._sessions.tunables, self._ext)
+        self._sessions.wait(session, now + self._wait_s(handshake))
+        session.count_packet(Direction.INBOUND, len(proof.raw))
+        syn = Segment.parse(syn_for_real_server(proof.key, add(proof.seq, -1), offer, proof.window))
+        self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext)
         return TO_REAL_SERVER
 
-    def _patience_s(self, handshake: Handshake) -> float:
+    def _wait_s(self, handshake: Handshake) -> float:
         """How long to wait for an answer to the last SYN: without any retransmission, for as long as the state may last."""
         longest_s = self._sessions.tunables.timeouts_s[TcpState.SYN_SENT]
         return min(handshake.wait_s, longest_s) if self._sessions.tunables.syn_retries else longest_s
 
-    def hold(self, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
-        """A client's packet while the real server has not answered."""
-        if fields[8] & (ACK | SYN) != ACK or not self.is_near(handshake, fields):
+    def hold(self, session: Session, handshake: Handshake, segment: Segment) -> Verdict:
+        """A client's packet while its real server has not answered; a RST ends the attempt, others are held."""
+        if segment.flags & RST and self._is_near(handshake, segment) and not is_damaged(segment.raw):
+            self._sessions.end(session, EndReason.HANDSHAKE_ABANDONED)
             return HELD
-        if any(_is_same(raw, held) for held in handshake.held):
+        if segment.flags & (ACK | SYN) != ACK or not self._is_near(handshake, segment):
+            return HELD
+        if any(_is_same(segment.raw, held) for held in handshake.held):
             return HELD
         if len(handshake.held) >= self._sessions.tunables.terms.held_packets:
-            self._ext[SYNSENT_QLEN] += 1
+            self._ext[counters.SYNSENT_QLEN] += 1
             return HOLD_OVERFLOW
-        handshake.held.append(raw)
+        handshake.held.append(segment.raw)
         return HELD
 
     @staticmethod
-    def is_near(handshake: Handshake, fields: tuple[Any, ...]) -> bool:
+    def _is_near(handshake: Handshake, segment: Segment) -> bool:
         """Whether a client's packet can belong to this session at all."""
-        return add(fields[6], -_parse(handshake.held[0])[6]) <= _WINDOW_BYTES
+        return add(segment.seq, -Segment.parse(handshake.held[0]).seq) <= _WINDOW_BYTES
 
-    def join(self, session: Session, opening: Opening, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> None:
-        """The real server has answered with the SYN-ACK `raw`: send on what was held."""
-        options = options_of(raw, fields[8])
-        rs_scale, scale = scale_of(options), handshake.offer.scale
+    def join(self, session: Session, opening: Opening, handshake: Handshake, syn_ack: Segment, now: float) -> None:
+        """The real server has answered: join the two ends, and send on what was held."""
+        rs_scale, scale = scale_of(syn_ack.options), handshake.offer.scale
         inbound_shift, outbound_shift = 0, 0
         if scale is not None:
             outbound_shift = (rs_scale or 0) - ADVERTISED_SCALE
             # Without a shift of its own the real server does not apply the client's either (RFC 7323, 2.2).
             inbound_shift = scale if rs_scale is None else 0
-        session.join(fields[6], inbound_shift, outbound_shift)
+        session.join(syn_ack.seq, inbound_shift, outbound_shift)
         opening.handshake = None
         opening.rs_first_seq = add(session.cookie or 0, 1)
-        for packet in handshake.held:
-            self._output.segments.append(to_real_server(packet, _parse(packet), session, self._sessions.tunables, self._ext))
+        for raw in handshake.held:
+            sent = to_real_server(Segment.parse(raw), session, self._sessions.tunables, self._ext)
+            self._output.segments.append(sent)
+        self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED])
 
-    def fail(self, session: Session) -> None:
-        """The real server refused, or never answered: tell the client."""
-        self._ext[RS_ERROR] += 1
+    def fail(self, session: Session, now: float) -> None:
+        """The real server refused: the client is told, and the session is over."""
+        self._ext[counters.RS_ERROR] += 1
         self._output.segments.append(reset_client(session))
+        session.opening = None
+        session.enter(TcpState.CLOSE)
+        self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.CLOSE])
 
-    def take_back(self, session: Session) -> None:
-        """Tell the real server, which may have heard the SYN without being heard itself, that nothing comes of it."""
-        self._output.segments.append(reset_real_server(session))
-
-    def run_out(self, session: Session, opening: Opening, handshake: Handshake, now: float) -> None:
-        """No answer in time: send the SYN again, or give up when that was done often enough."""
+    def time_out(self, session: Session, opening: Opening, handshake: Handshake, now: float) -> None:
+        """The real server has not answered in time: send the SYN again, or give up when that was done often enough."""
         if handshake.retries >= self._sessions.tunables.syn_retries or opening.syn is None:
-            self.take_back(session)
-            self.fail(session)
-            self._sessions.end(session)
+            self._ext[counters.RS_ERROR] += 1
+            self._sessions.end(session, EndReason.HANDSHAKE_FAILED)
             return
         handshake.retries += 1
         handshake.wait_s *= 2
         self._output.segments.append(opening.syn)
-        session.deadline = now + self._patience_s(handshake)
-        self._sessions.wheel.arm(session)
+        self._sessions.wait(session, now + self._wait_s(handshake))
 
-    def offer_for_reuse(self, session: Session, raw: bytes, fields: tuple[Any, ...], now: float) -> SynOffer | None:
+    def offer_for_reuse(self, session: Session, segment: Segment, now: float) -> SynOffer | None:
         """What a client offered that returns a new cookie on an old session, if that may start it anew."""
-        flags = fields[8] & OPENING_FLAGS
-        if flags != ACK or session.state not in self._sessions.tunables.proxy_reuse or add(fields[7], -1) == session.cookie:
+        if segment.opening_flags != ACK or session.state not in self._sessions.tunables.proxy_reuse:
             return None
-        offer = self._offer_in(fields, now)
-        return None if offer is None or is_damaged(raw) else offer
+        if add(segment.ack, -1) == session.cookie:
+            return None
+        offer = self._offer_in(segment, now)
+        return None if offer is None or is_damaged(segment.raw) else offer
 
-    def is_storm(self, session: Session, raw: bytes, fields: tuple[Any, ...], now: float) -> bool:
+    def is_storm(self, session: Session, segment: Segment, now: float) -> bool:
         """Whether a real server's acknowledgement without data is one too many of the same."""
         threshold = self._sessions.tunables.storm_thresh
         if not threshold:
             return False
         if session.storm is None:
             session.storm = AckStorm()
-        options = options_of(raw, fields[8])
-        if session.storm.repeats(fields[6], fields[7], fields[9], options, now) < threshold:
+        if session.storm.repeats(segment.seq, segment.ack, segment.window, segment.options, now) < threshold:
             return False
-        self._ext[ACK_STORM] += 1
+        self._ext[counters.ACK_STORM] += 1
         return True
 
 

@@ -1,11 +1,12 @@
-"""Open a conn entry for a new connection: pick the real server, take a local port. Or say which of the three was missing."""
+"""Open a session for a new connection: pick the real server, take a local address and port; or say which was missing."""
 
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, Verdict
 from appliance.nat.isn import IsnSource, following
 from appliance.nat.lport import LocalPorts
+from appliance.state.progress import progress_of
 from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
-from appliance.wire.flow import flow_key
+from appliance.wire.flow import flow_key, local_endpoint
 
 
 class Admission:
@@ -16,8 +17,10 @@ class Admission:
         self.local_ports = local_ports
         self._isns = isns
 
-    def open(self, service: VirtualService, client_key: bytes, client_isn: int, tries: int, now: float) -> Session | Verdict:
-        """A new entry for the client's packet with these 12 address bytes, not yet in the table; or the reason for none.
+    def open(
+        self, service: VirtualService[Session], client_key: bytes, client_isn: int, tries: int, now: float
+    ) -> Session | Verdict:
+        """A new session for a client's packet of the flow `client_key`, not yet in the table; or the reason for none.
 
         Every local address of the service is tried, `tries` ports on each, before the ports count as exhausted.
         """
@@ -38,9 +41,13 @@ class Admission:
 
     def close(self, session: Session) -> None:
         """Give back what `open_conn` took."""
-        self.local_ports.release(session.local_address, session.real_server.endpoint, session.local_port, session.rs_ack)
+        self.local_ports.release(
+            session.local_address, session.real_server.endpoint, session.local_port, progress_of(session).real_server.acked
+        )
 
-    def _take_local_port(self, service: VirtualService, real_server: RealServer, tries: int) -> tuple[bytes, int | None] | None:
+    def _take_local_port(
+        self, service: VirtualService[Session], real_server: RealServer, tries: int
+    ) -> tuple[bytes, int | None] | None:
         """A local endpoint, starting at the address after the one this real server got last, and the last number used on it."""
         addresses = service.local_addresses
         for step in range(len(addresses)):
@@ -48,5 +55,5 @@ class Admission:
             local = self.local_ports.acquire(addresses[index], real_server.endpoint, tries)
             if local is not None:
                 real_server.next_local_address = index + 1
-                return addresses[index] + local.port.to_bytes(2, "big"), local.last_seq
+                return local_endpoint(addresses[index], local.port), local.last_seq
         return None

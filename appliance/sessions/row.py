@@ -2,6 +2,7 @@
 
 from appliance.ipc.messages import SessionRow
 from appliance.model.tcp_state import STATE_NAMES
+from appliance.state.progress import progress_of
 from appliance.state.session import Session
 from appliance.wire.flow import Direction, destination_of, source_of
 from appliance.wire.show import show_endpoint
@@ -9,14 +10,14 @@ from appliance.wire.show import show_endpoint
 
 def session_row(session: Session, now: float) -> SessionRow:
     """All of it at `now`, seconds of the monotonic clock."""
-    client_key, to_real_server = session.client_key, session.addresses(Direction.INBOUND)
+    client_key, to_real_server = session.client_key, session.leaving_key(Direction.INBOUND)
     ends = (
         source_of(client_key),
         destination_of(client_key),
         source_of(to_real_server),
         destination_of(to_real_server),
     )
-    client, vip, local, real_server = (show_endpoint(end[:4], end[4:]) for end in ends)
-    expires_s = max(0.0, session.deadline - now)
+    client, vip, local, real_server = map(show_endpoint, ends)
+    expires_s = max(0.0, progress_of(session).deadline - now)
     protocol = session.service.protocol.upper()
     return SessionRow(session.service.name, client, vip, local, real_server, STATE_NAMES[session.state], expires_s, protocol)

@@ -4,43 +4,45 @@ Sizes are those that the interpreter gives for its objects, rounded up as its al
 whoever holds it alone.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence, Sized
 from sys import getsizeof
 
 from appliance.ipc.messages import Slab
 from appliance.nat.lport import PORT_BYTES, LocalPorts
 from appliance.sessions.lifecycle import Sessions
-from appliance.state.rewrite_record import RECORD_BYTES
+from appliance.state.progress import WORDS_BYTES
+from appliance.state.rewrite_record import RECORDS_BYTES
 from appliance.state.session import Session
+from appliance.wire.flow import FIRST_KEY
 from appliance.wire.show import show_address, show_endpoint
 
 _ALIGNMENT_BYTES = 16
 _GC_HEAD_BYTES = 16
-_ANY_NUMBER, _ANY_TIME, _ANY_KEY = 1 << 31, 1.5, bytes(12)
+_ANY_TIME, _ANY_KEY = 1.5, FIRST_KEY
 
 
 def _taken(size: int) -> int:
     return -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
-_UDP_SESSION_BYTES = (
+_SESSION_BYTES = (
     _taken(Session.__basicsize__ + _GC_HEAD_BYTES)
-    + _taken(getsizeof(bytes(2 * RECORD_BYTES)))
+    + _taken(getsizeof(bytes(RECORDS_BYTES)))
+    + _taken(getsizeof(array("Q")))
+    + _taken(WORDS_BYTES)
     + 2 * _taken(getsizeof(_ANY_KEY))
     + _taken(getsizeof(_ANY_TIME))
 )
-"""The entry, its records, its keys and its deadline."""
-
-_TCP_SESSION_BYTES = _UDP_SESSION_BYTES + 5 * _taken(getsizeof(_ANY_NUMBER))
-"""And its five numbers: initial sequence number, the ends' acknowledgements, the real server's place and window."""
+"""The session, its records, its words, its keys and its deadline."""
 
 
 def slabs(sessions: Sessions) -> Iterator[Slab]:
-    """All tables and pools, entries first, each looked at when it is asked for. There may be thousands of pools."""
+    """All tables and pools, sessions first, each looked at when it is asked for. There may be thousands of pools."""
     tcp, udp = sessions.tcp, sessions.udp
-    # The interpreter keeps the memory of entries that are gone for those to come.
-    yield Slab("tcp_conn", len(tcp), tcp.most, _TCP_SESSION_BYTES)
-    yield Slab("udp_conn", len(udp), udp.most, _UDP_SESSION_BYTES)
+    # The interpreter keeps the memory of sessions that have ended for those to come.
+    yield Slab("tcp_conn", len(tcp), tcp.most, _SESSION_BYTES)
+    yield Slab("udp_conn", len(udp), udp.most, _SESSION_BYTES)
     yield _tables("conn_bucket", [bucket for table in (tcp, udp) for buckets in table.by_direction for bucket in buckets])
     yield _tables("timer_slot", sessions.wheel.slots)
     for protocol in ("tcp", "udp"):
@@ -55,5 +57,5 @@ def _tables(name: str, tables: Sequence[Sized]) -> Slab:
 
 def _port_pools(protocol: str, pools: LocalPorts) -> Iterator[Slab]:
     for local_address, real_server, pool in pools:
-        name = f"{protocol}_ports:{show_address(local_address)}>{show_endpoint(real_server[:4], real_server[4:])}"
+        name = f"{protocol}_ports:{show_address(local_address)}>{show_endpoint(real_server)}"
         yield Slab(name, pool.in_use, pool.size, PORT_BYTES)

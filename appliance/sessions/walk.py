@@ -1,8 +1,8 @@
 """One question about the sessions of a shard, answered piece by piece: a million of them must not hold up a packet.
 
 Each `step` looks at a bounded number of sessions and does a bounded amount of work, a millisecond or two in all. Packets are
-handled in between. A session that is there from the first step to the last is met exactly once; one that comes or goes
-meanwhile is met once or not at all.
+handled in between. A session that is there from the first step to the last is looked at exactly once; one that begins or ends
+meanwhile, once or not at all.
 """
 
 from bisect import bisect_right
@@ -12,13 +12,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, parse_place
+from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
-from appliance.state.rewrite_record import CLIENT_ADDRESS, CLIENT_PORT
+from appliance.state.rewrite_record import client_in
 from appliance.state.session import Session
-from appliance.wire.flow import Direction
+from appliance.wire.flow import Direction, split_endpoint
 from appliance.wire.show import show_address, show_endpoint
 
 BUDGET = 1000
@@ -99,7 +100,7 @@ class SessionWalk:
             group = _GROUPS[self._query.by]
             return [(group.show(key), count) for key, count in Counter(map(group.of, sessions)).items()]
         for session in sessions:
-            self._sessions.cut(session)
+            self._sessions.end(session, EndReason.CUT)
         return [len(sessions)]
 
 
@@ -116,14 +117,10 @@ def _condition(query: Query) -> Condition | None:
         conditions.append(lambda session: is_real_server(session.real_server.endpoint))
     if wanted.client:
         is_client = EndpointMatch(wanted.client)
-        conditions.append(lambda session: is_client(session.records[CLIENT_ADDRESS] + session.records[CLIENT_PORT]))
+        conditions.append(lambda session: is_client(client_in(session.records)))
     if len(conditions) < 2:
         return conditions[0] if conditions else None
     return lambda session: all(condition(session) for condition in conditions)
-
-
-def _show_real_server(endpoint: bytes) -> str:
-    return show_endpoint(endpoint[:4], endpoint[4:])
 
 
 class _Group(NamedTuple):
@@ -134,7 +131,7 @@ class _Group(NamedTuple):
 
 
 _GROUPS = {
-    "client": _Group(lambda session: session.records[CLIENT_ADDRESS], show_address),
+    "client": _Group(lambda session: split_endpoint(client_in(session.records))[0], show_address),
     "service": _Group(lambda session: session.service.name, str),
-    "real_server": _Group(lambda session: session.real_server.endpoint, _show_real_server),
+    "real_server": _Group(lambda session: session.real_server.endpoint, show_endpoint),
 }

@@ -1,39 +1,36 @@
-"""The long way of a TCP packet: for those with options, those that open or reset, and sessions that want a closer look.
+"""The slow path of a TCP packet of a session: with options, opening or resetting, or of a session that needs a closer look."""
 
-A verdict means that the packet is dealt with; None that it is rewritten and goes on to the state table as any other.
-"""
+from collections.abc import Mapping
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from appliance.model.counters import BYTES, FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
+from appliance.model.counters import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
+from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
-from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
+from appliance.model.tcp_state import CLOSING, IN, STATE_NAMES, TcpState
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     CHALLENGED,
     COOKIE_SENT,
     HANDSHAKE_PACKET,
-    HELD,
     STALE_ANSWER,
     TO_REAL_SERVER,
     Verdict,
 )
-from appliance.nat import opening as opening_phase
 from appliance.nat.fullnat import shifted
 from appliance.nat.isn import following
+from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
-from appliance.shard.sanity import is_damaged
 from appliance.state.output import ShardOutput
+from appliance.state.progress import progress_of
 from appliance.state.services import NEVER
-from appliance.state.session import Challenge, Handshake, Opening, Session
+from appliance.state.session import Session
+from appliance.state.session_phases import Challenge, Opening
 from appliance.wire import craft
 from appliance.wire.flow import Direction
-from appliance.wire.layout import FLAG_BITS, HEADERS, OPENING_FLAGS, RST, SYN
+from appliance.wire.integrity import is_damaged
+from appliance.wire.layout import RST, SYN
+from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-
-_parse = HEADERS.unpack_from
 
 _RST_REACH = 1 << 20
 """How far a client's RST may be ahead of what its real server acknowledged, in bytes: more than is on the way at most times,
@@ -42,170 +39,173 @@ and one number in 4096."""
 _CHALLENGE_INTERVAL_S = 0.5
 
 _SECOND_LOOK_S = 0.2
-
-_NEWBORN = int(TcpState.NONE)
+"""How long after the RST to an old socket of a real server the SYN is sent once more."""
 
 _NO_NUMBER = -1
 """Of a challenge that no RST answers."""
 
+Outcome = Verdict | bytes | None
+"""A verdict: the packet is dealt with. Bytes: the packet to judge in its place. None: it was rewritten, and goes on to the
+state table as any other."""
+
 
 class SlowPath:
-    """Of one shard. `judge` is the shard's own way to handle a packet, for one that has to be looked at anew."""
+    """The slow path of one shard. It counts no verdicts: the shard counts what it returns."""
 
-    def __init__(
-        self,
-        sessions: Sessions,
-        proxy: SynProxy,
-        output: ShardOutput,
-        ext_counts: memoryview,
-        count: Callable[[Verdict], Verdict],
-        judge: Callable[[bytes, float], Verdict],
-    ) -> None:
+    def __init__(self, sessions: Sessions, proxy: SynProxy, output: ShardOutput, ext_counts: memoryview) -> None:
         self._sessions = sessions
         self._proxy = proxy
         self._output = output
         self._ext_counts = ext_counts
-        self._count = count
-        self._judge = judge
 
-    def take(self, session: Session, direction: int, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
-        """Rewrite a packet that has options, or whose session wants a closer look; a verdict when that is the end of it."""
+    def judge(self, session: Session, direction: int, segment: Segment, now: float) -> Outcome:
+        """Rewrite a packet of a session, or find that this is not what should become of it."""
         opening = session.opening
-        handshake = None if opening is None else opening.handshake
         if direction:
+            outcome = None
             if opening is not None and opening.syn is not None:
-                verdict = self._hear_answer(session, opening, opening.syn, raw, fields, now)
-                if verdict is not None:
-                    return verdict
-            self._output.rewritten = opening_phase.to_client(raw, fields, session, self._sessions.tunables)
-            return None
-        if handshake is not None:
-            return self._count(self._hold(session, handshake, raw, fields))
-        if session.service.synproxy != NEVER and (session.state in CLOSING or session.challenge is not None):
-            offer = self._proxy.offer_for_reuse(session, raw, fields, now)
-            if offer is not None:
-                return self._start_anew_by_cookie(session, raw, fields, offer, now)
-        if fields[8] & (SYN | RST) or session.challenge is not None or session.real_server.gone:
-            verdict = self._look_closer(session, raw, fields, now)
-            if verdict is not None:
-                return verdict
-        self._output.rewritten = opening_phase.to_real_server(raw, fields, session, self._sessions.tunables, self._ext_counts)
-        return None
+                outcome = self._judge_answer(session, opening, opening.syn, segment, now)
+            if outcome is None:
+                # The first packet of a real server always comes here, because its session is in its opening.
+                session.first_table = IN
+                self._output.rewritten = to_client(segment, session, self._sessions.tunables)
+            return outcome
+        if opening is not None and opening.handshake is not None:
+            return self._proxy.hold(session, opening.handshake, segment)
+        outcome = self._judge_reuse_by_cookie(session, segment, now)
+        if outcome is None and (segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed):
+            outcome = self._judge_client(session, segment, now)
+        if outcome is None:
+            self._rewrite(session, segment)
+        return outcome
 
-    def _hear_answer(
-        self, session: Session, opening: Opening, syn: bytes, raw: bytes, fields: tuple[Any, ...], now: float
-    ) -> Verdict | None:
+    def _rewrite(self, session: Session, segment: Segment) -> None:
+        self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
+
+    def _judge_answer(self, session: Session, opening: Opening, syn: bytes, answer: Segment, now: float) -> Outcome:
         """A real server's packet while its answer to a SYN is awaited: None when the client should get it."""
-        if is_damaged(raw):
-            return self._count(BAD_CHECKSUM)
-        segments = opening_phase.check_answer(session, opening, syn, fields)
+        if is_damaged(answer.raw):
+            return BAD_CHECKSUM
+        segments = check_answer(session, opening, syn, answer)
         handshake = opening.handshake
         if segments is not None:
             self._output.segments += segments
             if segments and handshake is None:
                 # A SYN right behind the RST can be lost at the real server: one that is busy with the old socket queues both
-                # there, and the RST closes it. See `sessions.run_out`.
-                session.deadline = now + _SECOND_LOOK_S
-                self._sessions.wheel.arm(session)
-            return self._count(STALE_ANSWER)
+                # there, and the RST closes it. `Sessions.time_out` sends the SYN again.
+                self._sessions.wait(session, now + _SECOND_LOOK_S)
+            return STALE_ANSWER
         if handshake is None:
             return None
-        if fields[8] & RST:
-            self._proxy.fail(session)
-            session.opening = None
-            session.enter(TcpState.CLOSE)
-            session.deadline = now + self._sessions.tunables.timeouts_s[TcpState.CLOSE]
+        if answer.flags & RST:
+            self._proxy.fail(session, now)
         elif opening.syn is None:
-            self._proxy.join(session, opening, handshake, raw, fields)
-            session.deadline = now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED]
-            self._sessions.wheel.arm(session)
-        return self._count(HANDSHAKE_PACKET)
+            self._proxy.join(session, opening, handshake, answer, now)
+        return HANDSHAKE_PACKET
 
-    def _hold(self, session: Session, handshake: Handshake, raw: bytes, fields: tuple[Any, ...]) -> Verdict:
-        """A proxied client's packet while its real server has not answered; its RST ends the attempt."""
-        if fields[8] & RST and self._proxy.is_near(handshake, fields) and not is_damaged(raw):
-            self._proxy.take_back(session)
-            self._sessions.end(session)
-            return HELD
-        return self._proxy.hold(handshake, raw, fields)
+    def _judge_reuse_by_cookie(self, session: Session, segment: Segment, now: float) -> Outcome:
+        """A client that returns a new cookie on an old session begins a new connection. LVS behaviour 4.6."""
+        if session.service.synproxy == NEVER or not (session.state in CLOSING or session.challenge is not None):
+            return None
+        offer = self._proxy.offer_for_reuse(session, segment, now)
+        return None if offer is None else self._start_anew_by_cookie(session, segment, offer, now)
 
-    def _look_closer(self, session: Session, raw: bytes, fields: tuple[Any, ...], now: float) -> Verdict | None:
-        """A client's packet that may begin or end a connection: a verdict when it is dealt with, None to go on with it."""
-        if session.state != _NEWBORN and is_damaged(raw):  # a SYN that has just opened its session was looked at for that
-            return self._count(BAD_CHECKSUM)
-        seq, flags = fields[6], fields[8] & FLAG_BITS
-        is_syn = flags & OPENING_FLAGS == SYN
-        shown_seq = add(seq, session.record(Direction.INBOUND).seq_delta)
+    def _judge_client(self, session: Session, segment: Segment, now: float) -> Outcome:
+        """A client's packet that may begin or end a connection: None when it goes on as any other."""
+        is_newborn = session.state == TcpState.NONE
+        if not is_newborn and is_damaged(segment.raw):  # the SYN that has just opened its session was checked for that
+            return BAD_CHECKSUM
         is_late = False
-        # In SYN_RECV the real server has been asked already: a cookie would put a number of ours in the place of its own.
-        if is_syn and session.state != TcpState.SYN_RECV and self._proxy.wants_cookies(session.service):
-            if session.state == TcpState.ESTABLISHED:
-                # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
-                session.challenge = Challenge(raw, _NO_NUMBER, now)
-                session.settle()
-            self._output.rewritten = self._proxy.answer(raw, fields, now)
-            return self._count(COOKIE_SENT)
-        if is_syn and shown_seq != session.isn:
-            if self._sessions.tunables.reuse:
-                is_live = session.state == TcpState.ESTABLISHED
-                return self._challenge(session, raw, now) if is_live else self._start_anew(session, raw, seq, now)
-            if session.state != TcpState.ESTABLISHED:
-                session.start(seq, shown_seq)
-        elif is_syn:
-            is_late = session.state in CLOSING and session.state != TcpState.CLOSE
+        if segment.opening_flags == SYN:
+            # In SYN_RECV the real server has been asked already: a cookie would put a number of ours in the place of its own.
+            if not is_newborn and session.state != TcpState.SYN_RECV:
+                self._proxy.update_engagement(session.service)
+                if self._proxy.answers_with_cookies(session.service):
+                    return self._answer_with_cookie(session, segment, now)
+            if self._shown_seq(session, segment) != session.isn:
+                outcome = self._judge_new_syn(session, segment, now)
+                if outcome is not None:
+                    return outcome
+            else:
+                is_late = session.state in CLOSING and session.state != TcpState.CLOSE
         elif (challenge := session.challenge) is not None:
-            if flags & RST and seq == challenge.ack:
-                return self._start_anew(session, challenge.syn, _parse(challenge.syn)[6], now)
+            if segment.flags & RST and segment.seq == challenge.ack:
+                return self._start_anew(session, Segment.parse(challenge.syn))
             session.challenge = None
             session.settle()
-        if session.real_server.gone:
-            return self._count(self._sessions.meet_gone(session))
-        if is_late or (flags & RST and add(shown_seq, -session.rs_ack) > _RST_REACH):
-            # A SYN of the connection that is ending, late; or a RST that cannot be for it, and which the real server will see
-            # through (RFC 5961, 3.2). Passed on, but neither may move the session.
-            self._output.rewritten = opening_phase.to_real_server(raw, fields, session, self._sessions.tunables, self._ext_counts)
-            session.counts[Direction.INBOUND] += 1
-            session.counts[Direction.INBOUND + BYTES] += len(raw)
-            return TO_REAL_SERVER
+        if session.real_server.is_removed:
+            return self._sessions.refuse_removed(session)
+        if is_late or (segment.flags & RST and self._is_out_of_reach(session, segment)):
+            return self._pass_on_only(session, segment)
         return None
 
-    def _challenge(self, session: Session, raw: bytes, now: float) -> Verdict:
+    @staticmethod
+    def _shown_seq(session: Session, segment: Segment) -> int:
+        """The sequence number as the real server is shown it."""
+        return add(segment.seq, session.record(Direction.INBOUND).seq_delta)
+
+    def _is_out_of_reach(self, session: Session, rst: Segment) -> bool:
+        """Whether a RST cannot be for this connection; the real server sees through it as well (RFC 5961, 3.2)."""
+        return add(self._shown_seq(session, rst), -progress_of(session).real_server.acked) > _RST_REACH
+
+    def _pass_on_only(self, session: Session, segment: Segment) -> Verdict:
+        """A SYN of the connection that is ending, late; or a RST that cannot be for it: neither may move the session."""
+        self._rewrite(session, segment)
+        session.count_packet(Direction.INBOUND, len(segment.raw))
+        return TO_REAL_SERVER
+
+    def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
+        if session.state == TcpState.ESTABLISHED:
+            # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
+            session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
+            session.settle()
+        self._output.rewritten = self._proxy.answer(syn, now)
+        return COOKIE_SENT
+
+    def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:
+        """A SYN with another number than the one that opened the session: None when it only opens the session once more."""
+        is_live = session.state == TcpState.ESTABLISHED
+        if self._sessions.tunables.reuse:
+            return self._challenge(session, syn, now) if is_live else self._start_anew(session, syn)
+        if not is_live:
+            session.restart(syn.seq, self._shown_seq(session, syn))
+        return None
+
+    def _challenge(self, session: Session, syn: Segment, now: float) -> Verdict:
         """Hold a new SYN on an established session, and ask the client whether it really began anew.
 
         Obeying such a SYN would let anybody who guesses a client's port cut off its session (RFC 5961, 4). A client that lost its
         connection answers with a RST whose number only it can know; one that still has it does not answer.
         """
         if session.challenge is None or now >= session.challenge.until:
-            reply = session.record(Direction.OUTBOUND)
-            seq, ack = add(session.rs_next_seq, reply.seq_delta), add(session.rs_ack, reply.ack_delta)
-            window = shifted(session.rs_window, reply.window_shift)
-            self._output.segments.append(craft.challenge_ack(reply.addresses, seq, ack, window))
-            session.challenge = Challenge(raw, ack, now + _CHALLENGE_INTERVAL_S)
+            reply, real_server = session.record(Direction.OUTBOUND), progress_of(session).real_server
+            seq, ack = add(real_server.next_seq, reply.seq_delta), add(real_server.acked, reply.ack_delta)
+            window = shifted(real_server.window, reply.window_shift)
+            self._output.segments.append(craft.challenge_ack(reply.key, seq, ack, window))
+            session.challenge = Challenge(syn.raw, ack, now + _CHALLENGE_INTERVAL_S)
             session.settle()
-        return self._count(CHALLENGED)
+        return CHALLENGED
 
-    def _start_anew(self, session: Session, syn: bytes, client_isn: int, now: float) -> Verdict:
+    def _start_anew(self, session: Session, syn: Segment) -> bytes:
         """Let a new connection take the place of the old one between the same client and VIP. LVS behaviour 3.5."""
-        self._make_way(session, client_isn, FULLNAT_REUSED, FULLNAT_REUSED_FROM)
-        return self._judge(syn, now)
+        self._make_way(session, syn.seq, FULLNAT_REUSED, FULLNAT_REUSED_FROM)
+        return syn.raw
 
-    def _start_anew_by_cookie(
-        self, session: Session, raw: bytes, fields: tuple[Any, ...], offer: SynOffer, now: float
-    ) -> Verdict:
+    def _start_anew_by_cookie(self, session: Session, proof: Segment, offer: SynOffer, now: float) -> Verdict | bytes:
         """The same for a client that returned a cookie. LVS behaviour 4.6."""
-        if self._make_way(session, add(fields[6], -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
+        if self._make_way(session, add(proof.seq, -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
             self._ext_counts[OK_ACK] += 1
-            return self._proxy.ask(session, raw, fields, offer, now)
-        return self._judge(raw, now)
+            return self._proxy.ask(session, proof, offer, now)
+        return proof.raw
 
     def _make_way(self, session: Session, client_isn: int, total: int, by_state: Mapping[str, int]) -> bool:
         """Start a session anew, and count that at the places `total` and `by_state`. False when its real server takes nothing
-        new: then the session has ended, and the client's packet finds none."""
+        new: then the session has ended, and its client's packet finds none."""
         self._ext_counts[total] += 1
         if (place := by_state.get(STATE_NAMES[session.state])) is not None:
             self._ext_counts[place] += 1
         if not session.real_server.weight:
-            self._sessions.end(session)
+            self._sessions.end(session, EndReason.REPLACED)
             return False
-        session.start(client_isn, following(session.rs_ack))
+        session.restart(client_isn, following(progress_of(session).real_server.acked))
         return True

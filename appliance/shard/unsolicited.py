@@ -1,4 +1,8 @@
-"""What has come to a shard and belongs to no session: the shard's reading of `defence`."""
+"""Packets that belong to no session and open none: dropped while the defence says so, else left to the host.
+
+The kernel's rules apply the same policy (`policy.defence`) to what they can know. A shard applies it to what only a shard
+knows: a packet to a service that has no session and opens none.
+"""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address
@@ -7,12 +11,13 @@ from appliance.ipc.messages import ServicePlan
 from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS, Verdict
 from appliance.policy.defence import FRAGMENTS, Guarded, Rule, rule_for
 from appliance.sessions.lifecycle import Sessions
-from appliance.wire.flow import destination_of
-from appliance.wire.layout import DESTINATION, DESTINATION_END, LEAST_OFFSET_FLAGS, PROTO_TCP, PROTOCOL
+from appliance.wire.flow import destination_of, split_endpoint
+from appliance.wire.layout import DESTINATION, LEAST_OFFSET_FLAGS, PROTO_TCP, PROTOCOL
+from appliance.wire.segment import Segment
 
 
 class Unsolicited:
-    """Of one shard."""
+    """Judges the unsolicited packets of one shard, and counts those that the defence drops."""
 
     def __init__(self, services: Iterable[ServicePlan], sessions: Sessions, ext_counts: memoryview) -> None:
         self._sessions = sessions
@@ -23,32 +28,34 @@ class Unsolicited:
             self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}
 
     def is_ours(self, address: bytes) -> bool:
-        """Whether this is a VIP or a local address, from which no client speaks."""
+        """Whether this is a VIP or a local address. No client has such an address."""
         return address in self._guarded
 
     def judge(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
         """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""
-        return refusal if self._is_dropped(rule_for(protocol, is_fragment=False), destination[:4]) else NOT_OURS
+        address, _ = split_endpoint(destination)
+        return refusal if self._drop_and_count(rule_for(protocol, is_fragment=False), address) else NOT_OURS
 
-    def judge_senseless(self, addresses: bytes, payload_bytes: int, offset_flags: int) -> Verdict:
-        """A segment with a header that does not fit into it, or with flags that no host sends together: dropped in any case.
+    def judge_senseless(self, segment: Segment) -> Verdict:
+        """A segment whose header does not fit into it, or with flags that no host sends together: dropped in any case.
 
-        One of the latter that belongs to no session is a stranger besides, and counts as one.
+        One of the latter that belongs to no session is counted by the defence, too.
         """
-        if payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS:
+        if segment.payload_bytes < 0 or segment.offset_flags < LEAST_OFFSET_FLAGS:
             return BAD_DATA_OFFSET
-        if self._sessions.tcp.find(addresses)[0] is None:
-            self.judge(PROTO_TCP, destination_of(addresses), BAD_FLAGS)
+        session, _ = self._sessions.tcp.find(segment.key)
+        if session is None:
+            self.judge(PROTO_TCP, destination_of(segment.key), BAD_FLAGS)
         return BAD_FLAGS
 
     def judge_fragment(self, raw: bytes) -> Verdict:
-        """A part of a packet can never be translated, so it is dropped whether or not the defence drops it, too."""
+        """A part of a packet cannot be translated, so it is dropped whether or not the defence drops it, too."""
         rule = rule_for(raw[PROTOCOL], is_fragment=True)
-        self._is_dropped(rule, raw[DESTINATION:DESTINATION_END])
+        self._drop_and_count(rule, raw[DESTINATION])
         return NOT_OURS if rule is not FRAGMENTS else FRAGMENT
 
-    def _is_dropped(self, rule: Rule | None, address: bytes) -> bool:
-        """And counted."""
+    def _drop_and_count(self, rule: Rule | None, address: bytes) -> bool:
+        """Whether the defence drops a packet that falls under `rule` and goes to this address; counted when it does."""
         if rule is None or not self._sessions.tunables.defence.has(rule) or self._guarded.get(address) not in rule.guarded:
             return False
         self._ext_counts[rule.place] += 1

@@ -1,40 +1,43 @@
 """What a packet of one direction gets written over its headers: plain data, packed as a kernel map would hold it.
 
-A session has two records, one behind the other in one bytes object of 96 bytes. As tuples, with their addresses and numbers, they
-took 560, half of what a session took; unpacking costs a packet less than a tenth of a microsecond.
+A session has two records, one behind the other in one bytes object, and behind them the initial sequence number that its real
+server was shown. As tuples, with their keys and numbers, they took 560 bytes, half of what a session took; unpacking costs a
+packet less than a tenth of a microsecond.
 """
 
 from struct import Struct
 from typing import NamedTuple
 
 from appliance.wire.checksum import MODULUS, delta
-from appliance.wire.flow import reverse_key
+from appliance.wire.flow import KEY_BYTES, KEY_FORMAT, addresses_of, destination_of, reverse_key
 from appliance.wire.seq import MASK as SEQ_MASK
+from appliance.wire.seq import add
 
-RECORD = Struct("!12sHHIIb")
+RECORD = Struct(f"!{KEY_FORMAT}HHIIb")
 """The fields of `RewriteRecord`, in their order."""
 
 RECORD_BYTES = RECORD.size
 """A direction times this is where its record starts."""
 
-_PAIR = Struct("!" + 2 * RECORD.format.removeprefix("!"))
+_RECORD_FIELDS = RECORD.format.removeprefix("!")
+_ALL = Struct(f"!{_RECORD_FIELDS}{_RECORD_FIELDS}I")
+_ISN = Struct("!I")
+_ISN_AT = 2 * RECORD_BYTES
 
-
-CLIENT_ADDRESS = slice(RECORD_BYTES + 4, RECORD_BYTES + 8)
-CLIENT_PORT = slice(RECORD_BYTES + 10, RECORD_BYTES + 12)
-"""Where both records together have the client: it is the destination of what goes out."""
+RECORDS_BYTES = _ALL.size
+"""Both records and the initial sequence number."""
 
 
 class RewriteRecord(NamedTuple):
     """One record, unpacked. It changes only when a session starts anew. A UDP session has no shifts."""
 
-    addresses: bytes
-    """The new 12 address bytes."""
+    key: bytes
+    """The flow that the packet belongs to when it leaves."""
     ip_delta: int
     """What the IP header checksum moves by (see wire.checksum), 0..65534."""
-    tcp_delta: int
-    """What the TCP or UDP checksum moves by for addresses and ports, 0..65534: the pseudo header has the ones, the header the
-    others."""
+    transport_delta: int
+    """What the TCP or UDP checksum moves by for addresses and ports, 0..65534: the pseudo header has the addresses, the
+    transport header the ports."""
     seq_delta: int = 0
     """Added to the sequence number, modulo 2**32."""
     ack_delta: int = 0
@@ -43,16 +46,19 @@ class RewriteRecord(NamedTuple):
     """How many bits the window moves to the left, up to what its field can hold; to the right when negative. -14..14."""
 
 
-def rewrite_records(client_key: bytes, server_key: bytes, shift: int = 0) -> bytes:
+def rewrite_records(client_key: bytes, server_key: bytes, client_isn: int = 0, isn: int = 0) -> bytes:
     """The records of both directions: client to VIP becomes local address to real server, and the reply the other way round.
 
-    `shift` is what the client's sequence numbers move by. Reversing addresses moves words about and leaves their sum, so what
-    one direction adds to a checksum the other takes away.
+    The client's sequence numbers, which begin at `client_isn`, begin at `isn` for the real server. Reversing a key moves words
+    about and leaves their sum, so what one direction adds to a checksum the other takes away.
     """
-    ip_delta, tcp_delta = delta(client_key[:8], server_key[:8]), delta(client_key, server_key)
-    return _PAIR.pack(
-        server_key, ip_delta, tcp_delta, shift & SEQ_MASK, 0, 0,
-        reverse_key(client_key), -ip_delta % MODULUS, -tcp_delta % MODULUS, 0, -shift & SEQ_MASK, 0,
+    ip_delta = delta(addresses_of(client_key), addresses_of(server_key))
+    transport_delta = delta(client_key, server_key)
+    shift = isn - client_isn
+    return _ALL.pack(
+        server_key, ip_delta, transport_delta, shift & SEQ_MASK, 0, 0,
+        reverse_key(client_key), -ip_delta % MODULUS, -transport_delta % MODULUS, 0, -shift & SEQ_MASK, 0,
+        isn,
     )  # fmt: skip
 
 
@@ -62,6 +68,34 @@ def record_of(records: bytes, direction: int) -> RewriteRecord:
     return tuple.__new__(RewriteRecord, RECORD.unpack_from(records, direction * RECORD_BYTES))
 
 
-def packed(inbound: RewriteRecord, outbound: RewriteRecord) -> bytes:
-    """Both records as a session keeps them."""
-    return _PAIR.pack(*inbound, *outbound)
+def key_in(records: bytes, direction: int) -> bytes:
+    """The flow of a packet of one direction as it leaves the gateway."""
+    start = direction * RECORD_BYTES
+    return records[start : start + KEY_BYTES]
+
+
+def client_in(records: bytes) -> bytes:
+    """The client's endpoint: where packets of Direction.OUTBOUND are sent to."""
+    return destination_of(key_in(records, 1))
+
+
+def shown_isn(records: bytes) -> int:
+    """The initial sequence number that the real server was shown."""
+    isn: int = _ISN.unpack_from(records, _ISN_AT)[0]
+    return isn
+
+
+def packed(inbound: RewriteRecord, outbound: RewriteRecord, isn: int) -> bytes:
+    """Both records, and the initial sequence number, as a session keeps them."""
+    return _ALL.pack(*inbound, *outbound, isn)
+
+
+def undoing(made_by: RewriteRecord, key: bytes) -> RewriteRecord:
+    """The record that turns a packet made by `made_by` into the one it was, of the flow `key`. Windows stay as they are."""
+    return RewriteRecord(
+        key,
+        -made_by.ip_delta % MODULUS,
+        -made_by.transport_delta % MODULUS,
+        add(0, -made_by.seq_delta),
+        add(0, -made_by.ack_delta),
+    )

@@ -3,11 +3,12 @@
 from array import array
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from typing import Generic
 
 from appliance.ipc.messages import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.policy.schedulers.round_robin import SCHEDULERS
-from appliance.state.by_state import ByState, OldestFirst
+from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.wire.flow import pack_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
@@ -18,27 +19,27 @@ USUAL_MTU = 1500
 
 
 class RealServer:
-    """One real server of one service, with its counters, laid out by `stats.DESTINATION_FIELDS`.
+    """One real server of one service, with its counters, laid out by `counters.DESTINATION_FIELDS`.
 
-    They are counted in a list, which costs half of what shared memory does, and published from there.
+    The counters are a list, which costs half of what shared memory does, and are published from there.
     """
 
-    __slots__ = ("_published", "counts", "endpoint", "gone", "mtu", "next_local_address", "slot", "weight")
+    __slots__ = ("_published", "counts", "endpoint", "is_removed", "mtu", "next_local_address", "slot", "weight")
 
     def __init__(self, plan: RealServerPlan, published: memoryview) -> None:
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
         self.weight = plan.weight
         self.slot = plan.slot
-        self.gone = False
-        """Whether it was removed from its service; its sessions, if it has any left, still refer to it."""
+        self.is_removed = False
+        """Whether it was removed from its service; sessions that it still has refer to it."""
         self.mtu = USUAL_MTU
         """Of the route to it, in bytes."""
         self._published = published
         self.counts: list[int] = published.tolist()
         self.next_local_address = 0
-        """Local addresses go round per real server: one cursor for all would move in lock step with the scheduler, and each
-        real server would only ever meet some of the local addresses."""
-        # Counters go on where an earlier worker left them; sessions do not outlive the worker that held them.
+        """Local addresses are used in turn for each real server. One turn for all of them would keep step with the scheduler,
+        and each real server would only ever see some of the local addresses."""
+        # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
         self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
 
     @property
@@ -51,15 +52,15 @@ class RealServer:
         self._published[:] = array("Q", self.counts)
 
 
-class VirtualService:
-    """A VIP and port, the real servers behind it and the local addresses used towards them."""
+class VirtualService(Generic[OrderedT]):
+    """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "by_state", "defer", "endpoint", "engaged", "half_open", "lines", "local_addresses",
-        "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "all_real_servers", "by_state", "defer", "endpoint", "half_open", "is_engaged", "local_addresses",
+        "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
-    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState) -> None:
+    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
         """`counters` gives the shared counters of a real server by its slot; `by_state` is that of the whole shard."""
         self.name = plan.name
         self.protocol = plan.protocol
@@ -71,20 +72,20 @@ class VirtualService:
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
-        self.half_open = OldestFirst()
+        self.half_open: OldestFirst[OrderedT] = OldestFirst()
         """Sessions whose handshake is under way, in this shard."""
         self.by_state = by_state
-        self.lines = (OldestFirst(), self.half_open, by_state.time_wait)
-        """By the numbers of `by_state`; nobody stands in the first."""
-        self.engaged = False
-        """Whether a service in AUTO answers with cookies at the moment."""
+        self.orders: tuple[OldestFirst[OrderedT], ...] = (OldestFirst(), self.half_open, by_state.time_wait)
+        """By the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
+        self.is_engaged = False
+        """Whether a service in AUTO answers SYNs with cookies at the moment."""
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
-        """Also those that were removed: their sessions go on being counted, and one that comes back finds them again."""
+        """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
         self.change_real_servers(plan.real_servers)
 
     def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
-        """Have these real servers, with these weights, from now on; True when one was removed or came back."""
+        """Use these real servers, with these weights, from now on; True when one was removed or came back."""
         known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
         self.real_servers = []
         for plan in plans:
@@ -96,10 +97,10 @@ class VirtualService:
         self.all_real_servers = self.real_servers + departed
         changed = False
         for real_server in self.all_real_servers:
-            gone = real_server in departed
-            changed |= gone != real_server.gone
-            real_server.gone = gone
-            if gone:
+            is_removed = real_server in departed
+            changed |= is_removed != real_server.is_removed
+            real_server.is_removed = is_removed
+            if is_removed:
                 real_server.weight = 0
         return changed
 

@@ -1,93 +1,44 @@
-"""Conn entries: what one shard remembers of each connection. `conn_table` finds them."""
+"""A session: what one shard remembers of one connection. `session_table` finds it; `sessions` begins and ends it."""
 
+from array import array
 from math import inf
 
-from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
-from appliance.model.syn_offer import SynOffer
+from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
 from appliance.state.ack_storm import AckStorm
-from appliance.state.by_state import LINE_OF_STATE, NOT_IN_LINE
-from appliance.state.rewrite_record import RECORD_BYTES, RewriteRecord, packed, record_of, rewrite_records
+from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE
+from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, fresh_words
+from appliance.state.rewrite_record import RewriteRecord, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
-from appliance.wire.flow import Direction, reverse_key
+from appliance.state.session_phases import Challenge, Opening
+from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of
 from appliance.wire.seq import add
-
-_ADDRESS_BYTES = 12
-_TO_REAL_SERVER, _TO_CLIENT = (slice(start, start + _ADDRESS_BYTES) for start in (0, RECORD_BYTES))
-"""Where the records have the addresses that each direction gets."""
 
 _STATES = range(len(STATE_NAMES))
 _GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
 """By state: ESTABLISHED is active, all else is not (as `ipvsadm`)."""
 
-# Plain integers, bound once: this is asked several times for each connection, and an enum's member is looked up each time.
+# Plain integers, bound once: an enum's member would be looked up several times for each connection.
 _NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), int(TcpState.SYN_RECV)
-
-
-class Handshake:
-    """What is remembered of a proxied handshake while the real server has not answered its SYN."""
-
-    __slots__ = ("held", "offer", "retries", "wait_s")
-
-    def __init__(self, offer: SynOffer) -> None:
-        self.offer = offer
-        """What the client offered in its SYN."""
-        self.held: list[bytes] = []
-        """The client's packets, to be sent on in order."""
-        self.retries = 0
-        """How often the SYN was sent again."""
-        self.wait_s = FIRST_WAIT_S
-        """How long after the last SYN the next one is due."""
-
-
-FIRST_WAIT_S = 1.0
-"""RFC 6298, 2: the first retransmission of a SYN; each that follows waits twice as long."""
-
-
-class Opening:
-    """What is remembered of a TCP session until the client has acknowledged the real server's first byte."""
-
-    __slots__ = ("client_option", "handshake", "is_resent", "rs_first_seq", "stale_answers", "syn")
-
-    def __init__(self) -> None:
-        self.client_option = b""
-        """The client-address option, made when it is first needed."""
-        self.syn: bytes | None = None
-        """The SYN as the real server got it, until it answers: its old socket may have to be told off and asked again."""
-        self.handshake: Handshake | None = None
-        """Of a proxied session whose real server has not answered."""
-        self.rs_first_seq: int | None = None
-        """The number of the real server's first byte, as the client sees it; None until the real server's SYN-ACK was seen."""
-        self.stale_answers = 0
-        """How often the real server answered for an older connection."""
-        self.is_resent = False
-        """Whether the SYN was sent once more because of that, after a pause."""
-
-
-class Challenge:
-    """A new SYN on an established session, held until the client proves that it has forgotten that session."""
-
-    __slots__ = ("ack", "syn", "until")
-
-    def __init__(self, syn: bytes, ack: int, until: float) -> None:
-        self.syn = syn
-        self.ack = ack
-        """What the client was sent as acknowledgement number: a RST with exactly this number is the proof."""
-        self.until = until
-        """No other challenge before this moment."""
+_INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
 
 
 class Session:
-    """What one shard remembers of one connection. Slots, because there may be a million of them."""
+    """One session of TCP or UDP. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "client_ack", "cookie", "counts", "deadline", "first_table", "isn", "needs_slow_path",
-        "opening", "real_server", "records", "rs_ack", "rs_next_seq", "rs_window", "service", "since", "state", "storm",
-        "wheel_time",
+        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "first_table", "needs_slow_path", "opening",
+        "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
     )  # fmt: skip
 
     def __init__(
-        self, service: VirtualService, real_server: RealServer, client_key: bytes, server_key: bytes, client_isn: int, isn: int
+        self,
+        service: "VirtualService[Session]",
+        real_server: RealServer,
+        client_key: bytes,
+        server_key: bytes,
+        client_isn: int,
+        isn: int,
     ) -> None:
         """`client_key` is client to VIP as it arrives; `server_key` is local address to real server as it leaves.
 
@@ -96,9 +47,8 @@ class Session:
         self.service = service
         self.real_server = real_server
         self.counts = real_server.counts
-        self.records = rewrite_records(client_key, server_key, isn - client_isn)
-        """Of both directions, packed; see `record`."""
-        self.isn = isn
+        self.records = rewrite_records(client_key, server_key, client_isn, isn)
+        """The rewrite records of both directions, packed; see `record`."""
         self.opening: Opening | None = None
         self.challenge: Challenge | None = None
         self.cookie: int | None = None
@@ -109,29 +59,24 @@ class Session:
         """Whether its packets need more than their record and their state; see `settle`."""
         self.state: int = _NONE
         self.first_table = FIRST
-        """The state table for client packets: FIRST until the real server was heard of, then IN."""
+        """The state table for client packets: FIRST until a packet of the real server was seen, then IN."""
         self.ahead: Session | None = None
         self.behind: Session | None = None
-        """The neighbours in a line of `population`."""
-        self.since = NOT_IN_LINE
-        """When it joined that line."""
+        """The neighbours in an order of `by_state`."""
+        self.since = NOT_IN_ORDER
+        """When it came into that order, in seconds of the monotonic clock."""
         self.deadline = inf
         self.wheel_time = inf
-        self.client_ack: int | None = None
-        """The client's last acknowledgement."""
-        self.rs_next_seq = 0
-        """The number after the real server's last byte, modulo 2**32 when used: where a RST towards the client has to stand."""
-        self.rs_ack = isn
-        """The real server's last acknowledgement: where a RST towards it has to stand."""
-        self.rs_window = 0
-        """The window it named last, as it stood in its packet."""
+        """See `timers`."""
+        self.words: array[int] = fresh_words(isn)
+        """What both sides said and sent; see `progress`."""
 
-    def start(self, client_isn: int, isn: int) -> None:
+    def restart(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
-        self.records = rewrite_records(self.client_key, self.addresses(Direction.INBOUND), isn - client_isn)
-        self.isn = self.rs_ack = isn
+        self.records = rewrite_records(self.client_key, self.leaving_key(_INBOUND), client_isn, isn)
+        self.words = fresh_words(isn)
         self.opening = Opening()
-        self.challenge = self.cookie = self.storm = self.client_ack = None
+        self.challenge = self.cookie = self.storm = None
         self.first_table = FIRST
         self.enter(_SYN_RECV)
         self.settle()
@@ -139,61 +84,75 @@ class Session:
     def join(self, rs_isn: int, inbound_window_shift: int, outbound_window_shift: int) -> None:
         """Join a proxied client and its real server, which has chosen its numbers: the session is established."""
         cookie = self.cookie or 0
-        inbound, outbound = map(self.record, Direction)
+        inbound, outbound = self.record(_INBOUND), self.record(_OUTBOUND)
         self.records = packed(
             inbound._replace(ack_delta=add(rs_isn, -cookie), window_shift=inbound_window_shift),
             outbound._replace(seq_delta=add(cookie, -rs_isn), window_shift=outbound_window_shift),
+            self.isn,
         )
-        self.rs_next_seq = rs_isn + 1
-        self.rs_ack = add(self.isn, 1)
+        self.words[RS_NEXT_SEQ] = rs_isn + 1
+        self.words[RS_ACKED] = add(self.isn, 1)
+        self.words[CLIENT_ACKED] = add(cookie, 1)
         self.first_table = IN
         self.enter(_ESTABLISHED)
 
     def settle(self) -> None:
-        """Find out again whether its packets have to go the long way."""
+        """Find out again whether its packets have to take the slow path."""
         self.needs_slow_path = (
             self.opening is not None
             or self.challenge is not None
-            or self.real_server.gone
+            or self.real_server.is_removed
             or (self.service.synproxy != NEVER and self.state in CLOSING)
         )
+
+    def count_packet(self, direction: int, packet_bytes: int) -> None:
+        """Count a packet that was passed on without a look at the state."""
+        *_, packets_at, bytes_at = SIDES[direction]
+        self.words[packets_at] += 1
+        self.words[bytes_at] += packet_bytes
+        self.counts[direction] += 1
+        self.counts[direction + BYTES] += packet_bytes
 
     def record(self, direction: int) -> RewriteRecord:
         """What a packet of this direction gets written over its headers."""
         return record_of(self.records, direction)
 
-    def addresses(self, direction: int) -> bytes:
-        """The 12 address bytes of a packet of this direction as it leaves the gateway."""
-        start = direction * RECORD_BYTES
-        return self.records[start : start + _ADDRESS_BYTES]
+    def leaving_key(self, direction: int) -> bytes:
+        """The flow of a packet of this direction as it leaves the gateway."""
+        return key_in(self.records, direction)
 
     @property
     def client_key(self) -> bytes:
-        """Client to VIP, the key of packets of Direction.INBOUND."""
-        return reverse_key(self.records[_TO_CLIENT])
+        """Client to VIP, the flow of arriving packets of Direction.INBOUND."""
+        return reverse_key(key_in(self.records, _OUTBOUND))
 
     @property
     def server_key(self) -> bytes:
-        """Real server to local address, the key of packets of Direction.OUTBOUND."""
-        return reverse_key(self.records[_TO_REAL_SERVER])
+        """Real server to local address, the flow of arriving packets of Direction.OUTBOUND."""
+        return reverse_key(key_in(self.records, _INBOUND))
+
+    @property
+    def isn(self) -> int:
+        """The initial sequence number that the real server was shown."""
+        return shown_isn(self.records)
 
     @property
     def client_isn(self) -> int:
-        """The initial sequence number the client chose."""
-        return add(self.isn, -self.record(Direction.INBOUND).seq_delta)
+        """The initial sequence number that the client chose."""
+        return add(self.isn, -self.record(_INBOUND).seq_delta)
 
     @property
     def local_address(self) -> bytes:
-        """The local address, four bytes."""
-        return self.addresses(Direction.INBOUND)[:4]
+        """The local address."""
+        return source_address_of(self.leaving_key(_INBOUND))
 
     @property
     def local_port(self) -> int:
         """The local port."""
-        return int.from_bytes(self.addresses(Direction.INBOUND)[8:10], "big")
+        return source_port_of(self.leaving_key(_INBOUND))
 
     def appear(self) -> None:
-        """Be counted, in the state it has: as a session in the table."""
+        """Count the session, which is in the table from now on, in the state it has."""
         self.counts[_GAUGE[self.state]] += 1
         self.service.by_state.counts[self.state] += 1
 
@@ -206,18 +165,18 @@ class Session:
         by_state[before] -= 1
         counts[_GAUGE[state]] += 1
         by_state[state] += 1
-        was, will = LINE_OF_STATE[before], LINE_OF_STATE[state]
+        was, will = ORDER_OF_STATE[before], ORDER_OF_STATE[state]
         if was != will:
             if was:
-                service.lines[was].leave(self)
+                service.orders[was].leave(self)
             if will:
-                service.lines[will].join(self, service.by_state.now)
+                service.orders[will].join(self, service.by_state.now)
         if service.synproxy != NEVER:
             self.settle()
 
-    def leave(self) -> None:
-        """Be counted no longer."""
+    def disappear(self) -> None:
+        """Count the session no longer: it has left the table."""
         self.counts[_GAUGE[self.state]] -= 1
         self.service.by_state.counts[self.state] -= 1
-        if line := LINE_OF_STATE[self.state]:
-            self.service.lines[line].leave(self)
+        if order := ORDER_OF_STATE[self.state]:
+            self.service.orders[order].leave(self)

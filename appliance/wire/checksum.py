@@ -35,5 +35,5 @@ def delta(old: bytes, new: bytes) -> int:
 
 
 def pseudo_header_sum(addresses: bytes, protocol: int, length: int) -> int:
-    """Word sum of the IPv4 pseudo header for a segment of `length` bytes (RFC 9293, 3.1); `addresses` starts with both IPs."""
-    return (word_sum(addresses[:8]) + protocol + length) % MODULUS
+    """Word sum of the pseudo header for a segment of `length` bytes (RFC 9293, 3.1); `addresses` are the IP header's two."""
+    return (word_sum(addresses) + protocol + length) % MODULUS

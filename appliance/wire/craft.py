@@ -1,7 +1,8 @@
-"""New packets of our own: RST segments and ICMP errors. Each is complete, with right checksums, ready for a raw socket."""
+"""Packets of our own: RST segments, ACKs and ICMP errors. Each is complete, with right checksums, ready for a raw socket."""
 
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum
+from appliance.wire.flow import addresses_of
 from appliance.wire.seq import add
 
 _ICMP_QUOTE_BYTES = 528
@@ -23,29 +24,29 @@ def ip_packet(source: bytes, destination: bytes, protocol: int, payload: bytes) 
     return at.IP_HEADER.pack(*fields, checksum(bare), source, destination) + payload
 
 
-def rst(addresses: bytes, seq: int) -> bytes:
-    """A bare RST for the flow of the 12 address bytes: no ACK flag, window 0, no options.
+def rst(key: bytes, seq: int) -> bytes:
+    """A bare RST of the flow `key`: no ACK flag, window 0, no options.
 
     RFC 5961, 3.2: the receiver obeys only when `seq` is exactly the next number it expects, so the caller must know it.
     """
-    return segment(addresses, seq, 0, at.RST, 0)
+    return segment(key, seq, 0, at.RST, 0)
 
 
-def refusal(addresses: bytes, syn_seq: int) -> bytes:
-    """The RST for the flow of the 12 address bytes that answers a SYN with this number (RFC 9293, 3.5.2)."""
-    return segment(addresses, 0, add(syn_seq, 1), at.RST | at.ACK, 0)
+def refusal(key: bytes, syn_seq: int) -> bytes:
+    """The RST of the flow `key` that answers a SYN with this number (RFC 9293, 3.5.2)."""
+    return segment(key, 0, add(syn_seq, 1), at.RST | at.ACK, 0)
 
 
-def challenge_ack(addresses: bytes, seq: int, ack: int, window: int) -> bytes:
+def challenge_ack(key: bytes, seq: int, ack: int, window: int) -> bytes:
     """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2); one that does not answers RST.
 
     One that does takes `window`, the field as it stands in packets, for a new one: it has to be the last one it was given.
     """
-    return segment(addresses, seq, ack, at.ACK, window)
+    return segment(key, seq, ack, at.ACK, window)
 
 
 def segment(
-    addresses: bytes,
+    key: bytes,
     seq: int,
     ack: int,
     flags: int,
@@ -53,7 +54,7 @@ def segment(
     options: bytes = b"",
     ttl: int = at.TTL_OF_OUR_SEGMENTS,
 ) -> bytes:
-    """A TCP packet without data for the flow of the 12 address bytes: DF, identification 0, TOS 0; `options` fill whole words.
+    """A TCP packet without data of the flow `key`: DF, identification 0, TOS 0; `options` fill whole words.
 
     Under a flood of SYNs there is one of these for each. So both headers are packed at once, and their checksums come from the
     numbers in them (see wire.checksum) and not from bytes that would have to be built first.
@@ -61,8 +62,8 @@ def segment(
     tcp_bytes = at.TCP_HEADER_BYTES + len(options)
     total = at.IP_HEADER_BYTES + tcp_bytes
     offset_flags = (tcp_bytes << at.DATA_OFFSET_SHIFT - 2) | flags
-    ip_sum = int.from_bytes(addresses[:8], "big")
-    tcp_sum = ip_sum + int.from_bytes(addresses[8:] + options, "big") + seq + ack + offset_flags + window
+    ip_sum = int.from_bytes(addresses_of(key), "big")
+    tcp_sum = int.from_bytes(key + options, "big") + seq + ack + offset_flags + window
     ttl_protocol = ttl << 8 | at.PROTO_TCP
     head = at.BOTH_HEADERS.pack(
         at.IPV4_NO_OPTIONS << 8,
@@ -71,7 +72,7 @@ def segment(
         at.DONT_FRAGMENT,
         ttl_protocol,
         -(ip_sum + (at.IPV4_NO_OPTIONS << 8) + total + at.DONT_FRAGMENT + ttl_protocol) % MODULUS,
-        addresses,
+        key,
         seq,
         ack,
         offset_flags,
@@ -86,6 +87,10 @@ def port_unreachable(refused: bytes) -> bytes:
     """The ICMP "port unreachable" that answers the packet `refused`, from the address the client sent it to."""
     header = bytes((at.ICMP_UNREACHABLE, at.ICMP_CODE_PORT, 0, 0, 0, 0, 0, 0))
     message = header + refused[:_ICMP_QUOTE_BYTES]
-    total = checksum(message).to_bytes(2, "big")
-    source, destination = refused[16:20], refused[12:16]
-    return ip_packet(source, destination, at.PROTO_ICMP, message[:2] + total + message[4:])
+    return ip_packet(refused[at.DESTINATION], refused[at.SOURCE], at.PROTO_ICMP, with_icmp_checksum(message))
+
+
+def with_icmp_checksum(message: bytes) -> bytes:
+    """The ICMP message with its checksum, whose field is zero so far."""
+    field = at.ICMP_CHECKSUM
+    return message[: field.start] + checksum(message).to_bytes(2, "big") + message[field.stop :]

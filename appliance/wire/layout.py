@@ -1,10 +1,12 @@
-"""Offsets, flag bits and protocol numbers: the only magic numbers in the tree.
+"""Offsets, flag bits and protocol numbers. No other file has a number for a place in a header; `wire.flow` has those in a flow.
 
 IPv4 is RFC 791, TCP is RFC 9293, UDP is RFC 768, ICMP is RFC 792. Offsets count from the start of the IP header and hold for
 the only header the packet path rewrites: version 4, twenty bytes, no options.
 """
 
 from struct import Struct
+
+from appliance.wire.flow import KEY_BYTES, KEY_FORMAT
 
 IPV4_NO_OPTIONS = 0x45
 """First byte of an IPv4 header of twenty bytes."""
@@ -48,14 +50,27 @@ LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
 PROTOCOL = 9
 """The byte with the protocol number."""
 
-DESTINATION = 16
-DESTINATION_END = 20
+TOTAL_LENGTH = slice(2, 4)
+FRAGMENT_FIELD = slice(6, 8)
+IP_CHECKSUM = slice(10, 12)
+SOURCE = slice(12, 16)
+DESTINATION = slice(16, 20)
+"""Fields of an IPv4 header."""
 
-HEADERS = Struct("!BxHxxHxBH12sIIHHH")
-"""version+IHL, total length, fragment bits, protocol, header checksum, the 12 address bytes, seq, ack, offset+flags, window,
-TCP checksum. The address bytes are source and destination address, source and destination port: one slice, one dict key."""
+BEFORE_TOTAL_LENGTH = slice(0, 2)
+TOTAL_LENGTH_TO_CHECKSUM = slice(4, 10)
+IP_ADDRESSES = slice(12, 20)
+"""What stands between and behind those that change when a packet gets another size."""
 
-REWRITTEN = Struct("!H12sIIHHH")
+UDP_LENGTH = slice(IP_HEADER_BYTES + 4, IP_HEADER_BYTES + 6)
+ICMP_CHECKSUM = slice(2, 4)
+"""Counted from the start of the ICMP message."""
+
+HEADERS = Struct(f"!BxHxxHxBH{KEY_FORMAT}IIHHH")
+"""version+IHL, total length, fragment bits, protocol, header checksum, the key of the flow, seq, ack, offset+flags, window,
+TCP checksum. The key is one slice, and the key of the tables."""
+
+REWRITTEN = Struct(f"!H{KEY_FORMAT}IIHHH")
 """What a translated packet gets written anew: header checksum up to TCP checksum."""
 
 REWRITTEN_START = 10
@@ -67,10 +82,10 @@ DATA_OFFSET = IP_HEADER_BYTES + 12
 OPTIONS_START = IP_HEADER_BYTES + TCP_HEADER_BYTES
 """Of a TCP packet; they end where the data offset says."""
 
-UDP_HEADERS = Struct("!10xH12xHH")
+UDP_HEADERS = Struct(f"!10xH{KEY_BYTES}xHH")
 """Header checksum, UDP length, UDP checksum."""
 
-UDP_REWRITTEN = Struct("!H12sHH")
+UDP_REWRITTEN = Struct(f"!H{KEY_FORMAT}HH")
 """What a translated datagram gets written anew: header checksum up to UDP checksum, the UDP length among them."""
 
 UDP_REWRITTEN_END = REWRITTEN_START + UDP_REWRITTEN.size
@@ -78,9 +93,9 @@ UDP_REWRITTEN_END = REWRITTEN_START + UDP_REWRITTEN.size
 UDP_CHECKSUM_OF_ZERO = 0xFFFF
 """How a UDP checksum that comes out as 0 is written, because 0 says that the sender computed none."""
 
-BOTH_HEADERS = Struct("!HHHHHH12sIIHHHH")
+BOTH_HEADERS = Struct(f"!HHHHHH{KEY_FORMAT}IIHHHH")
 """An IPv4 header without options and a TCP header, in words: version+IHL+TOS, total length, identification, fragment bits,
-TTL+protocol, header checksum, the 12 address bytes, seq, ack, offset+flags, window, TCP checksum, urgent pointer."""
+TTL+protocol, header checksum, the key of the flow, seq, ack, offset+flags, window, TCP checksum, urgent pointer."""
 
 IP_HEADER = Struct("!BBHHHBBH4s4s")
 TCP_HEADER = Struct("!HHIIHHHH")
@@ -89,7 +104,8 @@ ICMP_HEADER = Struct("!BBHBBH")
 next hop (RFC 1191). Each kind of error uses some of them."""
 
 ADDRESSES_START = 12
-ADDRESSES_END = 24
+ADDRESSES_END = ADDRESSES_START + KEY_BYTES
+"""The key of its flow, in a packet with TCP or UDP."""
 
 ICMP_UNREACHABLE = 3
 ICMP_SOURCE_QUENCH = 4

@@ -6,7 +6,6 @@ end-of-options byte, or behind an option whose length cannot be) no receiver rea
 
 from collections.abc import Iterator
 
-from appliance.wire.layout import DATA_OFFSET_SHIFT, IP_HEADER_BYTES, OPTIONS_START
 from appliance.wire.seq import MASK as SEQ_MASK
 
 END = 0
@@ -24,11 +23,6 @@ _NOP_BYTE = b"\x01"
 _END_BYTE = b"\x00"
 _SACK_BLOCK_BYTES = 8
 _MSS_HEAD = bytes((MSS, 4))
-
-
-def options_of(raw: bytes, offset_flags: int) -> bytes:
-    """The options of a TCP packet behind an IPv4 header without options; `offset_flags` as `layout.HEADERS` unpacks it."""
-    return raw[OPTIONS_START : IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)]
 
 
 def walk(options: bytes) -> Iterator[tuple[int, int, int]]:

@@ -85,7 +85,7 @@ class Crowd:
         self._look_at = 0.0
 
     def __len__(self) -> int:
-        return len(self.shard.sessions)
+        return len(self.shard._sessions)
 
     @contextmanager
     def watch(self) -> Iterator[Watched]:
@@ -110,7 +110,7 @@ class Crowd:
         """SYN, SYN-ACK, ACK; the last acknowledges a byte of the real server, which is the end of the opening."""
         inbound = client_key(number)
         self._send(segment(inbound, at.SYN, seq=_CLIENT_SEQ, ack=0), TO_REAL_SERVER)
-        shown = at.HEADERS.unpack_from(self.shard.rewritten)
+        shown = at.HEADERS.unpack_from(self.shard.output.rewritten)
         outbound = reverse_key(shown[5])
         self._send(segment(outbound, at.SYN | at.ACK, seq=_SERVER_SEQ, ack=shown[6] + 1 & 0xFFFFFFFF), TO_CLIENT)
         self._send(segment(inbound, at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 2), TO_REAL_SERVER)
@@ -130,14 +130,14 @@ class Crowd:
         self._left -= 1
         if not self._left:
             self._left = TURN_PACKETS
-            self.shard.sessions.publish_counts()
+            self.shard.publish_counts()
             if self.now >= self._look_at:
                 self._look_at = self.now if self._look() else self.now + LOOK_INTERVAL_S
 
     def _look(self) -> bool:
         """The worker's look at the timers in one turn, of which the segments leave; True when more wait."""
-        more = self.watched.expire.timed(self.shard.expire, self.now, EXPIRIES_PER_TURN)
-        self.shard.segments.clear()
+        more = self.watched.expire.timed(self.shard.on_tick, self.now, EXPIRIES_PER_TURN)
+        self.shard.output.segments.clear()
         return more
 
     def tick(self) -> float:
@@ -162,7 +162,7 @@ class Crowd:
         self._check_empty()
 
     def _check_empty(self) -> None:
-        sessions = self.shard.sessions
+        sessions = self.shard._sessions
         tables = [bucket for table in (sessions.tcp, sessions.udp) for buckets in table.by_direction for bucket in buckets]
         ports = sum(pool.in_use for protocol in ("tcp", "udp") for _, _, pool in sessions.local_ports(protocol))
         left = (len(sessions), sum(map(len, tables)), len(sessions.wheel), len(sessions.by_state.time_wait), ports)

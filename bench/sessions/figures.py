@@ -96,7 +96,7 @@ def _resident_bytes() -> int:
 
 
 def _told_bytes(crowd: Crowd) -> int:
-    return sum(slab.total * slab.object_bytes for slab in slabs(crowd.shard.sessions))
+    return sum(slab.total * slab.object_bytes for slab in slabs(crowd.shard._sessions))
 
 
 def _packets(few: Crowd, many: Crowd, count: int, effort: Effort) -> Figures:
@@ -153,7 +153,7 @@ def _churn(crowd: Crowd, count: int, more: int) -> Figures:
 
 def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
     """To the end, each piece written down as a worker writes it; nobody is met twice, and nobody is cut."""
-    walk = SessionWalk(crowd.shard.sessions, 0, query)
+    walk = crowd.shard.walk(query)
     pauses, steps, met, before = Pauses(), 0, 0, len(crowd)
     is_last = False
     while not is_last:

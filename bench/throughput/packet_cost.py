@@ -33,8 +33,8 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
     shard = Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0)
     inbound = flow_key(CLIENT, VIP)
     shard.handle(segment(inbound, at.SYN), 0.0)
-    outbound = reverse_key(shard.rewritten[at.ADDRESSES_START : at.ADDRESSES_END])
-    isn = at.HEADERS.unpack_from(shard.rewritten)[6]
+    outbound = reverse_key(shard.output.rewritten[at.ADDRESSES_START : at.ADDRESSES_END])
+    isn = at.HEADERS.unpack_from(shard.output.rewritten)[6]
     shard.handle(segment(outbound, at.SYN | at.ACK, seq=1000, ack=isn + 1 & 0xFFFFFFFF), 0.0)
     shard.handle(segment(inbound, at.ACK, ack=1002), 0.0)  # one byte of an answer is acknowledged: the opening is over
     return shard, inbound, outbound

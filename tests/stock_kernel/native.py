@@ -19,6 +19,7 @@ from pathlib import Path
 
 from appliance.wire.checksum import checksum
 from appliance.wire.craft import ip_packet
+from appliance.wire.flow import destination_of, source_of
 from appliance.wire.show import show_endpoint
 
 VIP, PORT = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
@@ -106,7 +107,7 @@ def quotes_of(listener: socket.socket, kind: bytes, count: int) -> list[str]:
         packet = listener.recv(2048)
         if packet[20:22] == kind:
             quoted = packet[28:]
-            ends = show_endpoint(quoted[12:16], quoted[20:22]), show_endpoint(quoted[16:20], quoted[22:24])
+            ends = (show_endpoint(source_of(quoted[12:24])), show_endpoint(destination_of(quoted[12:24])))
             quotes.add(" > ".join(ends))
     return sorted(quotes)
 

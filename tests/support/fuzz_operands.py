@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import dpkt
 
+from appliance.state.progress import progress_of
 from appliance.state.session import Session
 from appliance.wire.flow import Direction, pack_endpoint
 from tests.support.addresses import CLIENT_ADDRESS, LIP1, LIP2, ROUTER_ADDRESS, RS1, RS1_ADDRESS, RS2, VIP, VIP_ADDRESS
@@ -118,16 +119,18 @@ def numbers_of(session: Session) -> tuple[int, ...]:
     acknowledge, and what the real server would."""
     there, back = session.record(Direction.INBOUND), session.record(Direction.OUTBOUND)
     opening, challenge = session.opening, session.challenge
-    rs_ack = session.rs_ack if session.rs_ack != session.isn else session.isn + 1
+    progress = progress_of(session)
+    client_acked, rs_acked, rs_next_seq = progress.client.acked, progress.real_server.acked, progress.real_server.next_seq
+    rs_acked += rs_acked == session.isn
     return (
-        rs_ack + back.ack_delta,
-        session.rs_next_seq + back.seq_delta,
-        session.rs_next_seq,
-        rs_ack,
+        rs_acked + back.ack_delta,
+        rs_next_seq + back.seq_delta,
+        rs_next_seq,
+        rs_acked,
         session.isn,
         session.client_isn,
-        session.client_ack or 0,
-        (session.client_ack or 0) + there.ack_delta,
+        client_acked,
+        client_acked + there.ack_delta,
         (session.cookie or 0) + 1,
         0 if challenge is None else challenge.ack,
         0 if opening is None else opening.rs_first_seq or 0,

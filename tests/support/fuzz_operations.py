@@ -82,7 +82,7 @@ def _any_segment(shard: FuzzedShard, operands: Operands, options: bytes) -> byte
     source, destination, session = _ends(shard, operands)
     flags = operands.of(FLAGS)
     known = numbers_of(session) if session else FIRST_NUMBERS
-    known = known[2:] if session and source == destination_of(session.addresses(Direction.INBOUND)) else known
+    known = known[2:] if session and source == destination_of(session.leaving_key(Direction.INBOUND)) else known
     seq, ack = operands.number(known), operands.number(known[1:])
     window, data = operands.of(WINDOWS), operands.payload()
     return flawed(tcp(source, destination, flags, seq=seq, ack=ack, data=data, window=window, options=options), operands)
@@ -215,7 +215,7 @@ def _settle(shard: FuzzedShard, _: Operands) -> None:
 
 def _publish(shard: FuzzedShard, _: Operands) -> None:
     """The worker's turn ends."""
-    shard.world.shard.sessions.publish_counts()
+    shard.world.shard.publish_counts()
 
 
 def _neighbour(shard: FuzzedShard, operands: Operands) -> None:

@@ -102,14 +102,14 @@ class FuzzedShard:
                 check_claims(rewritten, source_of(raw[12:24]), world.shared.tunable("fullnat_toa_kind"))
             self.received.appendleft(rewritten)
         if len(raw) >= SHORTEST_TCP_BYTES and raw[9] == PROTO_TCP:
-            self._check_segment(raw, verdict, len(world.shard.sessions) > before.sessions)
+            self._check_segment(raw, verdict, len(world.inside) > before.sessions)
         self._take_segments()
         self._check_tally(before, verdict)
         return verdict
 
     def _check_segment(self, raw: bytes, verdict: Verdict, has_opened: bool) -> None:
         """What a TCP packet did, with its session if it has one now."""
-        sessions = self.world.shard.sessions
+        sessions = self.world.inside
         session, _ = sessions.tcp.find(raw[12:24])
         if session is not None:
             check_deadline(session, verdict, raw[33], sessions.tunables.timeouts_s, self.world.now)
@@ -122,11 +122,11 @@ class FuzzedShard:
 
     def expire(self, limit: int) -> bool:
         """Look at the timers once; True when more is due."""
-        before = len(self.world.shard.sessions.by_state.time_wait)
-        is_behind = self.world.shard.expire(self.world.now, limit)
+        before = len(self.world.inside.by_state.time_wait)
+        is_behind = self.world.shard.on_tick(self.world.now, limit)
         self._are_settled |= not is_behind
         self._take_segments()
-        left = len(self.world.shard.sessions.by_state.time_wait)
+        left = len(self.world.inside.by_state.time_wait)
         assert left <= max(before - limit, self._room_in_time_wait(), 0), "too many are left in TIME_WAIT"
         return is_behind
 
@@ -137,21 +137,21 @@ class FuzzedShard:
                 break
         else:
             raise AssertionError("the timers never come to an end")
-        sessions = self.world.shard.sessions
+        sessions = self.world.inside
         assert all(session.deadline > self.world.now - sessions.wheel.tick_s for session in self.sessions()), (
             "one should have ended"
         )
 
     def settle(self) -> None:
         """Have some sessions learn of what a reload changed."""
-        self._are_settled |= not self.world.shard.sessions.settle_some()
+        self._are_settled |= not self.world.inside.settle_some()
 
     def reload(self, weights: list[int]) -> None:
         """Have other real servers, or other weights, for each service."""
         chosen = [_WEIGHTS[number % len(_WEIGHTS)] for number in weights]
         self.world._note(f"  reload: {chosen}")
         services = [_with_weights(service, each) for service, each in zip(self.plan.services, chosen, strict=True)]
-        self.world.shard.sessions.change_services(services)
+        self.world.shard.change_services(services)
         self._are_settled = False
 
     def write(self, changes: dict[str, int]) -> None:
@@ -170,7 +170,7 @@ class FuzzedShard:
 
     def ask(self, query: Query) -> None:
         """Begin a walk through the sessions; one too many ends the oldest, as when somebody hangs up."""
-        self.walks.append(SessionWalk(self.world.shard.sessions, self.plan.shard, query))
+        self.walks.append(SessionWalk(self.world.inside, self.plan.shard, query))
 
     def step(self, walk: SessionWalk) -> None:
         """The next piece of an answer. One that ended at its limit is gone on with in another question."""
@@ -184,7 +184,7 @@ class FuzzedShard:
 
     def sessions(self) -> list[Session]:
         """All of them, in the order of their keys."""
-        return sorted(sessions_of(self.world.shard.sessions), key=lambda session: (session.service.protocol, session.client_key))
+        return sorted(sessions_of(self.world.inside), key=lambda session: (session.service.protocol, session.client_key))
 
     def check(self) -> None:
         """Everything that is true between two packets."""
@@ -196,7 +196,7 @@ class FuzzedShard:
         for _ in range(10):  # a SYN may be sent again six times before its session ends
             self.world.now += 100_000
             self.expire_all()
-            if not len(self.world.shard.sessions):
+            if not len(self.world.inside):
                 break
         self.world.assert_empty()
         for _ in range(_MOST_ROUNDS):
@@ -214,7 +214,7 @@ class FuzzedShard:
         self.world._on_the_wire.clear()
 
     def _tally(self) -> _Tally:
-        sessions = self.world.shard.sessions
+        sessions = self.world.inside
         real_servers = [each for service in sessions._services.values() for each in service.all_real_servers]
         translated = sum(sum(each.counts[:BYTES]) for each in real_servers)
         others = sum(self.world.shared.table(self.plan.shard, "verdicts"))

@@ -46,7 +46,7 @@ SOUND: Off = (0, 0)
 
 def check_sessions(world: World, *, are_settled: bool) -> None:
     """Tables, counts, lines, timers and ports all tell of the same sessions."""
-    sessions = world.shard.sessions
+    sessions = world.inside
     all_sessions = sessions_of(sessions)
     _check_keys(sessions.tcp)
     _check_keys(sessions.udp)
@@ -97,7 +97,7 @@ def _check_long_way(session: Session, *, are_settled: bool) -> None:
     closing_proxied = session.service.synproxy != NEVER and session.state in CLOSING
     has_to = session.opening is not None or session.challenge is not None or closing_proxied
     assert session.needs_slow_path or not has_to, "a session that wants a closer look does not get it"
-    assert not are_settled or session.needs_slow_path == (has_to or session.real_server.gone), (
+    assert not are_settled or session.needs_slow_path == (has_to or session.real_server.is_removed), (
         "what a reload changed is not known"
     )
 

@@ -12,7 +12,8 @@ from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import Action, Verdict
-from appliance.sessions.walk import Piece, SessionWalk
+from appliance.sessions.lifecycle import Sessions
+from appliance.sessions.walk import Piece
 from appliance.shard.shard import Shard
 from appliance.state.session import Session
 from appliance.wire.flow import destination_of
@@ -62,19 +63,24 @@ class World:
         self.rs = RealServerEnd(self)
         self._on_the_wire: list[bytes] = []
 
+    @property
+    def inside(self) -> Sessions:
+        """The sessions as the shard keeps them, for tests that look inside."""
+        return self.shard._sessions
+
     def put(self, raw: bytes) -> Verdict:
         """Hand bytes to the shard as the queue would; what it lets through or sends is on the wire afterwards."""
         verdict = self.shard.handle(raw, self.now)
         self._note(f"> {show(raw)}   {verdict!r}")
         if verdict.action is Action.REWRITTEN:
-            self._on_the_wire.append(self.shard.rewritten)
+            self._on_the_wire.append(self.shard.output.rewritten)
         self._collect_segments()
         return verdict
 
     def change(self, scene: Plan) -> None:
         """Have the real servers and weights of another plan, as a reload does, and all sessions know of it."""
-        self.shard.sessions.change_services(scene.services)
-        while self.shard.sessions.settle_some():
+        self.shard.change_services(scene.services)
+        while self.inside.settle_some():
             pass
 
     def sleep(self, seconds: float) -> None:
@@ -82,7 +88,7 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.1)
-            while self.shard.expire(self.now, 10):
+            while self.shard.on_tick(self.now, 10):
                 pass
         self._note(f"  slept {seconds} s")
         self._collect_segments()
@@ -100,10 +106,10 @@ class World:
 
     def assert_empty(self) -> None:
         """Not a session, a timer, a gauge or a local port is left."""
-        assert len(self.shard.sessions.tcp) == len(self.shard.sessions.udp) == 0
-        assert self.shard.next_look() is None
+        assert len(self.inside.tcp) == len(self.inside.udp) == 0
+        assert self.inside.wheel.next_look() is None
         assert not any(self.shared.session_counts)
-        sessions = self.shard.sessions
+        sessions = self.inside
         assert not any(sessions.by_state.counts)
         assert not sessions.by_state.time_wait
         assert not any(service.half_open for service in sessions._services.values())
@@ -111,7 +117,7 @@ class World:
         for slot in range(self.plan.destinations):
             gauges = self.destination(slot)
             assert gauges["active_conns"] == gauges["inactive_conns"] == 0
-        for admission in (self.shard.sessions._tcp_admission, self.shard.sessions._udp_admission):
+        for admission in (self.inside._tcp_admission, self.inside._udp_admission):
             assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 
     def assert_quiet(self) -> None:
@@ -130,12 +136,12 @@ class World:
 
     def destination(self, slot: int = 0) -> dict[str, int]:
         """The counters of a real server, as the director sees them."""
-        self.shard.sessions.publish_counts()
+        self.shard.publish_counts()
         return dict(zip(DESTINATION_FIELDS, self.shared.destination(self.plan.shard, slot).tolist(), strict=True))
 
     def by_state(self) -> dict[str, int]:
         """The gauges of the shard that are not zero, as the director sees them."""
-        self.shard.sessions.publish_counts()
+        self.shard.publish_counts()
         gauges = zip(STATE_FIELDS, self.shared.table(self.plan.shard, "states"), strict=True)
         return {name: gauge for name, gauge in gauges if gauge}
 
@@ -150,7 +156,7 @@ class World:
 
     def walk(self, query: Query) -> Iterator[Piece]:
         """All pieces of an answer, each made when it is asked for."""
-        walk = SessionWalk(self.shard.sessions, self.plan.shard, query)
+        walk = self.shard.walk(query)
         while True:
             piece = walk.step(self.now)
             self._collect_segments()
@@ -159,17 +165,17 @@ class World:
                 return
 
     def sessions(self) -> list[Session]:
-        """The entries of all TCP sessions."""
-        return [session for bucket in self.shard.sessions.tcp.walk() for session in bucket]
+        """All TCP sessions."""
+        return [session for bucket in self.inside.tcp.walk() for session in bucket]
 
     def _note(self, line: str) -> None:
         self.transcript.append(line)
 
     def _collect_segments(self) -> None:
-        for raw in self.shard.segments:
+        for raw in self.shard.output.segments:
             self._note(f"< {show(raw)}   (our own)")
-        self._on_the_wire += self.shard.segments
-        self.shard.segments.clear()
+        self._on_the_wire += self.shard.output.segments
+        self.shard.output.segments.clear()
 
 
 class End:

@@ -12,6 +12,7 @@ import sys
 
 from appliance.wire.checksum import checksum
 from appliance.wire.craft import ip_packet
+from appliance.wire.flow import destination_of, source_of
 from appliance.wire.show import show_endpoint
 
 HOST_UNREACHABLE = bytes((3, 1))
@@ -44,7 +45,7 @@ def receive(count: int) -> list[str]:
             if packet[20:22] != HOST_UNREACHABLE:
                 continue
             quoted = packet[28:]
-            source, destination = show_endpoint(quoted[12:16], quoted[20:22]), show_endpoint(quoted[16:20], quoted[22:24])
+            source, destination = map(show_endpoint, (source_of(quoted[12:24]), destination_of(quoted[12:24])))
             seen.add(f"{source} > {destination}")
     return sorted(seen)
 

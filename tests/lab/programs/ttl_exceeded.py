@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 
+from appliance.wire.flow import destination_of, source_of
 from appliance.wire.show import show_endpoint
 
 TIME_EXCEEDED = bytes((11, 0))
@@ -35,7 +36,7 @@ def main(protocol: str) -> dict[str, object]:
             ours.send(QUESTION)
         return {
             "from": socket.inet_ntoa(packet[12:16]),
-            "quoted": [show_endpoint(packet[40:44], packet[48:50]), show_endpoint(packet[44:48], packet[50:52])],
+            "quoted": [show_endpoint(source_of(packet[40:52])), show_endpoint(destination_of(packet[40:52]))],
             "client": "{}:{}".format(*ours.getsockname()),
             "answered": bool(ours.recv(4096)),
         }

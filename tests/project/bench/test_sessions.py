@@ -49,7 +49,7 @@ def test_every_session_has_a_client_of_its_own() -> None:
 
 
 def conn_of(crowd: Crowd, number: int) -> Session:
-    session, direction = crowd.shard.sessions.tcp.find(client_key(number))
+    session, direction = crowd.shard._sessions.tcp.find(client_key(number))
     assert session is not None
     assert direction == Direction.INBOUND
     return session
@@ -101,13 +101,13 @@ def test_all_expire_with_time_or_after_a_jump() -> None:
 def test_a_session_that_is_left_is_noticed() -> None:
     crowd = Crowd(10)
     crowd.open(range(10))
-    crowd.shard.sessions.wheel.disarm(conn_of(crowd, 3))
+    crowd.shard._sessions.wheel.disarm(conn_of(crowd, 3))
     with pytest.raises(AssertionError, match="left of the sessions: \\(1, "):
         crowd.jump_until_empty()
 
 
 def test_ports_do_not_run_out() -> None:
-    pools = [pool for _, _, pool in _opened(Crowd(2_000_000), 200).shard.sessions.local_ports("tcp")]
+    pools = [pool for _, _, pool in _opened(Crowd(2_000_000), 200).shard._sessions.local_ports("tcp")]
     assert sum(pool.size for pool in pools) > 2_000_000
     assert sum(pool.in_use for pool in pools) == 200
 

@@ -10,7 +10,6 @@ from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import Piece, ShardDownError, ShardProcess
 from appliance.ipc.messages import LineReader, SessionRow, decode_query, encode, encode_question
 from appliance.ipc.queries import Query, QueryError, SessionFilter
-from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
 from tests.support.segments import tcp
@@ -28,7 +27,7 @@ class InProcess:
         if self.world is None:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
         (question,) = LineReader().feed(encode_question(1, query))
-        walk = SessionWalk(self.world.shard.sessions, self.shard, decode_query(question["ask"]))
+        walk = self.world.shard.walk(decode_query(question["ask"]))
         while True:
             piece = walk.step(self.world.now)
             (answer,) = LineReader().feed(encode({"items": piece.items, "place": piece.place}))

@@ -63,7 +63,7 @@ def test_a_change_right_behind_the_plan_is_not_lost(ends: tuple[socket.socket, C
     assert channel.wait_for_plan() == plan()
     shard = Mock()
     channel.converse(shard)
-    shard.sessions.change_services.assert_called_once_with(DRAINED)
+    shard.change_services.assert_called_once_with(DRAINED)
 
 
 def test_a_change_comes_between_two_pieces_of_an_answer(ends: tuple[socket.socket, ControlChannel]) -> None:

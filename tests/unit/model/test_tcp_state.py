@@ -54,7 +54,7 @@ def _rows() -> list[tuple[str, int, int, str]]:
 
 @pytest.mark.parametrize(("state", "table", "flag", "expected"), _rows())
 def test_every_cell(state: str, table: int, flag: int, expected: str) -> None:
-    assert TcpState(NEXT[table][EVENT[flag]][TcpState[state]]).name == SHORT[expected]
+    assert TcpState(NEXT[table][flag][TcpState[state]]).name == SHORT[expected]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_reset_beats_syn_beats_fin_beats_ack(flags: int, like: int) -> None:
 
 @pytest.mark.parametrize("flags", [0, PSH, URG])
 def test_a_segment_without_any_of_them_closes(flags: int) -> None:
-    assert {NEXT[table][EVENT[flags]][state] for table in (IN, OUT, FIRST) for state in TcpState} == {TcpState.CLOSE}
+    assert {NEXT[table][flags][state] for table in (IN, OUT, FIRST) for state in TcpState} == {TcpState.CLOSE}
 
 
 def test_every_state_but_the_first_has_its_tunable() -> None:
@@ -75,4 +75,4 @@ def test_every_state_but_the_first_has_its_tunable() -> None:
 
 
 def test_last_ack_can_be_reached() -> None:
-    assert any(TcpState.LAST_ACK in row for table in NEXT for row in (table[EVENT[FIN]][:8],))
+    assert any(TcpState.LAST_ACK in row for table in NEXT for row in (table[FIN][:8],))

@@ -35,7 +35,7 @@ def test_a_retransmitted_syn_keeps_its_session_and_port() -> None:
     first = world.rs.gets("S")
     world.client.sends("S", seq=C0)
     world.rs.gets("S", source=first.source)
-    assert len(world.shard.sessions.tcp) == 1
+    assert len(world.inside.tcp) == 1
 
 
 def test_real_servers_take_turns_and_each_meets_every_local_address() -> None:
@@ -73,7 +73,7 @@ def test_a_refused_client_is_told_by_icmp_and_the_reason_is_counted(scene: Plan,
     assert raw[12:16] == VIP[:4]
     assert raw[28 + 12 : 28 + 24] == CLIENT[:4] + VIP[:4] + CLIENT[4:] + VIP[4:]
     assert world.counter(reason.name) == 1
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
 
 
 def test_ports_run_out_per_real_server_on_all_local_addresses_and_come_back() -> None:
@@ -83,7 +83,7 @@ def test_ports_run_out_per_real_server_on_all_local_addresses_and_come_back() ->
     assert given[8:] == [verdicts.LOCAL_PORTS_EXHAUSTED] * 2
     assert world.counter("local_ports_exhausted") == 2
     world.sleep(61)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     assert world.put(tcp(CLIENT[:4] + b"\x9c\x50", VIP, "S")) is verdicts.TO_REAL_SERVER
 
 
@@ -129,7 +129,7 @@ def test_an_idle_established_session_is_reset_at_both_ends() -> None:
     world.sleep(0.3)
     world.rs.gets("R", seq=C0 + 6, source=local)
     world.client.gets("R", seq=R0 + 4, source=VIP)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     world.client.gets("R", seq=R0 + 1)  # where the client is that never got the last bytes
     world.assert_quiet()
     assert world.counter("sessions_expired") == 1
@@ -140,7 +140,7 @@ def test_with_conn_expire_tcp_rst_off_it_ends_in_silence() -> None:
     world.client.connects(C0, R0)
     world.shared.set_tunables({"conn_expire_tcp_rst": 0})
     world.sleep(2.2)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     world.assert_quiet()
 
 
@@ -151,7 +151,7 @@ def test_a_session_that_is_ending_ends_in_silence(flags: str) -> None:
     world.client.sends(flags, seq=C0 + 1, ack=R0 + 1)
     world.rs.gets(flags)
     world.sleep(121)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     world.assert_quiet()
 
 
@@ -175,7 +175,7 @@ def test_a_lower_timeout_counts_from_the_next_packet_on() -> None:
     assert world.state() == "ESTABLISHED"
     world.client.sends("A", seq=C0 + 1, ack=R0 + 1)
     world.sleep(1.2)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
 
 
 def test_traffic_keeps_a_session_alive() -> None:
@@ -199,7 +199,7 @@ def test_closed_by_the_client_goes_through_close_wait_and_last_ack() -> None:
     world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
     assert world.state() == "CLOSE"
     world.sleep(10.2)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
 
 
 def test_closed_by_the_real_server_rests_in_time_wait_until_its_port_is_safe_to_use_again() -> None:
@@ -215,7 +215,7 @@ def test_closed_by_the_real_server_rests_in_time_wait_until_its_port_is_safe_to_
     world.sleep(119)
     assert world.state() == "TIME_WAIT"
     world.sleep(1.2)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
 
 
 def test_gauges_follow_the_states_and_counters_the_packets() -> None:
@@ -236,7 +236,7 @@ def test_gauges_follow_the_states_and_counters_the_packets() -> None:
 def test_a_restarted_shard_keeps_the_counters_and_forgets_the_gauges() -> None:
     world = World()
     world.client.connects(C0, R0)
-    world.shard.sessions.publish_counts()
+    world.shard.publish_counts()
     again = World(world.plan)
     again.shared = world.shared
     again.shard = type(world.shard)(world.plan, world.shared, 2000.0)

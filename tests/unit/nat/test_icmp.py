@@ -54,7 +54,7 @@ def tables_with(client_key: bytes, server_key: bytes, *, protocol: int = TCP, sh
     counters = memoryview(array("Q", [0] * len(DESTINATION_FIELDS)))
     real_server = RealServerPlan(str(RS1_ADDRESS), 8080, 100, 0)
     plan = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", (str(LIP1),), (real_server,))
-    service = VirtualService(plan, lambda _slot: counters, ByState(0.0))
+    service = VirtualService[Session](plan, lambda _slot: counters, ByState(0.0))
     session = Session(service, service.real_servers[0], client_key, server_key, 0, shift)
     tables = {TCP: SessionTable(), UDP: SessionTable()}
     tables[protocol].insert(session)

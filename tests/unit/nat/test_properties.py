@@ -13,6 +13,7 @@ from appliance.nat.fullnat import translate, translate_with_options
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.state.rewrite_record import RewriteRecord, record_of, rewrite_records
+from appliance.wire import segment as wire_segment
 from appliance.wire.flow import Direction, flow_key
 from appliance.wire.layout import HEADERS, REWRITTEN_END, REWRITTEN_START
 from tests.support.addresses import ROUTER_ADDRESS
@@ -115,7 +116,7 @@ segments = st.builds(Segment, flag_letters, numbers, numbers, words, option_list
 def records(ends: Ends, shift: int, direction: Direction) -> tuple[RewriteRecord, RewriteRecord]:
     """The record of a direction, and the one that undoes it: the same with the two sides of the gateway exchanged."""
     client_key, server_key = ends.keys
-    there, back = rewrite_records(client_key, server_key, shift), rewrite_records(server_key, client_key, -shift)
+    there, back = rewrite_records(client_key, server_key, 0, shift), rewrite_records(server_key, client_key, shift, 0)
     return record_of(there, direction), record_of(back, direction)
 
 
@@ -128,7 +129,7 @@ def translated(raw: bytes, record: RewriteRecord) -> bytes:
 
 def with_options(raw: bytes, record: RewriteRecord, options: bytes) -> bytes:
     """What it does to a packet whose options change, too."""
-    return translate_with_options(raw, record, HEADERS.unpack_from(raw), options)
+    return translate_with_options(wire_segment.Segment.parse(raw), record, options)
 
 
 def with_checksum_moved(raw: bytes, at: int, by: int) -> bytes:

@@ -4,8 +4,9 @@ from sys import getsizeof
 from typing import Any
 
 from appliance.ipc.messages import Slab
+from appliance.model.end_reasons import EndReason
 from appliance.sessions.slabs import slabs
-from appliance.state.by_state import NOT_IN_LINE
+from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKETS
 from tests.support.addresses import C0, CLIENT, R0, VIP
@@ -14,7 +15,7 @@ from tests.support.world import World, plan
 
 
 def by_name(world: World) -> dict[str, Slab]:
-    return {slab.name: slab for slab in slabs(world.shard.sessions)}
+    return {slab.name: slab for slab in slabs(world.inside)}
 
 
 def taken(thing: Any) -> int:
@@ -28,10 +29,10 @@ def test_the_size_of_a_session_is_that_of_its_objects() -> None:
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello")
     world.put(udp(CLIENT, VIP, b"?"))
     tables = by_name(world)
-    for name, bucket_walk in (("tcp_conn", world.shard.sessions.tcp.walk()), ("udp_conn", world.shard.sessions.udp.walk())):
+    for name, bucket_walk in (("tcp_conn", world.inside.tcp.walk()), ("udp_conn", world.inside.udp.walk())):
         (session,) = (session for bucket in bucket_walk for session in bucket)
         shared = {"service", "real_server", "counts", "wheel_time", "since"}
-        assert session.since is NOT_IN_LINE
+        assert session.since is NOT_IN_ORDER
         held = [getattr(session, slot) for slot in Session.__slots__ if slot not in shared]
         # Small integers, None and bools are the interpreter's own.
         own = [thing for thing in held if not (thing is None or (isinstance(thing, int) and -5 <= thing <= 256))]
@@ -43,7 +44,7 @@ def test_active_goes_down_and_total_stays_at_the_most_there_were() -> None:
     world = World()
     for port in range(3):
         world.put(tcp(CLIENT[:4] + bytes((100, port)), VIP, "S", seq=C0))
-    world.shard.sessions.cut(world.sessions()[0])
+    world.inside.end(world.sessions()[0], EndReason.CUT)
     assert by_name(world)["tcp_conn"][1:3] == (2, 3)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, Query, QueryError, SessionFilter
+from appliance.model.end_reasons import EndReason
 from appliance.sessions import walk as walk_module
 from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import pack_endpoint
@@ -75,9 +76,9 @@ class TestSteps:
     def test_a_session_that_ended_meanwhile_is_not_shown(self) -> None:
         world = crowd(5, tcp_timeout_syn_recv=1000)
         pieces = world.walk(Query(ROWS, limit=5))
-        walk = SessionWalk(world.shard.sessions, 0, Query(ROWS))
+        walk = SessionWalk(world.inside, 0, Query(ROWS))
         world.sleep(2)
-        assert len(world.shard.sessions) == 0
+        assert len(world.inside) == 0
         assert walk.step(world.now).items == next(pieces).items == []
 
     def test_what_is_there_from_first_to_last_is_shown_exactly_once(self) -> None:
@@ -86,7 +87,7 @@ class TestSteps:
         for number, piece in enumerate(world.walk(Query(ROWS))):
             shown.update(row.client for row in piece.items)
             world.put(tcp(client(1000 + number), VIP, "S"))
-            world.shard.sessions.end(world.shard.sessions.tcp.find(client_key(number))[0])  # type: ignore[arg-type]
+            world.inside.end(world.inside.tcp.find(client_key(number))[0], EndReason.EXPIRED)  # type: ignore[arg-type]
         assert set(shown.values()) == {1}
         stayed = {row.client for row in world.rows()} - {show(client(1000 + number)) for number in range(1000)}
         assert stayed <= set(shown)
@@ -110,9 +111,9 @@ class TestSteps:
     def test_a_query_that_was_not_checked_is_refused(self) -> None:
         world = crowd(1)
         with pytest.raises(QueryError):
-            SessionWalk(world.shard.sessions, 0, Query(ROWS, limit=1, after="nonsense"))
+            SessionWalk(world.inside, 0, Query(ROWS, limit=1, after="nonsense"))
         with pytest.raises(ValueError, match="not in tuple"):
-            SessionWalk(world.shard.sessions, 0, Query(ROWS, SessionFilter(state="nonsense")))
+            SessionWalk(world.inside, 0, Query(ROWS, SessionFilter(state="nonsense")))
 
 
 def client_key(number: int) -> bytes:
@@ -144,9 +145,9 @@ class TestPages:
                 world.put(tcp(client(1000 + arrivals), VIP, "S"))
                 arrivals += 1
             if gone := data.draw(st.sampled_from([None, *range(count)])):
-                session = world.shard.sessions.tcp.find(client_key(gone))[0]
+                session = world.inside.tcp.find(client_key(gone))[0]
                 if session is not None:
-                    world.shard.sessions.end(session)
+                    world.inside.end(session, EndReason.EXPIRED)
                     staying.discard(show(client(gone)))
         assert len(shown) == len(set(shown))
         assert staying <= set(shown)

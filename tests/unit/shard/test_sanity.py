@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.model import verdicts
 from appliance.model.verdicts import Action
-from appliance.shard import sanity
+from appliance.wire.integrity import is_damaged
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
 from tests.support.oracle import rfc1071_checksum
 from tests.support.segments import tcp, udp
@@ -67,11 +67,11 @@ def test_congestion_flags_go_with_all_others() -> None:
 @given(st.binary(max_size=60), st.integers(1, 0xFFFE))
 def test_damage_is_what_the_whole_sum_says(data: bytes, by: int) -> None:
     raw = tcp(CLIENT, VIP, "PA", seq=C0, ack=R0, data=data)
-    assert not sanity.is_damaged(raw)
+    assert not is_damaged(raw)
     wrong = (int.from_bytes(raw[36:38], "big") + by) % 0xFFFF
     bad = raw[:36] + wrong.to_bytes(2, "big") + raw[38:]
     pseudo = bad[12:20] + b"\0\6" + (len(bad) - 20).to_bytes(2, "big")
-    assert sanity.is_damaged(bad) == (rfc1071_checksum(pseudo + bad[20:]) != 0)
+    assert is_damaged(bad) == (rfc1071_checksum(pseudo + bad[20:]) != 0)
 
 
 class TestDamage:
@@ -150,7 +150,7 @@ class TestDamage:
         world.client.connects(C0, R0)
         bad = damaged(tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=R0 + 1, data=b"hello"))
         assert world.put(bad) is verdicts.TO_REAL_SERVER
-        assert sanity.is_damaged(world.take(RS1))
+        assert is_damaged(world.take(RS1))
 
 
 @pytest.mark.parametrize(

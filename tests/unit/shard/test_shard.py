@@ -71,7 +71,7 @@ def test_lport_tries_bounds_the_search() -> None:
     world.shared.set_tunables({"tcp_timeout_time_wait": 1000})
     world.put(tcp(clients[15], VIP, "FA", seq=C0 + 1))
     world.sleep(1.5)
-    assert len(world.shard.sessions.tcp) == 19, "port 5015 is free now, the sixteenth that is looked at"
+    assert len(world.inside.tcp) == 19, "port 5015 is free now, the sixteenth that is looked at"
     assert world.put(tcp(clients[20], VIP, "S")) is verdicts.LOCAL_PORTS_EXHAUSTED
     world.shared.set_tunables({"fullnat_lport_tries": 16})
     assert world.put(tcp(clients[20], VIP, "S")) is verdicts.TO_REAL_SERVER
@@ -90,9 +90,9 @@ def test_timeouts_of_states_are_their_tunables(tunable: str, flags_in: list[str]
     for flags in flags_in:
         world.client.sends(flags, seq=C0 + 1, ack=R0 + 1)
     world.sleep(2.9)
-    assert len(world.shard.sessions.tcp) == 1
+    assert len(world.inside.tcp) == 1
     world.sleep(0.3)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
 
 
 def test_sessions_show_all_four_ends() -> None:

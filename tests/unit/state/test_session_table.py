@@ -17,12 +17,12 @@ from tests.support.addresses import CLIENT, RS1, VIP
 LOCAL_ADDRESS = bytes((192, 0, 2, 10))
 
 
-def service() -> VirtualService:
+def service() -> VirtualService[Session]:
     plan = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RealServerPlan("192.0.2.101", 8080, 1, 0),))
     return VirtualService(plan, lambda _slot: memoryview(array("Q", [0] * len(DESTINATION_FIELDS))), ByState(0.0))
 
 
-def entry(owner: VirtualService, port: int) -> Session:
+def entry(owner: VirtualService[Session], port: int) -> Session:
     client, local = CLIENT[:4] + port.to_bytes(2, "big"), LOCAL_ADDRESS + port.to_bytes(2, "big")
     return Session(owner, owner.real_servers[0], flow_key(client, VIP), flow_key(local, RS1), 0, 0)
 

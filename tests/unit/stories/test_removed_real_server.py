@@ -17,7 +17,7 @@ def removed(**tunables: int) -> World:
     assert world.rs.here == RS1
     scene = plan(weights=(1, 1))
     (service,) = scene.services
-    world.shard.sessions.change_services([replace(service, real_servers=service.real_servers[1:])])
+    world.shard.change_services([replace(service, real_servers=service.real_servers[1:])])
     return world
 
 
@@ -27,7 +27,7 @@ def test_the_clients_packets_are_dropped_and_do_not_keep_the_session_alive() -> 
     assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x") is verdicts.REAL_SERVER_GONE
     world.assert_quiet()
     world.sleep(301)
-    assert len(world.shard.sessions.tcp) == 0, "900 s after the last packet that counted"
+    assert len(world.inside.tcp) == 0, "900 s after the last packet that counted"
 
 
 def test_what_the_real_server_still_sends_reaches_the_client() -> None:
@@ -39,12 +39,12 @@ def test_what_the_real_server_still_sends_reaches_the_client() -> None:
 def test_with_expire_nodest_conn_the_next_client_packet_ends_it_at_both_sides() -> None:
     world = removed(expire_nodest_conn=1)
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x")
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     reset = read_tcp(world.take(RS1))
     assert (reset.flags, reset.seq) == ("R", (C0 + 1 + world.rs.shift) % 2**32)
     world.client.gets("R", seq=R0 + 1)
     world.sleep(1)
-    world.shard.expire(world.now + 2000, 10)
+    world.shard.on_tick(world.now + 2000, 10)
     world.assert_empty()
 
 
@@ -82,4 +82,4 @@ def test_udp_sessions_too(expire_nodest: int) -> None:
     world.take(RS1)
     world.change(plan(weights=(), with_udp=True))
     assert world.put(udp(CLIENT, VIP, b"x")) is verdicts.REAL_SERVER_GONE
-    assert len(world.shard.sessions.udp) == 1 - expire_nodest
+    assert len(world.inside.udp) == 1 - expire_nodest

@@ -5,6 +5,7 @@ import pytest
 from appliance.model import verdicts
 from appliance.model.counters import EXT_COUNTERS
 from appliance.nat.isn import STEP
+from appliance.state.progress import progress_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import options_of, read_tcp, tcp
 from tests.support.world import World, plan
@@ -58,7 +59,7 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     world = World()
     reach(world, state)
     before, local = world.rs.isn, world.rs.there
-    acknowledged = world.sessions()[0].rs_ack
+    acknowledged = progress_of(world.sessions()[0]).real_server.acked
     assert world.client.sends("S", seq=C1) is verdicts.TO_REAL_SERVER
     seen = world.rs.gets("S", seq=C1, source=local)
     assert world.rs.isn == (acknowledged + STEP) % 2**32 != before
@@ -70,7 +71,7 @@ def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) 
     world.rs.gets("PA", seq=C1 + 1, data=b"again")
     assert world.state() == "ESTABLISHED"
     assert reused(world) == {"fullnat_conn_reused": 1, f"fullnat_conn_reused_{COUNTERS[state]}": 1}
-    assert len(world.shard.sessions.tcp) == 1
+    assert len(world.inside.tcp) == 1
 
 
 def test_a_syn_with_a_new_number_before_the_answer_counts_in_the_total_only() -> None:
@@ -102,7 +103,7 @@ def test_the_next_session_on_a_port_starts_beyond_the_last_one() -> None:
     reach(world, "CLOSE")
     last = world.rs.isn
     world.sleep(11)
-    assert len(world.shard.sessions.tcp) == 0
+    assert len(world.inside.tcp) == 0
     other = CLIENT[:4] + b"\x9c\x41"
     world.put(tcp(other, VIP, "S", seq=5))
     assert read_tcp(world.take(RS1)).seq == last + 1 + STEP
@@ -249,7 +250,7 @@ class TestStaleAnswers:
         world.client.gets("SA")
         world.sleep(1)
         world.assert_quiet()
-        assert len(world.shard.sessions.tcp) == 1
+        assert len(world.inside.tcp) == 1
 
     def test_an_old_reset_is_swallowed_without_an_answer(self) -> None:
         world = World()
@@ -301,5 +302,5 @@ def test_a_drained_real_server_is_not_asked_again(state: str) -> None:
         world.take(CLIENT)
     world.rs.here = RS2
     world.rs.gets("S", seq=C1, destination=RS2)
-    assert len(world.shard.sessions.tcp) == 1
+    assert len(world.inside.tcp) == 1
     assert reused(world) == {"fullnat_conn_reused": 1, f"fullnat_conn_reused_{COUNTERS[state]}": 1}

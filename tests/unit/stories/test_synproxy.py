@@ -63,8 +63,8 @@ class TestCookie:
         assert (seen.ttl, seen.data, seen.source, seen.destination) == (63 + 1, b"", VIP, CLIENT), "the kernel takes one hop off"
         assert options_of(seen) == bytes.fromhex("020405ac0101040201030307"), "1452, SACK, shift 7, no timestamp"
         assert world.counter("synproxy_syn_cnt") == 1
-        assert len(world.shard.sessions.tcp) == 0
-        assert world.shard.next_look() is None
+        assert len(world.inside.tcp) == 0
+        assert world.inside.wheel.next_look() is None
         world.assert_quiet()
 
     def test_unknown_options_and_data_are_not_echoed(self) -> None:
@@ -116,7 +116,7 @@ class TestProof:
         ack = (cookie + 1 + off) % 2**32
         assert world.client.sends("PA", seq=C0 + 1, ack=ack, data=GET) is verdicts.BAD_COOKIE
         assert world.counter("synproxy_bad_ack") == 1
-        assert len(world.shard.sessions.tcp) == 0
+        assert len(world.inside.tcp) == 0
         world.assert_quiet()
 
     def test_a_cookie_is_for_one_initial_number_exactly(self) -> None:
@@ -148,9 +148,9 @@ class TestProof:
         world = proxied()
         cookie = asks(world).seq
         assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
-        assert (world.counter("synproxy_null_ack"), len(world.shard.sessions.tcp)) == (1, 0)
+        assert (world.counter("synproxy_null_ack"), len(world.inside.tcp)) == (1, 0)
         assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
-        assert (world.counter("synproxy_ok_ack"), len(world.shard.sessions.tcp)) == (1, 1)
+        assert (world.counter("synproxy_ok_ack"), len(world.inside.tcp)) == (1, 1)
 
     @pytest.mark.parametrize(("tunable", "of_service"), [(0, None), (1, 0)])
     def test_without_deferring_the_empty_ack_makes_the_session(self, tunable: int, of_service: int | None) -> None:

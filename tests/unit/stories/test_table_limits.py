@@ -3,6 +3,7 @@
 import pytest
 
 from appliance.model import verdicts
+from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import Action
 from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
@@ -257,9 +258,9 @@ class TestTimeWait:
         world = World()
         self.rest(world, *range(10))
         world.shared.set_tunables({"tcp_max_tw_buckets": 4})
-        world.shard.expire(world.now, 5)
+        world.shard.on_tick(world.now, 5)
         assert len(world.rows()) == 5
-        world.shard.expire(world.now, 5)
+        world.shard.on_tick(world.now, 5)
         assert set(states(world)) == {str(20_000 + number) for number in range(6, 10)}
 
     def test_a_session_that_left_the_state_has_left_the_line(self) -> None:
@@ -273,7 +274,7 @@ class TestTimeWait:
     def test_the_shared_limit_leaves_each_shard_its_latest(self) -> None:
         first, second = two_shards(tcp_max_tw_buckets=1)
         self.rest(first, 1, 2)
-        first.shard.sessions.publish_counts()
+        first.shard.publish_counts()
         self.rest(second, 3, 4)
         assert set(states(first)) == {"20002"}
         assert set(states(second)) == {"20004"}
@@ -287,7 +288,7 @@ def test_gauges_say_how_many_are_in_which_state() -> None:
     assert world.by_state() == {"established": 2, "syn_recv": 1, "udp": 1}
     world.change(plan(with_udp=True, weights=()))
     assert world.by_state() == {"established": 2, "syn_recv": 1, "udp": 1, "orphan": 3}, "UDP has no connections to orphan"
-    world.shard.sessions.cut(world.sessions()[0])
+    world.inside.end(world.sessions()[0], EndReason.CUT)
     assert sum(world.by_state().values()) == 6 - 1
 
 
@@ -304,7 +305,7 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
     world = World(plan(weights=(1, 1)), tcp_max_syn_backlog=1 << 20)
     for number in range(9000):
         asks(world, number)
-    sessions = world.shard.sessions
+    sessions = world.inside
     sessions.change_services(plan(weights=(1,)).services)  # tells four thousand
     assert sessions.settle_some(), "four thousand more"
     assert not sessions.settle_some(), "and the rest"
@@ -316,7 +317,7 @@ def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone
     world.client.connects(C0, R0)
     world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal makes it look closer
     assert not world.sessions()[0].needs_slow_path
-    world.shard.sessions.change_services(plan(weights=()).services)
+    world.shard.change_services(plan(weights=()).services)
     assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdicts.REAL_SERVER_GONE
 
 

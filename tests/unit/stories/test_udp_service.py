@@ -41,11 +41,11 @@ def test_packets_of_both_directions_keep_it_alive_and_its_time_is_a_tunable() ->
     for sender, receiver in ((CLIENT, VIP), (RS1, local)):
         world.sleep(9)
         world.put(udp(sender, receiver, b"x"))
-        assert len(world.shard.sessions.udp) == 1
+        assert len(world.inside.udp) == 1
     world.shared.set_tunables({"udp_timeout": 1000})
     world.put(udp(CLIENT, VIP, b"x"))
     world.sleep(1.2)
-    assert len(world.shard.sessions.udp) == 0
+    assert len(world.inside.udp) == 0
     world.assert_empty()
 
 

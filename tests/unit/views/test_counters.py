@@ -160,6 +160,10 @@ time_wait_overflows         6       1      7
 sessions_cut                7       1      8
 syncookies_engaged          8       1      9
 syncookies_disengaged       9       1     10
+handshakes_failed          10       1     11
+handshakes_abandoned       11       1     12
+sessions_replaced          12       1     13
+sessions_of_removed        13       1     14
 """
     )
 

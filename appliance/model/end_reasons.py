@@ -1,0 +1,26 @@
+"""Why sessions end: a closed list. Each reason has a counter; its value is the counter's place in the queue table."""
+
+from enum import IntEnum
+
+from appliance.model import counters
+
+
+class EndReason(IntEnum):
+    """Why a session ended, and left its table and its local port."""
+
+    EXPIRED = counters.SESSIONS_EXPIRED
+    """Its state's timeout passed without a packet."""
+    DROPPED_EARLY = counters.HALF_OPEN_DROPPED
+    """It was half-open, and made room for a new session in a full table."""
+    TIME_WAIT_OVERFLOW = counters.TIME_WAIT_OVERFLOWS
+    """It was the oldest in TIME_WAIT, and there were too many."""
+    CUT = counters.SESSIONS_CUT
+    """An operator cut it."""
+    HANDSHAKE_FAILED = counters.HANDSHAKES_FAILED
+    """The real server did not answer the SYN of a proven client, however often it was sent."""
+    HANDSHAKE_ABANDONED = counters.HANDSHAKES_ABANDONED
+    """A proven client sent RST before its real server had answered."""
+    REPLACED = counters.SESSIONS_REPLACED
+    """Its client began anew, and its real server takes no new connections."""
+    REAL_SERVER_REMOVED = counters.SESSIONS_OF_REMOVED
+    """Its client sent a packet, and its real server had been removed."""
