@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.loading import load
 from appliance.model.counters import EXT_COUNTERS, QUEUE_COUNTERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS, Action
@@ -56,3 +57,10 @@ def test_a_decision_has_its_four_parts_and_a_line_in_the_index(page: Path) -> No
 def test_every_how_to_page_is_in_the_table_of_contents() -> None:
     listed = (HOW_TO / "index.md").read_text().splitlines()
     assert {page.stem for page in HOW_TO.glob("*.md")} - {"index"} <= set(listed)
+
+
+def test_the_configuration_of_the_tutorial_passes_the_checker(tmp_path: Path) -> None:
+    (block,) = re.findall(r"(?s)```toml\n(\[gateway\].*?)```", (DOCS / "tutorial.md").read_text())
+    file = tmp_path / "lvs.toml"
+    file.write_text(block)
+    assert [service.name for service in load(file).services] == ["web"]
