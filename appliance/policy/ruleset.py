@@ -50,6 +50,8 @@ _MARK_MASK = 0xFF000000
 _MARK_BASE = 0x80000000
 _MARK_SHIFT = 24
 
+_ELEMENTS_PER_LINE = 8
+
 _ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, parameter-problem }"
 
 # Fields of the packet that an ICMP error quotes, as (offset, length) in bits from the start of the ICMP header.
@@ -75,8 +77,14 @@ class Steered(NamedTuple):
 
     services: Sequence[SteeredService]
     local_addresses: Sequence[IPv4Address]
-    shards: int
+    shard_table: steering.ShardTable
     queue_base: int
+    """Number of the queue of shard 0; the queues of the other shards follow it."""
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return steering.shard_count(self.shard_table)
 
 
 class Ruleset(NamedTuple):
@@ -88,7 +96,7 @@ class Ruleset(NamedTuple):
 
 def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     """The whole ruleset; loading its nft text replaces the table in one transaction."""
-    choice = _Choice(steered.shards)
+    choice = _Choice(are_several=steered.shards > 1)
     services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     lines = [
         f"table ip {TABLE}",
@@ -97,6 +105,7 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         *_set("services", "ipv4_addr . inet_proto . inet_service", services),
         *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
         *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
+        *(line for kind in _SLOT_KINDS if steered.shards > 1 for line in _slot_map(kind, steered.shard_table)),
         *(line for counter in COUNTER_PLACES for line in (f"\tcounter {counter} {{", "\t}", "")),
         *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
         *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
@@ -144,33 +153,59 @@ def _dropping(rule: Rule) -> list[str]:
     return [f'{packet} ip daddr @{guarded.value} iif != "lo" counter name {rule.counter} drop' for guarded in rule.guarded]
 
 
-class _Choice:
-    """The end of a rule, which picks the shard: by one of the two things that tell it, both named in `steering`."""
+class _SlotKind(NamedTuple):
+    """A way to find the slot of a packet, and the verdict map that leads from each slot to the chain of its shard."""
 
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+    map: str
+    typeof: str
+    """An nft expression of the map's key type. nft has no other way to say "integer"."""
+
+
+_BY_HASH = _SlotKind("shard_by_hash", f"numgen inc mod {steering.SLOTS}")
+_BY_LOCAL_PORT = _SlotKind("shard_by_local_port", "th dport")
+_BY_QUOTED_LOCAL_PORT = _SlotKind("shard_by_quoted_local_port", _QUOTED_SOURCE_PORT)
+_SLOT_KINDS = (_BY_HASH, _BY_LOCAL_PORT, _BY_QUOTED_LOCAL_PORT)
+"""Three maps with the same elements: nft refuses a key of another type, although the bytes may be the same."""
+
+
+def _slot_map(kind: _SlotKind, shard_table: steering.ShardTable) -> list[str]:
+    """The declared size lets the kernel choose its fastest kind of hash table, as it does for a map that stands in a rule."""
+    elements = [f"{slot} : goto shard{shard}" for slot, shard in enumerate(shard_table)]
+    rows = [", ".join(elements[start : start + _ELEMENTS_PER_LINE]) for start in range(0, len(elements), _ELEMENTS_PER_LINE)]
+    listed = ",\n\t\t\t".join(rows)
+    header = (f"\tmap {kind.map} {{", f"\t\ttypeof {kind.typeof} : verdict", f"\t\tsize {steering.SLOTS}")
+    return [*header, f"\t\telements = {{\n\t\t\t{listed}", "\t\t}", "\t}", ""]
+
+
+class _Choice:
+    """The end of a rule, which finds the slot of a packet and goes to the chain of the shard that owns it."""
+
+    def __init__(self, *, are_several: bool) -> None:
+        """`are_several`: there is more than one shard. A single shard needs no slots: every packet is its own."""
+        self._are_several = are_several
 
     def by_client(self, address: str, port: str) -> str:
         """`address` and `port` are the fields that hold those of the client."""
-        if self._shards == 1:
-            return "goto shard0"
-        shard_of_hash = _vmap({shard: shard for shard in range(self._shards)})
-        return f"jhash {address} . {port} mod {self._shards} seed {steering.HASH_SEED:#x} {shard_of_hash}"
+        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {steering.HASH_SEED:#x}"
+        return self._of_slot(slot, _BY_HASH)
 
-    def by_local_port(self, port: str) -> str:
-        """`port` is the field that holds the local port."""
-        if self._shards == 1:
-            return "goto shard0"
-        classes = range(steering.port_classes(self._shards))
-        shard_of_class = {port_class: steering.shard_of_class(port_class, self._shards) for port_class in classes}
-        return f"{port} & {steering.port_mask(self._shards):#x} {_vmap(shard_of_class)}"
+    def by_local_port(self) -> str:
+        """For a packet that is sent to a local address and port."""
+        return self._of_slot(f"th dport & {steering.SLOT_MASK:#x}", _BY_LOCAL_PORT)
+
+    def by_quoted_local_port(self) -> str:
+        """For an ICMP error that quotes a packet sent from a local address and port."""
+        return self._of_slot(f"{_QUOTED_SOURCE_PORT} & {steering.SLOT_MASK:#x}", _BY_QUOTED_LOCAL_PORT)
+
+    def _of_slot(self, slot: str, kind: _SlotKind) -> str:
+        return f"{slot} vmap @{kind.map}" if self._are_several else "goto shard0"
 
 
 def _arriving(choice: _Choice) -> list[str]:
     """What arrives: client to VIP, real server to local address, and errors that others send about either."""
     return [
         f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
-        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port('th dport')}",
+        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port()}",
         'iif != "lo" meta l4proto icmp goto errors',
         "jump strangers",
     ]
@@ -189,12 +224,8 @@ def _errors(choice: _Choice) -> list[str]:
     """An error about a packet to a client, then one about a packet to a real server; each goes where that one came from."""
     return [
         f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
-        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_local_port(_QUOTED_SOURCE_PORT)}",
+        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_quoted_local_port()}",
     ]
-
-
-def _vmap(shard_of: dict[int, int]) -> str:
-    return "vmap { " + ", ".join(f"{value} : goto shard{shard}" for value, shard in shard_of.items()) + " }"
 
 
 def _mark(shard: int) -> int:
