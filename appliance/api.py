@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from appliance.ipc.messages import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import EXT_COUNTERS
+from appliance.model.counters import EXT_ALIASES, EXT_COUNTERS
 from appliance.model.did_you_mean import nearest
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError
@@ -30,18 +30,9 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
 _LONGEST_BODY_BYTES = 4096
 
-_EXT_ALIASES = {
-    "fullnat_conn_reused_closewait": "fullnat_conn_reused_closetimeout",
-    "synproxy_conn_reused_closewait": "synproxy_conn_reused_closetimeout",
-    "synproxy_conn_reuse": "synproxy_conn_reused",
-    "synproxy_ackstorm": "synproxy_ack_storm",
-    "synproxy_synsend_qlen": "synproxy_synsent_qlen",
-}
-"""What the LVS kernels call some counters, for monitoring written for them. Answers always use the names on the right."""
-
 _FILTER = ", ".join(SessionFilter._fields)
 
-_EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | _EXT_ALIASES
+_EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | dict(EXT_ALIASES)
 
 
 class Gateway(Protocol):

@@ -1,8 +1,8 @@
-"""A timer wheel that is told the time and returns what is due.
+"""A timer wheel. Its caller tells it the time, and it returns the entries whose deadline has passed.
 
-Most packets only push a deadline further out. So arming is lazy: the owner writes `deadline` on its entry and calls `arm`
-only when that is not after `wheel_time`; a later deadline needs nothing, because an entry that is looked at before its
-deadline is put back.
+Most packets only move a deadline further out. So arming is lazy: the owner writes `deadline` on its entry, and calls `arm` only
+when the new deadline is not after `wheel_time`. A later deadline needs no call, because the wheel puts an entry back when it
+looks at it before its deadline.
 
 Deadlines are rounded up to the next tick: an entry never fires early, and fires at most one tick late.
 """
@@ -13,11 +13,12 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """What the wheel needs of an entry: two moments in seconds on the clock of `now`, and identity as its hash."""
+    """What the wheel needs of an entry: two times in seconds on the clock of `now`, and a hash by identity."""
 
     deadline: float
+    """When the entry is due. Its owner writes it."""
     wheel_time: float
-    """The wheel looks at the entry within one tick after this moment; infinite while it is not on the wheel."""
+    """The wheel looks at the entry within one tick after this time; infinite while it is not on it. The wheel writes it."""
 
 
 EntryT = TypeVar("EntryT", bound=Timed)
@@ -26,18 +27,21 @@ EntryT = TypeVar("EntryT", bound=Timed)
 class TimerWheel(Generic[EntryT]):
     """Holds entries in slots of one tick each. Arming, disarming and firing cost the same for ten entries or ten million.
 
-    There is a slot for each tick that has entries, however far away: a rim of a fixed length, that deadlines beyond it go round,
-    would have each of those looked at once a round.
+    There is a slot for each tick that has entries, however far away it is. With a fixed number of slots, entries with a deadline
+    beyond the last one would have to be looked at once in every turn of the wheel.
     """
 
     def __init__(self, now: float, tick_s: float = 0.1) -> None:
         self.tick_s = tick_s
         self._slots: dict[int, tuple[float, set[EntryT]]] = {}
-        """By tick, with the `wheel_time` of all who are in it: a float of its own for each would be a million floats."""
-        self._tick = int(now / tick_s)  # the last one that has begun
+        """By tick: the `wheel_time` of all entries of the slot, and the entries. They share one float, because a float for each
+        of a million entries would take much memory."""
+        self._tick = int(now / tick_s)
+        """The last tick that has begun."""
         self._passed: deque[int] = deque()
-        """Ticks that have begun and whose slots were not yet looked at, in order."""
+        """Ticks that have begun and whose slots were not looked at yet, in order."""
         self._due: set[EntryT] = set()
+        """The entries of the slot that is being looked at, as far as they were not looked at yet."""
         self._armed = 0
 
     def __len__(self) -> int:
@@ -45,11 +49,11 @@ class TimerWheel(Generic[EntryT]):
 
     @property
     def slots(self) -> list[set[EntryT]]:
-        """The sets that hold the entries."""
+        """The sets that hold the entries, for statistics about memory."""
         return [entries for _, entries in self._slots.values()]
 
     def arm(self, entry: EntryT) -> None:
-        """Have the entry looked at within a tick after its deadline; one that already will be stays where it is."""
+        """Have the entry looked at within one tick after its deadline. When it will be looked at before that anyway, it stays."""
         if entry.wheel_time < entry.deadline:
             return
         self.disarm(entry)
@@ -62,7 +66,7 @@ class TimerWheel(Generic[EntryT]):
         self._armed += 1
 
     def disarm(self, entry: EntryT) -> None:
-        """Take the entry off the wheel; one that is not on it is left alone."""
+        """Take the entry off the wheel. Does nothing when it is not on it."""
         if entry.wheel_time == inf:
             return
         slot = self._slots.get(round(entry.wheel_time / self.tick_s) + 1)
@@ -73,20 +77,21 @@ class TimerWheel(Generic[EntryT]):
         self._armed -= 1
 
     def next_look(self) -> float | None:
-        """When `expired` should be called next, in seconds on the clock of `now`; None while nothing is armed."""
+        """When `expired` should be called next, in seconds on the clock of `now`; None while no entry is armed."""
         if not self._armed:
             return None
         return (self._tick + (not self._due and not self._passed)) * self.tick_s
 
     def is_behind(self, now: float) -> bool:
-        """Whether there may be more to look at without any time passing."""
+        """Whether entries wait to be looked at, at this time."""
         return bool(self._due or self._passed) or self._tick < int(now / self.tick_s)
 
     def expired(self, now: float, limit: int) -> list[EntryT]:
-        """Look at up to `limit` entries whose turn it is, and take those off the wheel whose deadline is not after `now`.
+        """Look at up to `limit` entries whose slot has begun: take those off the wheel whose deadline is not after `now` and
+        return them, and put the others back.
 
-        What is not looked at waits, and `is_behind` says so: the caller decides when to come back, so that a million entries
-        whose turn comes together never hold up the packets.
+        Entries beyond `limit` wait, and `is_behind` says so. The caller decides when to call again, so that a million entries of
+        one slot never hold up the packets.
         """
         self._turn_to(int(now / self.tick_s))
         fired: list[EntryT] = []
@@ -109,7 +114,7 @@ class TimerWheel(Generic[EntryT]):
         self._tick = max(self._tick, tick)
 
     def _load_next_slot(self) -> bool:
-        """Move the next slot that has begun and holds anything into `_due`; False when there is none."""
+        """Move the entries of the next slot that has begun into `_due`; False when there is no such slot with entries."""
         while self._passed:
             _, self._due = self._slots.pop(self._passed.popleft())
             if self._due:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
 from appliance.config.tables import LAST_QUEUE_NUM, Api, Gateway, Pools, Service
 from appliance.model.did_you_mean import did_you_mean
-from appliance.policy.steering import port_mask, ports_of_shard
+from appliance.policy.steering import shard_table, shards_without_ports
 
 _Places = dict[IPv4Address, KeyPath]
 HashableT = TypeVar("HashableT", bound=Hashable)
@@ -23,10 +23,7 @@ def sizing_problems(gateway: Gateway, sysctl: Mapping[str, int]) -> Iterator[Con
             f"{shards} queues from gateway.queue_base {gateway.queue_base} on pass the last queue {LAST_QUEUE_NUM}",
         )
     lport_min, lport_max = sysctl["fullnat_lport_min"], sysctl["fullnat_lport_max"]
-    # Ownership repeats every port_mask + 1 ports, so one period shows what the whole range would.
-    period_end = min(lport_max, lport_min + port_mask(shards))
-    without = [shard for shard in range(shards) if not ports_of_shard(shard, shards, lport_min, period_end)]
-    if without and lport_min <= lport_max:
+    if lport_min <= lport_max and shards_without_ports(shard_table(shards), lport_min, lport_max):
         yield ConfigProblem(
             path,
             shards,

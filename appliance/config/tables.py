@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from appliance.model.tunables import TUNABLES
-from appliance.policy.schedulers.round_robin import SCHEDULERS
+from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.steering import MAX_SHARDS
 
 LAST_QUEUE_NUM = 65535

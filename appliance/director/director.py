@@ -145,10 +145,8 @@ class Director:
         if low > high:
             raise TunableError(f"fullnat_lport_min ({low}) would be greater than fullnat_lport_max ({high})")
         shards = self.shared.shards
-        one_of_each_class = min(high, low + steering.port_mask(shards))
-        for shard in range(shards):
-            if not steering.ports_of_shard(shard, shards, low, one_of_each_class):
-                raise TunableError(f"local ports {low}..{high} would leave shard {shard} of {shards} without any")
+        if without := steering.shards_without_ports(steering.shard_table(shards), low, high):
+            raise TunableError(f"local ports {low}..{high} would leave shard {without[0]} of {shards} without any")
 
     async def reload(self) -> None:
         """Read the configuration again, and put all that may change while traffic flows in force; or say why nothing was."""

@@ -22,6 +22,7 @@ from appliance.edge import addresses, nft, sysctl
 from appliance.edge.errors import EdgeError
 from appliance.policy.defence import Defence, KernelCounts
 from appliance.policy.ruleset import Ruleset, Steered, SteeredService, render, render_defence
+from appliance.policy.steering import shard_table
 
 log = logging.getLogger("appliance.host")
 
@@ -37,7 +38,7 @@ def steered(config: Config) -> Steered:
     return Steered(
         services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
         local_addresses=sorted(pools),
-        shards=config.gateway.shards,
+        shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
     )
 

@@ -1,4 +1,4 @@
-"""The tables and small values that everything else is told in: TCP states, tunables, counters, verdicts, rates.
+"""Tables and small values that all other folders use: TCP states, tunables, counters, verdicts, rates.
 
-A table of names, ranges or meanings has its one place here, and reference pages are written from it. It may import `wire`.
+Each table of names, ranges or meanings is in one file here, and reference pages are generated from it. It may import `wire`.
 """

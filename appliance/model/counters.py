@@ -1,8 +1,11 @@
-"""The names of all counters, in table order. The only place that lists them; the values live in shared memory.
+"""The names and meanings of all counters, in the order of their tables. The only place that lists them.
 
-The names of the extended table are a contract (`/proc/net/ip_vs_ext_stats` of the LVS originals).
+The values lie in shared memory, a table for each shard (see `ipc.shared_layout`); what stands here are their places in it. The
+names of the extended table are a contract (`/proc/net/ip_vs_ext_stats` of the LVS originals).
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from appliance.model.tcp_state import STATE_NAMES
@@ -10,40 +13,78 @@ from appliance.model.verdicts import VERDICTS
 
 
 class Counter(NamedTuple):
-    """A counter that only grows: its name and what one step of it means."""
+    """A counter that only grows. `summary` says what it counts, as a phrase that can stand behind a number."""
 
     name: str
     summary: str
 
 
-def _reused(prefix: str, *states: str) -> tuple[Counter, ...]:
-    total = Counter(f"{prefix}_conn_reused", "sessions restarted by a new connection of the same client, in all")
-    names = {"close": "CLOSE", "timewait": "TIME_WAIT", "finwait": "FIN_WAIT", "closetimeout": "CLOSE_WAIT"}
-    names |= {"lastack": "LAST_ACK", "estab": "ESTABLISHED"}
-    return total, *(Counter(f"{prefix}_conn_reused_{state}", f"of these, from {names[state]}") for state in states)
+_REUSED_STATES = {
+    "close": "CLOSE",
+    "timewait": "TIME_WAIT",
+    "finwait": "FIN_WAIT",
+    "closetimeout": "CLOSE_WAIT",
+    "lastack": "LAST_ACK",
+    "estab": "ESTABLISHED",
+}
+"""Endings of counter names, and the states that they stand for."""
+
+
+def _reused(prefix: str, by_what: str, *endings: str) -> tuple[Counter, ...]:
+    """The counters of reuse, in all and by the state that the session was in before."""
+    name = f"{prefix}_conn_reused"
+    by_state = (
+        Counter(f"{name}_{ending}", f"sessions in state {_REUSED_STATES[ending]} restarted {by_what}") for ending in endings
+    )
+    return Counter(name, f"sessions restarted {by_what}, whatever their state was"), *by_state
 
 
 EXT_COUNTERS: Final = (
-    Counter("fullnat_add_toa_ok", "packets that got the client-address option"),
-    Counter("fullnat_add_toa_fail_len", "packets without it: too long with it"),
-    Counter("fullnat_add_toa_fail_mem", "packets without it: no memory"),
-    Counter("fullnat_add_toa_fail_proto", "packets without it: address family without such an option"),
-    *_reused("fullnat", "close", "timewait", "finwait", "closetimeout", "lastack", "estab"),
-    Counter("synproxy_rs_error", "handshakes with a real server that failed"),
-    Counter("synproxy_null_ack", "empty ACKs dropped while waiting for data"),
-    Counter("synproxy_bad_ack", "ACKs with a wrong cookie"),
-    Counter("synproxy_ok_ack", "ACKs with a right cookie"),
-    Counter("synproxy_syn_cnt", "SYNs answered with a cookie"),
-    Counter("synproxy_ack_storm", "ACK storms found"),
-    Counter("synproxy_synsent_qlen", "client packets too many for the hold queue of their session"),
-    *_reused("synproxy", "close", "timewait", "finwait", "closetimeout", "lastack"),
-    Counter("defence_ip_frag_drop", "IP fragments dropped"),
-    Counter("defence_tcp_drop", "TCP packets to a VIP dropped: no service on that port, or no session and no opening"),
+    Counter("fullnat_add_toa_ok", "packets that were given the client-address option (TOA)"),
+    Counter("fullnat_add_toa_fail_len", "packets sent on without the client-address option, because there was no room for it"),
+    Counter("fullnat_add_toa_fail_mem", "packets sent on without the client-address option, because memory was short"),
+    Counter(
+        "fullnat_add_toa_fail_proto", "packets sent on without the client-address option, because none exists for their addresses"
+    ),
+    *_reused("fullnat", "by a new SYN of the same client address and port", *_REUSED_STATES),
+    Counter(
+        "synproxy_rs_error", "real servers that refused, or did not answer, the SYN for a client that had returned a SYN cookie"
+    ),
+    Counter("synproxy_null_ack", "ACKs without data dropped while a client's first data was awaited (synproxy_defer)"),
+    Counter("synproxy_bad_ack", "ACKs without a session that carried no valid SYN cookie"),
+    Counter("synproxy_ok_ack", "ACKs that carried a valid SYN cookie"),
+    Counter("synproxy_syn_cnt", "SYNs answered with a SYN cookie"),
+    Counter("synproxy_ack_storm", "identical ACKs of real servers dropped as part of an ACK storm"),
+    Counter("synproxy_synsent_qlen", "client packets dropped because their session held as many as it may for its real server"),
+    *_reused(
+        "synproxy",
+        "by a valid SYN cookie of the same client address and port",
+        "close",
+        "timewait",
+        "finwait",
+        "closetimeout",
+        "lastack",
+    ),
+    Counter("defence_ip_frag_drop", "IP fragments to a VIP or a local address dropped"),
+    Counter("defence_tcp_drop", "TCP packets to a VIP dropped: no service on that port, or no session and not an opening"),
     Counter("defence_udp_drop", "UDP packets to a VIP dropped: no UDP service on that port"),
 )
+"""The 27 counters of the extended table."""
+
+EXT_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "fullnat_conn_reused_closewait": "fullnat_conn_reused_closetimeout",
+        "synproxy_conn_reused_closewait": "synproxy_conn_reused_closetimeout",
+        "synproxy_conn_reuse": "synproxy_conn_reused",
+        "synproxy_ackstorm": "synproxy_ack_storm",
+        "synproxy_synsend_qlen": "synproxy_synsent_qlen",
+    }
+)
+"""Names that the LVS kernels have for some extended counters -> the names of the table. A monitor may ask by either; an answer
+always has the name of the table."""
 
 TOA_OK, TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, FULLNAT_REUSED = range(5)
-"""Places in the extended table."""
+"""Places in the extended table. The counters of reuse by state follow their total."""
 
 (RS_ERROR, NULL_ACK, BAD_ACK, OK_ACK, SYN_CNT, ACK_STORM, SYNSENT_QLEN, SYNPROXY_REUSED) = range(11, 19)
 
@@ -54,27 +95,32 @@ FULLNAT_REUSED_FROM: Final = {
     state: FULLNAT_REUSED + 1 + index
     for index, state in enumerate(("CLOSE", "TIME_WAIT", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "ESTABLISHED"))
 }
-"""Places of the counters of reuse, by the name of the state a session was in."""
+"""Places of the counters of reuse in the extended table, by the name of the state that the session was in."""
 
 VERDICT_COUNTERS: Final = tuple(Counter(verdict.name, verdict.summary) for verdict in VERDICTS)
-"""One per verdict and reason, in the order of `Verdict.index`. Translated packets are not counted here but per real server."""
+"""One for each verdict, in the order of `Verdict.index`. The packets of sessions are counted for their real server, not here."""
 
 QUEUE_COUNTERS: Final = (
-    Counter("queue_full_drops", "packets the kernel dropped because the queue was full"),
-    Counter("socket_drops", "packets the kernel dropped because the socket buffer was full"),
-    Counter("emit_errors", "packets of our own that the kernel refused to send"),
-    Counter("sessions_expired", "sessions that reached the end of their state's timeout"),
-    Counter("worker_starts", "times the worker of this shard was started"),
+    Counter("queue_full_drops", "packets the kernel dropped because the queue of the shard was full"),
+    Counter("socket_drops", "packets the kernel dropped because the socket buffer of the worker was full"),
+    Counter("emit_errors", "packets made by the shard itself (RST, ICMP, held packets) that the kernel refused to send"),
+    Counter("sessions_expired", "sessions that ended because the timeout of their state was over"),
+    Counter("worker_starts", "starts of the shard's worker process: each one after the first means that it had died"),
     Counter("half_open_dropped", "half-open sessions dropped early, each to make room for a new session in a full table"),
     Counter("time_wait_overflows", "sessions in TIME_WAIT that ended early, because there were too many"),
     Counter("sessions_cut", "sessions cut by an operator"),
     Counter("syncookies_engaged", 'times a service in "auto" began to answer with SYN cookies: its backlog was over the limit'),
-    Counter("syncookies_disengaged", "times it was well below again, and SYN cookies ended"),
+    Counter(
+        "syncookies_disengaged",
+        'times a service in "auto" stopped answering with SYN cookies: its backlog was well below the limit again',
+    ),
     Counter("handshakes_failed", "sessions that ended because their real server did not answer the SYN of a proven client"),
     Counter("handshakes_abandoned", "sessions that ended because a proven client reset them before its real server had answered"),
     Counter("sessions_replaced", "sessions whose client began anew, and whose real server takes no new connections"),
     Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
 )
+"""What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
+
 (
     QUEUE_FULL_DROPS,
     SOCKET_DROPS,
@@ -93,7 +139,7 @@ QUEUE_COUNTERS: Final = (
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
-"""Gauges per shard: sessions by state, as `tcp_state` numbers them; and those of TCP, in any state, whose real server is gone."""
+"""Gauges of a shard: sessions in each state, in the order of `tcp_state`; then TCP sessions whose real server was removed."""
 
 DESTINATION_FIELDS: Final = (
     "in_packets",
@@ -104,10 +150,12 @@ DESTINATION_FIELDS: Final = (
     "active_conns",
     "inactive_conns",
 )
-"""Per shard and real server of a service. The first four are laid out so that a Direction is their offset: packets at
-`direction`, bytes at `direction + BYTES`. The last two are gauges; a worker sets them to zero when it starts."""
+"""What a shard counts for each real server of a service. The first four are laid out so that a Direction is their offset: packets
+at `direction`, bytes at `direction + BYTES`. The last two are gauges: sessions in ESTABLISHED, and in all other states. A worker
+sets them to zero when it starts."""
 
 BYTES: Final = 2
 CONNS: Final = 4
 ACTIVE_CONNS: Final = 5
 INACTIVE_CONNS: Final = 6
+"""Places among DESTINATION_FIELDS."""

@@ -1,14 +1,14 @@
-"""Events per second from counters that only grow, smoothed as the LVS estimator does. Pure: time and totals come in."""
+"""Events per second, computed from counters that only grow and smoothed as the LVS estimator does."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 WEIGHT = 1 / 4
-"""How far one sample moves the average. Sampled every 2 s, a step in traffic shows to nine tenths after 16 s."""
+"""How far one sample moves the average. With a sample every 2 s, nine tenths of a step in traffic show after 16 s."""
 
 
 class Rates(NamedTuple):
-    """Smoothed events per second: a row per shard, its fields in the order they are sampled in; no rows before a sample."""
+    """Smoothed events per second: a row per shard, its fields in the order of the samples. No rows before the first sample."""
 
     shards: tuple[tuple[float, ...], ...] = ()
 
@@ -22,10 +22,11 @@ class RateMeter:
         self._totals: tuple[tuple[int, ...], ...] = ()
 
     def sample(self, now: float, totals: Sequence[Sequence[int]]) -> None:
-        """Take in the `totals` (a row per shard) as they stand at `now`, in seconds of a monotonic clock.
+        """Update the averages from the `totals` (a row per shard) at the time `now`, in seconds of a monotonic clock.
 
-        The first sample is only a base line. One at the same instant as the last is ignored: it has no rate. A total that
-        went down was reset, and counts as no event. Raises ValueError when the shape is not that of the last sample.
+        The first sample gives no rate; later ones are compared with it. A sample that is not later than the last one is ignored.
+        A total that went down was reset, and counts as no event. Raises ValueError when the number of shards or fields is not
+        that of the last sample.
         """
         if not self._totals:
             self.rates = Rates(tuple(tuple(0.0 for _ in row) for row in totals))

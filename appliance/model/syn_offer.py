@@ -1,10 +1,12 @@
-"""What a client says of itself in its SYN, as far as a SYN cookie can remember it, and what it is offered in return."""
+"""The options of a client's SYN that a SYN cookie can remember, and what the SYN-ACK offers in return."""
 
 from typing import NamedTuple
 
 
 class SynOffer(NamedTuple):
-    """`mss` in bytes; `scale` is the window shift (RFC 7323), 0..14, None when the client does not scale its windows."""
+    """What a client offers in its SYN: its MSS in bytes; the shift of its windows (RFC 7323), 0..14, or None when it does not
+    scale them; and whether it understands selective acknowledgements.
+    """
 
     mss: int
     scale: int | None
@@ -12,7 +14,9 @@ class SynOffer(NamedTuple):
 
 
 class AnswerTerms(NamedTuple):
-    """What clients are offered, by the tunables. `most_mss` in bytes, 0 for no limit; `held_packets` is what a session stores."""
+    """What the tunables allow in an answer with a cookie: the largest MSS in bytes (0 for no limit), window scaling, selective
+    acknowledgements and the IP TTL; and how many packets of a client a session holds while its real server is asked.
+    """
 
     most_mss: int
     scale: bool

@@ -1,13 +1,14 @@
 """The TCP states of a session and every transition between them, as tables. LVS behaviour, section 6.1.
 
-A row is what came from where, a column the state it met, the entry the state it leads to. IN is a client packet, OUT a real
-server's, FIRST a client packet while no packet of the real server has been seen yet. States name the real server's side, as
-in LVS: a client's FIN makes CLOSE_WAIT, a real server's FIN makes FIN_WAIT.
+There are three tables: IN for packets of the client, OUT for packets of the real server, and FIRST for packets of the client
+while no packet of the real server has been seen yet. A row is an event (what the flags of the packet say), a column the state the
+session is in, and the cell the state it goes to. States describe the real server's side, as in LVS: a client's FIN leads to
+CLOSE_WAIT, a real server's FIN to FIN_WAIT.
 
-Two places differ from LVS, where LAST_ACK could not be reached: the FIN of the second side leads to LAST_ACK. Its last ACK
-ends that state: the client's leaves CLOSE (the real server is done), the real server's leaves TIME_WAIT (the real server
-holds a TIME_WAIT of its own, and its local port must rest until that is over). A real server's late SYN-ACK in a closing
-state changes nothing; LVS fell back to SYN_SENT there.
+Two things differ from LVS. There, no transition led to LAST_ACK; here, the FIN of the second side does. The last ACK ends that
+state: the client's ACK leads to CLOSE, because the real server has nothing to wait for; the real server's ACK leads to TIME_WAIT,
+because it keeps a TIME_WAIT of its own and the local port must rest until that is over. And a late SYN-ACK of the real server in
+a closing state changes nothing here; LVS went back to SYN_SENT.
 """
 
 from enum import IntEnum
@@ -16,7 +17,7 @@ from appliance.wire.layout import ACK, FIN, FLAG_BITS, RST, SYN
 
 
 class TcpState(IntEnum):
-    """Values are columns of the tables."""
+    """The state of a TCP session. A value is a column of the tables."""
 
     NONE = 0
     ESTABLISHED = 1
@@ -38,7 +39,7 @@ _SHORT = {
 }  # fmt: skip
 
 IN, OUT, FIRST = 0, 1, 2
-"""The tables. IN and OUT equal Direction.INBOUND and Direction.OUTBOUND, so a direction is an index."""
+"""The tables, by their index in NEXT. IN and OUT equal Direction.INBOUND and Direction.OUTBOUND, so a direction is an index."""
 
 _EVENT_SYN, _EVENT_FIN, _EVENT_ACK, _EVENT_RST, _EVENT_NONE = range(5)
 
@@ -80,7 +81,7 @@ def _event_of(flags: int) -> int:
 
 
 EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
-"""EVENT[flags & FLAG_BITS] is the event of a segment: RST before SYN before FIN before ACK."""
+"""EVENT[flags & FLAG_BITS] is the event of a segment. Of several flags, RST counts before SYN, before FIN, before ACK."""
 
 _BY_EVENT = tuple((*(_column_bytes(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST))
 
@@ -89,15 +90,16 @@ NEXT: tuple[tuple[bytes, ...], ...] = tuple(tuple(rows[event] for event in EVENT
 
 
 CLOSING = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK))
-"""States in which a client that begins anew may have the session."""
+"""States of a connection that is ending or over: a new SYN of the same client may start the session anew."""
 
 UDP_STATE = len(TcpState)
-"""The one state of a UDP session; no table of TCP knows it."""
+"""The only state of a UDP session. It has no column in the tables."""
 
 STATE_NAMES: tuple[str, ...] = (*(state.name for state in TcpState), "UDP")
-"""By state, as views show it."""
+"""Names by state, as views show them."""
 
 TIMEOUT_NAME: dict[int, str] = {
     state: f"tcp_timeout_{state.name.lower()}" for state in TcpState if state is not TcpState.NONE
 } | {UDP_STATE: "udp_timeout"}
-"""The tunable that says how long a session may stay idle in each state. NONE is never idle: a session leaves it at birth."""
+"""By state, the tunable that says how long a session may be idle in it. NONE has no tunable: a session leaves it with its first
+packet."""

@@ -1,8 +1,8 @@
 """Every tunable of the appliance: its name, default, inclusive range, unit and meaning. The only place that lists them.
 
-A tunable is a 64-bit integer in shared memory. A read returns the value in force; a write inside the range takes effect in
-every shard at its next packet; any other write changes nothing. Names, defaults and ranges are a contract with the people
-who script against the LVS originals (`/proc/sys/net/ipv4/vs/`), so they never change.
+A tunable is a 64-bit integer in shared memory. A read returns the value in force. A write inside the range takes effect in every
+shard at its next packet; any other write is refused and changes nothing. The names, defaults and ranges of the first 34 are those
+of the LVS originals (`/proc/sys/net/ipv4/vs/`). People have scripts for them, so they never change.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 
 class Tunable(NamedTuple):
-    """One knob. `min` and `max` are inclusive; `unit` is empty for switches and plain counts."""
+    """One tunable. `min` and `max` are inclusive; `unit` is empty for switches, modes and kind numbers; `summary` says what the
+    tunable does or limits, as a phrase that is understood without the others.
+    """
 
     name: str
     default: int
@@ -22,11 +24,12 @@ class Tunable(NamedTuple):
 
     @property
     def range_text(self) -> str:
-        """The allowed range as people write it, for instance ``1000..1800000 ms``."""
+        """The allowed range with its unit, for instance ``1000..1800000 ms``."""
         return f"{self.min}..{self.max} {self.unit}".rstrip()
 
 
 def _switch(name: str, default: int, summary: str) -> Tunable:
+    """0 is off, 1 is on."""
     return Tunable(name, default, 0, 1, "", summary)
 
 
@@ -43,7 +46,7 @@ _FULLNAT = (
     _switch(
         "fullnat_mss_adjust_entry",
         1,
-        "lower the MSS shown to clients by the room the client-address option takes",
+        "lower the MSS shown to clients by the size of the client-address option",
     ),
     _switch(
         "fullnat_conn_reused_entry",
@@ -59,70 +62,79 @@ _FULLNAT = (
         10,
         60000,
         "ports",
-        "ports tried on each local address before it counts as exhausted",
+        "ports tried on each local address before a new session is refused",
     ),
 )
 
 _SYNPROXY = (
-    Tunable("synproxy_init_mss", 1452, 0, 65535, "bytes", "largest MSS offered to a client in the cookie SYN-ACK"),
+    Tunable(
+        "synproxy_init_mss", 1452, 0, 65535, "bytes", "largest MSS offered to a client in a SYN-ACK with a cookie; 0: no limit"
+    ),
     Tunable(
         "synproxy_ack_skb_store_thresh",
         3,
         0,
         5,
         "packets",
-        "client packets held while the real server's handshake is under way",
+        "client packets held, after the first one, while the real server has not answered the SYN of a proxied session",
     ),
-    Tunable("synproxy_syn_retry", 3, 0, 6, "times", "retransmissions of the SYN to the real server"),
+    Tunable("synproxy_syn_retry", 3, 0, 6, "times", "retransmissions of the SYN that asks a real server for a proxied client"),
     Tunable(
         "synproxy_ack_storm_thresh",
         10,
         0,
         65535,
         "packets",
-        "identical packets that make an ACK storm; 0 turns it off",
+        "identical ACKs of a real server that pass in a proxied session; more are dropped as an ACK storm; 0: no limit",
     ),
-    Tunable("synproxy_synack_ttl", 63, 1, 255, "hops", "IP TTL of the cookie SYN-ACK"),
+    Tunable("synproxy_synack_ttl", 63, 1, 255, "hops", "IP TTL of a SYN-ACK with a cookie, as it leaves the gateway"),
     _switch(
         "synproxy_conn_reuse",
         1,
-        "master switch: a valid cookie ACK may restart the old session of its addresses",
+        "let a valid SYN cookie restart the old session of the same client address and port; 0: from no state at all",
     ),
-    _switch("synproxy_conn_reuse_close", 1, "allow that restart from state CLOSE"),
-    _switch("synproxy_conn_reuse_time_wait", 1, "allow that restart from state TIME_WAIT"),
-    _switch("synproxy_conn_reuse_fin_wait", 0, "allow that restart from state FIN_WAIT"),
-    _switch("synproxy_conn_reuse_close_wait", 0, "allow that restart from state CLOSE_WAIT"),
-    _switch("synproxy_conn_reuse_last_ack", 0, "allow that restart from state LAST_ACK"),
-    _switch("synproxy_defer", 1, "1: open the session when the client's data arrives; 0: at its first valid ACK"),
-    _switch("synproxy_sack", 1, "carry SACK-permitted through the cookie handshake"),
-    _switch("synproxy_wscale", 1, "carry window scaling through the cookie handshake"),
+    _switch("synproxy_conn_reuse_close", 1, "let a valid SYN cookie restart an old session in state CLOSE"),
+    _switch("synproxy_conn_reuse_time_wait", 1, "let a valid SYN cookie restart an old session in state TIME_WAIT"),
+    _switch("synproxy_conn_reuse_fin_wait", 0, "let a valid SYN cookie restart an old session in state FIN_WAIT"),
+    _switch("synproxy_conn_reuse_close_wait", 0, "let a valid SYN cookie restart an old session in state CLOSE_WAIT"),
+    _switch("synproxy_conn_reuse_last_ack", 0, "let a valid SYN cookie restart an old session in state LAST_ACK"),
+    _switch("synproxy_defer", 1, "open a proxied session when the client's first data arrives; 0: at its first valid ACK"),
+    _switch("synproxy_sack", 1, "let clients use selective acknowledgements (SACK) in proxied sessions"),
+    _switch("synproxy_wscale", 1, "let clients use window scaling in proxied sessions"),
 )
 
 _DEFENCE = (
     _switch(
-        "defence_tcp_drop", 1, "drop TCP to a VIP's port that is no service, and to a service what has no session and opens none"
+        "defence_tcp_drop",
+        1,
+        "drop TCP packets to a VIP that belong to no session and cannot open one",
     ),
-    _switch("defence_udp_drop", 1, "drop UDP to a VIP, unless a UDP service has that address and port"),
+    _switch("defence_udp_drop", 1, "drop UDP packets to a VIP, unless a UDP service has that address and port"),
     _switch("defence_frag_drop", 1, "drop IP fragments to a VIP or a local address, OSPF excepted"),
 )
 
 _TIMEOUTS = (
     _timeout_ms("established", 900_000, 1_800_000, "idle time of a session in ESTABLISHED"),
-    _timeout_ms("syn_sent", 120_000, 240_000, "lifetime of a session in SYN_SENT"),
-    _timeout_ms("syn_recv", 60_000, 120_000, "lifetime of a session in SYN_RECV"),
-    _timeout_ms("fin_wait", 120_000, 240_000, "lifetime of a session in FIN_WAIT"),
-    _timeout_ms("time_wait", 120_000, 240_000, "lifetime of a session in TIME_WAIT"),
-    _timeout_ms("close", 10_000, 20_000, "lifetime of a session in CLOSE"),
-    _timeout_ms("close_wait", 60_000, 120_000, "lifetime of a session in CLOSE_WAIT"),
-    _timeout_ms("last_ack", 30_000, 60_000, "lifetime of a session in LAST_ACK"),
-    _timeout_ms("listen", 120_000, 240_000, "lifetime of a session in LISTEN"),
-    _timeout_ms("synack", 120_000, 240_000, "lifetime of a session in SYNACK"),
+    _timeout_ms("syn_sent", 120_000, 240_000, "idle time of a session in SYN_SENT"),
+    _timeout_ms("syn_recv", 60_000, 120_000, "idle time of a session in SYN_RECV"),
+    _timeout_ms("fin_wait", 120_000, 240_000, "idle time of a session in FIN_WAIT"),
+    _timeout_ms("time_wait", 120_000, 240_000, "idle time of a session in TIME_WAIT"),
+    _timeout_ms("close", 10_000, 20_000, "idle time of a session in CLOSE"),
+    _timeout_ms("close_wait", 60_000, 120_000, "idle time of a session in CLOSE_WAIT"),
+    _timeout_ms("last_ack", 30_000, 60_000, "idle time of a session in LAST_ACK"),
+    _timeout_ms("listen", 120_000, 240_000, "idle time of a session in LISTEN"),
+    _timeout_ms("synack", 120_000, 240_000, "idle time of a session in SYNACK"),
 )
+"""After this time without a packet, in either direction, a session ends."""
 
 _MORE = (
     Tunable("fullnat_toa_kind", 254, 200, 254, "", "kind number of the client-address option"),
-    _switch("conn_expire_tcp_rst", 1, "reset both ends of a session that reaches the end of its time in ESTABLISHED"),
-    _switch("expire_nodest_conn", 0, "end a session at its next client packet once its real server is gone; 0: drop the packet"),
+    _switch("conn_expire_tcp_rst", 1, "reset both ends of a session that ends by its timeout in ESTABLISHED"),
+    _switch(
+        "expire_nodest_conn",
+        0,
+        "end a session whose real server was removed at its client's next packet; 0: drop that packet and keep the session",
+    ),
     Tunable("udp_timeout", 300_000, 1000, 600_000, "ms", "idle time of a UDP session"),
     Tunable(
         "tcp_syncookies",
@@ -130,41 +142,54 @@ _MORE = (
         0,
         2,
         "",
-        'SYN cookies for services with synproxy = "auto": 0 never, 1 while their backlog is over its limit, 2 always',
+        'SYN cookies for services with synproxy = "auto": 0 never, 1 while their backlog (tcp_max_syn_backlog) is full, 2 always',
     ),
-    Tunable("tcp_max_syn_backlog", 4096, 16, 1_048_576, "conns", "half-open sessions that a service may have, in all shards"),
+    Tunable(
+        "tcp_max_syn_backlog",
+        4096,
+        16,
+        1_048_576,
+        "sessions",
+        "half-open sessions that a service may have, in all shards together",
+    ),
     _switch(
         "tcp_abort_on_overflow",
         0,
-        "answer RST to a full table or backlog, no real server, a wrong cookie or an unknown session; 0: stay silent",
+        "answer with RST when a TCP client is refused a session or has none; 0: send no RST",
     ),
-    Tunable("conn_max", 1_048_576, 0, 16_777_216, "conns", "sessions there may be, in all shards; 0: as many as memory holds"),
-    _switch(
-        "conn_early_drop", 1, "when there are conn_max sessions, drop the oldest half-open one for a new one; 0: refuse that"
+    Tunable(
+        "conn_max",
+        1_048_576,
+        0,
+        16_777_216,
+        "sessions",
+        "sessions there may be, in all shards together; 0: as many as memory holds",
     ),
+    _switch("conn_early_drop", 1, "with conn_max sessions, drop the oldest half-open one for a new one; 0: refuse the new one"),
     Tunable(
         "tcp_max_tw_buckets",
         262_144,
         1,
         16_777_216,
-        "conns",
-        "sessions in TIME_WAIT there may be, in all shards: one more ends the oldest early; each shard keeps its latest",
+        "sessions",
+        "sessions in TIME_WAIT there may be, in all shards together: one more ends the oldest early, but never a shard's latest",
     ),
 )
-"""Beyond the contract: what the LVS originals have under `/proc/sys/net/ipv4/vs` outside of that list, or as a constant."""
+"""Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""
 
 TUNABLES: Mapping[str, Tunable] = MappingProxyType(
     {tunable.name: tunable for tunable in (*_FULLNAT, *_SYNPROXY, *_DEFENCE, *_TIMEOUTS, *_MORE)}
 )
+"""All tunables by name, in the order in which views show them."""
 
 INDEX: Mapping[str, int] = MappingProxyType({name: index for index, name in enumerate(TUNABLES)})
 """Position of each tunable in the shared-memory array and in every list of values."""
 
 DEFAULTS: tuple[int, ...] = tuple(tunable.default for tunable in TUNABLES.values())
-
+"""Default values in the order of INDEX."""
 
 _LONGEST_NUMBER = 40
-"""Digits; a longer number is refused unread, and a longer text is not repeated in full."""
+"""In digits. A longer number is refused without being read, and a longer text is not repeated in full."""
 
 
 class TunableError(ValueError):
@@ -174,8 +199,8 @@ class TunableError(ValueError):
 def parse_value(name: str, text: str) -> int:
     """Read a decimal integer inside the range of tunable `name`; surrounding blanks are fine.
 
-    Raises TunableError otherwise. Nothing else is understood: no sign-less hex, no octal, no underscore, because a value
-    that two tools read differently is worse than an error.
+    Raises TunableError otherwise. Hexadecimal, octal, a plus sign and underscores are refused: two tools may read such a value
+    differently, which is worse than an error.
     """
     tunable, digits = TUNABLES[name], text.strip()
     if not (digits.isascii() and digits.removeprefix("-").isdigit()):

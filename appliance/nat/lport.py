@@ -1,9 +1,9 @@
-"""Free local ports of one shard, per local address and real server.
+"""Free local ports of one shard, in a pool for each local address and real server.
 
-The same local address and port may be in use towards two real servers at once: what must be unique is the tuple that the
-real server sees. Each pool is a byte a port, searched from a cursor that goes round, so that a port rests for as long as
-the range allows before it is used again, and the search runs at C speed. A port also remembers the last sequence number that
-its real server acknowledged on it, for the next connection to start beyond (see `nat.isn`).
+The same local address and port may be in use towards two real servers at once: what must be unique is the pair of endpoints that
+a real server sees. A pool has one byte for each port and is searched from a cursor that goes round. So a port rests as long as
+the range allows before it is used again, and the search runs at C speed. For each port the pool also keeps the last sequence
+number that the real server acknowledged on it, because the next connection has to start beyond it (see `nat.isn`).
 """
 
 from array import array
@@ -16,7 +16,7 @@ from appliance.wire.flow import split_pool_key
 
 
 class LocalPort(NamedTuple):
-    """A port, and the last sequence number that was acknowledged on it; None when it was not used before."""
+    """A port, and the last sequence number that the real server acknowledged on it; None when it was not used before."""
 
     port: int
     last_seq: int | None
@@ -25,7 +25,7 @@ class LocalPort(NamedTuple):
 _NEVER_USED = -1
 
 PORT_BYTES = 1 + array("q").itemsize
-"""What a pool holds of each port: whether it is in use, and where its last connection ended."""
+"""Memory of a pool for each port: whether it is in use, and where its last connection ended."""
 
 
 class LocalPortPool:
@@ -38,17 +38,17 @@ class LocalPortPool:
         self._used = bytearray(len(ports))
         self._last_seqs = array("q", (_NEVER_USED,)) * len(ports)
         self._outside: set[int] = set()
-        """Ports that live sessions hold although the range no longer has them: it may be widened again before they end."""
+        """Ports outside the range that live sessions still hold. The range may be widened again before those sessions end."""
         self._cursor = 0
         self.in_use = 0
 
     @property
     def size(self) -> int:
-        """How many ports it may hand out."""
+        """How many ports the pool may hand out, free or not."""
         return len(self._ports)
 
     def acquire(self, tries: int) -> LocalPort | None:
-        """A free port, marked used; None when none of the next `tries` ports after the cursor is free."""
+        """A free port, which is in use from now on; None when none of the next `tries` ports from the cursor on is free."""
         size = len(self._ports)
         if self.in_use >= size:
             return None
@@ -62,7 +62,7 @@ class LocalPortPool:
         return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
 
     def _find_free(self, start: int, tries: int) -> int:
-        """Index of the first free port of the `tries` ports from `start` on, around the end; -1 for none."""
+        """Index of the first free port among `tries` ports from `start` on, continued at the beginning; -1 when none is free."""
         size = len(self._ports)
         index = self._used.find(0, start, start + tries)
         if index < 0 and start + tries > size:
@@ -70,7 +70,7 @@ class LocalPortPool:
         return index
 
     def release(self, port: int, last_seq: int) -> None:
-        """Mark a port free that `acquire` gave; `last_seq` is where its connection ended, at the real server."""
+        """Give back a port that `acquire` gave. `last_seq` is the last number that the real server acknowledged on it."""
         index = self._index_of(port)
         if index is None:
             self._outside.discard(port)
@@ -84,10 +84,10 @@ class LocalPortPool:
         return index if index < len(self._ports) and self._ports[index] == port else None
 
     def change_range(self, ports: "array[int]") -> None:
-        """Hand out `ports` from now on. Sessions keep the ports they have, and those stay taken.
+        """Hand out `ports` (ascending) from now on. Sessions keep the ports they have, and those stay in use.
 
-        Both ranges are of one shard, so where they overlap they have the same ports, and what is known of those is copied in
-        one piece: with hundreds of thousands of sessions, a write to a tunable must not hold up their packets.
+        Both ranges belong to the same shard, so they have the same ports where they overlap, and what is known of these is copied
+        in one piece: with hundreds of thousands of sessions, a write to a tunable must not hold up their packets.
         """
         low, high = max(self._ports[0], ports[0]), min(self._ports[-1], ports[-1])
         old, new = (slice(bisect_left(range_, low), bisect_right(range_, high)) for range_ in (self._ports, ports))
@@ -107,18 +107,21 @@ class LocalPortPool:
 
 
 class LocalPorts:
-    """All pools of one shard, made when first needed. Keys are a local address (4 bytes) and a real server (6 bytes)."""
+    """All pools of one shard and protocol. A pool is made when it is first needed.
+
+    A pool belongs to a local address (4 bytes) and a real server (its address and port, 6 bytes).
+    """
 
     def __init__(self, ports: "array[int]") -> None:
         self._ports = ports
         self._pools: dict[bytes, LocalPortPool] = {}
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes, LocalPortPool]]:
-        """Local address, real server and pool of each that there is now; more may be made meanwhile."""
+        """Local address, real server and pool, for each pool there is now. Pools may be made during the iteration."""
         return ((*split_pool_key(key), pool) for key, pool in tuple(self._pools.items()))
 
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
-        """A local port that no live session uses between these two; None when `tries` ports were all in use."""
+        """A local port that no session uses between these two; None when the next `tries` ports are all in use."""
         key = local_address + real_server
         pool = self._pools.get(key)
         if pool is None:
@@ -126,11 +129,11 @@ class LocalPorts:
         return pool.acquire(tries)
 
     def release(self, local_address: bytes, real_server: bytes, port: int, last_seq: int) -> None:
-        """Give back what `acquire` gave for the same two."""
+        """Give back a port that `acquire` gave for the same two; see `LocalPortPool.release`."""
         self._pools[local_address + real_server].release(port, last_seq)
 
     def in_use(self, local_address: bytes, real_server: bytes) -> int:
-        """How many ports live sessions use between these two."""
+        """How many ports of the range sessions use between these two."""
         pool = self._pools.get(local_address + real_server)
         return 0 if pool is None else pool.in_use
 

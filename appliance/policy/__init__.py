@@ -1,4 +1,4 @@
-"""Decisions that need no session: which shard owns a packet, what the defence drops, who gets a connection, the ruleset's text.
+"""Decisions that need no session: which shard owns a packet, what the defence drops, which real server is next, and the ruleset.
 
-The kernel's rules and the shards' behaviour are both made from here, so they cannot differ. It may import `wire` and `model`.
+The kernel's rules and what the shards do are both made from these files, so they cannot differ. It may import `wire` and `model`.
 """

@@ -1,7 +1,7 @@
-"""What a gateway need not take: which packets are dropped, and counted, while which tunable is 1. LVS behaviour, section 5.
+"""The defence: which packets are dropped and counted because nobody asked for them, and which tunable says so. LVS behaviour 5.
 
-One policy with two readers. `ruleset` renders it, so that the kernel drops such a packet before it costs a place in a queue;
-`strangers` applies it to those that reach a shard all the same, because they name a service, but nobody asked for them. Pure.
+One policy has two readers. `ruleset` renders it, so that the kernel drops such a packet before it costs a place in a queue. The
+shard applies it to packets that reach a queue because they are sent to a service, but belong to no session and open none.
 """
 
 from collections.abc import Mapping
@@ -13,25 +13,25 @@ from appliance.wire.layout import PROTO_OSPF, PROTO_TCP, PROTO_UDP
 
 
 class Guarded(Enum):
-    """A kind of addresses that packets go to; the value is the name of their set in the ruleset."""
+    """A kind of addresses that the defence protects. The value is the name of their set in the ruleset."""
 
     VIP = "vips"
     LOCAL_ADDRESS = "local_addresses"
 
 
 class Rule(NamedTuple):
-    """One kind of unwanted packets: sent to a guarded address, and part of no session."""
+    """One kind of unwanted packets: sent to a guarded address, and part of no session. Dropped while its tunable is 1."""
 
     tunable: str
     counter: str
-    """In the extended table."""
+    """Name of the counter in the extended table."""
     guarded: tuple[Guarded, ...]
     protocol: int | None
-    """Of whole packets, unless a service has their address and port and can take them; None: fragments of every protocol."""
+    """IP protocol number: whole packets of it, except those that a service takes. None: fragments, of every protocol."""
 
     @property
     def place(self) -> int:
-        """Of its counter in the extended table."""
+        """The place of its counter in the extended table."""
         return COUNTER_PLACES[self.counter]
 
 
@@ -40,25 +40,26 @@ TCP = Rule("defence_tcp_drop", "defence_tcp_drop", (Guarded.VIP,), PROTO_TCP)
 UDP = Rule("defence_udp_drop", "defence_udp_drop", (Guarded.VIP,), PROTO_UDP)
 
 RULES = (FRAGMENTS, TCP, UDP)
-"""No rule for strays to a local address: the host answers them, as it does for its own addresses."""
+"""All rules. There is none for whole packets to a local address: the host answers them, as it does for its own addresses."""
 
 SPARED_FRAGMENTS = PROTO_OSPF
-"""Routers on the same link speak it, and its link-state packets may be long."""
+"""IP protocol whose fragments are not dropped: routers on the same link speak OSPF, and its link-state packets may be long."""
 
 COUNTER_PLACES: Mapping[str, int] = {
     rule.counter: [counter.name for counter in EXT_COUNTERS].index(rule.counter) for rule in RULES
 }
+"""The place of each rule's counter in the extended table, by its name."""
 
 
 def rule_for(protocol: int, *, is_fragment: bool) -> Rule | None:
-    """The rule that a packet of this IPv4 protocol falls under when nobody wants it."""
+    """The rule for a packet of this IP protocol that belongs to no session; None when there is no rule for it."""
     if is_fragment:
         return None if protocol == SPARED_FRAGMENTS else FRAGMENTS
     return {TCP.protocol: TCP, UDP.protocol: UDP}.get(protocol)
 
 
 class Defence(NamedTuple):
-    """The tunables of the rules, as a whole: whether each rule is in force."""
+    """Which rules are in force: one switch for each rule, in the order of RULES."""
 
     frag_drop: bool
     tcp_drop: bool
@@ -66,7 +67,7 @@ class Defence(NamedTuple):
 
     @classmethod
     def of(cls, values: Mapping[str, int]) -> "Defence":
-        """From the tunables by name. Raises KeyError when one of the three is missing."""
+        """Made from values of tunables by name. Raises KeyError when one of the three is missing."""
         return cls(*(bool(values[rule.tunable]) for rule in RULES))
 
     def has(self, rule: Rule) -> bool:
@@ -75,16 +76,19 @@ class Defence(NamedTuple):
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Those in force."""
+        """The rules in force."""
         return tuple(filter(self.has, RULES))
 
 
 TUNABLE_NAMES = frozenset(rule.tunable for rule in RULES)
+"""The tunables whose change is a change of the defence."""
 
 
 class KernelCounts:
-    """What the kernel has dropped by each counter since the start. Its own counters start anew with each loading of the ruleset;
-    these only grow."""
+    """What the kernel has dropped by each counter since the start of the appliance.
+
+    The kernel's counters start anew at zero whenever the ruleset is loaded; these only grow.
+    """
 
     def __init__(self) -> None:
         self._before = dict.fromkeys(COUNTER_PLACES, 0)
@@ -92,11 +96,11 @@ class KernelCounts:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Packets by counter."""
+        """Packets dropped, by name of the counter."""
         return {name: self._before[name] + last for name, last in self._last.items()}
 
     def read(self, counts: Mapping[str, int]) -> None:
-        """Take in the kernel's counters as they are now. One that went down was reset; one that is missing tells nothing."""
+        """Update the totals from the kernel's counters. One that went down was reset; one that is missing changes nothing."""
         for name, last in self._last.items():
             count = counts.get(name, last)
             if count < last:
@@ -104,6 +108,6 @@ class KernelCounts:
             self._last[name] = count
 
     def start_anew(self) -> None:
-        """The kernel's counters begin at zero from here on."""
+        """Take note that the kernel's counters are at zero now."""
         self._before = self.totals
         self._last = dict.fromkeys(self._last, 0)

@@ -1,24 +1,25 @@
 """The nftables text that brings packets to their shards: rendered from the configuration, applied by `edge.nft`.
 
-Everything lives in one table of our own. A packet of ours goes through one rule that knows its class (client to VIP, real
-server to local address, ICMP error about either), which picks the shard, and through that shard's chain, which queues it:
+All of it is in one table. There is one rule for each class of packets: client to VIP, real server to local address, ICMP error
+about either. The rule finds the slot of the packet, and a verdict map leads from the slot to the chain of the shard that owns it
+(see `steering`). That chain queues the packet:
 
-- native: the `queue` statement of nftables, on any stock kernel;
-- compat: for kernels without it, a mark, which one iptables rule per shard in the `raw` table turns into NFQUEUE. The mark
+- native: by the `queue` statement of nftables, which stock kernels have;
+- compat: for kernels without it, by a mark, which one iptables rule per shard in the `raw` table turns into NFQUEUE. The mark
   uses the top eight bits only, and further chains clear them again, so marks of the host's own rules survive.
 
 ICMP errors are steered in the output hook as well. A packet that a shard has rewritten comes from an address of this host, so
 when the kernel cannot forward it (too big, TTL used up, no such neighbour), the kernel sends its error to itself. At the output
-hook, and nowhere later, a packet whose addresses were changed in the queue is routed anew: so that is where a shard turns the
-error towards the real sender. On `lo` it is not steered a second time.
+hook, and nowhere later, a packet whose addresses were changed in the queue is routed anew, so a shard can turn the error towards
+the real sender there. On `lo` it is not steered a second time.
 
-What `defence` says need not be taken is dropped in two places, and counted by name: fragments before the kernel would put them
-together (-400), everything else behind the rules that pick a shard, so that traffic of services does not pay for it. While
-fragments are not dropped, the kernel is made to put them together for us. It does so once a rule needs it, and the one that costs
-nothing else is `tproxy`: it tracks no connections, and may stand in a chain that no packet comes to.
+The rules of `defence` drop packets in two places, and count them by name. Fragments are dropped before the kernel would put them
+together (priority -400); all other packets are judged behind the rules that pick a shard, so that packets of services do not pass
+those rules. While fragments are not dropped, the kernel has to put them together. It does so as soon as some rule needs it, and
+the rule that costs nothing else is `tproxy`: it tracks no connections, and works in a chain that no packet comes to.
 
-Shards are picked by what `steering` says, nowhere else. VIP and local-address traffic is never tracked (`notrack`), and it is
-dropped, not let past, while the worker of its shard is away: a packet that went on to the host would be answered with a RST.
+Packets of VIPs and local addresses are never tracked (`notrack`). While the worker of a shard is away, they are dropped and not
+let past: the host would answer them with a RST.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,19 +37,22 @@ IPTABLES_JUMPS = (
     ("PREROUTING", "-j", IPTABLES_CHAIN),
     ("OUTPUT", "-p", "icmp", "-j", IPTABLES_CHAIN),
 )
-"""The rules that lead to our chain. What the host sends may have a mark of its own in the upper bits, so nothing but ICMP."""
+"""The rules that lead to IPTABLES_CHAIN. Of what the host sends only ICMP goes there: other packets may have a mark of the host's
+own rules in the upper bits."""
 
 PRIORITY = -310
-"""Before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack` counts; after kernel
-defragmentation (-400)."""
+"""Of the chains that steer: before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack`
+counts; after the kernel has put fragments together (-400)."""
 
 _FRAGMENTS_PRIORITY = -410
-"""Before kernel defragmentation (-400), behind which there are no fragments."""
+"""Before the kernel puts fragments together (-400): after that there are none."""
 
 _UNMARK_PRIORITY = -299
 _MARK_MASK = 0xFF000000
 _MARK_BASE = 0x80000000
 _MARK_SHIFT = 24
+
+_ELEMENTS_PER_LINE = 8
 
 _ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, parameter-problem }"
 
@@ -63,7 +67,7 @@ _QUOTES_OURS = f"icmp type {_ICMP_ERRORS} {_QUOTED_VERSION_IHL} 0x45 {_QUOTED_PR
 
 
 class SteeredService(NamedTuple):
-    """What distinguishes one virtual service from all others; `protocol` is "tcp" or "udp"."""
+    """A virtual service, as far as steering has to know it. `protocol` is "tcp" or "udp"."""
 
     vip: IPv4Address
     protocol: str
@@ -71,24 +75,30 @@ class SteeredService(NamedTuple):
 
 
 class Steered(NamedTuple):
-    """What the ruleset needs to know of a configuration."""
+    """What the ruleset needs of a configuration."""
 
     services: Sequence[SteeredService]
     local_addresses: Sequence[IPv4Address]
-    shards: int
+    shard_table: steering.ShardTable
     queue_base: int
+    """Number of the queue of shard 0; the queues of the other shards follow it."""
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return steering.shard_count(self.shard_table)
 
 
 class Ruleset(NamedTuple):
-    """Text for `nft -f` and, for the compat back end, for `iptables-nft-restore --noflush`; that one is empty for native."""
+    """Text for `nft -f`, and text for `iptables-nft-restore --noflush`, which is empty for the native back end."""
 
     nft: str
     iptables: str
 
 
 def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
-    """The whole ruleset; loading its nft text replaces the table in one transaction."""
-    choice = _Choice(steered.shards)
+    """The whole ruleset. Loading its nft text replaces the table in one transaction."""
+    choice = _Choice(are_several=steered.shards > 1)
     services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     lines = [
         f"table ip {TABLE}",
@@ -97,10 +107,11 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         *_set("services", "ipv4_addr . inet_proto . inet_service", services),
         *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
         *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
+        *(line for kind in _SLOT_KINDS if steered.shards > 1 for line in _slot_map(kind, steered.shard_table)),
         *(line for counter in COUNTER_PLACES for line in (f"\tcounter {counter} {{", "\t}", "")),
         *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
         *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
-        *_chain("strangers", _defence_rules(defence)["strangers"]),
+        *_chain("unsolicited", _defence_rules(defence)["unsolicited"]),
         *_chain("reassembly", _defence_rules(defence)["reassembly"]),
         *_base_chain("output", "output", PRIORITY, _OUTPUT),
         *_chain("errors", _errors(choice)),
@@ -117,7 +128,7 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
 
 
 def render_defence(defence: Defence) -> str:
-    """The nft text that puts another defence in force in a loaded table, in one transaction. Nothing else in it changes."""
+    """The nft text that puts another defence in force in a loaded table, in one transaction. The rest of the table stays."""
     lines = []
     for chain, rules in _defence_rules(defence).items():
         lines.append(f"flush chain ip {TABLE} {chain}")
@@ -126,17 +137,17 @@ def render_defence(defence: Defence) -> str:
 
 
 def _defence_rules(defence: Defence) -> dict[str, list[str]]:
-    """The rules of each chain that has to do with it."""
-    rules: dict[str, list[str]] = {"fragments": [], "strangers": [], "reassembly": []}
+    """The rules of each chain that the defence changes."""
+    rules: dict[str, list[str]] = {"fragments": [], "unsolicited": [], "reassembly": []}
     for rule in defence.rules:
-        rules["fragments" if rule.protocol is None else "strangers"] += _dropping(rule)
+        rules["fragments" if rule.protocol is None else "unsolicited"] += _dropping(rule)
     if not defence.has(FRAGMENTS):
         rules["reassembly"].append("meta l4proto { tcp, udp } tproxy to :1")
     return rules
 
 
 def _dropping(rule: Rule) -> list[str]:
-    """One rule for each kind of addresses. What belongs to a service has gone to its shard before it comes to `strangers`."""
+    """One rule for each kind of addresses. Whole packets of services have gone to their shard before they come to one."""
     if rule.protocol is None:
         packet = f"ip frag-off & {FRAGMENT_BITS:#x} != 0 ip protocol != {SPARED_FRAGMENTS}"
     else:
@@ -144,35 +155,61 @@ def _dropping(rule: Rule) -> list[str]:
     return [f'{packet} ip daddr @{guarded.value} iif != "lo" counter name {rule.counter} drop' for guarded in rule.guarded]
 
 
-class _Choice:
-    """The end of a rule, which picks the shard: by one of the two things that tell it, both named in `steering`."""
+class _SlotKind(NamedTuple):
+    """A way to find the slot of a packet, and the verdict map that leads from each slot to the chain of its shard."""
 
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+    map: str
+    typeof: str
+    """An nft expression of the map's key type. nft has no other way to say "integer"."""
+
+
+_BY_HASH = _SlotKind("shard_by_hash", f"numgen inc mod {steering.SLOTS}")
+_BY_LOCAL_PORT = _SlotKind("shard_by_local_port", "th dport")
+_BY_QUOTED_LOCAL_PORT = _SlotKind("shard_by_quoted_local_port", _QUOTED_SOURCE_PORT)
+_SLOT_KINDS = (_BY_HASH, _BY_LOCAL_PORT, _BY_QUOTED_LOCAL_PORT)
+"""Three maps with the same elements: nft refuses a key of another type, although the bytes may be the same."""
+
+
+def _slot_map(kind: _SlotKind, shard_table: steering.ShardTable) -> list[str]:
+    """The declared size lets the kernel choose its fastest kind of hash table, as it does for a map that stands in a rule."""
+    elements = [f"{slot} : goto shard{shard}" for slot, shard in enumerate(shard_table)]
+    rows = [", ".join(elements[start : start + _ELEMENTS_PER_LINE]) for start in range(0, len(elements), _ELEMENTS_PER_LINE)]
+    listed = ",\n\t\t\t".join(rows)
+    header = (f"\tmap {kind.map} {{", f"\t\ttypeof {kind.typeof} : verdict", f"\t\tsize {steering.SLOTS}")
+    return [*header, f"\t\telements = {{\n\t\t\t{listed}", "\t\t}", "\t}", ""]
+
+
+class _Choice:
+    """The end of a rule, which finds the slot of a packet and goes to the chain of the shard that owns it."""
+
+    def __init__(self, *, are_several: bool) -> None:
+        """`are_several`: there is more than one shard. A single shard needs no slots: every packet is its own."""
+        self._are_several = are_several
 
     def by_client(self, address: str, port: str) -> str:
         """`address` and `port` are the fields that hold those of the client."""
-        if self._shards == 1:
-            return "goto shard0"
-        shard_of_hash = _vmap({shard: shard for shard in range(self._shards)})
-        return f"jhash {address} . {port} mod {self._shards} seed {steering.HASH_SEED:#x} {shard_of_hash}"
+        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {steering.HASH_SEED:#x}"
+        return self._of_slot(slot, _BY_HASH)
 
-    def by_local_port(self, port: str) -> str:
-        """`port` is the field that holds the local port."""
-        if self._shards == 1:
-            return "goto shard0"
-        classes = range(steering.port_classes(self._shards))
-        shard_of_class = {port_class: steering.shard_of_class(port_class, self._shards) for port_class in classes}
-        return f"{port} & {steering.port_mask(self._shards):#x} {_vmap(shard_of_class)}"
+    def by_local_port(self) -> str:
+        """For a packet that is sent to a local address and port."""
+        return self._of_slot(f"th dport & {steering.SLOT_MASK:#x}", _BY_LOCAL_PORT)
+
+    def by_quoted_local_port(self) -> str:
+        """For an ICMP error that quotes a packet sent from a local address and port."""
+        return self._of_slot(f"{_QUOTED_SOURCE_PORT} & {steering.SLOT_MASK:#x}", _BY_QUOTED_LOCAL_PORT)
+
+    def _of_slot(self, slot: str, kind: _SlotKind) -> str:
+        return f"{slot} vmap @{kind.map}" if self._are_several else "goto shard0"
 
 
 def _arriving(choice: _Choice) -> list[str]:
-    """What arrives: client to VIP, real server to local address, and errors that others send about either."""
+    """Rules for packets that arrive: client to VIP, real server to local address, and errors that others send about either."""
     return [
         f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
-        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port('th dport')}",
+        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port()}",
         'iif != "lo" meta l4proto icmp goto errors',
-        "jump strangers",
+        "jump unsolicited",
     ]
 
 
@@ -181,20 +218,16 @@ _OUTPUT = (
     "ip saddr . meta l4proto . th sport @services notrack",
     "meta l4proto icmp goto errors",
 )
-"""What the gateway itself sends in the name of a session (RST), or its host in answer to a stray reply; and the errors that its
-kernel sends about packets it could not forward."""
+"""Rules for packets that the gateway sends: in the name of a session (RST), by its host in answer to a packet without a session,
+and the errors of its kernel about packets that it could not forward."""
 
 
 def _errors(choice: _Choice) -> list[str]:
-    """An error about a packet to a client, then one about a packet to a real server; each goes where that one came from."""
+    """Rules for errors about a packet to a client, and about one to a real server. An error goes to the shard of its session."""
     return [
         f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
-        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_local_port(_QUOTED_SOURCE_PORT)}",
+        f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_quoted_local_port()}",
     ]
-
-
-def _vmap(shard_of: dict[int, int]) -> str:
-    return "vmap { " + ", ".join(f"{value} : goto shard{shard}" for value, shard in shard_of.items()) + " }"
 
 
 def _mark(shard: int) -> int:
@@ -220,7 +253,7 @@ def _base_chain(name: str, hook: str, priority: int, rules: Iterable[str]) -> li
 
 
 def _iptables(steered: Steered) -> str:
-    """One chain of our own in the raw table; the jumps to it are the only rules outside of it."""
+    """One chain in the raw table, with a rule for each shard. The jumps to it are the only rules outside of it."""
     is_of_shard = f"-A {IPTABLES_CHAIN} -m mark --mark {{:#x}}/{_MARK_MASK:#x}"
     queues = (
         f"{is_of_shard.format(_mark(shard))} -j NFQUEUE --queue-num {steered.queue_base + shard}"

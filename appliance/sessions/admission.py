@@ -24,7 +24,7 @@ class Admission:
 
         Every local address of the service is tried, `tries` ports on each, before the ports count as exhausted.
         """
-        real_server = service.pick_real_server()
+        real_server = service.pick_real_server(client_key)
         if real_server is None:
             return NO_REAL_SERVER
         if not service.local_addresses:

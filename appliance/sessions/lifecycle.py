@@ -228,4 +228,5 @@ class Sessions:
                 real_server.mtu = self._shared.mtus[real_server.slot] or USUAL_MTU
 
     def _ports(self) -> "array[int]":
-        return steering.ports_of_shard(self._plan.shard, self._plan.shards, *self.tunables.lport_range)
+        table = steering.shard_table(self._plan.shards)
+        return steering.ports_of_shard(table, self._plan.shard, *self.tunables.lport_range)

@@ -7,7 +7,7 @@ from typing import Generic
 
 from appliance.ipc.messages import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
-from appliance.policy.schedulers.round_robin import SCHEDULERS
+from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.wire.flow import pack_endpoint
 
@@ -109,7 +109,6 @@ class VirtualService(Generic[OrderedT]):
         """Whether a new session has somewhere to go."""
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
 
-    def pick_real_server(self) -> RealServer | None:
-        """The scheduler's choice; None when no real server takes new connections."""
-        index = self.scheduler.pick([real_server.weight for real_server in self.real_servers])
-        return None if index is None else self.real_servers[index]
+    def pick_real_server(self, client_key: bytes) -> RealServer | None:
+        """The scheduler's choice for the client with this flow key; None when no real server takes new sessions."""
+        return self.scheduler.pick(self.real_servers, client_key)

@@ -373,7 +373,7 @@ def test_counters_and_rules_survive_a_flush_of_the_ruleset(lab: RunningLab, wire
     before = dropped(lab)
     with without(lab, "defence_udp_drop"):
         lab.run("gateway", "nft", "delete", "table", "ip", "appliance")
-        lab.wait_until("it is back", lambda: "chain strangers" in lab.run("gateway", "nft", "list", "ruleset"))
+        lab.wait_until("it is back", lambda: "chain unsolicited" in lab.run("gateway", "nft", "list", "ruleset"))
         assert dropped(lab) == before
         wire.send([udp(here(3000), there(lab, UNUSED_PORT), b"x")])
         assert wire.receive(is_unreachable)

@@ -11,7 +11,7 @@ from appliance.ipc.queries import Query
 from appliance.model.counters import BYTES
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
-from appliance.policy.steering import ports_of_shard
+from appliance.policy.steering import shard_table, shards_without_ports
 from appliance.sessions.walk import SessionWalk
 from appliance.state.session import Session
 from appliance.wire.flow import source_of
@@ -158,8 +158,7 @@ class FuzzedShard:
         """Write tunables, unless the director would refuse it because a shard had no port left."""
         shared, shards = self.world.shared, self.plan.shards
         low, high = (changes.get(name, shared.tunable(name)) for name in ("fullnat_lport_min", "fullnat_lport_max"))
-        nearest = min(high, low + shards - 1)
-        if all(ports_of_shard(shard, shards, low, nearest) for shard in range(shards)):
+        if not shards_without_ports(shard_table(shards), low, high):
             self.world._note(f"  {changes}")
             shared.set_tunables(changes)
 

@@ -14,7 +14,7 @@ from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
 from appliance.model.verdicts import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER, Verdict
 from appliance.nat.lport import LocalPorts
-from appliance.policy.steering import port_mask, shard_of_class
+from appliance.policy.steering import shard_of_local_port, shard_table
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.services import NEVER
 from appliance.state.session import Session
@@ -53,10 +53,10 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
     assert len(sessions) == len(all_sessions) == sum(sessions.by_state.counts), "by state"
     assert world.shared.session_counts[world.plan.shard] == len(all_sessions), "the count that other shards read"
     by_state = [0] * len(STATE_NAMES)
-    mask = port_mask(world.plan.shards)
+    table = shard_table(world.plan.shards)
     for session in all_sessions:
         by_state[session.state] += 1
-        owner = shard_of_class(session.local_port & mask, world.plan.shards)
+        owner = shard_of_local_port(table, session.local_port)
         assert owner == world.plan.shard, "answers would reach another shard"
         is_asked = session.opening is not None and session.opening.handshake is not None
         assert is_asked == (session.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"

@@ -1,25 +1,12 @@
-"""schedulers.py, ratelimit.py, wire/seq.py and the queue counters' reader: small parts, each on one screen."""
+"""token_bucket.py, wire/seq.py and the queue counters' reader: small parts, each on one screen."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.edge.queue_stats import QueueStats, parse
-from appliance.policy.schedulers.round_robin import RoundRobin
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import seq
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
-def test_round_robin_gives_everybody_the_same_and_drained_ones_nothing(weights: list[int]) -> None:
-    scheduler = RoundRobin()
-    open_ones = [index for index, weight in enumerate(weights) if weight]
-    picks = [scheduler.pick(weights) for _ in range(3 * max(1, len(open_ones)))]
-    assert picks == (open_ones * 3 if open_ones else [None] * 3)
-
-
-def test_round_robin_without_real_servers() -> None:
-    assert RoundRobin().pick([]) is None
 
 
 @pytest.mark.parametrize(

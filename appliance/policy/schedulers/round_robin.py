@@ -1,24 +1,23 @@
-"""Which real server gets the next connection. Pick functions over plain weights; a weight of 0 means drain: nothing new."""
+"""Round robin: each real server in turn."""
 
 from collections.abc import Sequence
 
+from appliance.policy.schedulers.contract import CandidateT
+
 
 class RoundRobin:
-    """Each real server with a weight above 0 in turn, whatever that weight is (LVS `rr`)."""
+    """Picks each real server with a weight above 0 in turn, however high its weight is (LVS `rr`)."""
 
     def __init__(self) -> None:
         self._last = -1
 
-    def pick(self, weights: Sequence[int]) -> int | None:
-        """Index of the next real server; None when all weights are 0 or there is none."""
-        count = len(weights)
+    def pick(self, candidates: Sequence[CandidateT], client_key: bytes) -> CandidateT | None:  # noqa: ARG002
+        """The next candidate after the last one picked; None when all weights are 0. The client makes no difference."""
+        count = len(candidates)
         for step in range(1, count + 1):
             index = (self._last + step) % count
-            if weights[index] > 0:
+            candidate = candidates[index]
+            if candidate.weight > 0:
                 self._last = index
-                return index
+                return candidate
         return None
-
-
-SCHEDULERS = {"rr": RoundRobin}
-"""Every scheduler by its name in the configuration."""

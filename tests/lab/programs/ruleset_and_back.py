@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from appliance.edge import nft
 from appliance.policy.defence import Defence
 from appliance.policy.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
+from appliance.policy.steering import shard_table
 
 
 def host_ruleset() -> str:
@@ -19,7 +20,7 @@ def host_ruleset() -> str:
 def main() -> dict[str, object]:
     """`missed` lists the jumps whose loss `is_loaded` did not notice."""
     service = SteeredService(IPv4Address("203.0.113.10"), "udp", 53)
-    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], 4, 0), Defence(True, True, True), native=False)
+    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], shard_table(4), 0), Defence(True, True, True), native=False)
     before = host_ruleset()
     for _ in range(2):
         nft.apply(ruleset)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config.loading import Config, ConfigError, parse
-from appliance.policy.steering import ports_of_shard
+from appliance.policy.steering import ports_of_shard, shard_table
 
 GOOD = (Path(__file__).parents[3] / "etc" / "lvs.toml").read_text()
 
@@ -98,5 +98,6 @@ def test_a_port_range_is_taken_exactly_when_every_shard_has_a_port(shards: int, 
     table = tomllib.loads(GOOD)
     table["gateway"]["shards"] = shards
     table["sysctl"] = {"fullnat_lport_min": lport_min, "fullnat_lport_max": lport_max}
-    enough = all(ports_of_shard(shard, shards, lport_min, lport_max) for shard in range(shards))
+    table_of_shards = shard_table(shards)
+    enough = all(ports_of_shard(table_of_shards, shard, lport_min, lport_max) for shard in range(shards))
     assert enough == (not problem_lines(document(table)))

@@ -1,11 +1,12 @@
-"""tunables.py and stats.py: the contract, by names, ranges and count, and how values are read."""
+"""tunables.py: the contract, by names, ranges and count, and how values are read."""
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model.counters import EXT_COUNTERS
-from appliance.model.tunables import TUNABLES, TunableError, check_value, parse_value
+from appliance.model.tunables import TUNABLES, Tunable, TunableError, check_value, parse_value
 
 SPOT_CHECKS = {
     "fullnat_toa_entry": (1, 0, 1),
@@ -24,12 +25,11 @@ SPOT_CHECKS = {
 }
 
 
-def test_there_are_34_tunables_by_contract_a_few_more_and_27_counters() -> None:
+def test_there_are_34_tunables_by_contract_and_a_few_more() -> None:
     assert list(TUNABLES)[34:] == [
         "fullnat_toa_kind", "conn_expire_tcp_rst", "expire_nodest_conn", "udp_timeout", "tcp_syncookies", "tcp_max_syn_backlog",
         "tcp_abort_on_overflow", "conn_max", "conn_early_drop", "tcp_max_tw_buckets",
     ]  # fmt: skip
-    assert len(EXT_COUNTERS) == len({counter.name for counter in EXT_COUNTERS}) == 27
 
 
 @pytest.mark.parametrize(("name", "expected"), SPOT_CHECKS.items())
@@ -42,6 +42,15 @@ def test_every_timeout_may_be_twice_its_default_and_no_less_than_a_second() -> N
     for tunable in TUNABLES.values():
         if tunable.name.startswith("tcp_timeout_"):
             assert (tunable.min, tunable.max, tunable.unit) == (1000, 2 * tunable.default, "ms")
+
+
+@pytest.mark.parametrize("tunable", TUNABLES.values(), ids=lambda tunable: tunable.name)
+def test_a_tunable_says_its_unit_and_what_it_does_without_the_others(tunable: Tunable) -> None:
+    assert tunable.min <= tunable.default <= tunable.max
+    is_switch = (tunable.min, tunable.max) == (0, 1)
+    assert bool(tunable.unit) == (not is_switch and tunable.name not in ("fullnat_toa_kind", "tcp_syncookies")), "unit"
+    assert re.fullmatch(r"(?!that|those|these|it )[a-zA-Z].*[^.]", tunable.summary), "a phrase"
+    assert [other.name for other in TUNABLES.values() if other.summary == tunable.summary] == [tunable.name]
 
 
 @pytest.mark.parametrize("text", ["", " ", "1.5", "abc", "0x10", "1_000", "1e3", "١٠٠٠", "--5", "+5", "0" * 41 + "7"])

@@ -1,4 +1,4 @@
-"""ruleset.py and steering.py: the rendered text sends every packet to the shard that owns it."""
+"""ruleset.py: the rendered text sends every packet to the shard that the shard table names."""
 
 import re
 from pathlib import Path
@@ -20,9 +20,13 @@ ROOT = Path(__file__).parents[3]
 ALL_IN_FORCE = Defence(frag_drop=True, tcp_drop=True, udp_drop=True)
 
 
-def ruleset(shards: int, *, native: bool = True, queue_base: int = 0) -> Ruleset:
+def ruleset_for(table: steering.ShardTable, *, native: bool = True, queue_base: int = 0) -> Ruleset:
     services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
-    return render(Steered(services, [LIP1, LIP2], shards, queue_base), ALL_IN_FORCE, native=native)
+    return render(Steered(services, [LIP1, LIP2], table, queue_base), ALL_IN_FORCE, native=native)
+
+
+def ruleset(shards: int, *, native: bool = True, queue_base: int = 0) -> Ruleset:
+    return ruleset_for(steering.shard_table(shards), native=native, queue_base=queue_base)
 
 
 def chain(text: str, name: str) -> list[str]:
@@ -35,38 +39,49 @@ def rule(text: str, start: str) -> str:
     return line
 
 
-def shard_of_reply(text: str, port: int) -> int:
-    """Read the rendered rule for replies as the kernel would: mask the port, look the value up in the verdict map."""
+def shards_by_slot(text: str, name: str) -> list[int]:
+    """Read a verdict map as the kernel would: the shard whose chain each slot leads to."""
+    match = re.search(rf"\tmap {name} \{{\n\t\ttypeof .* : verdict\n\t\tsize 256\n\t\telements = \{{(.*?)\}}", text, re.DOTALL)
+    assert match is not None, f"there is no map {name}"
+    pairs = [pair.strip().split(" : goto shard") for pair in match[1].split(",")]
+    assert [int(slot) for slot, _ in pairs] == list(range(steering.SLOTS)), "every slot is there, once"
+    return [int(shard) for _, shard in pairs]
+
+
+def shards_by_reply_rule(text: str) -> list[int]:
+    """Follow the rule for replies from each slot: that is from the low 8 bits of the local port."""
     line = rule(text, "ip daddr @local_addresses meta l4proto { tcp, udp }")
     if line.endswith("goto shard0"):
-        return 0
-    match = re.fullmatch(r".* th dport & (0x[0-9a-f]+) vmap \{ (.*) \}", line)
+        return [0] * steering.SLOTS
+    match = re.fullmatch(r".* th dport & 0xff vmap @(\w+)", line)
     assert match is not None, line
-    goto = dict(pair.split(" : ") for pair in match[2].split(", "))
-    return int(goto[str(port & int(match[1], 16))].removeprefix("goto shard"))
+    return shards_by_slot(text, match[1])
 
 
-@given(st.integers(1, steering.MAX_SHARDS), st.integers(1025, 65535), st.integers(0, 700), st.booleans())
-def test_every_port_a_shard_hands_out_steers_back_to_it(shards: int, low: int, size: int, native: bool) -> None:
-    text = ruleset(shards, native=native).nft
+@given(st.integers(1, steering.MAX_SHARDS), st.integers(1, steering.MAX_SHARDS), st.integers(1025, 65535), st.integers(0, 700))
+def test_every_port_a_shard_hands_out_steers_back_to_it(before: int, shards: int, low: int, size: int) -> None:
+    """Also by a table that was made from the table for another number of shards."""
+    table = steering.rebalanced(steering.shard_table(before), shards)
+    shard_of_slot = shards_by_reply_rule(ruleset_for(table).nft)
     high = min(65535, low + size)
-    handed_out = [port for shard in range(shards) for port in steering.ports_of_shard(shard, shards, low, high)]
-    assert sorted(handed_out) == list(range(low, high + 1)), "every port has exactly one owner"
-    for shard in range(shards):
-        for port in steering.ports_of_shard(shard, shards, low, high)[:20]:
-            assert shard_of_reply(text, port) == shard
+    ports = [steering.ports_of_shard(table, shard, low, high) for shard in range(shards)]
+    assert sorted(port for of_shard in ports for port in of_shard) == list(range(low, high + 1)), "every port has one owner"
+    assert all(shard_of_slot[port % steering.SLOTS] == shard for shard, of_shard in enumerate(ports) for port in of_shard)
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3, 4, 5, 7, 8, 12, 64])
-def test_ports_are_shared_out_fairly(shards: int) -> None:
-    counts = [len(steering.ports_of_shard(shard, shards, 5000, 65535)) for shard in range(shards)]
-    assert max(counts) <= 1.15 * min(counts) + 1
+@given(st.integers(2, steering.MAX_SHARDS), st.integers(2, steering.MAX_SHARDS), st.booleans())
+def test_every_rule_that_picks_a_shard_reads_the_shard_table(before: int, shards: int, native: bool) -> None:
+    table = steering.rebalanced(steering.shard_table(before), shards)
+    text = ruleset_for(table, native=native).nft
+    maps = {line.split("vmap @")[1] for line in text.splitlines() if "vmap @" in line}
+    assert len(maps) == 3
+    assert all(bytes(shards_by_slot(text, name)) == table for name in maps)
 
 
-@pytest.mark.parametrize("shards", [0, -1, 65])
-def test_a_shard_count_out_of_range_is_refused(shards: int) -> None:
-    with pytest.raises(ValueError, match=r"1\.\.64"):
-        steering.port_classes(shards)
+def test_a_single_shard_needs_no_slots() -> None:
+    text = ruleset(1).nft
+    assert "map" not in text
+    assert text.count("goto shard0") == 4, "client to VIP, real server to local address, and an error about either"
 
 
 def test_a_service_is_vip_protocol_and_port() -> None:
@@ -80,12 +95,12 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
     text = ruleset(4).nft
     about_outbound, about_inbound = chain(text, "errors")
     assert about_inbound.startswith("ip daddr @local_addresses icmp")
-    assert "@th,224,16 & 0x3 vmap" in about_inbound, "source port of the quoted packet: the local port"
+    assert about_inbound.endswith("@th,224,16 & 0xff vmap @shard_by_quoted_local_port"), "the quoted source port: the local port"
     assert about_outbound.startswith("ip daddr @vips icmp")
     hashed = rule(text, "ip daddr . meta l4proto . th dport @services")
-    seed = f"mod 4 seed {steering.HASH_SEED:#x} vmap"
-    assert f"jhash @th,192,32 . @th,240,16 {seed}" in about_outbound, "destination of the quoted packet: the client"
-    assert f"jhash ip saddr . th sport {seed}" in hashed
+    choice = f"mod 256 seed {steering.HASH_SEED:#x} vmap @shard_by_hash"
+    assert about_outbound.endswith(f"jhash @th,192,32 . @th,240,16 {choice}"), "destination of the quoted packet: the client"
+    assert hashed.endswith(f"jhash ip saddr . th sport {choice}")
     for line in (about_outbound, about_inbound):
         assert "@th,136,8 { 6, 17 }" in line, "protocol of the quoted packet: TCP or UDP"
 

@@ -12,6 +12,7 @@ from appliance.model.tunables import DEFAULTS, INDEX
 from appliance.model.verdicts import Action, Verdict
 from appliance.policy.defence import FRAGMENTS, RULES, Defence, KernelCounts
 from appliance.policy.ruleset import Steered, SteeredService, render, render_defence
+from appliance.policy.steering import shard_table
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, VIP, VIP_ADDRESS
 from tests.support.segments import fragments, tcp, udp
 from tests.support.world import World, plan
@@ -25,7 +26,7 @@ SETS = {"vips": {VIP[:4]}, "local_addresses": {LIP1.packed, LIP2.packed}}
 
 
 def text_of(defence: Defence, *, native: bool = True) -> str:
-    return render(Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1, LIP2], 2, 0), defence, native=native).nft
+    return render(Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1, LIP2], shard_table(2), 0), defence, native=native).nft
 
 
 def rules_of(text: str, chain: str) -> list[str]:
@@ -69,7 +70,7 @@ def test_kernel_and_shard_judge_alike(defence: Defence, protocol: int, address: 
     raw = packet(protocol, address + (81).to_bytes(2, "big"), fragment_bits)
     text = text_of(defence)
     is_kept = bool(fragment_bits & 0x3FFF and rules_of(text, "reassembly"))  # by the kernel, until it has all parts
-    rules = rules_of(text, "fragments") + ([] if is_kept else rules_of(text, "strangers"))
+    rules = rules_of(text, "fragments") + ([] if is_kept else rules_of(text, "unsolicited"))
     by_kernel = counter_of_first_match(rules, raw)
     tunables = {rule.tunable: int(rule in defence.rules) for rule in RULES}
     world = World(plan(), **tunables)
@@ -84,7 +85,7 @@ def test_kernel_and_shard_judge_alike(defence: Defence, protocol: int, address: 
 
 @given(DEFENCES, DEFENCES, st.booleans())
 def test_a_change_leads_to_the_rules_that_a_start_would_load(before: Defence, after: Defence, native: bool) -> None:
-    chains = {chain: rules_of(text_of(before, native=native), chain) for chain in ("fragments", "strangers", "reassembly")}
+    chains = {chain: rules_of(text_of(before, native=native), chain) for chain in ("fragments", "unsolicited", "reassembly")}
     for line in render_defence(after).splitlines():
         if match := re.fullmatch(r"flush chain ip appliance (\w+)", line):
             chains[match[1]] = []
@@ -100,16 +101,16 @@ def test_the_kernel_puts_fragments_together_only_while_they_are_not_dropped() ->
     assert rules_of(text_of(Defence(False, True, True)), "reassembly") == ["meta l4proto { tcp, udp } tproxy to :1"]
 
 
-def test_fragments_are_judged_before_the_kernel_would_put_them_together_and_strangers_behind_the_services() -> None:
+def test_fragments_are_judged_before_the_kernel_would_put_them_together_and_all_others_behind_the_services() -> None:
     text = text_of(Defence(True, True, True))
     assert "chain fragments {\n\t\ttype filter hook prerouting priority -410; policy accept;\n" in text
-    assert rules_of(text, "prerouting")[-1] == "jump strangers"
+    assert rules_of(text, "prerouting")[-1] == "jump unsolicited"
     assert "reassembly" not in text.replace("chain reassembly {", ""), "no packet comes to that chain"
 
 
 def test_what_is_not_asked_for_is_not_rendered() -> None:
     text = text_of(NOTHING)
-    assert rules_of(text, "fragments") == rules_of(text, "strangers") == []
+    assert rules_of(text, "fragments") == rules_of(text, "unsolicited") == []
     assert all(f"counter {rule.counter} {{" in text for rule in RULES), "counters are there to be read all the same"
 
 

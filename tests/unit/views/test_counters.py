@@ -95,12 +95,12 @@ def test_sysctls_show_the_value_in_force_beside_its_default() -> None:
     assert len(lines) == 1 + len(TUNABLES)
     assert lines[0].split() == ["name", "value", "default", "range", "unit", "summary"]
     assert lines[1] == (
-        "fullnat_timestamp_remove_entry        1        1  0..1           -        "
+        "fullnat_timestamp_remove_entry        1        1  0..1           -         "
         "take the TCP timestamp option off the SYN that goes to a real server"
     )
     established = lines[1 + list(TUNABLES).index("tcp_timeout_established")]
     assert established == (
-        "tcp_timeout_established          600000   900000  1000..1800000  ms       idle time of a session in ESTABLISHED"
+        "tcp_timeout_established          600000   900000  1000..1800000  ms        idle time of a session in ESTABLISHED"
     )
 
 
