@@ -21,7 +21,8 @@ from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.raw_socket import SegmentSink
-from appliance.ipc.messages import LineReader, Plan, decode_plan, decode_query, decode_services, encode
+from appliance.ipc.messages import LineReader, decode_plan, decode_query, encode
+from appliance.ipc.plan import Plan, services_from_json
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdicts import INTERNAL_ERROR, Action
@@ -114,7 +115,7 @@ class ControlChannel:
 
     def _obey(self, message: dict[str, Any], shard: Shard) -> None:
         if "services" in message:
-            shard.sessions.change_services(decode_services(message["services"]))
+            shard.sessions.change_services(services_from_json(message["services"]))
         elif "ask" in message:
             self._walks[message["walk"]] = SessionWalk(shard.sessions, shard.number, decode_query(message["ask"]))
             self._asked.append(message["walk"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
-from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 
 SPARE_SLOTS = 256
 """Real servers that can be added in the life of a run. The shared counters cannot grow, since workers have them mapped, and a

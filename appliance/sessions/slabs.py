@@ -7,7 +7,7 @@ whoever holds it alone.
 from collections.abc import Iterator, Sequence, Sized
 from sys import getsizeof
 
-from appliance.ipc.messages import Slab
+from appliance.ipc.rows import Slab
 from appliance.nat.lport import PORT_BYTES, LocalPorts
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.rewrite_record import RECORD_BYTES

@@ -4,7 +4,7 @@ Four things are the contract: `handle` a packet, take the `segments` to send, as
 `expire` what is due. `sessions` is what there is; `conn_walk` looks at it, piece by piece.
 """
 
-from appliance.ipc.messages import Plan
+from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES, SESSIONS_EXPIRED
 from appliance.model.tcp_state import EVENT, NEXT, UDP_STATE, TcpState

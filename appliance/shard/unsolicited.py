@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from appliance.ipc.messages import ServicePlan
+from appliance.ipc.plan import ServicePlan
 from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS, Verdict
 from appliance.policy.defence import FRAGMENTS, Guarded, Rule, rule_for
 from appliance.sessions.lifecycle import Sessions

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
-from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.policy.schedulers.round_robin import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst

@@ -15,7 +15,7 @@ from appliance.config.loading import Config, ConfigError, ConfigProblem, RealSer
 from appliance.director.director import Director
 from appliance.director.host import kept_isn_secret
 from appliance.edge.errors import EdgeError
-from appliance.ipc.messages import decode_services
+from appliance.ipc.plan import services_from_json
 from appliance.model.counters import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
 from appliance.model.tunables import TunableError
 from appliance.model.verdicts import SYN_BACKLOG_FULL, TABLE_FULL
@@ -262,7 +262,7 @@ async def test_a_reload_tells_every_worker_after_the_mtus_are_known(route_mtus: 
     assert [server.weight for server in director.services[0].real_servers] == [0, 100]
     (message,) = {data for data, _ in told}
     assert len(told) == 2
-    assert decode_services(json.loads(message)["services"]) == director.services
+    assert services_from_json(json.loads(message)["services"]) == director.services
     assert [mtus[:2] for _, mtus in told] == [[1280, 1500]] * 2
     assert f"service web: real server {address}:{port} weight 100 -> 0" in caplog.messages
     assert caplog.messages[-1] == "configuration read again, changes: 1"
