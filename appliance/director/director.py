@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any
 
 from appliance import api
-from appliance.config.changes import Reload, ReloadRefusedError, Slots, compare
+from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
-from appliance.director.host import Host, kept_isn_secret
+from appliance.director.host import Host
+from appliance.director.plans import Slots
+from appliance.director.runtime_files import kept_isn_secret
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.edge import conntrack, instance_lock, queue_stats, routes, shared_memory, sockstat
