@@ -53,7 +53,6 @@ THIRD_PARTY: dict[str, str] = {
 NOT_YET = {
     ("director", "api"),
     ("proxy", "shard"),
-    ("queue_worker", "sessions"),
 }
 """Imports that break a row since the files moved; each is to be mended."""
 

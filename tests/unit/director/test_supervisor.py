@@ -12,7 +12,7 @@ from appliance.ipc.messages import LineReader, encode_plan, encode_question, enc
 from appliance.ipc.plan import ServicePlan, services_from_json
 from appliance.ipc.queries import ROWS, Query, SessionFilter, ShardDownError
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
-from appliance.queue_worker import ControlChannel
+from appliance.worker.control_channel import ControlChannel
 from tests.support.addresses import CLIENT, VIP
 from tests.support.segments import tcp
 from tests.support.world import World, plan
