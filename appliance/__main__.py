@@ -40,7 +40,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _render_nft(options: argparse.Namespace) -> int:
-    from appliance.director.host import steered
+    from appliance.director.plans import steered
     from appliance.policy.defence import Defence
     from appliance.policy.ruleset import render
 

@@ -10,8 +10,9 @@ from typing import NamedTuple, NoReturn, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from appliance.ipc.messages import ServicePlan
+from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
+from appliance.ipc.rows import ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import EXT_ALIASES, EXT_COUNTERS
 from appliance.model.did_you_mean import nearest
@@ -24,7 +25,7 @@ from appliance.rest.respond import respond
 from appliance.rest.sessions import SessionHandlers, Sessions
 from appliance.views import counters as views
 from appliance.views import sessions as session_views
-from appliance.views.counters import Document, ShardState
+from appliance.views.counters import Document
 
 __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
@@ -55,7 +56,7 @@ class Gateway(Protocol):
         """How the workers are."""
 
     def rates(self) -> Rates:
-        """Events per second in the order of `views.TRAFFIC_FIELDS`."""
+        """Events per second in the order of `shared_layout.TRAFFIC_FIELDS`."""
 
     def host_sockstat(self) -> Mapping[str, Mapping[str, int]]:
         """The host's own sockets and fragments, by kind and name."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from appliance.config.loading import load
-from appliance.director.host import steered
+from appliance.director.plans import steered
 from appliance.policy.defence import Defence
 from appliance.policy.ruleset import render
 

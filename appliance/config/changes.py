@@ -1,7 +1,7 @@
-"""What another reading of the configuration changes while traffic flows, and what it cannot change. Pure.
+"""What a reload changes while traffic flows, and what it cannot change. Pure.
 
-Real servers of the services there are, their weights, and start values of tunables can change under a running appliance.
-Everything else is laid down when it starts: the ruleset, the addresses, the workers and the listeners are made from it.
+The real servers of existing services, their weights, and the start values of tunables can change while the appliance runs.
+Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,34 +9,27 @@ from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
-from appliance.ipc.messages import RealServerPlan, ServicePlan
-
-SPARE_SLOTS = 256
-"""Real servers that can be added in the life of a run. The shared counters cannot grow, since workers have them mapped, and a
-place is never given to another, which would go on counting where the first one ended. So there is room to replace a large
-fleet more than once. More would cost: each sample of the rates adds up every place of every shard (10 ms with 64 shards)."""
 
 _ABSENT = "absent"
 
-_SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
-
 
 class ReloadRefusedError(ValueError):
-    """A configuration that cannot be put in force while traffic flows; str() has one line for each reason."""
+    """The configuration cannot be put in force while traffic flows; str() has one line for each reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The way from the configuration in force to the next one."""
+    """The differences between the configuration in force and the next one."""
 
     tunables: dict[str, int]
-    """Those whose start value changed. One that only an operator changed is not among them, and so keeps that value."""
+    """The new start values of those whose start value changed. A tunable that only an operator changed is not among them, so it
+    keeps the operator's value."""
     real_servers: tuple[str, ...]
-    """One line for each real server added, removed or given another weight."""
+    """One line for each real server that is added, is removed or gets another weight."""
 
 
 def compare(running: Config, wanted: Config) -> Reload:
-    """What to change. Raises ReloadRefusedError with a line for each key that needs a restart."""
+    """The differences to put in force. Raises ReloadRefusedError with one line for each key that needs a restart."""
     reasons = [
         *_fixed("gateway.", dict(running.gateway), dict(wanted.gateway)),
         *_fixed("api.", dict(running.api), dict(wanted.api)),
@@ -54,7 +47,7 @@ def compare(running: Config, wanted: Config) -> Reload:
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
-    """A line for each key that differs. Nothing in `before` or `after` is None, so that a missing key is unlike any value."""
+    """One line for each key that differs. No value in `before` or `after` is None, so a missing key differs from every value."""
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key), after.get(key)
         if old != new:
@@ -91,57 +84,3 @@ def _real_server_changes(old: Service, new: Service) -> Iterator[str]:
             yield f"{what} added, weight {after[endpoint]}"
         elif before[endpoint] != after[endpoint]:
             yield f"{what} weight {before[endpoint]} -> {after[endpoint]}"
-
-
-class Slots:
-    """Which place in the shared counters each real server of each service has, for the life of a run.
-
-    One that is removed keeps its place: its traffic stays in the totals, and it counts on from there when it comes back.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._places: dict[tuple[str, str, int], int] = {}
-
-    @classmethod
-    def sized_for(cls, config: Config) -> "Slots":
-        """With places for the real servers of `config` and SPARE_SLOTS more."""
-        return cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
-
-    def plan(self, config: Config) -> tuple[ServicePlan, ...]:
-        """The services as shards need them. Raises ReloadRefusedError, and gives no place to any, when not all find one."""
-        wanted = [
-            (service.name, str(real_server.address), real_server.port)
-            for service in config.services
-            for real_server in service.real_servers
-        ]
-        new = [key for key in wanted if key not in self._places]
-        free = self.capacity - len(self._places)
-        if len(new) > free:
-            raise ReloadRefusedError(
-                f"{len(new)} real servers are new in this run of the appliance, and there are counters for {free} more: "
-                "adding them needs a restart"
-            )
-        for key in new:
-            self._places[key] = len(self._places)
-        return tuple(self._service_plan(config, service) for service in config.services)
-
-    def _service_plan(self, config: Config, service: Service) -> ServicePlan:
-        pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
-        real_servers = tuple(
-            RealServerPlan(
-                str(server.address), server.port, server.weight, self._places[service.name, str(server.address), server.port]
-            )
-            for server in service.real_servers
-        )
-        return ServicePlan(
-            service.name,
-            str(service.vip),
-            service.port,
-            service.scheduler,
-            pool,
-            real_servers,
-            service.protocol,
-            _SYNPROXY[service.synproxy],
-            service.synproxy_defer,
-        )

@@ -15,15 +15,18 @@ from functools import partial
 from typing import Any
 
 from appliance import api
-from appliance.config.changes import Reload, ReloadRefusedError, Slots, compare
+from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
-from appliance.director.host import Host, kept_isn_secret
+from appliance.director.host import Host
+from appliance.director.plans import Slots
+from appliance.director.runtime_files import kept_isn_secret
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.edge import conntrack, instance_lock, queue_stats, routes, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
-from appliance.ipc.messages import Plan, ServicePlan
-from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.rows import ShardState
+from appliance.ipc.shared_layout import SharedState, size_bytes, totals
 from appliance.model.counters import (
     HALF_OPEN_DROPPED,
     QUEUE_COUNTERS,
@@ -39,7 +42,6 @@ from appliance.model.tunables import TunableError, check_value
 from appliance.model.verdicts import REFUSALS, TABLE_FULL
 from appliance.policy import steering
 from appliance.policy.defence import TUNABLE_NAMES, Defence
-from appliance.views.counters import ShardState, totals
 
 log = logging.getLogger("appliance.director")
 

@@ -3,18 +3,21 @@
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
 
-from appliance.director.supervisor import ShardDownError, ShardProcess
-from appliance.ipc.messages import SessionRow, Slab
-from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, Query, QueryError, SessionFilter, first_place, parse_place
-
-
-class Page(NamedTuple):
-    """Some sessions, and the place to go on from; empty when there are no more."""
-
-    rows: list[SessionRow]
-    after: str
+from appliance.director.supervisor import ShardProcess
+from appliance.ipc.queries import (
+    CUT,
+    ROWS,
+    SLABS,
+    TALLY,
+    Query,
+    QueryError,
+    SessionFilter,
+    ShardDownError,
+    first_place,
+    parse_place,
+)
+from appliance.ipc.rows import Page, SessionRow, Slab
 
 
 class SessionQueries:

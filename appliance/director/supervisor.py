@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from appliance.ipc.messages import Plan, ServicePlan, encode, encode_plan, encode_question, encode_services
-from appliance.ipc.queries import Query
+from appliance.ipc.messages import encode, encode_plan, encode_question, encode_services
+from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.queries import Query, ShardDownError
 
 log = logging.getLogger("appliance.supervisor")
 
@@ -33,10 +34,6 @@ _LINE_LIMIT_BYTES = 1 << 20
 
 class WorkerFailedError(RuntimeError):
     """A worker could not start; the message is the worker's own."""
-
-
-class ShardDownError(RuntimeError):
-    """A question could not be answered, because the worker that knows is not there."""
 
 
 class Piece(NamedTuple):

@@ -26,6 +26,10 @@ class QueryError(ValueError):
     """A question that cannot be asked; the message names the field, the value and what would be allowed."""
 
 
+class ShardDownError(RuntimeError):
+    """A query could not be answered, because the worker of the shard is not running."""
+
+
 class SessionFilter(NamedTuple):
     """The sessions that are meant: those for which all that is said here is true; empty says nothing."""
 

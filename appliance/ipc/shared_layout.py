@@ -8,6 +8,9 @@ whole, so no lock is needed and no packet waits for the API. The memory outlives
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS, VERDICT_COUNTERS
 from appliance.model.tunables import INDEX, TUNABLES
 
+TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
+"""The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
+
 WORD_BYTES = 8
 
 _TABLES = {
@@ -88,3 +91,10 @@ class SharedState:
         words = len(DESTINATION_FIELDS)
         start = shard * _shard_words(self.destinations) + sum(_TABLES.values()) + slot * words
         return self._counters[start : start + words]
+
+
+def totals(shared: SharedState) -> list[list[int]]:
+    """TRAFFIC_FIELDS of each shard, summed over all real servers."""
+    places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
+    by_shard = ([shared.destination(shard, slot) for slot in range(shared.destinations)] for shard in range(shared.shards))
+    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_shard]

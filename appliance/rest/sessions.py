@@ -13,10 +13,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from appliance.director.session_queries import Page
-from appliance.director.supervisor import ShardDownError
-from appliance.ipc.messages import SessionRow, Slab
-from appliance.ipc.queries import QueryError, SessionFilter, check_fields, read_filter, read_group, read_number
+from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError, check_fields, read_filter, read_group, read_number
+from appliance.ipc.rows import Page, SessionRow, Slab
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.problem import ProblemError
 from appliance.rest.respond import respond, wants_json

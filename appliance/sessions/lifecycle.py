@@ -6,7 +6,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from itertools import chain
 
-from appliance.ipc.messages import Plan, ServicePlan
+from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import CONNS
 from appliance.model.end_reasons import EndReason

@@ -1,6 +1,6 @@
 """A session as the views show it."""
 
-from appliance.ipc.messages import SessionRow
+from appliance.ipc.rows import SessionRow
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.state.progress import progress_of
 from appliance.state.session import Session

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence, Sized
 from sys import getsizeof
 
-from appliance.ipc.messages import Slab
+from appliance.ipc.rows import Slab
 from appliance.nat.lport import PORT_BYTES, LocalPorts
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.progress import WORDS_BYTES

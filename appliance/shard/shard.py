@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from appliance.ipc.messages import Plan, ServicePlan
+from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.queries import Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES

@@ -7,7 +7,7 @@ knows: a packet to a service that has no session and opens none.
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from appliance.ipc.messages import ServicePlan
+from appliance.ipc.plan import ServicePlan
 from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS, Verdict
 from appliance.policy.defence import FRAGMENTS, Guarded, Rule, rule_for
 from appliance.sessions.lifecycle import Sessions

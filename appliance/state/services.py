@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Generic
 
-from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT

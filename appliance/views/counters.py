@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance import __version__
-from appliance.ipc.messages import RealServerPlan, ServicePlan
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.rows import ShardState
+from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS, Counter
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS, Action
-
-TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
-"""The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
 
 
 class Document(NamedTuple):
@@ -27,28 +25,12 @@ class Document(NamedTuple):
     data: Any
 
 
-class ShardState(NamedTuple):
-    """How one worker process is. `starts` counts its starts, so 1 means that it never died."""
-
-    shard: int
-    up: bool
-    pid: int | None
-    starts: int
-
-
 def align(layout: str, rows: Iterable[Sequence[str]]) -> str:
     """Lines of columns as wide as their widest cell; `layout` has ``<`` or ``>`` for each column, left or right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = ((f"{cell:{side}{width}}" for side, width, cell in zip(layout, widths, row, strict=True)) for row in rows)
     return "".join(f"{'  '.join(line).rstrip()}\n" for line in cells)
-
-
-def totals(shared: SharedState) -> list[list[int]]:
-    """TRAFFIC_FIELDS of each shard, summed over all real servers."""
-    places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
-    by_shard = ([shared.destination(shard, slot) for slot in range(shared.destinations)] for shard in range(shared.shards))
-    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_shard]
 
 
 def sysctls(shared: SharedState) -> Document:

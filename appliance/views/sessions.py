@@ -7,7 +7,7 @@ from heapq import nsmallest
 from itertools import chain
 from typing import Any, NamedTuple
 
-from appliance.ipc.messages import SessionRow, Slab
+from appliance.ipc.rows import SessionRow, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import HALF_OPEN_DROPPED, STATE_FIELDS
 from appliance.model.verdicts import TABLE_FULL

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import NamedTuple, TypeVar
 
-from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict

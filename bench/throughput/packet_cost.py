@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict

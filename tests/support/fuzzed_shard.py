@@ -6,7 +6,7 @@ from itertools import islice
 from math import inf
 from typing import NamedTuple
 
-from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import Query
 from appliance.model.counters import BYTES
 from appliance.model.tunables import TUNABLES

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from appliance.director.session_queries import Page
-from appliance.ipc.messages import RealServerPlan, ServicePlan, SessionRow, Slab
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
+from appliance.ipc.rows import Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
-from appliance.views.counters import ShardState
 
 SERVICES = (
     ServicePlan(

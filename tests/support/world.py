@@ -6,8 +6,9 @@ Every packet goes into a transcript, which a failing expectation prints.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from appliance.ipc.messages import Plan, RealServerPlan, ServicePlan, SessionRow
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import ROWS, Query, SessionFilter
+from appliance.ipc.rows import SessionRow
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS
 from appliance.model.tunables import TUNABLES

@@ -51,8 +51,6 @@ THIRD_PARTY: dict[str, str] = {
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 
 NOT_YET = {
-    ("config", "ipc"),
-    ("director", "views"),
     ("director", "api"),
     ("queue_worker", "sessions"),
     ("rest", "director"),

@@ -22,9 +22,8 @@ import pytest
 from appliance.__main__ import _parser, main
 from appliance.api import make_app, serve
 from appliance.cli.operator import API_VARIABLE
-from appliance.director.supervisor import ShardDownError
-from appliance.ipc.messages import SessionRow, Slab
-from appliance.ipc.queries import SessionFilter
+from appliance.ipc.queries import SessionFilter, ShardDownError
+from appliance.ipc.rows import SessionRow, Slab
 from appliance.model.tunables import TUNABLES
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 

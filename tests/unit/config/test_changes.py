@@ -1,13 +1,12 @@
-"""reload.py: what another reading of the configuration changes, what it refuses, and where real servers count."""
+"""changes.py: what another reading of the configuration changes, and what it refuses."""
 
 from typing import Any
 
 import pytest
 
 from appliance.config import loading
-from appliance.config.changes import SPARE_SLOTS, ReloadRefusedError, Slots, compare
+from appliance.config.changes import ReloadRefusedError, compare
 from appliance.config.loading import Config, RealServer, Service
-from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
 
 TEXT = """
 [gateway]
@@ -135,48 +134,3 @@ def test_services_cannot_come_or_go() -> None:
 def test_a_refusal_names_every_key_and_hides_none_behind_what_could_be_done() -> None:
     wanted = edited("queue_base = 0", "queue_base = 8").model_copy(update={"services": (web(port=81, real_servers=()),)})
     assert len(refusal(wanted)) == 2
-
-
-def slots_of(slots: Slots, wanted: Config) -> list[int]:
-    return [real_server.slot for service in slots.plan(wanted) for real_server in service.real_servers]
-
-
-def test_the_plan_says_what_the_configuration_says() -> None:
-    (service,) = Slots.sized_for(RUNNING).plan(RUNNING)
-    assert (service.name, service.vip, service.port, service.protocol) == ("web", "203.0.113.10", 80, "tcp")
-    assert (service.scheduler, service.local_addresses) == ("rr", ("192.0.2.10", "192.0.2.11"))
-    assert [(server.address, server.port, server.weight) for server in service.real_servers] == [
-        (str(RS1_ADDRESS), 8080, 100),
-        (str(RS2_ADDRESS), 8080, 100),
-    ]
-
-
-def test_a_plan_has_the_protocol_of_its_service() -> None:
-    (service,) = Slots.sized_for(RUNNING).plan(having(web(protocol="udp")))
-    assert service.protocol == "udp"
-
-
-def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
-    two = having(WEB, web(name="other", port=81))
-    slots = Slots.sized_for(two)
-    assert slots_of(slots, two) == [0, 1, 2, 3]
-    assert slots.capacity == 4 + SPARE_SLOTS
-
-
-def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
-    slots = Slots.sized_for(RUNNING)
-    rs1, rs2 = WEB.real_servers
-    assert slots_of(slots, RUNNING) == [0, 1]
-    assert slots_of(slots, having(web(real_servers=(rs2, RS3)))) == [1, 2]
-    assert slots_of(slots, having(web(real_servers=(RS3, rs1, rs2)))) == [2, 0, 1]
-
-
-def test_when_slots_are_used_up_nothing_new_gets_one_and_the_old_keep_theirs() -> None:
-    slots = Slots(3)
-    rs1, rs2 = WEB.real_servers
-    rs4 = RS3.model_copy(update={"port": 1})
-    assert slots_of(slots, RUNNING) == [0, 1]
-    with pytest.raises(ReloadRefusedError, match=r"2 real servers are new .* counters for 1 more"):
-        slots.plan(having(web(real_servers=(rs1, rs2, RS3, rs4))))
-    assert slots_of(slots, having(web(real_servers=(rs4,)))) == [2]
-    assert slots_of(slots, RUNNING) == [0, 1]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -10,12 +9,11 @@ from unittest.mock import Mock
 import pytest
 
 from appliance.config import loading
-from appliance.config.changes import SPARE_SLOTS
 from appliance.config.loading import Config, ConfigError, ConfigProblem, RealServer
 from appliance.director.director import Director
-from appliance.director.host import kept_isn_secret
+from appliance.director.plans import SPARE_SLOTS
 from appliance.edge.errors import EdgeError
-from appliance.ipc.messages import decode_services
+from appliance.ipc.plan import services_from_json
 from appliance.model.counters import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
 from appliance.model.tunables import TunableError
 from appliance.model.verdicts import SYN_BACKLOG_FULL, TABLE_FULL
@@ -262,7 +260,7 @@ async def test_a_reload_tells_every_worker_after_the_mtus_are_known(route_mtus: 
     assert [server.weight for server in director.services[0].real_servers] == [0, 100]
     (message,) = {data for data, _ in told}
     assert len(told) == 2
-    assert decode_services(json.loads(message)["services"]) == director.services
+    assert services_from_json(json.loads(message)["services"]) == director.services
     assert [mtus[:2] for _, mtus in told] == [[1280, 1500]] * 2
     assert f"service web: real server {address}:{port} weight 100 -> 0" in caplog.messages
     assert caplog.messages[-1] == "configuration read again, changes: 1"
@@ -417,43 +415,3 @@ async def test_routes_that_cannot_be_read_end_nothing_and_change_nothing(
     await director._look_at_routes()
     assert set(director.shared.mtus.tolist()[: len(route_mtus)]) == {1500}
     assert caplog.messages == ["cannot look after the MTUs of routes: why"]
-
-
-def only_file(directory: Path) -> Path:
-    (file,) = directory.iterdir()
-    return file
-
-
-@pytest.fixture
-def runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Does not exist yet."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
-    return tmp_path / "run"
-
-
-def test_the_isn_secret_outlives_a_run_and_is_for_nobody_else_to_read(runtime_directory: Path) -> None:
-    secret = kept_isn_secret()
-    assert len(bytes.fromhex(secret)) == 16
-    assert stat.S_IMODE(only_file(runtime_directory).stat().st_mode) == 0o600
-    assert kept_isn_secret() == secret
-    only_file(runtime_directory).unlink()
-    assert kept_isn_secret() != secret
-
-
-@pytest.mark.parametrize("content", [b"", b"00" * 15, b"00" * 17, b"zz" * 16, b"\xff" * 32, b"00" * 16 + b"\n"])
-def test_a_damaged_isn_secret_is_replaced(runtime_directory: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    kept_isn_secret()
-    file = only_file(runtime_directory)
-    file.write_bytes(content)
-    (runtime_directory / f"{file.name}.new").touch(mode=0o644)  # what a crash in the middle of a write leaves
-    secret = kept_isn_secret()
-    assert len(bytes.fromhex(secret)) == 16
-    assert only_file(runtime_directory).read_text() == secret
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert len(caplog.messages) == 1
-
-
-def test_an_isn_secret_that_cannot_be_kept_is_an_error(runtime_directory: Path) -> None:
-    runtime_directory.touch()
-    with pytest.raises(EdgeError, match=r"cannot write .*isn-secret"):
-        kept_isn_secret()

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from appliance.config import loading
-from appliance.director.host import Host, steered
+from appliance.director.host import Host
+from appliance.director.plans import steered
 from appliance.edge.errors import EdgeError
 from appliance.policy.defence import Defence
 from appliance.policy.ruleset import Ruleset, render, render_defence

@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 from appliance.director.session_queries import SessionQueries
-from appliance.director.supervisor import Piece, ShardDownError, ShardProcess
-from appliance.ipc.messages import LineReader, SessionRow, decode_query, encode, encode_question
-from appliance.ipc.queries import Query, QueryError, SessionFilter
+from appliance.director.supervisor import Piece, ShardProcess
+from appliance.ipc.messages import LineReader, decode_query, encode, encode_question
+from appliance.ipc.queries import Query, QueryError, SessionFilter, ShardDownError
+from appliance.ipc.rows import SessionRow
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
 from tests.support.segments import tcp

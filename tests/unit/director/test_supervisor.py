@@ -7,11 +7,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from appliance.director.supervisor import ShardDownError, ShardProcess
-from appliance.ipc.messages import LineReader, ServicePlan, decode_services, encode_plan, encode_question, encode_services
-from appliance.ipc.queries import ROWS, Query, SessionFilter
+from appliance.director.supervisor import ShardProcess
+from appliance.ipc.messages import LineReader, encode_plan, encode_question, encode_services
+from appliance.ipc.plan import ServicePlan, services_from_json
+from appliance.ipc.queries import ROWS, Query, SessionFilter, ShardDownError
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
-from appliance.queue_worker import ControlChannel
+from appliance.worker.control_channel import ControlChannel
 from tests.support.addresses import CLIENT, VIP
 from tests.support.segments import tcp
 from tests.support.world import World, plan
@@ -39,7 +40,7 @@ async def test_a_worker_that_has_its_plan_is_told_of_a_change(ready: bool) -> No
 
 def services_in(line: bytes) -> tuple[ServicePlan, ...]:
     (message,) = LineReader().feed(line)
-    return decode_services(message["services"])
+    return services_from_json(message["services"])
 
 
 async def test_a_worker_that_starts_later_starts_with_the_change() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.ipc.messages import Plan
+from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS2, VIP

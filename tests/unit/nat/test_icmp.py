@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model import verdicts
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.verdicts import Verdict

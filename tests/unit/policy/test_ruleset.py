@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import loading
-from appliance.director.host import steered
+from appliance.director.plans import steered
 from appliance.policy import steering
 from appliance.policy.defence import Defence
 from appliance.policy.ruleset import Ruleset, Steered, SteeredService, render

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from appliance.api import make_app, serve
+from appliance.ipc.rows import ShardState
 from appliance.model.counters import EXT_COUNTERS
 from appliance.model.tunables import TUNABLES
-from appliance.views.counters import ShardState
 from tests.support.gateway import SESSION, FakeGateway
 
 Client = test_utils.TestClient[web.Request, web.Application]

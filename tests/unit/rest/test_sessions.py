@@ -9,8 +9,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from appliance.api import make_app
-from appliance.director.supervisor import ShardDownError
-from appliance.ipc.queries import QueryError, SessionFilter
+from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 Client = test_utils.TestClient[web.Request, web.Application]

@@ -3,7 +3,7 @@
 from sys import getsizeof
 from typing import Any
 
-from appliance.ipc.messages import Slab
+from appliance.ipc.rows import Slab
 from appliance.model.end_reasons import EndReason
 from appliance.sessions.slabs import slabs
 from appliance.state.by_state import NOT_IN_ORDER

@@ -5,7 +5,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.ipc.messages import RealServerPlan, ServicePlan
+from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.state.by_state import ByState
 from appliance.state.services import VirtualService

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.ipc.messages import Plan
+from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from appliance.proxy.handshake import ADVERTISED_SCALE

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import __version__
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.rows import ShardState
+from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import NO_REAL_SERVER, TO_CLIENT, TRUNCATED
 from appliance.views import counters as views
-from appliance.views.counters import ShardState
 from tests.support.gateway import SERVICES, shared_state
 
 
@@ -180,7 +180,7 @@ def fill_destinations(shards: int) -> SharedState:
 
 def test_totals_sum_over_real_servers_in_the_order_of_the_columns() -> None:
     # Three slots sum to 3000 * (shard + 1) + 300, and three times the place of the field; conns is field 4.
-    assert views.totals(fill_destinations(shards=2)) == [[3312, 3300, 3303, 3306, 3309], [6312, 6300, 6303, 6306, 6309]]
+    assert totals(fill_destinations(shards=2)) == [[3312, 3300, 3303, 3306, 3309], [6312, 6300, 6303, 6306, 6309]]
 
 
 def test_traffic_shows_totals_and_rates() -> None:
@@ -206,7 +206,7 @@ out_bytes/s    40000.2  80000.5  120000.7
     )
     assert document.data["totals"]["conns"] == {"total": 9624, "shards": [3312, 6312]}
     assert document.data["per_second"]["out_bytes"] == {"total": 120000.7, "shards": [40000.2, 80000.5]}
-    assert list(document.data["totals"]) == list(document.data["per_second"]) == list(views.TRAFFIC_FIELDS)
+    assert list(document.data["totals"]) == list(document.data["per_second"]) == list(TRAFFIC_FIELDS)
 
 
 def test_traffic_before_the_first_sample_has_no_rate() -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from appliance.ipc.messages import Slab
+from appliance.ipc.rows import Slab
 from appliance.model.counters import HALF_OPEN_DROPPED, STATE_FIELDS
 from appliance.model.verdicts import TABLE_FULL
 from appliance.views import sessions as session_views

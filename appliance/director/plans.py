@@ -1,0 +1,85 @@
+"""What the director makes of the configuration: the plan of the services for workers, and the part that the ruleset needs."""
+
+from collections.abc import Mapping
+
+from appliance.config.changes import ReloadRefusedError
+from appliance.config.loading import Config, Service
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.policy.ruleset import Steered, SteeredService
+from appliance.policy.steering import shard_table
+
+SPARE_SLOTS = 256
+"""How many real servers can be added during a run. The shared counters cannot grow, because workers have them mapped, and a slot
+is never given to another real server, which would go on counting where the first one ended. So there are enough slots to replace
+a large fleet more than once. More slots would cost time: each sample of the rates adds up every slot of every shard, which takes
+10 ms with 64 shards."""
+
+_SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
+
+
+def steered(config: Config) -> Steered:
+    """The part of the configuration from which the ruleset is made."""
+    pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
+    return Steered(
+        services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
+        local_addresses=sorted(pools),
+        shard_table=shard_table(config.gateway.shards),
+        queue_base=config.gateway.queue_base,
+    )
+
+
+class Slots:
+    """The place in the shared counters of each real server of each service, for the whole run.
+
+    A real server that is removed keeps its slot: its traffic stays in the totals, and it counts on from there when it comes back.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._slots: dict[tuple[str, str, int], int] = {}
+
+    @classmethod
+    def sized_for(cls, config: Config) -> "Slots":
+        """Slots for the real servers of `config`, and SPARE_SLOTS more."""
+        return cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
+
+    def plan(self, config: Config) -> tuple[ServicePlan, ...]:
+        """The services as shards need them.
+
+        Raises ReloadRefusedError when there are not enough slots for all new real servers; then none of them gets one.
+        """
+        wanted = [
+            (service.name, str(real_server.address), real_server.port)
+            for service in config.services
+            for real_server in service.real_servers
+        ]
+        new = [key for key in wanted if key not in self._slots]
+        free = self.capacity - len(self._slots)
+        if len(new) > free:
+            raise ReloadRefusedError(
+                f"{len(new)} real servers are new in this run of the appliance, and there are counters for {free} more: "
+                "adding them needs a restart"
+            )
+        for key in new:
+            self._slots[key] = len(self._slots)
+        return tuple(self._service_plan(config, service) for service in config.services)
+
+    def _service_plan(self, config: Config, service: Service) -> ServicePlan:
+        pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
+        real_servers = tuple(
+            RealServerPlan(
+                str(server.address), server.port, server.weight, self._slots[service.name, str(server.address), server.port]
+            )
+            for server in service.real_servers
+        )
+        return ServicePlan(
+            service.name,
+            str(service.vip),
+            service.port,
+            service.scheduler,
+            pool,
+            real_servers,
+            service.protocol,
+            _SYNPROXY[service.synproxy],
+            service.synproxy_defer,
+        )

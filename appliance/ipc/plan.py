@@ -1,0 +1,83 @@
+"""The plan of a run: everything that a worker has to know to be one shard. It goes to a worker as its first message.
+
+A reload changes the services of the plan and nothing else. Between processes a plan is a JSON object; the functions here write it
+and read it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RealServerPlan:
+    """One real server of one service."""
+
+    address: str
+    port: int
+    weight: int
+    slot: int
+    """Its place in the shared counters, unique over all services."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """One virtual service, as a shard needs it."""
+
+    name: str
+    vip: str
+    port: int
+    scheduler: str
+    local_addresses: tuple[str, ...]
+    real_servers: tuple[RealServerPlan, ...]
+    protocol: str = "tcp"
+    """"tcp" or "udp"."""
+    synproxy: str = "never"
+    """"never", "always" or "auto"."""
+    synproxy_defer: int | None = None
+    """When not None, it takes the place of the tunable of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a worker must know to be one shard of `shards`."""
+
+    shard: int
+    shards: int
+    queue_num: int
+    destinations: int
+    """How many places for real servers the shared counters have."""
+    services: tuple[ServicePlan, ...]
+    isn_secret: str
+    """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
+    cookie_secret: str
+    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): new with each start, the same for all workers of a run."""
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as a JSON object; `plan_from_json` reads it."""
+    return asdict(plan)
+
+
+def plan_from_json(written: Mapping[str, Any]) -> Plan:
+    """The plan in a JSON object. Raises KeyError or TypeError when its keys are not the fields of a plan."""
+    return Plan(**{**written, "services": services_from_json(written["services"])})
+
+
+def services_as_json(services: Iterable[ServicePlan]) -> list[dict[str, Any]]:
+    """Services as a JSON array; `services_from_json` reads it."""
+    return [asdict(service) for service in services]
+
+
+def services_from_json(written: Iterable[Mapping[str, Any]]) -> tuple[ServicePlan, ...]:
+    """The services in a JSON array. Raises KeyError or TypeError when the keys of an object are not the fields of a service."""
+    return tuple(
+        ServicePlan(
+            **{
+                **service,
+                "local_addresses": tuple(service["local_addresses"]),
+                "real_servers": tuple(RealServerPlan(**real_server) for real_server in service["real_servers"]),
+            }
+        )
+        for service in written
+    )

@@ -1,0 +1,50 @@
+"""Rows: what the director knows of sessions, tables and workers, in the form in which views show it."""
+
+from typing import NamedTuple
+
+
+class SessionRow(NamedTuple):
+    """One session; its four endpoints are texts of the form ``address:port``."""
+
+    service: str
+    client: str
+    vip: str
+    local: str
+    real_server: str
+    state: str
+    expires_s: float
+    """Seconds until it expires when no packet comes."""
+    protocol: str
+    """"TCP" or "UDP"."""
+
+
+class Page(NamedTuple):
+    """Some sessions, and the place where the next page begins."""
+
+    rows: list[SessionRow]
+    after: str
+    """As `queries.Place` writes it; empty when there are no more sessions."""
+
+
+class Slab(NamedTuple):
+    """One table or pool of a shard, in the terms of `/proc/slabinfo`."""
+
+    name: str
+    active: int
+    """Objects in use."""
+    total: int
+    """Objects for which there is memory."""
+    object_bytes: int
+    """Bytes of one object; their average when they differ."""
+
+
+class ShardState(NamedTuple):
+    """The state of the worker process of one shard."""
+
+    shard: int
+    up: bool
+    """Whether it is ready for packets."""
+    pid: int | None
+    """None while there is no process."""
+    starts: int
+    """How often a worker of this shard was started; 1 means that none has died."""

@@ -1,0 +1,71 @@
+"""plans.py: the plan of the services, and the slot in which each real server is counted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.config import loading
+from appliance.config.changes import ReloadRefusedError
+from appliance.config.loading import Config, RealServer, Service
+from appliance.director.plans import SPARE_SLOTS, Slots
+from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
+
+_FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
+WEB = _FILE.services[0]
+RUNNING = _FILE.model_copy(update={"services": (WEB,)})
+
+RS3 = RealServer.model_validate({"address": "192.0.2.103", "port": 8080, "weight": 50})
+
+
+def having(*services: Service) -> Config:
+    return RUNNING.model_copy(update={"services": services})
+
+
+def web(**changes: Any) -> Service:
+    return WEB.model_copy(update=changes)
+
+
+def slots_of(slots: Slots, wanted: Config) -> list[int]:
+    return [real_server.slot for service in slots.plan(wanted) for real_server in service.real_servers]
+
+
+def test_the_plan_says_what_the_configuration_says() -> None:
+    (service,) = Slots.sized_for(RUNNING).plan(RUNNING)
+    assert (service.name, service.vip, service.port, service.protocol) == ("web", "203.0.113.10", 80, "tcp")
+    assert (service.scheduler, service.local_addresses) == ("rr", ("192.0.2.10", "192.0.2.11"))
+    assert [(server.address, server.port, server.weight) for server in service.real_servers] == [
+        (str(RS1_ADDRESS), 8080, 100),
+        (str(RS2_ADDRESS), 8080, 100),
+    ]
+
+
+def test_a_plan_has_the_protocol_of_its_service() -> None:
+    (service,) = Slots.sized_for(RUNNING).plan(having(web(protocol="udp")))
+    assert service.protocol == "udp"
+
+
+def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
+    two = having(WEB, web(name="other", port=81))
+    slots = Slots.sized_for(two)
+    assert slots_of(slots, two) == [0, 1, 2, 3]
+    assert slots.capacity == 4 + SPARE_SLOTS
+
+
+def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
+    slots = Slots.sized_for(RUNNING)
+    rs1, rs2 = WEB.real_servers
+    assert slots_of(slots, RUNNING) == [0, 1]
+    assert slots_of(slots, having(web(real_servers=(rs2, RS3)))) == [1, 2]
+    assert slots_of(slots, having(web(real_servers=(RS3, rs1, rs2)))) == [2, 0, 1]
+
+
+def test_when_slots_are_used_up_nothing_new_gets_one_and_the_old_keep_theirs() -> None:
+    slots = Slots(3)
+    rs1, rs2 = WEB.real_servers
+    rs4 = RS3.model_copy(update={"port": 1})
+    assert slots_of(slots, RUNNING) == [0, 1]
+    with pytest.raises(ReloadRefusedError, match=r"2 real servers are new .* counters for 1 more"):
+        slots.plan(having(web(real_servers=(rs1, rs2, RS3, rs4))))
+    assert slots_of(slots, having(web(real_servers=(rs4,)))) == [2]
+    assert slots_of(slots, RUNNING) == [0, 1]
