@@ -22,9 +22,10 @@ from appliance.rest.problem import ProblemError, problem_middleware
 from appliance.rest.put_body import AskedValue, read_asked_value
 from appliance.rest.respond import respond
 from appliance.rest.sessions import SessionHandlers, Sessions
-from appliance.views import counters as views
-from appliance.views import sessions as session_views
-from appliance.views.counters import Document, ShardState
+from appliance.views import counters, proc, services, tunables
+from appliance.views.counters import ShardState
+from appliance.views.document import Document
+from appliance.views.routes import index
 
 __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
@@ -64,7 +65,7 @@ class Gateway(Protocol):
         """How the workers are."""
 
     def rates(self) -> Rates:
-        """Events per second in the order of `views.TRAFFIC_FIELDS`."""
+        """Events per second in the order of `counters.TRAFFIC_FIELDS`."""
 
     def host_sockstat(self) -> Mapping[str, Mapping[str, int]]:
         """The host's own sockets and fragments, by kind and name."""
@@ -111,23 +112,23 @@ class _Api:
         """Every route there is; the index and the hints of a 404 are made from this list."""
         gateway, shared, sessions = self._gateway, self._gateway.shared, self._sessions
         routes = [
-            _Route("/", "this list", _show(lambda: views.index([(r.path, r.methods, r.summary) for r in routes]))),
+            _Route("/", "this list", _show(lambda: index([(r.path, r.methods, r.summary) for r in routes]))),
             _Route("/healthz", "200 while every shard is up, else 503", self._health),
-            _Route("/sysctl", "all tunables with default, range, unit and meaning", _show(lambda: views.sysctls(shared))),
+            _Route("/sysctl", "all tunables with default, range, unit and meaning", _show(lambda: tunables.all_tunables(shared))),
             _Route("/sysctl/{name}", "one tunable: read it, or write it with PUT", self._sysctl, self._put_sysctl),
             _Route("/stats/ext", "extended counters", self._ext_stats),
             _Route("/stats/ext/{name}", "the total of one extended counter", self._ext_stat),
-            _Route("/stats/ip_vs", "services and real servers", _show(lambda: views.services(shared, gateway.services))),
-            _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: views.traffic(shared, gateway.rates()))),
+            _Route("/stats/ip_vs", "services and real servers", _show(lambda: services.services(shared, gateway.services))),
+            _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: counters.traffic(shared, gateway.rates()))),
             _Route("/stats/ip_vs_conn", "sessions", sessions.list_all),
-            _Route("/stats/drops", "packets not translated, by reason", _show(lambda: views.drops(shared))),
-            _Route("/stats/queues", "what befell queues, workers and sessions", _show(lambda: views.queues(shared))),
+            _Route("/stats/drops", "packets not translated, by reason", _show(lambda: counters.drops(shared))),
+            _Route("/stats/queues", "what befell queues, workers and sessions", _show(lambda: counters.queues(shared))),
             _Route("/stats/slabinfo", "tables and pools: objects, their size, pages", self._slabinfo),
             _Route("/stats/sockstat", "sessions as sockets, beside the host's own", self._sockstat),
             _Route(
                 "/stats/conntrack",
                 "the table of sessions beside the host's connection tracking",
-                _show(lambda: session_views.conntrack(shared, gateway.host_conntrack())),
+                _show(lambda: proc.conntrack(shared, gateway.host_conntrack())),
             ),
             _Route(
                 "/conns",
@@ -143,10 +144,10 @@ class _Api:
     async def _health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
         everything_up = all(state.up for state in states)
-        return respond(request, views.health(states), HTTPStatus.OK if everything_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        return respond(request, services.health(states), HTTPStatus.OK if everything_up else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _sysctl(self, request: web.Request) -> web.Response:
-        return respond(request, views.sysctl(self._gateway.shared, _known_name(request, "tunable", TUNABLES)))
+        return respond(request, tunables.one_tunable(self._gateway.shared, _known_name(request, "tunable", TUNABLES)))
 
     async def _put_sysctl(self, request: web.Request) -> web.Response:
         name = _known_name(request, "tunable", TUNABLES)
@@ -155,7 +156,7 @@ class _Api:
             await self._gateway.set_tunable(name, asked.for_tunable(name))
         except TunableError as error:
             self._refuse(name, asked, error)
-        return respond(request, views.sysctl(self._gateway.shared, name))
+        return respond(request, tunables.one_tunable(self._gateway.shared, name))
 
     def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:
         tunable, in_force = TUNABLES[name], self._gateway.shared.tunable(name)
@@ -173,19 +174,19 @@ class _Api:
         ) from error
 
     async def _ext_stats(self, request: web.Request) -> web.Response:
-        return respond(request, views.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
+        return respond(request, counters.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
 
     async def _ext_stat(self, request: web.Request) -> web.Response:
         name = _known_name(request, "counter", _EXT_NAMES)
-        return respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
+        return respond(request, counters.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
 
     async def _slabinfo(self, request: web.Request) -> web.Response:
-        return respond(request, session_views.slabinfo(await self._sessions.slabs()))
+        return respond(request, proc.slabinfo(await self._sessions.slabs()))
 
     async def _sockstat(self, request: web.Request) -> web.Response:
         gateway, slabs = self._gateway, await self._sessions.slabs()
         workers = sum(state.up for state in gateway.shard_states())
-        return respond(request, session_views.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
+        return respond(request, proc.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
 
 
 def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from appliance.rest.accept_header import JSON, TEXT, prefers_json
-from appliance.views.counters import Document, to_json
+from appliance.views.document import Document, to_json
 
 
 def respond(request: web.Request, document: Document, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

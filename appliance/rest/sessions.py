@@ -20,8 +20,8 @@ from appliance.ipc.queries import QueryError, SessionFilter, check_fields, read_
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.problem import ProblemError
 from appliance.rest.respond import respond, wants_json
-from appliance.views import sessions as session_views
-from appliance.views.counters import Document
+from appliance.views import sessions
+from appliance.views.document import Document
 
 MOST_PER_PAGE = 10_000
 _PER_PAGE = 1000
@@ -66,7 +66,7 @@ class SessionHandlers:
                 return await self._stream(request, wanted)
             limit = read_number(request.query, "limit", _PER_PAGE, MOST_PER_PAGE)
             page = await self._sessions.page(wanted, limit, request.query.get("after", ""))
-        response = respond(request, session_views.page(page.rows))
+        response = respond(request, sessions.page(page.rows))
         if page.after:
             query = urlencode({**request.query, "limit": limit, "after": page.after})
             response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
@@ -78,7 +78,7 @@ class SessionHandlers:
 
     async def _stream(self, request: web.Request, wanted: SessionFilter) -> web.StreamResponse:
         """Batch by batch: one is asked for when the client has taken the one before."""
-        content_type, render = (JSON, session_views.as_json) if wants_json(request) else (TEXT, session_views.as_text)
+        content_type, render = (JSON, sessions.as_json) if wants_json(request) else (TEXT, sessions.as_text)
         response = web.StreamResponse()
         response.content_type, response.charset = content_type, "utf-8"
         await response.prepare(request)
@@ -108,7 +108,7 @@ class SessionHandlers:
         with _refusals_as_problems():
             wanted = self._filter(request, "by", "n")
             by, number = read_group(request.query), read_number(request.query, "n", _ON_TOP, MOST_ON_TOP)
-            return respond(request, session_views.top(by, await self._sessions.tally(by, wanted), number))
+            return respond(request, sessions.top(by, await self._sessions.tally(by, wanted), number))
 
     async def slabs(self) -> list[list[Slab]]:
         """For views made of them."""

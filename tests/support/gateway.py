@@ -7,6 +7,7 @@ from appliance.director.session_queries import Page
 from appliance.ipc.messages import RealServerPlan, ServicePlan, SessionRow, Slab
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
 from appliance.views.counters import ShardState
@@ -58,6 +59,16 @@ def shared_state(shards: int, destinations: int) -> SharedState:
     """Fresh memory with every tunable at its default."""
     shared = SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
+    return shared
+
+
+def fill_destinations(shards: int) -> SharedState:
+    """Counters that differ everywhere: thousands are the shard, hundreds the slot, units the field."""
+    shared = shared_state(shards, destinations=3)
+    for shard in range(shards):
+        for slot in range(3):
+            for place in range(len(DESTINATION_FIELDS)):
+                shared.destination(shard, slot)[place] = 1000 * (shard + 1) + 100 * slot + place
     return shared
 
 
