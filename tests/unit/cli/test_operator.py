@@ -225,7 +225,7 @@ async def test_cut_says_how_many(operator: Operator, count: int, words: str) -> 
 async def test_cut_of_nothing_in_particular_is_refused_in_the_words_of_the_api(operator: Operator) -> None:
     printed = await operator.types("cut")
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for every one\n")
+    assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for all sessions\n")
     assert operator.gateway.sessions.asked == ()
 
 
