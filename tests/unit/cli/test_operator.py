@@ -1,4 +1,4 @@
-"""operator_cli.py and api_client.py: what operators type, against the real API in front of a gateway that the test sets."""
+"""cli/operator.py and cli/api_client.py: commands against the real API, in front of a gateway that the test sets."""
 
 import asyncio
 import fcntl
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from appliance.__main__ import _parser, main
+from appliance.__main__ import main, parser
 from appliance.api import make_app, serve
 from appliance.cli.operator import API_VARIABLE
 from appliance.director.supervisor import ShardDownError
@@ -362,7 +362,7 @@ async def test_what_is_no_appliance_is_named(operator: Operator, answer: bytes, 
 
 def assert_unreachable(address: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["slabinfo", "--api", address]) == 1
-    hint = "is the appliance running, and does its API listen there? --api says where to look"
+    hint = "is the appliance running, and does its API listen there? --api sets the address"
     assert capsys.readouterr() == ("", f"appliance: no answer from {address}: {reason}; {hint}\n")
 
 
@@ -493,9 +493,9 @@ async def test_address_of_the_environment(operator: Operator, monkeypatch: pytes
 
 def test_address_without_any_word_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_VARIABLE, raising=False)
-    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
     monkeypatch.setenv(API_VARIABLE, "")
-    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
 
 
 WRONG_ADDRESSES = (
