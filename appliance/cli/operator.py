@@ -139,7 +139,7 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
         return _READER_CLOSED
     except OSError as error:
         _give_up_output()
-        return _complain(f"the answer cannot be written: {error.strerror}")
+        return _failed(f"the answer cannot be written: {error.strerror}")
 
 
 def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
@@ -149,11 +149,11 @@ def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Names
     try:
         act(options)
     except ApiError as error:
-        return _complain(str(error))
+        return _failed(str(error))
     return 0
 
 
-def _complain(message: str) -> int:
+def _failed(message: str) -> int:
     print(f"appliance: {message}", file=sys.stderr)
     return _REFUSED
 
