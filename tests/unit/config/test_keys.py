@@ -1,4 +1,4 @@
-"""config/keys.py: every key is there, and what is said of it is what the checks hold."""
+"""config/keys.py: every key is listed, with the range and the default that the checks have."""
 
 import re
 from pathlib import Path
@@ -67,7 +67,7 @@ def set_to(section: Section, key: Key, value: str) -> str:
 
 
 def problems(text: str) -> str:
-    """What is wrong with a configuration; nothing, when it is right."""
+    """The problems of a configuration, one per line; empty when there is none."""
     try:
         parse(text, "lvs.toml")
     except ConfigError as error:
@@ -89,7 +89,7 @@ def test_a_range_is_the_one_that_is_checked(section: Section, key: Key) -> None:
 
 @each_key
 def test_a_default_is_the_value_of_a_key_that_is_left_out(section: Section, key: Key) -> None:
-    """Or else the key is required, or its default is another value, in words."""
+    """A key without a default is required; a default in words is not compared."""
     without = set_to(section, key, "0").replace(f"\n{key.name} = 0\n", "\n")
     if section.header == "[local_addresses]":
         return

@@ -1,4 +1,4 @@
-"""The configuration: what a good file becomes, and the line that every mistake is answered with."""
+"""config/loading.py: the result of a good file, and the message for each mistake."""
 
 import pickle
 import tomllib
@@ -70,14 +70,14 @@ port = 80
 
 
 def refusal(text: str) -> ConfigError:
-    """The error that `text` is refused with."""
+    """The error for `text`, which must have a mistake."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "lvs.toml")
     return caught.value
 
 
 def changed(old: str, new: str) -> str:
-    """GOOD with the first `old` replaced."""
+    """GOOD, with the first `old` replaced by `new`."""
     assert old in GOOD
     return GOOD.replace(old, new, 1)
 
@@ -302,7 +302,7 @@ def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> No
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ('"auto"', "auto")])
-def test_synproxy_is_a_switch_with_a_third_position(text: str, value: bool | str) -> None:
+def test_synproxy_is_true_false_or_auto(text: str, value: bool | str) -> None:
     config = parse(changed("synproxy = false", f"synproxy = {text}\nsynproxy_defer = 0"), "lvs.toml")
     assert (config.services[0].synproxy, config.services[0].synproxy_defer) == (value, 0)
 
@@ -356,7 +356,7 @@ def test_a_file_without_its_main_parts(text: str, lines: list[str]) -> None:
         ("\n", "\r\n"),
     ],
 )
-def test_the_edge_of_what_is_allowed(old: str, new: str) -> None:
+def test_values_at_the_edge_of_what_is_allowed(old: str, new: str) -> None:
     assert len(parse(changed(old, new), "lvs.toml").services) == 2
 
 
@@ -463,7 +463,7 @@ def test_the_number_of_shards_can_be_replaced() -> None:
         ),
     ],
 )
-def test_a_number_of_shards_that_cannot_be(text: str, shards: int, line: str) -> None:
+def test_a_number_of_shards_that_is_not_possible(text: str, shards: int, line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "lvs.toml").with_shards(shards)
     assert str(caught.value) == line

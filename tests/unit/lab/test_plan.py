@@ -1,4 +1,4 @@
-"""What goes where in a lab, for the configurations people may come with."""
+"""lab/plan.py: addresses, routes and listeners of a lab, for different configurations."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -25,7 +25,7 @@ protocol = "{protocol}"
 def config(
     *services: tuple[str, list[str]], local: str = "192.0.2.10", gateway: str = "", listen: str = "127.0.0.1:9380"
 ) -> Config:
-    """A configuration with a service for each (VIP, ["real server:port", …]); "udp VIP" makes it one of UDP."""
+    """A configuration with one service for each (VIP, ["real server:port", …]); "udp VIP" makes a UDP service."""
     text = f"""
 [gateway]
 client_interface = "client0"

@@ -1,4 +1,4 @@
-"""rest/routes.py: what is said of each route is complete, and it is true of the API."""
+"""rest/routes.py: the description of each route is complete, and the API does what it says."""
 
 import json
 import re
@@ -175,7 +175,7 @@ ABSURD = (
 
 
 async def status_of(client: Client, asked: Operation, path: str, query: list[tuple[str, str]]) -> int:
-    """The status of an answer, which is either whole or a problem document."""
+    """The status of an answer, which is 200 or that of a problem document."""
     response = await client.request(asked.method, url(path), params=query, data=BODIES.get((asked.method, path)))
     if response.status != 200:
         await problem_of(response, response.status)
@@ -200,7 +200,7 @@ async def test_every_field_takes_its_good_value(client: Client, asked: Operation
 async def test_an_empty_field_is_refused(
     client: Client, gateway_with_a_session: FakeGateway, asked: Operation, path: str, name: str
 ) -> None:
-    """But for `after`: a script that pages begins with an empty place, which is the beginning."""
+    """Except `after`: an empty place is the beginning, so that a script may begin with one."""
     expected = 200 if name == "after" else 400
     assert await status_of(client, asked, path, [(name, "")]) == expected
     assert bool(gateway_with_a_session.sessions.asked) == (name == "after")

@@ -73,7 +73,7 @@ async def test_a_place_alone_means_a_page_of_the_usual_size(client: Client, gate
         ("/conns/top?limit=1", "field: there is no 'limit'"),
     ],
 )
-async def test_a_question_that_cannot_be_meant_is_refused(client: Client, gateway: FakeGateway, path: str, words: str) -> None:
+async def test_a_query_with_a_wrong_field_is_refused(client: Client, gateway: FakeGateway, path: str, words: str) -> None:
     assert words in await refusal(await client.get(path), 400, "bad-query")
     assert gateway.sessions.asked == ()
 
@@ -114,7 +114,7 @@ async def test_a_cut_says_how_many_there_were(client: Client, gateway: FakeGatew
         ("?format=yaml", None),
     ],
 )
-async def test_a_cut_that_might_not_be_meant_cuts_nothing(
+async def test_a_cut_with_an_unclear_query_cuts_nothing(
     client: Client, gateway: FakeGateway, query: str, words: str | None
 ) -> None:
     response = await client.delete(f"/conns{query}")
@@ -125,7 +125,9 @@ async def test_a_cut_that_might_not_be_meant_cuts_nothing(
 
 
 @pytest.mark.parametrize("path", ["/conns?limit=5", "/conns/top", "/stats/slabinfo", "/stats/sockstat"])
-async def test_while_a_shard_is_down_there_is_no_answer_that_looks_whole(client: Client, gateway: FakeGateway, path: str) -> None:
+async def test_while_a_shard_is_down_there_is_no_answer_that_looks_complete(
+    client: Client, gateway: FakeGateway, path: str
+) -> None:
     gateway.sessions.error = ShardDownError("the worker of shard 1 is away")
     assert "shard 1 is away" in await refusal(await client.get(path), 503, "shard-down")
 
@@ -187,7 +189,7 @@ async def test_client_that_does_not_read_stops_only_its_own_listing(client: Clie
     slow.close()
 
 
-async def test_client_that_leaves_ends_its_listing_without_a_word_in_the_log(
+async def test_client_that_leaves_ends_its_listing_without_a_log_line(
     gateway: FakeGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway.sessions.batches = [[SESSION] * 1000] * 1000
@@ -205,10 +207,10 @@ async def test_client_that_leaves_ends_its_listing_without_a_word_in_the_log(
     assert caplog.records == []
 
 
-async def test_client_that_leaves_while_it_is_waited_for_is_no_error_either(
+async def test_client_that_leaves_while_a_write_waits_for_it_is_no_error(
     gateway: FakeGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`appliance conns | less`, and then `q`."""
+    """As when a user quits `less` in `appliance conns | less`."""
     gateway.sessions.batches = [[SESSION] * 1000] * 1000
     runner = await serve(make_app(gateway), ["127.0.0.1:0"])
     async with aiohttp.ClientSession() as session:
@@ -229,7 +231,7 @@ async def test_client_that_leaves_while_it_is_waited_for_is_no_error_either(
     assert caplog.records == []
 
 
-async def test_a_long_listing_lets_others_in_between(client: Client, gateway: FakeGateway) -> None:
+async def test_other_requests_are_answered_during_a_long_listing(client: Client, gateway: FakeGateway) -> None:
     gateway.sessions.batches = [[SESSION]] * 1000
     async with asyncio.TaskGroup() as tasks:
         listing = tasks.create_task(text_of(client, "/stats/ip_vs_conn"))
