@@ -30,20 +30,21 @@ def make_app(gateway: Gateway) -> web.Application:
     middlewares = [problem_middleware([route.path for route in ROUTES]), _refuse_unknown_format]
     app = web.Application(middlewares=middlewares, client_max_size=LONGEST_BODY_BYTES)
     handlers = _handlers(gateway)
+    # add_get answers HEAD too; add_route("GET", ...) would not.
+    add = {"GET": app.router.add_get, "PUT": app.router.add_put, "DELETE": app.router.add_delete}
     for route in ROUTES:
         for method in route.methods:
-            # add_get answers HEAD too; add_route would not.
-            add = app.router.add_get if method == "GET" else app.router.add_put if method == "PUT" else app.router.add_delete
-            add(route.path, handlers[method, route.path])
+            add[method](route.path, handlers[method, route.path])
     app.on_response_prepare.append(_forbid_caching)
     return app
 
 
 def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     """The handler of each method and path of ROUTES."""
-    shared, status = gateway.shared, _StatusHandlers(gateway)
+    shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
-    sessions = status.sessions
+    sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
+    status = _StatusHandlers(gateway, sessions)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -69,9 +70,9 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
 class _StatusHandlers:
     """The handlers of views that need the workers: their health, and the tables in them."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, sessions: SessionHandlers) -> None:
         self._gateway = gateway
-        self.sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
+        self._sessions = sessions
 
     async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
@@ -79,10 +80,10 @@ class _StatusHandlers:
         return respond(request, health(states), HTTPStatus.OK if all_up else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def slabinfo(self, request: web.Request) -> web.Response:
-        return respond(request, proc.slabinfo(await self.sessions.slabs()))
+        return respond(request, proc.slabinfo(await self._sessions.slabs()))
 
     async def sockstat(self, request: web.Request) -> web.Response:
-        gateway, slabs = self._gateway, await self.sessions.slabs()
+        gateway, slabs = self._gateway, await self._sessions.slabs()
         workers = sum(state.up for state in gateway.shard_states())
         return respond(request, proc.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
 

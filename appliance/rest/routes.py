@@ -92,7 +92,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             Operation(
                 "PUT",
-                "Puts a value in force in every shard, until the appliance stops, and answers the tunable.",
+                "Puts a value in force in every shard, until a reload changes it or the appliance stops. Answers the tunable.",
                 "the value in force",
                 f"`name`, {_TUNABLE_JSON}",
                 body=(
