@@ -1,4 +1,4 @@
-"""The command line: `appliance run | check | render-nft | cleanup | lab`, and what operators ask. No logic of its own."""
+"""The entry point of the `appliance` command. It reads the command line and starts what the command needs."""
 
 import argparse
 import logging
@@ -16,6 +16,25 @@ DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
 
 EXIT_FAILED = 1
 EXIT_BAD_CONFIG = 2
+
+_DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
+_EPILOG = """\
+run, check, render-nft and cleanup work on this host. conns to conntrack ask a running appliance. lab needs no other host:
+it makes a network of its own. `appliance COMMAND --help` describes one command.
+"""
+_RUN = """\
+Run the appliance in the foreground until SIGTERM or Ctrl-C. SIGHUP reads the configuration again. Needs root, or
+CAP_NET_ADMIN and CAP_NET_RAW.
+"""
+_CHECK = """\
+Check a configuration file and print every problem with its line. Needs no root. Exit code: 0 when the file is right, 2
+when it is not.
+"""
+_RENDER_NFT = "Print the nftables ruleset that the appliance loads for a configuration. Changes nothing and needs no root."
+_CLEANUP = """\
+Remove the ruleset and the addresses that a crashed appliance left on this host, and restore the kernel parameters that it
+had changed. Refuses while an appliance runs.
+"""
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -48,7 +67,7 @@ def _render_nft(options: argparse.Namespace) -> int:
     ruleset = render(steered(config), Defence.of(config.sysctl), native=not options.compat)
     print(ruleset.nft, end="")
     if ruleset.iptables:
-        print("\n# For iptables-nft-restore --noflush, before the table above:")
+        print("\n# Load this with iptables-nft-restore --noflush, before the table above:")
         print("".join(f"#   {line}\n" for line in ruleset.iptables.splitlines()), end="")
     return 0
 
@@ -68,37 +87,52 @@ def _configuration(options: argparse.Namespace) -> Config:
     return config if options.shards is None else config.with_shards(options.shards)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Every command and every option has a help text; the reference is made from them."""
     from appliance.cli.operator import add_parsers as add_operator_parsers
     from appliance.lab.command import add_parser as add_lab_parser
 
-    parser = argparse.ArgumentParser(prog="appliance", description="Inline layer-4 gateway: FULLNAT over NFQUEUE.")
-    parser.add_argument("--version", action="version", version=f"appliance {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    whole = argparse.ArgumentParser(prog="appliance", description=_DESCRIPTION, epilog=_EPILOG)
+    whole.add_argument("--version", action="version", version=f"appliance {__version__}", help="print the version and exit")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_gateway_parsers(commands)
+    add_operator_parsers(commands)
+    add_lab_parser(commands)
+    return whole
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=help_text, description=help_text)
+
+def _add_gateway_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def command(name: str, run: Callable[[argparse.Namespace], int], help_text: str, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text, description=description)
         added.set_defaults(run=run)
         return added
 
-    check = command("check", _check, "check a configuration file; needs no root")
-    check.add_argument("file", metavar="FILE", type=Path)
-    gateway = command("run", _run, "run the appliance in the foreground until SIGTERM or Ctrl-C")
-    renderer = command("render-nft", _render_nft, "print the nftables ruleset of a configuration")
-    renderer.add_argument("--compat", action="store_true", help="for kernels without the nft queue statement")
-    command("cleanup", _cleanup, "undo what a crashed appliance left on this host")
+    gateway = command("run", _run, "run the appliance in the foreground", _RUN)
+    check = command("check", _check, "check a configuration file", _CHECK)
+    check.add_argument("file", metavar="FILE", type=Path, help="the configuration file to check")
+    renderer = command("render-nft", _render_nft, "print the nftables ruleset of a configuration", _RENDER_NFT)
+    renderer.add_argument(
+        "--compat", action="store_true", help="print the form for kernels without the queue statement of nftables"
+    )
+    command("cleanup", _cleanup, "undo what a crashed appliance left on this host", _CLEANUP)
     for with_config in (gateway, renderer):
-        with_config.add_argument("--config", metavar="FILE", type=Path, default=DEFAULT_CONFIG)
-        with_config.add_argument("--shards", metavar="N", type=int, help="instead of gateway.shards")
-    add_operator_parsers(commands)
-    add_lab_parser(commands)
-    return parser
+        with_config.add_argument(
+            "--config",
+            metavar="FILE",
+            type=Path,
+            default=DEFAULT_CONFIG,
+            help=f"the configuration file (default: {DEFAULT_CONFIG})",
+        )
+        with_config.add_argument("--shards", metavar="N", type=int, help="number of shards, instead of gateway.shards in FILE")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 1 when the host refused something, 2 for a bad configuration or command line."""
-    options = _parser().parse_args(arguments)
-    in_journal = "JOURNAL_STREAM" in os.environ  # systemd's journal puts its own time on each line
+    """Do what the command line says. Returns the exit code: 1 when the host refused something, 2 for a bad configuration.
+
+    Raises SystemExit with code 2 for a wrong command line.
+    """
+    options = parser().parse_args(arguments)
+    in_journal = "JOURNAL_STREAM" in os.environ  # the journal of systemd adds the time to each line itself
     logging.basicConfig(
         level=logging.INFO, format=("" if in_journal else "%(asctime)s ") + "%(levelname)-7s %(name)s: %(message)s"
     )

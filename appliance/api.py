@@ -1,228 +1,108 @@
-"""The admin API: which URL shows which view, and how a tunable is written. It knows the director only as a `Gateway`.
+"""The admin API: the application that answers every route of `rest.routes`. It knows the director only as a `Gateway`.
 
-Every view comes as text or as JSON from the same URL; every refusal is a problem document.
+Every view is answered as text or as JSON from the same URL; every refusal is a problem document.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple, NoReturn, Protocol
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
-from appliance.ipc.plan import ServicePlan
-from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import ShardState
-from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import EXT_ALIASES, EXT_COUNTERS
-from appliance.model.did_you_mean import nearest
-from appliance.model.rates import Rates
-from appliance.model.tunables import TUNABLES, TunableError
+from appliance.rest.ext_counters import ExtCounterHandlers
+from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
 from appliance.rest.problem import ProblemError, problem_middleware
-from appliance.rest.put_body import AskedValue, read_asked_value
 from appliance.rest.respond import respond
-from appliance.rest.sessions import SessionHandlers, Sessions
-from appliance.views import counters as views
-from appliance.views import sessions as session_views
-from appliance.views.counters import Document
+from appliance.rest.routes import LONGEST_BODY_BYTES, ROUTES
+from appliance.rest.sessions import SessionHandlers
+from appliance.rest.sysctl import SysctlHandlers
+from appliance.views import counters, proc
+from appliance.views.document import Document
+from appliance.views.routes import index
+from appliance.views.services import health, services
 
 __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
-_LONGEST_BODY_BYTES = 4096
-
-_FILTER = ", ".join(SessionFilter._fields)
-
-_EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | dict(EXT_ALIASES)
-
-
-class Gateway(Protocol):
-    """What the API needs of the director."""
-
-    shared: SharedState
-    services: tuple[ServicePlan, ...]
-
-    @property
-    def sessions(self) -> Sessions:
-        """The sessions."""
-
-    async def set_tunable(self, name: str, value: int) -> None:
-        """Put a value in force. Raises TunableError, and changes nothing, when it is not allowed."""
-
-    async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel has dropped for the defence, by extended counter."""
-
-    def shard_states(self) -> list[ShardState]:
-        """How the workers are."""
-
-    def rates(self) -> Rates:
-        """Events per second in the order of `shared_layout.TRAFFIC_FIELDS`."""
-
-    def host_sockstat(self) -> Mapping[str, Mapping[str, int]]:
-        """The host's own sockets and fragments, by kind and name."""
-
-    def host_conntrack(self) -> Mapping[str, int] | None:
-        """The host's own connection tracking; None while it tracks nothing."""
-
-
-class _Route(NamedTuple):
-    path: str
-    summary: str
-    get: Handler
-    put: Handler | None = None
-    delete: Handler | None = None
-
-    @property
-    def methods(self) -> str:
-        return ", ".join(name for name, handler in (("GET", self.get), ("PUT", self.put), ("DELETE", self.delete)) if handler)
-
 
 def make_app(gateway: Gateway) -> web.Application:
-    """The whole API as an application that is not bound to any address yet."""
-    api = _Api(gateway)
-    routes = api.routes()
-    app = web.Application(middlewares=_middlewares(routes), client_max_size=_LONGEST_BODY_BYTES)
-    for route in routes:
-        app.router.add_get(route.path, route.get)
-        if route.put:
-            app.router.add_put(route.path, route.put)
-        if route.delete:
-            app.router.add_delete(route.path, route.delete)
+    """The whole API, as an application that is not bound to any address yet."""
+    middlewares = [problem_middleware([route.path for route in ROUTES]), _refuse_unknown_format]
+    app = web.Application(middlewares=middlewares, client_max_size=LONGEST_BODY_BYTES)
+    handlers = _handlers(gateway)
+    # add_get answers HEAD too; add_route("GET", ...) would not.
+    add = {"GET": app.router.add_get, "PUT": app.router.add_put, "DELETE": app.router.add_delete}
+    for route in ROUTES:
+        for method in route.methods:
+            add[method](route.path, handlers[method, route.path])
     app.on_response_prepare.append(_forbid_caching)
     return app
 
 
-class _Api:
-    """The handlers, each a few words between a request and a view."""
+def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
+    """The handler of each method and path of ROUTES."""
+    shared = gateway.shared
+    tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
+    sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
+    status = _StatusHandlers(gateway, sessions)
+    return {
+        ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
+        ("GET", "/healthz"): status.health,
+        ("GET", "/sysctl"): tunables.list_all,
+        ("GET", "/sysctl/{name}"): tunables.read,
+        ("PUT", "/sysctl/{name}"): tunables.write,
+        ("GET", "/stats/ext"): ext_counters.list_all,
+        ("GET", "/stats/ext/{name}"): ext_counters.read,
+        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services)),
+        ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
+        ("GET", "/stats/ip_vs_conn"): sessions.list_all,
+        ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
+        ("GET", "/stats/queues"): _show(lambda: counters.queues(shared)),
+        ("GET", "/stats/slabinfo"): status.slabinfo,
+        ("GET", "/stats/sockstat"): status.sockstat,
+        ("GET", "/stats/conntrack"): _show(lambda: proc.conntrack(shared, gateway.host_conntrack())),
+        ("GET", "/conns"): sessions.list_sessions,
+        ("DELETE", "/conns"): sessions.cut_sessions,
+        ("GET", "/conns/top"): sessions.top,
+    }
 
-    def __init__(self, gateway: Gateway) -> None:
+
+class _StatusHandlers:
+    """The handlers of views that need the workers: their health, and the tables in them."""
+
+    def __init__(self, gateway: Gateway, sessions: SessionHandlers) -> None:
         self._gateway = gateway
-        self._sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
+        self._sessions = sessions
 
-    def routes(self) -> list[_Route]:
-        """Every route there is; the index and the hints of a 404 are made from this list."""
-        gateway, shared, sessions = self._gateway, self._gateway.shared, self._sessions
-        routes = [
-            _Route("/", "this list", _show(lambda: views.index([(r.path, r.methods, r.summary) for r in routes]))),
-            _Route("/healthz", "200 while every shard is up, else 503", self._health),
-            _Route("/sysctl", "all tunables with default, range, unit and meaning", _show(lambda: views.sysctls(shared))),
-            _Route("/sysctl/{name}", "one tunable: read it, or write it with PUT", self._sysctl, self._put_sysctl),
-            _Route("/stats/ext", "extended counters", self._ext_stats),
-            _Route("/stats/ext/{name}", "the total of one extended counter", self._ext_stat),
-            _Route("/stats/ip_vs", "services and real servers", _show(lambda: views.services(shared, gateway.services))),
-            _Route("/stats/ip_vs_stats", "traffic and its rates", _show(lambda: views.traffic(shared, gateway.rates()))),
-            _Route("/stats/ip_vs_conn", "sessions", sessions.list_all),
-            _Route("/stats/drops", "packets not translated, by reason", _show(lambda: views.drops(shared))),
-            _Route("/stats/queues", "what befell queues, workers and sessions", _show(lambda: views.queues(shared))),
-            _Route("/stats/slabinfo", "tables and pools: objects, their size, pages", self._slabinfo),
-            _Route("/stats/sockstat", "sessions as sockets, beside the host's own", self._sockstat),
-            _Route(
-                "/stats/conntrack",
-                "the table of sessions beside the host's connection tracking",
-                _show(lambda: session_views.conntrack(shared, gateway.host_conntrack())),
-            ),
-            _Route(
-                "/conns",
-                f"sessions; filter: {_FILTER}; limit, after; DELETE cuts them",
-                sessions.list_sessions,
-                None,
-                sessions.cut_sessions,
-            ),
-            _Route("/conns/top", f"who has most; by=client, service or real_server; n; filter: {_FILTER}", sessions.top),
-        ]
-        return routes
-
-    async def _health(self, request: web.Request) -> web.Response:
+    async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
-        everything_up = all(state.up for state in states)
-        return respond(request, views.health(states), HTTPStatus.OK if everything_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        all_up = all(state.up for state in states)
+        return respond(request, health(states), HTTPStatus.OK if all_up else HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def _sysctl(self, request: web.Request) -> web.Response:
-        return respond(request, views.sysctl(self._gateway.shared, _known_name(request, "tunable", TUNABLES)))
+    async def slabinfo(self, request: web.Request) -> web.Response:
+        return respond(request, proc.slabinfo(await self._sessions.slabs()))
 
-    async def _put_sysctl(self, request: web.Request) -> web.Response:
-        name = _known_name(request, "tunable", TUNABLES)
-        asked = await _read_body(request)
-        try:
-            await self._gateway.set_tunable(name, asked.for_tunable(name))
-        except TunableError as error:
-            self._refuse(name, asked, error)
-        return respond(request, views.sysctl(self._gateway.shared, name))
-
-    def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:
-        tunable, in_force = TUNABLES[name], self._gateway.shared.tunable(name)
-        raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"{error}; the value stays {in_force}",
-            kind="value-refused",
-            title="Value refused",
-            name=name,
-            value=in_force,
-            min=tunable.min,
-            max=tunable.max,
-            unit=tunable.unit,
-            given=asked.shown,
-        ) from error
-
-    async def _ext_stats(self, request: web.Request) -> web.Response:
-        return respond(request, views.ext_stats(self._gateway.shared, await self._gateway.kernel_drops()))
-
-    async def _ext_stat(self, request: web.Request) -> web.Response:
-        name = _known_name(request, "counter", _EXT_NAMES)
-        return respond(request, views.ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), _EXT_NAMES[name]))
-
-    async def _slabinfo(self, request: web.Request) -> web.Response:
-        return respond(request, session_views.slabinfo(await self._sessions.slabs()))
-
-    async def _sockstat(self, request: web.Request) -> web.Response:
+    async def sockstat(self, request: web.Request) -> web.Response:
         gateway, slabs = self._gateway, await self._sessions.slabs()
         workers = sum(state.up for state in gateway.shard_states())
-        return respond(request, session_views.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
+        return respond(request, proc.sockstat(gateway.shared, slabs, workers, gateway.host_sockstat()))
 
 
 def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler that answers a view without any parameter."""
+
     async def show(request: web.Request) -> web.Response:
         return respond(request, view())
 
     return show
 
 
-def _known_name(request: web.Request, kind: str, known: Mapping[str, object]) -> str:
-    """The NAME of the path. Raises a 404 with the nearest name when there is no such one."""
-    name = request.match_info["name"]
-    if name in known:
-        return name
-    match = nearest(name[:80], known)
-    hint = f"; the nearest is {match}" if match else ""
-    raise ProblemError(
-        HTTPStatus.NOT_FOUND,
-        f"there is no {kind} {name[:80]!r}{hint}",
-        kind="unknown-name",
-        title=f"Unknown {kind}",
-        name=name[:80],
-        nearest=match,
-    )
-
-
-async def _read_body(request: web.Request) -> AskedValue:
-    try:
-        return read_asked_value(await request.read(), request.content_type)
-    except ValueError as error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is no JSON: {error}") from error
-    except web.RequestPayloadError as error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body cannot be read: {error}") from error
-
-
-def _middlewares(routes: list[_Route]) -> list[Middleware]:
-    return [problem_middleware([route.path for route in routes]), _refuse_unknown_format]
-
-
 @web.middleware
 async def _refuse_unknown_format(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Before anything is done, so that a PUT with a wrong ``?format=`` changes nothing."""
+    """Checks ``?format=`` before the handler does anything, so that a PUT with a wrong format changes nothing."""
     wanted = request.query.get("format", "text")
     if wanted not in ("text", "json"):
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"there is no format {wanted[:80]!r}; there are text and json")
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"format: there is no {wanted[:80]!r} (there are text, json)")
     return await handler(request)
 
 

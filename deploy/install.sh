@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the appliance from the source tree this file lies in, on Debian 12, Ubuntu 24.04 or newer.
+# Installs the appliance from the source tree that contains this file, on Debian 12, Ubuntu 24.04 or newer.
 #
-# Every step looks first and acts only where something is missing or differs, so the script may be run again at any
-# time: to upgrade, to repair, or to complete a run that was interrupted. What makes that safe:
-# - a release is a virtual environment in a directory of its own, named by the digest of what went into it, and valid
-#   only with its stamp, which is written last; `current` is switched to it in one rename;
-# - files are written beside their place and renamed into it, so none is ever half there.
+# Every step acts only where something is missing or differs, so the script may be run again at any time: to upgrade, to
+# repair, or to complete a run that was interrupted. This is safe because
+# - a release is a virtual environment in a directory of its own; its name is the digest of its sources; it is valid only
+#   with its stamp, which is written last; and one rename switches `current` to it;
+# - a file is written under another name and then renamed, so that it is never incomplete.
 set -eu
 umask 022  # a stricter one would leave the service user unable to read the release
 unset PYTHONPATH PYTHONHOME
@@ -16,7 +16,7 @@ PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev 
 PYTHON=${PYTHON:-/usr/bin/python3}
 SOURCE=$(dirname "$(dirname "$(readlink -f "$0")")")
 
-# What goes into a release: the digest is taken of these, and only these are handed to the build.
+# The sources of a release: the digest is made of these, and the build gets only these.
 RELEASE_SOURCES="appliance pyproject.toml requirements.lock README.md LICENSE"
 
 action=install
@@ -31,10 +31,10 @@ usage: install.sh [--root DIR] [--with-packages]
        install.sh --uninstall [--keep-config] [--root DIR]
 
   --root DIR       put every file below DIR (no user, no systemctl, no packages)
-  --with-packages  with --root: install the missing apt packages all the same
-  --uninstall      stop the service and remove all that was installed, configuration included
+  --with-packages  with --root: install the missing apt packages too
+  --uninstall      stop the service and remove all that was installed, also the configuration
   --keep-config    with --uninstall: keep /etc/appliance and the unit's drop-ins
-  --help           print this
+  --help           print this help
 
 Environment: PYTHON, the interpreter to build with (default /usr/bin/python3; 3.11 or newer).
 USAGE
@@ -70,14 +70,14 @@ parse_arguments() {
         esac
         shift
     done
-    [ "$keep_config" = no ] || [ "$action" = uninstall ] || wrong_usage "--keep-config goes with --uninstall"
+    [ "$keep_config" = no ] || [ "$action" = uninstall ] || wrong_usage "--keep-config needs --uninstall"
     [ "$with_packages" = no ] || [ "$action" = install ] || wrong_usage "--with-packages does not go with --uninstall"
 }
 
-# Everything that can refuse refuses here, before the first change.
+# All checks that can refuse a run are here, before the first change.
 check_preconditions() {
     if on_this_machine && [ "$(id -u)" -ne 0 ]; then
-        die "must run as root (or with --root DIR, into a directory of your own); nothing was changed"
+        die "must run as root, or with --root DIR and a directory of your own; nothing was changed"
     fi
     [ "$action" = install ] || return 0
     for needed in $RELEASE_SOURCES etc/lvs.toml "deploy/$SERVICE.service" "deploy/90-$SERVICE.conf"; do
@@ -90,7 +90,7 @@ check_preconditions() {
         die "a user '$SERVICE_USER' exists and was not made by this script; nothing was changed"
     fi
     if wants_packages; then
-        command -v apt-get >/dev/null || die "needs apt-get (Debian or Ubuntu); nothing was changed"
+        command -v apt-get >/dev/null || die "apt-get is needed (Debian or Ubuntu); nothing was changed"
     fi
 }
 
@@ -110,7 +110,7 @@ name_the_places() {
     command_link=$root/usr/local/bin/appliance
 }
 
-# place SOURCE DESTINATION MODE: by rename, and only when the content differs.
+# place SOURCE DESTINATION MODE: copies a file, with a rename, and only when the content differs.
 place() {
     if cmp -s "$1" "$2"; then
         chmod "$3" "$2"
@@ -121,7 +121,7 @@ place() {
     mv -f "$2.new" "$2"
 }
 
-# point LINK TARGET: `ln -f` unlinks first and so leaves a moment without the link; a rename does not.
+# point LINK TARGET: makes a link with a rename, because `ln -f` removes the old link before it makes the new one.
 point() {
     [ "$(readlink "$1" || true)" != "$2" ] || return 0
     mkdir -p "$(dirname "$1")"
@@ -129,7 +129,7 @@ point() {
     mv -fT "$1.new" "$1"
 }
 
-# run_quietly COMMAND...: its output is shown only when it fails.
+# run_quietly COMMAND...: runs a command, and shows its output only when it fails.
 run_quietly() {
     "$@" >"$scratch_dir/output" 2>&1 && return
     tail -n 40 "$scratch_dir/output" >&2
@@ -144,13 +144,13 @@ missing_packages() {
 }
 
 apt() {
-    # needrestart (Ubuntu) would ask which services to restart; a package manager of another kind may hold the lock.
+    # needrestart (Ubuntu) would ask which services to restart. Another package manager may hold the lock for a while.
     env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
 }
 
 install_packages() {
     if ! wants_packages; then
-        say "packages: left alone with --root"
+        say "packages: not touched with --root"
         return
     fi
     missing=$(missing_packages)
@@ -159,7 +159,7 @@ install_packages() {
         return
     fi
     say "packages: installing $missing"
-    # Package lists may be absent or stale; they are fetched only when the installation fails without.
+    # Package lists may be missing or old; they are fetched only when the installation fails.
     # shellcheck disable=SC2086 # $missing is a list
     if ! apt install -y --no-install-recommends $missing >/dev/null 2>&1; then
         run_quietly apt update || die "apt-get update failed"
@@ -187,7 +187,7 @@ release_digest() {
     } | sha256sum | cut -c 1-16
 }
 
-# The build works on a copy: setuptools leaves build/ and *.egg-info behind, and would pack modules from a stale build/.
+# The build uses a copy, because setuptools leaves build/ and *.egg-info behind and would pack modules from an old build/.
 build_release() {
     rm -rf "$1"
     mkdir -p "$1" "$scratch_dir/source"
@@ -202,7 +202,7 @@ build_release() {
     touch "$1/.complete"
 }
 
-# The cache lies below the prefix and not in a home directory, so that uninstalling removes it too.
+# The cache is below the prefix and not in a home directory, so that --uninstall removes it too.
 pip_install() {
     release_python=$1/bin/python
     shift
@@ -224,7 +224,7 @@ install_release() {
     prune_releases
 }
 
-# A running director starts its workers from the release it was started from, so that one must stay.
+# A running director starts its workers from its own release, so that release must stay.
 prune_releases() {
     in_use=
     if service_runs; then
@@ -239,13 +239,13 @@ prune_releases() {
     done
 }
 
-# Which release the running director was started from: the path of its interpreter tells. Empty when it cannot be told.
+# The release of the running director, from the path of its interpreter. Empty when it is not known.
 running_digest() {
     pid=$(systemctl show --property MainPID --value "$SERVICE")
     tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n "1s,^$prefix/releases/\([^/]*\)/.*,\1,p"
 }
 
-# By its home directory: an account that somebody made for another purpose is neither used nor removed.
+# The home directory identifies our account: an account that was made for another purpose is neither used nor removed.
 has_service_user() { [ "$(getent passwd "$SERVICE_USER" | cut -d : -f 6)" = /nonexistent ]; }
 
 install_user() {
@@ -256,7 +256,7 @@ install_user() {
     fi
 }
 
-# Owned by root and readable to the service: a gateway that is broken into cannot rewrite its own configuration.
+# Root owns it and the service can read it, so that an attacker inside the gateway cannot change its configuration.
 install_config() {
     if [ -e "$config" ]; then
         say "configuration: $config is kept"
@@ -277,7 +277,7 @@ install_system_files() {
     if systemd_runs; then
         systemctl daemon-reload
     else
-        say "system: no systemd to tell about the unit here"
+        say "system: systemd does not run here; the unit is only copied"
     fi
 }
 
@@ -307,7 +307,7 @@ uninstall_service() {
 uninstall_config() {
     if [ "$keep_config" = yes ]; then
         say "configuration: $config_dir is kept"
-        # Its group goes with the service user, and a later group could be given the same number.
+        # The group of the file is removed with the service user, and a later group could get the same number.
         if on_this_machine && [ -e "$config" ]; then chgrp root "$config"; fi
         return
     fi
@@ -322,7 +322,7 @@ uninstall_user() {
     fi
 }
 
-# In a scratch root the parent directories are this script's own; on a machine they belong to the distribution.
+# Below --root DIR this script made the parent directories; on a machine they belong to the distribution.
 remove_empty_parents() {
     ! on_this_machine || return 0
     for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin; do
@@ -349,7 +349,7 @@ uninstall_all() {
         systemctl reset-failed "$SERVICE" 2>/dev/null || true
     fi
     remove_empty_parents
-    say "uninstalled; the apt packages are left, others may use them"
+    say "uninstalled; the apt packages stay, because other programs may use them"
 }
 
 clean_up() {

@@ -1,1 +1,1 @@
-"""Programs that serve the project's own development; nothing here is installed with the appliance."""
+"""Programs for the development of the project. They are not installed with the appliance."""

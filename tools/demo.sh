@@ -1,11 +1,11 @@
 #!/bin/bash
-# The main job, shown: what `make demo` runs in the client's namespace of a lab, and around it.
-# KEEP=1 leaves the lab running and says how to look inside and how to remove it.
+# What `make demo` runs: it starts a lab, and then runs itself as the client to show the main job of the appliance.
+# KEEP=1 leaves the lab running and prints how to look inside and how to remove it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${1:-}" != inside ]; then
-  [ "$(id -u)" = 0 ] || { echo "demo: it makes network namespaces and binds packet queues, so it has to run as root" >&2; exit 1; }
+  [ "$(id -u)" = 0 ] || { echo "demo: the demo creates network namespaces and binds packet queues, so it has to run as root" >&2; exit 1; }
   keep=()
   [ -z "${KEEP:-}" ] || keep=(--keep)
   echo "== a client, a gateway with the appliance, two real servers: network namespaces, configured by etc/lvs.toml"
@@ -18,13 +18,13 @@ client() { curl --silent --show-error --fail --max-time 10 "http://$LAB_VIP:$LAB
 title() { printf '\n== %s\n' "$*"; }
 shown() { printf '$ %s\n' "$*"; }
 
-title "the client asks the VIP http://$LAB_VIP:$LAB_PORT/ and sees which real server answered, and which peer that one saw"
+title "the client asks http://$LAB_VIP:$LAB_PORT/; the answer names the real server and the peer that it saw"
 for _ in 1 2 3 4; do client /; echo; done
 
-title "a hundred more"
+title "a hundred more requests, counted by real server"
 for _ in $(seq 100); do client /; echo; done | sed 's/.*"real_server": "\([^"]*\)".*/\1/' | sort | uniq -c
 
-title "64 MiB through the VIP, and its digest at both ends"
+title "64 MiB through the VIP in both directions; the digests must be equal"
 there=$(client /bytes/67108864 | tee >(sha256sum >"$LAB_DIR/here") | curl --silent --max-time 60 --data-binary @- -H 'Expect:' \
         "http://$LAB_VIP:$LAB_PORT/sha256")
 echo "downloaded: $(cut -d' ' -f1 "$LAB_DIR/here")"
@@ -56,4 +56,4 @@ api -X PUT -d 5 "$LAB_API/sysctl/tcp_timeout_established" || true
 shown "curl -X PUT -d 900000 $LAB_API/sysctl/tcp_timeout_established"
 api -X PUT -d 900000 "$LAB_API/sysctl/tcp_timeout_established"
 
-title "done; the lab is taken down now unless it was to be kept"
+title "done; the lab is removed now, unless KEEP=1 was given"

@@ -1,4 +1,4 @@
-"""Print deploy/nftables.conf: the native ruleset of etc/lvs.toml under a note for whoever opens it."""
+"""Prints deploy/nftables.conf: a note for its readers, and the native ruleset of etc/lvs.toml."""
 
 from pathlib import Path
 

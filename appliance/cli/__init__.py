@@ -1,4 +1,4 @@
-"""The commands of operators: questions to the API of a running appliance, and their answers as text.
+"""The commands that ask a running appliance through its admin API and print the answers.
 
 It may import `model`, `policy` and `ipc`.
 """

@@ -1,6 +1,6 @@
-"""Asks the admin API of a running appliance one question. Knows HTTP, and nothing of what the answers mean.
+"""One request to the admin API of a running appliance, and its answer. What the answers mean is not known here.
 
-An answer is read in pieces, each when it is asked for, so that a million sessions need no more memory than one.
+An answer is read piece by piece, each when the caller asks for it, so that a list of a million sessions needs little memory.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from yarl import URL
 UNIX = "unix:"
 
 _ANY_HOST = "http://appliance"
-"""HTTP wants a host, also where the socket says it all."""
+"""HTTP needs a host name, also over a Unix socket, where it means nothing."""
 
 _PROBLEM = "application/problem+json"
 
 _CONNECT_S = 10.0
-"""For the connection alone. An answer may take its time, and somebody who pages through it as long as they like."""
+"""Time limit for the connection alone. The answer has none, since a person may read it page by page for an hour."""
 
 
 class ApiError(Exception):
-    """There is no answer, or not all of it; the message is for the person who asked."""
+    """There is no answer, or only a part of it. The message is for the user."""
 
 
 class Question(NamedTuple):
@@ -39,7 +39,7 @@ class Question(NamedTuple):
 
 
 class Answer:
-    """A view, not read yet."""
+    """An answer whose body has not been read yet."""
 
     def __init__(self, runner: asyncio.Runner, response: aiohttp.ClientResponse) -> None:
         self._runner = runner
@@ -47,12 +47,12 @@ class Answer:
 
     @property
     def next_place(self) -> str:
-        """Where the next page begins, as the field `after` wants it; empty when there is none."""
+        """The value of the field `after` for the next page; empty when there is no next page."""
         link = self._response.links.get("next")
         return URL(link["url"]).query.get("after", "") if link else ""
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes. Raises ApiError when it breaks off: what was read until then is not all."""
+        """The body, piece by piece as it arrives. Raises ApiError when it breaks off: the pieces are then not the whole."""
         try:
             while piece := self._runner.run(self._response.content.readany()):
                 yield piece
@@ -66,11 +66,11 @@ class Answer:
 
 @contextmanager
 def asked(address: str, question: Question, *, as_json: bool) -> Iterator[Answer]:
-    """Put a question to the appliance at `address`: ``http://HOST:PORT`` or ``unix:/path``.
+    """Send a request to the appliance at `address`: ``http://HOST:PORT`` or ``unix:/path``.
 
-    Raises ApiError when nobody answers there within 10 s, and when the appliance refuses; then the message is the detail
-    of its problem document. The event loop runs only while something is waited for, so that Ctrl-C ends everything else,
-    a write to a pager included, as it ends any program.
+    Raises ApiError when no connection is made within 10 s, and when the appliance refuses; then the message is the detail
+    of its problem document. The event loop runs only while this waits for the appliance, so that at all other times, for
+    instance during a write to a pager, Ctrl-C ends this program as it ends any other.
     """
     with asyncio.Runner() as runner:
         session = runner.run(_session(address))
@@ -96,14 +96,18 @@ async def _response(session: aiohttp.ClientSession, address: str, question: Ques
         if response.status != HTTPStatus.OK:
             async with response:
                 raise ApiError(await _refusal(address, response))
-    except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a host name or an answer that is none
-        hint = "is the appliance running, and does its API listen there? --api says where to look"
+    except (
+        aiohttp.ClientError,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: an impossible host name, or an answer that is not HTTP
+        hint = "is the appliance running, and does its API listen there? --api sets the address"
         raise ApiError(f"no answer from {address}: {_reason(error)}; {hint}") from error
     return response
 
 
 def _url(address: str, question: Question) -> URL:
-    """Encoded here, so that words which are no UTF-8, or ``..``, reach the API as they were typed, to be refused there."""
+    """The URL. It is encoded here, so that the API receives ``..`` and words that are not UTF-8 as they were typed."""
     base = _ANY_HOST if address.startswith(UNIX) else address.rstrip("/")
     query = urlencode(question.query, errors="surrogateescape")
     return URL(f"{base}{question.path}{'?' if query else ''}{query}", encoded=True)
@@ -111,16 +115,18 @@ def _url(address: str, question: Question) -> URL:
 
 async def _refusal(address: str, response: aiohttp.ClientResponse) -> str:
     problem = await response.json(content_type=_PROBLEM) if response.content_type == _PROBLEM else {}
-    otherwise = f"{address} answered {response.status} {response.reason}, which is not how an appliance refuses"
+    otherwise = f"{address} answered {response.status} {response.reason}, which is not an answer of an appliance"
     return str(problem.get("detail", otherwise))
 
 
 def _reason(error: Exception) -> str:
-    """Why, without what asyncio and aiohttp put around it: the address is named already."""
+    """The cause of an error, without the words that asyncio and aiohttp add: the caller names the address."""
     if isinstance(error, TimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
     if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)  # below 0: of a name not resolved
+        return (
+            os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+        )  # a negative number says that a host name was not resolved
     return str(error) or type(error).__name__

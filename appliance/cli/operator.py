@@ -1,10 +1,11 @@
-"""The command line for operators: which command asks a running appliance what, and how the answer is printed.
+"""The commands for operators: the request that each command sends to a running appliance, and how the answer is printed.
 
-What a filter may say, how long a page may be and what may be written is for the API to judge: words are handed on as they
-were typed, and its refusals are printed.
+The API alone decides which filters, page lengths and values are allowed: a command passes on the words that were typed, and
+prints the refusal of the API.
 
-Exit codes: 0 when all was answered; 1 when the appliance refused, cannot be reached, or an answer broke off; 2 for a wrong
-command line; 130 for Ctrl-C; 141, as for any program that SIGPIPE ends, when nobody reads on, as in ``appliance conns | head``.
+Exit codes: 0 when the answer is complete; 1 when the appliance refuses or cannot be reached, or when an answer breaks off;
+2 for a wrong command line; 130 after Ctrl-C; 141, as for every program that SIGPIPE ends, when the reader of the output
+closes it, as in ``appliance conns | head``.
 """
 
 import argparse
@@ -29,61 +30,92 @@ API_VARIABLE = "APPLIANCE_API"
 
 _REFUSED = 1
 _ENDED_BY_CTRL_C = 128 + signal.SIGINT
-_NOBODY_READS = 128 + signal.SIGPIPE
+_READER_CLOSED = 128 + signal.SIGPIPE
+
+_TOP_LINES = 10
+"""What the API answers without `n`."""
 
 _ENDPOINT = "ADDRESS, ADDRESS:PORT or NETWORK/BITS"
 _FILTER_HELP = {
-    "client": f"only those of a client: {_ENDPOINT}",
-    "service": "only those of the service of this name",
-    "real_server": f"only those with a real server: {_ENDPOINT}",
-    "state": "only those in this TCP state, or UDP",
+    "client": f"only sessions of these clients: {_ENDPOINT}",
+    "service": "only sessions of the service with this name",
+    "real_server": f"only sessions with these real servers: {_ENDPOINT}",
+    "state": "only sessions in this TCP state, for instance ESTABLISHED; or UDP",
 }
+_FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
 
 _TABLES = {
-    "slabinfo": "show tables and pools of sessions: objects, their size, pages",
-    "sockstat": "show sessions as sockets, beside the host's own",
-    "conntrack": "show the table of sessions beside the host's connection tracking",
+    "slabinfo": ("show the size of tables and pools", "Show the objects, their size and the pages of each table and pool."),
+    "sockstat": (
+        "count sessions as sockets",
+        "Count the sessions as /proc/net/sockstat counts sockets, and show the sockets of the host beside them.",
+    ),
+    "conntrack": (
+        "show the fill of the session table",
+        "Show how full the table of sessions is and what it dropped, beside the connection tracking of the host.",
+    ),
 }
+
+_CONNS = """\
+List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on
+standard error then says how to get the next one.
+"""
+_CUT = """\
+End the sessions that match the filter, and print their number. Both ends of a TCP session get a RST. Without a filter,
+--all is needed.
+"""
+_SYSCTL = "List all tunables, or read one, or write one and print the value that is then in force."
 
 
 def add_parsers(subparsers: "Subparsers") -> None:
-    """Add the operators' commands to those of the `appliance` command."""
+    """Add the commands for operators to the `appliance` command, in the order in which its help lists them."""
 
-    def command(name: str, act: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
-        parser = subparsers.add_parser(name, help=help_text, description=help_text)
-        where = f"http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    def command(name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str) -> argparse.ArgumentParser:
+        parser = subparsers.add_parser(name, help=help_text, description=more)
+        where = (
+            f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+        )
         default = os.environ.get(API_VARIABLE) or DEFAULT_API
         parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON instead of text")
         parser.set_defaults(run=partial(_run, act))
         return parser
 
     _add_session_parsers(command)
-    for name, help_text in _TABLES.items():
-        command(name, partial(_view, f"/stats/{name}"), help_text)
-    sysctl = command("sysctl", _sysctl, "list tunables, read one, or write one")
-    sysctl.add_argument("assignment", nargs="?", metavar="NAME[=VALUE]", help="without it: all, with range and meaning")
+    sysctl = command("sysctl", _sysctl, "list the tunables, read one, or write one", _SYSCTL)
+    sysctl.add_argument(
+        "assignment",
+        nargs="?",
+        metavar="NAME[=VALUE]",
+        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
+    )
+    for name, (help_text, more) in _TABLES.items():
+        command(name, partial(_view, f"/stats/{name}"), help_text, more)
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
-    sessions = command("conns", _sessions, "list sessions")
-    sessions.add_argument("--limit", metavar="N", help="a page of so many")
-    sessions.add_argument("--after", metavar="PLACE", help="the page behind this place, as the page before named it")
-    cut = command("cut", _cut, "end sessions, with a RST to both ends of TCP")
-    cut.add_argument("--all", action="store_const", const="1", help="every session there is, when no filter says which")
-    tops = [
-        command(f"top-{by.replace('_', '-')}s", partial(_top, by), f"show which {by.replace('_', ' ')} has most sessions")
-        for by in GROUPS
-    ]
-    for top in tops:
-        top.add_argument("-n", metavar="N", help="so many of them")
-    for parser in (sessions, cut, *tops):
+    sessions = command("conns", _sessions, "list sessions", _CONNS)
+    sessions.add_argument("--limit", metavar="N", help="list one page of at most N sessions")
+    sessions.add_argument("--after", metavar="PLACE", help="list the page behind this place, which the page before named")
+    tops = [_add_top_parser(command, by) for by in GROUPS]
+    cut = command("cut", _cut, "end sessions", _CUT)
+    cut.add_argument("--all", action="store_const", const="1", help="end all sessions; needed when there is no filter")
+    for parser in (sessions, *tops, cut):
         for field in SessionFilter._fields:
-            parser.add_argument(f"--{field.replace('_', '-')}", metavar="X", help=_FILTER_HELP[field])
+            option = f"--{field.replace('_', '-')}"
+            parser.add_argument(option, metavar=_FILTER_VALUES[field], help=_FILTER_HELP[field])
+
+
+def _add_top_parser(command: Callable[..., argparse.ArgumentParser], by: str) -> argparse.ArgumentParser:
+    names = f"{by.replace('_', ' ')}s"
+    more = f"Show the {names} with most sessions, and how many each has. A filter limits which sessions are counted."
+    top = command(f"top-{names.replace(' ', '-')}", partial(_top, by), f"show the {names} with most sessions", more)
+    top.add_argument("-n", metavar="N", help=f"show N {names} (default: {_TOP_LINES})")
+    return top
 
 
 def _api_address(text: str) -> str:
-    """Refuses what cannot be an address. Raises ArgumentTypeError."""
+    """`text`, if it can be the address of an API. Raises ArgumentTypeError if not."""
     try:
         parts = urlsplit(text)
         is_http = parts.scheme == "http" and parts.hostname and parts.port != 0 and parts.username is None
@@ -96,7 +128,7 @@ def _api_address(text: str) -> str:
 
 
 def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Do what a command does, whatever becomes of the terminal meanwhile; returns the exit code."""
+    """Do what a command does and return the exit code. Ctrl-C and output that cannot be written are handled here."""
     try:
         return _answered(act, options)
     except KeyboardInterrupt:
@@ -104,30 +136,30 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
         return _ENDED_BY_CTRL_C
     except BrokenPipeError:
         _give_up_output()
-        return _NOBODY_READS
+        return _READER_CLOSED
     except OSError as error:
         _give_up_output()
-        return _complain(f"the answer cannot be written: {error.strerror}")
+        return _failed(f"the answer cannot be written: {error.strerror}")
 
 
 def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    # Not at the top: loading an HTTP client takes longer than all that `appliance check` does.
+    # Imported here, because loading an HTTP client takes longer than a whole `appliance check`.
     from appliance.cli.api_client import ApiError
 
     try:
         act(options)
     except ApiError as error:
-        return _complain(str(error))
+        return _failed(str(error))
     return 0
 
 
-def _complain(message: str) -> int:
+def _failed(message: str) -> int:
     print(f"appliance: {message}", file=sys.stderr)
     return _REFUSED
 
 
 def _give_up_output() -> None:
-    """What is still in the buffer goes nowhere: Python would try, and fail or wait, when it ends."""
+    """Discard what is still in the output buffer. Python would try to write it at its exit, and would fail or wait."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -136,7 +168,7 @@ def _give_up_output() -> None:
 def _asked(
     options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, **more: str
 ) -> "AbstractContextManager[Answer]":
-    """Ask for a path with those of `fields` that the command line has, and `more`."""
+    """Send a request. Its query has those of `fields` that were given on the command line, and `more`."""
     from appliance.cli.api_client import Question, asked
 
     given = {field: value for field in fields if (value := getattr(options, field)) is not None}
@@ -144,7 +176,7 @@ def _asked(
 
 
 def _write(text: bytes) -> None:
-    """All of it, or an error: with PYTHONUNBUFFERED this is a raw file, which takes what fits on a full disk and is content."""
+    """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
     left = memoryview(text)
     while left:
         left = left[sys.stdout.buffer.write(left) :]
@@ -183,7 +215,7 @@ def _cut(options: argparse.Namespace) -> None:
 
 
 def _sysctl(options: argparse.Namespace) -> None:
-    """As sysctl(8) does: NAME reads, NAME=VALUE writes, and either prints the value in force."""
+    """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
     if options.assignment is None:
         _view("/sysctl", options)
         return

@@ -1,4 +1,4 @@
-"""The configuration file: its tables, the checks of one value and of values together, and what a reload may change.
+"""The configuration file: its tables and keys, the checks of single values and of values together, what a reload may change.
 
-It reads text and gives a frozen `Config`, or every problem with its line. It may import `model` and `policy`.
+It makes a frozen `Config` of a text, or finds every problem with its line. It may import `model` and `policy`.
 """

@@ -1,4 +1,4 @@
-"""What two values of a configuration can get wrong together. Each problem names its own key and the other one involved."""
+"""The checks of values that are right alone and wrong together. Each problem names its key and the other one."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
@@ -14,26 +14,26 @@ HashableT = TypeVar("HashableT", bound=Hashable)
 
 
 def sizing_problems(gateway: Gateway, sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
-    """Too many shards for the queue numbers or the local ports there are."""
+    """Problems of a number of shards that is too large for the queue numbers or the local ports."""
     path, shards = ("gateway", "shards"), gateway.shards
     if gateway.queue_base + shards > LAST_QUEUE_NUM + 1:
         yield ConfigProblem(
             path,
             shards,
-            f"{shards} queues from gateway.queue_base {gateway.queue_base} on pass the last queue {LAST_QUEUE_NUM}",
+            f"{shards} queues that begin at gateway.queue_base {gateway.queue_base} pass the last queue number, {LAST_QUEUE_NUM}",
         )
     lport_min, lport_max = sysctl["fullnat_lport_min"], sysctl["fullnat_lport_max"]
     if lport_min <= lport_max and shards_without_ports(shard_table(shards), lport_min, lport_max):
         yield ConfigProblem(
             path,
             shards,
-            f"{shards} shards do not each get a local port from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, "
-            f"{lport_min}..{lport_max}",
+            f"with {shards} shards, not every shard gets a local port of "
+            f"sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, {lport_min}..{lport_max}",
         )
 
 
 def tunable_problems(sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
-    """Tunables in range, but not together."""
+    """Problems of start values that are each in range, but do not fit each other."""
     lport_min, lport_max = sysctl["fullnat_lport_min"], sysctl["fullnat_lport_max"]
     if lport_min > lport_max:
         yield ConfigProblem(
@@ -44,14 +44,14 @@ def tunable_problems(sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
 
 
 def listen_problems(api: Api) -> Iterator[ConfigProblem]:
-    """An API address given twice."""
+    """Problems of API addresses that stand there twice."""
     listed = ((("api", "listen", index), address) for index, address in enumerate(api.listen))
     for path, address, first in _repeats(listed):
         yield ConfigProblem(path, address, f"{value_text(address)} is already {key_text(first)}")
 
 
 def service_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[ConfigProblem]:
-    """Services that cannot be told apart, or name a pool that is not there."""
+    """Problems of services with the same name or endpoint, and of services whose pool does not exist."""
     names = ((("service", index, "name"), service.name) for index, service in enumerate(services))
     for path, name, first in _repeats(names):
         yield ConfigProblem(path, name, f"{value_text(name)} is already {key_text(first)}")
@@ -64,11 +64,11 @@ def service_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[Co
         if (pool := service.local_addresses) not in pools:
             path = ("service", index, "local_addresses")
             hint = did_you_mean(pool, pools)
-            yield ConfigProblem(path, pool, f"{value_text(pool)} is no pool of [local_addresses]{hint}")
+            yield ConfigProblem(path, pool, f"{value_text(pool)} is not a pool of [local_addresses]{hint}")
 
 
 def address_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[ConfigProblem]:
-    """An address that has two roles, or the same role twice."""
+    """Problems of addresses that have two roles, or the same role twice."""
     locals_ = [
         (("local_addresses", pool, index), address)
         for pool, addresses in pools.items()
@@ -105,7 +105,7 @@ def _first_places(listed: Iterable[tuple[KeyPath, HashableT]]) -> dict[HashableT
 
 
 def _repeats(listed: Iterable[tuple[KeyPath, HashableT]]) -> Iterator[tuple[KeyPath, HashableT, KeyPath]]:
-    """Every value that was there before, with its own path and that of the first."""
+    """Every value that repeats an earlier one, with its path and the path of the first one."""
     items = list(listed)
     first = _first_places(items)
     return ((path, value, first[value]) for path, value in items if path != first[value])

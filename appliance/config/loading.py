@@ -1,6 +1,6 @@
-"""The configuration: TOML text in, one immutable and checked `Config` out; or every problem of the text, each on its line.
+"""Reads a configuration: from TOML text, one immutable and checked `Config`, or every problem of the text with its line.
 
-Names and types are checked first (`config_model`), what values mean together (`config_checks`) only when those are right.
+Keys and single values are checked first (`tables`). Only when these are right, values are checked together (`checks`).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from appliance.config import checks as config_checks
+from appliance.config import checks
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
 from appliance.config.toml_lines import TomlLines
@@ -25,30 +25,38 @@ __all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServ
 
 
 class Config(Table):
-    """A configuration that can be run."""
+    """A configuration that the appliance can run."""
 
-    gateway: Gateway
-    api: Api = Api()
-    sysctl: Sysctl = Field(default_factory=dict, validate_default=True)
-    local_addresses: Pools
-    services: Services = Field(alias="service")
+    gateway: Gateway = Field(description="The host that the appliance runs on.")
+    api: Api = Field(default=Api(), description="The addresses of the admin API.")
+    sysctl: Sysctl = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="The values with which tunables start; a tunable that is left out starts with its default.",
+    )
+    local_addresses: Pools = Field(
+        description="Pools of local addresses. Real servers see sessions come from these, and never from the client's address."
+    )
+    services: Services = Field(
+        alias="service", description="A virtual service, which clients connect to; repeat the table for each service."
+    )
 
     def with_shards(self, shards: int) -> "Config":
         """The same configuration with another number of shards.
 
-        Raises ConfigError, in terms of the option ``--shards``, when there cannot be that many.
+        Raises ConfigError, which names the option ``--shards``, when this number is not possible.
         """
         if not 1 <= shards <= MAX_SHARDS:
             _refuse_shards(shards, [f"{shards} is out of range 1..{MAX_SHARDS}"])
         gateway = self.gateway.model_copy(update={"shards": shards})
-        messages = [problem.message for problem in config_checks.sizing_problems(gateway, self.sysctl)]
+        messages = [problem.message for problem in checks.sizing_problems(gateway, self.sysctl)]
         if messages:
             _refuse_shards(shards, messages)
         return self.model_copy(update={"gateway": gateway})
 
 
 def load(path: str | Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError, also when it cannot be read."""
+    """Read and check a configuration file. Raises ConfigError with every problem, also when the file cannot be read."""
     source = str(path)
     try:
         data = Path(path).read_bytes()
@@ -56,7 +64,7 @@ def load(path: str | Path) -> Config:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(source, (ConfigProblem((), None, f"cannot be read: {reason}"),)) from None
     try:
-        text = data.decode("utf-8-sig")  # some editors put a byte order mark in front
+        text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line, column = _place_after(error.object[: error.start].decode("utf-8", "replace"))
         raise ConfigError(source, (ConfigProblem((), None, "not UTF-8 text", line, column),)) from None
@@ -64,7 +72,7 @@ def load(path: str | Path) -> Config:
 
 
 def parse(text: str, source: str) -> Config:
-    """Check a configuration; `source` is what its errors call it. Raises ConfigError with every problem found."""
+    """Check the text of a configuration. `source` is its name in errors. Raises ConfigError with every problem."""
     try:
         return _parse(text, source)
     except RecursionError:  # tomllib calls itself for each level of nesting
@@ -84,9 +92,9 @@ def _parse(text: str, source: str) -> Config:
 
 def _read_toml(text: str, source: str) -> dict[str, Any]:
     try:
-        text.encode()  # half a surrogate pair is no text; it would come up again wherever the value is used
+        text.encode()  # refuses half a surrogate pair, which would fail later wherever the value is used
         return tomllib.loads(text)
-    except ValueError as error:  # more than TOMLDecodeError: integers of thousands of digits, for one
+    except ValueError as error:  # not only TOMLDecodeError: for instance integers of thousands of digits
         reason, line, column = _syntax_error(str(error), text)
         raise ConfigError(source, (ConfigProblem((), None, f"not valid TOML: {reason}", line, column),)) from None
 
@@ -95,7 +103,7 @@ _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of do
 
 
 def _syntax_error(message: str, text: str) -> tuple[str, int | None, int | None]:
-    """The reason, line and column in a message of tomllib, which has them as words only."""
+    """The reason, the line and the column in a message of tomllib, which has them only as text."""
     at = _AT.search(message)
     if not at:
         return message, None, None
@@ -104,7 +112,7 @@ def _syntax_error(message: str, text: str) -> tuple[str, int | None, int | None]
 
 
 def _place_after(text: str) -> tuple[int, int]:
-    """Line and column, both from 1, of what would come next."""
+    """The line and the column, both counted from 1, of the character that would follow `text`."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
@@ -115,11 +123,11 @@ def _refusal(problems: Iterable[ConfigProblem], text: str, source: str) -> Confi
 
 
 def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
-    yield from config_checks.sizing_problems(config.gateway, config.sysctl)
-    yield from config_checks.listen_problems(config.api)
-    yield from config_checks.tunable_problems(config.sysctl)
-    yield from config_checks.service_problems(config.services, config.local_addresses)
-    yield from config_checks.address_problems(config.services, config.local_addresses)
+    yield from checks.sizing_problems(config.gateway, config.sysctl)
+    yield from checks.listen_problems(config.api)
+    yield from checks.tunable_problems(config.sysctl)
+    yield from checks.service_problems(config.services, config.local_addresses)
+    yield from checks.address_problems(config.services, config.local_addresses)
 
 
 def _keys(model: type[Table]) -> list[str]:
@@ -134,7 +142,7 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("service",): _keys(Service),
     ("service", "real_server"): _keys(RealServer),
 }
-"""What may stand in each table, by its path without list indices."""
+"""The keys of each table, by the path of the table without list indices."""
 
 _WRONG_TYPE = {
     "int_type": "is not an integer",
@@ -147,7 +155,7 @@ _WRONG_TYPE = {
 
 
 def _problem(error: ErrorDetails) -> ConfigProblem:
-    """One error of pydantic in the words of this file."""
+    """An error of pydantic as a ConfigProblem, with the messages of this project."""
     path, value, kind = error["loc"], error["input"], error["type"]
     if kind == "missing":
         return ConfigProblem(path, None, "is required")
@@ -155,7 +163,7 @@ def _problem(error: ErrorDetails) -> ConfigProblem:
         return ConfigProblem(path, value, f"unknown key{_known_key_hint(path)}")
     if kind == "too_short":
         return ConfigProblem(path, value, "must not be empty")
-    if path[-1] == "[key]":  # how pydantic says that the name itself is wrong
+    if path[-1] == "[key]":  # pydantic marks a problem of the key itself so
         path = path[:-1]
     predicate = str(error["ctx"]["error"]) if kind == "value_error" else _WRONG_TYPE.get(kind, error["msg"])
     return ConfigProblem(path, value, f"{value_text(value)} {predicate}")

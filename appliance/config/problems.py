@@ -1,7 +1,6 @@
-"""What is wrong with a configuration: problems, each with its key, and the one error that carries all of them.
+"""The problems of a configuration, each with its key, and the error that has all of them.
 
-Everything shown comes out on one line per problem, whatever stands in the file: control characters are escaped, long
-values are cut.
+Each problem is shown on one line, whatever the file contains: control characters are escaped and long values are cut.
 """
 
 import json
@@ -9,39 +8,39 @@ import re
 from dataclasses import dataclass
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands in the file: ``("service", 1, "port")`` for the port of the second service."""
+"""The place of a value in the file: ``("service", 1, "port")`` for the port of the second service."""
 
 _LONGEST_TEXT = 80
-_WIDEST_INTEGER_BITS = 128  # str() refuses integers of more than 4300 digits, and nobody wants to read 40
+_WIDEST_INTEGER_BITS = 128  # about 40 digits; str() refuses integers of more than 4300
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One thing to mend. The message is complete in itself, the value included where it helps."""
+    """One problem. Its message is a whole sentence, with the value where that helps."""
 
     path: KeyPath
     """Empty when the problem is the file itself (unreadable, not TOML)."""
     value: object
-    """What the file says; None for a key that is missing."""
+    """The value in the file; None for a missing key."""
     message: str
     line: int | None = None
     """Counted from 1; None when the problem has no place in the file."""
     column: int | None = None
-    """Counted from 1; known for syntax errors only."""
+    """Counted from 1; None unless this is a syntax error."""
 
     @property
     def key(self) -> str:
-        """The path as one would say it: ``service[1].port``."""
+        """The path as text: ``service[1].port``."""
         return key_text(self.path)
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; `errors` has every problem found, str() one line for each."""
+    """A configuration cannot be used. `errors` has every problem; str() has one line for each."""
 
     def __init__(self, source: str, errors: tuple[ConfigProblem, ...]) -> None:
-        """`source` says where the configuration came from: a file name as the user gave it."""
+        """`source` is the origin of the configuration: the file name as the user gave it."""
         super().__init__(source, errors)
         self.source = source
         self.errors = errors
@@ -57,7 +56,7 @@ def _problem_text(source: str, problem: ConfigProblem) -> str:
 
 
 def key_text(path: KeyPath) -> str:
-    """A key path as people write it, for instance ``service[1].real_server[0].weight``."""
+    """A key path as text, for instance ``service[1].real_server[0].weight``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{_part_text(part)}" for part in path).removeprefix(".")
 
 
@@ -66,7 +65,7 @@ def _part_text(part: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value as it stands in the file, fit for one line; tables and lists are only named."""
+    """A value as TOML on one line; a table or a list is only named."""
     match value:
         case str():
             shown = value if len(value) <= _LONGEST_TEXT else value[: _LONGEST_TEXT - 1] + "…"

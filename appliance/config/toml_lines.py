@@ -1,7 +1,7 @@
-"""On which line of a TOML document each key stands; `tomllib` does not tell.
+"""The line of each key in a TOML document, which `tomllib` does not give.
 
-A TOML document is a sequence of statements (a table header, or a key with its value), each beginning on a line of its own
-and each a TOML document by itself. So tomllib can read them one at a time, and nothing here has to know about quotes,
+A TOML document is a sequence of statements: table headers, and keys with their values. Each statement begins on a line of its
+own and is a TOML document by itself. So tomllib can read them one at a time, and this file needs no knowledge of quotes,
 escapes or comments.
 """
 
@@ -22,11 +22,11 @@ class _Statement(NamedTuple):
 
 
 class TomlLines:
-    """The line of every key of a document that tomllib has read without an error."""
+    """The line of every key of a document, which must be valid TOML."""
 
     def __init__(self, text: str) -> None:
         self._lines: dict[KeyPath, int] = {}
-        lengths: Counter[KeyPath] = Counter()  # of the arrays of tables, so far
+        lengths: Counter[KeyPath] = Counter()  # of each array of tables, up to this statement
         table: KeyPath = ()
         for statement in _statements(text):
             if statement.is_header:
@@ -36,7 +36,7 @@ class TomlLines:
                 self._record(table, statement.table, statement.line)
 
     def line_of(self, path: KeyPath) -> int | None:
-        """The line on which the key, or else the nearest table around it, begins; None when none is in the document."""
+        """The line where a key begins, or where the nearest table around it begins; None when neither is in the document."""
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path)
@@ -55,13 +55,15 @@ class TomlLines:
 
 
 def _statements(text: str) -> Iterator[_Statement]:
-    """The statements in order; blank lines and comments come out as empty ones."""
+    """The statements in their order; a blank line or a comment is an empty statement."""
     statement, first = "", 1
     for number, line in enumerate(text.split("\n"), start=1):
         if not statement:
             first = number
         elif not any(closer in line for closer in _CLOSERS):
-            statement += line + "\n"  # cannot be the end, and trying each line of a long list would cost its square
+            statement += (
+                line + "\n"
+            )  # this line cannot end the statement; parsing again at each line of a long list would take quadratic time
             continue
         statement += line + "\n"
         try:
@@ -73,7 +75,7 @@ def _statements(text: str) -> Iterator[_Statement]:
 
 
 def _enter(header: dict[str, Any], lengths: Counter[KeyPath]) -> KeyPath:
-    """The path of the table that a header opens, which is the last one so far of every array of tables on the way."""
+    """The path of the table that a header opens. In an array of tables, that is the last table up to now."""
     path: KeyPath = ()
     node: Any = header
     while isinstance(node, dict) and node:

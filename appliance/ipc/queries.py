@@ -100,8 +100,10 @@ def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionF
     for field in ("client", "real_server"):
         if text := getattr(wanted, field):
             _check_endpoint(field, text)
-    _check_known("service", wanted.service, services)
-    _check_known("state", wanted.state, STATE_NAMES)
+    if wanted.service:
+        _check_known("service", wanted.service, services)
+    if wanted.state:
+        _check_known("state", wanted.state, STATE_NAMES)
     return wanted
 
 
@@ -127,7 +129,7 @@ def check_fields(given: Collection[str], known: Collection[str]) -> None:
 
 
 def _check_known(field: str, value: str, known: Collection[str]) -> None:
-    if value and value not in known:
+    if value not in known:
         match = nearest(value[:_LONGEST_SHOWN], known)
         hint = f"; the nearest is {match}" if match else ""
         raise QueryError(f"{field}: there is no {value[:_LONGEST_SHOWN]!r} (there are {', '.join(known)}){hint}")

@@ -1,5 +1,6 @@
-"""The lab: a client, a gateway and two real servers as network namespaces on one machine, and one command to run in them.
+"""The lab: a client, a gateway and two real servers as network namespaces on one machine, and a command that runs as the client.
 
-`command` is the command line; `lab` puts a lab up and takes it down; `plan` says what belongs where and `network` makes the
-kernel agree. `http_server` with `toa_reader`, and `udp_server`, are what a real server runs. It may import `config`.
+`command` is the command line; `lab` creates a lab and removes it; `plan` decides on addresses, routes and listeners, and
+`network` configures the kernel so. A real server runs `http_server`, with `toa_reader`, and `udp_server`. It may import
+`config`.
 """

@@ -1,8 +1,8 @@
 """`appliance lab`: the command line of the lab.
 
 Exit codes: the command's own; 128 plus the signal's number when a signal ended the command or the lab (130 for Ctrl-C);
-125 when the lab could not be made, or when the command ended well but the appliance or a real server had died; 126 and 127
-when the command could not be executed or found; 2 for a wrong command line.
+125 when the lab could not be created, or when the command succeeded but the appliance or a real server had died; 126 when
+the command could not be executed; 127 when it was not found; 2 for a wrong command line.
 """
 
 import argparse
@@ -28,13 +28,12 @@ _KILLED_BY_CTRL_C = 128 + signal.SIGINT
 _INSTALLED_CONFIG = Path("/etc/appliance/lvs.toml")
 
 _DESCRIPTION = """\
-Make a client, a gateway and two real servers out of network namespaces, start the appliance in the gateway, run CMD as
-the client, remove everything, return CMD's exit code.
+Create a client, a gateway and two real servers as network namespaces, start the appliance in the gateway, run CMD as the
+client, and remove everything. The exit code is that of CMD; 125 means that the lab failed, and not CMD. Needs root.
 """
 _EPILOG = """\
-CMD finds LAB_VIP, LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS, LAB_GATEWAY_NS, LAB_RS1_NS,
-LAB_RS2_NS (names for `ip netns exec`), LAB_NAME and LAB_DIR (logs) in its environment. Exit code 125 says that the lab
-failed, not CMD.
+The environment of CMD has LAB_VIP, LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS,
+LAB_GATEWAY_NS, LAB_RS1_NS and LAB_RS2_NS (names for `ip netns exec`), LAB_NAME, and LAB_DIR (the directory of the logs).
 """
 
 
@@ -42,28 +41,35 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add `lab` to the subcommands of the `appliance` command."""
     parser = subparsers.add_parser(
         "lab",
-        help="run a command as the client of a gateway made of network namespaces",
+        help="run a command as a client of a gateway on this machine",
         usage="appliance lab [--config FILE] [--shards N] [--keep] -- CMD...\n       appliance lab --remove NAME",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: %(default)s)")
-    parser.add_argument("--shards", type=int, metavar="N", help="number of shards, instead of the configuration's")
-    parser.add_argument("--keep", action="store_true", help="leave the lab running after CMD, unless Ctrl-C ended it")
-    parser.add_argument("--remove", metavar="NAME", help="remove a lab that was kept")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="what to run as the client")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration file (default: etc/lvs.toml of the source tree, else {_INSTALLED_CONFIG})",
+    )
+    parser.add_argument("--shards", type=int, metavar="N", help="number of shards, instead of gateway.shards in FILE")
+    parser.add_argument("--keep", action="store_true", help="leave the lab running after CMD, unless Ctrl-C ended CMD")
+    parser.add_argument("--remove", metavar="NAME", help="remove the lab NAME, which was left running with --keep")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="CMD", help="the command to run as the client, with its arguments"
+    )
     parser.set_defaults(config=default_config(), run=run)
     return parser
 
 
 def run(args: argparse.Namespace, appliance: Sequence[str] = APPLIANCE) -> int:
-    """Do what the parsed command line says and return the exit code. Call it in the main thread.
+    """Do what the parsed command line says and return the exit code. Only the main thread may call it.
 
-    `appliance` is the program to start in the gateway, for tests that bring their own.
+    `appliance` is the program to start in the gateway; tests pass one of their own.
     """
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if bool(command) == bool(args.remove):
-        return _complain("give either a command after -- or --remove NAME", _USAGE_ERROR)
+        return _failed("give either a command after -- or --remove NAME", _USAGE_ERROR)
     try:
         if args.remove:
             return _remove(args.remove)
@@ -71,15 +77,15 @@ def run(args: argparse.Namespace, appliance: Sequence[str] = APPLIANCE) -> int:
             remove_leftovers()
             return _run_in_new_lab(Lab(signals, appliance), args, command)
     except LabError as error:
-        return _complain(str(error), LAB_FAILED)
+        return _failed(str(error), LAB_FAILED)
     except OSError as error:
-        return _complain(f"the system refused: {error}", LAB_FAILED)
+        return _failed(f"the system refused: {error}", LAB_FAILED)
     except StopRequested as stop:
         return 128 + stop.signum
 
 
 def default_config() -> Path:
-    """The configuration of the source tree this package runs from, else the installed one."""
+    """The configuration in the source tree that this package runs from; without a source tree, the installed one."""
     in_source_tree = Path(package.__file__).parent.parent / "etc" / "lvs.toml"
     return in_source_tree if in_source_tree.exists() else _INSTALLED_CONFIG
 
@@ -123,12 +129,12 @@ def _remove(text: str) -> int:
     name = LabName.parse(text)
     if name is None or not lab_exists(name):
         known = ", ".join(sorted(map(str, labs_on_disk()))) or "none"
-        return _complain(f"there is no lab {text!r} (labs here: {known})", 1)
+        return _failed(f"there is no lab {text!r} (labs here: {known})", 1)
     with HeldSignals():
         remove_lab(name)
     return 0
 
 
-def _complain(message: str, code: int) -> int:
+def _failed(message: str, code: int) -> int:
     print(f"appliance lab: {message}", file=sys.stderr)
     return code

@@ -1,7 +1,7 @@
-"""Runs the command as a shell would run it: a job of its own, with the terminal when the lab has it to give.
+"""Runs the command as a shell would run it: as a job of its own, in the foreground of the terminal if the lab is there.
 
-With its own process group, a Ctrl-C on the terminal reaches the command and never the lab, so a signal that does reach
-the lab was meant for the lab. An interactive shell works, and Ctrl-Z stops command and lab together.
+The command has its own process group. A Ctrl-C on the terminal therefore reaches the command and never the lab, and a
+signal that does reach the lab was sent to the lab. Interactive shells work, and Ctrl-Z stops both command and lab.
 """
 
 import os
@@ -18,7 +18,7 @@ _STOP_GRACE_S = 5.0
 
 
 class Terminal:
-    """The controlling terminal, if there is one. SIGTTOU must be blocked, as HeldSignals does."""
+    """The controlling terminal, if there is one. The caller must have blocked SIGTTOU, as HeldSignals does."""
 
     def __init__(self) -> None:
         try:
@@ -28,20 +28,20 @@ class Terminal:
         self._lent = False
 
     def lend(self, process_group: int) -> None:
-        """Make `process_group` the foreground job, if that is this process's place to give away."""
+        """Make `process_group` the foreground job, if this process is in the foreground itself."""
         if self._fd is not None and os.tcgetpgrp(self._fd) == os.getpgrp():
             os.tcsetpgrp(self._fd, process_group)
             self._lent = True
 
     def take_back(self) -> None:
-        """Be the foreground job again, if the place was lent."""
+        """Make this process the foreground job again, if `lend` gave the terminal away."""
         if self._fd is not None and self._lent:
             self._lent = False
             with suppress(OSError):  # the terminal has hung up
                 os.tcsetpgrp(self._fd, os.getpgrp())
 
     def close(self) -> None:
-        """Take the terminal back and let go of it."""
+        """Take the terminal back and close it."""
         self.take_back()
         if self._fd is not None:
             os.close(self._fd)
@@ -53,8 +53,8 @@ def run_in_foreground(
 ) -> int:
     """Run a command to its end and return its exit code, 128 plus the signal's number when a signal killed it.
 
-    `on_wake` is called whenever some child has changed state. Raises StopRequested when a stop signal reached the lab;
-    the command was then sent the same signal and given a few seconds.
+    `on_wake` is called whenever a child process has changed its state. Raises StopRequested when a stop signal reached the
+    lab; before that, the command gets the same signal and up to 5 seconds to end.
     """
     terminal = Terminal()
     try:
@@ -75,14 +75,14 @@ def run_in_foreground(
 
 def _resume(job: Child, terminal: Terminal) -> None:
     terminal.lend(job.pid)
-    # It may have touched the terminal before it was lent, and been stopped for it.
+    # The job may have used the terminal before it had it, and the kernel stopped it for that.
     job.stopped = False
     _signal_group(job, signal.SIGCONT)
 
 
 def _suspend_with(job: Child, terminal: Terminal) -> None:
     terminal.take_back()
-    os.killpg(0, signal.SIGTSTP)  # stops this process too, here, until the shell continues it
+    os.killpg(0, signal.SIGTSTP)  # stops this process too, at this line, until the shell continues it
     _resume(job, terminal)
 
 
@@ -92,7 +92,7 @@ def _end(job: Child, signum: int, signals: HeldSignals) -> None:
     deadline = time.monotonic() + _STOP_GRACE_S
     while job.poll() is None and (remaining_s := deadline - time.monotonic()) > 0:
         if signals.wait(remaining_s) is not None:
-            return  # asked twice
+            return  # a second stop signal: do not wait any longer
 
 
 def _signal_group(job: Child, signum: int) -> None:

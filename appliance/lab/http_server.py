@@ -1,9 +1,9 @@
-"""The HTTP server of a real server in the lab: says who it is and whom it sees, streams bytes out and digests bytes in.
+"""The HTTP server of a real server in the lab. It names itself and its client, sends bytes, and digests bytes.
 
-`GET /` (and any path not named here) answers JSON: `real_server`, `peer` (the "ip:port" the connection comes from) and
-`client` (the "ip:port" of the TCP client-address option, or null). `GET /bytes/N` streams N bytes of PATTERN repeated.
-`POST /sha256` digests the body. `?close=1` on any of them closes the connection after the answer. A client may close its
-side as soon as it has asked.
+`GET /`, and every path not named here, answers JSON: `real_server`, `peer` (the "ip:port" that the connection comes from)
+and `client` (the "ip:port" of the TCP client-address option, or null). `GET /bytes/N` sends N bytes: PATTERN, repeated.
+`POST /sha256` answers the digest of the body. `?close=1` on each of them closes the connection after the answer. A client
+may close its side of the connection right after its request.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ BYTES_MAX = 1 << 34
 
 _PATTERN_BYTES = (1 << 18) - 5
 PATTERN = hashlib.shake_128(b"appliance lab").digest(_PATTERN_BYTES)
-"""What `/bytes/N` repeats. Its length is a prime, so a lost or doubled segment never lines up with a whole period."""
+"""The bytes that `/bytes/N` repeats. Their number is a prime, so that no loss or repetition of a segment goes unseen."""
 
 _BACKLOG = 4096
 _READ_BUFFER_BYTES = 1 << 20
@@ -37,7 +37,7 @@ class RealServer:
         self._clients = clients
 
     def application(self) -> web.Application:
-        """The routes. Bodies have no size limit: the only handler that takes one streams it."""
+        """The routes. The size of a body has no limit, because the only handler that takes one reads it as a stream."""
         application = web.Application(middlewares=[close_after_fin])
         application.router.add_get("/bytes/{count}", self.send_bytes)
         application.router.add_post("/sha256", self.digest_body)
@@ -45,7 +45,7 @@ class RealServer:
         return application
 
     async def identify(self, request: web.Request) -> web.StreamResponse:
-        """Which real server this is, and the two addresses it knows of the other end."""
+        """Answer the name of this real server, and both addresses of the client that it knows."""
         conn = _conn_of(request)
         host, port = conn.getpeername()
         client = self._clients.client_of(conn)
@@ -53,7 +53,7 @@ class RealServer:
         return _closing_if_asked(request, web.json_response(answer))
 
     async def send_bytes(self, request: web.Request) -> web.StreamResponse:
-        """PATTERN, repeated and cut to the count in the path; 400 when that is no number from 0 to BYTES_MAX."""
+        """Answer PATTERN, repeated and cut to the count in the path; 400 when the count is not a number in 0..BYTES_MAX."""
         count = _byte_count(request.match_info["count"])
         headers = {"Content-Length": str(count), "Content-Type": "application/octet-stream"}
         response = _closing_if_asked(request, web.StreamResponse(headers=headers))
@@ -66,7 +66,7 @@ class RealServer:
         return response
 
     async def digest_body(self, request: web.Request) -> web.StreamResponse:
-        """The SHA-256 and the length of the request's body."""
+        """Answer the SHA-256 and the length in bytes of the request's body."""
         digest, count = hashlib.sha256(), 0
         async for chunk in request.content.iter_any():
             digest.update(chunk)
@@ -76,9 +76,9 @@ class RealServer:
 
 
 class Connection(asyncio.Protocol):
-    """Hands everything on to `inner`, and keeps the connection open for a client that sends its FIN right behind its request.
+    """Passes everything on to `inner`, and keeps the connection open for a client that sends its FIN right after its request.
 
-    aiohttp by itself closes a connection at the client's FIN, and drops the answer it has not yet sent.
+    Without this, aiohttp closes the connection at the client's FIN and drops the answer that it has not sent yet.
     """
 
     def __init__(self, inner: asyncio.Protocol) -> None:
@@ -99,24 +99,24 @@ class Connection(asyncio.Protocol):
         self._inner.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        # A request without a body is over at an empty line. Whoever leaves in the middle of anything else waits for nothing.
+        # A request without a body ends with an empty line. After a FIN in the middle of a request there is nothing to answer.
         self._is_awaited = data.endswith(_EMPTY_LINE)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open, because its client waits for an answer."""
+        """Return whether the connection stays open because its client still waits for an answer."""
         self._has_fin = True
         return self._is_awaited
 
     def answered(self) -> bool:
-        """Note that the answer is ready; whether it is the last one."""
+        """Note that the answer is ready. Returns whether the client has sent its FIN, so that this is the last answer."""
         self._is_awaited = False
         return self._has_fin
 
 
 @web.middleware
 async def close_after_fin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Close the connection behind the answer to a client that has closed its side."""
+    """Close the connection after the answer to a client that has closed its side."""
     response = await handler(request)
     connection = request.transport and request.transport.get_protocol()
     if isinstance(connection, Connection) and connection.answered():
@@ -126,7 +126,7 @@ async def close_after_fin(request: web.Request, handler: Handler) -> web.StreamR
 
 def _conn_of(request: web.Request) -> socket.socket:
     if request.transport is None:
-        raise ConnectionResetError("the client has gone")
+        raise ConnectionResetError("the client closed the connection")
     conn: socket.socket = request.transport.get_extra_info("socket")
     return conn
 
@@ -138,14 +138,14 @@ def _closing_if_asked(request: web.Request, response: web.StreamResponse) -> web
 
 
 def _byte_count(text: str) -> int:
-    # The length bound keeps int() from chewing on a megabyte of digits.
+    # The length is checked first, because int() is slow with a megabyte of digits.
     if text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= BYTES_MAX:
         return int(text)
     raise web.HTTPBadRequest(text=f"/bytes/N: N is a whole number of bytes, 0 to {BYTES_MAX}, not {text[:40]!r}\n")
 
 
 def listening_socket(where: Listener) -> socket.socket:
-    """A bound TCP socket that keeps the SYN of each connection it will accept. Raises OSError as bind does."""
+    """A bound TCP socket that saves the SYN of each connection (TCP_SAVE_SYN). Raises OSError as bind() does."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
@@ -163,7 +163,7 @@ async def serve(name: str, listeners: Sequence[Listener]) -> None:
         )
         await runner.setup()
         requests = runner.server
-        assert requests is not None  # from setup to cleanup
+        assert requests is not None  # between setup and cleanup there is a server
         loop, servers = asyncio.get_running_loop(), []
         try:
             for listener in listeners:

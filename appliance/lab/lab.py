@@ -1,4 +1,4 @@
-"""One lab from start to end: put it up, run a command in it, take it down or leave it."""
+"""One lab, from its creation to its removal: create it, run a command in it, and remove it or keep it."""
 
 import http
 import os
@@ -22,21 +22,21 @@ from appliance.lab.removal import remove_lab
 from appliance.lab.signals import HeldSignals
 
 APPLIANCE = (sys.executable, "-m", "appliance")
-"""The program that the gateway runs; `run --config FILE [--shards N]` is put behind it."""
+"""The program that the gateway runs; `run --config FILE [--shards N]` is added to it."""
 
 _READY_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 _LOG_TAIL_LINES = 20
 
 _MOUNT_THEN_RUN = 'mount -t tmpfs -o mode=755 lab-run /run && mount -t tmpfs lab-shm /dev/shm && exec "$@"'
-"""What lies in these two directories is named without regard to network namespaces: the admin API's unix socket, shared
-memory. Each lab's appliance gets its own, and they vanish with it even when it is killed."""
+"""Network namespaces do not separate the files in these two directories: the Unix socket of the admin API, shared memory.
+Therefore the appliance of each lab gets directories of its own; they vanish with it, even when it is killed."""
 
 _ISOLATE = ("unshare", "--mount", "--", "sh", "-c", _MOUNT_THEN_RUN, "sh")
 
 
 class Service(NamedTuple):
-    """A program of the lab's own: what people call it, what it says, and how to ask whether it is up."""
+    """A program that the lab starts: its name for people, its process, its log, and a check whether it is up."""
 
     title: str
     child: Child
@@ -44,17 +44,17 @@ class Service(NamedTuple):
     is_ready: Callable[[], bool]
 
     def describe_end(self) -> str:
-        """How it ended and what it said last."""
+        """A sentence with its exit code, and the end of its log."""
         return f"{self.title} ended with code {self.child.poll()}{self.log_tail()}"
 
     def log_tail(self) -> str:
-        """The end of its log, to put behind a sentence."""
+        """The end of its log, as text that continues a sentence."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         return "; its log ends with:" + "".join(f"\n  | {line}" for line in lines or ["(nothing)"])
 
 
 class Lab:
-    """A client, a gateway with the appliance in it, and two real servers. Needs root and the main thread."""
+    """A client, a gateway with the appliance in it, and two real servers. It needs root and the main thread."""
 
     def __init__(self, signals: HeldSignals, appliance: Sequence[str] = APPLIANCE) -> None:
         self.name = LabName.of_this_process()
@@ -64,18 +64,18 @@ class Lab:
         self._dead: list[Service] = []
 
     def claim(self) -> None:
-        """Make the lab's directory: from here on there is something to take down. Raises LabError, with nothing made."""
+        """Create the lab's directory; after that, `take_down` is needed. Raises LabError when nothing was created."""
         if os.geteuid() != 0:
-            raise LabError("it makes network namespaces, so it has to run as root")
+            raise LabError("the lab creates network namespaces, so it has to run as root")
         try:
             self.name.directory.mkdir(mode=0o700)
         except OSError as error:
             raise LabError(f"{self.name.directory}: {error.strerror}") from error
 
     def put_up(self, config_file: Path, shards: int | None) -> None:
-        """Make everything and return when all of it answers.
+        """Create everything, and return when all servers and the appliance answer.
 
-        Raises LabError or OSError with the reason, or StopRequested. Whatever was made by then stays for `take_down`.
+        Raises LabError or OSError with the reason, or StopRequested. `take_down` removes what was created before.
         """
         self._config_file = self._snapshot(config_file)
         self.plan = self._read_plan(config_file, shards)
@@ -88,9 +88,9 @@ class Lab:
             self._wait_until_ready(service)
 
     def run(self, command: Sequence[str]) -> int:
-        """Run a command as the client and return its exit code; raises StopRequested.
+        """Run a command as the client and return its exit code. Raises StopRequested.
 
-        A service that dies meanwhile is reported at once, and turns the code 0 into LAB_FAILED.
+        When a service dies meanwhile, this reports it at once and returns LAB_FAILED in the place of 0.
         """
         argv = _enter(self.name.namespace("client"), command)
         code = run_in_foreground(argv, {**os.environ, **self.environment()}, self._signals, self._report_deaths)
@@ -98,7 +98,7 @@ class Lab:
         return code or (LAB_FAILED if self._dead else 0)
 
     def environment(self) -> dict[str, str]:
-        """What the command is told about its lab."""
+        """The environment variables that describe the lab to the command."""
         namespaces_by_role = {f"LAB_{role.upper()}_NS": self.name.namespace(role) for role in ROLES}
         return {
             "LAB_NAME": str(self.name),
@@ -110,15 +110,15 @@ class Lab:
         }
 
     def keep(self) -> None:
-        """Let the lab outlive this process, until somebody removes it by name."""
+        """Mark the lab so that it stays after this process, until a user removes it by name."""
         self.name.kept_mark.touch()
 
     def take_down(self) -> None:
-        """Remove everything, in whatever state it is."""
+        """Remove everything that exists of the lab."""
         remove_lab(self.name)
 
     def _snapshot(self, config_file: Path) -> Path:
-        # The lab and the appliance must read the same text, and the appliance's /run is not the caller's.
+        # The lab and the appliance must read the same text, also when FILE is below /run, which the appliance does not share.
         snapshot = self.name.directory / "lvs.toml"
         try:
             snapshot.write_bytes(config_file.read_bytes())
@@ -179,5 +179,5 @@ def _server(kind: str, role: str, listeners: Sequence[Endpoint]) -> tuple[str, .
 
 
 def _enter(namespace: str, argv: Sequence[str]) -> tuple[str, ...]:
-    # Not `ip netns exec`: it also hides the caller's /sys, and a command is to find all of it but the network as it was.
+    # Not `ip netns exec`, which also replaces /sys: for the command, only the network may differ from the caller's.
     return ("nsenter", f"--net={namespaces.path(namespace)}", "--", *argv)

@@ -1,6 +1,6 @@
-"""What a lab is called: the owner's pid and start time, so that anybody can tell whether its owner still lives.
+"""The name of a lab: the pid and the start time of its owner, so that every process can tell whether the owner is alive.
 
-A pid alone would do until the kernel gives it to somebody else, which a lab that is kept for a day will live to see.
+A pid alone would not do: the kernel may give it to another process while the lab is kept.
 """
 
 import os
@@ -27,32 +27,32 @@ class LabName(NamedTuple):
 
     @classmethod
     def of_this_process(cls) -> Self:
-        """The name of the one lab this process may own."""
+        """The name of the lab of this process; a process has at most one."""
         pid = os.getpid()
         return cls(pid, int(_stat_fields(pid)[_START]))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read a name back; None when it is not the name of a lab."""
+        """The name that `text` spells; None when it is not the name of a lab."""
         match = _NAME.fullmatch(text)
         return cls(int(match[1]), int(match[2])) if match else None
 
     def namespace(self, role: str) -> str:
-        """The network namespace of one of ROLES, as `ip netns` knows it."""
+        """The name of the network namespace of one of ROLES, for `ip netns`."""
         return f"{self}-{role}"
 
     @property
     def directory(self) -> Path:
-        """Where the lab keeps its logs, its copy of the configuration and its marks."""
+        """The directory for the lab's logs, its copy of the configuration and its marks."""
         return Path(tempfile.gettempdir()) / f"{_DIRECTORY_PREFIX}{self}"
 
     @property
     def kept_mark(self) -> Path:
-        """The file that says: this lab is to outlive its owner."""
+        """The file whose existence says that the lab stays after its owner has ended."""
         return self.directory / "kept"
 
     def owner_is_alive(self) -> bool:
-        """Whether the process that made the lab still runs; a zombie does not."""
+        """Whether the process that created the lab still runs; a zombie does not run."""
         try:
             fields = _stat_fields(self.owner_pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -61,12 +61,12 @@ class LabName(NamedTuple):
 
 
 def labs_on_disk() -> list[LabName]:
-    """Every lab that has a directory here, made by this user, whatever its state."""
+    """Every lab of this user that has a directory on this machine, in any state."""
     root = Path(tempfile.gettempdir())
     found = []
     for directory in root.glob(f"{_DIRECTORY_PREFIX}lab-*"):
         name = LabName.parse(directory.name.removeprefix(_DIRECTORY_PREFIX))
-        # Anybody may write into the temp directory: what another user put there, a link above all, is not a lab.
+        # Every user may write into the temporary directory: a symbolic link, or a directory of another user, is not a lab.
         if name and not directory.is_symlink() and directory.is_dir() and directory.stat().st_uid == os.geteuid():
             found.append(name)
     return found
@@ -76,5 +76,5 @@ _STATE, _START = 0, 19  # positions after the command name in /proc/PID/stat; pr
 
 
 def _stat_fields(pid: int) -> list[str]:
-    # The command name may hold blanks and brackets; the last bracket ends it.
+    # The command name may contain blanks and brackets; the last bracket ends it.
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Network namespaces by name: make one, enter it, remove it. The names are those of `ip netns`."""
+"""Network namespaces by name: create one, run a function in it, remove it. The names are those of `ip netns`."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from pyroute2 import netns
 from appliance.lab.processes import NamespaceId
 
 _DIRECTORY = Path("/run/netns")
-_CREATE_TIMEOUT_S = 60  # pyroute2 gives its helper 2 s, which an emulated or very busy machine exceeds
+_CREATE_TIMEOUT_S = 60  # pyroute2 gives its helper process 2 s; an emulated or very busy machine needs more
 
 _Result = TypeVar("_Result")
 
@@ -25,7 +25,7 @@ def path(name: str) -> Path:
 
 
 def identity(name: str) -> NamespaceId | None:
-    """What identifies the namespace among those of running processes, or None when there is none of that name."""
+    """The device and inode of the namespace, as processes in it show them; None when there is no such namespace."""
     try:
         status = path(name).stat()
     except FileNotFoundError:
@@ -34,12 +34,12 @@ def identity(name: str) -> NamespaceId | None:
 
 
 def create(name: str) -> None:
-    """Make a namespace. Raises OSError when the name is taken or the kernel refuses."""
+    """Create a namespace. Raises OSError when the name is in use or the kernel refuses."""
     pyroute2.config.default_communicate_timeout = _CREATE_TIMEOUT_S
     _DIRECTORY.mkdir(parents=True, exist_ok=True)
     lock = os.open(_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # The first namespace since boot makes the directory a mount point: one at a time, as `ip netns` does it.
+        # The first creation since boot makes the directory a mount point, so only one process at a time may do it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         netns.create(name)
     finally:
@@ -47,15 +47,16 @@ def create(name: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Remove a namespace; it is no error that there is none."""
+    """Remove a namespace, if it exists."""
     with suppress(FileNotFoundError):
         netns.remove(name)
 
 
 def call_inside(name: str, function: Callable[[], _Result]) -> _Result:
-    """Run `function` in a thread that has entered the namespace, and hand back its result or its exception.
+    """Run `function` in a thread that has entered the namespace. Returns its result, or raises its exception.
 
-    A network namespace belongs to a thread; sockets made inside stay inside, wherever they are used later.
+    Each thread has its own network namespace. A socket stays in the namespace in which it was created, whichever thread
+    uses it later.
     """
 
     def enter_and_call() -> _Result:

@@ -1,6 +1,7 @@
-"""Makes the kernel agree with a plan: links, addresses and routes, through netlink.
+"""Configures the kernel as a plan says: links, addresses and routes, through netlink.
 
-Each veth pair is made with both ends already in their namespaces: the machine's own namespace never sees an interface.
+Both ends of each veth pair are created inside their namespaces, so that the machine's own namespace never has an interface
+of the lab.
 """
 
 from collections.abc import Iterator
@@ -17,18 +18,18 @@ from appliance.lab.names import REAL_SERVERS, ROLES, LabName
 from appliance.lab.plan import END_INTERFACE, HostPlan, Plan
 
 _INTERFACE_NAME_MAX = 15
-_SCOPE_LINK = 253  # RT_SCOPE_LINK: the destination is on this wire
+_SCOPE_LINK = 253  # RT_SCOPE_LINK: the destination is on this link
 
 _SYSCTLS = {
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
-    # Where br_netfilter is loaded, a bridged frame would meet the gateway's IP rules before it is routed, and again after.
+    # Where br_netfilter is loaded, bridged frames would pass the IP rules of the gateway before they are routed, and again after.
     "net/bridge/bridge-nf-call-iptables": "0",
 }
 
 
 def build_network(name: LabName, plan: Plan) -> None:
-    """Plumb the four namespaces of lab `name`, which must exist. Raises LabError or OSError."""
+    """Configure the four namespaces of lab `name`, which must exist. Raises LabError or OSError."""
     for role in ROLES:
         namespaces.call_inside(name.namespace(role), _set_sysctls)
     namespaces.call_inside(name.namespace("gateway"), partial(_make_links, name, plan))
@@ -39,7 +40,7 @@ def build_network(name: LabName, plan: Plan) -> None:
 def _set_sysctls() -> None:
     for key, value in _SYSCTLS.items():
         path = Path("/proc/sys") / key
-        if path.exists():  # a kernel without IPv6 or bridge filtering has nothing to turn off
+        if path.exists():  # a kernel without IPv6 or bridge filtering does not have the file
             path.write_text(value)
 
 

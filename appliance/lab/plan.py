@@ -1,9 +1,9 @@
-"""Which address, route and listener belongs where in a lab for a given configuration. No side effects.
+"""The addresses, routes and listeners of each namespace of a lab, for a given configuration. Pure.
 
     client ── client network ── gateway ── server network (a bridge) ── rs1, rs2
 
-The real servers have no route to the client network: an answer can only come back through a local address, which is what
-FULLNAT promises. Addresses outside the two networks get on-link routes, so a configuration may use any it likes.
+The real servers have no route to the client network, so an answer can come back only through a local address, as FULLNAT
+has it. Addresses outside the two networks get on-link routes, so a configuration may use any addresses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ GATEWAY_TO_SERVERS = IPv4Interface("192.0.2.1/24")
 _USUAL_ADDRESS = dict(zip(REAL_SERVERS, (IPv4Address("192.0.2.101"), IPv4Address("192.0.2.102")), strict=True))
 
 END_INTERFACE = "eth0"
-"""The one interface of the client and of each real server."""
+"""The only interface of the client and of each real server."""
 
 _ANY_ADDRESS = "0.0.0.0"
 _LOOPBACK = "127.0.0.1"
@@ -47,7 +47,7 @@ class Route(NamedTuple):
 
 
 class HostPlan(NamedTuple):
-    """What one namespace is given. `interfaces` are those to bring up."""
+    """The interfaces to bring up in one namespace, its addresses and its routes."""
 
     interfaces: tuple[str, ...]
     addresses: tuple[Address, ...]
@@ -55,7 +55,7 @@ class HostPlan(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Where something listens."""
+    """An address and port on which a server listens."""
 
     host: str
     port: int
@@ -66,48 +66,49 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A whole lab: `hosts` by role, what each real server listens on, the first service and the admin API."""
+    """A whole lab: its hosts and the listeners of its real servers, by role; its first service; the address of the admin API."""
 
     client_interface: str
     server_interface: str
     hosts: Mapping[str, HostPlan]
     listeners: Mapping[str, tuple[Endpoint, ...]]
-    """Of the HTTP server: those of TCP services."""
+    """The listeners of the HTTP server, which stands for the TCP services."""
     udp_listeners: Mapping[str, tuple[Endpoint, ...]]
+    """The listeners of the UDP server."""
     service: Endpoint
     api: Endpoint
 
 
 def make_plan(config: Config) -> Plan:
-    """Lay out the lab for `config`. Raises LabError when the configuration and the lab cannot go together."""
+    """The plan of the lab for `config`. Raises LabError when the lab cannot run this configuration."""
     _check_addresses(config)
     _check_interfaces(config)
-    dealt = deal_addresses(config)
+    by_role = addresses_by_real_server(config)
     first = config.services[0]
     return Plan(
         client_interface=config.gateway.client_interface,
         server_interface=config.gateway.server_interface,
         hosts={
             "client": _client_plan(),
-            "gateway": _gateway_plan(config, dealt),
-            **{role: _real_server_plan(config, addresses) for role, addresses in dealt.items()},
+            "gateway": _gateway_plan(config, by_role),
+            **{role: _real_server_plan(config, addresses) for role, addresses in by_role.items()},
         },
-        listeners={role: _listeners(config, addresses, "tcp") for role, addresses in dealt.items()},
-        udp_listeners={role: _listeners(config, addresses, "udp") for role, addresses in dealt.items()},
+        listeners={role: _listeners(config, addresses, "tcp") for role, addresses in by_role.items()},
+        udp_listeners={role: _listeners(config, addresses, "udp") for role, addresses in by_role.items()},
         service=Endpoint(str(first.vip), first.port),
         api=_api_endpoint(config),
     )
 
 
-def deal_addresses(config: Config) -> dict[str, tuple[IPv4Address, ...]]:
-    """The real servers' addresses, dealt in order of appearance; each keeps its usual address unless that is in use."""
+def addresses_by_real_server(config: Config) -> dict[str, tuple[IPv4Address, ...]]:
+    """The addresses of each real server: those of the configuration, shared out in turn, and its usual address if it is free."""
     distinct = list(dict.fromkeys(_real_server_addresses(config)))
     taken = set(_all_addresses(config))
-    hands = {}
+    shared_out = {}
     for position, role in enumerate(REAL_SERVERS):
         usual = [] if _USUAL_ADDRESS[role] in taken else [_USUAL_ADDRESS[role]]
-        hands[role] = (*usual, *distinct[position :: len(REAL_SERVERS)])
-    return hands
+        shared_out[role] = (*usual, *distinct[position :: len(REAL_SERVERS)])
+    return shared_out
 
 
 def _client_plan() -> HostPlan:
@@ -115,22 +116,22 @@ def _client_plan() -> HostPlan:
     return HostPlan((END_INTERFACE,), (Address(END_INTERFACE, CLIENT),), (default_route,))
 
 
-def _gateway_plan(config: Config, dealt: Mapping[str, tuple[IPv4Address, ...]]) -> HostPlan:
+def _gateway_plan(config: Config, by_role: Mapping[str, tuple[IPv4Address, ...]]) -> HostPlan:
     to_client, to_servers = config.gateway.client_interface, config.gateway.server_interface
     addresses = [Address(to_client, GATEWAY_TO_CLIENT), Address(to_servers, GATEWAY_TO_SERVERS)]
     if not config.gateway.manage_addresses:
         addresses += (Address(to_client, IPv4Interface(vip)) for vip in dict.fromkeys(_vips(config)))
         addresses += (Address(to_servers, IPv4Interface(local)) for local in _local_addresses(config))
-    real_servers = [address for hand in dealt.values() for address in hand]
+    real_servers = [address for own in by_role.values() for address in own]
     routes = tuple(_on_link_routes(real_servers, to_servers))
     return HostPlan((to_client, to_servers), tuple(addresses), routes)
 
 
-def _real_server_plan(config: Config, hand: tuple[IPv4Address, ...]) -> HostPlan:
-    addresses = tuple(Address(END_INTERFACE, _with_network(address)) for address in hand)
+def _real_server_plan(config: Config, own: tuple[IPv4Address, ...]) -> HostPlan:
+    addresses = tuple(Address(END_INTERFACE, _with_network(address)) for address in own)
     routes = list(_on_link_routes(_local_addresses(config), END_INTERFACE))
-    if not any(address in SERVER_NETWORK for address in hand):
-        routes.insert(0, Route(SERVER_NETWORK, END_INTERFACE))  # an address in it would have brought this route along
+    if not any(address in SERVER_NETWORK for address in own):
+        routes.insert(0, Route(SERVER_NETWORK, END_INTERFACE))  # with an address in the network the kernel adds this route itself
     return HostPlan((END_INTERFACE,), addresses, tuple(routes))
 
 
@@ -143,12 +144,12 @@ def _on_link_routes(addresses: Iterable[IPv4Address], interface: str) -> Iterabl
     return (Route(IPv4Network(address), interface) for address in addresses if address not in SERVER_NETWORK)
 
 
-def _listeners(config: Config, hand: tuple[IPv4Address, ...], protocol: str) -> tuple[Endpoint, ...]:
+def _listeners(config: Config, own: tuple[IPv4Address, ...], protocol: str) -> tuple[Endpoint, ...]:
     wanted = dict.fromkeys(
         Endpoint(str(real_server.address), real_server.port)
         for service in config.services
         for real_server in service.real_servers
-        if service.protocol == protocol and real_server.address in hand
+        if service.protocol == protocol and real_server.address in own
     )
     return tuple(wanted)
 
@@ -158,14 +159,14 @@ def _api_endpoint(config: Config) -> Endpoint:
         host, _, port = listen.rpartition(":")
         if not listen.startswith(("unix:", "[")):
             return Endpoint(_LOOPBACK if host == _ANY_ADDRESS else host, int(port))
-    raise LabError("[api] listen: the lab needs an IPv4 address there, for instance 127.0.0.1:9380")
+    raise LabError("[api] listen: the lab needs an IPv4 address, for instance 127.0.0.1:9380")
 
 
 def _check_addresses(config: Config) -> None:
     own = {
-        GATEWAY_TO_CLIENT.ip: "the gateway's towards the client",
+        GATEWAY_TO_CLIENT.ip: "the gateway's on the client network",
         CLIENT.ip: "the client's",
-        GATEWAY_TO_SERVERS.ip: "the gateway's towards the real servers",
+        GATEWAY_TO_SERVERS.ip: "the gateway's on the server network",
     }
     for address in _all_addresses(config):
         if address in own:
@@ -175,7 +176,7 @@ def _check_addresses(config: Config) -> None:
 def _check_interfaces(config: Config) -> None:
     gateway = config.gateway
     if gateway.client_interface == gateway.server_interface:
-        raise LabError(f"{gateway.client_interface}: the lab needs a client_interface and a server_interface that differ")
+        raise LabError(f"{gateway.client_interface}: the lab needs client_interface and server_interface to differ")
 
 
 def _vips(config: Config) -> Iterable[IPv4Address]:

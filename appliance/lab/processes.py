@@ -1,4 +1,4 @@
-"""Starting processes inside namespaces, and ending every process that is in one."""
+"""Starts processes in namespaces, and ends all processes of a namespace."""
 
 import os
 import select
@@ -11,22 +11,22 @@ from pathlib import Path
 from appliance.lab.signals import DEFAULT_IN_CHILDREN
 
 NamespaceId = tuple[int, int]
-"""Device and inode of a network namespace: what two paths to the same one have in common."""
+"""Device and inode of a network namespace; they are the same on every path to it."""
 
 _KILL_ROUNDS = 20
 _KILL_WAIT_S = 1.0
 
 
 class Child:
-    """A process the lab started."""
+    """A process that the lab started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.stopped = False  # by job control; whoever continues the process resets it
+        self.stopped = False  # by job control; the code that continues the process resets it
         self._exit_code: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, 128 plus the number of the signal that killed it, or None while it lives."""
+        """The exit code, which is 128 plus the signal's number when a signal killed it; None while it runs."""
         if self._exit_code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
             if pid and os.WIFSTOPPED(status):
@@ -38,7 +38,7 @@ class Child:
 
 
 def start_service(argv: Sequence[str], log: Path) -> Child:
-    """Start a program in a session of its own, with its output in `log`: no terminal's Ctrl-C reaches it."""
+    """Start a program with its output in `log`. It has its own session, so that no Ctrl-C on a terminal reaches it."""
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
@@ -51,20 +51,20 @@ def start_service(argv: Sequence[str], log: Path) -> Child:
 
 
 def start_job(argv: Sequence[str], environment: Mapping[str, str]) -> Child:
-    """Start a program with the lab's own files and session, as the leader of a new process group."""
+    """Start a program with the files and the session of the lab, as the leader of a new process group."""
     pid = os.posix_spawnp(argv[0], tuple(argv), environment, setpgroup=0, setsigmask=(), setsigdef=DEFAULT_IN_CHILDREN)
     return Child(pid)
 
 
 def end_processes(namespaces: Collection[NamespaceId], grace_s: float) -> int:
-    """End every process in these namespaces: SIGTERM, up to `grace_s` to comply, then SIGKILL. The number left alive.
+    """End every process in these namespaces: with SIGTERM, and after `grace_s` with SIGKILL. Returns how many still run.
 
-    It looks again after each round, because what is being killed may still have been starting something.
+    The processes are listed again in each round, because a process may start another one before it dies.
     """
     with _members(namespaces) as pidfds:
         for pidfd in pidfds:
             _send(pidfd, signal.SIGTERM)
-            _send(pidfd, signal.SIGCONT)  # a stopped process would not get to see it
+            _send(pidfd, signal.SIGCONT)  # a stopped process handles SIGTERM only when it is continued
         _wait_for_exit(pidfds, grace_s)
     for _ in range(_KILL_ROUNDS):
         with _members(namespaces) as pidfds:
@@ -79,7 +79,7 @@ def end_processes(namespaces: Collection[NamespaceId], grace_s: float) -> int:
 
 @contextmanager
 def _members(namespaces: Collection[NamespaceId]) -> Iterator[list[int]]:
-    """A pidfd for each process in the namespaces, except this one. A pidfd never comes to mean somebody else."""
+    """A pidfd for each process in the namespaces, except this one. Unlike a pid, a pidfd always means the same process."""
     with ExitStack() as stack:
         pidfds = []
         for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdecimal()):
@@ -98,7 +98,7 @@ def _members(namespaces: Collection[NamespaceId]) -> Iterator[list[int]]:
 def _namespace_of(pid: int) -> NamespaceId | None:
     try:
         status = os.stat(f"/proc/{pid}/ns/net")
-    except OSError:  # gone, or a zombie, which has no namespaces any more
+    except OSError:  # the process has ended; also a zombie has no namespaces any more
         return None
     return status.st_dev, status.st_ino
 

@@ -1,4 +1,4 @@
-"""Asking, from inside a namespace, whether a server answers yet."""
+"""Checks, from inside a namespace, whether a server answers."""
 
 import http.client
 import socket
@@ -8,11 +8,11 @@ from appliance.lab import namespaces
 from appliance.lab.plan import Endpoint
 
 _ATTEMPT_TIMEOUT_S = 5.0
-_UDP_ATTEMPT_TIMEOUT_S = 0.5  # a lost datagram stays lost: rather ask again
+_UDP_ATTEMPT_TIMEOUT_S = 0.5  # short, because a lost datagram is not sent again: the caller asks again
 
 
 def http_status(namespace: str, endpoint: Endpoint, path: str) -> int | None:
-    """The status that `GET path` gets inside the namespace, or None when nothing there speaks HTTP."""
+    """The status of the answer to `GET path` inside the namespace; None when there is no answer in HTTP."""
     connect = partial(socket.create_connection, (endpoint.host, endpoint.port), timeout=_ATTEMPT_TIMEOUT_S)
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
     try:

@@ -1,4 +1,4 @@
-"""Taking a lab down, by name alone: whatever is there goes, whatever is not there is no error."""
+"""Removes a lab by its name. What does not exist any more is no error."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ _STOP_GRACE_S = 15.0
 def remove_lab(name: LabName) -> None:
     """End every process in the lab's namespaces, delete the namespaces, then the directory.
 
-    The directory goes last: as long as it exists, the next lab knows that there may be something to clear away.
+    The directory is deleted last: as long as it exists, the next lab knows that there may be leftovers.
     """
     ours = [name.namespace(role) for role in ROLES]
     identities = {found for namespace in ours if (found := namespaces.identity(namespace))}
@@ -26,17 +26,17 @@ def remove_lab(name: LabName) -> None:
 
 
 def lab_exists(name: LabName) -> bool:
-    """Whether anything of the lab is left to remove."""
+    """Whether any part of the lab exists."""
     return name.directory.exists() or any(namespaces.identity(name.namespace(role)) for role in ROLES)
 
 
 def remove_leftovers() -> None:
-    """Remove every lab whose owner died without doing so, unless it was to be kept."""
+    """Remove every lab whose owner died without removing it, except the labs that are kept."""
     for name in labs_on_disk():
         if not name.owner_is_alive() and not _is_kept(name):
             remove_lab(name)
 
 
 def _is_kept(name: LabName) -> bool:
-    # Namespaces do not survive a reboot; a mark that did marks nothing.
+    # The mark of a kept lab survives a reboot, but its namespaces do not: without them there is nothing to keep.
     return name.kept_mark.exists() and namespaces.identity(name.namespace("gateway")) is not None

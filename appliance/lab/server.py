@@ -1,4 +1,4 @@
-"""What the servers of a real server have in common: their command line, and that they run until they are told to stop."""
+"""What the HTTP and the UDP server have in common: their command line, and that SIGTERM or SIGINT ends them."""
 
 import argparse
 import asyncio
@@ -16,17 +16,19 @@ class Listener(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """What a server is told when it is started."""
+    """The command line of a server."""
 
     name: str
     listeners: tuple[Listener, ...]
 
 
 def read_arguments(description: str, argv: Sequence[str] | None) -> Arguments:
-    """Parse ``--name NAME --listen ADDRESS:PORT…``; SystemExit with a usage message when that is not what it says."""
+    """Parse ``--name NAME --listen ADDRESS:PORT…``. Raises SystemExit after a usage message for anything else."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--name", required=True, help="what it calls itself in its answers")
-    parser.add_argument("--listen", action="append", required=True, type=_listener, metavar="ADDRESS:PORT")
+    parser.add_argument("--name", required=True, help="the name of the real server in the answers")
+    parser.add_argument(
+        "--listen", action="append", required=True, type=_listener, metavar="ADDRESS:PORT", help="where to listen"
+    )
     found = parser.parse_args(argv)
     return Arguments(found.name, tuple(found.listen))
 
@@ -41,7 +43,7 @@ def _listener(text: str) -> Listener:
 
 
 def stop_event() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT from now on."""
+    """An event that SIGTERM and SIGINT set from now on. Needs a running event loop."""
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)

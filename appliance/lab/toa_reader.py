@@ -1,7 +1,8 @@
 """The TCP client-address option as a real server reads it: kind 254, length 8, port (16 bits), IPv4 address (32 bits).
 
-The gateway puts it first among the options of a packet it sends to a real server. Every function here takes a packet from
-its IP header on, which is what both sources hand over: the SYN the kernel saved, and a packet socket of type SOCK_DGRAM.
+The gateway puts it first among the options of a packet that it sends to a real server. Every function here takes a packet
+that begins with the IP header. Both sources give packets in that form: the SYN that the kernel saved, and a packet socket of
+type SOCK_DGRAM.
 """
 
 import ctypes
@@ -12,13 +13,13 @@ from typing import NamedTuple
 OPTION_KIND = 254
 OPTION_BYTES = 8
 
-TCP_SAVE_SYN = 27  # linux/tcp.h; the socket module has no names for these two
+TCP_SAVE_SYN = 27  # linux/tcp.h; the socket module does not have these two
 TCP_SAVED_SYN = 28
 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _ETH_P_IP = 0x0800
 
-_PLAIN_IPV4 = 0x45  # version 4 and a header of 20 bytes: what the offsets below rely on
+_PLAIN_IPV4 = 0x45  # version 4 and a header of 20 bytes; the offsets below are valid only for it
 _CONN = slice(12, 24)  # source address, destination address, source port, destination port
 _TCP_FLAGS = 33
 _OPTIONS = 40
@@ -38,7 +39,7 @@ _FILTER = (
     (0x45, 8, 0, 0x1FFF),  # a later fragment has no TCP header
     (0x30, 0, 0, _TCP_FLAGS),
     (0x54, 0, 0, _SYN_ACK_BITS),
-    (0x15, 4, 0, _SYN),  # every SYN: it starts a new connection, whatever it carries
+    (0x15, 4, 0, _SYN),  # every SYN, with any options: it starts a new connection
     (0x30, 0, 0, 32),  # A = data offset, in the upper four bits
     (0x35, 0, 3, (20 + OPTION_BYTES) << 2),
     (0x30, 0, 0, _OPTIONS),
@@ -49,7 +50,7 @@ _FILTER = (
 
 
 class ClientAddress(NamedTuple):
-    """What the option says: the client as it reached the VIP."""
+    """The content of the option: the address and port from which the client reached the VIP."""
 
     address: str
     port: int
@@ -59,7 +60,7 @@ class ClientAddress(NamedTuple):
 
 
 def client_address(packet: bytes) -> ClientAddress | None:
-    """The client-address option of an IPv4 TCP packet, or None when its first option is something else."""
+    """The client address in an IPv4 TCP packet; None when its first TCP option is not the client-address option."""
     if len(packet) < _SNAP_BYTES or packet[0] != _PLAIN_IPV4 or packet[9] != socket.IPPROTO_TCP:
         return None
     header_bytes = packet[32] >> 4 << 2
@@ -70,26 +71,26 @@ def client_address(packet: bytes) -> ClientAddress | None:
 
 
 def conn_key(source: tuple[str, int], destination: tuple[str, int]) -> bytes:
-    """The twelve bytes that name a connection in a packet from `source` to `destination`."""
+    """The key of a connection: the twelve bytes of addresses and ports in a packet from `source` to `destination`."""
     addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
     return addresses + struct.pack("!HH", source[1], destination[1])
 
 
 class ClientAddresses:
-    """The newest client address of each connection; of more than `conns_max` connections the oldest are forgotten."""
+    """The latest client address of each connection. Beyond `conns_max` connections, the oldest are forgotten."""
 
     def __init__(self, conns_max: int = _CONNS_MAX) -> None:
         self._conns_max = conns_max
         self._by_conn: dict[bytes, ClientAddress] = {}
 
     def note(self, packet: bytes) -> None:
-        """Take in one packet, from its IP header on."""
+        """Read one packet, which begins with its IP header."""
         if len(packet) < _OPTIONS:
             return
         key = packet[_CONN]
         client = client_address(packet)
         if client is not None or packet[_TCP_FLAGS] & _SYN_ACK_BITS == _SYN:
-            # A SYN without the option must also clear the entry: the gateway reuses its ports for other clients.
+            # A SYN without the option must also delete the address: the gateway reuses its ports for other clients.
             self._by_conn.pop(key, None)
         if client is not None:
             self._by_conn[key] = client
@@ -97,20 +98,20 @@ class ClientAddresses:
                 del self._by_conn[next(iter(self._by_conn))]
 
     def get(self, key: bytes) -> ClientAddress | None:
-        """The client of the connection that `conn_key` names."""
+        """The client of the connection with this `conn_key`; None when it is not known."""
         return self._by_conn.get(key)
 
 
 def open_tap() -> socket.socket:
-    """A non-blocking packet socket that sees every arriving SYN and every packet whose first TCP option is ours.
+    """A non-blocking packet socket that receives every incoming SYN, and every packet that begins with the client-address option.
 
-    The kernel gives a packet to such a socket before it gives it to TCP, so whoever has read a request can already read
-    the options that came with it. Raises PermissionError without CAP_NET_RAW.
+    The kernel gives a packet to such a socket before it gives it to TCP. After reading a request from a TCP socket, the
+    options that came with it can therefore be read here. Raises PermissionError without CAP_NET_RAW.
     """
     program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _FILTER)
     code = ctypes.create_string_buffer(program, len(program))
-    # Of one protocol, it does not see what this host sends. It sees unfiltered packets until the next line but one,
-    # which `ClientAddresses.note` does not mind.
+    # With a protocol given, the socket does not receive what this host sends. Until the filter is attached it receives all
+    # other packets too; `ClientAddresses.note` ignores those.
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_IP))
     tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_FILTER), ctypes.addressof(code)))
     tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _TAP_BUFFER_BYTES)
@@ -118,14 +119,14 @@ def open_tap() -> socket.socket:
 
 
 class ClientAddressReader:
-    """Answers "who is the client of this connection?" from the tap and from the SYN the kernel saved."""
+    """Finds the client of a connection, from the packets of the tap and from the SYN that the kernel saved."""
 
     def __init__(self, tap: socket.socket) -> None:
         self._tap = tap
         self._addresses = ClientAddresses()
 
     def drain(self) -> None:
-        """Take in everything that has arrived; never blocks."""
+        """Read all packets that have arrived. Never blocks."""
         while True:
             try:
                 packet = self._tap.recv(_SNAP_BYTES)
@@ -134,10 +135,10 @@ class ClientAddressReader:
             self._addresses.note(packet)
 
     def client_of(self, conn: socket.socket) -> ClientAddress | None:
-        """The client of an accepted connection whose listener has TCP_SAVE_SYN set, or None."""
+        """The client of an accepted connection, whose listener must have TCP_SAVE_SYN set; None when there was no option."""
         self.drain()
         key = conn_key(conn.getpeername(), conn.getsockname())
         if self._addresses.get(key) is None:
-            # The kernel hands the saved SYN out once; `note` remembers it for the next request.
+            # The kernel gives out the saved SYN only once; `note` keeps its content for the next request.
             self._addresses.note(conn.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 256))
         return self._addresses.get(key)

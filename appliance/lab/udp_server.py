@@ -1,7 +1,7 @@
-"""The UDP server of a real server in the lab: it sends every datagram back, with a line in front that says who it is.
+"""The UDP server of a real server in the lab. It sends every datagram back, behind a line that names the real server.
 
-That line is JSON and holds `real_server` and `peer` (the "ip:port" the datagram comes from). An answer has to fit into one
-packet, so on the usual link a datagram can have up to 1400 bytes, unless the gateway is told to take fragments.
+That line is JSON with `real_server` and `peer` (the "ip:port" that the datagram comes from). An answer has to fit into one
+packet, so on an ordinary link a datagram may have up to 1400 bytes, unless the gateway is configured to accept fragments.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ import uvloop
 from appliance.lab.server import Listener, read_arguments, stop_event
 
 _RECEIVE_BUFFER_BYTES = 4 << 20
-"""What waits for this process while it waits for a CPU. Nobody sends a lost datagram again."""
+"""Room for the datagrams that arrive while this process waits for a CPU. A lost datagram is not sent again."""
 
 
 class EchoProtocol(asyncio.DatagramProtocol):
-    """Answers on one socket in the name of the real server called `name`."""
+    """Answers datagrams on one socket, as the real server called `name`."""
 
     _transport: asyncio.DatagramTransport
 
@@ -37,7 +37,7 @@ class EchoProtocol(asyncio.DatagramProtocol):
 
 
 def bound_socket(listener: Listener) -> socket.socket:
-    """Raises OSError as bind does."""
+    """A bound, non-blocking UDP socket. Raises OSError as bind() does."""
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
     udp.bind(listener)
@@ -49,7 +49,7 @@ async def serve(name: str, listeners: Sequence[Listener]) -> None:
     stopped = stop_event()
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
-        # All are bound before the first is served: what comes early waits in its socket.
+        # All sockets are bound before the first is served: an early datagram waits in its socket.
         for udp in [bound_socket(listener) for listener in listeners]:
             transport, _ = await loop.create_datagram_endpoint(lambda: EchoProtocol(name), sock=udp)
             stack.callback(transport.close)

@@ -1,4 +1,4 @@
-"""Which form of a view a client wants, from its Accept header (RFC 9110, 12.5.1). Pure."""
+"""Whether a client prefers JSON or text, from its Accept header (RFC 9110, section 12.5.1). Pure."""
 
 import re
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ _QUALITY = re.compile(r"q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
 class _Rank(NamedTuple):
-    """How much a client wants an offer, not at all by default; the fields are compared in this order."""
+    """How much a client wants one form of the answer; by default not at all. Ranks compare field by field, in this order."""
 
     quality: float = 0.0
     specificity: int = 0
     place: int = 0
-    """Minus the position in the header: clients list first what they like best."""
+    """Minus the position in the header, because clients put what they prefer first."""
 
 
 def prefers_json(accept: str) -> bool:
-    """Whether a client with this Accept header would rather have JSON; text wins a tie, so curl's ``*/*`` gets text.
+    """Whether a client with this Accept header prefers JSON. Text wins a tie, so curl's ``*/*`` gets text.
 
-    A header that allows neither gets text too: an answer in the wrong form helps a person more than a 406 does.
+    A header that allows neither form gets text too: an answer in the wrong form helps a person more than a 406 does.
     """
     return _rank(JSON, accept) > _rank(TEXT, accept)
 
@@ -34,7 +34,7 @@ def _rank(offer: str, accept: str) -> _Rank:
         for position, (media_type, quality) in enumerate(_media_ranges(accept))
         if media_type in levels
     )
-    # The most specific range speaks for an offer, even when a wider one values it more.
+    # The most specific range decides, even when a wider one has a higher quality (RFC 9110, section 12.5.1).
     specificity, quality, place = max(matches, default=(0, 0.0, 0))
     return _Rank(quality, specificity, place) if quality else _Rank()
 

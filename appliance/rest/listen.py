@@ -12,21 +12,21 @@ from aiohttp import web
 _UNIX = "unix:"
 
 _SOCKET_MODE = 0o660
-"""Whoever may write to the socket may change tunables: its owner and group, nobody else."""
+"""The right to write to the socket is the right to change tunables: only its owner and its group have it."""
 
 _SHUTDOWN_TIMEOUT_S = 1.0
-"""How long a stop waits for answers under way; somebody who reads the sessions slowly must not hold it longer."""
+"""How long a stop waits for answers that are being sent. A client that reads slowly must not delay the stop any longer."""
 
 
 class ListenError(Exception):
-    """An entry that cannot be listened on; the message names the entry and the reason."""
+    """The API cannot listen on an entry; the message names the entry and the reason."""
 
 
 async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
     """Serve `app` on every entry: ``ADDRESS:PORT``, ``[IPV6]:PORT`` or ``unix:/absolute/path``.
 
-    A Unix socket gets its directory made when missing, replaces one that a dead process left, and goes with the
-    runner's `cleanup`. Raises ListenError when an entry fails; then none of them stays.
+    The directory of a Unix socket is created when it is missing. A socket file that a dead process left is replaced, and
+    the runner's `cleanup` removes the file. Raises ListenError when an entry fails; then no entry is served.
     """
     bound: list[str] = []
 
@@ -48,7 +48,7 @@ async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
 
 
 async def _start_site(runner: web.AppRunner, entry: str, bound: list[str]) -> None:
-    """Listen on one entry; `bound` gets the path of a Unix socket as soon as it exists and is ours."""
+    """Listen on one entry. The path of a Unix socket is added to `bound` as soon as this process has created the file."""
     try:
         if entry.startswith(_UNIX):
             path = entry.removeprefix(_UNIX)
@@ -63,11 +63,11 @@ async def _start_site(runner: web.AppRunner, entry: str, bound: list[str]) -> No
 
 
 def _address(entry: str) -> tuple[str, int]:
-    """Host and port. No host is an error, because the event loop would take it for every address there is."""
+    """Host and port. Raises ValueError also for an empty host, which the event loop would take for every address."""
     host, _, port_text = entry.rpartition(":")
     host, port = host.removeprefix("[").removesuffix("]"), int(port_text)
     if not host or not 0 <= port <= 65535:
-        raise ValueError("neither ADDRESS:PORT, [IPV6]:PORT nor unix:/absolute/path")
+        raise ValueError("it is not ADDRESS:PORT, [IPV6]:PORT or unix:/absolute/path")
     return host, port
 
 
@@ -86,15 +86,15 @@ def _bind_unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on. Raises OSError for one in use, and for what is no socket."""
+    """Remove a socket file on which no process listens. Raises OSError for a socket in use and for a file of another kind."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+        raise FileExistsError(errno.EEXIST, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A listener whose backlog is full would let a blocking connect() wait; it is alive all the same.
+        # A blocking connect() would wait for a listener whose backlog is full. That listener is alive.
         probe.setblocking(False)
         try:
             probe.connect(path)

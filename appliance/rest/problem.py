@@ -1,4 +1,4 @@
-"""Every refusal of the API as a problem document (RFC 9457): the errors of the routes and those aiohttp raises itself."""
+"""Refusals of the API as problem documents (RFC 9457): the errors that handlers raise, and those that aiohttp raises."""
 
 import json
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ _LONGEST_PATH_SHOWN = 80
 
 
 class ProblemError(Exception):
-    """An answer other than the one asked for. `members` come on top of type, title, status and detail.
+    """A request that is refused. `members` are added to the document's type, title, status and detail.
 
-    `kind` names a problem that clients may tell apart; without one the status says it all.
+    `kind` ends the document's type, so that clients can tell problems apart; without it the type is ``about:blank``.
     """
 
     def __init__(self, status: HTTPStatus, detail: str, *, kind: str = "", title: str = "", **members: Any) -> None:
@@ -30,15 +30,15 @@ class ProblemError(Exception):
         } | members
 
     def response(self) -> web.Response:
-        """The document, over several lines because people see it first."""
+        """The document as a response. It is indented, because people read it too."""
         text = f"{json.dumps(self.document, indent=2)}\n"
         return web.Response(status=self.status, text=text, content_type="application/problem+json")
 
 
 def problem_middleware(paths: Sequence[str]) -> Middleware:
-    """Turns errors into problem documents; `paths` are the routes that an unknown one is compared with.
+    """A middleware that answers errors with problem documents. The answer to an unknown path names the nearest of `paths`.
 
-    What is no HTTP error stays as it is: aiohttp logs it and answers 500, or breaks off an answer that has begun.
+    Exceptions other than HTTP errors pass through: aiohttp logs them and answers 500, or breaks off an answer that has begun.
     """
 
     @web.middleware
@@ -60,7 +60,7 @@ def _problem_of(request: web.Request, error: web.HTTPException, paths: Sequence[
     path = request.path[:_LONGEST_PATH_SHOWN]
     if isinstance(error, web.HTTPNotFound):
         match = nearest(path, paths)
-        hint = f"the nearest is {match}" if match else "GET / lists what there is"
+        hint = f"the nearest is {match}" if match else "GET / lists all routes"
         return ProblemError(HTTPStatus.NOT_FOUND, f"there is no {path}; {hint}", nearest=match)
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = sorted(error.allowed_methods)

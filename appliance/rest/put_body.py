@@ -1,4 +1,4 @@
-"""The value that the body of a PUT asks for: plain digits or JSON. Pure."""
+"""The value in the body of a PUT: decimal digits or JSON. Pure."""
 
 import json
 import math
@@ -10,14 +10,14 @@ _LONGEST_SHOWN = 80
 
 
 class AskedValue(NamedTuple):
-    """What a client sent. `given` is the text, or the value inside the JSON."""
+    """What a client sent. `given` is the text without blanks around it, or the value inside the JSON."""
 
     given: Any
     is_json: bool
     text: str
 
     def for_tunable(self, name: str) -> int:
-        """The integer asked for. Raises TunableError when it is none: a string is none in JSON, which has integers."""
+        """The integer for tunable `name`. Raises TunableError when the client sent none; in JSON a string is no integer."""
         if not self.is_json:
             return parse_value(name, self.text)
         if type(self.given) is int:
@@ -27,7 +27,7 @@ class AskedValue(NamedTuple):
 
     @property
     def shown(self) -> Any:
-        """`given` as it may stand in a problem document: short, and no infinity, which JSON does not have."""
+        """`given`, cut to a length fit for a problem document. An infinity becomes text, because JSON has none."""
         given = self.given
         if given is None or isinstance(given, int) or (isinstance(given, float) and math.isfinite(given)):
             return given
@@ -35,10 +35,10 @@ class AskedValue(NamedTuple):
 
 
 def read_asked_value(body: bytes, content_type: str) -> AskedValue:
-    """Understand a body: JSON when the type or the first character says so (curl calls everything a form), else text.
+    """The value in a body. It is JSON when the content type says so or the body begins with ``{``, else text.
 
-    A JSON object stands for its member "value", so that the document of a GET can be edited and put back.
-    Raises ValueError when the JSON is malformed.
+    The content type alone would not do, since curl calls every body a form. Of a JSON object only the member "value" is
+    read, so that the document of a GET can be edited and put back. Raises ValueError when the JSON is malformed.
     """
     text = body.decode(errors="replace")
     if not (content_type == "application/json" or text.lstrip().startswith("{")):
@@ -52,4 +52,4 @@ def read_asked_value(body: bytes, content_type: str) -> AskedValue:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

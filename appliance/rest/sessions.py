@@ -1,82 +1,62 @@
-"""The part of the API that looks at sessions and at the tables that hold them: list, count, cut.
+"""The handlers of ``/conns`` and ``/stats/ip_vs_conn``: list sessions, count them, end them.
 
 Sessions are read in pieces: all of them as a stream, or page by page, where a Link header names the next page (RFC 8288).
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError, check_fields, read_filter, read_group, read_number
-from appliance.ipc.rows import Page, SessionRow, Slab
+from appliance.ipc.rows import Slab
 from appliance.rest.accept_header import JSON, TEXT
+from appliance.rest.gateway import Sessions
+from appliance.rest.operation import Operation
 from appliance.rest.problem import ProblemError
 from appliance.rest.respond import respond, wants_json
-from appliance.views import sessions as session_views
-from appliance.views.counters import Document
+from appliance.rest.routes import PAGE_SESSIONS, PAGE_SESSIONS_MAX, TOP_LINES, TOP_LINES_MAX, operation, query_names
+from appliance.views import sessions
+from appliance.views.document import Document
 
-MOST_PER_PAGE = 10_000
-_PER_PAGE = 1000
-
-MOST_ON_TOP = 1000
-_ON_TOP = 10
+_LIST = operation("GET", "/conns")
+_CUT = operation("DELETE", "/conns")
+_TOP = operation("GET", "/conns/top")
 
 _LONGEST_SHOWN = 80
 
 
-class Sessions(Protocol):
-    """What this part of the API needs of the director. All but `cut` raise ShardDownError when a worker is away."""
-
-    def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
-        """All sessions of a filter in batches, each read when it is asked for."""
-
-    async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
-        """Up to `limit` sessions behind a place. Raises QueryError for a place that cannot be."""
-
-    async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
-        """How many sessions each client, service or real server has."""
-
-    async def cut(self, wanted: SessionFilter) -> int:
-        """End all sessions of a filter; how many there were."""
-
-    async def slabs(self) -> list[list[Slab]]:
-        """The tables and pools of each shard."""
-
-
 class SessionHandlers:
-    """The handlers. `services` gives the names of those there are."""
+    """The handlers. `services` returns the names of all services."""
 
     def __init__(self, sessions: Sessions, services: Callable[[], Collection[str]]) -> None:
         self._sessions = sessions
         self._services = services
 
     async def list_sessions(self, request: web.Request) -> web.StreamResponse:
-        """Sessions of a filter: all of them, or a page."""
+        """Answer the sessions that match a filter: all of them, or one page. Raises ProblemError: 400, 503."""
         with _refusals_as_problems():
-            wanted = self._filter(request, "limit", "after")
+            wanted = self._filter(request, _LIST)
             if not request.query.keys() & {"limit", "after"}:
                 return await self._stream(request, wanted)
-            limit = read_number(request.query, "limit", _PER_PAGE, MOST_PER_PAGE)
+            limit = read_number(request.query, "limit", PAGE_SESSIONS, PAGE_SESSIONS_MAX)
             page = await self._sessions.page(wanted, limit, request.query.get("after", ""))
-        response = respond(request, session_views.page(page.rows))
+        response = respond(request, sessions.page(page.rows))
         if page.after:
             query = urlencode({**request.query, "limit": limit, "after": page.after})
             response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
         return response
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
-        """All sessions, at the address that those who know LVS look for them."""
+        """Answer all sessions, under the name that they have in LVS (`/proc/net/ip_vs_conn`)."""
         return await self._stream(request, SessionFilter())
 
     async def _stream(self, request: web.Request, wanted: SessionFilter) -> web.StreamResponse:
-        """Batch by batch: one is asked for when the client has taken the one before."""
-        content_type, render = (JSON, session_views.as_json) if wants_json(request) else (TEXT, session_views.as_text)
+        """Answer sessions batch by batch; a batch is read from its shard only when the client has taken the one before."""
+        content_type, render = (JSON, sessions.as_json) if wants_json(request) else (TEXT, sessions.as_text)
         response = web.StreamResponse()
         response.content_type, response.charset = content_type, "utf-8"
         await response.prepare(request)
@@ -85,36 +65,39 @@ class SessionHandlers:
                 try:
                     await response.write(piece.encode())
                 except ConnectionError:
-                    break  # The client has seen enough, as in `curl … | head`: no error of ours.
-                # A write waits only when the client is slow. One that keeps up must not keep the director from its work.
+                    break  # The client closed the connection, as in `curl … | head`. That is not an error.
+                # A write waits only for a slow client. Without this, a fast client would keep the director from all other work.
                 await asyncio.sleep(0)
         return response
 
     async def cut_sessions(self, request: web.Request) -> web.Response:
-        """End sessions of a filter. One that says nothing would mean all of them, and that has to be said."""
+        """End the sessions that match a filter, and answer their number. Raises ProblemError: 400.
+
+        A request without a filter could be a mistake, so it ends all sessions only with `all=1`.
+        """
         with _refusals_as_problems():
-            wanted = self._filter(request, "all")
+            wanted = self._filter(request, _CUT)
             if request.query.get("all", "1") != "1":
                 raise QueryError(f"all: {request.query['all'][:_LONGEST_SHOWN]!r} is not 1")
             if not any(wanted) and "all" not in request.query:
-                raise QueryError(f"say which sessions ({', '.join(SessionFilter._fields)}), or all=1 for every one")
+                raise QueryError(f"say which sessions ({', '.join(SessionFilter._fields)}), or all=1 for all sessions")
         ended = await self._sessions.cut(wanted)
         return respond(request, Document(f"{ended}\n", {"cut": ended}))
 
     async def top(self, request: web.Request) -> web.Response:
-        """Who has most sessions."""
+        """Answer which clients, services or real servers have most sessions. Raises ProblemError: 400, 503."""
         with _refusals_as_problems():
-            wanted = self._filter(request, "by", "n")
-            by, number = read_group(request.query), read_number(request.query, "n", _ON_TOP, MOST_ON_TOP)
-            return respond(request, session_views.top(by, await self._sessions.tally(by, wanted), number))
+            wanted = self._filter(request, _TOP)
+            by, number = read_group(request.query), read_number(request.query, "n", TOP_LINES, TOP_LINES_MAX)
+            return respond(request, sessions.top(by, await self._sessions.tally(by, wanted), number))
 
     async def slabs(self) -> list[list[Slab]]:
-        """For views made of them."""
+        """The tables and pools of each shard. Raises ProblemError: 503."""
         with _refusals_as_problems():
             return await self._sessions.slabs()
 
-    def _filter(self, request: web.Request, *more: str) -> SessionFilter:
-        check_fields(request.query, (*SessionFilter._fields, *more, "format"))
+    def _filter(self, request: web.Request, asked: Operation) -> SessionFilter:
+        check_fields(request.query, query_names(asked))
         return read_filter(request.query, self._services())
 
 

@@ -1,4 +1,4 @@
-"""Counters and sessions as people and programs read them: one document each, as text and as JSON.
+"""What the API shows, each view as one `Document` with the same facts as text and as JSON.
 
-Nothing is asked or decided here: numbers come in, text goes out. It may import `model`, `policy` and `ipc`.
+A view receives its numbers as arguments and only formats them. It may import `model`, `policy` and `ipc`.
 """

@@ -1,19 +1,13 @@
-"""Sessions, and the tables that hold them, as people and programs see them. Pure; see `views` for what a Document is."""
+"""Views of sessions: the rows of a listing, and the clients, services or real servers with most sessions. Pure."""
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from heapq import nsmallest
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-from appliance.ipc.rows import SessionRow, Slab
-from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import HALF_OPEN_DROPPED, STATE_FIELDS
-from appliance.model.verdicts import TABLE_FULL
-from appliance.views.counters import Document, align
-
-PAGE_BYTES = 4096
+from appliance.ipc.rows import SessionRow
+from appliance.views.document import Document, align
 
 TEXT_HEAD = (
     "IPVS connection entries\n"
@@ -22,7 +16,7 @@ TEXT_HEAD = (
 
 
 def session_text(row: SessionRow) -> str:
-    """One session as a line of ``ipvsadm -lnc``, the local address before the destination."""
+    """One session as a line of ``ipvsadm -lnc``, with the local address in a column before the destination."""
     minutes, seconds = divmod(int(row.expires_s), 60)
     return (
         f"{row.protocol:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
@@ -31,7 +25,7 @@ def session_text(row: SessionRow) -> str:
 
 
 def session_data(row: SessionRow) -> dict[str, Any]:
-    """One session for JSON, with the columns' names of the text; `expires_s` keeps the milliseconds."""
+    """One session for JSON, with the column names of the text; `expires_s` is in seconds, with milliseconds."""
     return {
         "protocol": row.protocol,
         "expires_s": round(row.expires_s, 3),
@@ -45,19 +39,19 @@ def session_data(row: SessionRow) -> dict[str, Any]:
 
 
 def page(rows: Sequence[SessionRow]) -> Document:
-    """Some sessions, in the form of them all."""
+    """One page of sessions, in the same form as the whole listing."""
     return Document(TEXT_HEAD + "".join(map(session_text, rows)), [session_data(row) for row in rows])
 
 
 async def as_text(batches: AsyncIterator[list[SessionRow]]) -> AsyncIterator[str]:
-    """All sessions, piece by piece."""
+    """The text of all sessions, one piece per batch; the first piece is the header."""
     yield TEXT_HEAD
     async for batch in batches:
         yield "".join(map(session_text, batch))
 
 
 async def as_json(batches: AsyncIterator[list[SessionRow]]) -> AsyncIterator[str]:
-    """One JSON list, a session a line; it is closed only when every session is in it."""
+    """One JSON list with one session per line. Its closing bracket comes only after the last batch."""
     before = "[\n"
     async for batch in batches:
         if batch:
@@ -67,7 +61,10 @@ async def as_json(batches: AsyncIterator[list[SessionRow]]) -> AsyncIterator[str
 
 
 def top(by: str, counts: Counter[str], number: int) -> Document:
-    """Who has most sessions, most first, as ``sort | uniq -c | sort -nr | head`` shows it; those with as many by name."""
+    """The `number` names with most sessions, most first and equal counts by name, as ``uniq -c | sort -nr | head`` shows them.
+
+    `by` is one of `queries.GROUPS` and says what the names are.
+    """
     first = nsmallest(number, counts.items(), key=lambda item: (-item[1], item[0]))
     text = align("><", [("conns", by), *((str(count), name) for name, count in first)])
     data = {
@@ -77,108 +74,3 @@ def top(by: str, counts: Counter[str], number: int) -> Document:
         "top": [{by: name, "conns": count} for name, count in first],
     }
     return Document(text, data)
-
-
-class _Merged(NamedTuple):
-    """One slab of all shards."""
-
-    active: int
-    total: int
-    object_bytes: int
-    """The average."""
-
-    @property
-    def pages(self) -> int:
-        return -(-self.total * self.object_bytes // PAGE_BYTES)
-
-
-def _merged(shards: Iterable[Sequence[Slab]]) -> dict[str, _Merged]:
-    """The slabs of all shards, by name."""
-    by_name: dict[str, list[Slab]] = {}
-    for slab in chain.from_iterable(shards):
-        by_name.setdefault(slab.name, []).append(slab)
-    return {name: _sum_of(parts) for name, parts in by_name.items()}
-
-
-def _sum_of(parts: Sequence[Slab]) -> _Merged:
-    total = sum(slab.total for slab in parts)
-    weights = [slab.total or 1 for slab in parts]
-    average = round(sum(slab.object_bytes * weight for slab, weight in zip(parts, weights, strict=True)) / sum(weights))
-    return _Merged(sum(slab.active for slab in parts), total, average)
-
-
-def slabinfo(shards: Sequence[Sequence[Slab]]) -> Document:
-    """Each table and pool, all shards together, with the columns of `/proc/slabinfo`."""
-    data: dict[str, dict[str, Any]] = {}
-    for name, merged in _merged(shards).items():
-        data[name] = {
-            "active_objs": merged.active,
-            "num_objs": merged.total,
-            "objsize": merged.object_bytes,
-            "objperpage": PAGE_BYTES // (merged.object_bytes or 1),
-            "pages": merged.pages,
-        }
-    head = ("name", "active_objs", "num_objs", "objsize", "objperpage", "pages")
-    rows = ((name, *map(str, row.values())) for name, row in data.items())
-    return Document(align("<>>>>>", (head, *rows)), data)
-
-
-def sockstat(
-    shared: SharedState, slabs: Sequence[Sequence[Slab]], workers: int, host: Mapping[str, Mapping[str, int]]
-) -> Document:
-    """The lines of `/proc/net/sockstat`: for the gateway's sessions, then the host's own. `mem` is in pages, `bytes` the same.
-
-    An orphan is a session whose real server was removed. `workers` have a raw socket each. Fragments are put together by the
-    kernel, for the gateway as for all others, so those are the host's.
-    """
-    gauges = by_state(shared)
-    merged = _merged(slabs)
-    tcp, udp = merged["tcp_conn"], merged["udp_conn"]
-    all_tcp = sum(gauges.values()) - gauges["udp"] - gauges["orphan"]
-    ours = {
-        "sockets": {"used": all_tcp + gauges["udp"]},
-        "TCP": {
-            "inuse": all_tcp - gauges["time_wait"] - gauges["close"],
-            "orphan": gauges["orphan"],
-            "tw": gauges["time_wait"],
-            "alloc": all_tcp,
-            "mem": tcp.pages,
-            "bytes": tcp.total * tcp.object_bytes,
-        },
-        "UDP": {"inuse": gauges["udp"], "mem": udp.pages, "bytes": udp.total * udp.object_bytes},
-        "RAW": {"inuse": workers},
-        "FRAG": dict(host.get("FRAG", {})),
-    }
-    data = {"appliance": ours, "host": {kind: dict(numbers) for kind, numbers in host.items()}}
-    return Document("\n".join(f"{owner}\n{_sockstat_text(kinds)}" for owner, kinds in data.items()), data)
-
-
-def _sockstat_text(kinds: Mapping[str, Mapping[str, int]]) -> str:
-    lines = (f"{kind}: " + " ".join(f"{name} {number}" for name, number in numbers.items()) for kind, numbers in kinds.items())
-    return "".join(f"{line}\n" for line in lines)
-
-
-def by_state(shared: SharedState) -> dict[str, int]:
-    """POPULATION_FIELDS, all shards together."""
-    columns = zip(*(shared.table(shard, "states") for shard in range(shared.shards)), strict=True)
-    return dict(zip(STATE_FIELDS, map(sum, columns), strict=True))
-
-
-_CONNTRACK_ROWS = ("count", "max", "buckets", "drop", "early_drop", "insert_failed")
-
-
-def conntrack(shared: SharedState, host: Mapping[str, int] | None) -> Document:
-    """The table of sessions beside the host's own connection tracking, in the words of the latter; `host` is None without one."""
-    verdicts, queues = (
-        [shared.table(shard, table) for shard in range(shared.shards)] for table in ("verdicts", "queue")
-    )  # fmt: skip
-    ours = {
-        "count": sum(shared.session_counts),
-        "max": shared.tunable("conn_max"),
-        "drop": sum(counts[TABLE_FULL.index] for counts in verdicts),
-        "early_drop": sum(counts[HALF_OPEN_DROPPED] for counts in queues),
-    }
-    columns: dict[str, Mapping[str, int] | None] = {"appliance": ours, "host": host}
-    rows = ((name, *(str((column or {}).get(name, "-")) for column in columns.values())) for name in _CONNTRACK_ROWS)
-    note = "" if host is not None else "this host does not track connections\n"
-    return Document(align("<>>", (("", *columns), *rows)) + note, columns)

@@ -391,7 +391,7 @@ def test_nothing_is_installed_when_nothing_is_missing(machine: Path) -> None:
 
 
 def test_package_that_does_not_bring_its_program_is_named(machine: Path) -> None:
-    with pytest.raises(SetupError, match="not in place: odd"):
+    with pytest.raises(SetupError, match="their programs are missing: odd"):
         install_missing([Requirement("odd", (str(machine / "absent"),))])
 
 

@@ -1,4 +1,4 @@
-"""A gateway for tests of the API: shared memory that is a bytearray, and answers that the test sets."""
+"""A gateway for tests of the API: its shared memory is a bytearray, and the test sets its answers."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
 
@@ -54,14 +55,24 @@ UDP_SESSION = SessionRow(
 
 
 def shared_state(shards: int, destinations: int) -> SharedState:
-    """Fresh memory with every tunable at its default."""
+    """New shared memory in which every tunable has its default."""
     shared = SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
     return shared
 
 
+def fill_destinations(shards: int) -> SharedState:
+    """Three real servers whose counters all differ: 1000 * (shard + 1) + 100 * slot + place of the field."""
+    shared = shared_state(shards, destinations=3)
+    for shard in range(shards):
+        for slot in range(3):
+            for place in range(len(DESTINATION_FIELDS)):
+                shared.destination(shard, slot)[place] = 1000 * (shard + 1) + 100 * slot + place
+    return shared
+
+
 class FakeGateway:
-    """Two shards, three real servers, and whatever `batches` of sessions the test puts there."""
+    """A gateway with two shards and three real servers, and with the sessions that the test puts into it."""
 
     def __init__(self) -> None:
         self.shared = shared_state(shards=2, destinations=3)
@@ -72,7 +83,7 @@ class FakeGateway:
         self.dropped_by_kernel: dict[str, int] = {}
 
     async def set_tunable(self, name: str, value: int) -> None:
-        """With the one cross check the contract speaks of."""
+        """Put a value in force, after the check of its range and the check of both ends of the port range."""
         check_value(name, value)
         wanted = {key: self.shared.tunable(key) for key in ("fullnat_lport_min", "fullnat_lport_max")} | {name: value}
         if wanted["fullnat_lport_min"] > wanted["fullnat_lport_max"]:
@@ -80,7 +91,7 @@ class FakeGateway:
         self.shared.set_tunables({name: value})
 
     async def kernel_drops(self) -> dict[str, int]:
-        """What the test set."""
+        """The value that the test set."""
         return self.dropped_by_kernel
 
     def shard_states(self) -> list[ShardState]:
@@ -88,20 +99,20 @@ class FakeGateway:
         return self.states
 
     def rates(self) -> Rates:
-        """Fixed figures, different for every field."""
+        """Fixed rates, different for every field."""
         return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5)))
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
-        """A quiet host."""
+        """The figures of a host with hardly any sockets."""
         return {"sockets": {"used": 8}, "TCP": {"inuse": 1, "tw": 2}, "FRAG": {"inuse": 3, "memory": 4}}
 
     def host_conntrack(self) -> dict[str, int] | None:
-        """What the test set."""
+        """The value that the test set."""
         return self.conntrack
 
 
 class FakeSessions:
-    """Whatever `batches` of sessions, counts and tables the test puts there; `asked` is what it was asked for last."""
+    """The batches of sessions, the counts and the tables that the test sets. `asked` has the arguments of the last request."""
 
     def __init__(self) -> None:
         self.batches: list[list[SessionRow]] = []
@@ -117,7 +128,7 @@ class FakeSessions:
         ]
 
     async def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
-        """The batches, then the error if there is one."""
+        """The batches, one after the other; then the error is raised, if the test set one."""
         self.asked = (wanted,)
         self.listings_open += 1
         try:
@@ -129,24 +140,24 @@ class FakeSessions:
             self.listings_open -= 1
 
     async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
-        """The first batch, or the error."""
+        """The first batch; raises the error, if the test set one."""
         self.asked = (wanted, limit, after)
         self._fail()
         return Page(self.batches[0], self.next_page)
 
     async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
-        """The counts, or the error."""
+        """The counts; raises the error, if the test set one."""
         self.asked = (by, wanted)
         self._fail()
         return self.counts
 
     async def cut(self, wanted: SessionFilter) -> int:
-        """As many as there are in the batches."""
+        """The number of sessions in all batches."""
         self.asked = (wanted,)
         return sum(map(len, self.batches))
 
     async def slabs(self) -> list[list[Slab]]:
-        """The tables, or the error."""
+        """The tables; raises the error, if the test set one."""
         self._fail()
         return self.tables
 

@@ -70,19 +70,19 @@ def directory(text: str) -> Path:
 
 
 def passed_environment(names: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the command gets. A name that is not set is left out, as `env` would."""
+    """The environment variables for the command. A name that is not set here is left out."""
     return {name: environment[name] for name in (*ALWAYS_PASSED, *names) if name in environment}
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """End this process in order, through everybody's clean-up, and let no second signal interrupt that."""
+    """End this process through all clean-up code, and ignore further signals while that runs."""
     for ending in ENDING_SIGNALS:
         signal.signal(ending, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 def main() -> int:
-    """Provide, boot, run; return the exit code."""
+    """Provide what is missing, boot the guest, run the command; returns the exit code."""
     options = parser().parse_args()
     for ending in ENDING_SIGNALS:
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as under nohup
@@ -97,7 +97,7 @@ def main() -> int:
     except SetupError as error:
         say(str(error))
         return CANNOT_START
-    except BrokenPipeError:  # nobody reads our output any more: end as a program killed by SIGPIPE
+    except BrokenPipeError:  # the reader of the output is gone: end as a program killed by SIGPIPE
         return 128 + signal.SIGPIPE
 
 

@@ -8,7 +8,7 @@ ALIGNMENT_BYTES = 4
 
 
 class CpioWriter:
-    """Collects entries, all owned by root, and gives the archive as bytes. A directory must come before what is in it."""
+    """Collects entries, all owned by root, and makes the archive. A directory must be added before its content."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -27,12 +27,12 @@ class CpioWriter:
         self._entry(name, stat.S_IFLNK | 0o777, target.encode())
 
     def finish(self) -> bytes:
-        """The whole archive; nothing may be added afterwards."""
+        """The whole archive as bytes; after this, nothing may be added."""
         self._entry(END_NAME, 0, b"")
         return b"".join(self._parts)
 
     def _entry(self, name: str, mode: int, content: bytes) -> None:
-        # Numbered from 1: entries that share an inode number would be taken for hard links of each other.
+        # Inode numbers begin at 1 and all differ, because entries with the same number would be hard links of each other.
         self._inode += 1
         encoded_name = name.encode() + b"\0"
         links, owner, group, modified, device, check = 1, 0, 0, 0, 0, 0

@@ -1,4 +1,4 @@
-"""Run the guest: start qemu, pass its output on, and find out how it ended."""
+"""Runs the guest: starts qemu, passes its output on, and finds out how the guest ended."""
 
 import contextlib
 import os
@@ -23,8 +23,8 @@ TIMED_OUT = 124
 DIED = 125
 CHUNK_BYTES = 65536
 LONGEST_WAIT_S = 3600.0  # the system call counts milliseconds in an int
-# With several emulated processors on a crowded machine, qemu 7.2 was seen to crash once and to spin for ever once in some
-# 300 boots. As long as the command has not begun it is safe to start over. An ordinary boot takes 3 s, a slow one 10 s.
+# With several emulated processors on a busy machine, in about 300 boots qemu 7.2 crashed once and looped for ever once. As
+# long as the command has not begun, it is safe to boot again. An ordinary boot takes 3 s, a slow one 10 s.
 BOOT_TIMEOUT_S = 60.0
 BOOT_ATTEMPTS = 3
 CONSOLE_TAIL_BYTES = 8192
@@ -33,17 +33,17 @@ STDOUT_FD, STDERR_FD = 1, 2
 
 
 class Channel:
-    """One stream out of the guest: a connected pair of sockets, and what to do with the bytes."""
+    """One output stream of the guest: a connected pair of sockets, and the function that takes the bytes."""
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
         self.ours, self.of_qemu = socket.socketpair()
         self._sink = sink
 
     def receive(self) -> bool:
-        """Pass on what is there; False when the other end is gone."""
+        """Pass on the bytes that have arrived. Returns False when the other end is closed."""
         try:
             chunk = self.ours.recv(CHUNK_BYTES)
-        except ConnectionResetError:  # qemu died with bytes for it unread
+        except ConnectionResetError:  # qemu died with unread bytes in its socket
             return False
         self._sink(chunk)
         return bool(chunk)
@@ -55,14 +55,14 @@ class Channel:
 
 
 class Console:
-    """The kernel's log: its end is kept for the post-mortem; with `verbose` all of it goes to stderr."""
+    """The kernel's log. Its end is kept for error messages; with `verbose`, all of it goes to stderr."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._tail = b""
 
     def take(self, chunk: bytes) -> None:
-        """Take the next bytes of the log."""
+        """Add the next bytes of the log."""
         self._tail = (self._tail + chunk)[-CONSOLE_TAIL_BYTES:]
         if self._verbose:
             write_all(STDERR_FD, chunk)
@@ -83,7 +83,7 @@ def run(job: Job, machine: qemu.Machine, provisions: Provisions, timeout_s: floa
 
 
 class Guest:
-    """One boot for one job: the streams, and the verdict over it when it is over."""
+    """One boot for one job: its streams and its result."""
 
     def __init__(self, job: Job, machine: qemu.Machine) -> None:
         self._job = job
@@ -97,7 +97,7 @@ class Guest:
         ]
 
     def run(self, provisions: Provisions, deadline: float) -> int | None:
-        """The exit code; None when the job never began, by qemu's fault. `deadline` is monotonic, in seconds."""
+        """The exit code; None when the job did not begin because qemu failed. `deadline` is monotonic, in seconds."""
         with contextlib.ExitStack() as cleanup:
             for channel in self._channels:
                 cleanup.callback(channel.close)
@@ -120,7 +120,7 @@ class Guest:
         command = qemu.command_line(self._machine, provisions.kernel.image, archive, qemu.Ports(*fds), served)
         process = start(command, log=directory / "qemu.log", keep_fds=fds)
         cleanup.callback(stop, process)
-        # With only qemu's copies open, the death of qemu is the end of every stream.
+        # Only qemu may have these ends open, so that the death of qemu ends every stream.
         for channel in self._channels:
             channel.of_qemu.close()
         return process
@@ -142,7 +142,7 @@ class Guest:
         return self._cause_of_death(process.wait(), last_lines(log.read_text(errors="replace")))
 
     def _cause_of_death(self, status: int, complaint: str) -> int | None:
-        if status > 0:  # by its own decision: it did not like its arguments, or this machine
+        if status > 0:  # qemu ended itself: its arguments or this machine do not suit it
             raise SetupError(f"qemu failed:\n{complaint}")
         if status < 0:
             say(f"qemu was ended by signal {-status} {complaint}".rstrip())
@@ -152,7 +152,7 @@ class Guest:
 
 
 def relay(channels: Sequence[Channel], finished: Callable[[], bool], deadline: float) -> bool:
-    """Pass streams on until `finished` or until all have ended; False when the deadline (monotonic, s) came first."""
+    """Pass streams on until `finished`, or until all have ended. Returns False if the deadline (monotonic, s) came first."""
     with selectors.DefaultSelector() as selector:
         for channel in channels:
             selector.register(channel.ours, selectors.EVENT_READ, channel)
@@ -167,7 +167,7 @@ def relay(channels: Sequence[Channel], finished: Callable[[], bool], deadline: f
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write without a buffer of our own: a reader that has gone away is then an error here, not at exit."""
+    """Write without a buffer, so that a closed reader is an error here and not at the exit of the program."""
     (sys.stdout if fd == STDOUT_FD else sys.stderr).flush()
     while data:
         data = data[os.write(fd, data) :]

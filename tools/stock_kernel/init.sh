@@ -1,5 +1,5 @@
 #!/bin/sh
-# Process 1 while the guest runs from its initramfs, under a static busybox: put the machine's root filesystem in place.
+# Process 1 in the initramfs of the guest, under a static busybox: mounts the root filesystem of the machine.
 # /settings defines what differs from run to run; /modules holds the drivers in the order of loading.
 
 PATH=/bin
@@ -26,7 +26,7 @@ mkdir /scratch/upper /scratch/work
 mount -t overlay -o lowerdir=/lower,upperdir=/scratch/upper,workdir=/scratch/work overlay /new ||
     fail "cannot mount the overlay"
 
-# Before /run is covered: the kernel's directory may be below it.
+# Must come before /run is covered, because the directory of the kernel may be below it.
 mkdir -p /new/lib/modules
 mount --bind "/new$modules_directory" /new/lib/modules || fail "cannot find the modules in $modules_directory"
 
@@ -54,7 +54,7 @@ share() { # TAG DIRECTORY
 ifconfig lo up
 hostname stock-kernel
 cp /bin/busybox /stage2 /job /token /new/run/stock-kernel/
-# Detached, not moved along: the overlay keeps its own hold on both, and the command should not find a second root.
+# Detached and not moved: the overlay keeps both in use, and the command must not see a second root.
 umount -l /lower
 umount -l /scratch
 exec switch_root /new /run/stock-kernel/busybox sh /run/stock-kernel/stage2

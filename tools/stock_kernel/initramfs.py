@@ -18,7 +18,7 @@ DRIVERS = ("virtio_pci", "virtio_console", "overlay")
 
 
 def build(kernel: Kernel, busybox: Path, transport: Transport, shares: list[Share], job: Job) -> bytes:
-    """The archive for one run. Made anew each time: it takes milliseconds, and so can never be out of date."""
+    """The archive for one run. It is made each time, which takes milliseconds, so that it is never out of date."""
     archive = CpioWriter()
     for name in DIRECTORIES:
         archive.directory(name)
@@ -56,5 +56,5 @@ def _add_modules(archive: CpioWriter, kernel: Kernel, names: tuple[str, ...]) ->
     dependencies = read_dependencies((kernel.modules / "modules.dep").read_text())
     builtin = (kernel.modules / "modules.builtin").read_text().split()
     for number, path in enumerate(load_order(names, dependencies, builtin)):
-        # The number is the order: the script takes them as its shell sorts them.
+        # The number sets the order, because the script loads the files in the order of their names.
         archive.file(f"modules/{number:03d}-{Path(path).name}", plain_module(kernel.modules / path))

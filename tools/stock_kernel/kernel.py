@@ -1,4 +1,4 @@
-"""One unpacked Debian kernel: where its image and modules are, and how they get there."""
+"""One unpacked Debian kernel: the places of its image and its modules, and how it is unpacked."""
 
 import lzma
 import struct
@@ -18,20 +18,20 @@ ELF_MAGIC = b"\x7fELF"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel of which everything is in place below `root`, laid out as in its package."""
+    """A kernel whose files are all below `root`, in the places that they have in its package."""
 
     root: Path
     release: str
 
     @property
     def image(self) -> Path:
-        """What qemu boots: the uncompressed kernel when there is one."""
+        """The file that qemu boots: the uncompressed kernel, if there is one."""
         plain = self.root / "boot" / f"vmlinux-{self.release}"
         return plain if plain.exists() else self.root / "boot" / f"vmlinuz-{self.release}"
 
     @property
     def all_modules(self) -> Path:
-        """What the guest finds as /lib/modules."""
+        """The directory that is /lib/modules in the guest."""
         return self.root / "lib" / "modules"
 
     @property
@@ -52,7 +52,7 @@ def fetch(flavour: str, root: Path) -> None:
     """Fill `root` with the newest kernel of a flavour, ready to boot."""
     unpack(newest_kernel_package(flavour), root)
     kernel = find(root)
-    # The package makes modules.dep when it is installed, and it is not.
+    # The package makes modules.dep when it is installed; here it is only unpacked.
     run_tool(["env", f"PATH={PROGRAM_PATH}", "depmod", "-b", str(root), kernel.release])
     plain = uncompressed(kernel.image.read_bytes())
     if plain is not None:
@@ -60,7 +60,7 @@ def fetch(flavour: str, root: Path) -> None:
 
 
 def uncompressed(image: bytes) -> bytes | None:
-    """The ELF kernel inside a compressed image, or None when it is not one that we can take out.
+    """The ELF kernel inside a compressed image; None when it cannot be unpacked.
 
     Unpacked here it costs half a second once; the emulated processor takes two seconds at every boot.
     """
@@ -69,6 +69,6 @@ def uncompressed(image: bytes) -> bytes | None:
     payload = image[start : start + length]
     if not payload.startswith(XZ_MAGIC):
         return None
-    # One stream only: four bytes with the unpacked size follow it, which lzma.decompress() takes for damage.
+    # Only the first stream: four bytes with the unpacked size follow it, and lzma.decompress() would refuse those.
     plain = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload)
     return plain if plain.startswith(ELF_MAGIC) else None

@@ -14,7 +14,7 @@ def read_dependencies(modules_dep: str) -> dict[str, list[str]]:
 
 
 def module_name(path: str) -> str:
-    """The name a module goes by: file name without suffixes, and a dash is an underscore."""
+    """The name of a module: its file name without suffixes, with underscores for dashes."""
     return PurePosixPath(path).name.split(".ko", 1)[0].replace("-", "_")
 
 
@@ -43,7 +43,7 @@ def _append_with_needs(path: str, dependencies: Mapping[str, list[str]], order: 
 
 
 def plain_module(path: Path) -> bytes:
-    """A module's object code; the insmod of the initramfs cannot take a compressed one."""
+    """The object code of a module, unpacked, because the insmod of the initramfs cannot load a compressed module."""
     content = path.read_bytes()
     if path.suffix == ".ko":
         return content

@@ -1,4 +1,4 @@
-"""Debian packages: installed on this machine where programs must run from, or only unpacked into the cache."""
+"""Debian packages: installed on this machine for the programs that run here, or only unpacked into the cache."""
 
 import os
 import re
@@ -10,34 +10,34 @@ from pathlib import Path
 
 from tools.stock_kernel.tooling import SetupError, run_tool, say
 
-# An ordinary user's PATH often leaves out the administrator's directories, where modprobe and depmod live.
+# The PATH of an ordinary user often lacks the directories of modprobe and depmod.
 PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 PACKAGE_LISTS = Path("/var/lib/apt/lists")
 LOCK_WAIT_S = 300
-# `env` instead of a changed environment here: the guest's command inherits ours.
+# With `env`, and not in the environment of this process, because the guest's command inherits that.
 APT_GET = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", f"DPkg::Lock::Timeout={LOCK_WAIT_S}"]
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A package of which at least one of these programs (a name, or an absolute path) must be there."""
+    """A package that is needed for one of these programs; each is a name or an absolute path."""
 
     package: str
     programs: tuple[str, ...]
 
     def program(self) -> str | None:
-        """The path of the first program that is there."""
+        """The path of the first of the programs that exists."""
         found = (shutil.which(name, path=PROGRAM_PATH) for name in self.programs)
         return next((path for path in found if path is not None), None)
 
 
 def missing(requirements: Iterable[Requirement]) -> list[str]:
-    """The packages none of whose programs is there."""
+    """The packages of which no program exists."""
     return [wanted.package for wanted in requirements if wanted.program() is None]
 
 
 def install_missing(requirements: Sequence[Requirement]) -> None:
-    """Install what is missing; raise SetupError that names the packages when we may not or cannot."""
+    """Install what is missing. Raises SetupError, which names the packages, when that is not allowed or fails."""
     packages = missing(requirements)
     if not packages:
         return
@@ -48,7 +48,7 @@ def install_missing(requirements: Sequence[Requirement]) -> None:
     _apt_get_with_fresh_lists(["install", "--yes", "--no-install-recommends", *packages])
     still = missing(requirements)
     if still:
-        raise SetupError(f"installed, but their programs are not in place: {' '.join(still)}")
+        raise SetupError(f"these packages are installed, but their programs are missing: {' '.join(still)}")
 
 
 def unpack(package: str, into: Path) -> None:
@@ -81,7 +81,7 @@ def newest_kernel_package(flavour: str) -> str:
 
 
 def _versioned_image(meta_package: str) -> str | None:
-    # apt-cache's exit status for an unknown package is a failure: the same "no" as an answer without the line.
+    # apt-cache fails for an unknown package. That means the same as an answer without the line: there is no candidate.
     try:
         described = run_tool(["apt-cache", "depends", meta_package])
     except SetupError:
@@ -102,7 +102,7 @@ def _update_lists() -> None:
 
 
 def _apt_get_with_fresh_lists(arguments: Sequence[str], cwd: Path | None = None) -> None:
-    """Run apt-get; when it fails try again with new lists, for a mirror forgets the versions that old ones name."""
+    """Run apt-get. If it fails, try again with new lists, because a mirror may not have the versions of old lists any more."""
     if not _have_lists():
         _update_lists()
     try:

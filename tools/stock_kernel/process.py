@@ -1,4 +1,4 @@
-"""Child processes that must not outlive us."""
+"""Child processes that end when this process ends."""
 
 import subprocess
 from collections.abc import Sequence
@@ -22,6 +22,6 @@ def start(arguments: Sequence[str], log: Path, keep_fds: Sequence[int] = ()) -> 
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and take its exit status. What it serves is thrown away, so it has nothing to put in order."""
+    """Kill a program and wait for it. It needs no time to clean up, because everything it serves is thrown away."""
     process.kill()
     process.wait()

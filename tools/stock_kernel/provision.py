@@ -1,4 +1,4 @@
-"""What a run needs on this machine: packages, a kernel, a busybox. Made once, under a lock, and kept in the cache."""
+"""Provides what a run needs on this machine: packages, a kernel, a busybox. It is made once and kept in the cache."""
 
 import contextlib
 import fcntl
@@ -15,10 +15,10 @@ from tools.stock_kernel.packages import Requirement, install_missing, unpack
 from tools.stock_kernel.shares import NineP, Transport, VirtioFs
 from tools.stock_kernel.tooling import SetupError, say
 
-# Debian's kernel flavours that can be booted, and what each can mount its root from. The plain one is the default
-# although its package is the larger (70 MB against 27 MB: some 4 s more, once). It is the kernel of an ordinary host; it
-# needs neither a daemon nor root; qemu itself refuses writes to the root. On two cores without KVM it is also ready a
-# little earlier (3.3 s against 3.6 s); with many files to open, virtiofs makes up for that.
+# Debian's kernel flavours that can be booted, and the kinds of share from which each can mount its root. The plain flavour
+# is the default, although its package is larger (70 MB against 27 MB: about 4 s more, once): it is the kernel of an ordinary
+# host, it needs neither a daemon nor root, and qemu itself refuses writes to the root. On two cores without KVM it also boots
+# a little faster (3.3 s against 3.6 s); with many files to open, virtiofs is faster again.
 FLAVOURS: dict[str, Transport] = {"amd64": NineP(), "cloud-amd64": VirtioFs()}
 DEFAULT_FLAVOUR = "amd64"
 
@@ -30,7 +30,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Provisions:
-    """Everything in place."""
+    """The files and programs of a run, when all are there."""
 
     kernel: kernel.Kernel
     busybox: Path
@@ -45,7 +45,7 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
 
 
 def provide(cache: Path, flavour: str) -> Provisions:
-    """Make sure that everything is there, one step after the other. Raises SetupError."""
+    """Provide everything that is missing. Raises SetupError."""
     if platform.machine() != "x86_64" or shutil.which("apt-get") is None:
         raise SetupError("this works on Debian for x86-64 only")
     transport = FLAVOURS[flavour]
@@ -61,7 +61,7 @@ def provide(cache: Path, flavour: str) -> Provisions:
 
 
 def _once(place: Path, make: Callable[[Path], None]) -> Path:
-    """Make a directory unless it is there. It gets its name when it is complete, so that half of one is never used."""
+    """Make a directory, if it does not exist. It gets its name when it is complete, so that an incomplete one is never used."""
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{place.name}.") as unfinished:
             content = Path(unfinished) / "content"
@@ -73,7 +73,7 @@ def _once(place: Path, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock: of several runs at once, one fetches and the others find it done."""
+    """Hold the lock of the cache: of several runs at the same time, one fetches and the others wait for it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

@@ -1,4 +1,4 @@
-"""Which machine qemu builds, as its command line."""
+"""The command line of qemu, which describes the emulated machine."""
 
 import os
 import re
@@ -10,13 +10,13 @@ PROGRAM = "qemu-system-x86_64"
 
 KERNEL_PARAMETERS = (
     "console=ttyS0",
-    "panic=-1",  # a panic ends the guest at once; the default is to stand still for ever
+    "panic=-1",  # a panic ends the guest at once; by default it would hang for ever
     "no_timer_check",  # an emulated timer may miss its test on a busy host, and the kernel then panics
-    "tsc=reliable",  # as may the clock, which would be thrown out in mid-flight
+    "tsc=reliable",  # an emulated clock may miss its check too, and the kernel would change the clock while it runs
     "random.trust_cpu=on",  # nothing else fills the random pool here, and programs wait for it
     "mitigations=off",  # costs time for every system call, and protects nothing in an emulator
     "nokaslr",  # moving the kernel costs boot time
-    "cryptomgr.notests",  # so do self-tests of every cipher
+    "cryptomgr.notests",  # self-tests of every cipher cost boot time too
     "audit=0",
     "rcupdate.rcu_expedited=1",  # removing namespaces and rules waits for one grace period after another
 )
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Connected sockets, as file descriptors, behind the guest's stdout, stderr and serial console."""
+    """File descriptors of the connected sockets for the guest's stdout, stderr and serial console."""
 
     out: int
     err: int
@@ -63,14 +63,14 @@ def command_line(machine: Machine, kernel: Path, initramfs: Path, ports: Ports, 
 
 
 def accelerator(*, kvm: bool) -> list[str]:
-    """Hardware virtualisation, or emulation with a host thread for each emulated processor."""
+    """The options for hardware virtualisation, or for emulation with one host thread per emulated processor."""
     if kvm:
         return ["-accel", "kvm", "-cpu", "host"]
     return ["-accel", "tcg,thread=multi", "-cpu", "max"]
 
 
 def default_cpus(*, kvm: bool) -> int:
-    """All of this machine's processors with KVM, one without.
+    """The number of processors: with KVM all of this machine, without KVM one.
 
     Emulated processors run in threads that share translated code, and qemu 7.2 has races there; one processor has none.
     It boots as fast, and work for several processes then takes up to twice as long.
@@ -79,6 +79,6 @@ def default_cpus(*, kvm: bool) -> int:
 
 
 def kvm_usable(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> bool:
-    """Whether KVM can work. The device alone says nothing: nested in a guest it exists without the processor's help."""
+    """Whether KVM works. The device alone is not enough: inside a guest it may exist without support of the processor."""
     has_extension = re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo.read_text(), re.MULTILINE) is not None
     return has_extension and os.access(device, os.R_OK | os.W_OK)

@@ -1,4 +1,4 @@
-"""How the machine's directories get into the guest: qemu's own 9p server, or virtiofsd beside it."""
+"""Shares directories of this machine with the guest: through the 9p server in qemu, or through virtiofsd."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One directory of this machine under the tag by which the guest mounts it."""
+    """One directory of this machine, and the tag with which the guest mounts it."""
 
     tag: str
     directory: Path
@@ -28,7 +28,7 @@ class Share:
 
 
 class Transport(Protocol):
-    """A kind of file share: what the guest mounts it with, and what qemu and this machine need for it."""
+    """A kind of file share: its mount options in the guest, and what qemu and this machine need for it."""
 
     filesystem: str
     root_options: str
@@ -47,20 +47,20 @@ def all_shares(writable: Sequence[Path]) -> list[Share]:
 
 
 class NineP:
-    """9p: the server is part of qemu, so there is no daemon, no privilege, and qemu itself refuses to write."""
+    """9p: the server is part of qemu, so it needs no daemon and no privilege, and qemu itself refuses writes."""
 
     filesystem = "9p"
     _COMMON = "trans=virtio,version=9p2000.L,msize=512000"
-    # Nobody else changes the guest's view of the root, so it may cache all of it.
+    # Nothing else changes the root that the guest sees, so the guest may cache all of it.
     root_options = f"ro,{_COMMON},cache=loose"
-    # This machine sees writes at once, and files can still be mapped into memory for writing.
+    # With this mode, this machine sees writes at once, and files can still be mapped into memory for writing.
     share_options = f"{_COMMON},cache=mmap"
     modules: tuple[str, ...] = ("9pnet_virtio", "9p")
     requirements: tuple[Requirement, ...] = ()
 
     @contextlib.contextmanager
     def serve(self, shares: Sequence[Share], memory: str, directory: Path) -> Iterator[list[str]]:  # noqa: ARG002
-        """Nothing to start."""
+        """Yield the arguments of qemu; 9p needs no process of its own."""
         yield [argument for share in shares for argument in self.device(share)]
 
     def device(self, share: Share) -> list[str]:
@@ -121,7 +121,7 @@ class VirtioFs:
 
 
 def escaped(path: Path) -> str:
-    """A path inside one of qemu's option lists, where a comma ends a value and two stand for one."""
+    """A path as a value in an option list of qemu, where a comma has to be doubled."""
     return str(path).replace(",", ",,")
 
 

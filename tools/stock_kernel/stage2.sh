@@ -1,8 +1,8 @@
-# Process 1 of the guest once it stands on the overlay: run the job, send its output and exit code out.
+# Process 1 of the guest on the overlay: runs the job, and sends its output and exit code to the host.
 
 here=/run/stock-kernel
 busybox=$here/busybox
-# Read and removed: a listing of files or processes that showed the token would end the output.
+# The token is read and its file removed, because output that shows the token would look like the end of the output.
 read -r token <$here/token
 $busybox rm $here/token
 
@@ -11,17 +11,17 @@ for port in /dev/vport0p1 /dev/vport0p2; do
     until [ -e $port ]; do $busybox sleep 0.05; done
 done
 
-# Pipes, because a port can be opened only once and programs do reopen /dev/stderr.
+# Through pipes, because a port can be opened only once, and some programs open /dev/stderr again.
 $busybox mkfifo $here/out $here/err
 $busybox cat $here/out >/dev/vport0p1 &
 $busybox cat $here/err >/dev/vport0p2 &
 exec 3>$here/out 4>$here/err
 
-# By the first line the host knows that the guest has booted.
+# The first line tells the host that the guest has booted.
 echo "$token" >&3
 echo "$token" >&4
 
-# The limit that an ordinary service gets; the kernel's own is 4096.
+# The limit of open files that an ordinary service gets; the default of the kernel is 4096.
 ulimit -H -n 1048576
 $busybox setsid /bin/sh $here/job </dev/null >&3 2>&4 3>&- 4>&-
 code=$?
@@ -29,5 +29,5 @@ $busybox sync
 echo "$token $code" >&3
 echo "$token $code" >&4
 
-# The host ends the guest when both lines have come through. Powering off here would lose what is still on its way.
+# The host ends the guest when it has both lines. A power-off here would lose bytes that are still in a buffer.
 while :; do $busybox sleep 3600; done

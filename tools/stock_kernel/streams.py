@@ -1,4 +1,4 @@
-"""The guest's output streams on our side, and how they tell the end and the exit code."""
+"""The host's end of the guest's output streams, with the end of the command and its exit code in them."""
 
 import re
 
@@ -20,9 +20,9 @@ class FramedStream:
         self.exit_code: int | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes; return those that certainly belong to the command's output."""
+        """Add the next bytes. Returns those that certainly belong to the output of the command."""
         if self.exit_code is not None:
-            return b""  # a process that outlived the command
+            return b""  # written by a process that still runs after the command
         self._held += chunk
         if not self.started and not self._take_header():
             return b""
@@ -39,11 +39,11 @@ class FramedStream:
         return self.started
 
     def rest(self) -> bytes:
-        """What was held back as a possible trailer, when the stream stops without one."""
+        """The bytes that were held back as a possible trailer, for a stream that ends without one."""
         return self._release(len(self._held))
 
     def _possible_trailer(self) -> int:
-        """Where a trailer may begin of which the rest has yet to come; the length of what is held when nowhere."""
+        """The position where an incomplete trailer may begin; the length of the held bytes when there is none."""
         begins = self._held.find(self._token)
         if begins >= 0:
             return begins

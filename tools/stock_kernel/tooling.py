@@ -1,4 +1,4 @@
-"""What every step of the preparation uses: a progress line, a program run to its end, and the one error."""
+"""What all steps of the preparation use: the progress line, running a program to its end, and SetupError."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def last_lines(text: str, count: int = LAST_LINES) -> str:
 
 
 def run_tool(arguments: Sequence[str], cwd: Path | None = None) -> str:
-    """Run a program to its end and return its stdout; raise SetupError with its last words when it fails.
+    """Run a program to its end and return its stdout. Raises SetupError with its last lines of output when it fails.
 
     It gets a session of its own and is waited for even when this process is told to stop: a package installation
     that is killed half way leaves the whole machine's package database in need of repair.

@@ -1,4 +1,4 @@
-"""operator_cli.py and api_client.py: what operators type, against the real API in front of a gateway that the test sets."""
+"""cli/operator.py and cli/api_client.py: commands against the real API, in front of a gateway that the test sets."""
 
 import asyncio
 import fcntl
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from appliance.__main__ import _parser, main
+from appliance.__main__ import main, parser
 from appliance.api import make_app, serve
 from appliance.cli.operator import API_VARIABLE
 from appliance.ipc.queries import SessionFilter, ShardDownError
@@ -35,13 +35,13 @@ FILTER = SessionFilter("198.51.100.0/24", "web", "192.0.2.101:8080", "CLOSE")
 PLACE = f"1-0-3-{bytes(range(12)).hex()}"
 
 MANY = [[SESSION] * 1000] * 1000
-"""Far more than all buffers between the API and somebody who reads a command's output."""
+"""Far more than fits into all buffers between the API and the reader of a command's output."""
 
 PIPE_BYTES = 4096
-"""Of the test's own pipes; the least there can be, so that whoever writes to one soon has to wait."""
+"""The size of the test's own pipes: the smallest possible, so that a writer soon has to wait."""
 
 SOME = [[SESSION] * 1000] * 20
-"""More than is read at once: what is left of an answer when it is found to have broken off is not shown."""
+"""More than a command reads at once: the rest of an answer that breaks off is not shown."""
 
 EVERY_COMMAND = (
     ("conns",),
@@ -60,7 +60,7 @@ every_command = pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 
 
 class Printed(NamedTuple):
-    """What came of a command."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -70,7 +70,7 @@ class Printed(NamedTuple):
 async def started(
     command: list[str], *, stdout: int, stderr: int = subprocess.PIPE, unbuffered: bool = False, most_bytes: int = 1 << 30
 ) -> asyncio.subprocess.Process:
-    """A process that can write files of so many bytes."""
+    """Start a process that can write files of at most `most_bytes`."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return await asyncio.create_subprocess_exec(
         *command,
@@ -83,7 +83,7 @@ async def started(
 
 
 class Operator:
-    """Types commands, at a terminal of the test's own process or in a process of its own."""
+    """Runs commands, in the test's own process or in another one."""
 
     def __init__(self, gateway: FakeGateway, http: str, unix: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.gateway = gateway
@@ -96,7 +96,7 @@ class Operator:
         return Printed(code, *self._capsys.readouterr())
 
     async def reads(self, *words: str) -> str:
-        """What a command prints that has nothing to complain of."""
+        """The output of a command that succeeds."""
         printed = await self.types(*words)
         assert (printed.code, printed.err) == (0, "")
         return printed.out
@@ -106,7 +106,7 @@ class Operator:
         return parsed
 
     async def starts(self, *words: str, stdout: int, stderr: int = subprocess.PIPE, **how: Any) -> asyncio.subprocess.Process:
-        """In a process of its own; see `started`."""
+        """Start a command in a process of its own; see `started`."""
         command = [sys.executable, "-m", "appliance", *words, "--api", self.http]
         return await started(command, stdout=stdout, stderr=stderr, **how)
 
@@ -121,7 +121,7 @@ async def operator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncI
 
 @contextmanager
 def pipe() -> Iterator[tuple[int, int]]:
-    """Its readable and its writable end, of which neither stays open."""
+    """The readable and the writable end of a pipe; both are closed at the end."""
     ends = os.pipe()
     fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
@@ -132,13 +132,13 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def wait_until_full(writable: int) -> None:
-    """Until whoever writes to a pipe has to wait."""
+    """Wait until a writer to the pipe has to wait."""
     while select.select([], [writable], [], 0)[1]:
         os.sched_yield()
 
 
 async def ending(process: asyncio.subprocess.Process) -> tuple[int, bytes]:
-    """Exit code and complaints."""
+    """The exit code of a process, and what it wrote to standard error."""
     _, complaints = await process.communicate()
     assert process.returncode is not None
     return process.returncode, complaints
@@ -198,7 +198,7 @@ async def test_json_of_conns_is_one_list(operator: Operator) -> None:
     assert [row["service"] for row in rows] == ["web", "names"]
 
 
-async def test_a_page_says_how_to_go_on_where_a_pipe_does_not_see_it(operator: Operator) -> None:
+async def test_a_page_names_the_next_one_on_standard_error(operator: Operator) -> None:
     operator.gateway.sessions.batches, operator.gateway.sessions.next_page = [[SESSION]], PLACE
     printed = await operator.types("conns", "--limit", "1", *FILTER_OPTIONS)
     assert (printed.code, printed.err) == (0, f"more: --after {PLACE}\n")
@@ -207,7 +207,7 @@ async def test_a_page_says_how_to_go_on_where_a_pipe_does_not_see_it(operator: O
     assert (await operator.types("conns", "--limit", "1", "--json")).err == f"more: --after {PLACE}\n"
 
 
-async def test_the_last_page_does_not(operator: Operator) -> None:
+async def test_the_last_page_names_no_next_one(operator: Operator) -> None:
     operator.gateway.sessions.batches = [[SESSION]]
     assert len((await operator.reads("conns", "--limit", "7", "--after", PLACE)).splitlines()) == 3
     assert operator.gateway.sessions.asked == (SessionFilter(), 7, PLACE)
@@ -221,10 +221,10 @@ async def test_cut_says_how_many(operator: Operator, count: int, words: str) -> 
     assert await operator.reads_json("cut", "--all") == {"cut": count}
 
 
-async def test_cut_of_nothing_in_particular_is_refused_in_the_words_of_the_api(operator: Operator) -> None:
+async def test_cut_without_a_filter_is_refused_by_the_api(operator: Operator) -> None:
     printed = await operator.types("cut")
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for every one\n")
+    assert printed.err == ("appliance: say which sessions (client, service, real_server, state), or all=1 for all sessions\n")
     assert operator.gateway.sessions.asked == ()
 
 
@@ -288,7 +288,7 @@ async def test_a_refused_write_changes_nothing(operator: Operator, value: str) -
         (("sysctl", "\udcff"), "there is no tunable "),
     ],
 )
-async def test_a_refusal_is_told_in_the_words_of_the_api(operator: Operator, command: tuple[str, ...], complaint: str) -> None:
+async def test_a_refusal_of_the_api_is_printed(operator: Operator, command: tuple[str, ...], complaint: str) -> None:
     for more in ((), ("--json",)):
         printed = await operator.types(*command, *more)
         assert (printed.code, printed.out) == (1, "")
@@ -321,7 +321,7 @@ async def test_at_a_terminal_the_hint_stands_below_the_page(operator: Operator) 
 
 
 async def answered_by(answer: bytes, operator: Operator, *words: str) -> Printed:
-    """A command that asks something which is no appliance."""
+    """The result of a command whose request gets `answer`, from a server that is not an appliance."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -352,7 +352,9 @@ async def test_what_is_computed_from_an_answer_needs_all_of_it(operator: Operato
         (b"HTTP/1.1 400 -\r\nContent-Type: application/problem+json\r\nContent-Length: 1\r\n\r\n{", "no answer from"),
     ],
 )
-async def test_what_is_no_appliance_is_named(operator: Operator, answer: bytes, complaint: str) -> None:
+async def test_an_answer_that_no_appliance_gives_is_an_error_with_the_address(
+    operator: Operator, answer: bytes, complaint: str
+) -> None:
     printed = await answered_by(answer, operator, "slabinfo")
     assert (printed.code, printed.out) == (1, "")
     assert complaint in printed.err
@@ -361,11 +363,11 @@ async def test_what_is_no_appliance_is_named(operator: Operator, answer: bytes, 
 
 def assert_unreachable(address: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["slabinfo", "--api", address]) == 1
-    hint = "is the appliance running, and does its API listen there? --api says where to look"
+    hint = "is the appliance running, and does its API listen there? --api sets the address"
     assert capsys.readouterr() == ("", f"appliance: no answer from {address}: {reason}; {hint}\n")
 
 
-def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_on_which_nothing_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as bound_only:
         bound_only.bind(("127.0.0.1", 0))
         assert_unreachable(f"http://127.0.0.1:{bound_only.getsockname()[1]}", "Connection refused", capsys)
@@ -373,7 +375,7 @@ def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert_unreachable(f"unix:/{'x' * 200}", "AF_UNIX path too long", capsys)
 
 
-def test_nobody_has_that_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -381,8 +383,8 @@ def test_nobody_has_that_name(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert_unreachable("http://gateway:9380", "Name or service not known", capsys)
 
 
-def test_nobody_accepts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten seconds are over at once for a loop whose clock moves on by a thousand each time it is read."""
+def test_a_connection_that_is_not_accepted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the event loop advances by 1000 s each time it is read, so that 10 s are over at once."""
     with socket.socket() as busy, socket.socket() as first, socket.socket() as second:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)
@@ -394,7 +396,7 @@ def test_nobody_accepts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         assert_unreachable(f"http://127.0.0.1:{busy.getsockname()[1]}", "no connection within 10 s", capsys)
 
 
-async def test_whoever_reads_may_take_an_hour(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_may_take_an_hour(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     passed, clock = [0.0], asyncio.BaseEventLoop.time
 
     async def rows(_: SessionFilter) -> AsyncIterator[list[SessionRow]]:
@@ -407,7 +409,7 @@ async def test_whoever_reads_may_take_an_hour(operator: Operator, monkeypatch: p
     assert len((await operator.reads("conns")).splitlines()) == 4
 
 
-async def test_a_listing_is_printed_while_it_is_read_and_head_ends_it_in_silence(operator: Operator) -> None:
+async def test_a_listing_is_printed_while_it_is_read_and_head_ends_it_without_a_message(operator: Operator) -> None:
     operator.gateway.sessions.batches = MANY
     with pipe() as (readable, writable):
         process = await operator.starts("conns", stdout=writable)
@@ -417,7 +419,7 @@ async def test_a_listing_is_printed_while_it_is_read_and_head_ends_it_in_silence
 
 
 @pytest.mark.parametrize("command", [("conns",), ("cut", "--all"), ("sysctl", "tcp_timeout_close")], ids=" ".join)
-async def test_nobody_reads_even_the_beginning(operator: Operator, command: tuple[str, ...]) -> None:
+async def test_output_that_is_closed_at_once_ends_a_command(operator: Operator, command: tuple[str, ...]) -> None:
     readable, writable = os.pipe()
     os.close(readable)
     process = await operator.starts(*command, stdout=writable)
@@ -437,7 +439,7 @@ async def test_output_that_does_not_fit_on_the_disk_is_no_success(
 
 
 async def test_ctrl_c_ends_a_command_that_waits_for_its_reader(operator: Operator) -> None:
-    """A page is written at once, so the pipe is full when, and only when, the command is in the middle of that."""
+    """A page is written in one write, so the pipe is full exactly while the command is in that write."""
     operator.gateway.sessions.batches = [[SESSION] * 60]
     with pipe() as (_, writable):
         process = await operator.starts("conns", "--limit", "60", stdout=writable)
@@ -474,7 +476,7 @@ sys.exit(main(["slabinfo"]))
 """
 
 
-async def test_ctrl_c_waits_for_nobody_to_take_what_is_left() -> None:
+async def test_ctrl_c_does_not_wait_for_output_that_is_left() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     process = await started([sys.executable, "-c", CTRL_C_WITH_OUTPUT_LEFT], stdout=full)
     os.close(full)
@@ -490,11 +492,11 @@ async def test_address_of_the_environment(operator: Operator, monkeypatch: pytes
     assert operator.gateway.shared.tunable("tcp_timeout_close") == 6000
 
 
-def test_address_without_any_word_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_VARIABLE, raising=False)
-    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
     monkeypatch.setenv(API_VARIABLE, "")
-    assert _parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
 
 
 WRONG_ADDRESSES = (
@@ -529,12 +531,12 @@ def test_what_can_be_no_address_is_a_wrong_command_line(
     [("conns", "web"), ("conns", "--all"), ("top-clients", "--limit", "1"), ("cut", "-n", "1"), ("slabinfo", "--client", "x")],
     ids=" ".join,
 )
-def test_commands_take_only_what_they_heed(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_refuse_options_that_they_do_not_use(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments" in complaint_of([*words, "--api", "unix:/dev/null/nobody"], capsys)
 
 
 def complaint_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The last line that a wrong command line is answered with."""
+    """The last line of the error message for a wrong command line."""
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

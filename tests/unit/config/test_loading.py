@@ -1,4 +1,4 @@
-"""The configuration: what a good file becomes, and the line that every mistake is answered with."""
+"""config/loading.py: the result of a good file, and the message for each mistake."""
 
 import pickle
 import tomllib
@@ -70,14 +70,14 @@ port = 80
 
 
 def refusal(text: str) -> ConfigError:
-    """The error that `text` is refused with."""
+    """The error for `text`, which must have a mistake."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "lvs.toml")
     return caught.value
 
 
 def changed(old: str, new: str) -> str:
-    """GOOD with the first `old` replaced."""
+    """GOOD, with the first `old` replaced by `new`."""
     assert old in GOOD
     return GOOD.replace(old, new, 1)
 
@@ -153,9 +153,9 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 
 ADDRESSES = 'default = ["192.0.2.10"]'
-INTERFACE_RULE = "is no interface name: 1 to 15 ASCII characters, no blank, slash, colon, quote, star or backslash"
-LISTEN_RULE = "is neither IP:PORT, [IPV6]:PORT (IP addresses as numbers) nor unix:/absolute/path"
-NAME_RULE = 'is no name: letters, digits, "_", "." and "-" make one'
+INTERFACE_RULE = "is not an interface name; it has 1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
+LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, and not unix:/absolute/path"
+NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
 
 ONE_VALUE = [
     # Keys
@@ -217,14 +217,14 @@ ONE_VALUE = [
     (
         "127.0.0.1:9380",
         "unix:/a\\u0000b",
-        'api.listen[0]: "unix:/a\\u0000b" does not have the absolute path of a socket behind unix:',
+        'api.listen[0]: "unix:/a\\u0000b" does not have the absolute path of a socket after unix:',
     ),
-    ("127.0.0.1:9380", "unix:api", 'api.listen[0]: "unix:api" does not have the absolute path of a socket behind unix:'),
-    ("127.0.0.1:9380", "unix:/run/", 'api.listen[0]: "unix:/run/" does not have the absolute path of a socket behind unix:'),
+    ("127.0.0.1:9380", "unix:api", 'api.listen[0]: "unix:api" does not have the absolute path of a socket after unix:'),
+    ("127.0.0.1:9380", "unix:/run/", 'api.listen[0]: "unix:/run/" does not have the absolute path of a socket after unix:'),
     (
         "127.0.0.1:9380",
         f"unix:/{'ä' * 54}",
-        f'api.listen[0]: "unix:/{"ä" * 54}" has a path of 109 bytes; 107 are possible',
+        f'api.listen[0]: "unix:/{"ä" * 54}" has a path of 109 bytes; at most 107 are allowed',
     ),
     ('["127.0.0.1:9380"]', "[]", "api.listen: must not be empty"),
     # Addresses
@@ -255,13 +255,13 @@ TWO_VALUES = [
     (
         "queue_base = 8",
         "queue_base = 65535",
-        "gateway.shards: 2 queues from gateway.queue_base 65535 on pass the last queue 65535",
+        "gateway.shards: 2 queues that begin at gateway.queue_base 65535 pass the last queue number, 65535",
     ),
     (
         "fullnat_lport_max = 6000",
         "fullnat_lport_max = 5000",
-        "gateway.shards: 2 shards do not each get a local port "
-        "from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5000",
+        "gateway.shards: with 2 shards, not every shard gets a local port of "
+        "sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5000",
     ),
     (
         "fullnat_lport_max = 6000",
@@ -275,9 +275,9 @@ TWO_VALUES = [
     ),
     ('name = "tls"', 'name = "web"', 'service[1].name: "web" is already service[0].name'),
     ("port = 443", "port = 80", "service[1].vip: 203.0.113.10:80 tcp is already served by service[0]"),
-    ('"spare"', '"spar"', 'service[0].local_addresses: "spar" is no pool of [local_addresses]; did you mean "spare"?'),
-    ('"spare"', '"zzz"', 'service[0].local_addresses: "zzz" is no pool of [local_addresses]'),
-    ("default =", "other =", 'service[1].local_addresses: "default" is no pool of [local_addresses]'),
+    ('"spare"', '"spar"', 'service[0].local_addresses: "spar" is not a pool of [local_addresses]; did you mean "spare"?'),
+    ('"spare"', '"zzz"', 'service[0].local_addresses: "zzz" is not a pool of [local_addresses]'),
+    ("default =", "other =", 'service[1].local_addresses: "default" is not a pool of [local_addresses]'),
     ("192.0.2.21", "192.0.2.20", "local_addresses.spare[1]: 192.0.2.20 is already local_addresses.spare[0]"),
     ("192.0.2.21", "192.0.2.10", "local_addresses.spare[1]: 192.0.2.10 is already local_addresses.default[0]"),
     ("203.0.113.10", "192.0.2.21", "service[0].vip: 192.0.2.21 is also local_addresses.spare[1]"),
@@ -297,12 +297,12 @@ def test_a_mistake_is_answered_with_one_line(old: str, new: str, line: str) -> N
 def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> None:
     text = changed('protocol = "tcp"', 'protocol = "udp"').replace("synproxy = false", f"synproxy = {value}")
     [problem] = refusal(text).errors
-    words = "is refused: SYNPROXY answers TCP handshakes, and this is a UDP service"
+    words = "is not possible for a UDP service: SYNPROXY answers TCP handshakes"
     assert (problem.key, problem.message) == ("service[0].synproxy", f"{shown} {words}")
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ('"auto"', "auto")])
-def test_synproxy_is_a_switch_with_a_third_position(text: str, value: bool | str) -> None:
+def test_synproxy_is_true_false_or_auto(text: str, value: bool | str) -> None:
     config = parse(changed("synproxy = false", f"synproxy = {text}\nsynproxy_defer = 0"), "lvs.toml")
     assert (config.services[0].synproxy, config.services[0].synproxy_defer) == (value, 0)
 
@@ -356,7 +356,7 @@ def test_a_file_without_its_main_parts(text: str, lines: list[str]) -> None:
         ("\n", "\r\n"),
     ],
 )
-def test_the_edge_of_what_is_allowed(old: str, new: str) -> None:
+def test_values_at_the_edge_of_what_is_allowed(old: str, new: str) -> None:
     assert len(parse(changed(old, new), "lvs.toml").services) == 2
 
 
@@ -453,17 +453,17 @@ def test_the_number_of_shards_can_be_replaced() -> None:
         (
             changed("queue_base = 8", "queue_base = 65533"),
             4,
-            "command line: --shards: 4 queues from gateway.queue_base 65533 on pass the last queue 65535",
+            "command line: --shards: 4 queues that begin at gateway.queue_base 65533 pass the last queue number, 65535",
         ),
         (
             changed("fullnat_lport_max = 6000", "fullnat_lport_max = 5002"),
             4,
-            "command line: --shards: 4 shards do not each get a local port "
-            "from sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5002",
+            "command line: --shards: with 4 shards, not every shard gets a local port of "
+            "sysctl.fullnat_lport_min..sysctl.fullnat_lport_max, 5000..5002",
         ),
     ],
 )
-def test_a_number_of_shards_that_cannot_be(text: str, shards: int, line: str) -> None:
+def test_a_number_of_shards_that_is_not_possible(text: str, shards: int, line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "lvs.toml").with_shards(shards)
     assert str(caught.value) == line

@@ -1,4 +1,4 @@
-"""What holds for the configuration whatever stands in the file."""
+"""config/loading.py: what is true for every content of the file."""
 
 import json
 import tomllib
@@ -32,13 +32,13 @@ def document(table: dict[str, Any]) -> str:
 
 
 def tables(node: Any) -> list[dict[str, Any]]:
-    """Every table in a document, itself included."""
+    """Every table in a document, and the document itself."""
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return [node] * isinstance(node, dict) + [table for child in children for table in tables(child)]
 
 
 def problem_lines(text: str) -> list[str]:
-    """What `text` is refused with, one printable line for each problem; empty when it is taken. Any other exception gets out."""
+    """One printable line for each problem of `text`; empty when there is none. All exceptions but ConfigError pass through."""
     try:
         config = parse(text, "lvs.toml")
     except ConfigError as error:
@@ -48,7 +48,7 @@ def problem_lines(text: str) -> list[str]:
 
 
 def well_formed_lines(error: ConfigError) -> list[str]:
-    """The lines of an error, which are as many as its problems."""
+    """The lines of an error; there is one for each problem."""
     lines = str(error).split("\n")
     assert len(lines) == len(error.errors) > 0
     assert all(line.startswith("lvs.toml:") and line.isprintable() for line in lines)
@@ -66,7 +66,7 @@ VALUES = st.recursive(
 
 @st.composite
 def nearly_good_tables(draw: st.DrawFn) -> dict[str, Any]:
-    """The tables of GOOD with one to four keys taken out, added or given another value."""
+    """The tables of GOOD, with one to four keys removed, added or given another value."""
     table = tomllib.loads(GOOD)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.sampled_from(tables(table)))

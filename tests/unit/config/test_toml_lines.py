@@ -1,4 +1,4 @@
-"""On which line the keys of a TOML document are found."""
+"""config/toml_lines.py: the line of each key of a document."""
 
 import pytest
 

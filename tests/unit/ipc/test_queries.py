@@ -65,6 +65,8 @@ def test_numbers_and_groups_have_defaults() -> None:
     assert read_group({}) == "client"
     with pytest.raises(QueryError, match="by: there is no 'clients'"):
         read_group({"by": "clients"})
+    with pytest.raises(QueryError, match=r"by: there is no '' \(there are client, service, real_server\)$"):
+        read_group({"by": ""})
 
 
 def test_a_field_that_nobody_reads_is_refused() -> None:

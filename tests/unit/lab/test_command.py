@@ -1,4 +1,4 @@
-"""What `appliance lab` understands, as far as it goes without root."""
+"""The command line of `appliance lab`, as far as it can be tested without root."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The real server's HTTP side, over the loopback interface and with a tap that the test feeds."""
+"""lab/http_server.py, over the loopback interface and with packets that the test puts into the tap."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ Client = TestClient[Request, Application]
 
 @pytest.fixture
 def tap() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The server's end and the kernel's end of a tap."""
+    """The end of a tap that the server has, and the end that stands for the kernel."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, kernels:
         ours.setblocking(False)
@@ -66,7 +66,7 @@ async def test_bytes_are_the_pattern_repeated(client: Client, count: int) -> Non
 
 
 @pytest.mark.parametrize("count", ["x", "-1", "+1", "1.5", "", "٣", str(BYTES_MAX + 1), "9" * 5000])
-async def test_byte_count_that_is_none_is_explained(client: Client, count: str) -> None:
+async def test_a_wrong_byte_count_is_explained(client: Client, count: str) -> None:
     answer = await client.get(f"/bytes/{count}")
     if count:
         assert answer.status == 400
@@ -108,7 +108,7 @@ def test_listen_address_that_is_none_is_a_usage_error(listen: str, capsys: pytes
 
 @pytest.fixture
 async def port(tap: tuple[socket.socket, socket.socket]) -> AsyncIterator[int]:
-    """Where a real server listens whose connections are the ones it has in the lab."""
+    """The port of a server that handles its connections as in the lab."""
     runner = AppRunner(RealServer("rs1", ClientAddressReader(tap[0])).application())
     await runner.setup()
     requests = runner.server
@@ -120,7 +120,7 @@ async def port(tap: tuple[socket.socket, socket.socket]) -> AsyncIterator[int]:
 
 
 async def exchange(port: int, *parts: bytes) -> list[bytes]:
-    """What the server says to each part, the FIN that follows the last one included; the last answer ends with its FIN."""
+    """What the server answers to each part of `parts`, and to the FIN after the last one, until the FIN of the server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answers = []
     for part in parts[:-1]:

@@ -1,4 +1,4 @@
-"""A lab's name tells whether its owner still lives."""
+"""lab/names.py: the name of a lab, and whether its owner is alive."""
 
 import os
 import tempfile

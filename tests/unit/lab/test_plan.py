@@ -1,4 +1,4 @@
-"""What goes where in a lab, for the configurations people may come with."""
+"""lab/plan.py: addresses, routes and listeners of a lab, for different configurations."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from appliance.config.loading import Config, load, parse
 from appliance.lab.errors import LabError
-from appliance.lab.plan import Address, Endpoint, Plan, Route, deal_addresses, make_plan
+from appliance.lab.plan import Address, Endpoint, Plan, Route, addresses_by_real_server, make_plan
 
 SHIPPED = Path(__file__).parents[3] / "etc" / "lvs.toml"
 
@@ -25,7 +25,7 @@ protocol = "{protocol}"
 def config(
     *services: tuple[str, list[str]], local: str = "192.0.2.10", gateway: str = "", listen: str = "127.0.0.1:9380"
 ) -> Config:
-    """A configuration with a service for each (VIP, ["real server:port", …]); "udp VIP" makes it one of UDP."""
+    """A configuration with one service for each (VIP, ["real server:port", …]); "udp VIP" makes a UDP service."""
     text = f"""
 [gateway]
 client_interface = "client0"
@@ -73,17 +73,17 @@ def test_shipped_configuration_is_the_documented_lab() -> None:
     assert (lab.service, lab.api) == (Endpoint("203.0.113.10", 80), Endpoint("127.0.0.1", 9380))
 
 
-def test_real_servers_are_dealt_in_order_of_appearance_once_each() -> None:
+def test_real_servers_are_shared_out_in_order_of_appearance_once_each() -> None:
     first = ("203.0.113.10", ["192.0.2.111:80", "192.0.2.112:80", "192.0.2.113:80"])
     second = ("203.0.113.11", ["192.0.2.112:81", "192.0.2.114:80"])
-    hands = deal_addresses(config(first, second))
-    assert [str(address) for address in hands["rs1"]] == ["192.0.2.101", "192.0.2.111", "192.0.2.113"]
-    assert [str(address) for address in hands["rs2"]] == ["192.0.2.102", "192.0.2.112", "192.0.2.114"]
+    shared_out = addresses_by_real_server(config(first, second))
+    assert [str(address) for address in shared_out["rs1"]] == ["192.0.2.101", "192.0.2.111", "192.0.2.113"]
+    assert [str(address) for address in shared_out["rs2"]] == ["192.0.2.102", "192.0.2.112", "192.0.2.114"]
 
 
 def test_usual_address_is_not_given_twice() -> None:
-    hands = deal_addresses(config(("203.0.113.10", ["192.0.2.102:80", "192.0.2.101:80"])))
-    assert hands == {"rs1": (IPv4Address("192.0.2.102"),), "rs2": (IPv4Address("192.0.2.101"),)}
+    shared_out = addresses_by_real_server(config(("203.0.113.10", ["192.0.2.102:80", "192.0.2.101:80"])))
+    assert shared_out == {"rs1": (IPv4Address("192.0.2.102"),), "rs2": (IPv4Address("192.0.2.101"),)}
 
 
 def test_server_listens_on_every_port_of_its_addresses() -> None:

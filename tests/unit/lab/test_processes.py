@@ -1,4 +1,4 @@
-"""Children and signals of the lab, without a namespace."""
+"""lab/processes.py and lab/signals.py, without namespaces."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The client-address option, byte by byte, and whose word counts when a connection has several."""
+"""lab/toa_reader.py: the client-address option byte by byte, and which one counts when a connection has several."""
 
 import socket
 import struct
@@ -122,7 +122,7 @@ def test_drain_takes_in_all_that_waits_and_does_not_block() -> None:
 
 
 class ConnWithSavedSyn(socket.socket):
-    """An accepted connection from LOCAL whose SYN the kernel has saved, to be had once."""
+    """An accepted connection from LOCAL, whose saved SYN can be read once."""
 
     syn = packet(OPTION, SYN)
 
@@ -137,7 +137,7 @@ class ConnWithSavedSyn(socket.socket):
         return saved
 
 
-def test_saved_syn_answers_when_the_tap_has_missed_it_and_goes_on_to() -> None:
+def test_saved_syn_answers_when_the_tap_has_missed_it_and_for_later_requests_too() -> None:
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, kernels, ConnWithSavedSyn() as conn:
         ours.setblocking(False)
@@ -145,7 +145,7 @@ def test_saved_syn_answers_when_the_tap_has_missed_it_and_goes_on_to() -> None:
         assert [reader.client_of(conn), reader.client_of(conn)] == [CLIENT, CLIENT]
 
 
-def test_packet_after_the_syn_has_the_last_word() -> None:
+def test_a_later_packet_overrides_the_syn() -> None:
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, kernels, ConnWithSavedSyn() as conn:
         ours.setblocking(False)

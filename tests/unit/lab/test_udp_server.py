@@ -1,4 +1,4 @@
-"""The real server's UDP side, over the loopback interface."""
+"""lab/udp_server.py, over the loopback interface."""
 
 import asyncio
 import json
@@ -14,12 +14,12 @@ from appliance.lab.server import Listener
 from appliance.lab.udp_server import EchoProtocol, main, serve
 
 LONGEST_BYTES = 1400
-"""What the server promises to send back in one packet of an ordinary link."""
+"""The longest datagram whose answer fits into one packet of an ordinary link, in bytes."""
 LINK_MTU_BYTES, HEADERS_BYTES = 1500, 28
 
 
 def free_ports(count: int) -> list[Listener]:
-    """Ports that nothing else had when this looked."""
+    """Ports that were free at the time of the call."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
     for udp in sockets:
         udp.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[Listener]:
 
 @asynccontextmanager
 async def serving(listeners: list[Listener]) -> AsyncIterator[None]:
-    """The server, stopped as the lab stops it."""
+    """Run the server, and stop it as the lab does."""
     server = asyncio.ensure_future(serve("rs1", listeners))
     await asyncio.sleep(0)  # the sockets are bound before it waits for anything
     yield
@@ -40,7 +40,7 @@ async def serving(listeners: list[Listener]) -> AsyncIterator[None]:
 
 
 async def ask(udp: socket.socket, data: bytes) -> tuple[dict[str, str], bytes]:
-    """What the line in front says, and what is behind it."""
+    """The content of the line in front, and the bytes after it."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(udp, data)
     line, _, echo = (await loop.sock_recv(udp, 1 << 16)).partition(b"\n")
@@ -54,7 +54,7 @@ def connected(listener: Listener) -> socket.socket:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\n{}\n", bytes(range(256)) * 5])
-async def test_a_datagram_comes_back_behind_a_line_that_says_who_is_here_and_who_there(data: bytes) -> None:
+async def test_a_datagram_comes_back_behind_a_line_with_both_ends(data: bytes) -> None:
     (listener,) = free_ports(1)
     async with serving([listener]):
         with connected(listener) as udp:
@@ -71,7 +71,7 @@ async def test_every_listener_answers_from_its_own_port() -> None:
 
 
 class Recorder(asyncio.DatagramTransport):
-    """Remembers what is sent."""
+    """A transport that keeps what is sent."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""negotiation.py: a row is an Accept header and whether it gets JSON."""
+"""rest/accept_header.py: a row is an Accept header, and whether it gets JSON."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""listen.py: TCP and Unix sockets, what a start leaves behind and what it must not take away."""
+"""rest/listen.py: TCP and Unix sockets, what a start leaves behind and what it must not remove."""
 
 import socket
 import stat
@@ -102,10 +102,10 @@ async def test_socket_whose_owner_is_too_busy_to_accept_is_in_use(start: Serve, 
             await start([f"unix:{path}"])
 
 
-async def test_a_file_that_is_no_socket_is_left_alone(start: Serve, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_socket_is_left_alone(start: Serve, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("precious")
-    with pytest.raises(ListenError, match="no socket"):
+    with pytest.raises(ListenError, match=r"there is a file that is not a socket$"):
         await start([f"unix:{path}"])
     assert path.read_text() == "precious"
 

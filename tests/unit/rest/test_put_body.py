@@ -1,4 +1,4 @@
-"""asked_value.py: what bodies mean."""
+"""rest/put_body.py: what the body of a PUT means."""
 
 import json
 

@@ -1,0 +1,72 @@
+"""Every key of the configuration file with its meaning, range, unit and default, for the reference."""
+
+from typing import NamedTuple
+
+from pydantic.fields import FieldInfo
+
+from appliance.config.loading import Config
+from appliance.config.problems import value_text
+from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues, Table
+from appliance.config.values import Allowed, OneOf, Range
+
+
+class Key(NamedTuple):
+    """One key of a table."""
+
+    name: str
+    allowed: str
+    """The values that it may have; for an integer its range, both ends included."""
+    unit: str
+    """The unit of an integer; empty for plain numbers and for all other values."""
+    default: str | None
+    """The default as it would stand in the file, or in words; None when the key is required."""
+    meaning: str
+
+
+class Section(NamedTuple):
+    """One table of the file."""
+
+    header: str
+    """Its header line; a header in double brackets may stand more than once."""
+    meaning: str
+    keys: tuple[Key, ...]
+
+
+_POOL = Key(
+    "NAME",
+    'a list, not empty, of IPv4 addresses in quotes; NAME has letters, digits, "_", "." and "-"',
+    "",
+    None,
+    "The addresses of the pool NAME. At least one pool is required. An address can be in one pool only, and can be neither a VIP "
+    "nor a real server.",
+)
+
+
+def sections() -> tuple[Section, ...]:
+    """All tables of the file, in the order in which `etc/lvs.toml` has them."""
+    meaning = {name: field.description or "" for name, field in Config.model_fields.items()}
+    return (
+        Section("[gateway]", meaning["gateway"], _keys(Gateway)),
+        Section("[api]", meaning["api"], _keys(Api)),
+        Section("[sysctl]", meaning["sysctl"], _keys(StartValues)),
+        Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
+        Section("[[service]]", meaning["services"], _keys(Service)),
+        Section("[[service.real_server]]", Service.model_fields["real_servers"].description or "", _keys(RealServer)),
+    )
+
+
+def _keys(table: type[Table]) -> tuple[Key, ...]:
+    """The keys of a table, without those that are tables themselves."""
+    return tuple(_key(name, field) for name, field in table.model_fields.items() if not field.alias)
+
+
+def _key(name: str, field: FieldInfo) -> Key:
+    [allowed] = [mark for mark in field.metadata if isinstance(mark, Allowed | OneOf | Range)]
+    unit = allowed.unit if isinstance(allowed, Range) else ""
+    words = allowed.default if isinstance(allowed, Allowed) else ""
+    default = None if field.is_required() else words or _default_text(field.default)
+    return Key(name, allowed.text, unit, default, field.description or "")
+
+
+def _default_text(value: object) -> str:
+    return f"[{', '.join(map(value_text, value))}]" if isinstance(value, tuple) else value_text(value)

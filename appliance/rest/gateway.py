@@ -1,0 +1,62 @@
+"""What the admin API needs of the director, as Protocols: the API is tested with a gateway that has no worker behind it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from appliance.ipc.plan import ServicePlan
+from appliance.ipc.queries import SessionFilter
+from appliance.ipc.rows import Page, SessionRow, ShardState, Slab
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.rates import Rates
+
+
+class Sessions(Protocol):
+    """The sessions of all shards. Every method but `cut` raises ShardDownError while a worker is down."""
+
+    def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
+        """All sessions that match a filter, in batches; a batch is read from its shard when the caller asks for it."""
+
+    async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
+        """At most `limit` sessions that come after the place `after`; an empty `after` is the beginning.
+
+        Raises QueryError when `after` is not a place of this appliance.
+        """
+
+    async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
+        """The number of sessions of each client, service or real server; `by` is one of `queries.GROUPS`."""
+
+    async def cut(self, wanted: SessionFilter) -> int:
+        """End all sessions that match a filter and return their number. A worker that is down has no session."""
+
+    async def slabs(self) -> list[list[Slab]]:
+        """The tables and pools of each shard."""
+
+
+class Gateway(Protocol):
+    """The director, as the API sees it."""
+
+    shared: SharedState
+    services: tuple[ServicePlan, ...]
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of all shards."""
+
+    async def set_tunable(self, name: str, value: int) -> None:
+        """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""
+
+    async def kernel_drops(self) -> dict[str, int]:
+        """The packets that the kernel dropped for the defence, by the name of the extended counter."""
+
+    def shard_states(self) -> list[ShardState]:
+        """The condition of each worker process."""
+
+    def rates(self) -> Rates:
+        """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""
+
+    def host_sockstat(self) -> Mapping[str, Mapping[str, int]]:
+        """The host's own sockets and fragments: the lines of `/proc/net/sockstat` by kind, then by name."""
+
+    def host_conntrack(self) -> Mapping[str, int] | None:
+        """The figures of the host's own connection tracking; None when the host does not track connections."""

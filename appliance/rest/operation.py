@@ -1,0 +1,86 @@
+"""What is said of a route of the API: its methods, what each answers, takes and refuses. Pure data, for the reference too."""
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+
+class Parameter(NamedTuple):
+    """One field of the query string."""
+
+    name: str
+    allowed: str
+    """The values that are accepted."""
+    default: str
+    """What holds when the field is left out."""
+    meaning: str
+
+
+class Refusal(NamedTuple):
+    """One reason to answer with a problem document (RFC 9457)."""
+
+    status: HTTPStatus
+    kind: str
+    """End of the document's `type`, after ``urn:problem-type:appliance:``; empty when the type is ``about:blank``."""
+    reason: str
+    """When this is the answer."""
+
+    @property
+    def type(self) -> str:
+        """The `type` member of the document."""
+        return f"urn:problem-type:appliance:{self.kind}" if self.kind else "about:blank"
+
+
+class Operation(NamedTuple):
+    """One method of one route."""
+
+    method: str
+    answers: str
+    """What it does and what the answer is."""
+    text: str
+    """The form of the answer as text."""
+    json: str
+    """The form of the answer as JSON."""
+    query: tuple[Parameter, ...] = ()
+    """Its own fields; COMMON_QUERY comes on top."""
+    body: str = ""
+    """What the body of the request has to be; empty when it has none."""
+    refusals: tuple[Refusal, ...] = ()
+    """Its own; COMMON_REFUSALS come on top."""
+
+
+class Route(NamedTuple):
+    """One path. A GET is answered to HEAD too, without the body."""
+
+    path: str
+    summary: str
+    """A few words for the list of routes."""
+    operations: tuple[Operation, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, in the order of the operations, without HEAD."""
+        return tuple(operation.method for operation in self.operations)
+
+
+FORMAT = Parameter(
+    "format",
+    "text or json",
+    "the form that the Accept header prefers; text when both are equal or there is none",
+    "the form of the answer",
+)
+
+COMMON_QUERY = (FORMAT,)
+"""The fields that every operation takes."""
+
+COMMON_REFUSALS = (
+    Refusal(HTTPStatus.BAD_REQUEST, "", "`format` is neither text nor json"),
+    Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
+    Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),
+)
+"""The refusals of every operation and of all other requests."""
+
+UNKNOWN_NAME = Refusal(HTTPStatus.NOT_FOUND, "unknown-name", "there is no such name; the answer has the nearest one")
+BAD_QUERY = Refusal(HTTPStatus.BAD_REQUEST, "bad-query", "a query field is unknown, is empty, or has a value that is not allowed")
+SHARD_DOWN = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "shard-down", "the worker of a shard is down, so the answer would not be complete"
+)

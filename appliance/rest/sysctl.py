@@ -1,0 +1,67 @@
+"""The handlers of ``/sysctl``: list the tunables, read one, change one."""
+
+from http import HTTPStatus
+from typing import NoReturn
+
+from aiohttp import web
+
+from appliance.model.tunables import TUNABLES, TunableError
+from appliance.rest.gateway import Gateway
+from appliance.rest.path_name import known_name
+from appliance.rest.problem import ProblemError
+from appliance.rest.put_body import AskedValue, read_asked_value
+from appliance.rest.respond import respond
+from appliance.views.tunables import all_tunables, one_tunable
+
+
+class SysctlHandlers:
+    """The handlers. A tunable is read from the shared memory and written through the gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def list_all(self, request: web.Request) -> web.Response:
+        """Answer all tunables."""
+        return respond(request, all_tunables(self._gateway.shared))
+
+    async def read(self, request: web.Request) -> web.Response:
+        """Answer one tunable. Raises ProblemError: 404 for an unknown name."""
+        return respond(request, one_tunable(self._gateway.shared, known_name(request, "tunable", TUNABLES)))
+
+    async def write(self, request: web.Request) -> web.Response:
+        """Put the value of the body in force, and answer the tunable.
+
+        Raises ProblemError, and changes nothing: 404 for an unknown name, 400 for a body that cannot be read, 422 for a value
+        that is not allowed.
+        """
+        name = known_name(request, "tunable", TUNABLES)
+        asked = await _read_body(request)
+        try:
+            await self._gateway.set_tunable(name, asked.for_tunable(name))
+        except TunableError as error:
+            self._refuse(name, asked, error)
+        return respond(request, one_tunable(self._gateway.shared, name))
+
+    def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:
+        tunable, in_force = TUNABLES[name], self._gateway.shared.tunable(name)
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{error}; the value stays {in_force}",
+            kind="value-refused",
+            title="Value refused",
+            name=name,
+            value=in_force,
+            min=tunable.min,
+            max=tunable.max,
+            unit=tunable.unit,
+            given=asked.shown,
+        ) from error
+
+
+async def _read_body(request: web.Request) -> AskedValue:
+    try:
+        return read_asked_value(await request.read(), request.content_type)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from error
+    except web.RequestPayloadError as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body cannot be read: {error}") from error

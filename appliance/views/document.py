@@ -1,0 +1,28 @@
+"""What a view is: the same facts as text and as JSON. Pure.
+
+Text is for people, `awk`, and readers who know `ipvsadm`: one header line, names on the left, numbers on the right.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+
+class Document(NamedTuple):
+    """One view in both its forms. The `json` module can write `data`."""
+
+    text: str
+    data: Any
+
+
+def align(layout: str, rows: Iterable[Sequence[str]]) -> str:
+    """Lines of columns, each as wide as its widest cell. `layout` has ``<`` (left) or ``>`` (right) for each column."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = ((f"{cell:{side}{width}}" for side, width, cell in zip(layout, widths, row, strict=True)) for row in rows)
+    return "".join(f"{'  '.join(line).rstrip()}\n" for line in cells)
+
+
+def to_json(data: Any) -> str:
+    """`data` as one line of JSON, with the newline at its end."""
+    return f"{json.dumps(data)}\n"

@@ -1,0 +1,55 @@
+"""Services with their real servers, and the health of the shards, as text and as JSON. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from appliance import __version__
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.rows import ShardState
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import DESTINATION_FIELDS
+from appliance.views.document import Document
+
+
+def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
+    """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``."""
+    data = [_service(shared, plan) for plan in plans]
+    lines = [
+        f"IP Virtual Server version {__version__} (shards={shared.shards})",
+        "Prot LocalAddress:Port Scheduler Flags",
+        f"  -> {'RemoteAddress:Port':<28} Forward Weight ActiveConn InActConn",
+    ]
+    for service in data:
+        lines.append(f"{service['protocol']:<4} {service['vip']}:{service['port']} {service['scheduler']}")
+        lines += (
+            f"  -> {row['address'] + ':' + str(row['port']):<28} {row['forward']:<7} {row['weight']:<6} "
+            f"{row['active_conns']:<10} {row['inactive_conns']:<10}".rstrip()
+            for row in service["real_servers"]
+        )
+    return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
+
+
+def health(states: Sequence[ShardState]) -> Document:
+    """The text is ``ok``, or one line for each shard that is down."""
+    down = [state for state in states if not state.up]
+    text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
+    data = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
+    return Document(text or "ok\n", data)
+
+
+def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
+    return {
+        "name": plan.name,
+        "protocol": plan.protocol.upper(),
+        "vip": plan.vip,
+        "port": plan.port,
+        "scheduler": plan.scheduler,
+        "local_addresses": list(plan.local_addresses),
+        "real_servers": [_real_server(shared, real_server) for real_server in plan.real_servers],
+    }
+
+
+def _real_server(shared: SharedState, plan: RealServerPlan) -> dict[str, Any]:
+    columns = zip(*(shared.destination(shard, plan.slot) for shard in range(shared.shards)), strict=True)
+    counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
+    return {"address": plan.address, "port": plan.port, "forward": "FullNat", "weight": plan.weight} | counts

@@ -1,0 +1,54 @@
+"""views/services.py: services as `ipvsadm` prints them, and the health of the shards."""
+
+from appliance import __version__
+from appliance.ipc.rows import ShardState
+from appliance.views.services import health, services
+from tests.support.gateway import SERVICES, fill_destinations
+
+
+def test_services_look_as_ipvsadm_prints_them() -> None:
+    assert (
+        services(fill_destinations(shards=2), SERVICES).text
+        == f"""\
+IP Virtual Server version {__version__} (shards=2)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  203.0.113.10:80 rr
+  -> 192.0.2.101:8080             FullNat 100    3010       3012
+  -> 192.0.2.102:8080             FullNat 0      3210       3212
+UDP  203.0.113.10:80 rr
+  -> 192.0.2.101:53               FullNat 1      3410       3412
+"""
+    )
+
+
+def test_services_data() -> None:
+    data = services(fill_destinations(shards=2), SERVICES).data
+    web, names = data["services"]
+    assert web["name"] == "web"
+    assert (web["protocol"], web["vip"], web["port"], web["scheduler"]) == ("TCP", "203.0.113.10", 80, "rr")
+    assert (names["protocol"], names["vip"], names["port"]) == ("UDP", "203.0.113.10", 80), "its own, on the same VIP and port"
+    assert web["local_addresses"] == ["192.0.2.10", "192.0.2.11"]
+    assert web["real_servers"][1] == {
+        "address": "192.0.2.102",
+        "port": 8080,
+        "forward": "FullNat",
+        "weight": 0,
+        "in_packets": 3200,
+        "out_packets": 3202,
+        "in_bytes": 3204,
+        "out_bytes": 3206,
+        "conns": 3208,
+        "active_conns": 3210,
+        "inactive_conns": 3212,
+    }
+
+
+def test_health_names_the_shards_that_are_down() -> None:
+    states = [ShardState(0, True, 100, 1), ShardState(1, False, None, 4), ShardState(2, False, None, 2)]
+    document = health(states)
+    assert document.text == "shard1 is down (started 4 times)\nshard2 is down (started 2 times)\n"
+    assert document.data["status"] == "down"
+    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4}
+    assert health(states[:1]).text == "ok\n"
+    assert health(states[:1]).data["status"] == "ok"
