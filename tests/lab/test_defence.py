@@ -15,8 +15,8 @@ import pytest
 from appliance.lab import namespaces
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.director import reload
 from tests.lab.raw_client import RawClient, raw_addresses
-from tests.lab.test_reload import reload
 from tests.support.segments import fragments, tcp, udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"

@@ -7,8 +7,8 @@ from appliance.nat import opening
 from appliance.nat.toa import client_option
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, RS2, VIP
 from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7, sack
 from tests.support.world import World, plan
-from tests.unit.wire.test_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7, sack
 
 NO_TIMESTAMP = MSS_1460 + SACK_PERMITTED + b"\x01" * 11 + WSCALE_7
 

@@ -7,11 +7,11 @@ from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from appliance.proxy.handshake import ADVERTISED_SCALE
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
+from tests.support.proxied import GET, asks, opens, proves
 from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, sack
 from tests.support.world import World, plan
-from tests.unit.wire.test_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, WSCALE_7, sack
 
-GET = b"GET / HTTP/1.1\r\n\r\n"
 C1 = 3_000_000_000
 
 
@@ -28,30 +28,6 @@ def deferring(defer: int | None) -> Plan:
 
 def window_of(seen: Seen) -> int:
     return int.from_bytes(seen.raw[34:36], "big")
-
-
-def asks(world: World, options: bytes = LINUX_SYN, seq: int = C0) -> Seen:
-    """The client's SYN, and the SYN-ACK with the cookie."""
-    assert world.client.sends("S", seq=seq, options=options) is verdicts.COOKIE_SENT
-    return world.client.gets("SA", ack=seq + 1)
-
-
-def proves(world: World, data: bytes = GET, options: bytes = LINUX_SYN, seq: int = C0) -> int:
-    """The whole way to the real server's SYN; the cookie."""
-    cookie = asks(world, options, seq).seq
-    assert world.client.sends("PA", seq=seq + 1, ack=cookie + 1, data=data) is verdicts.TO_REAL_SERVER
-    world.rs.gets("S", seq=seq)
-    return cookie
-
-
-def opens(
-    world: World, rs_options: bytes = MSS_1460 + SACK_PERMITTED + WSCALE_7 + b"\x01\x01\x01", options: bytes = LINUX_SYN
-) -> int:
-    """A proxied session with one request delivered; the cookie."""
-    cookie = proves(world, options=options)
-    assert world.rs.sends("SA", seq=R0, ack=C0 + 1, options=rs_options) is verdicts.HANDSHAKE_PACKET
-    world.rs.gets("PA", seq=C0 + 1, ack=R0 + 1, data=GET)
-    return cookie
 
 
 class TestCookie:
