@@ -28,7 +28,7 @@ def log_lines(lab: RunningLab) -> list[str]:
 
 
 def reload(lab: RunningLab, text: str) -> list[str]:
-    """Write `text` to the configuration file of the running appliance and have it read again. Returns what the director logged."""
+    """Write `text` to the configuration file of the running appliance and have it read again. Returns what was logged."""
     (Path(lab.environment["LAB_DIR"]) / "lvs.toml").write_text(text)
     before = len(log_lines(lab))
     os.kill(director_pid(lab), signal.SIGHUP)

@@ -33,7 +33,8 @@ def test_a_syn_shows_the_real_server_the_client_a_number_of_our_own_and_no_times
     assert world.counter("fullnat_add_toa_ok") == 1
 
 
-def test_row_1_byte_for_byte() -> None:
+def test_the_syn_that_the_real_server_gets_byte_for_byte() -> None:
+    """Row 1."""
     world = World()
     world.client.sends("S", seq=C0, options=LINUX_SYN)
     raw = world.take(RS1)
