@@ -107,3 +107,15 @@ def test_each_folder_of_unit_tests_mirrors_a_folder_of_the_appliance() -> None:
 )
 def test_a_file_without_a_module_is_noticed(name: str, expected: bool) -> None:
     assert has_its_module(UNIT / name) == expected
+
+
+UNTESTED_HELPERS = {
+    "addresses.py": "constants",
+    "gateway.py": "a stand-in of which each test of the API uses a part",
+}
+"""Files of tests/support without a test of their own, and why."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "support").glob("[!_]*.py")), ids=lambda path: path.name)
+def test_each_file_of_support_is_tested(path: Path) -> None:
+    assert (UNIT / "support" / f"test_{path.name}").exists() != (path.name in UNTESTED_HELPERS)
