@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.encoding import CLIENT, REAL_SERVER, answer, chorus, expire, reload, scene, segment, wait
 from tests.fuzz.stories import STORIES
+from tests.support.fuzz_operations import split
+from tests.support.fuzzed_shard import SCENE_BYTES
 
 DIGESTS = {
     "opened, used, closed": "3bebdc81cfde24e1",
@@ -47,3 +50,33 @@ def test_every_story_is_pinned() -> None:
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_stays_the_same_bytes(name: str) -> None:
     assert (CORPUS / name).read_bytes().hex() == FOUND[name]
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (segment(), "00" + "00" * 14),
+        (segment(by=CLIENT, of=1, flags="PA", size=3), "00" + "0002010000020000000000030000"),
+        (segment(by=REAL_SERVER, flags="A"), "00" + "0004000000010000000000000000"),
+        (answer(to=1, flags="RA"), "02" + "010500000000000000"),
+        (wait(seconds=2), "03" + "0800"),
+        (expire(limit=1), "04" + "01"),
+        (chorus(by=REAL_SERVER, flags="FA"), "0a" + "0102"),
+        (reload(web=(0, 0), dns=(None, None)), "0e" + "030006"),
+    ],
+)
+def test_named_operands_are_bytes_in_their_places(operation: bytes, expected: str) -> None:
+    assert operation.hex() == expected
+    assert split(scene() + operation) == [operation]
+
+
+def test_a_scene_has_its_operands_in_their_places() -> None:
+    assert scene() == bytes(SCENE_BYTES)
+    assert scene(web="auto", defer=0, backlog=16).hex() == "00020001" + "00" * 10 + "0100"
+
+
+def test_an_operand_that_there_is_not_is_refused() -> None:
+    with pytest.raises(KeyError, match="colour"):
+        segment(colour="red")
+    with pytest.raises(ValueError, match="not in"):
+        segment(flags="XYZ")
