@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from bench.defence.load import CASES, Case, control_table, measure
 from bench.defence.report import DefenceResults, as_text
 from bench.rig.checks import check_way
+from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
 from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, BenchError, Site, inside, output_of
 from bench.rig.ways import APPLIANCE
-from bench.senders.syn_flood import SPOOFED_NETWORK
+from bench.senders.flood import SPOOFED_NETWORK
 
 RATE_PER_S = 20_000
 
@@ -48,7 +49,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-defence")
-    return run_in_lab("bench.defence", given, options.shards, gateway="bench.rig.gateway")
+    return run_in_lab("bench.defence", given, options.shards, appliance=configuration())
 
 
 def _measure_inside(options: argparse.Namespace) -> int:

@@ -3,16 +3,16 @@
 import json
 import os
 import re
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from appliance.policy.defence import FRAGMENTS, RULES, TCP, UDP
 from bench.rig.counters import growth, queue_counts
+from bench.rig.flooding import flooding
 from bench.rig.load import Reading, keep_alive_requests
-from bench.rig.topology import BenchError, Site, inside, module, output_of
+from bench.rig.topology import BenchError, Site, inside, output_of
 from bench.rig.ways import APPLIANCE
 from bench.senders.stray_flood import KINDS
 
@@ -29,7 +29,6 @@ DEFENDED, UNDEFENDED, CONTROL = "defended", "undefended", "control"
 _BEFORE_S, _AFTER_S = 0.5, 0.5
 """How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
 
-_GRACE_S = 30.0
 _SETTLE_S = 0.5
 """Behind a measurement: the last packets of one must not be counted for the next."""
 
@@ -91,16 +90,17 @@ def measure(site: Site, case: Case, number: int, rate_per_s: int, seconds: int) 
     with _defence_switched(site, is_on=case.against != UNDEFENDED):
         before, queues = _counters(site), queue_counts(site)
         target = UNGUARDED if case.against == CONTROL else targets[0]
-        with _flooding(case.kind, target, rate_per_s, seconds + _BEFORE_S + _AFTER_S) as outcome:
+        rate, long_s = rate_per_s if case.kind else 0, seconds + _BEFORE_S + _AFTER_S
+        with flooding("bench.senders.stray_flood", case.kind, target, rate_per_s=rate, seconds=long_s) as outcome:
             time.sleep(_BEFORE_S)
             requests = _requests(targets, seconds, site)
-            sent, sent_per_s = outcome()
+            flood = outcome()
         time.sleep(_SETTLE_S)
         counted = {name: count - before[name] for name, count in _counters(site).items()}
         full = sum(count.drops for count in growth(queues, queue_counts(site)).values())
     if full:
         requests = requests.with_trouble(f"{full} packets found their queue full")
-    return Counted(requests, sent, sent_per_s, counted)
+    return Counted(requests, flood.sent, flood.per_s, counted)
 
 
 def _requests(targets: tuple[str, ...], seconds: int, site: Site) -> Reading:
@@ -108,34 +108,6 @@ def _requests(targets: tuple[str, ...], seconds: int, site: Site) -> Reading:
         return keep_alive_requests(targets, seconds, site.directory)
     except BenchError as error:
         return Reading(0.0, str(error))  # a gateway that is beaten is a result
-
-
-@contextmanager
-def _flooding(kind: str, target: str, rate_per_s: int, seconds: float) -> Iterator[Callable[[], tuple[int, float]]]:
-    """With the flood under way; what is yielded waits for its end and tells how many packets were sent, and how many a second."""
-    if not kind:
-        yield lambda: (0, 0.0)
-        return
-    command = module("bench.senders.stray_flood", kind, target, "--rate", str(rate_per_s), "--seconds", str(seconds))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as flooder:
-        try:
-            assert flooder.stdout is not None
-            if flooder.stdout.readline() != "flooding\n":
-                raise BenchError("the flood did not begin")
-            yield lambda: _outcome(flooder)
-        finally:
-            flooder.kill()
-
-
-def _outcome(flooder: subprocess.Popen[str]) -> tuple[int, float]:
-    try:
-        said, _ = flooder.communicate(timeout=_GRACE_S)
-    except subprocess.TimeoutExpired as error:
-        raise BenchError("the flood did not end") from error
-    if flooder.returncode:
-        raise BenchError(f"the flood ended with {flooder.returncode}")
-    result = json.loads(said)
-    return result["sent"], result["sent"] / result["seconds"]
 
 
 @contextmanager

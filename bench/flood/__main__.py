@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from bench.flood.gateway import configuration
 from bench.flood.load import measure
 from bench.flood.report import FloodResults, Round, as_text
 from bench.flood.ways import COMPARED, UNPROTECTED
@@ -19,7 +20,7 @@ from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, output_of
 from bench.rig.ways import Way
-from bench.senders.syn_flood import SPOOFED_NETWORK
+from bench.senders.flood import SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
 """Doubled until no flooder beside everything else on a small machine can send as many."""
@@ -52,7 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-flood")
-    return run_in_lab("bench.flood", given, options.shards, gateway="bench.flood.gateway")
+    return run_in_lab("bench.flood", given, options.shards, appliance=configuration())
 
 
 def _measure_inside(options: argparse.Namespace) -> int:

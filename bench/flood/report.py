@@ -1,12 +1,13 @@
 """What a flood does to fresh connections, as a table. Pure."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bench.flood.load import Load
 from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED
 from bench.rig.machine import Machine
+from bench.rig.tables import aligned
 from bench.rig.ways import Way
 
 LEAST_SHARE = 0.5
@@ -83,11 +84,11 @@ def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: F
     """The table and what follows from it, for people."""
     rows = [_row(results, way, rate) for rate in results.rates() for way in _ALL if results.rounds(way, rate)]
     parts = (
-        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
+        f"{machine.in_words}\n"
         f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the third after them\n"
         f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
         f"{machine.load_at_start} at the start:\ncompare the ways with each other, do not take the figures for a machine's\n",
-        _aligned([_HEADS, *rows]),
+        aligned([_HEADS, *rows], left={1}),
         "".join(_ratios(results)),
         "".join(_ends(results)),
         "".join(_errors(results)),
@@ -135,15 +136,3 @@ def _errors(results: FloodResults) -> Iterable[str]:
         for rate in results.rates()
         if results.rounds(way, rate) and results.errors(way, rate)
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if place == 1 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -16,6 +16,11 @@ class Machine(NamedTuple):
     python: str
     load_at_start: float
 
+    @property
+    def in_words(self) -> str:
+        """One line of text, without its load."""
+        return f"kernel {self.kernel}, {self.cpu}, {self.cores} cores, Python {self.python}"
+
 
 def this_machine() -> Machine:
     """The one we run on, at this moment."""

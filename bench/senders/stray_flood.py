@@ -5,18 +5,19 @@ as JSON what it really sent: a packet that the kernel did not take is not among 
 """
 
 import argparse
+import itertools
 import random
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from appliance.wire import layout as at
 from appliance.wire.flow import flow_key
 from bench.rig.segments import segment
 from bench.rig.topology import HTTP_PORT
-from bench.senders.syn_flood import SPOOFED_NETWORK, Flood, add_bounds, are_bounded, due, report, target_address
+from bench.senders.flood import BEGUN, SPOOFED_NETWORK, Flood, add_bounds, are_bounded, paced, report, target_address
 
 KINDS = ("udp", "fragment", "tcp")
 
@@ -28,7 +29,6 @@ _PACKETS = 1 << 14
 
 _PAYLOAD = bytes(32)
 _FIRST_PART_BYTES = 24
-_TICK_S = 0.001
 _UDP_HEADER = struct.Struct("!HHHH")
 _NO_CHECKSUM = 0
 _MORE_FRAGMENTS = 0x2000
@@ -76,26 +76,22 @@ def flood(kind: str, target: str, rate: int, seconds: float) -> Flood:
     made = packets(kind, target, _PACKETS)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.connect((target, 0))
-        print("flooding", flush=True)
+        print(BEGUN, flush=True)
         return _send(raw, made, rate, seconds)
 
 
 def _send(raw: socket.socket, made: Sequence[bytes], rate: int, seconds: float) -> Flood:
-    sent = failed = late = 0
-    start = time.monotonic()
-    while (elapsed_s := time.monotonic() - start) < seconds:
-        count, written_off = due(rate, elapsed_s, sent + failed + late)
-        late += written_off
-        if count <= 0:
-            time.sleep(_TICK_S)
-            continue
-        for _ in range(count):
-            try:
-                raw.send(made[(sent + failed) % len(made)])
+    in_turn = itertools.cycle(made)
+
+    def send(count: int) -> tuple[int, int]:
+        sent = 0
+        for packet in itertools.islice(in_turn, count):
+            with suppress(OSError):
+                raw.send(packet)
                 sent += 1
-            except OSError:
-                failed += 1
-    return Flood(sent, failed, elapsed_s)
+        return sent, count - sent
+
+    return paced(rate, seconds, send)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -28,9 +28,9 @@ from bench.rig.gateway import configuration
 from bench.rig.load import Reading
 from bench.rig.machine import Machine
 from bench.rig.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NAT_LOCAL_ADDRESSES, NAT_VIPS, VIPS, BenchError
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from bench.senders.stray_flood import KINDS, UNUSED_PORT, packets
 from bench.senders.stray_flood import parse as parse_flood
-from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from tests.support.segments import assert_tcp_checksum
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)

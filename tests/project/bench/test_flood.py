@@ -16,7 +16,8 @@ from bench.rig.load import Reading
 from bench.rig.machine import Machine
 from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
 from bench.rig.ways import Way
-from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK, SYN_BYTES, due, train
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, due
+from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
 from tests.support.segments import assert_tcp_checksum
 
