@@ -1,4 +1,4 @@
-"""What floods of strays do to requests, with the defence and without, as a table. Pure."""
+"""What floods of unsolicited packets do to requests, with the defence and without, as a table. Pure."""
 
 import statistics
 from collections.abc import Sequence
@@ -39,12 +39,13 @@ class DefenceResults:
         return self._rounds[case]
 
     def ratio(self, case: Case, base: Case) -> Spread | None:
-        """Requests of one case by those of another, round by round: a machine drifts. None where there is nothing to compare."""
+        """Requests of one case divided by those of another, round by round, because a machine drifts. None without a round to
+        compare."""
         pairs = zip(self.rounds(case), self.rounds(base), strict=False)
         return spread(one.requests.value / other.requests.value for one, other in pairs if other.requests.value)
 
     def differences(self) -> list[str]:
-        """Where the gateway did not count exactly what was sent, in words; empty: everywhere it did."""
+        """A line for each counter that did not count exactly what was sent."""
         return [
             f"{case.kind or 'no'} flood, {case.title}, round {number + 1}: {one.sent} sent, but {name} differs by {move:+}"
             for case in CASES
@@ -53,9 +54,9 @@ class DefenceResults:
         ]
 
     def goal_outcome(self) -> str:
-        """Is the median share of unflooded requests high enough under each flood: "reached" or "missed".
+        """ "reached" when the median share of unflooded requests is at least GOAL under each flood, else "missed".
 
-        It is "undecided" when there were errors in any of the measurements that it is made of.
+        It is "undecided" when one of the measurements it uses had errors.
         """
         cases = [case for case in CASES if case.against == DEFENDED]
         if any(one.requests.trouble for case in (QUIET, *cases) for one in self.rounds(case)):

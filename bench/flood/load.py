@@ -11,7 +11,7 @@ from bench.rig.load import Reading, new_connections
 from bench.rig.topology import HTTP_PORT, BenchError
 
 _BEFORE_S, _AFTER_S = 0.5, 1.0
-"""How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
+"""The flood begins before wrk and ends after it, by so much."""
 
 _PROBE_PAUSE_S = 0.02
 _PROBE_TIMEOUT_S = 10.0
@@ -19,7 +19,8 @@ _HTTP_OK = 200
 
 
 class Load(NamedTuple):
-    """What was measured. `fresh` is wrk's connections per second with its trouble; `connects_s` are the probe's times."""
+    """One measurement. `fresh` is wrk's connections per second and its errors; `connects_s` are the times that the probe
+    measured."""
 
     fresh: Reading
     flood_per_s: float
@@ -28,7 +29,7 @@ class Load(NamedTuple):
 
 
 class Probe:
-    """Fresh connections one after another, from a thread of its own."""
+    """Opens fresh connections one after another, in a thread of its own, and measures how long each takes to connect."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -59,7 +60,7 @@ class Probe:
             connection.connect()
             took_s = time.monotonic() - start
             connection.request("GET", "/", headers={"Connection": "close"})
-            # A cookie connects before any real server is asked, so only an answer shows that the connection is one.
+            # A client with a cookie is connected before any real server is asked: only an answer shows that the session is open.
             if connection.getresponse().status != _HTTP_OK:
                 raise ConnectionError
             return took_s
@@ -68,7 +69,7 @@ class Probe:
 
 
 def measure(target: str, rate_per_s: int, seconds: int, directory: Path) -> Load:
-    """Fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
+    """Open fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
     long_s = seconds + _BEFORE_S + _AFTER_S
     with flooding("bench.senders.syn_flood", target, str(HTTP_PORT), rate_per_s=rate_per_s, seconds=long_s) as outcome:
         time.sleep(_BEFORE_S)
@@ -82,4 +83,4 @@ def _fresh(target: str, seconds: int, directory: Path) -> Reading:
     try:
         return new_connections((target,), seconds, directory)
     except BenchError as error:
-        return Reading(0.0, str(error))  # a way that is dead is a result
+        return Reading(0.0, str(error))  # a way that does not answer is a result

@@ -1,4 +1,4 @@
-"""What the figures were measured on: without it they mean nothing to anybody else."""
+"""The machine on which the figures were measured."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ class Machine(NamedTuple):
 
 
 def this_machine() -> Machine:
-    """The one we run on, at this moment."""
+    """The machine of this process, at this moment."""
     cpu_lines = Path("/proc/cpuinfo").read_text().splitlines()
     cores = len(os.sched_getaffinity(0))
     return Machine(platform.release(), cpu_model(cpu_lines), cores, platform.python_version(), round(os.getloadavg()[0], 2))

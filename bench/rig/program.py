@@ -19,7 +19,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def exit_code(name: str, program: Callable[[], int]) -> int:
-    """Run a program to its end; one that could not measure says why, in the name of `name`."""
+    """Run a program to its end; one that could not measure prints why, after `name`."""
     try:
         return program()
     except BenchError as error:
@@ -42,7 +42,8 @@ def within(low: int, high: int) -> Callable[[str], int]:
 
 
 def check_host(tools: Sequence[str], target: str) -> None:
-    """Raises BenchError without root, or without nginx and all of `tools`, which `make TARGET` installs."""
+    """Raises BenchError for a user who is not root, and for tools that are missing: nginx and `tools`, which `make TARGET`
+    installs."""
     if os.geteuid() != 0:
         raise BenchError("it makes network namespaces and binds packet queues, so it has to run as root")
     missing = [tool for tool in tools if not shutil.which(tool)] + ([] if nginx_program() else ["nginx"])
@@ -68,7 +69,7 @@ def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | No
 
 
 def unwind_on_signals() -> None:
-    """The lab ends its command with the signal it got itself; each is to unwind everything, as Ctrl-C does."""
+    """Have signals unwind the program as Ctrl-C does: the lab passes on the signal that ends it."""
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
 

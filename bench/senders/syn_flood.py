@@ -1,9 +1,9 @@
-"""A bounded SYN flood: `python -m bench.senders.syn_flood VIP PORT --rate N --seconds S`. Root, and only towards test addresses.
+"""A bounded SYN flood: `python -m bench.senders.syn_flood VIP PORT --rate N --seconds S`. Root only, and only to
+test addresses.
 
-Says "flooding" when it begins, and at the end prints as JSON what it really sent. Each SYN is a whole opening of its own, with
-the options that a Linux client sends, from a random port of an address in SPOOFED_NETWORK. The SYNs are made beforehand and sent
-many at a time, or Python would be the limit of the rate.
-"""
+It prints "flooding" when it begins, and at the end, as JSON, how many SYNs the kernel took and how many it refused. Each SYN
+opens a connection of its own, with the options that a Linux client sends, from a random port of an address in SPOOFED_NETWORK.
+The SYNs are made beforehand and sent many at a time, or Python would be the limit of the rate."""
 
 import argparse
 import ctypes
@@ -17,7 +17,7 @@ from appliance.wire.checksum import checksum, pseudo_header_sum
 from bench.senders.flood import BEGUN, SPOOFED_NETWORK, Flood, add_bounds, are_bounded, paced, report, target_address
 
 _SYNS = 1 << 16
-"""Made beforehand; from then on they come again, as the SYNs of a real flood do: nobody answers its SYN-ACKs."""
+"""So many SYNs are made beforehand, and sent again and again."""
 
 _IP = struct.Struct("!BBHHHBBH4s4s")
 _TCP = struct.Struct("!HHIIHHHH")
@@ -67,7 +67,7 @@ def train(vip: str, port: int, count: int) -> bytearray:
 
 
 def flood(vip: str, port: int, rate: int, seconds: float) -> Flood:
-    """Send `rate` SYNs a second, or as many as go. Raises OSError when there can be no raw socket."""
+    """Send `rate` SYNs a second, or as many as are possible. Raises OSError without the right to a raw socket."""
     packets = train(vip, port, _SYNS)
     base = ctypes.addressof(ctypes.c_char.from_buffer(packets))
     vectors = (_Vector * _SYNS)(*(_Vector(base + number * SYN_BYTES, SYN_BYTES) for number in range(_SYNS)))

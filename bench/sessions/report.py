@@ -15,7 +15,7 @@ class Row(NamedTuple):
     name: str
     title: str
     decimals: int
-    """Of a figure that is not a whole number."""
+    """Decimals of a figure that is not a whole number."""
     beside: tuple[str, ...] = ()
 
 
@@ -75,8 +75,8 @@ def as_text(machine: Machine, results: Mapping[int, Figures]) -> str:
     rows = [[row.title, *(_cell(row, figures) for figures in results.values())] for row in ROWS]
     return (
         f"{machine.in_words}\n"
-        "times are of the CPU; packets go to sessions picked at random; nothing is sent, and there is no kernel under it;\n"
-        f"in brackets behind the longest of many calls: how many took more than {LONG_MS} ms\n\n"
+        "times are CPU time; packets are of sessions chosen at random; nothing is sent, and no kernel takes part;\n"
+        f"in brackets after the longest of many calls: how many took more than {LONG_MS} ms\n\n"
         f"{aligned([heads, *rows])}"
     )
 

@@ -19,7 +19,7 @@ from bench.throughput.run import measure_all
 
 _QUICK = {"rounds": 2, "seconds": 2}
 _THOROUGH = {"rounds": 5, "seconds": 5}
-_SECONDS_MAX = 10  # longer, and a fast machine would run out of connections that are new (see topology)
+_SECONDS_MAX = 10  # a fast machine would run out of new connections in a longer time (see topology)
 _MICROBENCHMARK_TIMEOUT_S = 300.0
 _TOOLS = ("wrk", "iperf3", "nft", "iptables-nft", "ip", "ss", "nsenter")
 
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     _check_host(options)
-    print("the Python of one packet of an established session, without a kernel", flush=True)
+    print("the Python code for one packet of an established session, without a kernel", flush=True)
     print(output_of(module("bench.throughput.packet_cost"), timeout_s=_MICROBENCHMARK_TIMEOUT_S), flush=True)
     return run_in_lab("bench.throughput", given, options.shards, appliance=configuration())
 

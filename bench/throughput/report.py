@@ -10,12 +10,12 @@ from bench.rig.tables import aligned, cell
 from bench.rig.ways import APPLIANCE, BARE_LOOP, PLAIN, WAYS, Way
 
 GOAL = 0.85
-"""The least of the bare loop's figures that the appliance is to reach."""
+"""The least share of the bare loop's figures that the appliance is to reach."""
 
 GOAL_FIGURES = ("new_connections_per_s", "keep_alive_requests_per_s")
 
 _QUIET_LOAD = 0.7
-"""What the microbenchmark and putting up the lab may leave in the load average of a machine with nothing else to do."""
+"""The highest load average that the microbenchmark and the start of the lab cause on a machine that does nothing else."""
 
 _TROUBLED = "!"
 _TO_PLAIN = tuple((way, PLAIN) for way in WAYS if way is not PLAIN)
@@ -44,7 +44,7 @@ def as_text(setup: Setup, results: Results) -> str:
 
 
 def as_json(setup: Setup, results: Results) -> dict[str, Any]:
-    """Everything, for programs. A `null` stands for a ratio to nothing."""
+    """All results, for programs. A ratio is `null` where the base is 0."""
     return {
         "machine": setup.machine._asdict(),
         "shards": setup.shards,
@@ -62,9 +62,9 @@ def as_json(setup: Setup, results: Results) -> dict[str, Any]:
 
 
 def goal_outcome(results: Results) -> str:
-    """Is the appliance's median ratio to the bare loop high enough in every figure that has a goal: "reached" or "missed".
+    """ "reached" when the appliance's median ratio to the bare loop is at least GOAL in each of GOAL_FIGURES, else "missed".
 
-    It is "undecided" when there were errors in any of the measurements that it is made of.
+    It is "undecided" when one of the measurements it uses had errors.
     """
     if any(results.troubled_rounds(name, way.name) for name in GOAL_FIGURES for way in (APPLIANCE, BARE_LOOP)):
         return "undecided"
