@@ -1,8 +1,15 @@
-"""Hypothesis profiles: `fast` on every run, `deep` for a long night (HYPOTHESIS_PROFILE=deep)."""
+"""What holds for all tests.
+
+Assertions in the helpers of tests say which values they compared, as those in tests do. Hypothesis has two profiles: `fast` on
+every run, `deep` for a long night (HYPOTHESIS_PROFILE=deep).
+"""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.support", "tests.lab")
 
 _SLOW_MACHINE = (HealthCheck.too_slow,)
 """Shared build machines stall; that is no property of the code."""

@@ -1,9 +1,9 @@
-"""`python -m bench.defence`: requests while a VIP is flooded with what nobody asked for. Root only; nothing is left behind.
+"""`python -m bench.defence`: requests while a VIP is flooded with unsolicited packets. Root only; nothing is left behind.
 
-Three floods, each against the defence, without it, and to an address that no rule of the appliance knows, in turns. So the last
-shows what sending costs a machine that does it itself, the second what the defence is for.
+There are three floods. Each goes, in turns, to a VIP with the defence, to a VIP without it, and to an address that no rule of the
+appliance knows. The last is the control: it shows what sending alone costs this machine.
 
-Exit codes: as `python -m bench` has them; 1 also when the gateway did not count every packet that was sent, and no other.
+Exit codes: as `python -m bench` has them; 1 also when the gateway counted more or fewer packets than were sent.
 """
 
 import argparse
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from bench.defence.load import CASES, Case, control_table, measure
 from bench.defence.report import DefenceResults, as_text
 from bench.rig.checks import check_way
+from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
 from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, BenchError, Site, inside, output_of
 from bench.rig.ways import APPLIANCE
-from bench.senders.syn_flood import SPOOFED_NETWORK
+from bench.senders.flood import SPOOFED_NETWORK
 
 RATE_PER_S = 20_000
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line. SystemExit for a wrong one."""
-    parser = argparse.ArgumentParser(prog="python -m bench.defence", description="Requests while a VIP is flooded with strays.")
+    parser = argparse.ArgumentParser(prog="python -m bench.defence", description="Requests while a VIP is flooded.")
     parser.add_argument("--quick", action="store_true", help="two rounds of 2 s: the figures are rough")
     parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
@@ -48,14 +49,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-defence")
-    return run_in_lab("bench.defence", given, options.shards, gateway="bench.rig.gateway")
+    return run_in_lab("bench.defence", given, options.shards, appliance=configuration())
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
     unwind_on_signals()
     machine, site = this_machine(), Site.of_environment()
     prepare_network(site)
-    # Without the defence the host answers the flood: it needs a next hop, and the client's host drops the answers.
+    # Without the defence the host answers the flood. The answers need a next hop, and the client's host drops them.
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     output_of(inside(site.gateway, "nft", "-f", "-"), control_table())
     results = DefenceResults()

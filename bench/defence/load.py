@@ -1,37 +1,37 @@
-"""One measurement beside a flood of strays: requests per second, what was sent, and what the gateway counted of it."""
+"""One measurement beside a flood of unsolicited packets: requests per second, what was sent, and what the gateway counted of
+it."""
 
 import json
 import os
 import re
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from appliance.policy.defence import FRAGMENTS, RULES, TCP, UDP
 from bench.rig.counters import growth, queue_counts
+from bench.rig.flooding import flooding
 from bench.rig.load import Reading, keep_alive_requests
-from bench.rig.topology import BenchError, Site, inside, module, output_of
+from bench.rig.topology import BenchError, Site, inside, output_of
 from bench.rig.ways import APPLIANCE
 from bench.senders.stray_flood import KINDS
 
 UNGUARDED = "203.0.113.99"
-"""An address beside the VIPs, behind the gateway as they are: the control's flood goes there."""
+"""The target of the control's flood: an address that is routed to the gateway as the VIPs are, and is none of them."""
 
 CONTROL_TABLE, CONTROL_COUNTER = "bench_control", "control"
 
 COUNTERS = {"udp": UDP.counter, "fragment": FRAGMENTS.counter, "tcp": TCP.counter}
-"""What counts each kind of flood."""
+"""The counter that counts each kind of flood."""
 
 DEFENDED, UNDEFENDED, CONTROL = "defended", "undefended", "control"
 
 _BEFORE_S, _AFTER_S = 0.5, 0.5
-"""How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
+"""The flood begins before wrk and ends after it, by so much."""
 
-_GRACE_S = 30.0
 _SETTLE_S = 0.5
-"""Behind a measurement: the last packets of one must not be counted for the next."""
+"""A pause after each measurement: its last packets must not be counted for the next."""
 
 
 class Case(NamedTuple):
@@ -40,9 +40,9 @@ class Case(NamedTuple):
     name: str
     title: str
     kind: str
-    """Of stray_flood.KINDS; empty without a flood."""
+    """One of stray_flood.KINDS; empty without a flood."""
     against: str
-    """DEFENDED or UNDEFENDED, which is about the VIP, or CONTROL; empty without a flood."""
+    """DEFENDED or UNDEFENDED for a flood of the VIP, CONTROL for one of UNGUARDED; empty without a flood."""
 
 
 QUIET = Case("quiet", "no flood", "", "")
@@ -57,7 +57,7 @@ CASES = (QUIET, *(Case(f"{kind} {against}", _TITLES[against], kind, against) for
 
 
 class Counted(NamedTuple):
-    """One measurement. `counted` is the growth of each counter of dropped packets, by name: the defence's and the control's."""
+    """One measurement. `counted` is how much each counter of dropped packets grew, by name: the defence's and the control's."""
 
     requests: Reading
     sent: int
@@ -65,7 +65,8 @@ class Counted(NamedTuple):
     counted: Mapping[str, int]
 
     def difference(self, case: Case) -> dict[str, int]:
-        """Counted more than sent, by counter; those where it is not the same. Only one of them is to count, or none at all."""
+        """How many packets more than were sent a counter counted, for each counter where the two differ. At most one is to
+        count."""
         expected = {COUNTERS[case.kind]: self.sent} if case.against == DEFENDED else {}
         expected |= {CONTROL_COUNTER: self.sent} if case.against == CONTROL else {}
         moves = {name: count - expected.get(name, 0) for name, count in self.counted.items()}
@@ -73,7 +74,7 @@ class Counted(NamedTuple):
 
 
 def control_table() -> str:
-    """Drops and counts what goes to UNGUARDED, before anything else in the gateway sees it."""
+    """The text of an nftables table that drops and counts what goes to UNGUARDED, before anything else in the gateway sees it."""
     return f"""\
 table ip {CONTROL_TABLE} {{
 	counter {CONTROL_COUNTER} {{ }}
@@ -91,51 +92,24 @@ def measure(site: Site, case: Case, number: int, rate_per_s: int, seconds: int) 
     with _defence_switched(site, is_on=case.against != UNDEFENDED):
         before, queues = _counters(site), queue_counts(site)
         target = UNGUARDED if case.against == CONTROL else targets[0]
-        with _flooding(case.kind, target, rate_per_s, seconds + _BEFORE_S + _AFTER_S) as outcome:
+        rate, long_s = rate_per_s if case.kind else 0, seconds + _BEFORE_S + _AFTER_S
+        with flooding("bench.senders.stray_flood", case.kind, target, rate_per_s=rate, seconds=long_s) as outcome:
             time.sleep(_BEFORE_S)
             requests = _requests(targets, seconds, site)
-            sent, sent_per_s = outcome()
+            flood = outcome()
         time.sleep(_SETTLE_S)
         counted = {name: count - before[name] for name, count in _counters(site).items()}
         full = sum(count.drops for count in growth(queues, queue_counts(site)).values())
     if full:
         requests = requests.with_trouble(f"{full} packets found their queue full")
-    return Counted(requests, sent, sent_per_s, counted)
+    return Counted(requests, flood.sent, flood.per_s, counted)
 
 
 def _requests(targets: tuple[str, ...], seconds: int, site: Site) -> Reading:
     try:
         return keep_alive_requests(targets, seconds, site.directory)
     except BenchError as error:
-        return Reading(0.0, str(error))  # a gateway that is beaten is a result
-
-
-@contextmanager
-def _flooding(kind: str, target: str, rate_per_s: int, seconds: float) -> Iterator[Callable[[], tuple[int, float]]]:
-    """With the flood under way; what is yielded waits for its end and tells how many packets were sent, and how many a second."""
-    if not kind:
-        yield lambda: (0, 0.0)
-        return
-    command = module("bench.senders.stray_flood", kind, target, "--rate", str(rate_per_s), "--seconds", str(seconds))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as flooder:
-        try:
-            assert flooder.stdout is not None
-            if flooder.stdout.readline() != "flooding\n":
-                raise BenchError("the flood did not begin")
-            yield lambda: _outcome(flooder)
-        finally:
-            flooder.kill()
-
-
-def _outcome(flooder: subprocess.Popen[str]) -> tuple[int, float]:
-    try:
-        said, _ = flooder.communicate(timeout=_GRACE_S)
-    except subprocess.TimeoutExpired as error:
-        raise BenchError("the flood did not end") from error
-    if flooder.returncode:
-        raise BenchError(f"the flood ended with {flooder.returncode}")
-    result = json.loads(said)
-    return result["sent"], result["sent"] / result["seconds"]
+        return Reading(0.0, str(error))  # a gateway that no longer answers is a result
 
 
 @contextmanager
@@ -157,14 +131,14 @@ def _set_defence(site: Site, value: int) -> None:
 
 
 def _counters(site: Site) -> dict[str, int]:
-    """By name: the kernel's part of the defence's counters, and the control's."""
+    """The kernel's part of the defence's counters, and the control's, by name."""
     rows = json.loads(_api(site, "/stats/ext", "-H", "Accept: application/json"))
     text = output_of(inside(site.gateway, "nft", "list", "counter", "ip", CONTROL_TABLE, CONTROL_COUNTER))
     return {rule.counter: int(rows[rule.counter]["kernel"]) for rule in RULES} | {CONTROL_COUNTER: parse_counter(text)}
 
 
 def parse_counter(text: str) -> int:
-    """Packets, from nft's listing of one counter. Raises BenchError when there are none in it."""
+    """The number of packets in nft's listing of one counter. Raises BenchError when it has no such number."""
     found = re.search(r"packets (\d+) bytes", text)
     if not found:
         raise BenchError(f"nft lists no counter: {text.strip()[-200:]}")

@@ -1,11 +1,12 @@
-"""What floods of strays do to requests, with the defence and without, as a table. Pure."""
+"""What floods of unsolicited packets do to requests, with the defence and without, as a table. Pure."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bench.defence.load import CASES, CONTROL, DEFENDED, QUIET, Case, Counted
 from bench.rig.machine import Machine
 from bench.rig.results import Spread, spread
+from bench.rig.tables import aligned, cell
 
 GOAL = 0.8
 """The least share of the requests without a flood that the defence is to keep."""
@@ -21,8 +22,6 @@ _HEADS = (
     "counted",
     "difference",
 )
-_LEFT = 2
-"""So many columns are words."""
 
 
 class DefenceResults:
@@ -40,12 +39,13 @@ class DefenceResults:
         return self._rounds[case]
 
     def ratio(self, case: Case, base: Case) -> Spread | None:
-        """Requests of one case by those of another, round by round: a machine drifts. None where there is nothing to compare."""
+        """Requests of one case divided by those of another, round by round, because a machine drifts. None without a round to
+        compare."""
         pairs = zip(self.rounds(case), self.rounds(base), strict=False)
         return spread(one.requests.value / other.requests.value for one, other in pairs if other.requests.value)
 
     def differences(self) -> list[str]:
-        """Where the gateway did not count exactly what was sent, in words; empty: everywhere it did."""
+        """A line for each counter that did not count exactly what was sent."""
         return [
             f"{case.kind or 'no'} flood, {case.title}, round {number + 1}: {one.sent} sent, but {name} differs by {move:+}"
             for case in CASES
@@ -54,9 +54,9 @@ class DefenceResults:
         ]
 
     def goal_outcome(self) -> str:
-        """Is the median share of unflooded requests high enough under each flood: "reached" or "missed".
+        """ "reached" when the median share of unflooded requests is at least GOAL under each flood, else "missed".
 
-        It is "undecided" when there were errors in any of the measurements that it is made of.
+        It is "undecided" when one of the measurements it uses had errors.
         """
         cases = [case for case in CASES if case.against == DEFENDED]
         if any(one.requests.trouble for case in (QUIET, *cases) for one in self.rounds(case)):
@@ -69,11 +69,11 @@ def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: D
     """The table and what follows from it, for people."""
     rows = [_row(results, case) for case in CASES if results.rounds(case)]
     parts = (
-        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
+        f"{machine.in_words}\n"
         f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; all cases in turns\n"
         f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
         f"{machine.load_at_start} at the start:\nthe control shows what sending alone costs here\n",
-        "".join(_aligned([_HEADS, *rows])),
+        aligned([_HEADS, *rows], left={0, 1}),
         f"goal, at least {GOAL} of the requests without a flood while the defence is on: {results.goal_outcome()}\n",
         _listed("counters that differ from what was sent", results.differences()),
         _listed("measurements with errors", _troubles(results)),
@@ -90,20 +90,13 @@ def _row(results: DefenceResults, case: Case) -> list[str]:
         case.kind or "-",
         case.title,
         f"{statistics.median(one.sent_per_s for one in rounds):,.0f}",
-        _cell(spread(one.requests.value for one in rounds), 0),
-        "-" if case == QUIET else _cell(results.ratio(case, QUIET), 2),
-        "-" if case == control else _cell(results.ratio(case, control), 2),
+        cell(spread(one.requests.value for one in rounds), 0),
+        "-" if case == QUIET else cell(results.ratio(case, QUIET), 2),
+        "-" if case == control else cell(results.ratio(case, control), 2),
         f"{sent:,}",
         f"{counted:,}",
         f"{differences:,}",
     ]
-
-
-def _cell(values: Spread | None, decimals: int) -> str:
-    if values is None:
-        return "-"
-    median, low, high = (f"{value:,.{decimals}f}" for value in values)
-    return f"{median} ({low}..{high})"
 
 
 def _troubles(results: DefenceResults) -> list[str]:
@@ -117,13 +110,3 @@ def _troubles(results: DefenceResults) -> list[str]:
 
 def _listed(title: str, lines: Sequence[str]) -> str:
     return "".join((f"{title}:\n", *(f"  {line}\n" for line in lines))) if lines else ""
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if place < _LEFT else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip() + "\n"

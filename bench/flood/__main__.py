@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from bench.flood.gateway import configuration
 from bench.flood.load import measure
 from bench.flood.report import FloodResults, Round, as_text
 from bench.flood.ways import COMPARED, UNPROTECTED
@@ -19,10 +20,10 @@ from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, output_of
 from bench.rig.ways import Way
-from bench.senders.syn_flood import SPOOFED_NETWORK
+from bench.senders.flood import SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
-"""Doubled until no flooder beside everything else on a small machine can send as many."""
+"""Each twice the one before, up to more than a sender can send on a small machine that runs everything else as well."""
 
 _QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
 _QUICK, _THOROUGH = (1, 2), (3, 4)
@@ -52,14 +53,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-flood")
-    return run_in_lab("bench.flood", given, options.shards, gateway="bench.flood.gateway")
+    return run_in_lab("bench.flood", given, options.shards, appliance=configuration())
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
     unwind_on_signals()
     machine, site = this_machine(), Site.of_environment()
     prepare_network(site)
-    # Answers to the flood need a next hop, or the gateway would ask for neighbours that nobody is. The client's host drops them.
+    # Answers to the flood need a next hop, or the gateway would look for neighbours that do not exist. The client's host drops
+    # them.
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     results = FloodResults()
     with servers_running(site):
@@ -73,7 +75,8 @@ def _measure_inside(options: argparse.Namespace) -> int:
 
 
 def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """Neighbours in time: a machine drifts. Each round begins with the next way, and floods the next VIP."""
+    """The ways are measured one right after the other, because a machine drifts. Each round begins with the next way, and floods
+    the next VIP."""
     for rate in options.rates:
         for number in range(options.rounds):
             for way in rotated(COMPARED, number):
@@ -81,7 +84,7 @@ def _measure_compared(site: Site, options: argparse.Namespace, results: FloodRes
 
 
 def _measure_unprotected(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """Until it breaks, which it does not recover from for a minute."""
+    """At higher and higher rates until it breaks: it needs a minute to recover."""
     for number, rate in enumerate(options.rates):
         results.add(UNPROTECTED, rate, _measure(site, options, UNPROTECTED, rate, number))
         if results.is_broken(UNPROTECTED, rate):
@@ -95,7 +98,7 @@ def _measure(site: Site, options: argparse.Namespace, way: Way, rate: int, numbe
         load = measure(target, rate, options.seconds, site.directory)
         drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         again = syns_sent_again() - syns
-        time.sleep(_SETTLE_S)  # the last segments of one measurement must not meet the rules of the next
+        time.sleep(_SETTLE_S)  # the last segments of one measurement must not be judged by the rules of the next
     line = f"{rate:>8,} SYN/s  {way.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
     print(line.rstrip(), file=sys.stderr, flush=True)
     return Round(load, drops, again)

@@ -1,10 +1,10 @@
-"""What runs in the lab's gateway while it is flooded: the appliance, with the same web service behind SYNPROXY and without it."""
+"""What runs in the lab's gateway while it is flooded: the same web service behind SYNPROXY and without it."""
 
-from bench.rig.gateway import become_appliance, service, with_services
+from bench.rig.gateway import service, with_services
 from bench.rig.topology import HTTP_PORT, REAL_SERVERS, VIPS
 
 UNPROTECTED_VIPS = ("203.0.113.14", "203.0.113.15", "203.0.113.16", "203.0.113.17")
-"""Of the services without SYNPROXY; `bench.rig.topology.VIPS` are those with it."""
+"""VIPs of the services without SYNPROXY; those of `bench.rig.topology.VIPS` have it."""
 
 
 def configuration() -> str:
@@ -14,7 +14,3 @@ def configuration() -> str:
         service(f"web-{vip}", vip, HTTP_PORT, REAL_SERVERS, f"synproxy = {synproxy}") for synproxy, vip in (*proxied, *plain)
     )
     return with_services(*services)
-
-
-if __name__ == "__main__":
-    become_appliance(configuration())

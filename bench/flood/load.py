@@ -1,29 +1,26 @@
 """One measurement under a flood: wrk for the rate of fresh connections, and a probe that times how long one takes to connect."""
 
 import http.client
-import json
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.rig.flooding import flooding
 from bench.rig.load import Reading, new_connections
-from bench.rig.topology import HTTP_PORT, BenchError, module
+from bench.rig.topology import HTTP_PORT, BenchError
 
 _BEFORE_S, _AFTER_S = 0.5, 1.0
-"""How much longer than wrk the flood is: it is there when wrk begins, and still when it ends."""
+"""The flood begins before wrk and ends after it, by so much."""
 
 _PROBE_PAUSE_S = 0.02
 _PROBE_TIMEOUT_S = 10.0
-_FLOODER_GRACE_S = 30.0
 _HTTP_OK = 200
 
 
 class Load(NamedTuple):
-    """What was measured. `fresh` is wrk's connections per second with its trouble; `connects_s` are the probe's times."""
+    """One measurement. `fresh` is wrk's connections per second and its errors; `connects_s` are the times that the probe
+    measured."""
 
     fresh: Reading
     flood_per_s: float
@@ -32,7 +29,7 @@ class Load(NamedTuple):
 
 
 class Probe:
-    """Fresh connections one after another, from a thread of its own."""
+    """Opens fresh connections one after another, in a thread of its own, and measures how long each takes to connect."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -63,7 +60,7 @@ class Probe:
             connection.connect()
             took_s = time.monotonic() - start
             connection.request("GET", "/", headers={"Connection": "close"})
-            # A cookie connects before any real server is asked, so only an answer shows that the connection is one.
+            # A client with a cookie is connected before any real server is asked: only an answer shows that the session is open.
             if connection.getresponse().status != _HTTP_OK:
                 raise ConnectionError
             return took_s
@@ -72,12 +69,13 @@ class Probe:
 
 
 def measure(target: str, rate_per_s: int, seconds: int, directory: Path) -> Load:
-    """Fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
-    with _flooding(target, rate_per_s, seconds + _BEFORE_S + _AFTER_S) as flooder:
+    """Open fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
+    long_s = seconds + _BEFORE_S + _AFTER_S
+    with flooding("bench.senders.syn_flood", target, str(HTTP_PORT), rate_per_s=rate_per_s, seconds=long_s) as outcome:
         time.sleep(_BEFORE_S)
         with Probe(target) as probe:
             fresh = _fresh(target, seconds, directory)
-        flood_per_s = _rate_of(flooder) if flooder else 0.0
+        flood_per_s = outcome().per_s
     return Load(fresh, flood_per_s, tuple(probe.connects_s), probe.failed)
 
 
@@ -85,29 +83,4 @@ def _fresh(target: str, seconds: int, directory: Path) -> Reading:
     try:
         return new_connections((target,), seconds, directory)
     except BenchError as error:
-        return Reading(0.0, str(error))  # a way that is dead is a result
-
-
-@contextmanager
-def _flooding(target: str, rate_per_s: int, seconds: float) -> Iterator[subprocess.Popen[str] | None]:
-    if not rate_per_s:
-        yield None
-        return
-    command = module("bench.senders.syn_flood", target, str(HTTP_PORT), "--rate", str(rate_per_s), "--seconds", str(seconds))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as flooder:
-        try:
-            assert flooder.stdout is not None
-            if flooder.stdout.readline() != "flooding\n":
-                raise BenchError("the flood did not begin")
-            yield flooder
-        finally:
-            flooder.kill()
-
-
-def _rate_of(flooder: subprocess.Popen[str]) -> float:
-    try:
-        said, _ = flooder.communicate(timeout=_FLOODER_GRACE_S)
-    except subprocess.TimeoutExpired as error:
-        raise BenchError("the flood did not end") from error
-    result = json.loads(said)
-    return float(result["sent"] / result["seconds"])
+        return Reading(0.0, str(error))  # a way that does not answer is a result

@@ -1,12 +1,13 @@
 """What a flood does to fresh connections, as a table. Pure."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bench.flood.load import Load
 from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED
 from bench.rig.machine import Machine
+from bench.rig.tables import aligned
 from bench.rig.ways import Way
 
 LEAST_SHARE = 0.5
@@ -28,8 +29,8 @@ _HEADS = (
 
 
 class Round(NamedTuple):
-    """One measurement, and what the kernel counted meanwhile: packets that found a queue full, SYNs that wrk and the probe had
-    to send again."""
+    """One measurement, and what the kernel counted during it: packets that found a queue full, and SYNs that wrk and the probe
+    had to send again."""
 
     load: Load
     queue_drops: int
@@ -47,35 +48,35 @@ class FloodResults:
         self._rounds.setdefault((way.name, rate_per_s), []).append(one)
 
     def rates(self) -> list[int]:
-        """Those that were measured, in order."""
+        """The rates that were measured, in order."""
         return sorted({rate for _, rate in self._rounds})
 
     def rounds(self, way: Way, rate_per_s: int) -> list[Round]:
-        """Empty when this was not measured."""
+        """The rounds of one way at one rate; empty when this was not measured."""
         return self._rounds.get((way.name, rate_per_s), [])
 
     def fresh_per_s(self, way: Way, rate_per_s: int) -> float:
-        """The median of all rounds."""
+        """Fresh connections per second, the median of all rounds."""
         return statistics.median(one.load.fresh.value for one in self.rounds(way, rate_per_s))
 
     def share(self, way: Way, rate_per_s: int) -> float:
-        """Of the way's own rate without a flood."""
+        """Fresh connections at this rate divided by the way's own without a flood; 0 when it has none."""
         unflooded = self.fresh_per_s(way, 0)
         return self.fresh_per_s(way, rate_per_s) / unflooded if unflooded else 0.0
 
     def errors(self, way: Way, rate_per_s: int) -> list[str]:
-        """What went wrong for somebody who wanted a connection."""
+        """Errors of wrk and of the probe, a line each."""
         rounds = self.rounds(way, rate_per_s)
         failed = sum(one.load.failed_probes for one in rounds)
         said = [one.load.fresh.trouble for one in rounds if one.load.fresh.trouble]
         return [*said, f"{failed} probes failed"] if failed else said
 
     def is_broken(self, way: Way, rate_per_s: int) -> bool:
-        """Errors, or too few connections."""
+        """Whether there were errors, or fewer connections than LEAST_SHARE allows."""
         return bool(self.errors(way, rate_per_s)) or self.share(way, rate_per_s) < LEAST_SHARE
 
     def breaks_at(self, way: Way) -> int | None:
-        """The first rate at which it is broken; None: it held at all that were measured."""
+        """The first rate at which the way is broken; None when it held at all that were measured."""
         return next((rate for rate in self.rates() if self.rounds(way, rate) and self.is_broken(way, rate)), None)
 
 
@@ -83,11 +84,11 @@ def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: F
     """The table and what follows from it, for people."""
     rows = [_row(results, way, rate) for rate in results.rates() for way in _ALL if results.rounds(way, rate)]
     parts = (
-        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
+        f"{machine.in_words}\n"
         f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the third after them\n"
         f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
         f"{machine.load_at_start} at the start:\ncompare the ways with each other, do not take the figures for a machine's\n",
-        _aligned([_HEADS, *rows]),
+        aligned([_HEADS, *rows], left={1}),
         "".join(_ratios(results)),
         "".join(_ends(results)),
         "".join(_errors(results)),
@@ -135,15 +136,3 @@ def _errors(results: FloodResults) -> Iterable[str]:
         for rate in results.rates()
         if results.rounds(way, rate) and results.errors(way, rate)
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if place == 1 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "".join(f"{line.rstrip()}\n" for line in lines)

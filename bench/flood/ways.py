@@ -75,7 +75,7 @@ def _kernel(site: Site, _shards: int) -> Iterator[None]:
 
 @contextmanager
 def _appliance(_site: Site, _shards: int) -> Iterator[None]:
-    yield  # it is there all the time; the kernel's way puts it to sleep
+    yield  # the appliance always runs; the kernel's way makes its table dormant
 
 
 PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
@@ -83,4 +83,5 @@ KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None
 UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
 
 COMPARED = (PROXIED, KERNEL)
-"""Measured in turns. UNPROTECTED comes last: the half-open connections that it lets through stay with the real servers."""
+"""The ways that are measured in turns. UNPROTECTED is measured after them: it leaves half-open connections at the real
+servers."""

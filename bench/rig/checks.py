@@ -1,4 +1,4 @@
-"""Is each way what it says? A comparison is worth nothing when one of the four quietly takes another's road."""
+"""Checks that each way is what it says. A comparison is worth nothing when the packets of one way really go another."""
 
 import http.client
 from collections.abc import Collection, Iterator
@@ -9,16 +9,16 @@ from bench.rig.topology import HTTP_PORT, BenchError, Site
 from bench.rig.ways import Way
 
 REQUESTS_PER_SHARD = 16
-"""Connections of the check: with so many, a shard that gets none by chance is one run in millions."""
+"""Connections of the check, for each shard. With so many, a shard gets none by chance in one run of millions."""
 
 _TIMEOUT_S = 5.0
 _LEAST_QUEUED_SHARE = 0.9  # of all packets that came in: a few may be ARP, which is not queued
 
 
 def check_way(site: Site, way: Way, shards: int) -> None:
-    """Send some requests and see that they went the way they should. Raises BenchError with everything that is wrong.
+    """Send some requests and check that they went this way. Raises BenchError with everything that is wrong.
 
-    To be called with the way opened and nothing else on it.
+    Call it while the way is opened and nothing else uses it.
     """
     before = snapshot(site)
     try:
@@ -41,7 +41,7 @@ def _ask(target: str) -> str:
 
 
 def wrong_answers(way: Way, answers: Collection[str]) -> Iterator[str]:
-    """What contradicts the way in what the real servers answered on PEER_PATH: their name, a blank, the peer they see."""
+    """Where answers of real servers on PEER_PATH contradict the way. An answer is a name, a space and the peer that was seen."""
     pairs = [answer.partition(" ") for answer in answers]
     if missing := {"rs1", "rs2"} - {name for name, _, _ in pairs}:
         yield f"{', '.join(sorted(missing))} got no request"
@@ -50,7 +50,7 @@ def wrong_answers(way: Way, answers: Collection[str]) -> Iterator[str]:
 
 
 def wrong_counts(way: Way, shards: int, before: Snapshot, after: Snapshot) -> Iterator[str]:
-    """What contradicts the way in what the kernel counted meanwhile."""
+    """Where the counters of the kernel contradict the way."""
     queued = {number: count.packets for number, count in growth(before.queues, after.queues).items() if count.packets}
     expected = set() if way.queue_base is None else set(range(way.queue_base, way.queue_base + shards))
     if set(queued) != expected:

@@ -1,4 +1,5 @@
-"""What the kernel counts: packets queued, packets received and connections tracked in the gateway, SYNs sent again by us."""
+"""What the kernel counts: packets queued, packets received and connections tracked in the gateway, SYNs that
+the client sent again."""
 
 import json
 from pathlib import Path
@@ -46,14 +47,15 @@ def parse_queues(text: str) -> dict[int, QueueCount]:
 
 
 def growth(before: dict[int, QueueCount], after: dict[int, QueueCount]) -> dict[int, QueueCount]:
-    """What was added in each queue; a queue that was not there before started from nothing."""
+    """By how much each queue grew; a queue that was not there before started at 0."""
     nothing = QueueCount(0, 0)
     pairs = {number: (before.get(number, nothing), count) for number, count in after.items()}
     return {number: QueueCount(new.packets - old.packets, new.drops - old.drops) for number, (old, new) in pairs.items()}
 
 
 def syns_sent_again() -> int:
-    """How often a SYN got no answer in time, in the network namespace we run in, which is the client's."""
+    """How often a SYN got no answer in time and was sent again, in the network namespace of this process, which is the
+    client's."""
     return parse_netstat(_CLIENT_TCP.read_text())["TCPSynRetrans"]
 
 

@@ -1,11 +1,14 @@
-"""What runs in the lab's gateway: the appliance, with services for nginx and iperf3.
+"""What runs in the lab's gateway: the appliance, with a configuration of the benchmark's own.
 
-The lab occupies every real server of its own configuration with its own HTTP server. So the lab gets the shipped configuration,
-and the appliance in it this one: the same network, other ports on the real servers.
+The lab puts its own HTTP server on every real server of its configuration. So the lab gets the shipped configuration, and the
+appliance in it gets another: the same network, other ports on the real servers. `python -m bench.rig.gateway FILE` stands in the
+place of the appliance's own program.
 """
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.rig.topology import (
@@ -39,24 +42,32 @@ default = {list(LOCAL_ADDRESSES)}
 {"".join(services)}"""
 
 
-def service(name: str, vip: str, port: int, real_servers: tuple[str, ...], *lines: str) -> str:
-    """A service whose real servers listen on the same port; `lines` are further keys of it."""
+def service(name: str, vip: str, port: int, real_servers: tuple[str, ...], *lines: str, server_port: int = 0) -> str:
+    """A service; `lines` are further keys of it. Real servers listen on the same port, unless `server_port` is another."""
     head = f'\n[[service]]\nname = "{name}"\nvip = "{vip}"\nport = {port}\n' + "".join(f"{line}\n" for line in lines)
-    return head + "".join(f'\n[[service.real_server]]\naddress = "{address}"\nport = {port}\n' for address in real_servers)
+    to = server_port or port
+    return head + "".join(f'\n[[service.real_server]]\naddress = "{address}"\nport = {to}\n' for address in real_servers)
 
 
-def become_appliance(configuration: str) -> None:
-    """Take the command line that the lab gives to an appliance, and become one, with a configuration of our own."""
-    parser = argparse.ArgumentParser()
+def appliance_command(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The command that starts an appliance with a configuration of our own.
+
+    `arguments` are the file of that configuration, and what the lab gives to an appliance. SystemExit for anything else.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench.rig.gateway", description=__doc__)
+    parser.add_argument("own_config", type=Path, help="the configuration to run with")
     parser.add_argument("command", choices=["run"])
-    parser.add_argument("--config", type=Path, required=True, help="the lab's copy of its configuration")
+    parser.add_argument("--config", type=Path, required=True, help="the lab's copy of its own configuration")
     parser.add_argument("--shards", required=True)
-    options = parser.parse_args()
-    config: Path = options.config.with_name("bench.toml")
-    config.write_text(configuration)
-    command = module("appliance", "run", "--config", str(config), "--shards", options.shards)
+    options = parser.parse_args(arguments)
+    return module("appliance", "run", "--config", str(options.own_config), "--shards", options.shards)
+
+
+def main() -> None:
+    """Become an appliance."""
+    command = appliance_command(sys.argv[1:])
     os.execv(command[0], command)
 
 
 if __name__ == "__main__":
-    become_appliance(configuration())
+    main()

@@ -17,7 +17,7 @@ _START_AND_END_S = 15.0
 
 
 class Reading(NamedTuple):
-    """One figure of one measurement. `trouble` says what went wrong meanwhile; empty when nothing did."""
+    """One figure of one measurement. `trouble` says what went wrong during it; empty when nothing did."""
 
     value: float
     trouble: str = ""

@@ -1,4 +1,4 @@
-"""What the figures were measured on: without it they mean nothing to anybody else."""
+"""The machine on which the figures were measured."""
 
 import os
 import platform
@@ -16,9 +16,14 @@ class Machine(NamedTuple):
     python: str
     load_at_start: float
 
+    @property
+    def in_words(self) -> str:
+        """One line of text, without its load."""
+        return f"kernel {self.kernel}, {self.cpu}, {self.cores} cores, Python {self.python}"
+
 
 def this_machine() -> Machine:
-    """The one we run on, at this moment."""
+    """The machine of this process, at this moment."""
     cpu_lines = Path("/proc/cpuinfo").read_text().splitlines()
     cores = len(os.sched_getaffinity(0))
     return Machine(platform.release(), cpu_model(cpu_lines), cores, platform.python_version(), round(os.getloadavg()[0], 2))

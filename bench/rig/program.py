@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +19,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def exit_code(name: str, program: Callable[[], int]) -> int:
-    """Run a program to its end; one that could not measure says why, in the name of `name`."""
+    """Run a program to its end; one that could not measure prints why, after `name`."""
     try:
         return program()
     except BenchError as error:
@@ -29,8 +30,20 @@ def exit_code(name: str, program: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+def within(low: int, high: int) -> Callable[[str], int]:
+    """The type of a whole number on the command line, from `low` to `high`."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return int(text)
+
+    return number
+
+
 def check_host(tools: Sequence[str], target: str) -> None:
-    """Raises BenchError without root, or without nginx and all of `tools`, which `make TARGET` installs."""
+    """Raises BenchError for a user who is not root, and for tools that are missing: nginx and `tools`, which `make TARGET`
+    installs."""
     if os.geteuid() != 0:
         raise BenchError("it makes network namespaces and binds packet queues, so it has to run as root")
     missing = [tool for tool in tools if not shutil.which(tool)] + ([] if nginx_program() else ["nginx"])
@@ -38,17 +51,25 @@ def check_host(tools: Sequence[str], target: str) -> None:
         raise BenchError(f"not installed: {', '.join(missing)} (make {target} installs what it needs)")
 
 
-def run_in_lab(program: str, given: Sequence[str], shards: int, *, config: Path = LAB_CONFIG, gateway: str = "appliance") -> int:
-    """Put up a lab whose command is `program` again, with the same command line, and whose appliance is the module `gateway`."""
+def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | None = None, appliance: str | None = None) -> int:
+    """Put up a lab whose command is `program` again, with the same command line. Returns the exit code.
+
+    `lab` and `appliance` are texts of configurations: for the lab, instead of the shipped one, and for the appliance in it,
+    instead of the lab's.
+    """
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
-    lab = ("lab", "--config", str(config), "--shards", str(shards))
-    inside = module(program, "--inside-lab", *given)
-    return command.run(parser.parse_args([*lab, "--", *inside]), appliance=module(gateway))
+    with tempfile.TemporaryDirectory() as directory:
+        lab_config, own_config = Path(directory, "lvs.toml"), Path(directory, "bench.toml")
+        lab_config.write_text(LAB_CONFIG.read_text() if lab is None else lab)
+        own_config.write_text(appliance or "")
+        line = ("lab", "--config", str(lab_config), "--shards", str(shards), "--", *module(program, "--inside-lab", *given))
+        started = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
+        return command.run(parser.parse_args(line), appliance=started)
 
 
 def unwind_on_signals() -> None:
-    """The lab ends its command with the signal it got itself; each is to unwind everything, as Ctrl-C does."""
+    """Have signals unwind the program as Ctrl-C does: the lab passes on the signal that ends it."""
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
 

@@ -12,7 +12,7 @@ _Way = TypeVar("_Way")
 
 
 class Spread(NamedTuple):
-    """A middle and how far the rest lies around it."""
+    """The median of some values, the least and the largest."""
 
     median: float
     low: float
@@ -22,8 +22,8 @@ class Spread(NamedTuple):
 def schedule(rounds: int, figures: Sequence[_Figure], ways: Sequence[_Way]) -> Iterator[tuple[int, _Figure, _Way]]:
     """Every measurement, in order, with its round, from 0.
 
-    All ways of one figure are neighbours in time, because a machine drifts; and each round starts with the next way, so that
-    none is always the first, or the last.
+    The ways of one figure are measured one right after the other, because a machine drifts. Each round starts with the next way,
+    so that no way is always the first, or the last.
     """
     for number in range(rounds):
         for figure in figures:
@@ -38,13 +38,13 @@ def rotated(items: Sequence[_Item], by: int) -> list[_Item]:
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Of one value or more; None for no value."""
+    """The spread of one value or more; None for no value."""
     values = list(values)
     return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
 class Results:
-    """The readings of one run, those of each figure and way in the order of the rounds."""
+    """The readings of one run by figure and way, in the order of the rounds."""
 
     def __init__(self) -> None:
         self._readings: dict[tuple[str, str], list[Reading]] = {}
@@ -54,11 +54,11 @@ class Results:
         self._readings.setdefault((figure, way), []).append(reading)
 
     def readings(self, figure: str, way: str) -> list[Reading]:
-        """All of them so far."""
+        """The readings so far."""
         return self._readings.get((figure, way), [])
 
     def spread(self, figure: str, way: str) -> Spread | None:
-        """Of the values; troubled ones count like the others."""
+        """The spread of the values; readings with trouble count as the others do."""
         return spread(reading.value for reading in self.readings(figure, way))
 
     def ratio(self, figure: str, way: str, base: str) -> Spread | None:

@@ -1,7 +1,8 @@
-"""The rulesets of the ways other than the appliance's, and how the appliance's own are put to sleep meanwhile.
+"""The rulesets of the ways other than the appliance's, and how the appliance's own tables are made dormant while those are
+measured.
 
-Each is loaded for its own measurements only. A base chain costs something for every packet of the host that merely passes it,
-and a NAT chain makes the kernel track connections, so whatever is not being measured must not be there.
+Each is loaded for its own measurements only. A base chain costs time for every packet of the host, also for those that it lets
+pass, and a NAT chain makes the kernel track connections.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ table ip {NAT_TABLE} {{
 
 
 def queue_table(shards: int, *, native: bool) -> str:
-    """Queue both directions of the bare loop's flows; a flow's packets all meet in one queue.
+    """The text of an nftables table that queues both directions of the bare loop's flows, all packets of a flow to one queue.
 
     The reply's rule hashes the mirrored fields with the same seed, hence the same queue.
     """
@@ -83,9 +84,8 @@ table ip {QUEUE_TABLE} {{
 
 
 def iptables_rules(shards: int) -> str:
-    """Text for iptables-nft-restore: what turns the marks of `queue_table` into NFQUEUE. Our jump comes first, so that the
-    packets never get to the appliance's chain: a queued packet goes on with the next hook, not with the next rule.
-    """
+    """The text for iptables-nft-restore that turns the marks of `queue_table` into NFQUEUE. Its jump comes first, so that the
+    packets do not reach the appliance's chain: a packet that was queued continues at the next hook, not at the next rule."""
     rules = (f"-A {_IPTABLES_CHAIN} -m mark --mark {_mark(n)} -j NFQUEUE --queue-num {QUEUE_BASE + n}" for n in range(shards))
     chain = (f":{_IPTABLES_CHAIN} - [0:0]", *rules, f"-I PREROUTING -j {_IPTABLES_CHAIN}")
     return "\n".join(("*raw", *chain, "COMMIT", ""))
@@ -116,7 +116,8 @@ def queue_loaded(site: Site, shards: int) -> Iterator[None]:
 
 @contextmanager
 def appliance_asleep(site: Site, *, also_raw: bool) -> Iterator[None]:
-    """With the appliance's table dormant: there, but hooked nowhere. `also_raw`: so too the table its iptables rules are in."""
+    """With the appliance's table dormant: it exists, but no packet reaches it. With `also_raw`, so is the table of its iptables
+    rules."""
     tables = [TABLE]
     if also_raw and f"table ip {_RAW_TABLE}" in _nft(site, "list", "tables"):
         tables.append(_RAW_TABLE)

@@ -1,6 +1,6 @@
 """The real servers of the benchmark: nginx and iperf3 in both namespaces, and the addresses and routes they need.
 
-Their kernel settings stay as they are, TIME_WAIT above all: a gateway that reuses a local port too early must pay for it here.
+Their kernel parameters stay as they are, TIME_WAIT above all: when a gateway reuses a local port too early, its figures show it.
 """
 
 import os
@@ -29,22 +29,25 @@ from bench.rig.topology import (
 )
 
 _CLIENT_SETTINGS = {"ip_local_port_range": "1024 65535", "tcp_tw_reuse": "1"}
-"""One client stands for many here, so it must be able to open connections as fast as many do. We run in its namespace."""
+"""Kernel parameters of the client, in whose namespace this process runs: one client opens as many connections as many clients
+would."""
 
 _LOOPBACK = "127.0.0.1"
 _HTTP_OK = 200
 
 PEER_PATH = "/peer"
-"""Answers which real server this is and the peer it sees: "rs1 192.0.2.10"."""
+"""The path whose answer is the name of the real server and the peer it sees: "rs1 192.0.2.10"."""
 
 
 def nginx_program() -> str | None:
-    """Where nginx is; Debian puts it where an ordinary user's PATH does not look."""
+    """The path of nginx, also where Debian puts it, which is not in the PATH of an ordinary user; None when it is not
+    installed."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def nginx_configuration(name: str, directory: Path) -> str:
-    """One worker, a body of three bytes, no log, and connections kept as long as the client wants."""
+    """The text of nginx's configuration: one worker, a body of three bytes, no log, and connections kept as long as the client
+    wants."""
     scratch = "".join(
         f"    {kind}_temp_path {directory}/{name}-{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
@@ -75,7 +78,7 @@ http {{
 
 
 def prepare_network(site: Site) -> None:
-    """Add what the lab's own network lacks: the way back to the client, second addresses, the other NAT's addresses."""
+    """Add what the lab's own network lacks: the route to the client, second addresses, the addresses of the other NAT."""
     for namespace, address in zip(site.real_servers, QUEUED_REAL_SERVERS, strict=True):
         _ip(namespace, "address", "add", f"{address}/24", "dev", END_INTERFACE)
         _ip(namespace, "route", "add", CLIENT_NETWORK, "via", GATEWAY_TO_SERVERS)

@@ -1,4 +1,5 @@
-"""The lab as the benchmark uses it: which address belongs to which way through the gateway, and how to run things where.
+"""The lab as the benchmark uses it: which address belongs to which way through the gateway, and how to run commands in its
+namespaces.
 
 It is the lab of the shipped configuration, plus addresses of our own in the same networks. The ports are the same on every way,
 so that nothing but the destination address differs.
@@ -14,7 +15,7 @@ from typing import NamedTuple, Self
 from appliance.lab import namespaces
 
 LAB_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
-"""What the lab is built from; the appliance in it runs with the text of `gateway.configuration`."""
+"""The configuration that the lab is built from; see `bench.rig.gateway` for that of the appliance in it."""
 
 CLIENT_INTERFACE, SERVER_INTERFACE, END_INTERFACE = "client0", "server0", "eth0"
 CLIENT_NETWORK, GATEWAY_TO_SERVERS = "198.51.100.0/24", "192.0.2.1"
@@ -22,7 +23,7 @@ CLIENT = "198.51.100.2"
 
 REAL_SERVERS = ("192.0.2.101", "192.0.2.102")
 QUEUED_REAL_SERVERS = ("192.0.2.111", "192.0.2.112")
-"""Second addresses of the same real servers: what goes there is queued to the bare loop."""
+"""Second addresses of the same real servers; packets to them are queued to the bare loop."""
 
 # A NAT remembers a closed connection for two minutes, and a client that comes from the same port again meanwhile is not a new
 # connection to it. So there is a second pair of VIPs for every other round. All of them together allow one client 258,000
@@ -39,11 +40,11 @@ _COMMAND_TIMEOUT_S = 30.0
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the message is for the person who started it."""
+    """The benchmark cannot continue; the message is for the person who started it."""
 
 
 class Site(NamedTuple):
-    """The lab we are in: names of its network namespaces, and its directory, which vanishes with it."""
+    """The lab around this process: names of its network namespaces, and its directory, which is removed with it."""
 
     directory: Path
     client: str
@@ -52,7 +53,7 @@ class Site(NamedTuple):
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """What the lab says of itself. Raises KeyError outside of a lab."""
+        """The lab that the environment variables name. Raises KeyError outside of a lab."""
         return cls(
             Path(environment["LAB_DIR"]),
             environment["LAB_CLIENT_NS"],
@@ -72,7 +73,8 @@ def module(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def output_of(command: Sequence[str], text: str | None = None, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
-    """Run a command to its end, with `text` as its input. Raises BenchError with the command's own words when it fails."""
+    """Run a command to its end, with `text` as its input. Returns its output. Raises BenchError with its error text when it
+    fails."""
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired) as error:

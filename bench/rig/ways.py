@@ -1,4 +1,4 @@
-"""The four ways through the gateway that are compared, each with what it claims of itself."""
+"""The four ways through the gateway that are compared, and what is true of each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -28,19 +28,19 @@ class Way(NamedTuple):
     title: str
 
     targets: tuple[str, ...]
-    """What the client connects to, in pairs: one pair a round, in turn. Bulk traffic goes to the first address."""
+    """Addresses that the client connects to, in pairs, one pair a round in turn. Bulk traffic goes to the first address."""
 
     peers: tuple[str, ...]
-    """What a real server may see as the other end."""
+    """Addresses that a real server may see as the other end."""
 
     queue_base: int | None
-    """The first of the packet queues it goes through, one for each shard; None: it goes through none."""
+    """The first of the packet queues that it goes through, one for each shard; None when it goes through none."""
 
     is_tracked: bool
     """Whether the kernel tracks its connections."""
 
     opened: Callable[[Site, int], AbstractContextManager[None]]
-    """Makes the gateway ready for this way alone, for the number of shards, and undoes that."""
+    """Prepares the gateway for this way alone, with a number of shards, and undoes that."""
 
     def pair_of_round(self, number: int) -> tuple[str, ...]:
         """The two addresses to connect to in that round, from 0."""
@@ -79,7 +79,7 @@ def _loop_running(site: Site, queue: int) -> Iterator[None]:
 
 @contextmanager
 def _appliance(_site: Site, _shards: int) -> Iterator[None]:
-    yield  # it is there all the time; the others put it to sleep
+    yield  # the appliance always runs; the other ways make its table dormant
 
 
 PLAIN = Way("plain", "plain routing", REAL_SERVERS, (CLIENT,), None, False, _plain)

@@ -1,43 +1,43 @@
-"""A bounded flood of what nobody asked for: `python -m bench.senders.stray_flood KIND TARGET --rate N --seconds S`.
+"""A bounded flood of unsolicited packets: `python -m bench.senders.stray_flood KIND TARGET --rate N --seconds S`.
 
-Root, and only towards test addresses. KIND is "udp", "fragment" or "tcp". Says "flooding" when it begins, and at the end prints
-as JSON what it really sent: a packet that the kernel did not take is not among it.
+Root only, and only to test addresses. KIND is "udp", "fragment" or "tcp". It prints "flooding" when it begins, and at the end, as
+JSON, how many packets the kernel took and how many it refused.
 """
 
 import argparse
+import itertools
 import random
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from appliance.wire import layout as at
 from appliance.wire.flow import flow_key
 from bench.rig.segments import segment
 from bench.rig.topology import HTTP_PORT
-from bench.senders.syn_flood import SPOOFED_NETWORK, Flood, add_bounds, are_bounded, due, report, target_address
+from bench.senders.flood import BEGUN, SPOOFED_NETWORK, Flood, add_bounds, are_bounded, paced, report, target_address
 
 KINDS = ("udp", "fragment", "tcp")
 
 UNUSED_PORT = 4444
-"""No service of the bench has it."""
+"""A port that no service of the benchmark has."""
 
 _PACKETS = 1 << 14
-"""Made beforehand; from then on they come again."""
+"""So many packets are made beforehand, and sent again and again."""
 
 _PAYLOAD = bytes(32)
 _FIRST_PART_BYTES = 24
-_TICK_S = 0.001
 _UDP_HEADER = struct.Struct("!HHHH")
 _NO_CHECKSUM = 0
 _MORE_FRAGMENTS = 0x2000
 
 
 def packets(kind: str, target: str, count: int) -> list[bytes]:
-    """So many, whole from the IP header on, from random ports of addresses that nobody has.
+    """So many packets, from the IP header on, from random ports of addresses that nobody has.
 
-    Fragments come in pairs that make a segment to the web service: who lets them pass puts them together and has to judge it.
+    Fragments come in pairs. A pair is a segment to the web service, which a gateway that lets fragments pass has to judge.
     """
     makers = {"udp": _datagram, "fragment": _fragments, "tcp": _syn}
     sources = [host.packed for host in SPOOFED_NETWORK.hosts()]
@@ -59,43 +59,39 @@ def _syn(source: bytes, target: bytes, _number: int) -> Iterator[bytes]:
 
 def _fragments(source: bytes, target: bytes, number: int) -> Iterator[bytes]:
     whole = segment(flow_key(source, target + HTTP_PORT.to_bytes(2, "big")), at.ACK, _PAYLOAD)[at.IP_HEADER_BYTES :]
-    identification = number + 1  # the kernel would fill in a 0
+    identification = number + 1  # instead of a 0 the kernel would write one of its own
     yield _packet(source, target, at.PROTO_TCP, whole[:_FIRST_PART_BYTES], identification, _MORE_FRAGMENTS)
     yield _packet(source, target, at.PROTO_TCP, whole[_FIRST_PART_BYTES:], identification, _FIRST_PART_BYTES // 8)
 
 
 def _packet(source: bytes, target: bytes, protocol: int, payload: bytes, identification: int = 1, where: int = 0) -> bytes:
-    """The kernel fills in the IP checksum of what a raw socket sends."""
+    """An IP packet; the kernel writes the checksum of what a raw socket sends."""
     total = at.IP_HEADER_BYTES + len(payload)
     head = (at.IPV4_NO_OPTIONS, 0, total, identification, where, at.TTL_OF_OUR_SEGMENTS, protocol, 0)
     return at.IP_HEADER.pack(*head, source[:4], target) + payload
 
 
 def flood(kind: str, target: str, rate: int, seconds: float) -> Flood:
-    """Send `rate` packets a second, or as many as go. Raises OSError when there can be no raw socket."""
+    """Send `rate` packets a second, or as many as are possible. Raises OSError without the right to a raw socket."""
     made = packets(kind, target, _PACKETS)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.connect((target, 0))
-        print("flooding", flush=True)
+        print(BEGUN, flush=True)
         return _send(raw, made, rate, seconds)
 
 
 def _send(raw: socket.socket, made: Sequence[bytes], rate: int, seconds: float) -> Flood:
-    sent = failed = late = 0
-    start = time.monotonic()
-    while (elapsed_s := time.monotonic() - start) < seconds:
-        count, written_off = due(rate, elapsed_s, sent + failed + late)
-        late += written_off
-        if count <= 0:
-            time.sleep(_TICK_S)
-            continue
-        for _ in range(count):
-            try:
-                raw.send(made[(sent + failed) % len(made)])
+    in_turn = itertools.cycle(made)
+
+    def send(count: int) -> tuple[int, int]:
+        sent = 0
+        for packet in itertools.islice(in_turn, count):
+            with suppress(OSError):
+                raw.send(packet)
                 sent += 1
-            except OSError:
-                failed += 1
-    return Flood(sent, failed, elapsed_s)
+        return sent, count - sent
+
+    return paced(rate, seconds, send)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

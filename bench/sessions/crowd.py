@@ -19,20 +19,20 @@ from appliance.wire.flow import Direction, flow_key, reverse_key
 from bench.rig.segments import VIP, segment
 
 OPENED_PER_S, MOST_OPENING_S = 10_000, 100
-"""So many sessions begin each second; more where opening all would take longer than so many seconds."""
+"""So many sessions begin each second; more when opening all of them would take longer than MOST_OPENING_S seconds."""
 
 CLIENT_NETWORK, _HOSTS, _FIRST_PORT = bytes((198, 51, 100)), 254, 1024
 SESSIONS_MAX = 10_000_000
-"""With the fifth that comes later they still have a client's address and port each."""
+"""With another fifth of them, which comes later, each still has a client's address and port of its own."""
 
 _LOCAL_NETWORK, _REAL_SERVERS = "192.0.2", 4
 _ROOM = 2
-"""So many local ports for each session there may be: a pool that is half empty finds a free one at once, as it should."""
+"""Local ports for each session: a pool that is half empty finds a free port at once."""
 
 _KEY_BYTES = 12
 _CLIENT_SEQ, _SERVER_SEQ = 1000, 5000
 LONG_MS = 5
-"""A pause that is longer than this is counted: one alone may be the machine's, several are the shard's."""
+"""Longer pauses are counted: one may be caused by the machine, several are caused by the shard."""
 
 _AFTER_ALL_S = 4000
 """Longer than any session lives, in seconds."""
@@ -43,8 +43,8 @@ _T = TypeVar("_T")
 class Pauses:
     """The longest and the sum of many calls, in seconds, and how many were longer than LONG_MS.
 
-    What another program takes of the CPU is no pause of ours, so the clock is that of this thread. It is set right now and then,
-    by more than a call may take; so no call counts for longer than it was by the clock on the wall.
+    CPU time that another program takes is not a pause of the shard, so the clock is that of this thread. The kernel corrects that
+    clock now and then, by more than a call may take; so no call counts for longer than it took by the monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Pauses:
         self.long = 0
 
     def timed(self, call: Callable[..., _T], *arguments: object) -> _T:
-        """Call it, and count how long that took."""
+        """Call `call`, and count how long it took."""
         wall_start, start = time.perf_counter(), time.thread_time()
         result = call(*arguments)
         took_s = min(time.thread_time() - start, time.perf_counter() - wall_start)
@@ -64,22 +64,23 @@ class Pauses:
 
 
 class Watched(NamedTuple):
-    """What held packets up meanwhile: each packet's own work, and the looks at the timers between them."""
+    """What delayed packets: the work for each packet, and the looks at the timers between them."""
 
     handle: Pauses
     expire: Pauses
 
 
 class Crowd:
-    """Sessions are numbers from 0. `now` is simulated, in seconds, and moves on as sessions come and go, and with each tick."""
+    """A shard and its sessions, which are numbers from 0. `now` is simulated, in seconds: it moves on with each session that
+    begins or ends, and with each tick."""
 
     def __init__(self, most: int) -> None:
-        """There will never be more than `most` sessions at once, and no number from `most` on."""
+        """At most `most` sessions at once; their numbers are below `most`."""
         self.shard = _new_shard(most)
         self.now = 0.0
         self.per_s = max(OPENED_PER_S, most // MOST_OPENING_S)
         self.watched = Watched(Pauses(), Pauses())
-        # Touched here and now, so that it does not count as memory of the sessions.
+        # Written to now, so that it does not count as memory of the sessions.
         self._server_keys = bytearray(b"\xff") * (_KEY_BYTES * most)
         self._left = TURN_PACKETS
         self._look_at = 0.0
@@ -89,25 +90,25 @@ class Crowd:
 
     @contextmanager
     def watch(self) -> Iterator[Watched]:
-        """What is counted inside is of this time alone."""
+        """Count pauses from here to the end of the block."""
         self.watched = Watched(Pauses(), Pauses())
         yield self.watched
 
     def open(self, numbers: Sequence[int]) -> None:
-        """Each begins, one after another, at the pace of this crowd."""
+        """Open sessions one after another, at the pace of this crowd."""
         for number in numbers:
             self._open(number)
             self.now += 1 / self.per_s
 
     def replace(self, old: Sequence[int], new: Sequence[int]) -> None:
-        """Each of `old` ends while one of `new` begins."""
+        """End each session of `old`, and open one of `new` after it."""
         for ending, beginning in zip(old, new, strict=True):
             self._end(ending)
             self._open(beginning)
             self.now += 1 / self.per_s
 
     def _open(self, number: int) -> None:
-        """SYN, SYN-ACK, ACK; the last acknowledges a byte of the real server, which is the end of the opening."""
+        """Hand in SYN, SYN-ACK and ACK; the last acknowledges a byte of the real server, which ends the opening."""
         inbound = client_key(number)
         self._send(segment(inbound, at.SYN, seq=_CLIENT_SEQ, ack=0), TO_REAL_SERVER)
         shown = at.HEADERS.unpack_from(self.shard.output.rewritten)
@@ -117,7 +118,7 @@ class Crowd:
         self._server_keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES] = outbound
 
     def _end(self, number: int) -> None:
-        """FIN of the real server, as of a web server, then of the client, and the last ACK: it rests in TIME_WAIT."""
+        """Hand in the FIN of the real server, that of the client, and the last ACK: the session is in TIME_WAIT then."""
         inbound, outbound = client_key(number), self.server_key(number)
         self._send(segment(outbound, at.FIN | at.ACK, seq=_SERVER_SEQ + 2), TO_CLIENT)
         self._send(segment(inbound, at.FIN | at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 3), TO_REAL_SERVER)
@@ -135,13 +136,13 @@ class Crowd:
                 self._look_at = self.now if self._look() else self.now + LOOK_INTERVAL_S
 
     def _look(self) -> bool:
-        """The worker's look at the timers in one turn, of which the segments leave; True when more wait."""
+        """Look at the timers as a worker does in one turn; True when more sessions are due."""
         more = self.watched.expire.timed(self.shard.on_tick, self.now, EXPIRIES_PER_TURN)
         self.shard.output.segments.clear()
         return more
 
     def tick(self) -> float:
-        """Move on by one tick and look until nothing waits; the seconds of the CPU that took."""
+        """Move on by one tick and look at the timers until nothing is due. Returns the seconds of CPU time that took."""
         self.now += LOOK_INTERVAL_S
         before_s = self.watched.expire.total_s
         while self._look():
@@ -149,14 +150,14 @@ class Crowd:
         return self.watched.expire.total_s - before_s
 
     def tick_until_empty(self) -> None:
-        """Nobody says anything any more, until all sessions are over. Raises AssertionError when something is left."""
+        """Let time pass without packets until all sessions have ended. Raises AssertionError when something is left."""
         end = self.now + _AFTER_ALL_S
         while len(self) and self.now < end:
             self.tick()
         self._check_empty()
 
     def jump_until_empty(self) -> None:
-        """As if the machine had slept until long after all deadlines."""
+        """Let all deadlines pass at once, as when the machine was suspended. Raises AssertionError when something is left."""
         self.now += _AFTER_ALL_S
         self.tick()
         self._check_empty()
@@ -174,7 +175,8 @@ class Crowd:
         return bytes(self._server_keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES])
 
     def packets(self, numbers: Sequence[int], direction: Direction) -> list[bytes]:
-        """A bare ACK of each; made without touching the sessions, which may so be in no cache when it is handled."""
+        """A bare ACK of each session. Making it does not read the sessions, so that they are not in a cache when it is
+        handled."""
         key = self.server_key if direction is Direction.OUTBOUND else client_key
         return [segment(key(number), at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 2) for number in numbers]
 
@@ -186,25 +188,25 @@ def _new_shard(most: int) -> Shard:
     real_servers = tuple(RealServerPlan(f"{_LOCAL_NETWORK}.{254 - n}", 8080, 100, n) for n in range(_REAL_SERVERS))
     service = ServicePlan("web", str(IPv4Address(VIP[:4])), 80, "rr", local_addresses, real_servers)
     shared = SharedState(memoryview(bytearray(size_bytes(1, _REAL_SERVERS))), 1, _REAL_SERVERS)
-    # The limit of the table is policy; here memory is the limit.
+    # No limit of sessions: here memory is the limit.
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | {"conn_max": 0})
     return Shard(Plan(0, 1, 0, _REAL_SERVERS, (service,), "00" * 16, "11" * 16), shared, now=0.0)
 
 
 def client_key(number: int) -> bytes:
-    """The 12 address bytes of the client's packets of a session: many addresses, and each port of theirs once."""
+    """The 12 address bytes of the client's packets of a session. No two sessions have the same address and port."""
     port, host = divmod(number, _HOSTS)
     return flow_key(CLIENT_NETWORK + bytes((host + 1,)) + (_FIRST_PORT + port).to_bytes(2, "big"), VIP)
 
 
 def picked(numbers: Sequence[int], count: int) -> list[int]:
-    """So many of them at random, some perhaps twice: no session is a hot one."""
+    """So many of the numbers at random, some perhaps twice: no session gets more packets than others for long."""
     return random.choices(numbers, k=count)
 
 
 @contextmanager
 def as_in_a_worker() -> Iterator[None]:
-    """With the interpreter's cyclic collector off and what there is out of its sight, as a worker has it."""
+    """With the interpreter's cyclic collector off and all existing objects frozen, as in a worker."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What many sessions in one shard cost: each figure, measured beside a shard with few or reported by the shard itself."""
+"""The figures of many sessions in one shard, some of them beside those of a shard with few sessions."""
 
 import os
 import statistics
@@ -16,14 +16,14 @@ from bench.rig.results import spread
 from bench.sessions.crowd import Crowd, Pauses, as_in_a_worker, client_key, picked
 
 FEW = 1000
-"""Sessions of the shard that stands beside: all of it fits into a cache."""
+"""Sessions of the shard that is compared with: all of them fit into a cache."""
 
 CHURN = 5
 """One in so many sessions ends, and a new one begins."""
 
 TICKS = 1000
 SETTLING_TICKS = 1000
-"""As many as it takes until the wheel has come to the slot of every session that has just had a packet (see `timers`)."""
+"""So many ticks later the wheel has looked at every session that had a packet before (see `timers`)."""
 
 _STATM = Path("/proc/self/statm")
 _NOBODY = "192.0.2.1"
@@ -34,11 +34,11 @@ _WALKS = {
 }
 
 Figures = dict[str, float]
-"""By the names of `crowd_report.ROWS`."""
+"""Figures by the names of `bench.sessions.report.ROWS`."""
 
 
 class Effort(NamedTuple):
-    """How thoroughly it is measured: rounds of so many packets each, and so many packets between two ticks."""
+    """How thoroughly to measure: how many rounds, how many packets in each, and how many between two ticks."""
 
     rounds: int
     packets: int
@@ -49,7 +49,7 @@ QUICK, THOROUGH = Effort(5, 10_000, 50), Effort(9, 20_000, 100)
 
 
 def measure(count: int, effort: Effort, say: Callable[[str], None]) -> Figures:
-    """Everything, for so many sessions. Raises AssertionError when the shard does not do what a shard does."""
+    """Measure all figures for so many sessions. Raises AssertionError when the shard does something wrong."""
     more = count // CHURN
     few, many = Crowd(FEW), Crowd(count + more)
     with as_in_a_worker():
@@ -100,13 +100,14 @@ def _told_bytes(crowd: Crowd) -> int:
 
 
 def _packets(few: Crowd, many: Crowd, count: int, effort: Effort) -> Figures:
-    """Both shards in turns, so that whatever else the machine does meets both alike; a round's ratio is of neighbours."""
+    """Time packets of both shards in turns, so that whatever else the machine does affects both in the same way. The ratio of a
+    round is of two measurements one right after the other."""
     figures: Figures = {}
     for direction in Direction:
         taken: dict[Crowd, list[float]] = {few: [], many: []}
         for number in range(effort.rounds):
             for crowd in (few, many) if number % 2 else (many, few):
-                crowd.tick()  # or more deadlines would fall into one than so many packets could ever set
+                crowd.tick()  # else more deadlines would be in one tick than so many packets could set in reality
                 packets = crowd.packets(picked(range(FEW if crowd is few else count), effort.packets), direction)
                 taken[crowd].append(_microseconds(crowd, packets))
         ratio = spread(one / other for one, other in zip(taken[many], taken[few], strict=True))
@@ -118,7 +119,7 @@ def _packets(few: Crowd, many: Crowd, count: int, effort: Effort) -> Figures:
 
 
 def _microseconds(crowd: Crowd, packets: Sequence[bytes]) -> float:
-    """Per packet, with the loop around it."""
+    """Microseconds for each packet, with the loop around it."""
     handle, now = crowd.shard.handle, crowd.now
     start = time.thread_time()
     for raw in packets:
@@ -127,7 +128,7 @@ def _microseconds(crowd: Crowd, packets: Sequence[bytes]) -> float:
 
 
 def _ticks(name: str, crowd: Crowd, count: int, effort: Effort) -> Figures:
-    """Ticks between which packets push deadlines out, and then, when they have long settled, ticks in which nothing is due."""
+    """Time ticks between which packets move deadlines, and then, much later, ticks in which nothing is due."""
     with crowd.watch() as busy:
         for _ in range(TICKS):
             numbers = picked(range(count), effort.packets_per_tick)
@@ -144,7 +145,7 @@ def _ticks(name: str, crowd: Crowd, count: int, effort: Effort) -> Figures:
 
 
 def _churn(crowd: Crowd, count: int, more: int) -> Figures:
-    """A fifth of the sessions goes, picked all over the table, and as many come."""
+    """Replace a fifth of the sessions, spread over the whole table, by as many new ones."""
     step = count // more if more else 1
     with crowd.watch() as watched:
         crowd.replace(range(0, more * step, step), range(count, count + more))
@@ -152,7 +153,8 @@ def _churn(crowd: Crowd, count: int, more: int) -> Figures:
 
 
 def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
-    """To the end, each piece written down as a worker writes it; nobody is met twice, and nobody is cut."""
+    """Walk to the end, with each piece encoded as a worker does it. Raises AssertionError when a session was seen twice, or
+    cut."""
     walk = crowd.shard.walk(query)
     pauses, steps, met, before = Pauses(), 0, 0, len(crowd)
     is_last = False
@@ -161,7 +163,7 @@ def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
         steps += 1
         met += {ROWS: len, TALLY: lambda pairs: sum(number for _, number in pairs), CUT: sum}[query.kind](items)
     if met != (0 if query.kind == CUT else before) or len(crowd) != before:
-        raise AssertionError(f"a walk to {name} met {met} of {before} sessions, and {len(crowd)} are left")
+        raise AssertionError(f"a walk to {name} saw {met} of {before} sessions, and {len(crowd)} are left")
     return _longest(name, pauses) | {f"{name}_steps": steps}
 
 
@@ -184,7 +186,7 @@ def _expire(name: str, crowd: Crowd, until_empty: Callable[[], None]) -> Figures
 
 
 def _growth_of_one_dict(count: int) -> Pauses:
-    """What one table for all sessions would do to a packet, whenever it grows."""
+    """How long a packet would wait whenever one table for all sessions grows."""
     table: dict[bytes, None] = {}
     pauses = Pauses()
     for number in range(count):

@@ -1,9 +1,10 @@
 """What many sessions cost, as a table: a row for each figure, a column for each count. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from bench.rig.machine import Machine
+from bench.rig.tables import aligned
 from bench.sessions.crowd import LONG_MS
 from bench.sessions.figures import CHURN, FEW, Figures
 
@@ -14,7 +15,7 @@ class Row(NamedTuple):
     name: str
     title: str
     decimals: int
-    """Of a figure that is not a whole number."""
+    """Decimals of a figure that is not a whole number."""
     beside: tuple[str, ...] = ()
 
 
@@ -73,10 +74,10 @@ def as_text(machine: Machine, results: Mapping[int, Figures]) -> str:
     heads = ["sessions in one shard", *(f"{count:,}" for count in results)]
     rows = [[row.title, *(_cell(row, figures) for figures in results.values())] for row in ROWS]
     return (
-        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
-        "times are of the CPU; packets go to sessions picked at random; nothing is sent, and there is no kernel under it;\n"
-        f"in brackets behind the longest of many calls: how many took more than {LONG_MS} ms\n\n"
-        f"{''.join(_aligned([heads, *rows]))}"
+        f"{machine.in_words}\n"
+        "times are CPU time; packets are of sessions chosen at random; nothing is sent, and no kernel takes part;\n"
+        f"in brackets after the longest of many calls: how many took more than {LONG_MS} ms\n\n"
+        f"{aligned([heads, *rows])}"
     )
 
 
@@ -87,10 +88,3 @@ def _cell(row: Row, figures: Figures) -> str:
 
     beside = "..".join(shown(f"{row.name}_{end}") for end in row.beside)
     return shown(row.name) + (f" ({beside})" if beside else "")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        yield "  ".join((first.ljust(widths[0]), *cells)) + "\n"

@@ -7,18 +7,19 @@ as `appliance lab` has them (130 for Ctrl-C).
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
+from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals, within
 from bench.rig.topology import BenchError, Site, module, output_of
 from bench.throughput.report import Setup, as_json, as_text
 from bench.throughput.run import measure_all
 
 _QUICK = {"rounds": 2, "seconds": 2}
 _THOROUGH = {"rounds": 5, "seconds": 5}
-_SECONDS_MAX = 10  # longer, and a fast machine would run out of connections that are new (see topology)
+_SECONDS_MAX = 10  # a fast machine would run out of new connections in a longer time (see topology)
 _MICROBENCHMARK_TIMEOUT_S = 300.0
 _TOOLS = ("wrk", "iperf3", "nft", "iptables-nft", "ip", "ss", "nsenter")
 
@@ -34,11 +35,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line. SystemExit for a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Compare the appliance with three other ways.")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 s: shows that it works, its figures are rough")
-    parser.add_argument("--rounds", type=_within(1, 100), metavar="N", help="default 5")
-    parser.add_argument(
-        "--seconds", type=_within(1, _SECONDS_MAX), metavar="S", help="of each measurement, 16 a round; default 5"
-    )
-    parser.add_argument("--shards", type=_within(1, 64), metavar="N", default=2, help="also of the bare loop; default 2")
+    parser.add_argument("--rounds", type=within(1, 100), metavar="N", help="default 5")
+    parser.add_argument("--seconds", type=within(1, _SECONDS_MAX), metavar="S", help="of each measurement, 16 a round; default 5")
+    parser.add_argument("--shards", type=within(1, 64), metavar="N", default=2, help="also of the bare loop; default 2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there, too")
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -48,21 +47,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _within(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return int(text)
-
-    return number
-
-
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     _check_host(options)
-    print("the Python of one packet of an established session, without a kernel", flush=True)
+    print("the Python code for one packet of an established session, without a kernel", flush=True)
     print(output_of(module("bench.throughput.packet_cost"), timeout_s=_MICROBENCHMARK_TIMEOUT_S), flush=True)
-    return run_in_lab("bench.throughput", given, options.shards, gateway="bench.rig.gateway")
+    return run_in_lab("bench.throughput", given, options.shards, appliance=configuration())
 
 
 def _check_host(options: argparse.Namespace) -> None:

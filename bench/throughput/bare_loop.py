@@ -1,6 +1,7 @@
-"""The least a Python program can do with a packet queue and still touch every payload: hand each one back as it came.
+"""The least that a Python program can do with a packet queue and still read and write every packet: hand each one back as it
+came.
 
-What the appliance is compared with: the difference is its own work, the rest is the price of the queue.
+The appliance is compared with it: the difference is the appliance's own work, the rest is the cost of the queue.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, required=True)
     options = parser.parse_args()
     queue = NetfilterQueue()
-    # The appliance's own queue length, buffer and lack of a collector, or the comparison would be about those.
+    # Queue length, buffer and garbage collection as in the appliance: those are not to be compared.
     queue.bind(
         options.queue, hand_back, max_len=QUEUE_PACKETS, mode=COPY_PACKET, range=_WHOLE_PACKET, sock_len=SOCKET_BUFFER_BYTES
     )

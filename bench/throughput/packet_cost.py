@@ -1,4 +1,4 @@
-"""How long the shard takes for one packet of an established session: no kernel, no queue, just the Python.
+"""How long a shard takes for one packet of an established session, without a kernel and a queue.
 
 Prints microseconds per packet, median and best of several rounds, beside the cost of the same loop with an empty `handle`, and
 both for a bare ACK and for a full segment, in both directions.
@@ -41,7 +41,7 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
 
 
 def microseconds_per_packet(handle: Callable[[bytes, float], object], raw: bytes) -> list[float]:
-    """One figure a round."""
+    """Microseconds for each packet, one figure a round."""
     figures = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -52,12 +52,12 @@ def microseconds_per_packet(handle: Callable[[bytes, float], object], raw: bytes
 
 
 def report(label: str, figures: list[float]) -> None:
-    """One line."""
+    """Print one line."""
     print(f"{label:34} median {statistics.median(figures):5.2f} us   best {min(figures):5.2f} us")
 
 
 def main() -> None:
-    """Measure and print; asserts that the packets measured really were translated."""
+    """Measure and print. Raises AssertionError when a packet that was to be measured was not translated."""
     gc.disable()
     shard, inbound, outbound = established_shard()
     nothing = microseconds_per_packet(lambda _raw, _now: None, b"")

@@ -1,20 +1,21 @@
 """The results as a table and as JSON. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bench.rig.load import FIGURES, Figure
 from bench.rig.machine import Machine
 from bench.rig.results import Results, Spread
+from bench.rig.tables import aligned, cell
 from bench.rig.ways import APPLIANCE, BARE_LOOP, PLAIN, WAYS, Way
 
 GOAL = 0.85
-"""The least of the bare loop's figures that the appliance is to reach."""
+"""The least share of the bare loop's figures that the appliance is to reach."""
 
 GOAL_FIGURES = ("new_connections_per_s", "keep_alive_requests_per_s")
 
 _QUIET_LOAD = 0.7
-"""What the microbenchmark and putting up the lab may leave in the load average of a machine with nothing else to do."""
+"""The highest load average that the microbenchmark and the start of the lab cause on a machine that does nothing else."""
 
 _TROUBLED = "!"
 _TO_PLAIN = tuple((way, PLAIN) for way in WAYS if way is not PLAIN)
@@ -34,8 +35,8 @@ def as_text(setup: Setup, results: Results) -> str:
     """The tables, for people."""
     parts = (
         _heading(setup),
-        _aligned([["median (min..max)", *(figure.title for figure in FIGURES)], *(_value_row(results, way) for way in WAYS)]),
-        _aligned([["ratio, round by round", *(figure.title for figure in FIGURES)], *_ratio_rows(results)]),
+        aligned([["median (min..max)", *(figure.title for figure in FIGURES)], *(_value_row(results, way) for way in WAYS)]),
+        aligned([["ratio, round by round", *(figure.title for figure in FIGURES)], *_ratio_rows(results)]),
         _verdict(results),
         _troubles(results),
     )
@@ -43,7 +44,7 @@ def as_text(setup: Setup, results: Results) -> str:
 
 
 def as_json(setup: Setup, results: Results) -> dict[str, Any]:
-    """Everything, for programs. A `null` stands for a ratio to nothing."""
+    """All results, for programs. A ratio is `null` where the base is 0."""
     return {
         "machine": setup.machine._asdict(),
         "shards": setup.shards,
@@ -61,9 +62,9 @@ def as_json(setup: Setup, results: Results) -> dict[str, Any]:
 
 
 def goal_outcome(results: Results) -> str:
-    """Is the appliance's median ratio to the bare loop high enough in every figure that has a goal: "reached" or "missed".
+    """ "reached" when the appliance's median ratio to the bare loop is at least GOAL in each of GOAL_FIGURES, else "missed".
 
-    It is "undecided" when there were errors in any of the measurements that it is made of.
+    It is "undecided" when one of the measurements it uses had errors.
     """
     if any(results.troubled_rounds(name, way.name) for name in GOAL_FIGURES for way in (APPLIANCE, BARE_LOOP)):
         return "undecided"
@@ -74,7 +75,7 @@ def goal_outcome(results: Results) -> str:
 def _heading(setup: Setup) -> str:
     machine = setup.machine
     return (
-        f"kernel {machine.kernel}, {machine.cpu}, {machine.cores} cores, Python {machine.python}\n"
+        f"{machine.in_words}\n"
         f"shards: {setup.shards}, rounds: {setup.rounds}, seconds a measurement: {setup.seconds}; interleaved; "
         "client, gateway and real servers share the cores\n"
         f"{_busy(machine)}"
@@ -93,20 +94,13 @@ def _value_row(results: Results, way: Way) -> list[str]:
 
 def _value_cell(results: Results, figure: Figure, way: Way) -> str:
     mark = _TROUBLED if results.troubled_rounds(figure.name, way.name) else ""
-    return _cell(results.spread(figure.name, way.name), figure.decimals) + mark
+    return cell(results.spread(figure.name, way.name), figure.decimals) + mark
 
 
 def _ratio_rows(results: Results) -> Iterable[list[str]]:
     for way, base in _COMPARED:
-        cells = (_cell(results.ratio(figure.name, way.name, base.name), 2) for figure in FIGURES)
+        cells = (cell(results.ratio(figure.name, way.name, base.name), 2) for figure in FIGURES)
         yield [f"{way.title} / {base.title}", *cells]
-
-
-def _cell(spread: Spread | None, decimals: int) -> str:
-    if spread is None:
-        return "-"
-    median, low, high = (f"{value:,.{decimals}f}" for value in spread)
-    return f"{median} ({low}..{high})"
 
 
 def _verdict(results: Results) -> str:
@@ -122,15 +116,6 @@ def _troubles(results: Results) -> str:
         for number, trouble in results.troubled_rounds(figure.name, way.name)
     ]
     return f"{_TROUBLED} measurements with errors, not to be relied on:\n{''.join(lines)}" if lines else ""
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) if position == 0 else cell.rjust(width) for position, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    )
-    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _series(results: Results, figure: Figure, way: Way) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The part of a benchmark that runs inside the lab: check every way, measure them in turns, hand back the results."""
+"""The part of the benchmark that runs inside the lab: check every way, measure the ways in turns, return the results."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from bench.rig.topology import BenchError, Site
 from bench.rig.ways import WAYS, Way
 
 _SETTLE_S = 0.3
-"""Between two measurements: the last segments of one must not meet the rules of the next."""
+"""A pause after each measurement: its last segments must not be judged by the rules of the next."""
 
 
 def measure_all(site: Site, shards: int, rounds: int, seconds: int) -> Results:
@@ -46,11 +46,11 @@ def _measure(site: Site, way: Way, shards: int, measure: Callable[[], Reading]) 
         try:
             reading = measure()
         except BenchError as error:
-            reading = Reading(0.0, str(error))  # one failure must not cost the results of all other measurements
+            reading = Reading(0.0, str(error))  # one failed measurement must not stop all others
         dropped = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         retried = syns_sent_again() - syns
         time.sleep(_SETTLE_S)
-    # wrk does not notice either: a packet that is lost costs a retransmission, a SYN a whole second of one connection.
+    # wrk does not report these: a lost packet costs a retransmission, a lost SYN a whole second of one connection.
     if dropped:
         reading = reading.with_trouble(f"{dropped} packets found their queue full")
     if retried:

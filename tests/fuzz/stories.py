@@ -1,36 +1,46 @@
-"""Everyday lives of a shard, told in the language of `fuzz_operations`: where the fuzzer begins, so that it need not find out by
+"""What everyday sessions do, written in the language of the fuzzers: where the fuzzer begins, so that it need not find out by
 itself what a handshake is."""
 
 from collections.abc import Mapping
 
-from tests.support.fuzz_operations import OPERATIONS
-from tests.support.fuzzed_shard import SCENE_BYTES
+from appliance.ipc.queries import CUT
+from tests.fuzz.encoding import (
+    ANOTHER_START,
+    CLIENT,
+    REAL_SERVER,
+    again,
+    answer,
+    ask,
+    chorus,
+    crowd,
+    datagram,
+    expire,
+    icmp_error,
+    ports,
+    reload,
+    scene,
+    segment,
+    settle,
+    step,
+    wait,
+)
+from tests.support.fuzz_operands import OPTIONS, PAYLOAD_BYTES
 
-_NUMBERS = {operation.act.__name__.strip("_"): number for number, operation in enumerate(OPERATIONS)}
+_USUAL = scene()
 
-_PROXIED = b"\0\1\0\1"
-"""The scene in which the first service answers SYNs with cookies, and does not wait for data."""
+_PROXIED = scene(web="always", defer=0)
+"""The first service answers SYNs with cookies, and does not wait for data."""
 
-_FLOODED = b"\0\2\0\0\0\0\0\0\0\0\0\0\0\0\1"
-"""The scene in which it does so while more than sixteen are half open."""
+_FLOODED = scene(web="auto", backlog=16)
+"""It does so while sixteen sessions are half open."""
 
-_ONE_IN_TIME_WAIT = b"\0" * 13 + b"\1"
+_ONE_IN_TIME_WAIT = scene(time_wait_limit=1)
 
-_CLIENT, _REAL_SERVER = 2, 4
-_PA, _R = 2, 5
-"""Of `segment`: who sends it, of a session; and its flags."""
+_LARGEST_SHIFT = OPTIONS[1]
+_CLAIM = OPTIONS[8]
+"""The client-address option for another address, sent by a client."""
 
-
-def told(scene: bytes, *operations: tuple[str | int, ...]) -> bytes:
-    """A story: each operation by its name and its first operands, the others being zero."""
-    story = scene.ljust(SCENE_BYTES, b"\0")
-    for name, *operands in operations:
-        number = _NUMBERS[str(name)]
-        story += bytes((number, *map(int, operands))).ljust(1 + OPERATIONS[number].operand_bytes, b"\0")
-    return story
-
-
-_SYN, _REPLY = ("segment",), ("answer",)
+_SYN, _REPLY = segment(), answer()
 
 _HANDSHAKE = (_SYN, _REPLY, _REPLY)
 """The real server answers the SYN, and the client that."""
@@ -38,34 +48,50 @@ _HANDSHAKE = (_SYN, _REPLY, _REPLY)
 _PROOF = (_SYN, _REPLY, _REPLY)
 """With SYNPROXY: the client returns the cookie, and the real server answers the SYN that it gets then."""
 
-_REQUESTS = tuple(("segment", 0, _CLIENT, 0, 0, 0, _PA, 0, 0, 0, 0, 0, size) for size in range(2, 8))
+_REQUESTS = tuple(segment(by=CLIENT, of=0, flags="PA", size=size) for size in PAYLOAD_BYTES[2:8])
+"""Six, each of another size."""
+
 _REQUEST = _REQUESTS[0]
-_NEW_SYN = ("segment", 0, _CLIENT, 0, 0, 0, 0, 16)
-_RST = ("segment", 0, _CLIENT, 0, 0, 0, _R)
-_ALL_CLIENTS_SPEAK, _ALL_CLIENTS_END = ("chorus", 0, 0), ("chorus", 0, 2)
-_ALL_REAL_SERVERS_SPEAK, _ALL_REAL_SERVERS_END = ("chorus", 1, 0), ("chorus", 1, 2)
-_MANY_OPEN = (("crowd",), ("chorus", 1, 1), _ALL_CLIENTS_SPEAK)
-_TWO_SECONDS = (("wait", 8), ("expire",))
+_NEW_SYN = segment(by=CLIENT, of=0, flags="S", seq=ANOTHER_START)
+_RST = segment(by=CLIENT, of=0, flags="R")
+_ALL_CLIENTS_SPEAK, _ALL_CLIENTS_END = chorus(by=CLIENT, flags="A"), chorus(by=CLIENT, flags="FA")
+_ALL_REAL_SERVERS_SPEAK, _ALL_REAL_SERVERS_END = chorus(by=REAL_SERVER, flags="A"), chorus(by=REAL_SERVER, flags="FA")
+_MANY_OPEN = (crowd(count=5), chorus(by=REAL_SERVER, flags="SA"), _ALL_CLIENTS_SPEAK)
+_TWO_SECONDS = (wait(seconds=2), expire())
+_ALL_DRAINED, _ALL_REMOVED = (dict.fromkeys(("web", "api", "dns"), weights) for weights in ((0, 0), (None, None)))
+
+
+def _told(*parts: bytes) -> bytes:
+    """A story: its scene and its operations."""
+    return b"".join(parts)
+
 
 STORIES: Mapping[str, bytes] = {
-    "opened, used, closed": told(
-        b"", *_HANDSHAKE, _REQUEST, _REPLY, _ALL_CLIENTS_END, _ALL_REAL_SERVERS_END, _ALL_CLIENTS_SPEAK, ("wait", 15), ("expire",)
+    "opened, used, closed": _told(
+        _USUAL, *_HANDSHAKE, _REQUEST, _REPLY, _ALL_CLIENTS_END, _ALL_REAL_SERVERS_END, _ALL_CLIENTS_SPEAK, wait(seconds=121),
+        expire(),
     ),
-    "claiming to be another": told(b"", ("segment", 8), _REPLY, _REPLY, ("segment", 8, _CLIENT, 0, 0, 0, _PA)),
-    "challenged": told(b"", *_HANDSHAKE, _NEW_SYN, _RST, _REPLY),
-    "proxied, begun anew": told(_PROXIED, *_PROOF, _REQUEST, _RST, _NEW_SYN, _REPLY, _REPLY),
-    "held": told(_PROXIED, _SYN, _REPLY, *_REQUESTS, ("answer", 0, 0, 0, 0), _RST),
-    "no answer": told(_PROXIED, _SYN, _REPLY, *_TWO_SECONDS * 8),
-    "refused": told(_PROXIED, _SYN, _REPLY, ("answer", 0, 5), ("answer", 1)),
-    "drained": told(_PROXIED, *_PROOF, _REQUEST, _RST, ("reload", 3, 3, 3), _NEW_SYN, _REPLY),
-    "scaled": told(_PROXIED, ("segment", 1), _REPLY, ("answer", 0, 0, 0, 0, 0, 0, 1), ("again",), _REQUEST),
-    "storm": told(_PROXIED, *_PROOF, ("segment", 0, _REAL_SERVER, 0, 0, 0, 1), *(("again",),) * 12),
-    "flooded": told(_FLOODED, ("crowd", 1), _SYN, _REPLY, _REPLY, ("chorus", 0, 3), _SYN),
-    "removed and back": told(
-        b"", *_MANY_OPEN, ("reload", 6, 6, 6), _ALL_CLIENTS_SPEAK, ("settle",), _ALL_CLIENTS_SPEAK, ("reload",), ("settle",)
+    "claiming to be another": _told(
+        _USUAL, segment(options=_CLAIM), _REPLY, _REPLY, segment(options=_CLAIM, by=CLIENT, of=0, flags="PA")
     ),
-    "asked and cut": told(b"", ("ports", 0, 4), ("crowd", 5), ("ask", 2), ("step",), _ALL_CLIENTS_SPEAK, ("step",)),
-    "many in TIME_WAIT": told(_ONE_IN_TIME_WAIT, *_MANY_OPEN, _ALL_REAL_SERVERS_END, _ALL_CLIENTS_END, _ALL_REAL_SERVERS_SPEAK),
-    "many in the same tick": told(b"", ("crowd",), ("wait", 13), ("wait", 13), ("expire", 1), ("ask", 2), ("step",), ("expire",)),
-    "datagrams": told(b"", ("datagram",), _REPLY, ("icmp_error",)),
-}
+    "challenged": _told(_USUAL, *_HANDSHAKE, _NEW_SYN, _RST, _REPLY),
+    "proxied, begun anew": _told(_PROXIED, *_PROOF, _REQUEST, _RST, _NEW_SYN, _REPLY, _REPLY),
+    "held": _told(_PROXIED, _SYN, _REPLY, *_REQUESTS, _REPLY, _RST),
+    "no answer": _told(_PROXIED, _SYN, _REPLY, *_TWO_SECONDS * 8),
+    "refused": _told(_PROXIED, _SYN, _REPLY, answer(flags="RA"), answer(to=1)),
+    "drained": _told(_PROXIED, *_PROOF, _REQUEST, _RST, reload(**_ALL_DRAINED), _NEW_SYN, _REPLY),
+    "scaled": _told(_PROXIED, segment(options=_LARGEST_SHIFT), _REPLY, answer(options=_LARGEST_SHIFT), again(), _REQUEST),
+    "storm": _told(_PROXIED, *_PROOF, segment(by=REAL_SERVER, of=0, flags="A"), *(again(),) * 12),
+    "flooded": _told(_FLOODED, crowd(count=17), _SYN, _REPLY, _REPLY, chorus(by=CLIENT, flags="RA"), _SYN),
+    "removed and back": _told(
+        _USUAL, *_MANY_OPEN, reload(**_ALL_REMOVED), _ALL_CLIENTS_SPEAK, settle(), _ALL_CLIENTS_SPEAK, reload(), settle()
+    ),
+    "asked and cut": _told(
+        _USUAL, ports(width=300), crowd(count=130), ask(question=CUT), step(), _ALL_CLIENTS_SPEAK, step()
+    ),
+    "many in TIME_WAIT": _told(_ONE_IN_TIME_WAIT, *_MANY_OPEN, _ALL_REAL_SERVERS_END, _ALL_CLIENTS_END, _ALL_REAL_SERVERS_SPEAK),
+    "many in the same tick": _told(
+        _USUAL, crowd(count=5), wait(seconds=60), wait(seconds=60), expire(limit=1), ask(question=CUT), step(), expire()
+    ),
+    "datagrams": _told(_USUAL, datagram(), _REPLY, icmp_error()),
+}  # fmt: skip

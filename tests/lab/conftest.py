@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ class RunningLab:
     def set_tunable(self, name: str, value: int) -> None:
         """PUT a tunable; fails unless it is in force afterwards."""
         assert self.api(f"/sysctl/{name}", "-X", "PUT", "-d", str(value)) == f"{value}\n"
+
+    @contextmanager
+    def changed(self, **tunables: int) -> Iterator[None]:
+        """Set tunables for the block, and set them back afterwards."""
+        before = {name: int(self.api(f"/sysctl/{name}")) for name in tunables}
+        for name, value in tunables.items():
+            self.set_tunable(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                self.set_tunable(name, value)
 
     def counter(self, view: str, name: str) -> int:
         """The total of one counter of a view that has a total."""

@@ -86,3 +86,9 @@ def tcp_ext(lab: RunningLab, role: str) -> dict[str, int]:
     lines = lab.run(role, "cat", "/proc/net/netstat").splitlines()
     names, values = (line.split()[1:] for line in lines if line.startswith("TcpExt:"))
     return dict(zip(names, map(int, values), strict=True))
+
+
+def tcp_ext_of_all(lab: RunningLab, roles: tuple[str, ...]) -> dict[str, int]:
+    """The TcpExt counters of several namespaces, added up by name."""
+    each = [tcp_ext(lab, role) for role in roles]
+    return {name: sum(counters[name] for counters in each) for name in each[0]}

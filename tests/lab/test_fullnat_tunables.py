@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dpkt
 import pytest
@@ -21,19 +20,6 @@ def lab() -> Iterator[RunningLab]:
     yield from running_lab("--shards", "2")
 
 
-@contextmanager
-def changed(lab: RunningLab, **tunables: int) -> Iterator[None]:
-    """The tunables as they are to be in the block, and as they were afterwards."""
-    before = {name: int(lab.api(f"/sysctl/{name}")) for name in tunables}
-    for name, value in tunables.items():
-        lab.set_tunable(name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            lab.set_tunable(name, value)
-
-
 def opened(lab: RunningLab) -> tuple[Captured, Captured, Captured]:
     """One connection: its SYN and its request as they arrived at the real server, and its SYN-ACK as it arrived at the client."""
     with Capture(lab, "client") as at_client, Capture(lab, "rs1") as at_rs1, Capture(lab, "rs2") as at_rs2:
@@ -47,30 +33,30 @@ def opened(lab: RunningLab) -> tuple[Captured, Captured, Captured]:
 
 def test_fullnat_timestamp_remove_entry(lab: RunningLab) -> None:
     """What the SYN does not offer, nobody uses later."""
-    with changed(lab, fullnat_timestamp_remove_entry=1):
+    with lab.changed(fullnat_timestamp_remove_entry=1):
         assert [TIMESTAMP in packet.options for packet in opened(lab)] == [False, False, False]
-    with changed(lab, fullnat_timestamp_remove_entry=0):
+    with lab.changed(fullnat_timestamp_remove_entry=0):
         assert [TIMESTAMP in packet.options for packet in opened(lab)] == [True, True, True]
 
 
 @pytest.mark.parametrize(("mss_adjust", "mss"), [(1, 1452), (0, 1460)])
 def test_fullnat_mss_adjust_entry(lab: RunningLab, mss_adjust: int, mss: int) -> None:
-    with changed(lab, fullnat_mss_adjust_entry=mss_adjust):
+    with lab.changed(fullnat_mss_adjust_entry=mss_adjust):
         syn, _, syn_ack = opened(lab)
     assert int.from_bytes(syn_ack.options[MSS], "big") == mss
     assert int.from_bytes(syn.options[MSS], "big") == 1460, "what the client says is never changed"
 
 
 def test_fullnat_toa_entry(lab: RunningLab) -> None:
-    with changed(lab, fullnat_toa_entry=1):
+    with lab.changed(fullnat_toa_entry=1):
         assert [KIND in packet.options for packet in opened(lab)] == [True, True, False]
-    with changed(lab, fullnat_toa_entry=0):
+    with lab.changed(fullnat_toa_entry=0):
         assert [KIND in packet.options for packet in opened(lab)] == [False, False, False]
 
 
 @pytest.mark.parametrize("kind", [200, 253, 254])
 def test_fullnat_toa_kind(lab: RunningLab, kind: int) -> None:
-    with changed(lab, fullnat_toa_kind=kind):
+    with lab.changed(fullnat_toa_kind=kind):
         syn, request, _ = opened(lab)
     for packet in (syn, request):
         assert next(iter(packet.options)) == kind
@@ -78,7 +64,7 @@ def test_fullnat_toa_kind(lab: RunningLab, kind: int) -> None:
 
 
 def test_fullnat_lport_min_and_max(lab: RunningLab) -> None:
-    with changed(lab, fullnat_lport_max=6003, fullnat_lport_min=6000):
+    with lab.changed(fullnat_lport_max=6003, fullnat_lport_min=6000):
         syn, request, _ = opened(lab)
     assert {packet.source_port for packet in (syn, request)} <= {6000, 6001, 6002, 6003}
     syn, _, _ = opened(lab)
@@ -90,7 +76,7 @@ def test_fullnat_conn_reused_entry(lab: RunningLab, conn_reused: int) -> None:
     """A client's port that comes back: with numbers that go on from those of the connection before, or moved as those were."""
     first, second = 1_000, 5_000_000
     with (
-        changed(lab, fullnat_conn_reused_entry=conn_reused),
+        lab.changed(fullnat_conn_reused_entry=conn_reused),
         raw_addresses(lab, RAW_ADDRESS),
         Capture(lab, "rs1") as at_rs1,
         Capture(lab, "rs2") as at_rs2,
@@ -109,7 +95,7 @@ def test_fullnat_conn_reused_entry(lab: RunningLab, conn_reused: int) -> None:
 def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
     """An idle session ends with a RST to each end, which both believe, or without a word."""
     with (
-        changed(lab, conn_expire_tcp_rst=expire_rst, tcp_timeout_established=1000),
+        lab.changed(conn_expire_tcp_rst=expire_rst, tcp_timeout_established=1000),
         Capture(lab, "client") as at_client,
         Capture(lab, "rs1") as at_rs1,
         Capture(lab, "rs2") as at_rs2,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext
+from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext_of_all
 
 GIB = 1 << 30
 SEGMENTS = GIB // 1460
@@ -34,10 +34,10 @@ def test_a_gibibyte_arrives_whole_under_one_percent_loss(
 
     A block in foreign numbers would count as TCPSACKDiscard, and every lost segment would have to wait for a timeout.
     """
-    before = of_senders(lab, senders)
+    before = tcp_ext_of_all(lab, senders)
 
     def growth(name: str) -> int:
-        return of_senders(lab, senders)[name] - before[name]
+        return tcp_ext_of_all(lab, senders)[name] - before[name]
 
     with loss_behind_the_gateway(lab, PER_MILLE) as lost, lab.start("client", "bulk.py", direction, str(GIB)) as transfer:
         lab.wait_until("it is over, or never will be", lambda: transfer.poll() is not None or growth("TCPSACKDiscard") > 0)
@@ -51,9 +51,3 @@ def test_a_gibibyte_arrives_whole_under_one_percent_loss(
     assert growth("TCPSackRecovery") > 500
     assert growth("TCPTimeouts") < growth("TCPSackRecovery") / 10
     assert growth("TCPSACKReneging") == 0
-
-
-def of_senders(lab: RunningLab, roles: tuple[str, ...]) -> dict[str, int]:
-    """The TcpExt counters of some namespaces, added up."""
-    each = [tcp_ext(lab, role) for role in roles]
-    return {name: sum(counters[name] for counters in each) for name in each[0]}

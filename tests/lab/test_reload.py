@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.test_resilience import director_pid, worker_pids
+from tests.lab.director import director_pid, log_lines, reload, worker_pids
 
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
 
@@ -26,8 +26,6 @@ weight = 100
 """
 
 RS1_ENDPOINT, RS2_ENDPOINT = "192.0.2.101:8080", "192.0.2.102:8080"
-
-OVER = ("configuration read again", "reload refused")
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +40,6 @@ def lab(one_lab: RunningLab) -> Iterator[RunningLab]:
     """The lab, which has the shipped configuration again afterwards."""
     yield one_lab
     reload(one_lab, SHIPPED)
-
-
-def log_lines(lab: RunningLab) -> list[str]:
-    """What the director has said, without the time."""
-    log = (Path(lab.environment["LAB_DIR"]) / "appliance.log").read_text().splitlines()
-    return [line.partition(" appliance.director: ")[2] for line in log if " appliance.director: " in line]
-
-
-def reload(lab: RunningLab, text: str) -> list[str]:
-    """Put this text into the file that the appliance was started with, have it read again, and return what was said."""
-    (Path(lab.environment["LAB_DIR"]) / "lvs.toml").write_text(text)
-    before = len(log_lines(lab))
-    os.kill(director_pid(lab), signal.SIGHUP)
-    lab.wait_until("the reload is over", lambda: any(line.startswith(OVER) for line in log_lines(lab)[before:]))
-    # Each worker answers this behind the change, which went to it by the same channel.
-    lab.api("/stats/ip_vs_conn")
-    return log_lines(lab)[before:]
 
 
 def without_rs2() -> str:

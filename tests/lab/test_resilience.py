@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab
-
-
-def worker_pids(lab: RunningLab) -> list[int]:
-    pids: list[int] = [shard["pid"] for shard in lab.api_json("/healthz")["shards"]]
-    return pids
-
-
-def director_pid(lab: RunningLab) -> int:
-    return int(lab.run("gateway", "ps", "-o", "ppid=", "-p", str(worker_pids(lab)[0])))
+from tests.lab.director import director_pid, worker_pids
 
 
 def kill(pid: int, number: signal.Signals) -> None:

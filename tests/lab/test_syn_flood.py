@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from bench.senders.syn_flood import SPOOFED_NETWORK
+from bench.senders.flood import SPOOFED_NETWORK
 from tests.lab.conftest import RunningLab, running_lab
 
 SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"

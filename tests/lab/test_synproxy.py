@@ -19,13 +19,11 @@ from appliance.wire.flow import pack_endpoint
 from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext
+from tests.lab.director import reload
+from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext, tcp_ext_of_all
 from tests.lab.programs.greeting_server import GREETING
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
 from tests.lab.segment_client import SegmentClient
-from tests.lab.test_fullnat_tunables import changed
-from tests.lab.test_loss import of_senders
-from tests.lab.test_reload import reload
 from tests.support.segments import tcp
 
 REAL_SERVERS = ("rs1", "rs2")
@@ -187,10 +185,10 @@ def test_a_client_sees_the_windows_its_server_advertises(lab: RunningLab, settin
 
 @pytest.mark.parametrize(("direction", "senders"), [("upload", ("client",)), ("download", REAL_SERVERS)])
 def test_selective_acknowledgements_mend_losses(lab: RunningLab, direction: str, senders: tuple[str, ...]) -> None:
-    before = of_senders(lab, senders)
+    before = tcp_ext_of_all(lab, senders)
 
     def growth(name: str) -> int:
-        return of_senders(lab, senders)[name] - before[name]
+        return tcp_ext_of_all(lab, senders)[name] - before[name]
 
     with loss_behind_the_gateway(lab, per_mille=10) as lost, lab.start("client", "bulk.py", direction, str(64 * MIB)) as transfer:
         lab.wait_until("it is over, or never will be", lambda: transfer.poll() is not None or growth("TCPSACKDiscard") > 0)
@@ -227,7 +225,7 @@ def mail_lab(lab: RunningLab) -> Iterator[RunningLab]:
 def test_a_server_that_speaks_first(mail_lab: RunningLab, port: int, defer: int, is_greeted: bool) -> None:
     """Without defer, it is heard. With defer it has not heard of its client, until that speaks: then it says all it has."""
     greeting, answer = GREETING.decode(), "250 hello\r\n"
-    with changed(mail_lab, synproxy_defer=defer):
+    with mail_lab.changed(synproxy_defer=defer):
         said = at_port(mail_lab, port).script("client", "greeted.py", "16", "60" if is_greeted else "1")
     expected = (greeting, answer) if is_greeted else ("", greeting + answer)
     assert [(each["unasked"], each["asked"]) for each in said] == [expected] * 16
@@ -301,7 +299,7 @@ def half_open(lab: RunningLab, count: int) -> Iterator[SegmentClient]:
             yield client
         finally:
             client.close()
-            with changed(lab, tcp_timeout_syn_recv=1000):
+            with lab.changed(tcp_timeout_syn_recv=1000):
                 lab.wait_until("they are gone", lambda: not in_syn_recv(lab))
 
 
@@ -313,7 +311,7 @@ def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> Non
     auto, ext, queues = at_port(lab, AUTO), Totals(lab, "ext"), Totals(lab, "queues")
     edges = ("syncookies_engaged", "syncookies_disengaged")
     assert auto.script("client", "http_load.py", "100", "8")["ok"] == 100
-    with changed(lab, tcp_max_syn_backlog=16):
+    with lab.changed(tcp_max_syn_backlog=16):
         with half_open(auto, 200):
             ext.wait_for("synproxy_syn_cnt", 200 - 16)
             assert ext.growth("synproxy_syn_cnt") == (200 - 16,), "no cookies without need"
@@ -332,7 +330,7 @@ def test_a_surplus_client_is_refused_where_there_are_no_cookies(lab: RunningLab)
     """From ports without a session: one that is closing gives its place to a new connection, however full the backlog is."""
     auto, drops, ext = at_port(lab, AUTO), Totals(lab, "drops"), Totals(lab, "ext")
     with (
-        changed(lab, tcp_max_syn_backlog=16, tcp_syncookies=0, tcp_abort_on_overflow=1),
+        lab.changed(tcp_max_syn_backlog=16, tcp_syncookies=0, tcp_abort_on_overflow=1),
         kernel_setting(lab, ("client",), "net.ipv4.ip_local_port_range", "10000 19999"),
     ):
         with half_open(auto, 60) as client:

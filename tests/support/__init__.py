@@ -1,1 +1,3 @@
-"""The words the tests are written in. They are tested themselves, in tests/unit/test_support.py."""
+"""What several tests need: packets, a world with two ends around a shard, the language of the fuzzers, and a stand-in for the
+gateway behind the API. Nothing here is a test. tests/unit/support has a test for each file; tests/project/test_tests.py says
+which go without one."""

@@ -29,6 +29,8 @@ ODD_ENDS = (
 ADDRESSES = tuple(address.packed for address in (ROUTER_ADDRESS, CLIENT_ADDRESS, RS1_ADDRESS, VIP_ADDRESS, LIP1))
 
 FLAGS = ("S", "A", "PA", "FA", "SA", "R", "RA", "FPA", "", "F", "P", "U", "UA", "SU", "SF", "SR", "SP", "SPA", "SEW", "FSRPAU")
+ANSWERS = ("", "", "PA", "FA", "R", "RA", "SA", "S", "FPA")
+"""The flags of an answer; empty for those that a host would use."""
 PAYLOAD_BYTES = (0, 0, 1, 3, 18, 100, 536, 1400, 1452, 1460, 3700)
 WINDOWS = (64_240, 0, 1, 501, 65_535)
 OFFSETS = (0, 1, -1, 2, 3, 18, 19, -18, 100, 1 << 16, 1 << 20, 1 << 26, 1 << 31, -(1 << 31) + 1, -(1 << 20), 1460)
@@ -146,7 +148,7 @@ def answer(raw: bytes, operands: Operands) -> bytes:
     is_syn, is_fin = bool(seen.flags & dpkt.tcp.TH_SYN), bool(seen.flags & dpkt.tcp.TH_FIN)
     has_ack = bool(seen.flags & dpkt.tcp.TH_ACK)
     usual = "SA" if is_syn and not has_ack else "A"
-    flags = operands.of((usual, usual, "PA", "FA", "R", "RA", "SA", "S", "FPA"))
+    flags = operands.of(ANSWERS) or usual
     seq = seen.ack if has_ack else operands.of(FIRST_NUMBERS[1:])
     ack = (seen.seq + len(seen.data) + is_syn + is_fin + operands.of((0, 0, 0, *OFFSETS))) % 2**32
     reply = tcp(

@@ -34,12 +34,19 @@ from tests.support.fuzz_operands import (
 from tests.support.fuzzed_shard import SCENE_BYTES, FuzzedShard, lport_range
 from tests.support.segments import fragments, icmp_error, tcp, udp
 
-_SECONDS = (
+SECONDS = (
     0, 0.001, 0.05, 0.1, 0.3, 0.5, 1, 1.1, 2, 3.5, 10, 20, 31, 60, 61, 121, 241, 301, 901, 1801, 4000, 36_000, 1_000_000,
 )  # fmt: skip
 
-_CROWDS = (5, 17, 2, 40, 3, 130, 8, 220)
+CROWDS = (5, 17, 2, 40, 3, 130, 8, 220)
 """How many come; a walk that cuts sessions, or shows them, takes more than one step for the largest."""
+
+CHORUS_FLAGS = ("A", "SA", "FA", "RA", "S", "PA")
+
+LIMITS = (0, 1, 2, 3, 20, 100)
+"""How many sessions a look at the timers may end; 0 for looks until nothing is due."""
+
+QUESTIONS = (ROWS, TALLY, CUT, SLABS)
 
 _FILTERS = {
     "client": ("", "", "198.51.100.2", "198.51.100.2:40000", "198.51.100.0/24", "0.0.0.0/0"),
@@ -158,7 +165,7 @@ def _raw(shard: FuzzedShard, operands: Operands) -> None:
 
 def _crowd(shard: FuzzedShard, operands: Operands) -> None:
     """Many clients at once: their first packet to a service."""
-    count, destination, is_udp = operands.of(_CROWDS), operands.of(DESTINATIONS), operands.byte() % 4 == 3
+    count, destination, is_udp = operands.of(CROWDS), operands.of(DESTINATIONS), operands.byte() % 4 == 3
     first = FIRST_CLIENT_PORT + operands.byte()
     for port in range(first, first + count):
         client = CLIENT_ADDRESS.packed + port.to_bytes(2, "big")
@@ -167,7 +174,7 @@ def _crowd(shard: FuzzedShard, operands: Operands) -> None:
 
 def _chorus(shard: FuzzedShard, operands: Operands) -> None:
     """All sessions at once: a packet of either end of each."""
-    is_client, flags = operands.byte() % 2 == 0, operands.of(("A", "SA", "FA", "RA", "S", "PA"))
+    is_client, flags = operands.byte() % 2 == 0, operands.of(CHORUS_FLAGS)
     for session in shard.sessions():
         key, numbers = session.client_key if is_client else session.server_key, numbers_of(session)
         seq, ack = numbers[:2] if is_client else numbers[2:4]
@@ -176,12 +183,12 @@ def _chorus(shard: FuzzedShard, operands: Operands) -> None:
 
 def _wait(shard: FuzzedShard, operands: Operands) -> None:
     """Time passes, and nobody looks."""
-    shard.world.now += operands.of(_SECONDS) * (1 + operands.byte() % 4)
+    shard.world.now += operands.of(SECONDS) * (1 + operands.byte() % 4)
 
 
 def _expire(shard: FuzzedShard, operands: Operands) -> None:
     """The timers are looked at: until nothing is due, or once, at a few sessions."""
-    if limit := operands.of((0, 1, 2, 3, 20, 100)):
+    if limit := operands.of(LIMITS):
         shard.expire(limit)
     else:
         shard.expire_all()
@@ -224,7 +231,7 @@ def _neighbour(shard: FuzzedShard, operands: Operands) -> None:
 
 def _ask(shard: FuzzedShard, operands: Operands) -> None:
     """Somebody asks about sessions; the answer is made piece by piece, later."""
-    kind, by, limit = operands.of((ROWS, TALLY, CUT, SLABS)), operands.of(GROUPS), operands.of((0, 1, 2, 200))
+    kind, by, limit = operands.of(QUESTIONS), operands.of(GROUPS), operands.of((0, 1, 2, 200))
     fields = {field: operands.of(texts) for field, texts in _FILTERS.items()}
     said = {field: text for field, text in fields.items() if text}
     wanted = read_filter(said, [service.name for service in shard.plan.services])

@@ -37,15 +37,16 @@ SCENE_BYTES = 16
 _SWITCHES = tuple(name for name, tunable in TUNABLES.items() if tunable.max == 1)
 _TIMEOUTS = tuple(name for name in TUNABLES if "timeout" in name)
 
-_SYNPROXY = ("never", "always", "auto")
+SYNPROXY_MODES = ("never", "always", "auto")
+DEFERS = (None, 0, 1)
 _SHARDS = ((0, 1), (0, 2), (1, 2))
 _LOCAL_ADDRESSES = ((LIP1, LIP2), (LIP1,), (LIP1, LIP2), ())
 _LPORT_MINS = (5000, 1025, 5001, 65_534, 60_000)
-_LPORT_WIDTHS = (16, 2, 4, 8, 300)
+LPORT_WIDTHS = (16, 2, 4, 8, 300)
 _CONN_MAX = (1_048_576, 0, 1, 2, 3, 8, 50)
-_TW_BUCKETS = (262_144, 1, 2, 3)
-_BACKLOG = (4096, 16, 17, 32)
-_WEIGHTS = ((100, 100), (100, 0), (0, 100), (0, 0), (100, None), (None, 100), (None, None), (1, 3))
+TIME_WAIT_LIMITS = (262_144, 1, 2, 3)
+BACKLOGS = (4096, 16, 17, 32)
+WEIGHTS = ((100, 100), (100, 0), (0, 100), (0, 0), (100, None), (None, 100), (None, None), (1, 3))
 """Of the two real servers; None for one that is not there."""
 
 _MOST_WALKS = 4
@@ -148,7 +149,7 @@ class FuzzedShard:
 
     def reload(self, weights: list[int]) -> None:
         """Have other real servers, or other weights, for each service."""
-        chosen = [_WEIGHTS[number % len(_WEIGHTS)] for number in weights]
+        chosen = [WEIGHTS[number % len(WEIGHTS)] for number in weights]
         self.world._note(f"  reload: {chosen}")
         services = [_with_weights(service, each) for service, each in zip(self.plan.services, chosen, strict=True)]
         self.world.shard.change_services(services)
@@ -241,15 +242,15 @@ class FuzzedShard:
 
 def lport_range(operands: Operands) -> dict[str, int]:
     """A range of local ports in which every shard has one."""
-    low, width = operands.of(_LPORT_MINS), operands.of(_LPORT_WIDTHS)
+    low, width = operands.of(_LPORT_MINS), operands.of(LPORT_WIDTHS)
     return {"fullnat_lport_min": low, "fullnat_lport_max": min(low + width - 1, 65_535)}
 
 
 def _plan(operands: Operands) -> Plan:
     """Two TCP services and a UDP service, with the same two real servers."""
     shard, shards = operands.of(_SHARDS)
-    web_mode, api_mode = operands.of(_SYNPROXY), operands.of(_SYNPROXY)
-    defer, locals_ = operands.of((None, 0, 1)), operands.of(_LOCAL_ADDRESSES)
+    web_mode, api_mode = operands.of(SYNPROXY_MODES), operands.of(SYNPROXY_MODES)
+    defer, locals_ = operands.of(DEFERS), operands.of(_LOCAL_ADDRESSES)
     base = plan(
         weights=(100, 100), local_addresses=tuple(map(str, locals_)), shard=shard, shards=shards, with_udp=True,
         synproxy=web_mode, synproxy_defer=defer,
@@ -282,6 +283,6 @@ def _tunables(operands: Operands) -> dict[str, int]:
     return values | {
         **lport_range(operands),
         "conn_max": operands.of(_CONN_MAX),
-        "tcp_max_tw_buckets": operands.of(_TW_BUCKETS),
-        "tcp_max_syn_backlog": operands.of(_BACKLOG),
+        "tcp_max_tw_buckets": operands.of(TIME_WAIT_LIMITS),
+        "tcp_max_syn_backlog": operands.of(BACKLOGS),
     }

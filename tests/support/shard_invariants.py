@@ -61,8 +61,9 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
         is_asked = session.opening is not None and session.opening.handshake is not None
         assert is_asked == (session.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"
         _check_long_way(session, are_settled=are_settled)
-    assert by_state == sessions.by_state.counts
-    assert set(sessions.by_state.time_wait) == {session for session in all_sessions if session.state == TcpState.TIME_WAIT}
+    assert by_state == sessions.by_state.counts, "gauges of states"
+    in_time_wait = {session for session in all_sessions if session.state == TcpState.TIME_WAIT}
+    assert set(sessions.by_state.time_wait) == in_time_wait, "the line of TIME_WAIT"
     for service in sessions._services.values():
         of_it = [session for session in all_sessions if session.service is service]
         assert set(service.half_open) == {session for session in of_it if session.state in HALF_OPEN}, "half open"
@@ -105,7 +106,7 @@ def _check_long_way(session: Session, *, are_settled: bool) -> None:
 def _check_wheel(wheel: TimerWheel[Session], all_sessions: list[Session]) -> None:
     assert len(wheel) == len(all_sessions), "a session without a timer, or a timer without a session"
     assert wheel._due <= set(all_sessions), "a session that has ended is due"
-    assert (wheel.next_look() is None) == (not all_sessions)
+    assert (wheel.next_look() is None) == (not all_sessions), "the next look at the timers"
     for session in all_sessions:
         # A deadline on the very edge of a tick may be taken for either side of it: seconds are no whole number of ticks.
         assert session.wheel_time < session.deadline + _ROUNDING_S < inf, "a session is looked at too late"
@@ -124,7 +125,8 @@ def _check_ports(pools: LocalPorts, all_sessions: list[Session]) -> None:
         inside = ports - pool._outside
         assert pool._outside <= ports, "a port is taken that no session has"
         assert pool.in_use == pool._used.count(1) == len(inside), "ports in use"
-        assert all(pool._used[index] for port in inside if (index := pool._index_of(port)) is not None)
+        marked = [bool(pool._used[index]) for port in inside if (index := pool._index_of(port)) is not None]
+        assert all(marked), "a port of a session counts as free"
     assert not held, "a session has a port that no pool gave out"
 
 
@@ -136,14 +138,14 @@ def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Of
         return
     assert dpkt.ip.IP(rewritten).len == len(rewritten), "IP length"
     if verdict is COOKIE_SENT:
-        assert read_tcp(rewritten).flags == "SA"
+        assert read_tcp(rewritten).flags == "SA", "not a SYN-ACK with a cookie"
         return
     source, destination = source_of(rewritten[12:24]), destination_of(rewritten[12:24])
     assert source in SERVICES if verdict is TO_CLIENT else destination in REAL_SERVERS, "to or from somebody else"
     if raw[9] == dpkt.ip.IP_PROTO_TCP and raw[_FLAGS_AT] != rewritten[_FLAGS_AT]:
         # The SYN in the name of a client that proved itself, or the one that was held until its client proved it.
-        assert verdict is TO_REAL_SERVER
-        assert rewritten[_FLAGS_AT] & _OPENING == dpkt.tcp.TH_SYN
+        assert verdict is TO_REAL_SERVER, "flags changed on the way to a client"
+        assert rewritten[_FLAGS_AT] & _OPENING == dpkt.tcp.TH_SYN, "made anew, and no SYN"
         assert how_far_off(rewritten) in kept | {SOUND}, "made anew, and not sound"
         return
     assert how_far_off(rewritten) == how_far_off(raw), "a checksum was repaired or broken"
@@ -154,7 +156,7 @@ def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Of
 def _check_translated_error(raw: bytes, rewritten: bytes) -> None:
     """A translated ICMP error has right checksums where `raw` has: its own IP header's may be off, and those of its quote."""
     packet = dpkt.ip.IP(rewritten)
-    assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(rewritten))
+    assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(rewritten)), "protocol or IP length"
     assert dpkt.in_cksum(rewritten[20:]) == 0, "ICMP checksum"
     for start in (0, _QUOTED_AT):
         before, after = raw[start : start + 20], rewritten[start : start + 20]

@@ -28,9 +28,9 @@ from bench.rig.gateway import configuration
 from bench.rig.load import Reading
 from bench.rig.machine import Machine
 from bench.rig.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NAT_LOCAL_ADDRESSES, NAT_VIPS, VIPS, BenchError
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from bench.senders.stray_flood import KINDS, UNUSED_PORT, packets
 from bench.senders.stray_flood import parse as parse_flood
-from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from tests.support.segments import assert_tcp_checksum
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)
@@ -81,21 +81,25 @@ def test_two_fragments_make_a_segment_to_the_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["icmp", VIPS[0], "--rate", "10", "--seconds", "1"],
-        ["udp", "192.168.0.1", "--rate", "10", "--seconds", "1"],
-        ["udp", "8.8.8.8", "--rate", "10", "--seconds", "1"],
-        ["udp", "example", "--rate", "10", "--seconds", "1"],
-        ["udp", VIPS[0], "--rate", "0", "--seconds", "1"],
-        ["udp", VIPS[0], "--rate", str(RATE_MAX_PER_S + 1), "--seconds", "1"],
-        ["udp", VIPS[0], "--rate", "10", "--seconds", "61"],
-        ["udp", VIPS[0], "--rate", "10", "--seconds", "nan"],
+        (["icmp", VIPS[0], "--rate", "10", "--seconds", "1"], "invalid choice: 'icmp'"),
+        (["udp", "192.168.0.1", "--rate", "10", "--seconds", "1"], "192.168.0.1 is not a test address"),
+        (["udp", "8.8.8.8", "--rate", "10", "--seconds", "1"], "8.8.8.8 is not a test address"),
+        (["udp", "example", "--rate", "10", "--seconds", "1"], "'example'"),
+        (["udp", VIPS[0], "--rate", "0", "--seconds", "1"], "rate or seconds out of range"),
+        (["udp", VIPS[0], "--rate", str(RATE_MAX_PER_S + 1), "--seconds", "1"], "rate or seconds out of range"),
+        (["udp", VIPS[0], "--rate", "10", "--seconds", "61"], "rate or seconds out of range"),
+        (["udp", VIPS[0], "--rate", "10", "--seconds", "nan"], "rate or seconds out of range"),
     ],
 )
-def test_a_flood_without_bounds_or_of_a_real_address_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_flood_without_bounds_or_of_a_real_address_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
         parse_flood(arguments)
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_bounded_flood_of_a_test_address_is_taken() -> None:

@@ -16,7 +16,8 @@ from bench.rig.load import Reading
 from bench.rig.machine import Machine
 from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
 from bench.rig.ways import Way
-from bench.senders.syn_flood import RATE_MAX_PER_S, SPOOFED_NETWORK, SYN_BYTES, due, train
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, due
+from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
 from tests.support.segments import assert_tcp_checksum
 
@@ -62,21 +63,25 @@ def test_a_late_flooder_does_not_make_up_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["192.168.0.1", "80", "--rate", "10", "--seconds", "1"],
-        ["8.8.8.8", "80", "--rate", "10", "--seconds", "1"],
-        ["example", "80", "--rate", "10", "--seconds", "1"],
-        [VIPS[0], "0", "--rate", "10", "--seconds", "1"],
-        [VIPS[0], "80", "--rate", "0", "--seconds", "1"],
-        [VIPS[0], "80", "--rate", str(RATE_MAX_PER_S + 1), "--seconds", "1"],
-        [VIPS[0], "80", "--rate", "10", "--seconds", "61"],
-        [VIPS[0], "80", "--rate", "10", "--seconds", "nan"],
+        (["192.168.0.1", "80", "--rate", "10", "--seconds", "1"], "192.168.0.1 is not a test address"),
+        (["8.8.8.8", "80", "--rate", "10", "--seconds", "1"], "8.8.8.8 is not a test address"),
+        (["example", "80", "--rate", "10", "--seconds", "1"], "'example'"),
+        ([VIPS[0], "0", "--rate", "10", "--seconds", "1"], "port, rate or seconds out of range"),
+        ([VIPS[0], "80", "--rate", "0", "--seconds", "1"], "port, rate or seconds out of range"),
+        ([VIPS[0], "80", "--rate", str(RATE_MAX_PER_S + 1), "--seconds", "1"], "port, rate or seconds out of range"),
+        ([VIPS[0], "80", "--rate", "10", "--seconds", "61"], "port, rate or seconds out of range"),
+        ([VIPS[0], "80", "--rate", "10", "--seconds", "nan"], "port, rate or seconds out of range"),
     ],
 )
-def test_a_flood_without_bounds_or_of_a_real_address_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_flood_without_bounds_or_of_a_real_address_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
         parse_flood(arguments)
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_bounded_flood_of_a_test_address_is_taken() -> None:

@@ -13,7 +13,7 @@ from aiohttp.web import Application, AppRunner, Request
 
 from appliance.lab.http_server import BYTES_MAX, PATTERN, Connection, RealServer, main
 from appliance.lab.toa_reader import ClientAddressReader
-from tests.unit.lab.test_toa_reader import OPTION, packet
+from tests.support.toa_packets import CLIENT_OPTION, packet
 
 Client = TestClient[Request, Application]
 
@@ -52,7 +52,7 @@ async def test_client_is_what_the_option_of_this_connection_says(
 
 
 def packet_of_conn(peer: str, server_port: int | None) -> bytes:
-    raw = bytearray(packet(OPTION))
+    raw = bytearray(packet(CLIENT_OPTION))
     loopback = socket.inet_aton("127.0.0.1")
     raw[12:24] = loopback * 2 + int(peer.split(":")[1]).to_bytes(2, "big") + (server_port or 0).to_bytes(2, "big")
     return bytes(raw)

@@ -1,53 +1,32 @@
 """lab/toa_reader.py: the client-address option byte by byte, and which one counts when a connection has several."""
 
 import socket
-import struct
 
 import pytest
 
 from appliance.lab.toa_reader import ClientAddress, ClientAddresses, ClientAddressReader, client_address, conn_key
+from tests.support.toa_packets import CLIENT_OPTION, LOCAL, REAL_SERVER, packet
 
-LOCAL, REAL_SERVER = ("192.0.2.10", 5000), ("192.0.2.101", 8080)
 CLIENT = ClientAddress("198.51.100.2", 40001)
-OPTION = bytes.fromhex("fe08 9c41 c6336402")
 MSS = bytes.fromhex("020405b4")
 FIN, SYN, PSH, ACK = 0x01, 0x02, 0x08, 0x10
-
-
-def packet(options: bytes = b"", flags: int = ACK, data: bytes = b"", **changed: int) -> bytes:
-    """An IPv4 TCP packet from LOCAL to REAL_SERVER; `changed` overrides version_ihl, protocol or data_offset (words)."""
-    ip = struct.pack(
-        "!BBHHHBBH4s4s",
-        changed.get("version_ihl", 0x45),
-        0,
-        40 + len(options) + len(data),
-        1,
-        0,
-        64,
-        changed.get("protocol", socket.IPPROTO_TCP),
-        0,
-        socket.inet_aton(LOCAL[0]),
-        socket.inet_aton(REAL_SERVER[0]),
-    )
-    offset = changed.get("data_offset", 5 + len(options) // 4)
-    return ip + struct.pack("!HHIIBBHHH", LOCAL[1], REAL_SERVER[1], 1, 2, offset << 4, flags, 65535, 0, 0) + options + data
 
 
 KEY = conn_key(LOCAL, REAL_SERVER)
 
 
 def test_option_is_port_then_address_in_network_order() -> None:
-    assert client_address(packet(OPTION)) == CLIENT
+    assert client_address(packet(CLIENT_OPTION)) == CLIENT
     assert str(CLIENT) == "198.51.100.2:40001"
 
 
 @pytest.mark.parametrize("flags", [SYN, ACK, PSH | ACK, FIN | PSH | ACK])
 def test_option_counts_in_every_kind_of_packet_and_before_other_options(flags: int) -> None:
-    assert client_address(packet(OPTION + MSS, flags, b"GET /")) == CLIENT
+    assert client_address(packet(CLIENT_OPTION + MSS, flags, b"GET /")) == CLIENT
 
 
 def test_client_that_claims_an_address_behind_the_option_is_not_believed() -> None:
-    assert client_address(packet(OPTION + bytes.fromhex("fe08 1f90 cb007107"))) == CLIENT
+    assert client_address(packet(CLIENT_OPTION + bytes.fromhex("fe08 1f90 cb007107"))) == CLIENT
 
 
 @pytest.mark.parametrize(
@@ -55,14 +34,14 @@ def test_client_that_claims_an_address_behind_the_option_is_not_believed() -> No
     [
         pytest.param(b"", id="empty"),
         pytest.param(packet(), id="no options"),
-        pytest.param(packet(MSS + OPTION), id="not the first option"),
+        pytest.param(packet(MSS + CLIENT_OPTION), id="not the first option"),
         pytest.param(packet(bytes.fromhex("fd089c41c6336402")), id="another kind"),
         pytest.param(packet(bytes.fromhex("fe0a9c41c6336402")), id="another length"),
-        pytest.param(packet(OPTION)[:-1], id="cut short"),
-        pytest.param(packet(data=OPTION), id="data that looks like the option"),
-        pytest.param(packet(OPTION, data_offset=6), id="option area ends inside the option"),
-        pytest.param(packet(OPTION, version_ihl=0x46), id="IP options"),
-        pytest.param(packet(OPTION, protocol=socket.IPPROTO_UDP), id="not TCP"),
+        pytest.param(packet(CLIENT_OPTION)[:-1], id="cut short"),
+        pytest.param(packet(data=CLIENT_OPTION), id="data that looks like the option"),
+        pytest.param(packet(CLIENT_OPTION, data_offset=6), id="option area ends inside the option"),
+        pytest.param(packet(CLIENT_OPTION, version_ihl=0x46), id="IP options"),
+        pytest.param(packet(CLIENT_OPTION, protocol=socket.IPPROTO_UDP), id="not TCP"),
     ],
 )
 def test_everything_else_is_no_option(raw: bytes) -> None:
@@ -71,21 +50,21 @@ def test_everything_else_is_no_option(raw: bytes) -> None:
 
 def test_newest_option_of_a_connection_wins() -> None:
     addresses = ClientAddresses()
-    addresses.note(packet(OPTION, SYN))
+    addresses.note(packet(CLIENT_OPTION, SYN))
     addresses.note(packet(bytes.fromhex("fe08 9c42 c6336402")))
     assert addresses.get(KEY) == ClientAddress("198.51.100.2", 40002)
 
 
 def test_packet_without_the_option_leaves_the_entry() -> None:
     addresses = ClientAddresses()
-    addresses.note(packet(OPTION))
+    addresses.note(packet(CLIENT_OPTION))
     addresses.note(packet(data=b"more"))
     assert addresses.get(KEY) == CLIENT
 
 
 def test_syn_without_the_option_clears_what_the_connection_before_said() -> None:
     addresses = ClientAddresses()
-    addresses.note(packet(OPTION))
+    addresses.note(packet(CLIENT_OPTION))
     addresses.note(packet(MSS, SYN))
     assert addresses.get(KEY) is None
 
@@ -93,7 +72,7 @@ def test_syn_without_the_option_clears_what_the_connection_before_said() -> None
 @pytest.mark.parametrize("length", [0, 12, 39])
 def test_packet_too_short_for_its_headers_is_ignored(length: int) -> None:
     addresses = ClientAddresses()
-    addresses.note(packet(OPTION))
+    addresses.note(packet(CLIENT_OPTION))
     addresses.note(packet(MSS, SYN)[:length])
     assert addresses.get(KEY) == CLIENT
 
@@ -102,7 +81,7 @@ def test_oldest_connections_are_forgotten_above_the_bound() -> None:
     addresses = ClientAddresses(conns_max=2)
     keys = []
     for port in (5000, 5001, 5002):
-        raw = bytearray(packet(OPTION))
+        raw = bytearray(packet(CLIENT_OPTION))
         raw[20:22] = port.to_bytes(2, "big")
         addresses.note(bytes(raw))
         keys.append(conn_key((LOCAL[0], port), REAL_SERVER))
@@ -114,7 +93,7 @@ def test_drain_takes_in_all_that_waits_and_does_not_block() -> None:
     with ours, kernels:
         ours.setblocking(False)
         reader = ClientAddressReader(ours)
-        kernels.send(packet(OPTION, SYN))
+        kernels.send(packet(CLIENT_OPTION, SYN))
         kernels.send(packet(MSS, SYN))
         reader.drain()
         with pytest.raises(BlockingIOError):
@@ -124,7 +103,7 @@ def test_drain_takes_in_all_that_waits_and_does_not_block() -> None:
 class ConnWithSavedSyn(socket.socket):
     """An accepted connection from LOCAL, whose saved SYN can be read once."""
 
-    syn = packet(OPTION, SYN)
+    syn = packet(CLIENT_OPTION, SYN)
 
     def getpeername(self) -> tuple[str, int]:
         return LOCAL

@@ -4,24 +4,17 @@ Both versions of the quoted packet, the sender's and the gateway's, are built by
 an error about the other, byte for byte.
 """
 
-from array import array
-
 import dpkt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model import verdicts
-from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.verdicts import Verdict
 from appliance.nat.icmp import translate_error
-from appliance.state.by_state import ByState
-from appliance.state.services import VirtualService
-from appliance.state.session import Session
-from appliance.state.session_table import SessionTable
 from appliance.wire.flow import flow_key
-from tests.support.addresses import CLIENT, LIP1, ROUTER_ADDRESS, RS1, RS1_ADDRESS, VIP, VIP_ADDRESS
+from appliance.wire.layout import PROTO_TCP, PROTO_UDP
+from tests.support.addresses import CLIENT, LIP1, ROUTER_ADDRESS, RS1, VIP
 from tests.support.segments import (
     SeenError,
     assert_tcp_checksum,
@@ -31,6 +24,8 @@ from tests.support.segments import (
     tcp,
     udp,
 )
+from tests.support.session_tables import tables_with
+from tests.support.tcp_options import TOA_KIND
 from tests.support.world import World
 
 LOCAL = LIP1.packed + (5000).to_bytes(2, "big")
@@ -41,32 +36,16 @@ SHIFT = 0x9ABC_DEF0
 """From the client's numbers to those the real server is shown; large, so that sums go round."""
 SEQ, ACK = 0x8000_0001, 0x0000_1001
 
-KIND = 254
-TOA = bytes((KIND, 8)) + CLIENT[4:] + CLIENT[:4]
+TOA = bytes((TOA_KIND, 8)) + CLIENT[4:] + CLIENT[:4]
 OPTIONS = bytes.fromhex("0204 05b4 0103 0307")
 """MSS, NOP, window scale."""
 
-TCP, UDP = 6, 17
-
-
-def tables_with(client_key: bytes, server_key: bytes, *, protocol: int = TCP, shift: int = 0) -> dict[int, SessionTable]:
-    """The tables of a shard with one session in them; `shift` is from the client's sequence numbers to the real server's."""
-    counters = memoryview(array("Q", [0] * len(DESTINATION_FIELDS)))
-    real_server = RealServerPlan(str(RS1_ADDRESS), 8080, 100, 0)
-    plan = ServicePlan("web", str(VIP_ADDRESS), 80, "rr", (str(LIP1),), (real_server,))
-    service = VirtualService[Session](plan, lambda _slot: counters, ByState(0.0))
-    session = Session(service, service.real_servers[0], client_key, server_key, 0, shift)
-    tables = {TCP: SessionTable(), UDP: SessionTable()}
-    tables[protocol].insert(session)
-    return tables
-
-
 TABLES = tables_with(CLIENT_KEY, SERVER_KEY, shift=SHIFT) | {
-    UDP: tables_with(CLIENT_KEY, SERVER_KEY, protocol=UDP)[UDP],
+    PROTO_UDP: tables_with(CLIENT_KEY, SERVER_KEY, protocol=PROTO_UDP)[PROTO_UDP],
 }
 
 
-def answer(raw: bytes, option_kind: int | None = KIND) -> SeenError:
+def answer(raw: bytes, option_kind: int | None = TOA_KIND) -> SeenError:
     """What the gateway makes of an error it has to pass on."""
     translated = translate_error(raw, TABLES, option_kind)
     assert isinstance(translated, bytes), translated
@@ -75,7 +54,7 @@ def answer(raw: bytes, option_kind: int | None = KIND) -> SeenError:
 
 def refusal(raw: bytes) -> Verdict:
     """The verdict on an error that is not passed on."""
-    verdict = translate_error(raw, TABLES, KIND)
+    verdict = translate_error(raw, TABLES, TOA_KIND)
     assert isinstance(verdict, Verdict), "passed on"
     return verdict
 
@@ -176,7 +155,7 @@ def test_an_option_that_is_not_shown_whole_is_not_taken_out(shown: int) -> None:
     "option",
     [
         bytes((253, 8)) + TOA[2:],
-        bytes((KIND, 7)) + TOA[2:9] + b"\x01",
+        bytes((TOA_KIND, 7)) + TOA[2:9] + b"\x01",
         TOA[:2] + b"\0\1" + TOA[4:],
         TOA[:4] + ROUTER,
         b"\x01\x01\x01\x01" + TOA,
@@ -205,16 +184,16 @@ def test_our_option_stays_while_it_is_switched_off_and_towards_the_real_server()
 @pytest.mark.parametrize(
     ("kind", "code", "mtu", "option_kind", "expected"),
     [
-        (3, 4, 1500, KIND, 1492),
+        (3, 4, 1500, TOA_KIND, 1492),
         (3, 4, 1500, None, 1500),
-        (3, 4, 0, KIND, 0),
-        (3, 4, 77, KIND, 69),
-        (3, 4, 76, KIND, 68),
-        (3, 4, 70, KIND, 68),
-        (3, 4, 68, KIND, 68),
-        (3, 4, 65535, KIND, 65527),
-        (3, 1, 1500, KIND, 1500),
-        (11, 4, 1500, KIND, 1500),
+        (3, 4, 0, TOA_KIND, 0),
+        (3, 4, 77, TOA_KIND, 69),
+        (3, 4, 76, TOA_KIND, 68),
+        (3, 4, 70, TOA_KIND, 68),
+        (3, 4, 68, TOA_KIND, 68),
+        (3, 4, 65535, TOA_KIND, 65527),
+        (3, 1, 1500, TOA_KIND, 1500),
+        (11, 4, 1500, TOA_KIND, 1500),
     ],
 )
 def test_towards_the_client_the_next_hop_mtu_leaves_room_for_the_option(
@@ -259,7 +238,7 @@ def test_a_length_that_cannot_be_is_not_believed(quote_words: int) -> None:
 
 def test_a_parameter_problem_keeps_its_pointer() -> None:
     raw = with_byte(icmp_error(ROUTER, LOCAL[:4], TO_RS[:28], kind=12, code=0), 24, 8)
-    translated = translate_error(raw, TABLES, KIND)
+    translated = translate_error(raw, TABLES, TOA_KIND)
     assert isinstance(translated, bytes)
     assert (read_icmp_error(translated).kind, translated[24]) == (12, 8)
 
@@ -311,11 +290,11 @@ def test_what_is_about_no_session_is_left_to_the_host(raw: bytes) -> None:
 
 
 def test_a_session_of_the_other_protocol_is_not_meant() -> None:
-    only_tcp, only_udp = tables_with(CLIENT_KEY, SERVER_KEY), tables_with(CLIENT_KEY, SERVER_KEY, protocol=UDP)
+    only_tcp, only_udp = tables_with(CLIENT_KEY, SERVER_KEY), tables_with(CLIENT_KEY, SERVER_KEY, protocol=PROTO_UDP)
     about_tcp, about_udp = (icmp_error(ROUTER, LOCAL[:4], quoted) for quoted in (TO_RS, udp(LOCAL, RS1)))
-    assert translate_error(about_udp, only_tcp, KIND) is verdicts.NOT_OURS
-    assert translate_error(about_tcp, only_udp, KIND) is verdicts.NOT_OURS
-    assert translate_error(about_udp, {TCP: only_tcp[TCP]}, KIND) is verdicts.NOT_OURS
+    assert translate_error(about_udp, only_tcp, TOA_KIND) is verdicts.NOT_OURS
+    assert translate_error(about_tcp, only_udp, TOA_KIND) is verdicts.NOT_OURS
+    assert translate_error(about_udp, {PROTO_TCP: only_tcp[PROTO_TCP]}, TOA_KIND) is verdicts.NOT_OURS
 
 
 def test_a_first_fragment_is_passed_on() -> None:
@@ -337,19 +316,19 @@ longest_header_with_toa = st.binary(min_size=8, max_size=8).map(lambda numbers: 
 @given(
     odd_fields=st.binary(min_size=8, max_size=8),
     behind_ports=longest_header_with_toa | st.binary(min_size=4, max_size=200),
-    protocol=st.sampled_from([TCP, UDP]),
+    protocol=st.sampled_from([PROTO_TCP, PROTO_UDP]),
     ends=st.sampled_from([(LOCAL, RS1), (VIP, CLIENT)]),
     kind=st.sampled_from([3, 4, 11, 12]),
     quote_words=st.integers(0, 60),
 )
-@example(bytes(8), bytes(8) + b"\x70" + bytes(7) + TOA, TCP, (LOCAL, RS1), 3, 0)  # a total length below that of the headers
+@example(bytes(8), bytes(8) + b"\x70" + bytes(7) + TOA, PROTO_TCP, (LOCAL, RS1), 3, 0)  # a total length below that of the headers
 def test_whatever_is_quoted_of_a_session_the_error_is_a_right_one(
     odd_fields: bytes, behind_ports: bytes, protocol: int, ends: tuple[bytes, bytes], kind: int, quote_words: int
 ) -> None:
     """Anybody can send an error; whoever knows a session's addresses must not be able to upset the gateway."""
     ip_header = b"\x45" + odd_fields[:5] + b"\0\0" + odd_fields[5:6] + bytes((protocol,)) + odd_fields[6:]
     raw = icmp_error(ROUTER, ends[0][:4], ip_header + flow_key(*ends) + behind_ports, kind=kind, quote_words=quote_words)
-    seen = translate_error(raw, TABLES, KIND)
+    seen = translate_error(raw, TABLES, TOA_KIND)
     assert isinstance(seen, bytes)
     packet = dpkt.ip.IP(seen)
     assert (packet.len, dpkt.in_cksum(seen[:20]), dpkt.in_cksum(seen[20:])) == (len(seen), 0, 0)

@@ -7,8 +7,8 @@ from appliance.nat import opening
 from appliance.nat.toa import client_option
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, RS2, VIP
 from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7, sack
 from tests.support.world import World, plan
-from tests.unit.wire.test_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7, sack
 
 NO_TIMESTAMP = MSS_1460 + SACK_PERMITTED + b"\x01" * 11 + WSCALE_7
 
@@ -33,7 +33,8 @@ def test_a_syn_shows_the_real_server_the_client_a_number_of_our_own_and_no_times
     assert world.counter("fullnat_add_toa_ok") == 1
 
 
-def test_row_1_byte_for_byte() -> None:
+def test_the_syn_that_the_real_server_gets_byte_for_byte() -> None:
+    """Row 1."""
     world = World()
     world.client.sends("S", seq=C0, options=LINUX_SYN)
     raw = world.take(RS1)

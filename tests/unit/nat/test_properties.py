@@ -15,7 +15,7 @@ from appliance.nat.udp import translate_datagram
 from appliance.state.rewrite_record import RewriteRecord, record_of, rewrite_records
 from appliance.wire import segment as wire_segment
 from appliance.wire.flow import Direction, flow_key
-from appliance.wire.layout import HEADERS, REWRITTEN_END, REWRITTEN_START
+from appliance.wire.layout import HEADERS, PROTO_UDP, REWRITTEN_END, REWRITTEN_START
 from tests.support.addresses import ROUTER_ADDRESS
 from tests.support.segments import (
     assert_ip_checksum,
@@ -28,7 +28,8 @@ from tests.support.segments import (
     tcp,
     udp,
 )
-from tests.unit.nat.test_icmp import KIND, UDP, tables_with
+from tests.support.session_tables import tables_with
+from tests.support.tcp_options import TOA_KIND
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def test_an_error_about_a_translated_segment_quotes_what_was_sent(
     ends: Ends, direction: Direction, shift: int, segment: Segment, has_option: bool, draw: st.DataObject
 ) -> None:
     has_option &= direction == Direction.INBOUND
-    toa = bytes((KIND, 8)) + ends.client[4:] + ends.client[:4] if has_option else b""
+    toa = bytes((TOA_KIND, 8)) + ends.client[4:] + ends.client[:4] if has_option else b""
     there, _ = records(ends, shift, direction)
     sent = segment.between(ends.sent(direction))
     made = with_options(sent, there, toa + segment.options)
@@ -229,7 +230,7 @@ def test_an_error_about_a_translated_segment_quotes_what_was_sent(
 
     source, destination = ends.sent(direction)
     raw = icmp_error(ROUTER_ADDRESS.packed, ends.made(direction)[0][:4], made[:quoted_bytes])
-    answer = translate_error(raw, tables_with(*ends.keys, shift=shift), KIND)
+    answer = translate_error(raw, tables_with(*ends.keys, shift=shift), TOA_KIND)
     assert isinstance(answer, bytes)
     seen = read_icmp_error(answer)
     assert (seen.source, seen.destination) == (destination[:4], source[:4])
@@ -251,6 +252,6 @@ def test_an_error_about_a_translated_datagram_quotes_what_was_sent(
     made = translate_datagram(sent, there)
     quoted_bytes = draw.draw(st.integers(28, len(made)), label="quoted bytes")
     raw = icmp_error(ROUTER_ADDRESS.packed, ends.made(direction)[0][:4], made[:quoted_bytes])
-    answer = translate_error(raw, tables_with(*ends.keys, protocol=UDP), KIND)
+    answer = translate_error(raw, tables_with(*ends.keys, protocol=PROTO_UDP), TOA_KIND)
     assert isinstance(answer, bytes)
     assert read_icmp_error(answer).quoted == sent[:quoted_bytes]

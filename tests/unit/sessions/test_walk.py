@@ -13,9 +13,9 @@ from appliance.sessions import walk as walk_module
 from appliance.sessions.walk import SessionWalk
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
+from tests.support.proxied import proves
 from tests.support.segments import read_tcp, tcp, udp
 from tests.support.world import World, plan
-from tests.unit.stories.test_synproxy import proves
 
 
 def client(number: int) -> bytes:

@@ -11,9 +11,9 @@ from appliance.model.verdicts import Action
 from appliance.wire.integrity import is_damaged
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
 from tests.support.oracle import rfc1071_checksum
+from tests.support.proxied import proves
 from tests.support.segments import tcp, udp
 from tests.support.world import World, plan
-from tests.unit.stories.test_synproxy import proves
 
 SENSIBLE = {"S", "SU", "SA", "R", "RA", "FA", "FAU", "A", "AU"}
 """PSH aside; as the kernel has them in `tcp_valid_flags`."""

@@ -1,4 +1,4 @@
-"""defence.py and its two readers: the rendered rules and the shard judge every packet alike, and counters only grow."""
+"""The defence and its two readers: the rendered rules and the shard judge every packet alike."""
 
 import re
 
@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
-from appliance.model.counters import EXT_COUNTERS
-from appliance.model.tunables import DEFAULTS, INDEX
 from appliance.model.verdicts import Action, Verdict
-from appliance.policy.defence import FRAGMENTS, RULES, Defence, KernelCounts
+from appliance.policy.defence import RULES, Defence
 from appliance.policy.ruleset import Steered, SteeredService, render, render_defence
 from appliance.policy.steering import shard_table
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, VIP, VIP_ADDRESS
@@ -114,13 +112,6 @@ def test_what_is_not_asked_for_is_not_rendered() -> None:
     assert all(f"counter {rule.counter} {{" in text for rule in RULES), "counters are there to be read all the same"
 
 
-def test_tunables_and_counters_are_those_of_the_contract() -> None:
-    assert {rule.tunable for rule in RULES} <= INDEX.keys()
-    assert {EXT_COUNTERS[rule.place].name for rule in RULES} == {rule.counter for rule in RULES}
-    assert Defence.of({name: DEFAULTS[place] for name, place in INDEX.items()}).rules == RULES, "all are in force by default"
-    assert FRAGMENTS not in Defence.of({rule.tunable: int(rule is not FRAGMENTS) for rule in RULES}).rules
-
-
 @pytest.mark.parametrize("flags", ["A", "PA", "FA", "R", "SA", "UA"])
 @pytest.mark.parametrize("drop", [0, 1])
 def test_a_segment_to_a_service_without_a_session(flags: str, drop: int) -> None:
@@ -175,29 +166,3 @@ def test_fragments_are_never_translated(drop: int) -> None:
     for part in fragments(udp(CLIENT, VIP, bytes(64)), 32):
         assert world.put(part) is verdicts.FRAGMENT
     assert world.counter("defence_ip_frag_drop") == 3 * drop
-
-
-def test_kernel_counts_add_up_over_every_reset() -> None:
-    counts = KernelCounts()
-    assert set(counts.totals.values()) == {0}
-    counts.read({"defence_udp_drop": 5, "defence_tcp_drop": 1})
-    counts.read({})
-    assert counts.totals == {"defence_ip_frag_drop": 0, "defence_tcp_drop": 1, "defence_udp_drop": 5}
-    counts.start_anew()
-    assert counts.totals["defence_udp_drop"] == 5
-    counts.read({"defence_udp_drop": 6, "defence_tcp_drop": 0})
-    assert counts.totals["defence_udp_drop"] == 11, "a reset that is known of, although the number did not go down"
-    counts.read({"defence_udp_drop": 2, "defence_tcp_drop": 0})
-    assert counts.totals == {"defence_ip_frag_drop": 0, "defence_tcp_drop": 1, "defence_udp_drop": 13}, "and one that is not"
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=30))
-def test_kernel_counts_never_go_backwards(looks: list[int | None]) -> None:
-    counts, last = KernelCounts(), 0
-    for look in looks:
-        if look is None:
-            counts.start_anew()
-        else:
-            counts.read({"defence_tcp_drop": look})
-        assert counts.totals["defence_tcp_drop"] >= last
-        last = counts.totals["defence_tcp_drop"]

@@ -5,13 +5,12 @@ import pytest
 from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
-from appliance.proxy.handshake import ADVERTISED_SCALE
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
+from tests.support.proxied import GET, asks, opens, proves
 from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, sack
 from tests.support.world import World, plan
-from tests.unit.wire.test_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, WSCALE_7, sack
 
-GET = b"GET / HTTP/1.1\r\n\r\n"
 C1 = 3_000_000_000
 
 
@@ -30,34 +29,11 @@ def window_of(seen: Seen) -> int:
     return int.from_bytes(seen.raw[34:36], "big")
 
 
-def asks(world: World, options: bytes = LINUX_SYN, seq: int = C0) -> Seen:
-    """The client's SYN, and the SYN-ACK with the cookie."""
-    assert world.client.sends("S", seq=seq, options=options) is verdicts.COOKIE_SENT
-    return world.client.gets("SA", ack=seq + 1)
-
-
-def proves(world: World, data: bytes = GET, options: bytes = LINUX_SYN, seq: int = C0) -> int:
-    """The whole way to the real server's SYN; the cookie."""
-    cookie = asks(world, options, seq).seq
-    assert world.client.sends("PA", seq=seq + 1, ack=cookie + 1, data=data) is verdicts.TO_REAL_SERVER
-    world.rs.gets("S", seq=seq)
-    return cookie
-
-
-def opens(
-    world: World, rs_options: bytes = MSS_1460 + SACK_PERMITTED + WSCALE_7 + b"\x01\x01\x01", options: bytes = LINUX_SYN
-) -> int:
-    """A proxied session with one request delivered; the cookie."""
-    cookie = proves(world, options=options)
-    assert world.rs.sends("SA", seq=R0, ack=C0 + 1, options=rs_options) is verdicts.HANDSHAKE_PACKET
-    world.rs.gets("PA", seq=C0 + 1, ack=R0 + 1, data=GET)
-    return cookie
-
-
 class TestCookie:
     """Step 1: nothing is remembered."""
 
-    def test_row_6(self) -> None:
+    def test_a_syn_gets_a_cookie_and_nothing_is_remembered(self) -> None:
+        """Row 6."""
         world = proxied()
         seen = asks(world)
         assert (seen.ttl, seen.data, seen.source, seen.destination) == (63 + 1, b"", VIP, CLIENT), "the kernel takes one hop off"
@@ -235,8 +211,8 @@ class TestRealServer:
         world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
         assert options_of(world.rs.gets("S")) == bytes.fromhex("020405ac")
 
-    def test_rows_7_and_8(self) -> None:
-        """Four packets are held, the fifth is counted; all four arrive in order and the SYN-ACK does not."""
+    def test_what_the_client_sends_before_the_real_server_accepts_is_held_up_to_a_limit_and_then_delivered(self) -> None:
+        """Rows 7 and 8. Four packets are held, the fifth is counted; all four arrive in order and the SYN-ACK does not."""
         world = proxied()
         cookie = proves(world, data=b"1")
         given = [world.client.sends("PA", seq=C0 + 1 + turn, ack=cookie + 1, data=b"%d" % (turn + 1)) for turn in range(1, 5)]
@@ -333,7 +309,8 @@ class TestRealServer:
         world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 2)
         assert options_of(world.rs.gets("A")) == b""
 
-    def test_row_9_a_refusal_reaches_the_client(self) -> None:
+    def test_a_refusal_by_the_real_server_reaches_the_client(self) -> None:
+        """Row 9."""
         world = proxied()
         cookie = proves(world)
         world.rs.sends("RA", seq=0, ack=C0 + 1)
@@ -342,7 +319,8 @@ class TestRealServer:
         world.sleep(11)
         world.assert_empty()
 
-    def test_row_10_no_answer_is_asked_for_again_after_1_2_and_4_seconds_then_both_are_reset(self) -> None:
+    def test_a_silent_real_server_gets_the_syn_again_after_1_2_and_4_seconds_then_both_ends_are_reset(self) -> None:
+        """Row 10."""
         world = proxied()
         cookie = proves(world)
         for pause_s in (1, 2, 4):
@@ -512,8 +490,8 @@ class TestReuse:
 class TestStorm:
     """LVS behaviour 4.7 with its REC."""
 
-    def test_row_11(self) -> None:
-        """Ten identical acknowledgements pass, the eleventh does not."""
+    def test_ten_equal_acknowledgements_pass_and_the_eleventh_does_not(self) -> None:
+        """Row 11."""
         world = proxied()
         opens(world)
         given = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(12)]
@@ -612,10 +590,3 @@ class TestAdmission:
         world.sleep(61)
         world.assert_empty()
         assert self.syns(world, 1) == [verdicts.TO_REAL_SERVER]
-
-
-@pytest.mark.parametrize("wscale", [0, 1])
-def test_advertised_scale(wscale: int) -> None:
-    """The one shift that clients are shown."""
-    options = options_of(asks(proxied(synproxy_wscale=wscale)))
-    assert (bytes((3, 3, ADVERTISED_SCALE)) in options) == bool(wscale)

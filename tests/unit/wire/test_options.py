@@ -6,21 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.wire import options as opt
-
-MSS_1460 = bytes.fromhex("020405b4")
-SACK_PERMITTED = bytes.fromhex("0402")
-TIMESTAMP = bytes.fromhex("080a0000000100000000")
-WSCALE_7 = bytes.fromhex("030307")
-LINUX_SYN = MSS_1460 + SACK_PERMITTED + TIMESTAMP + b"\x01" + WSCALE_7
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7, sack
 
 bodies = st.binary(max_size=10)
 known = st.builds(lambda kind, body: bytes((kind, 2 + len(body))) + body, st.sampled_from([2, 3, 4, 8, 34, 254]), bodies)
 well_formed = st.lists(st.one_of(known, st.just(b"\x01")), max_size=8).map(b"".join)
 any_bytes = st.binary(max_size=40)
-
-
-def sack(*edges: int) -> bytes:
-    return bytes((5, 2 + 4 * len(edges))) + b"".join(edge.to_bytes(4, "big") for edge in edges)
 
 
 @given(well_formed)

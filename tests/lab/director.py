@@ -1,0 +1,38 @@
+"""The director and the workers of a running lab, and how the director is made to read its configuration again."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.lab.conftest import RunningLab
+
+_OVER = ("configuration read again", "reload refused")
+"""How the line begins with which the director ends a reload."""
+
+
+def worker_pids(lab: RunningLab) -> list[int]:
+    """The process of each worker, by shard."""
+    pids: list[int] = [shard["pid"] for shard in lab.api_json("/healthz")["shards"]]
+    return pids
+
+
+def director_pid(lab: RunningLab) -> int:
+    """The parent of the workers."""
+    return int(lab.run("gateway", "ps", "-o", "ppid=", "-p", str(worker_pids(lab)[0])))
+
+
+def log_lines(lab: RunningLab) -> list[str]:
+    """What the director has logged, without the time."""
+    log = (Path(lab.environment["LAB_DIR"]) / "appliance.log").read_text().splitlines()
+    return [line.partition(" appliance.director: ")[2] for line in log if " appliance.director: " in line]
+
+
+def reload(lab: RunningLab, text: str) -> list[str]:
+    """Write `text` to the configuration file of the running appliance and have it read again. Returns what was logged."""
+    (Path(lab.environment["LAB_DIR"]) / "lvs.toml").write_text(text)
+    before = len(log_lines(lab))
+    os.kill(director_pid(lab), signal.SIGHUP)
+    lab.wait_until("the reload is over", lambda: any(line.startswith(_OVER) for line in log_lines(lab)[before:]))
+    # Each worker answers this after the change, which was sent to it before on the same channel.
+    lab.api("/stats/ip_vs_conn")
+    return log_lines(lab)[before:]
