@@ -51,7 +51,6 @@ THIRD_PARTY: dict[str, str] = {
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 
 NOT_YET = {
-    ("director", "api"),
     ("proxy", "shard"),
 }
 """Imports that break a row since the files moved; each is to be mended."""

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from appliance.api import make_app
-from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError
+from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError, ShardFailedError
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
 Client = test_utils.TestClient[web.Request, web.Application]
@@ -138,6 +138,11 @@ async def test_a_cut_that_might_not_be_meant_cuts_nothing(
 async def test_while_a_shard_is_down_there_is_no_answer_that_looks_whole(client: Client, gateway: FakeGateway, path: str) -> None:
     gateway.sessions.error = ShardDownError("the worker of shard 1 is away")
     assert "shard 1 is away" in await refusal(await client.get(path), 503, "shard-down")
+
+
+async def test_a_shard_that_fails_to_answer_is_an_error_of_the_appliance(client: Client, gateway: FakeGateway) -> None:
+    gateway.sessions.error = ShardFailedError("shard 1: KeyError()")
+    assert "shard 1: KeyError()" in await refusal(await client.get("/conns/top"), 500, "shard-failed")
 
 
 async def test_tables(client: Client, gateway: FakeGateway) -> None:
