@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -40,12 +40,15 @@ had changed. Refuses while an appliance runs.
 def _run(options: argparse.Namespace) -> int:
     import uvloop
 
-    from appliance.api import ListenError
+    from appliance.api import ListenError, make_app, serve
     from appliance.director import director
     from appliance.director.supervisor import WorkerFailedError
 
+    async def serve_api(gateway: director.Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
+        return (await serve(make_app(gateway), listen)).cleanup
+
     try:
-        uvloop.run(director.run(partial(_configuration, options)))
+        uvloop.run(director.run(partial(_configuration, options), serve_api))
     except (WorkerFailedError, ListenError) as error:
         raise EdgeError(str(error)) from error
     return 0

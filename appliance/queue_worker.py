@@ -139,9 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         worker = QueueWorker(plan, shared, control)
     except EdgeError as error:
-        control.send({"failed": str(error)})
+        control.refuse_start(str(error))
         return EXIT_CANNOT_START
-    control.send({"ready": plan.shard})
+    control.confirm_start()
     # Entries refer to nothing that refers back to them, so reference counts free them; a collection that walks a million of
     # them would hold up packets for half a second.
     gc.collect()

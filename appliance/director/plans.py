@@ -1,10 +1,10 @@
-"""What the director makes of the configuration: the plan of the services for workers, and the part that the ruleset needs."""
+"""What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
 from collections.abc import Mapping
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
-from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.ruleset import Steered, SteeredService
 from appliance.policy.steering import shard_table
 
@@ -26,6 +26,14 @@ def steered(config: Config) -> Steered:
         shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
     )
+
+
+def worker_plans(
+    config: Config, services: tuple[ServicePlan, ...], destinations: int, isn_secret: str, cookie_secret: str
+) -> list[Plan]:
+    """The plan of each worker, in the order of shards. `services` have slots below `destinations`."""
+    shards, queue_base = config.gateway.shards, config.gateway.queue_base
+    return [Plan(shard, shards, queue_base + shard, destinations, services, isn_secret, cookie_secret) for shard in range(shards)]
 
 
 class Slots:

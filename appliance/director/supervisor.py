@@ -1,34 +1,47 @@
-"""Keeps the worker process of one shard alive.
+"""Keeps the worker process of one shard running, and talks to it.
 
 A worker that dies is started again after a short pause, which doubles with every early death up to a limit. A worker that
-cannot start at all says why over the control channel; before the appliance is up that ends it, afterwards it is one more
-death.
+cannot start says why over the control channel: before the appliance is up that ends the appliance, afterwards it counts as one
+more death.
 """
 
 import asyncio
+import contextlib
 import itertools
-import json
 import logging
-import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
 
-from appliance.ipc.messages import encode, encode_plan, encode_question, encode_services
+from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
+from appliance.ipc.messages import (
+    Ask,
+    ChangeServices,
+    Done,
+    EndWalk,
+    Message,
+    MessageError,
+    More,
+    Piece,
+    Refused,
+    Start,
+    decode,
+    encode,
+)
 from appliance.ipc.plan import Plan, ServicePlan
-from appliance.ipc.queries import Query, ShardDownError
+from appliance.ipc.queries import Query, ShardDownError, ShardFailedError
 
 log = logging.getLogger("appliance.supervisor")
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 GOOD_LIFE_S = 10.0
-"""A worker that lived this long is followed after the first pause again."""
+"""After a worker that lived this long, the next one is started after the first pause again."""
 
-_STOP_GRACE_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
+"""How long a change of services waits for a worker's answer. A worker takes a message about every 20 ms, also under load."""
+
 _LINE_LIMIT_BYTES = 1 << 20
 
 
@@ -36,29 +49,28 @@ class WorkerFailedError(RuntimeError):
     """A worker could not start; the message is the worker's own."""
 
 
-class Piece(NamedTuple):
-    """A part of a worker's answer, as `conn_walk` makes it."""
-
-    items: list[Any]
-    place: str
-
-
 class ShardProcess:
-    """The worker of one shard, in all its lives. `run` is the task that looks after it; cancelling that stops the worker."""
+    """The worker of one shard: one process after the other. `run` is the task that keeps one running; cancel it to stop it."""
 
-    def __init__(self, plan: Plan, shared_fd: int, on_death: Callable[[], None] = lambda: None) -> None:
-        """`on_death` is called whenever a worker has ended, before the next one is started."""
+    def __init__(
+        self, plan: Plan, shared_fd: int, on_death: Callable[[], None] = lambda: None, start: StartProcess = start_worker
+    ) -> None:
+        """`on_death` is called whenever a worker has ended, before the next one is started. `start` starts a process."""
         self.shard = plan.shard
         self.pid: int | None = None
         self.up = False
+        """Whether the worker is ready for packets."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
         self._shared_fd = shared_fd
         self._on_death = on_death
+        self._start = start
         self._writer: asyncio.StreamWriter | None = None
-        self._walk_numbers = itertools.count()
-        self._walks: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
+        self._numbers = itertools.count(1)
+        self._start_number = 0
+        self._answers: dict[int, asyncio.Future[Done | Piece]] = {}
+        """By the number of the message that is to be answered."""
 
     async def run(self) -> None:
         """Start the worker, and again whenever it dies, until cancelled."""
@@ -74,84 +86,152 @@ class ShardProcess:
             log.error("shard %d: worker %s; starting it again in %.1f s", self.shard, death, pause_s)
             await asyncio.sleep(pause_s)
 
-    def change_services(self, services: tuple[ServicePlan, ...]) -> None:
-        """Give the worker other real servers or weights; every later life of it starts with them."""
-        self._plan = replace(self._plan, services=services)
-        # Also before it is ready: the old plan may be on its way, and then this follows it. Without a writer none has been
-        # sent, and the next one that is has the change in it.
-        if self._writer is not None:
-            self._writer.write(encode_services(services))
+    async def change_services(self, services: tuple[ServicePlan, ...]) -> None:
+        """Give the worker other services, and wait until they are in force. Every worker that is started later has them as well.
 
-    async def ask(self, query: Query) -> AsyncIterator[Piece]:
+        The message goes out before this waits for anything. Raises ShardFailedError when the worker refuses the services, or does
+        not answer within ANSWER_TIMEOUT_S. A worker that dies meanwhile is no error, because the next one starts with them.
+        """
+        self._plan = replace(self._plan, services=services)
+        # Also while it is still starting: the old plan may be on its way, and then this follows it. Without a writer no plan has
+        # been sent, and the next one that is has the change in it.
+        if self._writer is None:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._answer_to(self._send(ChangeServices(services)))
+        except ShardDownError:
+            return
+        except TimeoutError as error:
+            raise ShardFailedError(f"shard {self.shard}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from error
+
+    async def ask(self, query: Query) -> AsyncGenerator[Piece, None]:
         """The shard's answer in pieces, each asked for when the one before was taken.
 
-        Raises ShardDownError when the worker is away, or dies meanwhile: an answer that looks whole must be whole.
+        Raises ShardDownError when the worker is away, or dies meanwhile, because an answer that looks whole must be whole; and
+        ShardFailedError when the worker is there and cannot answer.
         """
-        walk = next(self._walk_numbers)
-        answers = self._walks[walk] = asyncio.Queue()
+        # Not before it is ready: until then a worker reads its plan and nothing else, and would not answer.
+        if not self.up:
+            raise ShardDownError(f"the worker of shard {self.shard} is away")
+        writer = self._writer
+        walk = number = self._send(Ask(query))
         is_last = False
         try:
-            self._send(encode_question(walk, query))
-            while True:
-                answer = await answers.get()
-                if answer is None:
-                    raise ShardDownError(f"the worker of shard {self.shard} died")
-                is_last = answer["is_last"]
-                yield Piece(answer["items"], answer["place"])
-                if is_last:
-                    return
-                self._send(encode({"walk": walk, "more": True}))
+            while not is_last:
+                piece = await self._answer_to(number)
+                if not isinstance(piece, Piece):
+                    raise ShardFailedError(f"shard {self.shard}: the worker answered a query with {piece!r}")
+                is_last = piece.is_last
+                yield piece
+                if not is_last:
+                    if self._writer is not writer:
+                        raise self._death()
+                    number = self._send(More(walk))
         finally:
-            del self._walks[walk]
-            if self.up and not is_last:
-                self._send(encode({"walk": walk, "more": False}))
+            if not is_last and self._writer is writer:
+                self._send(EndWalk(walk))
 
-    def _send(self, line: bytes) -> None:
-        # Not before it is ready: until then a worker reads its plan and nothing else, and would never answer.
-        if not self.up or self._writer is None:
-            raise ShardDownError(f"the worker of shard {self.shard} is away")
-        self._writer.write(line)
+    def _death(self) -> ShardDownError:
+        return ShardDownError(f"the worker of shard {self.shard} died")
+
+    def _send(self, message: Message) -> int:
+        """Send a message to the worker, which is there; returns its number."""
+        number = next(self._numbers)
+        if self._writer is not None:
+            self._writer.write(encode(number, message))
+        return number
+
+    async def _answer_to(self, number: int) -> Done | Piece:
+        """The answer to the message that was just sent. Raises ShardDownError and ShardFailedError, as `ask` does."""
+        answer: asyncio.Future[Done | Piece] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        try:
+            return await answer
+        finally:
+            del self._answers[number]
 
     async def _live(self) -> str:
-        """One life; returns how it ended."""
+        """Start one worker and wait for its end; returns how it ended."""
         ours, theirs = socket.socketpair()
         with theirs:
-            control_fd = theirs.fileno()
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "appliance.queue_worker",
-                f"--shared-fd={self._shared_fd}",
-                f"--control-fd={control_fd}",
-                pass_fds=(self._shared_fd, control_fd),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
+            with contextlib.closing(writer):
+                process = await self._start(self._shared_fd, theirs.fileno())
+                theirs.close()  # so that the worker's death is the end of what can be read
+                return await self._live_as(process, reader, writer)
+
+    async def _live_as(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         self.pid = process.pid
+        self._writer = writer
         failure = None
         try:
-            self._writer.write(encode_plan(self._plan))
+            self._start_number = self._send(Start(self._plan))
             failure = await self._listen(reader)
         finally:
             self._is_down()
-            await _end(process)
+            await end(process)
             self._on_death()
-        return failure or _how_it_ended(process)
+        return failure or how_it_ended(process)
 
     async def _listen(self, reader: asyncio.StreamReader) -> str | None:
-        """Take the worker's messages until it is gone; returns its own words when it could not start."""
-        while (message := await _next_message(reader)) is not None:
-            if "failed" in message:
-                return str(message["failed"])
-            if "ready" in message:
-                self.up = True
-                log.info("shard %d: ready, pid %s, queue %d", self.shard, self.pid, self._plan.queue_num)
-                if not self.first_start.done():
-                    self.first_start.set_result(None)
-            elif message["walk"] in self._walks:
-                self._walks[message["walk"]].put_nowait(message)
+        """Take the worker's messages until it is gone; returns the reason when it could not start."""
+        while (line := await _next_line(reader)) is not None:
+            try:
+                number, message = decode(line)
+            except MessageError as error:
+                failure = self._take_unreadable(error)
+            else:
+                failure = self._take(number, message)
+            if failure is not None:
+                return failure
         return None
+
+    def _take(self, number: int, message: Message) -> str | None:
+        """Hand one message to whoever waits for it. Returns the reason when it says that the worker cannot start."""
+        if not isinstance(message, Done | Piece | Refused):
+            self._refuse(number, f"a worker does not say {type(message).__name__}")
+        elif not self.up and isinstance(message, Refused):
+            return message.reason
+        elif not self.up and message.of == self._start_number:
+            self._is_up()
+        else:
+            self._hand_over(message)
+        return None
+
+    def _hand_over(self, message: Done | Piece | Refused) -> None:
+        answer = self._answers.get(message.of)
+        if answer is None or answer.done():  # it took too long, or nobody wants the rest of the walk
+            if isinstance(message, Refused):
+                log.error("shard %d: the worker refused a message: %s", self.shard, message.reason)
+        elif isinstance(message, Refused):
+            answer.set_exception(ShardFailedError(f"shard {self.shard}: {message.reason}"))
+        else:
+            answer.set_result(message)
+
+    def _take_unreadable(self, error: MessageError) -> str | None:
+        """What comes of a line that is no message: whoever waits for it gets the error, and the worker is told."""
+        if not self.up:
+            return str(error)
+        # Without the number of the question it may have been the answer to any of them.
+        for number, answer in self._answers.items():
+            if (error.of or number) == number and not answer.done():
+                answer.set_exception(ShardFailedError(f"shard {self.shard}: {error}"))
+        if error.is_refusal:
+            log.error("shard %d: %s", self.shard, error)
+        else:
+            self._refuse(error.number, str(error))
+        return None
+
+    def _refuse(self, of: int, reason: str) -> None:
+        log.error("shard %d: cannot take what the worker says: %s", self.shard, reason)
+        self._send(Refused(of, reason))
+
+    def _is_up(self) -> None:
+        self.up = True
+        log.info("shard %d: ready, pid %s, queue %d", self.shard, self.pid, self._plan.queue_num)
+        if not self.first_start.done():
+            self.first_start.set_result(None)
 
     def _is_down(self) -> None:
         self.up = False
@@ -159,31 +239,17 @@ class ShardProcess:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        for answers in self._walks.values():
-            answers.put_nowait(None)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(self._death())
 
 
-async def _next_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """None when the worker is gone, also in the middle of a line."""
+async def _next_line(reader: asyncio.StreamReader) -> bytes | None:
+    """The next line; empty when it was too long; None when the worker is gone, also in the middle of a line."""
     try:
         line = await reader.readline()
     except ConnectionError:
         return None
-    message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
-    return message
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Wait for a worker whose channel is closed, which is its sign to go; kill one that does not."""
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_GRACE_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _how_it_ended(process: asyncio.subprocess.Process) -> str:
-    code = process.returncode or 0
-    if code < 0:
-        return f"(pid {process.pid}) was killed by {signal.Signals(-code).name}"
-    return f"(pid {process.pid}) ended with exit code {code}"
+    except ValueError:  # longer than the limit: the reader has thrown away what it had of it
+        return b""
+    return line if line.endswith(b"\n") else None

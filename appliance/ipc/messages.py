@@ -1,59 +1,181 @@
-"""What the director and a worker say to each other, and how it is written: one JSON object a line over a socket pair.
+"""Messages between the director and a worker: one JSON object a line over a socket pair. Pure.
 
-The plan goes out once, at the start of a worker, and a change of its services whenever there is one. Queries are rare and may
-be slow; packets never wait for them.
+Every line has the version of the messages, the kind of the message, and its number, which its sender counts upwards. The director
+asks and the worker answers: each message of the director is answered by one Done, Piece or Refused, which names the number of the
+message that it answers (`of`). Done for a change of services is sent after the change is in force. A process that cannot read a
+line, or gets a kind that it does not expect, answers it with Refused; nobody answers a Refused.
+
+Whoever changes a kind or a field here moves VERSION on; what all versions have in common is `version`, `kind`, `number` and `of`.
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from appliance.ipc.plan import Plan, ServicePlan, plan_as_json, plan_from_json, services_as_json
-from appliance.ipc.queries import Query, SessionFilter
+from appliance.ipc.plan import Plan, ServicePlan, plan_as_json, plan_from_json, services_as_json, services_from_json
+from appliance.ipc.queries import Query, query_from_json
 
+VERSION = 1
 
-def encode(message: dict[str, Any]) -> bytes:
-    """One line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-def encode_plan(plan: Plan) -> bytes:
-    """The plan as the first line a worker reads."""
-    return encode(plan_as_json(plan))
+_LONGEST_SHOWN = 80
 
 
-def encode_services(services: tuple[ServicePlan, ...]) -> bytes:
-    """A change of plan: all services as they are from now on, to be read by `services_from_json`."""
-    return encode({"services": services_as_json(services)})
+class Start(NamedTuple):
+    """To a worker, as its first message: be a shard. Done says that it is ready for packets, Refused that it cannot start."""
+
+    plan: Plan
 
 
-def decode_plan(message: dict[str, Any]) -> Plan:
-    """The plan from its line. Raises KeyError or TypeError when the two processes are not of one version."""
-    return plan_from_json(message)
+class ChangeServices(NamedTuple):
+    """To a worker: these are all services from now on."""
+
+    services: tuple[ServicePlan, ...]
 
 
-def encode_question(walk: int, query: Query) -> bytes:
-    """The beginning of a walk through a worker's sessions, with a number of the director's choice."""
-    return encode({"walk": walk, "ask": query})
+class Ask(NamedTuple):
+    """To a worker: begin a walk through the sessions. Its number is the number of the walk; the answer is the first Piece."""
+
+    query: Query
 
 
-def decode_query(fields: list[Any]) -> Query:
-    """The query of a question. Raises TypeError when the two processes are not of one version."""
-    query = Query(*fields)
-    return query._replace(filter=SessionFilter(*query.filter))
+class More(NamedTuple):
+    """To a worker: make the next Piece of a walk."""
+
+    walk: int
+
+
+class EndWalk(NamedTuple):
+    """To a worker: nobody wants the rest of this walk. A walk that has ended already is no error."""
+
+    walk: int
+
+
+class Done(NamedTuple):
+    """To the director: what message `of` wanted is in force."""
+
+    of: int
+
+
+class Piece(NamedTuple):
+    """To the director: a part of the answer to a query."""
+
+    of: int
+    items: list[Any]
+    """What `sessions.walk` makes for this kind of query."""
+    is_last: bool
+    place: str
+    """In the last piece of a limited answer: the place where the next page begins, empty when there are no more sessions."""
+
+
+class Refused(NamedTuple):
+    """To either: message `of` was not done, and why. `of` is 0 when the number could not be read."""
+
+    of: int
+    reason: str
+
+
+Message = Start | ChangeServices | Ask | More | EndWalk | Done | Piece | Refused
+
+KINDS: dict[str, type[Message]] = {
+    "start": Start,
+    "change-services": ChangeServices,
+    "ask": Ask,
+    "more": More,
+    "end-walk": EndWalk,
+    "done": Done,
+    "piece": Piece,
+    "refused": Refused,
+}
+"""All kinds of messages: the name on the line and the class."""
+
+_NAMES = {message: name for name, message in KINDS.items()}
+
+_WRITTEN: dict[str, Callable[[Any], Any]] = {"plan": plan_as_json, "services": services_as_json}
+_READ: dict[str, Callable[[Any], Any]] = {"plan": plan_from_json, "services": services_from_json, "query": query_from_json}
+"""By field: how a value that JSON does not have is written and read."""
+
+_JSON_TYPES: dict[str, type] = {
+    "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
+    "reason": str,
+}  # fmt: skip
+
+
+class MessageError(ValueError):
+    """A line is not a message of this version; str() says why. The other attributes are what could be read of it."""
+
+    def __init__(self, why: str, kind: str = "", number: int = 0, of: int = 0) -> None:
+        super().__init__(why)
+        self.is_refusal = kind == _NAMES[Refused]
+        self.number = number
+        self.of = of
+
+
+class Numbered(NamedTuple):
+    """A message with its number, as it was read."""
+
+    number: int
+    message: Message
+
+
+def encode(number: int, message: Message) -> bytes:
+    """A message as one line."""
+    fields = {name: _WRITTEN[name](value) if name in _WRITTEN else value for name, value in message._asdict().items()}
+    line = {"version": VERSION, "kind": _NAMES[type(message)], "number": number} | fields
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Numbered:
+    """The message in a line. Raises MessageError when there is none, or one of another version."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"not a message: {_shown(line)}") from error
+    if not isinstance(fields, dict):
+        raise MessageError(f"not a message: {_shown(line)}")
+    kind, number = _read_text(fields.pop("kind", None)), _read_number(fields.pop("number", None))
+    of = _read_number(fields.get("of"))
+    if (version := fields.pop("version", None)) != VERSION:
+        raise MessageError(
+            f"a message of version {version!r}, while this process has version {VERSION}: director and workers are of different "
+            "releases of the appliance, so it has to be restarted",
+            kind, number, of,
+        )  # fmt: skip
+    if kind not in KINDS:
+        raise MessageError(f"a message of the unknown kind {kind[:_LONGEST_SHOWN]!r}", kind, number, of)
+    if number < 1:
+        raise MessageError(f"a message without a number: {_shown(line)}", kind, number, of)
+    try:
+        return Numbered(number, _read_message(KINDS[kind], fields))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MessageError(f"a damaged message of kind {kind!r}: {error!r}: {_shown(line)}", kind, number, of) from error
+
+
+def _read_message(message: type[Message], fields: dict[str, Any]) -> Message:
+    for name, value in fields.items():
+        if type(value) is not _JSON_TYPES.get(name):
+            raise TypeError(f"{name} is {value!r}"[:_LONGEST_SHOWN])
+    return message(**{name: _READ[name](value) if name in _READ else value for name, value in fields.items()})
+
+
+def _read_text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _read_number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:_LONGEST_SHOWN])
 
 
 class LineReader:
-    """Collects bytes as they come and gives back the whole messages among them."""
+    """Collects bytes as they come and gives back the whole lines among them, without their ends."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The messages completed by `data`. Raises ValueError on a line that is no JSON object."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise ValueError(f"not a message: {line[:80]!r}")
-            yield message
+        return lines

@@ -5,9 +5,9 @@ where the answer can name the field; `EndpointMatch` is for the worker's end.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance.model.did_you_mean import nearest
 from appliance.model.tcp_state import STATE_NAMES
@@ -27,7 +27,11 @@ class QueryError(ValueError):
 
 
 class ShardDownError(RuntimeError):
-    """A query could not be answered, because the worker of the shard is not running."""
+    """A query could not be answered, because the worker of the shard is not running, or died meanwhile."""
+
+
+class ShardFailedError(RuntimeError):
+    """A worker is running but did not do what it was asked; the message says why."""
 
 
 class SessionFilter(NamedTuple):
@@ -54,6 +58,12 @@ class Query(NamedTuple):
     """Of ROWS: so many at most; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
     """Of ROWS: go on behind this place, as an answer named it."""
+
+
+def query_from_json(written: Sequence[Any]) -> Query:
+    """The query in a JSON array. Raises TypeError when its items are not the fields of a query."""
+    query = Query(*written)
+    return query._replace(filter=SessionFilter(*query.filter))
 
 
 class Place(NamedTuple):

@@ -11,7 +11,16 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError, check_fields, read_filter, read_group, read_number
+from appliance.ipc.queries import (
+    QueryError,
+    SessionFilter,
+    ShardDownError,
+    ShardFailedError,
+    check_fields,
+    read_filter,
+    read_group,
+    read_number,
+)
 from appliance.ipc.rows import Slab
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.gateway import Sessions
@@ -110,3 +119,5 @@ def _refusals_as_problems() -> Iterator[None]:
     except ShardDownError as error:
         detail = f"{error}; the appliance is starting it again"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, kind="shard-down", title="Shard down") from error
+    except ShardFailedError as error:
+        raise ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), kind="shard-failed", title="Shard failed") from error

@@ -1,46 +1,79 @@
-"""The worker's end of the socket to the director."""
+"""The worker's end of the socket to the director.
 
+An answer about sessions is sent in pieces, and each piece is made when the director asks for it. So the memory that an answer
+takes here stays small, however slow its reader is.
+"""
+
+import logging
 import socket
 import time
 from collections import deque
-from typing import Any
 
-from appliance.ipc.messages import LineReader, decode_plan, decode_query, encode
-from appliance.ipc.plan import Plan, services_from_json
+from appliance.ipc.messages import (
+    Ask,
+    ChangeServices,
+    Done,
+    EndWalk,
+    LineReader,
+    Message,
+    MessageError,
+    More,
+    Piece,
+    Refused,
+    Start,
+    decode,
+    encode,
+)
+from appliance.ipc.plan import Plan
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.shard import Shard
 
+log = logging.getLogger("appliance.worker")
+
+_READ_BYTES = 1 << 16
+
 
 class ControlChannel:
-    """The worker's end of the socket to the director.
-
-    An answer about sessions goes out piece by piece, each asked for by itself, so that a slow reader far away fills no memory
-    here.
-    """
+    """Reads what the director says, and answers it. After `wait_for_plan` nothing here blocks."""
 
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
         self._reader = LineReader()
-        self._received: deque[dict[str, Any]] = deque()
+        self._received: deque[bytes] = deque()
+        self._sent = 0
+        self._start_number = 0
         self._walks: dict[int, SessionWalk] = {}
-        self._asked: deque[int] = deque()
+        """By the number of the message that asked for it."""
+        self._asked: deque[tuple[int, int]] = deque()
+        """The pieces that are to be made: the walk, and the number of the message that asked for the piece."""
         self._unsent = b""
         self.closed = False
+        """Whether the director has closed its end."""
 
     def wait_for_plan(self) -> Plan:
-        """Block until the director has sent the plan; SystemExit when it went away instead."""
+        """Block until the director has sent the plan. Raises SystemExit when it went away instead, or sent something else."""
         while not self._received:
-            data = self._socket.recv(1 << 16)
+            data = self._socket.recv(_READ_BYTES)
             if not data:
                 raise SystemExit("the director went away before it sent a plan")
             self._received += self._reader.feed(data)
         self._socket.setblocking(False)
-        return decode_plan(self._received.popleft())
+        try:
+            self._start_number, message = decode(self._received.popleft())
+            if not isinstance(message, Start):
+                raise MessageError(f"the first message is {type(message).__name__} and not Start")
+        except MessageError as error:
+            self.refuse_start(str(error))
+            raise SystemExit(f"cannot read the plan: {error}") from error
+        return message.plan
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Queue one message and send what the socket takes."""
-        self._unsent += encode(message)
-        self._flush()
+    def confirm_start(self) -> None:
+        """Tell the director that this worker is ready for packets."""
+        self._send(Done(self._start_number))
+
+    def refuse_start(self, reason: str) -> None:
+        """Tell the director that this worker cannot start."""
+        self._send(Refused(self._start_number, reason))
 
     @property
     def has_output(self) -> bool:
@@ -49,20 +82,20 @@ class ControlChannel:
 
     @property
     def is_walking(self) -> bool:
-        """Whether somebody is in the middle of the sessions."""
+        """Whether a walk through the sessions is under way."""
         return bool(self._walks)
 
     def converse(self, shard: Shard) -> None:
-        """Take in what the director says and give it at most one piece of an answer; never blocks."""
+        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker."""
         self._receive()
         while self._received:
-            self._obey(self._received.popleft(), shard)
+            self._take(self._received.popleft(), shard)
         self._advance(time.monotonic())
 
     def _receive(self) -> None:
-        """Take in messages; the director's end of file closes the channel."""
+        """Take in lines; the director's end of file closes the channel."""
         try:
-            data = self._socket.recv(1 << 16)
+            data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except ConnectionResetError:  # a director that was killed before it had read everything
@@ -70,28 +103,74 @@ class ControlChannel:
         self.closed = not data
         self._received += self._reader.feed(data)
 
-    def _obey(self, message: dict[str, Any], shard: Shard) -> None:
-        if "services" in message:
-            shard.change_services(services_from_json(message["services"]))
-        elif "ask" in message:
-            self._walks[message["walk"]] = shard.walk(decode_query(message["ask"]))
-            self._asked.append(message["walk"])
-        elif message["more"]:
-            self._asked.append(message["walk"])
-        else:
-            self._walks.pop(message["walk"], None)
+    def _take(self, line: bytes, shard: Shard) -> None:
+        try:
+            number, message = decode(line)
+        except MessageError as error:
+            log.error("cannot read what the director says: %s", error)
+            if not error.is_refusal:
+                self._send(Refused(error.number, str(error)))
+            return
+        try:
+            self._do(number, message, shard)
+        except Exception as error:  # one message must never end the sessions of this worker
+            self._failed(number, type(message).__name__, error)
+
+    def _do(self, number: int, message: Message, shard: Shard) -> None:
+        match message:
+            case ChangeServices(services):
+                shard.change_services(services)
+                self._send(Done(number))
+            case Ask(query):
+                self._walks[number] = shard.walk(query)
+                self._asked.append((number, number))
+            case More(walk) if walk in self._walks:
+                self._asked.append((walk, number))
+            case EndWalk(walk):
+                self._walks.pop(walk, None)
+                self._send(Done(number))
+            case Refused(of, reason):
+                log.error("the director refused message %d: %s", of, reason)
+            case _:
+                log.error("the director sent a message that does not fit here: %r", message)
+                self._send(Refused(number, f"{type(message).__name__} does not fit here"))
 
     def _advance(self, now: float) -> None:
         """Make and send one piece that was asked for, unless the director has not yet taken the last one."""
         self._flush()
         if self._unsent or not self._asked:
             return
-        number = self._asked.popleft()
-        if walk := self._walks.get(number):
-            piece = walk.step(now)
-            if piece.is_last:
-                del self._walks[number]
-            self.send({"walk": number, "items": piece.items, "is_last": piece.is_last, "place": piece.place})
+        walk_number, number = self._asked.popleft()
+        walk = self._walks.get(walk_number)
+        if walk is None:  # it was ended while this waited for its turn
+            self._send(Done(number))
+            return
+        try:
+            items, is_last, place = walk.step(now)
+            answer = encode(self._next_number(), Piece(number, items, is_last, place))
+        except Exception as error:  # whoever asked gets an error in place of the rest, and the worker goes on
+            del self._walks[walk_number]
+            self._failed(number, type(walk).__name__, error)
+            return
+        if is_last:
+            del self._walks[walk_number]
+        self._put(answer)
+
+    def _failed(self, number: int, what: str, error: Exception) -> None:
+        log.error("%s failed because of an error of ours; please report this", what, exc_info=error)
+        self._send(Refused(number, f"{what} failed: {error!r}"))
+
+    def _next_number(self) -> int:
+        self._sent += 1
+        return self._sent
+
+    def _send(self, message: Message) -> None:
+        self._put(encode(self._next_number(), message))
+
+    def _put(self, line: bytes) -> None:
+        """Send what the socket takes of this line, and keep the rest for later."""
+        self._unsent += line
+        self._flush()
 
     def _flush(self) -> None:
         try:

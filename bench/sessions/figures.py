@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.ipc.messages import encode
+from appliance.ipc.messages import Piece, encode
 from appliance.ipc.queries import CUT, ROWS, TALLY, Query, SessionFilter
 from appliance.sessions.slabs import slabs
 from appliance.sessions.walk import SessionWalk
@@ -169,7 +169,7 @@ def _walk(name: str, crowd: Crowd, query: Query) -> Figures:
 
 def _step(walk: SessionWalk, now: float) -> tuple[list[object], bool]:
     piece = walk.step(now)
-    encode({"walk": 0, "items": piece.items, "is_last": piece.is_last, "place": piece.place})
+    encode(1, Piece(1, piece.items, piece.is_last, piece.place))
     return piece.items, piece.is_last
 
 

@@ -1,4 +1,4 @@
-"""inquiry.py: one answer from many shards. The shards are real, the processes between are not."""
+"""session_queries.py: one answer from many shards. The shards are real, the processes between are not."""
 
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address
@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from appliance.director.session_queries import SessionQueries
-from appliance.director.supervisor import Piece, ShardProcess
-from appliance.ipc.messages import LineReader, decode_query, encode, encode_question
+from appliance.director.supervisor import ShardProcess
+from appliance.ipc.messages import Ask, Piece, decode, encode
 from appliance.ipc.queries import Query, QueryError, SessionFilter, ShardDownError
 from appliance.ipc.rows import SessionRow
 from appliance.wire.flow import pack_endpoint
@@ -18,7 +18,7 @@ from tests.support.world import World, plan
 
 
 class InProcess:
-    """What a `ShardProcess` is to an inquiry, with every message written and read as between processes."""
+    """What a `ShardProcess` is to `SessionQueries`, with every message written and read as between processes."""
 
     def __init__(self, shard: int, world: World | None) -> None:
         self.shard = shard
@@ -27,13 +27,14 @@ class InProcess:
     async def ask(self, query: Query) -> AsyncIterator[Piece]:
         if self.world is None:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
-        (question,) = LineReader().feed(encode_question(1, query))
-        walk = self.world.shard.walk(decode_query(question["ask"]))
+        question = decode(encode(1, Ask(query))).message
+        assert isinstance(question, Ask)
+        walk = self.world.shard.walk(question.query)
         while True:
-            piece = walk.step(self.world.now)
-            (answer,) = LineReader().feed(encode({"items": piece.items, "place": piece.place}))
-            yield Piece(answer["items"], answer["place"])
-            if piece.is_last:
+            answer = decode(encode(1, Piece(1, *walk.step(self.world.now)))).message
+            assert isinstance(answer, Piece)
+            yield answer
+            if answer.is_last:
                 return
 
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from appliance.api import make_app, serve
-from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError
+from appliance.ipc.queries import QueryError, SessionFilter, ShardDownError, ShardFailedError
 from tests.support.api_answers import Client, json_of, text_of
 from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
 
@@ -129,6 +129,11 @@ async def test_while_a_shard_is_down_there_is_no_answer_that_looks_complete(
 ) -> None:
     gateway.sessions.error = ShardDownError("the worker of shard 1 is away")
     assert "shard 1 is away" in await refusal(await client.get(path), 503, "shard-down")
+
+
+async def test_a_shard_that_fails_to_answer_is_an_error_of_the_appliance(client: Client, gateway: FakeGateway) -> None:
+    gateway.sessions.error = ShardFailedError("shard 1: KeyError()")
+    assert "shard 1: KeyError()" in await refusal(await client.get("/conns/top"), 500, "shard-failed")
 
 
 async def test_tables(client: Client, gateway: FakeGateway) -> None:

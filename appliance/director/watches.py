@@ -1,0 +1,179 @@
+"""What the director looks at again and again: counters, the routes to real servers, the ruleset in the kernel.
+
+Each class here has a `look`, which is one look and never fails because of what the host answers. The functions at the end repeat
+the looks until they are cancelled.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from appliance.edge import queue_stats, routes
+from appliance.edge.errors import EdgeError
+from appliance.ipc.plan import ServicePlan
+from appliance.ipc.shared_layout import SharedState, totals
+from appliance.model.counters import (
+    HALF_OPEN_DROPPED,
+    QUEUE_COUNTERS,
+    QUEUE_FULL_DROPS,
+    SOCKET_DROPS,
+    SYNCOOKIES_DISENGAGED,
+    SYNCOOKIES_ENGAGED,
+    TIME_WAIT_OVERFLOWS,
+)
+from appliance.model.rates import RateMeter
+from appliance.model.verdicts import REFUSALS, TABLE_FULL
+
+log = logging.getLogger("appliance.director")
+
+SAMPLE_INTERVAL_S = 2.0
+WATCH_INTERVAL_S = 5.0
+
+_NO_DROPS = queue_stats.QueueStats(0, 0, 0)
+
+
+class KernelDrops:
+    """How many packets the kernel has dropped for the defence, by extended counter."""
+
+    def __init__(self, read: Callable[[], dict[str, int]]) -> None:
+        """`read` asks the kernel. It blocks."""
+        self._read = read
+        self._last: dict[str, int] = {}
+
+    async def look(self) -> dict[str, int]:
+        """The numbers at this moment; those of the last look that did not fail when the kernel cannot be asked."""
+        try:
+            self._last = await asyncio.to_thread(self._read)
+        except Exception as error:  # packets are dropped all the same, so even an error of ours must not end the appliance
+            log.error("cannot read what the kernel has dropped: %s", error, exc_info=not isinstance(error, EdgeError))
+        return self._last
+
+
+class QueueDrops:
+    """Adds the packets that the kernel has dropped in front of the queues to the shared counters."""
+
+    def __init__(self, shared: SharedState, queue_base: int) -> None:
+        self._shared = shared
+        self._queue_base = queue_base
+        self._last: dict[int, queue_stats.QueueStats] = {}
+
+    def look(self) -> None:
+        """Add the drops since the last look. The kernel's own totals start at zero with each worker."""
+        now = queue_stats.read()
+        for shard in range(self._shared.shards):
+            number = self._queue_base + shard
+            stats = now.get(number)
+            if stats is None:
+                self._last.pop(number, None)
+                continue
+            before = self._last.get(number, _NO_DROPS)
+            if stats.queue_full_drops < before.queue_full_drops or stats.socket_drops < before.socket_drops:
+                before = _NO_DROPS
+            counts = self._shared.table(shard, "queue")
+            counts[QUEUE_FULL_DROPS] += stats.queue_full_drops - before.queue_full_drops
+            counts[SOCKET_DROPS] += stats.socket_drops - before.socket_drops
+            self._last[number] = stats
+
+
+class Events:
+    """Logs refused connections and full tables: one line for each kind and look, so that a flood does not fill the log."""
+
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
+        self._logged: dict[tuple[str, int], int] = {}
+
+    def look(self) -> None:
+        """Log what has happened since the last look."""
+        for verdict in REFUSALS:
+            what = f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}"
+            self._log("verdicts", verdict.index, what, "table full, dropping packet: " if verdict is TABLE_FULL else "")
+        self._log("queue", TIME_WAIT_OVERFLOWS, QUEUE_COUNTERS[TIME_WAIT_OVERFLOWS].summary, "time wait bucket table overflow: ")
+        for place in (HALF_OPEN_DROPPED, SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
+            self._log("queue", place, QUEUE_COUNTERS[place].summary)
+
+    def _log(self, table: str, place: int, what: str, in_kernel_words: str = "") -> None:
+        """`in_kernel_words` are the words of the kernel's own message, for those who search a log for them."""
+        total = sum(self._shared.table(shard, table)[place] for shard in range(self._shared.shards))
+        before = self._logged.get((table, place), 0)
+        if total > before:
+            log.warning("%s%d %s", in_kernel_words, total - before, what)
+        self._logged[table, place] = total
+
+
+class Routes:
+    """Tells the shards the MTUs of the routes to real servers."""
+
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
+        self._mtus: dict[str, int] = {}
+
+    async def look(self, services: Sequence[ServicePlan]) -> None:
+        """Write each MTU that has changed since the last look. When the kernel cannot be asked, all stay as they are."""
+        slots_of: dict[str, list[int]] = {}
+        for service in services:
+            for real_server in service.real_servers:
+                slots_of.setdefault(real_server.address, []).append(real_server.slot)
+        try:
+            found = await asyncio.to_thread(routes.mtus, tuple(slots_of))
+        except Exception as error:  # traffic flows without, so even an error of ours or of the library must not end it
+            log.error("cannot look after the MTUs of routes: %s", error, exc_info=not isinstance(error, EdgeError))
+            return
+        stale = {slot: mtu for address, mtu in found.items() for slot in slots_of[address] if self._shared.mtus[slot] != mtu}
+        if stale:
+            self._shared.set_mtus(stale)
+        for address, mtu in found.items():
+            _log_route(address, self._mtus.get(address), mtu)
+        self._mtus |= found
+
+
+def _log_route(address: str, before: int | None, now: int) -> None:
+    """`before` is None at the first look, which is logged only when there is no route (0)."""
+    if now == before:
+        return
+    if not now:
+        log.warning("there is no route to real server %s", address)
+    elif before is not None:
+        log.info("route MTU to %s: %s -> %d", address, before or "no route", now)
+
+
+class Counts:
+    """Everything that is looked at every SAMPLE_INTERVAL_S."""
+
+    def __init__(self, shared: SharedState, queue_base: int, kernel_drops: KernelDrops) -> None:
+        self.meter = RateMeter()
+        self._shared = shared
+        self._queue_drops = QueueDrops(shared, queue_base)
+        self._events = Events(shared)
+        self._kernel_drops = kernel_drops
+
+    async def look(self) -> None:
+        """Take a sample for the rates, and look at drops and events."""
+        self.meter.sample(time.monotonic(), totals(self._shared))
+        self._queue_drops.look()
+        self._events.look()
+        await self._kernel_drops.look()
+
+
+async def watch_counts(counts: Counts) -> None:
+    """Look at once and then every SAMPLE_INTERVAL_S."""
+    while True:
+        await counts.look()
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+
+async def watch_routes(look: Callable[[], Awaitable[None]]) -> None:
+    """Look every WATCH_INTERVAL_S."""
+    while True:
+        await asyncio.sleep(WATCH_INTERVAL_S)
+        await look()
+
+
+async def watch_steering(mend: Callable[[], None]) -> None:
+    """Call `mend` every WATCH_INTERVAL_S. It blocks; when it raises EdgeError, that is logged and the next one may succeed."""
+    while True:
+        await asyncio.sleep(WATCH_INTERVAL_S)
+        try:
+            await asyncio.to_thread(mend)
+        except EdgeError as error:
+            log.error("cannot look after the ruleset: %s", error)

@@ -1,0 +1,249 @@
+"""control_channel.py: what a worker makes of what the director says, and that no message ends it."""
+
+import itertools
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.ipc.messages import (
+    Ask,
+    ChangeServices,
+    Done,
+    EndWalk,
+    LineReader,
+    Message,
+    More,
+    Piece,
+    Refused,
+    Start,
+    decode,
+    encode,
+)
+from appliance.ipc.plan import ServicePlan
+from appliance.ipc.queries import ROWS, TALLY, Query, SessionFilter
+from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
+from appliance.sessions import walk as walk_module
+from appliance.worker.control_channel import ControlChannel
+from tests.support.addresses import CLIENT, VIP
+from tests.support.segments import tcp
+from tests.support.world import World, plan
+
+DRAINED = plan(weights=(0,)).services
+
+
+class Ends:
+    """The director's end of a control socket, which the test holds, and the worker's."""
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
+        self.ours = ours
+        self.channel = ControlChannel(theirs)
+        self._numbers = itertools.count(1)
+        self._reader = LineReader()
+
+    def say(self, *messages: Message) -> None:
+        """As the director, whose messages are numbered from 1 on."""
+        self.ours.sendall(b"".join(encode(next(self._numbers), message) for message in messages))
+
+    def hear(self) -> list[Message]:
+        """What the worker has said."""
+        self.ours.setblocking(False)
+        try:
+            data = self.ours.recv(1 << 20)
+        except BlockingIOError:
+            return []
+        return [decode(line).message for line in self._reader.feed(data)]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Ends(ours, theirs)
+
+
+@pytest.fixture
+def started(ends: Ends) -> Ends:
+    """A worker that has its plan, which was message 1."""
+    ends.say(Start(plan()))
+    assert ends.channel.wait_for_plan() == plan()
+    return ends
+
+
+def test_the_plan_is_confirmed_when_the_worker_is_ready(started: Ends) -> None:
+    assert started.hear() == []
+    started.channel.confirm_start()
+    assert started.hear() == [Done(1)]
+
+
+def test_a_worker_that_cannot_start_says_why(started: Ends) -> None:
+    started.channel.refuse_start("cannot bind")
+    assert started.hear() == [Refused(1, "cannot bind")]
+
+
+def test_a_change_right_behind_the_plan_is_not_lost(ends: Ends) -> None:
+    """A worker that is still starting reads both in one go."""
+    ends.say(Start(plan()), ChangeServices(DRAINED))
+    assert ends.channel.wait_for_plan() == plan()
+    world = World()
+    ends.channel.converse(world.shard)
+    assert world.put(tcp(CLIENT, VIP, "S")) is NO_REAL_SERVER
+    assert ends.hear() == [Done(2)]
+
+
+def test_a_change_is_acknowledged_after_it_is_in_force(started: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, said_before = World(), list[Message]()
+    change = world.inside.change_services
+
+    def changes_late(services: tuple[ServicePlan, ...]) -> None:
+        said_before.extend(started.hear())
+        change(services)
+
+    monkeypatch.setattr(world.inside, "change_services", changes_late)
+    started.say(ChangeServices(DRAINED))
+    started.channel.converse(world.shard)
+    assert said_before == []
+    assert started.hear() == [Done(2)]
+
+
+def test_a_change_comes_between_two_pieces_of_an_answer(started: Ends) -> None:
+    world = World()
+    world.client.connects()
+    started.say(Ask(Query(ROWS, SessionFilter(state="CLOSE"))), ChangeServices(DRAINED))
+    started.channel.converse(world.shard)
+    assert world.client.sends("S", seq=5) is CHALLENGED
+    assert world.put(tcp(CLIENT[:5] + b"\1", VIP, "S")) is NO_REAL_SERVER
+    assert started.hear() == [Done(3), Piece(2, [], True, "")]
+
+
+def test_pieces_are_made_when_they_are_asked_for(started: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_module, "BUDGET", 1)
+    world = World()
+    world.client.connects()
+    started.say(Ask(Query(TALLY, by="service")))
+    for _ in range(3):
+        started.channel.converse(world.shard)
+    assert started.hear() == [Piece(2, [["web", 1]], False, "")]
+    assert (started.channel.is_walking, started.channel.has_output) == (True, False)
+    started.say(More(2))
+    started.channel.converse(world.shard)
+    assert started.hear() == [Piece(3, [], True, "")]
+    assert not started.channel.is_walking
+
+
+def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
+    world = World()
+    started.say(Ask(Query(ROWS)), EndWalk(2), EndWalk(2), More(2))
+    started.channel.converse(world.shard)
+    assert started.hear() == [Done(3), Done(4), Refused(5, "More does not fit here"), Done(2)]
+    assert not started.channel.is_walking
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"nonsense\n", "not a message"),
+        (b'{"version":1,"kind":"dance","number":9}\n', "unknown kind 'dance'"),
+        (b'{"version":2,"kind":"ask","number":9}\n', "version 2"),
+        (encode(9, Start(plan())), "Start does not fit here"),
+        (encode(9, Piece(1, [], True, "")), "Piece does not fit here"),
+        (encode(9, Ask(Query("dance"))), "KeyError"),
+        (encode(9, Ask(Query(ROWS, after="nowhere"))), "QueryError"),
+    ],
+)
+def test_what_a_worker_cannot_do_is_logged_and_refused_and_ends_nothing(
+    started: Ends, line: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    started.ours.sendall(line)
+    started.channel.converse(world.shard)
+    (refusal,) = started.hear()
+    assert isinstance(refusal, Refused)
+    assert refusal.of == (0 if line == b"nonsense\n" else 9)
+    assert words in refusal.reason
+    assert len(caplog.records) == 1
+    assert_still_answers(started, world)
+
+
+def assert_still_answers(ends: Ends, world: World) -> None:
+    ends.say(ChangeServices(DRAINED))
+    ends.channel.converse(world.shard)
+    (answer,) = ends.hear()
+    assert isinstance(answer, Done)
+    assert not ends.channel.closed
+
+
+def test_a_change_that_fails_ends_that_change_and_not_the_worker(
+    started: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.inside, "change_services", fail)
+        started.say(ChangeServices(DRAINED))
+        started.channel.converse(world.shard)
+    assert started.hear() == [Refused(2, "ChangeServices failed: RuntimeError('a mistake of ours')")]
+    assert caplog.messages == ["ChangeServices failed because of an error of ours; please report this"]
+    assert_still_answers(started, world)
+
+
+@pytest.mark.parametrize("step", ["raises", "is not JSON"])
+def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
+    started: Ends, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    def fail(*_: object) -> walk_module.Piece:
+        if step == "raises":
+            raise RuntimeError("a mistake of ours")
+        return walk_module.Piece([object()], False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(walk_module.SessionWalk, "step", fail)
+        started.say(Ask(Query(ROWS)))
+        started.channel.converse(world.shard)
+    (refusal,) = started.hear()
+    assert isinstance(refusal, Refused)
+    assert refusal.of == 2
+    assert "please report this" in caplog.text
+    assert (started.channel.is_walking, started.channel.has_output) == (False, False)
+    assert_still_answers(started, world)
+
+
+def test_a_refusal_is_logged_and_never_answered(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":2,"kind":"refused","number":10}\n')
+    started.channel.converse(World().shard)
+    assert started.hear() == []
+    assert caplog.messages[0] == "the director refused message 3: why"
+    assert "version 2" in caplog.messages[1]
+
+
+def test_a_director_of_another_version_is_a_clear_error_for_both(ends: Ends) -> None:
+    ends.ours.sendall(b'{"version":2,"kind":"start","number":1,"plan":{}}\n')
+    words = "version 2, while this process has version 1.* has to be restarted"
+    with pytest.raises(SystemExit, match=words):
+        ends.channel.wait_for_plan()
+    (refusal,) = ends.hear()
+    assert isinstance(refusal, Refused)
+    assert "version 2, while this process has version 1" in refusal.reason
+
+
+def test_a_first_message_that_is_no_plan_ends_the_worker(ends: Ends) -> None:
+    ends.say(EndWalk(1))
+    with pytest.raises(SystemExit, match="EndWalk and not Start"):
+        ends.channel.wait_for_plan()
+
+
+def test_a_director_that_goes_away_before_the_plan_ends_the_worker(ends: Ends) -> None:
+    ends.ours.close()
+    with pytest.raises(SystemExit, match="before it sent a plan"):
+        ends.channel.wait_for_plan()
+
+
+def test_a_director_that_goes_away_later_closes_the_channel(started: Ends) -> None:
+    started.ours.close()
+    started.channel.converse(World().shard)
+    assert started.channel.closed
