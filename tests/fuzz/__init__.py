@@ -1,1 +1,1 @@
-"""The shard under a coverage-guided fuzzer, which keeps whatever input reaches a branch that none before it reached."""
+"""The shard under a coverage-guided fuzzer, which keeps each input that reaches a branch for the first time."""

@@ -22,19 +22,19 @@ COMMITTED = ROOT / "tests" / "unit" / "stories" / "corpus"
 
 _LONGEST_INPUT_BYTES = 2048
 _HUNG_AFTER_S = 120
-"""For one input, which takes a fiftieth of a second: a shared machine may stall."""
+"""The longest time for one input, which usually takes a fiftieth of a second: a shared machine may stall."""
 
 _PROGRESS_INTERVAL_S = 10.0
 _PROGRESS = re.compile(r"#(\d+)\s.* cov: (\d+) .* corp: (\d+)/")
 _WRITTEN = "Test unit written to "
 _SEED = {"PYTHONHASHSEED": "0"}
-"""The order of hashes is the same in each run; see `fuzz_operations` for what it decides."""
+"""Makes the order of hashes the same in each run; see `fuzz_operations` for what it decides."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz", description="Play random lives of a shard, and watch its rules."
+        prog="python -m tests.fuzz", description="Let random things happen to a shard, and check its rules."
     )
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long; default 60")
     parser.add_argument(
@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _replay(path: Path) -> int:
-    """A find raises, and its traceback ends with the transcript."""
+    """Play one input and print its transcript. One that breaks a rule raises, and the transcript is at the end of the
+    traceback."""
     print("\n".join(play(path.read_bytes()).world.transcript))
     print(f"{path}: every rule was kept")
     return 0
@@ -88,7 +89,7 @@ def _fuzz(seconds: int, inputs: Path, finds: Path) -> int:
 
 
 def _show_progress(lines: Iterable[str]) -> list[str]:
-    """A line every few seconds, and the last one; returns what was said that is no progress."""
+    """Print a line of progress every few seconds, and the last one. Returns all lines that are not about progress."""
     said, shown_at, last = list[str](), -_PROGRESS_INTERVAL_S, ""
     began = time.monotonic()
     for line in lines:

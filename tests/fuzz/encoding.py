@@ -1,6 +1,6 @@
 """Operations of `tests.support.fuzz_operations` with their operands by name, as the bytes that a fuzzer reads.
 
-What is not named is zero, which is the usual thing.
+An operand that is not named is zero, which is the most usual choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from tests.support.fuzz_operations import CHORUS_FLAGS, CROWDS, LIMITS, OPERATIO
 from tests.support.fuzzed_shard import BACKLOGS, DEFERS, LPORT_WIDTHS, SCENE_BYTES, SYNPROXY_MODES, TIME_WAIT_LIMITS, WEIGHTS
 
 Places = Mapping[str, tuple[int, Sequence[Any]]]
-"""Operands by name: at which byte, and from which pool. The byte is the place in the pool."""
+"""For each operand its byte and its pool. The byte is the place of the value in the pool."""
 
 CLIENT, REAL_SERVER, SOMEBODY = "client", "real server", "somebody"
 
 ANOTHER_START = 16
-"""Of the numbers that may be known of a session (`numbers_of`), the last: it is none of that session's."""
+"""The place of the last number of `numbers_of`, which is not one of the session."""
 
 _ENDS = (SOMEBODY, SOMEBODY, CLIENT, CLIENT, REAL_SERVER, REAL_SERVER)
 _ANY = range(256)
@@ -54,7 +54,7 @@ _OPERATIONS: Mapping[str, Places] = {
 }
 
 _NUMBERS = {operation.act.__name__.strip("_"): number for number, operation in enumerate(OPERATIONS)}
-"""By name; the last number where an operation has two."""
+"""Numbers of operations by name; the last one where an operation has two."""
 
 
 def scene(**operands: Any) -> bytes:

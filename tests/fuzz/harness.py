@@ -1,4 +1,5 @@
-"""What the fuzzer runs, in a process of its own: libFuzzer ends that process itself. The arguments are libFuzzer's."""
+"""The program that the fuzzer runs, in a process of its own, because libFuzzer ends its process. The arguments are
+libFuzzer's."""
 
 import gc
 import random
@@ -12,13 +13,13 @@ with atheris.instrument_imports(include=["appliance"]):
 
 
 def one_input(data: bytes) -> None:
-    """Play one life of a shard; any exception is a find, which libFuzzer writes to a file."""
+    """Play one input. libFuzzer writes it to a file when it raises."""
     play(data)
 
 
 def mutated(data: bytes, most_bytes: int, seed: int) -> bytes:
-    """The life told otherwise: an operation more or less, or moved, or with other operands; or any bytes changed as libFuzzer
-    does it. Most changes of bytes alone would turn all that follows into something else."""
+    """Another input made of this one: with an operation added, removed, moved or given other operands, or with any bytes changed
+    as libFuzzer does it. Most changes of any bytes change the meaning of all bytes after them."""
     chance = random.Random(seed)
     if chance.random() < 0.2:
         return bytes(atheris.Mutate(data, most_bytes))
@@ -40,7 +41,7 @@ def mutated(data: bytes, most_bytes: int, seed: int) -> bytes:
 
 
 def _any_operation(chance: random.Random) -> bytes:
-    """Its operands are ordinary in most places: see `fuzz_operands`."""
+    """An operation most of whose operands are zero, the most usual choice."""
     number = chance.randrange(len(OPERATIONS))
     operands = (chance.choice((0, 0, chance.randrange(256))) for _ in range(OPERATIONS[number].operand_bytes))
     return bytes((number, *operands))
@@ -54,7 +55,7 @@ def _with_another_byte(data: bytes, chance: random.Random) -> bytes:
 
 
 if __name__ == "__main__":
-    # A world is ten thousand containers: with the usual threshold collecting them takes longer than all else.
+    # A world has ten thousand containers. With the usual threshold, collecting them would take longer than everything else.
     gc.freeze()
     gc.set_threshold(100_000)
     atheris.Setup(sys.argv, one_input, custom_mutator=mutated)

@@ -1,5 +1,5 @@
-"""What everyday sessions do, written in the language of the fuzzers: where the fuzzer begins, so that it need not find out by
-itself what a handshake is."""
+"""What ordinary sessions do, written in the language of the fuzzers. The fuzzer begins with these, so that it does not have to
+find a handshake by chance."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ _PROXIED = scene(web="always", defer=0)
 """The first service answers SYNs with cookies, and does not wait for data."""
 
 _FLOODED = scene(web="auto", backlog=16)
-"""It does so while sixteen sessions are half open."""
+"""The first service answers SYNs with cookies while at least sixteen sessions are half open."""
 
 _ONE_IN_TIME_WAIT = scene(time_wait_limit=1)
 
@@ -43,13 +43,13 @@ _CLAIM = OPTIONS[8]
 _SYN, _REPLY = segment(), answer()
 
 _HANDSHAKE = (_SYN, _REPLY, _REPLY)
-"""The real server answers the SYN, and the client that."""
+"""The real server answers the SYN, and the client answers the real server."""
 
 _PROOF = (_SYN, _REPLY, _REPLY)
 """With SYNPROXY: the client returns the cookie, and the real server answers the SYN that it gets then."""
 
 _REQUESTS = tuple(segment(by=CLIENT, of=0, flags="PA", size=size) for size in PAYLOAD_BYTES[2:8])
-"""Six, each of another size."""
+"""Six requests of six sizes."""
 
 _REQUEST = _REQUESTS[0]
 _NEW_SYN = segment(by=CLIENT, of=0, flags="S", seq=ANOTHER_START)
@@ -62,7 +62,7 @@ _ALL_DRAINED, _ALL_REMOVED = (dict.fromkeys(("web", "api", "dns"), weights) for 
 
 
 def _told(*parts: bytes) -> bytes:
-    """A story: its scene and its operations."""
+    """A story, made of its scene and its operations."""
     return b"".join(parts)
 
 

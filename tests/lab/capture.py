@@ -1,4 +1,5 @@
-"""What really crosses an interface, from the IP header on: a packet socket with a buffer that holds a whole test."""
+"""Packets as they cross an interface, from the IP header on, read from a packet socket whose buffer holds those of a whole
+test."""
 
 import socket
 import struct
@@ -22,14 +23,15 @@ _ETH_P_ALL = 3  # linux/if_ether.h: what the host sends, too
 
 @dataclass(frozen=True)
 class Captured:
-    """One TCP packet. `is_outgoing` says that the host the interface belongs to has sent it."""
+    """One TCP packet. `is_outgoing` says that the host of the interface sent it."""
 
     raw: bytes
     is_outgoing: bool
 
     @cached_property
     def seen(self) -> Seen:
-        """Parsed. Fails when a checksum is wrong, as it may be in packets that the host itself sends: those are unfinished."""
+        """The parsed packet. Fails when a checksum is wrong; in packets that the host itself sends, checksums may be
+        unfinished."""
         return read_tcp(self.raw)
 
     @property
@@ -49,7 +51,7 @@ class Captured:
 
     @property
     def options(self) -> dict[int, bytes]:
-        """What the TCP options say by their kind, first ones first, without NOPs. Fails when a kind is there twice."""
+        """The data of each TCP option by its kind, in their order, without NOPs. Fails when a kind is there twice."""
         found = [(kind, data) for kind, data in dpkt.tcp.parse_opts(self.option_bytes) if kind > dpkt.tcp.TCP_OPT_NOP]
         assert len(dict(found)) == len(found), f"an option is there twice: {found}"
         return dict(found)
@@ -61,7 +63,7 @@ class Captured:
 
 
 class Capture:
-    """Takes in everything TCP at eth0 of a namespace, from when it is made until it is closed."""
+    """Captures all TCP packets at eth0 of a namespace, from when it is made until it is closed."""
 
     def __init__(self, lab: RunningLab, role: str) -> None:
         self._socket = namespaces.call_inside(lab.namespace(role), _open_socket)
@@ -73,7 +75,7 @@ class Capture:
         self._socket.close()
 
     def take(self) -> list[Captured]:
-        """What came since the last call, in order; fails when anything was lost."""
+        """Packets since the last call, in order. Fails when the socket lost any."""
         packets = []
         while True:
             try:
@@ -87,7 +89,7 @@ class Capture:
         return packets
 
     def take_arrived(self) -> list[Captured]:
-        """As `take`, only what the namespace's host was sent."""
+        """As `take`, but only packets to the host of the namespace."""
         return [packet for packet in self.take() if not packet.is_outgoing]
 
 

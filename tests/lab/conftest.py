@@ -18,13 +18,13 @@ import pytest
 _HERE = Path(__file__).parent
 
 _LOOKS = 3000
-"""At 0.2 s each, far more than anything takes, on the slowest machine: this only keeps a failure from hanging."""
+"""Looks, 0.2 s apart, before a test gives up. Nothing takes that long on the slowest machine: it only ends a test that failed."""
 
 _SHOW_ENVIRONMENT_AND_WAIT = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of it, and skip it for ordinary users."""
+    """Mark all tests of this directory, and skip them for users who are not root."""
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
@@ -103,7 +103,7 @@ class RunningLab:
         return total
 
     def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Look again and again until it holds; fails, saying for what it waited, when it never does."""
+        """Look again and again until the condition holds. Fails and says what it waited for when it never does."""
         for _ in range(_LOOKS):
             if condition():
                 return
@@ -112,7 +112,7 @@ class RunningLab:
 
 
 def running_lab(*options: str) -> Iterator[RunningLab]:
-    """Put up a lab with options of `appliance lab`, take it down afterwards and insist on a clean end."""
+    """Put up a lab with options of `appliance lab`, take it down afterwards, and check that it ended well."""
     command = [sys.executable, "-m", "appliance", "lab", *options, "--", sys.executable, "-c", _SHOW_ENVIRONMENT_AND_WAIT]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Loss and duplication on the way, made with nftables, and what the kernel counts of it."""
+"""Loss and duplication of packets, made with nftables, and the counters of the kernel for them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from tests.lab.conftest import RunningLab
 
 Counts = Callable[[], dict[str, int]]
-"""Packets that met with each mishap so far, by its name."""
+"""Packets that each rule lost or duplicated so far, by the comment of the rule."""
 
 _TABLE = """
 table ip loss_rules {{
@@ -21,23 +21,23 @@ table ip loss_rules {{
     }}
 }}
 """
-"""Before anything else looks at a packet, and when all have seen it."""
+"""The first chain is before everything else that looks at a packet, the second after all of it."""
 
 
 @contextmanager
 def loss_behind_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
     """Lose packets in both directions between the gateway and the one they are for.
 
-    There, each is a segment of its own: those that a host sends are joined in bundles of up to 64 KiB until the queue. Not in
-    the hosts: a sender's TCP would notice that its packet was dropped, a receiver's packet sockets would see it.
-    """
+    Behind the gateway each packet is one segment; before its queue, the kernel keeps segments of a host together in packets of up
+    to 64 KiB. Rules in the hosts would not do: TCP of a sender would notice the drop, and packet sockets of a receiver would
+    still see the packet."""
     with _table(lab, "gateway", leaving=_losses("oifname", "from gateway to", per_mille)) as counts:
         yield counts
 
 
 @contextmanager
 def loss_on_both_sides_of_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
-    """The same on the way to the gateway, as well: in each direction, packets are lost that the gateway saw or did not see."""
+    """Lose packets on both sides: in each direction some that the gateway has seen, and some that it has not."""
     arriving, leaving = _losses("iifname", "to gateway from", per_mille), _losses("oifname", "from gateway to", per_mille)
     with _table(lab, "gateway", arriving, leaving) as counts:
         yield counts
@@ -52,7 +52,7 @@ def _losses(interface: str, way: str, per_mille: int) -> str:
 
 @contextmanager
 def duplication(lab: RunningLab) -> Iterator[Counts]:
-    """Every segment of the service that an end sends is sent twice, and so arrives twice at the gateway and at the other end."""
+    """Send every segment of the service twice, so that it arrives twice at the gateway and at the other end."""
     copied = 'counter dup to {} device "eth0" comment "from {}"'
     with ExitStack() as stack:
         from_client = f"ip daddr {lab.vip} {copied.format('198.51.100.1', 'client')}"

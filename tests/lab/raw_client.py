@@ -1,4 +1,5 @@
-"""A TCP client made of single segments, for what no kernel sends: any option, any timestamp clock, one SYN and no second."""
+"""A TCP client that sends single segments, also such as no kernel sends: any option, any timestamp clock, a SYN that is not
+repeated."""
 
 import json
 import socket
@@ -19,7 +20,7 @@ NOP = b"\x01"
 MSS_1460 = bytes.fromhex("020405b4")
 
 _ANSWER_TIMEOUT_S = 60.0
-"""Far more than any answer takes: this only keeps a failure from hanging."""
+"""Longer than any answer takes: it only ends a test that failed."""
 
 _FLAGS = {"F": dpkt.tcp.TH_FIN, "S": dpkt.tcp.TH_SYN, "R": dpkt.tcp.TH_RST, "P": dpkt.tcp.TH_PUSH, "A": dpkt.tcp.TH_ACK}
 
@@ -31,13 +32,13 @@ table ip raw_clients {{
     }}
 }}
 """
-"""The kernel has these addresses, so that it answers ARP, but its TCP must not hear what comes for them: it would reset it.
-Packet sockets get their copy before this."""
+"""The kernel has these addresses, so that it answers ARP. But its TCP must not get segments to them, because it would reset the
+connections. Packet sockets get their copy before this rule."""
 
 
 @contextmanager
 def raw_addresses(lab: RunningLab, *addresses: str) -> Iterator[None]:
-    """Give the client addresses that only `RawClient` speaks for."""
+    """Give the client addresses from which its kernel sends no TCP, for `RawClient` and `SegmentClient`."""
     for address in addresses:
         lab.run("client", "ip", "address", "add", f"{address}/24", "dev", "eth0")
     lab.run("client", "nft", _NOBODY_ELSE_ANSWERS.format(addresses=", ".join(addresses)))
@@ -52,8 +53,8 @@ def raw_addresses(lab: RunningLab, *addresses: str) -> Iterator[None]:
 class RawClient:
     """One connection to the VIP from an address of `raw_addresses`.
 
-    `clock` is the TSval of all it sends, for as long as the other side speaks of timestamps, too; None: no timestamps.
-    While `fragment_bytes` is set, every segment goes out in parts of so many bytes.
+    `clock` is the TSval of all segments, as long as the other side sends timestamps, too; None: no timestamps.
+    While `fragment_bytes` is set, every segment is sent in fragments of so many bytes.
     """
 
     fragment_bytes: int | None = None
@@ -76,7 +77,7 @@ class RawClient:
         self._receiver.close()
 
     def send(self, flags: str, data: bytes = b"", options: bytes = b"") -> None:
-        """One segment, with `options` in front of the timestamp if there is one."""
+        """Send one segment, with `options` before the timestamp if there is one."""
         if self._clock is not None:
             options += NOP * 2 + b"\x08\x0a" + self._clock.to_bytes(4, "big") + self._echo.to_bytes(4, "big")
         segment = tcp(self._here, self._there, flags, seq=self._seq, ack=self._ack, data=data, options=options)
@@ -85,7 +86,7 @@ class RawClient:
         self._seq = add(self._seq, len(data) + ("S" in flags) + ("F" in flags))
 
     def receive(self, flag: str) -> dpkt.tcp.TCP:
-        """The next new segment with this flag; checksums must be right."""
+        """Wait for the next new segment with this flag. Fails when a checksum is wrong."""
         while True:
             raw = self._receiver.recv(65536)
             if raw[12:24] != flow_key(self._there, self._here):
@@ -98,7 +99,7 @@ class RawClient:
                 return segment
 
     def has_heard_something(self) -> bool:
-        """Whether any segment has come that was not yet received."""
+        """Whether a segment has come that was not received yet."""
         self._receiver.setblocking(False)
         with suppress(BlockingIOError):
             while True:
@@ -107,13 +108,13 @@ class RawClient:
         return False
 
     def connect(self, options: bytes = b"", ack_options: bytes = b"") -> None:
-        """The three-way handshake with options in the SYN and in the ACK."""
+        """Do the three-way handshake, with options in the SYN and in the ACK."""
         self.send("S", options=options)
         self.receive("S")
         self.send("A", options=ack_options)
 
     def ask(self, options: bytes = b"") -> dict[str, Any]:
-        """One request in a segment that carries `options`, and the answer; the real server closes first, then we do."""
+        """Make one request in a segment with `options`, and return the answer. The real server closes first, then this client."""
         self.send("PA", b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n", options)
         answer, closed = b"", False
         while not closed:

@@ -1,6 +1,6 @@
-"""Connections to the service made of single segments, many over one pair of sockets: for what no kernel does on request.
+"""Many connections to the service over one pair of sockets, made of single segments, so that a test decides about each of them.
 
-`tests.lab.raw_client.raw_addresses` gives the client addresses that its kernel keeps silent about; speak from one of these.
+`tests.lab.raw_client.raw_addresses` gives the client addresses for which its kernel does not answer; use one of these.
 """
 
 import random
@@ -19,10 +19,10 @@ from tests.lab.conftest import RunningLab
 from tests.support.segments import Seen, read_tcp, tcp
 
 WINDOW_BYTES = 1000
-"""What a whole answer to GET / fits in, and only the start of the answer to GET /bytes."""
+"""The whole answer to GET / is shorter, the answer to GET /bytes is longer."""
 
-_PATIENCE_S = 3.0
-"""How long a connection waits for a segment before it counts as failed. Nothing is ever sent twice."""
+_ANSWER_WAIT_S = 3.0
+"""How long a connection waits for a segment before it has failed. Nothing is sent again."""
 
 _RECEIVE_BUFFER_BYTES = 4 << 20
 
@@ -42,7 +42,7 @@ class SegmentClient:
         self._receiver.close()
 
     def send(self, port: int, flags: str, *, seq: int, ack: int = 0, data: bytes = b"", window_bytes: int = WINDOW_BYTES) -> None:
-        """One segment; flags as tcpdump letters."""
+        """Send one segment; flags are letters as tcpdump prints them."""
         source = pack_endpoint(self._address, port)
         segment = tcp(source, self._service, flags, seq=seq, ack=ack, data=data, window=window_bytes)
         self._sender.sendto(segment, (self._vip, 0))
@@ -69,7 +69,7 @@ class SegmentClient:
         return None
 
     def forget_arrived(self) -> None:
-        """Drop what came for connections that nobody waits for any more."""
+        """Drop everything that has arrived, for connections that are not used any more."""
         self._receiver.setblocking(False)
         with suppress(BlockingIOError):
             while True:
@@ -85,11 +85,11 @@ def _open_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 class ConnectionFailed(Exception):  # noqa: N818  # the end of a connection, not an error in the test
-    """A connection did not do what it was made for; says what it did."""
+    """A connection did not do what the test wanted; the message says what it did."""
 
 
 class SegmentConnection:
-    """One connection from `port` with a random initial sequence number; nothing is sent that is not asked for here."""
+    """One connection from `port` with a random initial sequence number; it sends nothing that the test does not ask for."""
 
     def __init__(self, client: SegmentClient, port: int) -> None:
         self._client = client
@@ -105,14 +105,15 @@ class SegmentConnection:
         self.challenges = 0
 
     def send(self, flags: str, data: bytes = b"") -> None:
-        """The next segment, which acknowledges all that came when it has the flag for it."""
+        """Send the next segment; with the flag for it, it acknowledges everything that came."""
         ack = self._ack if "A" in flags else 0
         self._client.send(self._port, flags, seq=self._seq, ack=ack, data=data, window_bytes=self.window_bytes)
         self._seq = seq.add(self._seq, len(data) + ("S" in flags) + ("F" in flags))
         self.is_acknowledged = False
 
     def open(self) -> None:
-        """The handshake, with one SYN. RFC 9293, 3.10.7.3: an acknowledgement of what was never sent is answered with RST."""
+        """Do the handshake, with one SYN. RFC 9293, 3.10.7.3: a RST answers an acknowledgement of something that was never
+        sent."""
         self._client.forget_arrived()
         self.send("S")
         while True:
@@ -128,11 +129,11 @@ class SegmentConnection:
         self.send("A")
 
     def ask(self, path: str) -> None:
-        """Request a page; `wait_until` takes in the answer."""
+        """Request a page; `wait_until` receives the answer."""
         self.send("PA", f"GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
 
     def wait_until(self, condition: Callable[["SegmentConnection"], bool]) -> None:
-        """Take in segments, and acknowledge none of them by itself, until it holds."""
+        """Receive segments, without acknowledging them, until the condition holds."""
         while not condition(self):
             segment = self._next()
             if "R" in segment.flags:
@@ -144,7 +145,7 @@ class SegmentConnection:
                 self._ack = seq.add(self._ack, len(segment.data) + self.is_finished)
 
     def _next(self) -> Seen:
-        while segment := self._client.receive(_PATIENCE_S):
+        while segment := self._client.receive(_ANSWER_WAIT_S):
             if int.from_bytes(segment.destination[4:], "big") == self._port:
                 return segment
         raise ConnectionFailed("there was no answer")

@@ -1,4 +1,5 @@
-"""The client-address option, end to end: the real server reports each client as it is, whatever happens on the way."""
+"""The client-address option, end to end: real servers know the address of each client, also when packets are lost or arrive
+twice."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ LINUX_SYN = [2, 4, 8, 3]
 
 RAW_ADDRESS = "198.51.100.99"
 FORGED = bytes.fromhex("fe08 1f90 cb007107")
-"""203.0.113.7:8080, which is nobody here."""
+"""The option with 203.0.113.7:8080, an address that nobody has."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def lab() -> Iterator[RunningLab]:
 
 @contextmanager
 def captured_at_real_servers(lab: RunningLab) -> Iterator[list[Captured]]:
-    """Fills the list with what arrived at both real servers, once the block is over."""
+    """After the block, the list has the packets that arrived at both real servers."""
     found: list[Captured] = []
     with Capture(lab, "rs1") as rs1, Capture(lab, "rs2") as rs2:
         yield found
@@ -46,7 +47,7 @@ def captured_at_real_servers(lab: RunningLab) -> Iterator[list[Captured]]:
 
 
 def assert_every_client_is_known(lab: RunningLab, *arguments: str, concurrency: int = 32) -> list[Captured]:
-    """The servers know the client of each connection, and could have told it from the request alone. Returns what they got."""
+    """Check that real servers know the client of each connection, also from the request alone. Returns the packets they got."""
     with captured_at_real_servers(lab) as arrived:
         result = lab.script("client", "http_load.py", str(CONNECTIONS), str(concurrency), *arguments)
     assert result["errors"] == {}
@@ -88,7 +89,7 @@ def test_ten_thousand_clients_whose_first_data_carries_fin(lab: RunningLab) -> N
 
 
 def test_ten_thousand_clients_under_one_percent_loss(lab: RunningLab) -> None:
-    """Two points of loss in each direction, 0.6 % each."""
+    """Packets are lost at two points in each direction, 0.6 % at each."""
     with loss_on_both_sides_of_the_gateway(lab, per_mille=6) as lost:
         assert_every_client_is_known(lab, concurrency=200)
         assert_every_client_is_known(lab, "fin", concurrency=200)
@@ -113,7 +114,7 @@ def raw_address(lab: RunningLab) -> Iterator[str]:
 
 
 FULL = bytes((30, 40)) + bytes(38)
-"""One option of all forty bytes, of a kind that nobody here knows."""
+"""One option of forty bytes, of a kind that nobody knows."""
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_room_for_the_option_is_made_by_dropping_nops(
 
 
 def toa(port: int) -> bytes:
-    """The option as it has to be for a port of RAW_ADDRESS."""
+    """The right option for a port of RAW_ADDRESS."""
     return OPTION_START + port.to_bytes(2, "big") + IPv4Address(RAW_ADDRESS).packed
 
 
@@ -153,7 +154,7 @@ def test_syn_without_room_goes_without_and_the_next_packet_carries_the_option(la
 
 @pytest.mark.parametrize(("toa_entry", "first"), [(1, toa), (0, lambda _: b"")])
 def test_forged_option_never_arrives(lab: RunningLab, raw_address: str, toa_entry: int, first: Callable[[int], bytes]) -> None:
-    """A client that claims to be another, in its SYN, its ACK and with its data, at different places among its options."""
+    """A client sends the option with another address in its SYN, its ACK and its data, at different places among its options."""
     port = 3020 + toa_entry
     lab.set_tunable("fullnat_toa_entry", toa_entry)
     try:
@@ -172,7 +173,7 @@ def test_forged_option_never_arrives(lab: RunningLab, raw_address: str, toa_entr
 
 @pytest.mark.parametrize("mss_adjust", [1, 0])
 def test_option_never_makes_a_packet_larger_than_the_mtu(lab: RunningLab, mss_adjust: int) -> None:
-    """A long upload: nothing comes back before its end, so every segment should have the option, and full ones are many."""
+    """A long upload: no data comes back before its end, so every segment should have the option, and many segments are full."""
     failed = lab.counter("ext", "fullnat_add_toa_fail_len")
     lab.set_tunable("fullnat_mss_adjust_entry", mss_adjust)
     try:

@@ -1,4 +1,4 @@
-"""What a gateway need not take, on real packets: dropped and counted, or left to the host. LVS behaviour, section 5."""
+"""Unsolicited packets, real ones: dropped and counted, or left to the host. LVS behaviour, section 5."""
 
 import json
 import socket
@@ -28,12 +28,12 @@ UNUSED_PORT = 81
 MF_BIT = 0x2000
 
 _SILENCE_AFTER_S = 60.0
-"""Far more than any answer takes: this only keeps a failure from hanging."""
+"""Longer than any answer takes: it only ends a test that failed."""
 
 
 @pytest.fixture(scope="module", params=[1, 4])
 def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
-    """A TCP and a UDP service on one VIP and port, and a client address that has no host behind it."""
+    """A lab with a TCP and a UDP service on one VIP and port, and a client address of which no kernel knows."""
     for lab in running_lab("--config", str(CONFIG), "--shards", str(request.param)):
         with raw_addresses(lab, STRANGER):
             assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}, "all neighbours are known from here on"
@@ -41,7 +41,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
 
 
 class Wire:
-    """Whole IP packets in and out of the one interface of "client" or of a real server."""
+    """Sends and receives whole IP packets at the interface of the client or of a real server."""
 
     def __init__(self, lab: RunningLab, role: str) -> None:
         self._sender, self._receiver = namespaces.call_inside(lab.namespace(role), _open_sockets)
@@ -54,12 +54,12 @@ class Wire:
         self._receiver.close()
 
     def send(self, packets: Sequence[bytes]) -> None:
-        """To where each of them says."""
+        """Send each packet to its destination."""
         for packet in packets:
             self._sender.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 
     def receive(self, is_wanted: Callable[[dpkt.ip.IP], bool]) -> dpkt.ip.IP:
-        """The next packet that is wanted."""
+        """The next packet that is wanted; fails when none comes."""
         while True:
             packet = dpkt.ip.IP(self._receiver.recv(1 << 16))
             if is_wanted(packet):
@@ -82,7 +82,7 @@ def wire(lab: RunningLab) -> Iterator[Wire]:
 
 @contextmanager
 def without(lab: RunningLab, tunable: str) -> Iterator[None]:
-    """That part of the defence is off."""
+    """Switch a part of the defence off for the block."""
     lab.set_tunable(tunable, 0)
     try:
         yield
@@ -110,19 +110,19 @@ Counts = dict[str, tuple[int, int]]
 
 
 def dropped(lab: RunningLab) -> Counts:
-    """By the kernel, and by shards."""
+    """Packets dropped by each counter of the defence: by the kernel, and by shards."""
     rows = lab.api_json("/stats/ext")
     names = ("defence_ip_frag_drop", "defence_tcp_drop", "defence_udp_drop")
     return {name: (rows[name]["kernel"], sum(rows[name]["shards"])) for name in names}
 
 
 def judged(lab: RunningLab) -> dict[str, int]:
-    """What shards have seen and not translated, by reason."""
+    """Packets that shards have seen and not translated, by verdict."""
     return {name: row["total"] for name, row in lab.api_json("/stats/drops").items() if row["total"]}
 
 
 def moves_since(lab: RunningLab, before: Counts) -> dict[str, int]:
-    """By how much counters have moved, those of shards with "shard_" in front of their names."""
+    """By how much counters grew; names of counters of shards begin with "shard_"."""
     now = dropped(lab)
     moves = {name: now[name][0] - count[0] for name, count in before.items()}
     moves |= {f"shard_{name}": now[name][1] - count[1] for name, count in before.items()}
@@ -131,7 +131,7 @@ def moves_since(lab: RunningLab, before: Counts) -> dict[str, int]:
 
 @contextmanager
 def expect(lab: RunningLab, **expected: int) -> Iterator[None]:
-    """These counters move by so much, and no other; a name that begins with "shard_" is about shards, others about the kernel."""
+    """Check that these counters grow by so much in the block, and no others; names that begin with "shard_" are of shards."""
     before = dropped(lab)
     yield
     lab.wait_until(f"drops are {expected}", lambda: is_reached(expected, moves_since(lab, before)))
@@ -147,9 +147,10 @@ FLOOD_PACKETS = 60_000
 
 @contextmanager
 def flooded(lab: RunningLab, kind: str, per_s: int, counter: str) -> Iterator[subprocess.Popen[str]]:
-    """A flood goes on. Every packet of it that arrives is dropped and counted by the kernel: no shard and no host sees one.
+    """With a flood going on. Checks that the kernel drops and counts every packet of it that arrives: no shard and no host sees
+    one.
 
-    On a busy machine some do not arrive, because they, or others, find the gateway's backlog full.
+    On a busy machine some packets do not arrive, because the backlog of the gateway is full.
     """
     before, seen, lost = dropped(lab), seen_by_anybody(lab), lost_on_arrival(lab)
     with lab.start("client", "stray_flood.py", kind, str(FLOOD_PACKETS), str(per_s)) as flood:
@@ -219,7 +220,7 @@ def test_tcp_to_a_service_that_belongs_to_no_session(lab: RunningLab, wire: Wire
 
 @pytest.mark.parametrize("flags", ["F", "SF", "FPU", ""])
 def test_tcp_to_a_service_with_flags_that_no_host_sends(lab: RunningLab, wire: Wire, flags: str) -> None:
-    """Scans. The defence counts them as it counts all strangers; without it, they are dropped as well."""
+    """These are used to scan ports. The defence counts them as all unsolicited packets; without it, they are dropped as well."""
     packets = [tcp(here(port), there(lab, lab.port), flags, seq=5, ack=6) for port in range(3000, 3020)]
     before, passed = lab.counter("drops", "bad_flags"), lab.counter("drops", "not_ours")
     with expect(lab, shard_defence_tcp_drop=20):
@@ -243,7 +244,7 @@ def test_udp_to_a_port_of_a_vip_that_is_no_udp_service(lab: RunningLab, wire: Wi
 
 
 def test_fragments_to_a_vip_or_a_local_address(lab: RunningLab, wire: Wire) -> None:
-    """First parts and others, of any protocol."""
+    """First fragments and later ones, of any protocol."""
     to_vip = [
         *fragments(udp(here(3000), there(lab, lab.port), bytes(64)), 32),
         *fragments(tcp(here(3000), there(lab, lab.port), "PA", data=bytes(64)), 32),
@@ -295,7 +296,7 @@ def tracked_connections(lab: RunningLab) -> int:
 
 
 def test_a_datagram_in_fragments(lab: RunningLab) -> None:
-    """With the defence off it gets through whole, and so does its answer; nothing is tracked for it."""
+    """With the defence off, the whole datagram and its answer pass, and the kernel tracks no connection for them."""
     with without(lab, "defence_frag_drop"), expect(lab):
         assert lab.script("client", "udp_echo_long.py", "3500") == {"same": True}
         assert tracked_connections(lab) == 0
@@ -314,7 +315,7 @@ def test_a_datagram_in_fragments_that_is_longer_than_the_queue_copies(lab: Runni
 
 
 def test_tcp_in_fragments(lab: RunningLab) -> None:
-    """A whole connection of fragments, two a segment."""
+    """A whole connection whose segments are sent in two fragments each."""
     with RawClient(lab, STRANGER, 3100) as client, without(lab, "defence_frag_drop"), expect(lab):
         client.fragment_bytes = 16
         client.connect()
@@ -329,7 +330,7 @@ def test_tcp_in_fragments(lab: RunningLab) -> None:
 
 
 def test_an_unused_port_of_a_local_address_is_answered_by_the_host(lab: RunningLab) -> None:
-    """Row 12 of the conformance checks. The real server's own kernel takes no notice of the RST: it has not asked."""
+    """Row 12 of the conformance checks. The kernel of the real server ignores the RST, because it has no such connection."""
     with Wire(lab, "rs1") as beyond, expect(lab):
         local = pack_endpoint(IPv4Address(LOCAL_ADDRESS), 6000)
         beyond.send([tcp(pack_endpoint(IPv4Address(REAL_SERVER), 7000), local, "S", seq=5)])
@@ -338,7 +339,7 @@ def test_an_unused_port_of_a_local_address_is_answered_by_the_host(lab: RunningL
 
 
 FLOODS = [("udp", "defence_udp_drop", "defence_frag_drop"), ("fragment", "defence_ip_frag_drop", "defence_udp_drop")]
-"""What there is a flood of, what counts it, and a tunable that has nothing to do with it."""
+"""The packets of a flood, the counter that counts them, and a tunable that is not about them."""
 
 
 @pytest.mark.parametrize(("kind", "counter", "_"), FLOODS)
@@ -355,7 +356,7 @@ def test_http_goes_on_under_a_flood_that_no_queue_sees(lab: RunningLab, kind: st
 
 @pytest.mark.parametrize(("kind", "counter", "changed"), FLOODS)
 def test_no_packet_passes_while_rules_are_changed(lab: RunningLab, kind: str, counter: str, changed: str) -> None:
-    """One tunable is written again and again under a stream of packets that another one is about."""
+    """One tunable is written again and again while packets come that another tunable is about."""
     changes = 0
     with flooded(lab, kind, 15_000, counter) as flood:
         while flood.poll() is None:
@@ -366,7 +367,7 @@ def test_no_packet_passes_while_rules_are_changed(lab: RunningLab, kind: str, co
 
 
 def test_counters_and_rules_survive_a_flush_of_the_ruleset(lab: RunningLab, wire: Wire) -> None:
-    """Loaded again is what is in force, not what was at the start; and what was counted stays counted."""
+    """The rules in force are loaded again, not those of the start; and counters keep their values."""
     before = dropped(lab)
     with without(lab, "defence_udp_drop"):
         lab.run("gateway", "nft", "delete", "table", "ip", "appliance")

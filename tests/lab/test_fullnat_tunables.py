@@ -1,4 +1,4 @@
-"""Each tunable of FULLNAT that changes packets, changed while traffic flows: what is on the wire changes with it."""
+"""Each tunable of FULLNAT that changes packets, written while traffic flows: the packets on the wire change with it."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def opened(lab: RunningLab) -> tuple[Captured, Captured, Captured]:
 
 
 def test_fullnat_timestamp_remove_entry(lab: RunningLab) -> None:
-    """What the SYN does not offer, nobody uses later."""
+    """An option that the SYN does not offer is not used later."""
     with lab.changed(fullnat_timestamp_remove_entry=1):
         assert [TIMESTAMP in packet.options for packet in opened(lab)] == [False, False, False]
     with lab.changed(fullnat_timestamp_remove_entry=0):
@@ -73,7 +73,8 @@ def test_fullnat_lport_min_and_max(lab: RunningLab) -> None:
 
 @pytest.mark.parametrize("conn_reused", [1, 0])
 def test_fullnat_conn_reused_entry(lab: RunningLab, conn_reused: int) -> None:
-    """A client's port that comes back: with numbers that go on from those of the connection before, or moved as those were."""
+    """A client uses a port again: its numbers begin beyond those of the connection before, or are shifted by the same amount as
+    those."""
     first, second = 1_000, 5_000_000
     with (
         lab.changed(fullnat_conn_reused_entry=conn_reused),
@@ -93,7 +94,7 @@ def test_fullnat_conn_reused_entry(lab: RunningLab, conn_reused: int) -> None:
 
 @pytest.mark.parametrize("expire_rst", [1, 0])
 def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
-    """An idle session ends with a RST to each end, which both believe, or without a word."""
+    """An idle session ends with a RST to each end, which both accept, or without any packet."""
     with (
         lab.changed(conn_expire_tcp_rst=expire_rst, tcp_timeout_established=1000),
         Capture(lab, "client") as at_client,

@@ -1,6 +1,6 @@
-"""ICMP errors that the gateway's own kernel sends about packets it cannot forward reach whoever sent those packets.
+"""ICMP errors that the gateway's own kernel sends about packets it cannot forward reach the senders of those packets.
 
-The kernel sends them to its own addresses, for those are what rewritten packets come from; see `ruleset`.
+The kernel sends them to its own addresses, because rewritten packets come from those; see `policy/ruleset`.
 """
 
 import json
@@ -18,11 +18,11 @@ CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
 
 NARROW_MTU, USUAL_MTU = 1280, 1500
 OPTION_BYTES = 8
-"""A client is told of a path narrower by what the gateway may put into its packets."""
+"""The MTU that a client is told is smaller by the bytes that the gateway may add to its packets."""
 
 TRANSFER_BYTES = 20_000_000
 BLACK_HOLE_AFTER_S = "300"
-"""A transfer into a black hole would try for a quarter of an hour, or for ever: this only keeps a failure from hanging."""
+"""A transfer whose packets all vanish would go on for a quarter of an hour, or for ever: this only ends a test that failed."""
 
 LOCAL_ADDRESSES = ("192.0.2.10", "192.0.2.11")
 
@@ -35,7 +35,8 @@ def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
 
 @contextmanager
 def narrowed(lab: RunningLab, interface: str) -> Iterator[None]:
-    """The gateway's interface with a smaller MTU; every other host keeps its own, and has forgotten path MTUs afterwards."""
+    """Give an interface of the gateway a smaller MTU for the block. No other host changes, and all forget path MTUs
+    afterwards."""
     lab.run("gateway", "ip", "link", "set", interface, "mtu", str(NARROW_MTU))
     try:
         yield
@@ -47,7 +48,7 @@ def narrowed(lab: RunningLab, interface: str) -> Iterator[None]:
 
 @contextmanager
 def unadjusted_mss(lab: RunningLab) -> Iterator[None]:
-    """Real servers' MSS reaches clients as it is, so that nothing but an ICMP error can tell them of a narrow path."""
+    """Leave the MSS of real servers unchanged for the block, so that clients learn of a narrow path from ICMP errors only."""
     lab.set_tunable("fullnat_mss_adjust_entry", 0)
     try:
         yield
@@ -56,20 +57,20 @@ def unadjusted_mss(lab: RunningLab) -> Iterator[None]:
 
 
 def icmp_counter(lab: RunningLab, name: str) -> int:
-    """A counter of the gateway's own ICMP, from /proc/net/snmp."""
+    """An ICMP counter of the gateway's kernel, from /proc/net/snmp."""
     lines = lab.run("gateway", "cat", "/proc/net/snmp").splitlines()
     names, values = (line.split() for line in lines if line.startswith("Icmp:"))
     return int(values[names.index(name)])
 
 
 def path_mtus(lab: RunningLab, role: str, *destinations: str) -> set[int]:
-    """What a host has learnt of its paths to these addresses."""
+    """The path MTUs that a host has learnt for these addresses."""
     routes = "".join(lab.run(role, "ip", "route", "get", destination) for destination in destinations)
     return {int(mtu) for mtu in re.findall(r"mtu (\d+)", routes)}
 
 
 def transfer(lab: RunningLab, direction: str) -> None:
-    """All of it arrives as it was sent."""
+    """Do a transfer, and check that it arrives as it was sent."""
     bulk = str(Path(__file__).parent / "programs" / "bulk.py")
     said = lab.run("client", "timeout", BLACK_HOLE_AFTER_S, sys.executable, bulk, direction, str(TRANSFER_BYTES))
     result = json.loads(said)
@@ -104,7 +105,7 @@ def test_a_client_of_a_udp_service_learns_it_too(lab: RunningLab) -> None:
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_packet_whose_ttl_ends_at_the_gateway_is_answered(lab: RunningLab, protocol: str) -> None:
-    """As traceroute finds its hops, from ports of every shard."""
+    """This is how traceroute finds hops. The ports are of every shard."""
     for _ in range(8):
         found = lab.script("client", "ttl_exceeded.py", protocol)
         assert found["from"] == lab.vip
@@ -113,7 +114,7 @@ def test_a_packet_whose_ttl_ends_at_the_gateway_is_answered(lab: RunningLab, pro
 
 
 def test_errors_that_are_about_no_session_stay_with_the_host(lab: RunningLab) -> None:
-    """A program of the host's own on a VIP: its packet cannot go out, and it is told so."""
+    """A program of the host itself uses a VIP. Its packet cannot be sent, and it gets the error."""
     before = lab.counter("drops", "not_ours")
     assert lab.script("gateway", "udp_unreachable.py", lab.vip, "198.51.100.77") == "EHOSTUNREACH"
     assert lab.counter("drops", "not_ours") - before == 1, "a shard has seen the error, once, and let it pass"

@@ -1,9 +1,9 @@
-"""Clients that do not do what a client does, at a service that asks for a proof first: what real servers hear, what it costs.
+"""Clients that do not behave as clients do, at a service that answers SYNs with cookies: what real servers get, and what it
+costs.
 
-A client is unproven until it has returned its cookie with data behind it (`synproxy_defer` is 1). Of unproven ones, no packet may
-reach a real server, no session may be made, and nothing may be remembered. Those that prove themselves and are merely odd get
-one connection each, and every byte of it.
-"""
+A client is unproven until it has returned its cookie with data (`synproxy_defer` is 1). Packets of unproven clients must not
+reach a real server, they must not make a session, and nothing of them may be remembered. Clients that prove themselves and are
+only unusual get one connection each, and every byte of it."""
 
 import hashlib
 import itertools
@@ -25,18 +25,19 @@ HOSTILE, ORDINARY = "198.51.100.66", "198.51.100.2"
 
 FIRST_PORT = 2000
 ATTEMPTS = 50
-"""Of each sort; few, because those that guess may be right in the end."""
+"""Attempts of each sort; few, because a guess is right once in a while."""
 
 MANY_ATTEMPTS = 20_000
 WARM_UP_ATTEMPTS = 2_000
 MOST_GROWTH_BYTES = 2 << 20
-"""About 100 bytes an attempt. The least that Python could remember a client by, 12 address bytes in a dict or a set, takes more:
-48 of the bytes object and 50 or more of its place in the table. The allocator's own coming and going is a fraction of this."""
+"""About 100 bytes for each attempt. The least that Python needs to remember a client, 12 address bytes in a dict or a set, is
+more: 48 bytes for the object and 50 or more for its place in the table. The usual changes of the allocator are a fraction of
+this."""
 
 REQUEST = b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 QUIET_S = 0.2
-"""A client that has heard nothing for as long sends again what it has sent."""
+"""A client that got nothing for so long sends its segments again."""
 
 BODY_BYTES = 3000
 SEGMENT_BYTES = 700
@@ -50,7 +51,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config.write_text(SHIPPED_CONFIG.read_text().replace("\nsynproxy = false\n", "\nsynproxy = true\n"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         assert lab.counter("ext", "synproxy_ok_ack") == 0
-        # The ordinary client, who shows that everything works, is not to be found in the table when its turn is over.
+        # Sessions of the ordinary client, which shows that everything works, must not be in the table when it has finished.
         for state in ("time_wait", "last_ack", "fin_wait", "close_wait", "close"):
             lab.set_tunable(f"tcp_timeout_{state}", 1000)
         with raw_addresses(lab, HOSTILE):
@@ -71,13 +72,13 @@ def ports() -> Iterator[int]:
 
 
 class Witness:
-    """Hears all TCP that either real server is sent."""
+    """Captures all TCP packets that arrive at either real server."""
 
     def __init__(self, lab: RunningLab, stack: ExitStack) -> None:
         self._captures = [stack.enter_context(Capture(lab, role)) for role in ("rs1", "rs2")]
 
     def take(self) -> list[Captured]:
-        """What they were sent since the last call."""
+        """Packets that arrived since the last call."""
         return [packet for capture in self._captures for packet in capture.take_arrived()]
 
 
@@ -89,12 +90,13 @@ def witness(lab: RunningLab) -> Iterator[Witness]:
 
 
 def sessions(lab: RunningLab) -> list[str]:
-    """The client of each session there is."""
+    """The clients of all sessions."""
     return [row["source"] for row in lab.api_json("/stats/ip_vs_conn")]
 
 
 def connections(packets: list[Captured]) -> set[bytes]:
-    """A local address and port may be in use towards each real server, so it takes both addresses and the port."""
+    """The connections of these packets. The same local address and port may be in use towards both real servers, so a connection
+    is both addresses and the port."""
     return {packet.raw[12:22] for packet in packets}
 
 
@@ -115,20 +117,20 @@ class Attempt:
         self._client.send(self._port, "S", seq=self.isn)
 
     def send(self, flags: str, data: bytes = b"", *, after_isn: int = 1, after_cookie: int = 1) -> None:
-        """A segment with numbers that far from the initial ones: by default those that end the handshake."""
+        """Send a segment whose numbers are so far from the initial ones; by default those that end the handshake."""
         ack = seq.add(self.cookie, after_cookie) if "A" in flags else 0
         self._client.send(self._port, flags, seq=seq.add(self.isn, after_isn), ack=ack, data=data)
 
 
 def asked(client: SegmentClient, ports: Iterator[int], count: int) -> list[Attempt]:
-    """Attempts that have sent their SYN and heard their cookie."""
+    """Attempts that have sent their SYN and got their cookie."""
     attempts = {port: Attempt(client, port) for port in itertools.islice(ports, count)}
     client.forget_arrived()
     for attempt in attempts.values():
         attempt.syn()
     waiting = dict(attempts)
     while waiting:
-        answer = client.receive(60)  # only keeps a failure from hanging
+        answer = client.receive(60)  # this only ends a test that failed
         assert answer is not None, "a SYN was not answered"
         answered = waiting.pop(int.from_bytes(answer.destination[4:], "big"), None)
         if answered is not None:  # else an answer to an earlier attempt's second SYN
@@ -141,7 +143,7 @@ def asked(client: SegmentClient, ports: Iterator[int], count: int) -> list[Attem
 
 
 def never_completes(attempt: Attempt) -> None:
-    attempt.syn()  # once more, as a client would; but it never says anything else
+    attempt.syn()  # a second SYN, as a client would send it, and nothing else
 
 
 def completes_and_is_silent(attempt: Attempt) -> None:
@@ -165,7 +167,7 @@ def next_number(attempt: Attempt) -> None:
 
 
 def one_bit_wrong(attempt: Attempt) -> None:
-    """Any of those that say what was offered or authenticate it."""
+    """Change one of the bits that hold the offer or authenticate it."""
     right = seq.add(attempt.cookie, 1)
     wrong = seq.add((right - 1) ^ 1 << random.randrange(30), 1)
     attempt.send("PA", REQUEST, after_cookie=wrong - attempt.cookie)
@@ -210,10 +212,10 @@ UNPROVEN: dict[Callable[[Attempt], None], tuple[str, str]] = {
     data_without_acknowledgement: ("drops", "bad_flags"),
     syn_and_cookie_at_once: ("drops", "no_session"),
 }
-"""What each does after its SYN was answered, and the counter that says that it was seen."""
+"""What each sort does after its SYN was answered, and the counter that counts it."""
 
 GUESSING = (random_cookie, cookie_of_another_start, old_sequence_number, next_number)
-"""Those that are right once in 2**21 times."""
+"""Guesses that are right once in 2**21 times."""
 
 
 @pytest.mark.parametrize("behave", UNPROVEN, ids=lambda behave: behave.__name__)
@@ -233,7 +235,7 @@ def test_real_servers_hear_nothing_of_unproven_clients(
 
 
 def assert_ordinary_client_is_served(lab: RunningLab, witness: Witness) -> None:
-    """And it is the only one that the witness, who is awake, heard of."""
+    """Check that an ordinary client is served, and that the capture at the real servers saw its connection and no other."""
     result = lab.script("client", "http_load.py", "1", "1")
     assert (result["ok"], result["errors"]) == (1, {})
     heard = witness.take()
@@ -260,7 +262,7 @@ def test_nothing_is_remembered_of_many_unproven_clients(
 def attempt_in_batches(
     client: SegmentClient, ports: Iterator[int], sorts: Iterator[Callable[[Attempt], None]], count: int
 ) -> None:
-    """A few hundred at a time, so that no queue and no buffer on the way is ever full."""
+    """Make a few hundred attempts at a time, so that no queue and no buffer is full."""
     batch = 200
     for _ in range(count // batch):
         for attempt in asked(client, ports, batch):
@@ -282,7 +284,7 @@ def worker_bytes(lab: RunningLab) -> int:
 class Conversation:
     """A POST of random bytes, cut into segments, that the real server is to digest; and its answer.
 
-    `order` says how the segments of the client go out; until everything is acknowledged they go out again, in a new order.
+    `order` says in which order the client sends its segments; it sends them again, in a new order, until all are acknowledged.
     """
 
     def __init__(self, client: SegmentClient, attempt: Attempt, port: int, order: Callable[[list[bytes]], list[int]]) -> None:
@@ -298,7 +300,7 @@ class Conversation:
         self._is_over = False
 
     def run(self) -> bytes:
-        """The body of the answer. Fails when the connection is reset, or is never over."""
+        """The body of the answer. Fails when the connection is reset or does not end."""
         for _ in range(50):
             self._send_all()
             while segment := self._client.receive(QUIET_S):
@@ -363,7 +365,7 @@ def test_odd_clients_get_one_connection_each_and_all_of_it(
 def test_data_with_a_fin_in_the_first_segment_is_answered(
     lab: RunningLab, client: SegmentClient, ports: Iterator[int], witness: Witness
 ) -> None:
-    """A client that closes its side right away is early, not unproven."""
+    """A client that closes its side with its first data has proved itself."""
     before = accepted(lab)
     for attempt in asked(client, ports, ATTEMPTS):
         attempt.send("FPA", REQUEST)
@@ -380,7 +382,7 @@ def test_data_with_a_fin_in_the_first_segment_is_answered(
 
 
 def accepted(lab: RunningLab) -> int:
-    """Connections that the real servers' kernels have completed as the passive side since they began."""
+    """Connections that the kernels of the real servers have accepted since they started."""
     total = 0
     for role in ("rs1", "rs2"):
         names, values = (line.split() for line in lab.run(role, "cat", "/proc/net/snmp").splitlines() if line.startswith("Tcp:"))

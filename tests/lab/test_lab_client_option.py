@@ -25,7 +25,7 @@ from tests.support.segments import tcp
 SHIPPED = Path(__file__).parents[2] / "etc" / "lvs.toml"
 
 PEER_ADDRESS = IPv4Address("192.0.2.200")
-"""An address that no kernel in the lab owns, so that none answers the real server in the test's stead."""
+"""An address that no kernel in the lab has, so that none answers the real server instead of the test."""
 
 OPTION, CLIENT = bytes.fromhex("fe08 9c41 c6336402"), "198.51.100.2:40001"
 OTHER_OPTION, OTHER_CLIENT = bytes.fromhex("fe08 9c42 c6336403"), "198.51.100.3:40002"
@@ -33,7 +33,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 class RawPeer:
-    """The far end of connections to rs1, made of single segments that may carry any option."""
+    """The peer of connections to rs1. It sends single segments with any option."""
 
     def __init__(self) -> None:
         self._sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -45,7 +45,7 @@ class RawPeer:
         self._receiver.close()
 
     def connect(self, port: int, options: bytes = b"") -> None:
-        """Complete a handshake whose SYN carries `options`."""
+        """Do a handshake whose SYN carries `options`."""
         self._source, self._seq, self._ack = pack_endpoint(PEER_ADDRESS, port), 1000, 0
         self._send("S", options=options)
         self._seq += 1
@@ -53,7 +53,7 @@ class RawPeer:
         self._send("A")
 
     def ask(self, options: bytes = b"") -> bytes:
-        """Send a request in one segment that carries `options`; the answer's JSON, as text."""
+        """Send a request in one segment with `options`. Returns the JSON of the answer, as text."""
         self._send("PA", data=REQUEST, options=options)
         self._seq += len(REQUEST)
         answer = b""
@@ -81,7 +81,7 @@ class RawPeer:
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawPeer]:
-    """The far end, in the gateway's namespace of a lab without an appliance."""
+    """The peer, in the gateway's namespace of a lab without an appliance."""
     name = LabName.of_this_process()
     plan = make_plan(load(SHIPPED))
     try:

@@ -44,7 +44,7 @@ SHOW_ENVIRONMENT = (sys.executable, "-c", "import json, os; print(json.dumps(dic
 
 
 class LabStarter:
-    """Starts labs with the stand-in and knows what must not be left of them."""
+    """Starts labs with the stand-in, and checks that nothing is left of them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +67,7 @@ class LabStarter:
         return process.returncode, out, err
 
     def is_gone(self) -> bool:
-        """Nothing is left of any lab started here: no directory, no process. Namespaces are looked at by name."""
+        """Check that no directory and no process is left of the labs started here. Namespaces are checked by name."""
         return not list(self.directory.glob("appliance-lab-*")) and not self.processes()
 
     def processes(self) -> list[str]:
@@ -254,7 +254,7 @@ def test_kept_lab_goes_on_until_it_is_removed(labs: LabStarter) -> None:
     assert code == 6
     assert f"lab --remove {name}" in out
     assert f"ip netns exec {name}-client curl http://203.0.113.10:80/" in out
-    assert labs.run("--", "true")[0] == 0  # the next lab clears leftovers away, and this is none
+    assert labs.run("--", "true")[0] == 0  # the next lab removes what others left, and a kept lab is not that
     answer = subprocess.check_output(
         ["ip", "netns", "exec", f"{name}-gateway", "curl", "-s", "http://192.0.2.102:8080/"], text=True
     )
@@ -276,7 +276,7 @@ def test_next_lab_removes_what_a_killed_one_left(labs: LabStarter) -> None:
 
 
 def in_terminal(labs: LabStarter, *command: str) -> tuple[int, int]:
-    """Start a lab as the foreground job of a new terminal; its pid and the terminal's other end."""
+    """Start a lab as the foreground job of a new terminal. Returns its pid and the other end of the terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(sys.executable, labs.argv("--", *command), labs.environment("serve"))
@@ -292,7 +292,7 @@ def expect(terminal: int, text: str) -> None:
 
 @pytest.fixture
 def terminals() -> Iterator[Callable[[int], None]]:
-    """Call it with a terminal to have it closed."""
+    """A function that takes a terminal, which is closed after the test."""
     opened: list[int] = []
     yield opened.append
     for terminal in opened:
@@ -312,7 +312,7 @@ def test_ctrl_c_on_the_terminal_is_130(labs: LabStarter, terminals: Callable[[in
 def test_interactive_shell_has_the_terminal_and_job_control(labs: LabStarter, terminals: Callable[[int], None]) -> None:
     pid, terminal = in_terminal(labs, "env", "PS1=ready-\\s> ", "bash", "--norc", "--noprofile", "-i")
     terminals(terminal)
-    # Each line is typed only when its reader has the terminal: what is typed ahead may go to whoever reads first.
+    # Each line is written only when its reader has the terminal; another program could read a line that was written earlier.
     expect(terminal, "ready-bash> ")
     os.write(terminal, b"echo $LAB_VIP-$((6*7)); sed -u s/into/out-of/\n")
     expect(terminal, "203.0.113.10-42")

@@ -30,9 +30,9 @@ def lab() -> Iterator[RunningLab]:
 def test_a_gibibyte_arrives_whole_under_one_percent_loss(
     lab: RunningLab, direction: str, senders: tuple[str, ...], way: str
 ) -> None:
-    """The sender mends its losses by what SACK says, and never finds a block that it cannot have sent.
+    """The sender repairs losses by SACK, and never gets a block that it cannot have sent.
 
-    A block in foreign numbers would count as TCPSACKDiscard, and every lost segment would have to wait for a timeout.
+    A block in the numbers of the other side would count as TCPSACKDiscard, and each lost segment would wait for a timeout.
     """
     before = tcp_ext_of_all(lab, senders)
 

@@ -22,13 +22,13 @@ SURPLUS = 200
 ENDED = 1000
 
 UNREACHABLE_BURST = 50
-"""ICMP errors are limited: the first so many refused clients are told, of the others some."""
+"""ICMP errors are limited: so many refused clients get one at once, of the others only some do."""
 
 QUIET_S = 1.0
 
 ECHO_PORT = 9000
 ECHO_SERVERS = 2
-"""Per real server. Each can hold 20,000 connections where a process may have that many files open."""
+"""Echo servers for each real server. Each can hold 20,000 connections where a process may have that many open files."""
 
 AT_THE_ECHO_SERVERS = f"""
 table ip own {{
@@ -42,12 +42,12 @@ table ip own {{
     }}
 }}
 """
-"""The lab's own servers have the port already; this puts the echo servers in their place."""
+"""The lab's own servers have the port already; this rule sends connections to the echo servers instead."""
 
 
 @pytest.fixture
 def lab() -> Iterator[RunningLab]:
-    """With one shard: several would divide the ports evenly, and the clients not quite."""
+    """A lab with one shard: several would have equal shares of the ports, but not quite equal shares of the clients."""
     for lab in running_lab("--shards", "1"):
         with ExitStack() as echo_servers:
             for role in ("rs1", "rs2"):
@@ -68,7 +68,7 @@ def client(lab: RunningLab) -> Iterator[SegmentClient]:
 
 
 def test_every_local_port_towards_both_real_servers(lab: RunningLab, client: SegmentClient) -> None:
-    """50,000 sessions stand, the surplus is refused, nobody is disturbed, and what is given up can be had again."""
+    """50,000 sessions are open, further ones are refused, nobody is disturbed, and ports that become free can be used again."""
     lab.set_tunable("fullnat_lport_max", LPORT_MIN + LPORTS - 1)
     lab.set_tunable("fullnat_lport_min", LPORT_MIN)
     lab.set_tunable("fullnat_lport_tries", LPORTS)
@@ -102,7 +102,7 @@ def opened(client: SegmentClient, port: int) -> SegmentConnection:
 
 
 def assert_echo(*connections: SegmentConnection) -> None:
-    """Data passes both ways."""
+    """Check that data passes in both directions."""
     for connection in connections:
         connection.send("PA", b"still here")
         connection.wait_until(lambda so_far: so_far.received == b"still here")
@@ -110,7 +110,7 @@ def assert_echo(*connections: SegmentConnection) -> None:
 
 
 def wait_for_sessions(lab: RunningLab, count: int) -> None:
-    """Until there are as many, half of them with each real server, all established, and no others."""
+    """Wait until there are so many sessions, half of them with each real server, all established, and no others."""
 
     def conns_of_each_real_server() -> list[tuple[int, int]]:
         (service,) = lab.api_json("/stats/ip_vs")["services"]
@@ -128,20 +128,20 @@ def assert_every_port_is_used_twice(lab: RunningLab) -> None:
 
 
 def refused(lab: RunningLab, client: SegmentClient, ports: list[int]) -> int:
-    """How many of the SYNs from these ports count as refused; checks what the client is told."""
+    """How many of the SYNs from these ports count as refused. Checks the ICMP errors that the client gets."""
     before = lab.counter("drops", "local_ports_exhausted")
     client.forget_arrived()
     for port in ports:
         SegmentConnection(client, port).send("S")
     told = []
     while packet := client.receive_packet(QUIET_S):
-        told.append(told_off(packet))
+        told.append(refused_port(packet))
     assert set(told) <= set(ports)
     assert len(told) >= UNREACHABLE_BURST
     return lab.counter("drops", "local_ports_exhausted") - before
 
 
-def told_off(packet: bytes) -> int:
+def refused_port(packet: bytes) -> int:
     """The port whose SYN an ICMP "port unreachable" quotes; fails when the packet is anything else."""
     error = dpkt.ip.IP(packet).data
     assert isinstance(error, dpkt.icmp.ICMP)

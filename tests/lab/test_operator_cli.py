@@ -1,4 +1,4 @@
-"""The operators' commands in a running gateway: what they list, end and write is so."""
+"""The commands of operators at a running gateway: what they list is true, and what they end and write is ended and written."""
 
 import json
 import subprocess
@@ -16,13 +16,13 @@ OTHERS = 3
 
 @pytest.fixture(scope="module")
 def two_shards() -> Iterator[RunningLab]:
-    """So that every answer has to be put together."""
+    """A lab with two shards, so that every answer is put together of two."""
     yield from running_lab("--shards", "2")
 
 
 @pytest.fixture
 def lab(two_shards: RunningLab) -> RunningLab:
-    """Without the sessions of the test before."""
+    """The same lab, after the sessions of the test before have ended."""
     printed(two_shards, "cut", "--all")
     return two_shards
 
@@ -33,7 +33,7 @@ def run(lab: RunningLab, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def printed(lab: RunningLab, *words: str) -> str:
-    """What a command prints that has nothing to complain of."""
+    """The output of a command, which must succeed without an error text."""
     done = run(lab, *words)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -54,7 +54,7 @@ def idle_sessions(lab: RunningLab, count: int) -> Iterator["subprocess.Popen[str
 
 
 def endings(idle: "subprocess.Popen[str]") -> list[str]:
-    """Tell the client to go; how its sessions had ended until then."""
+    """Stop the client. Returns how each of its sessions had ended until then."""
     said, _ = idle.communicate()
     return list(json.loads(said).values())
 

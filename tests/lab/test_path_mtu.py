@@ -1,4 +1,4 @@
-"""A hop of 1280 bytes that neither end knows of: full packets vanish there unless its ICMP errors find the sender."""
+"""A hop with an MTU of 1280 bytes that neither end knows: full packets vanish there unless its ICMP errors reach the sender."""
 
 import json
 import subprocess
@@ -37,14 +37,14 @@ port = 80
 address = "{FAR_SERVER}"
 port = 8080
 """
-"""The real server is rs1. That leaves rs2 for other parts: it is the router in front of rs1, and the client behind the client."""
+"""The real server is rs1. rs2 has two other parts: it is the router in front of rs1, and a client behind the client."""
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[RunningLab]:
     """A lab with two narrow hops, one on the way to the real server, one on the way to a far client.
 
-    Each test has its own: what a kernel has found out about a path, it does not forget on request.
+    Each test has its own lab, because a kernel does not forget a path MTU on request.
     """
     config = tmp_path / "lvs.toml"
     config.write_text(ONE_FAR_REAL_SERVER)
@@ -56,9 +56,9 @@ def lab(tmp_path: Path) -> Iterator[RunningLab]:
 
 
 def add_hop(lab: RunningLab, *, router: str, router_address: str, end: str, end_address: str) -> None:
-    """Have the gateway reach an address by a router and a link that is narrow on the router's side only.
+    """Let the gateway reach an address through a router, over a link that is narrow only on the side of the router.
 
-    The other way is not narrow: an answer of the real server does not even come by the router.
+    The other direction is not narrow; an answer of the real server does not even go through the router.
     """
     hop = f"hop-{router}"
     peer = ("peer", "name", hop, "netns", lab.namespace(end))
@@ -71,7 +71,7 @@ def add_hop(lab: RunningLab, *, router: str, router_address: str, end: str, end_
 
 
 class Way(NamedTuple):
-    """A transfer over a hop: who asks for it, who sends the bulk, to which of these addresses, and with which tunables."""
+    """A transfer over a hop: who starts it, who sends the data, to which addresses, and with which tunables."""
 
     client: str
     direction: str
@@ -90,7 +90,7 @@ WAYS = (
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.direction}-mtu-{way.found_mtu}")
 def test_a_narrow_hop_is_found(lab: RunningLab, way: Way) -> None:
-    """It is a black hole as long as its errors are lost, and none any more as soon as they get through to the gateway."""
+    """Packets vanish at the hop as long as its errors are lost, and no longer as soon as the errors reach the gateway."""
     assert lab.run(way.sender, "sysctl", "-n", "net.ipv4.tcp_mtu_probing", "net.ipv4.ip_no_pmtu_disc") == "0\n0\n"
     lab.set_tunable("fullnat_toa_entry", way.tells_client)
     lab.run("gateway", "nft", LOSING_ERRORS)
@@ -98,20 +98,20 @@ def test_a_narrow_hop_is_found(lab: RunningLab, way: Way) -> None:
         try:
             result = watch(lab, way, transfer)
         finally:
-            transfer.kill()  # a transfer that is stuck would hold up a test that has failed
+            transfer.kill()  # a stuck transfer would go on after a test that failed
     assert result["got"] == result["expected"]
     assert found_mtus(lab, way) == {way.found_mtu}
 
 
 def watch(lab: RunningLab, way: Way, transfer: subprocess.Popen[str]) -> dict[str, str]:
-    """See the transfer get stuck, let the errors through, and see it end."""
+    """Check that the transfer gets stuck, let the errors through, and check that it ends."""
     timeouts = tcp_counter(lab, way.sender, "TCPTimeouts")
     lab.wait_until("the sender is stuck", lambda: tcp_counter(lab, way.sender, "TCPTimeouts") >= timeouts + 2)
     assert found_mtus(lab, way) == set()
     assert transfer.poll() is None
     lost = errors(lab)
     assert lost > 0
-    lab.run("gateway", "nft", "flush chain ip own fate")
+    lab.run("gateway", "nft", "flush chain ip own losing")
     lab.wait_until("the transfer is over", lambda: transfer.poll() is not None)
     assert errors(lab) > lost
     printed, _ = transfer.communicate()
@@ -123,16 +123,17 @@ LOSING_ERRORS = """
 table ip own {
     counter errors {
     }
-    chain fate {
+    chain losing {
         drop
     }
     chain prerouting {
         type filter hook prerouting priority -500
-        icmp type destination-unreachable icmp code frag-needed counter name errors jump fate
+        icmp type destination-unreachable icmp code frag-needed counter name errors jump losing
     }
 }
 """
-"""Counts the hop's errors at the gateway, before the appliance sees them, and loses them until the chain of fate is empty."""
+"""Counts the errors of the hop at the gateway, before the appliance sees them, and drops them while the chain `losing` has its
+rule."""
 
 
 def errors(lab: RunningLab) -> int:
@@ -149,7 +150,7 @@ def found_mtus(lab: RunningLab, way: Way) -> set[int]:
 
 
 def tcp_counter(lab: RunningLab, role: str, name: str) -> int:
-    """A counter of a kernel's TCP, of those of `nstat`."""
+    """A TCP counter of a kernel, by its name in `nstat`."""
     lines = lab.run(role, "cat", "/proc/net/netstat").splitlines()
     names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
     return int(values[names.index(name)])

@@ -1,7 +1,7 @@
 """Timestamps of many clients behind one local address (RFC 7323, 5: PAWS), against the real server's Linux.
 
 A real server that closes first keeps a TIME_WAIT for the local address and port, with the last timestamp it saw. When the next
-connection from there belongs to another client, whose clock shows less, its SYN looks like one from the past and is not taken.
+connection from there belongs to another client, whose clock is lower, its SYN looks like an old one and is rejected.
 """
 
 import random
@@ -44,12 +44,12 @@ port = 80
 address = "192.0.2.101"
 port = 8080
 """
-"""One local address with as many ports as there are clients, so that each round of clients meets all TIME_WAITs of the round
+"""One local address with as many ports as there are clients, so that each round of clients uses the ports of the round
 before; and sessions that end soon, so that the ports are free again long before the real server forgets."""
 
 NEWEST = 3_000_000_000
 BAND = 100_000_000
-"""Clocks of a round are within a band of this width, and the bands go down from NEWEST, for less than half the circle."""
+"""Clocks of a round are within a band of this width. The bands go down from NEWEST, by less than half of all numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
 
 
 class Rounds:
-    """Rounds of clients, one from each address, whose unrelated clocks all show less than those of the round before."""
+    """Rounds of clients, one from each address. Their clocks are unrelated, and all lower than those of the round before."""
 
     def __init__(self, lab: RunningLab) -> None:
         self._lab = lab
@@ -80,7 +80,7 @@ class Rounds:
         assert kept.count(f"{LOCAL_ADDRESS}:70") == len(ADDRESSES)
 
     def is_not_answered(self) -> None:
-        """No client hears anything before the gateway gives its session up, a second after its SYN."""
+        """No client gets an answer before the gateway ends its session, a second after its SYN."""
         with ExitStack() as stack:
             clients = self._clients(stack)
             for client in clients:
@@ -90,7 +90,7 @@ class Rounds:
             assert [client.has_heard_something() for client in clients] == [False] * len(ADDRESSES)
 
     def new_rejections(self) -> int:
-        """What the real server has rejected since this was last asked."""
+        """How many packets the real server has rejected since the last call."""
         before, self._rejections = self._rejections, rejections(self._lab)
         return self._rejections - before
 
@@ -108,7 +108,7 @@ class Rounds:
 
 
 def rejections(lab: RunningLab) -> int:
-    """Packets that the real server found to be from the past: PAWSTimewait, on older kernels PAWSEstab."""
+    """Packets that the real server rejected as old: PAWSTimewait, on older kernels PAWSEstab."""
     return sum(total for name, total in tcp_ext(lab, "rs1").items() if name.startswith("PAWS"))
 
 
@@ -124,7 +124,7 @@ def rounds(lab: RunningLab) -> Iterator[Rounds]:
 
 
 def test_clients_with_older_clocks_are_shut_out_unless_timestamps_are_removed(lab: RunningLab, rounds: Rounds) -> None:
-    """A real server that obeys RFC 1337, and so keeps its TIME_WAIT whatever comes, loses such clients altogether."""
+    """A real server that follows RFC 1337 keeps its TIME_WAIT whatever comes, and never serves such clients."""
     lab.run("rs1", "sysctl", "net.ipv4.tcp_rfc1337=1")
     rounds.is_not_answered()
     assert rounds.new_rejections() >= len(ADDRESSES)
@@ -136,7 +136,8 @@ def test_clients_with_older_clocks_are_shut_out_unless_timestamps_are_removed(la
 
 
 def test_rejected_syns_get_through_at_the_second_attempt_of_the_gateway(lab: RunningLab, rounds: Rounds) -> None:
-    """Linux as it comes says what it still has when it rejects a SYN, and forgets it at a RST; then it takes the same SYN."""
+    """Linux with its defaults answers a rejected SYN with an ACK, and ends its TIME_WAIT at a RST; then it accepts the same
+    SYN."""
     lab.run("rs1", "sysctl", "net.ipv4.tcp_rfc1337=0")
     mended = lab.counter("drops", "stale_answer")
     rounds.is_served()

@@ -37,7 +37,7 @@ def one_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
 
 @pytest.fixture
 def lab(one_lab: RunningLab) -> Iterator[RunningLab]:
-    """The lab, which has the shipped configuration again afterwards."""
+    """The lab, which gets the shipped configuration back afterwards."""
     yield one_lab
     reload(one_lab, SHIPPED)
 
@@ -60,7 +60,7 @@ def who_answers(lab: RunningLab) -> set[str]:
 
 
 def real_servers(lab: RunningLab) -> dict[str, dict[str, Any]]:
-    """What the API says of each, by address and port."""
+    """The real servers as the API shows them, by address and port."""
     (service,) = lab.api_json("/stats/ip_vs")["services"]
     return {f"{row['address']}:{row['port']}": row for row in service["real_servers"]}
 
@@ -86,11 +86,11 @@ def ask(conn):
 for _ in sys.stdin:
     print(json.dumps([ask(conn) for conn in conns]), flush=True)
 """
-"""Sixteen connections, each of which makes a request for each line of input, and never a new connection."""
+"""A program with sixteen connections, each of which makes a request for each line of input, and never connects again."""
 
 
 class KeepAlive:
-    """Connections that stay. An answer is the name of the real server and the client's port."""
+    """Connections that stay open. An answer is the name of the real server and the port of the client."""
 
     def __init__(self, lab: RunningLab, process: "subprocess.Popen[str]") -> None:
         assert process.stdin is not None
@@ -98,12 +98,12 @@ class KeepAlive:
         self._lab, self._stdin, self._stdout = lab, process.stdin, process.stdout
 
     def ask(self) -> None:
-        """Start a request on each, one after the other."""
+        """Start a request on each connection, one after the other."""
         self._stdin.write("\n")
         self._stdin.flush()
 
     def answers(self) -> list[list[Any]]:
-        """Wait for all of them."""
+        """Wait for all answers."""
         self._lab.wait_until("all are answered", lambda: bool(select.select([self._stdout], [], [], 0)[0]))
         found: list[list[Any]] = json.loads(self._stdout.readline())
         return found
@@ -120,7 +120,7 @@ def keep_alive(lab: RunningLab) -> Iterator[KeepAlive]:
 
 
 def test_weight_0_drains(lab: RunningLab) -> None:
-    """New connections go to the other real server only; connections that are open go on where they are."""
+    """New connections go to the other real server only; open connections stay at theirs."""
     with keep_alive(lab) as clients:
         clients.ask()
         before = clients.answers()
@@ -240,7 +240,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 
 
 def test_a_path_mtu_that_the_kernel_has_learnt_counts(lab: RunningLab) -> None:
-    """rs1 as a router to a place behind a narrow link."""
+    """Make rs1 a router to a network behind a narrow link."""
     lab.run("gateway", "ip", "route", "add", BEHIND_RS1, "via", "192.0.2.101")
     lab.run("rs1", "ip", "route", "add", BEHIND_RS1, "dev", "lo", "mtu", "1300")
     lab.run("rs1", "sysctl", "-q", "net.ipv4.ip_forward=1")

@@ -1,4 +1,4 @@
-"""What happens when something goes wrong, on purpose: killed workers, a flushed ruleset, a second appliance, an overrun."""
+"""What happens after faults: killed workers, a flushed ruleset, a second appliance, an overrun."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def totals(lab: RunningLab) -> dict[str, dict[str, list[int]]]:
 
 
 def test_a_flushed_ruleset_comes_back(fresh_lab: RunningLab) -> None:
-    """`systemctl reload nftables` flushes everything on the host, ours included."""
+    """`systemctl reload nftables` flushes the whole ruleset of the host, also the table of the appliance."""
     fresh_lab.run("gateway", "nft", "flush", "ruleset")
     fresh_lab.wait_until("the table is back", lambda: "chain shard0" in fresh_lab.run("gateway", "nft", "list", "ruleset"))
     assert fresh_lab.script("client", "http_load.py", "100", "8")["ok"] == 100
@@ -61,7 +61,7 @@ def test_a_second_appliance_in_the_namespace_is_refused(fresh_lab: RunningLab) -
 
 
 def test_overruns_are_counted(fresh_lab: RunningLab) -> None:
-    """Workers that stand still: what the queue cannot hold is dropped by the kernel, and shown."""
+    """Workers are stopped: the kernel drops packets that the queue cannot hold, and the API shows how many."""
     lab = fresh_lab
     pids = worker_pids(lab)
     for pid in pids:
@@ -95,7 +95,7 @@ def test_queries_and_timers_go_on_under_a_flood(fresh_lab: RunningLab) -> None:
 
 
 def test_a_packet_that_the_queue_cuts_short_is_dropped_and_counted(fresh_lab: RunningLab) -> None:
-    """Jumbo frames: the queue copies 3840 bytes, and a packet cut there must never go on."""
+    """Jumbo frames: the queue copies 3840 bytes, and a packet that is cut there must not be passed on."""
     lab = fresh_lab
     lab.run("client", "ip", "link", "set", "eth0", "mtu", "9000")
     lab.run("gateway", "ip", "link", "set", "client0", "mtu", "9000")
@@ -106,7 +106,7 @@ def test_a_packet_that_the_queue_cuts_short_is_dropped_and_counted(fresh_lab: Ru
 
 
 def test_refused_clients_are_told_counted_and_logged_once_a_while(fresh_lab: RunningLab) -> None:
-    """Two local addresses towards two real servers with eight ports each carry 32 sessions, not more."""
+    """Two local addresses towards two real servers with eight ports each have room for 32 sessions."""
     lab = fresh_lab
     lab.set_tunable("fullnat_lport_max", 5007)
     lab.set_tunable("fullnat_lport_min", 5000)
@@ -124,7 +124,8 @@ def test_refused_clients_are_told_counted_and_logged_once_a_while(fresh_lab: Run
 
 @pytest.fixture
 def bare_gateway() -> Iterator[str]:
-    """A namespace with the interfaces of etc/lvs.toml and things of the host's own that must survive the appliance."""
+    """A namespace with the interfaces of etc/lvs.toml, and with rules and addresses of the host itself that the appliance must
+    not change."""
     name = f"test-{os.getpid()}-gateway"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
@@ -151,7 +152,7 @@ def inside(namespace: str, *command: str) -> str:
 
 
 def host_state(namespace: str) -> dict[str, str]:
-    """Everything the appliance may touch."""
+    """Everything that the appliance may change."""
     keys = ("accept_local", "rp_filter", "send_redirects")
     settings = ["ip_forward", *(f"conf/{name}/{key}" for name in ("all", "client0", "server0") for key in keys)]
     return {

@@ -1,4 +1,4 @@
-"""A client port that comes back while the gateway, the real server or both still remember the connection before."""
+"""A client uses a port again while the gateway, the real server or both still remember the connection before."""
 
 import http.client
 import json
@@ -24,10 +24,10 @@ ADDRESS_OF_SEGMENTS = "198.51.100.3"
 
 ROUNDS = 1000
 LOOKED_AT = 3
-"""Rounds after which the API is asked for the state; the rest follow as fast as they go."""
+"""So many rounds check the state with the API; the others follow as fast as possible."""
 
 FAILURES_MAX = 5
-"""What is left of a test then would only take long."""
+"""After so many failures a test stops, because the rest would only take long."""
 
 CLOSING_TIMEOUTS_MS = {
     "tcp_timeout_fin_wait": 120_000,
@@ -36,7 +36,7 @@ CLOSING_TIMEOUTS_MS = {
     "tcp_timeout_close_wait": 60_000,
     "tcp_timeout_last_ack": 30_000,
 }
-"""Their defaults; the least that they can be is 1000."""
+"""The defaults of these tunables; their least values are 1000."""
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def client(lab: RunningLab) -> Iterator[SegmentClient]:
 
 
 def restarts(lab: RunningLab) -> dict[str, int]:
-    """The counters of restarted sessions."""
+    """The counters of sessions that were started again."""
     rows = lab.api_json("/stats/ext")
     return {name: row["total"] for name, row in rows.items() if name.startswith("fullnat_conn_reused")}
 
 
 @contextmanager
 def counting_restarts(lab: RunningLab, **expected: int) -> Iterator[None]:
-    """Insist on what the counters grow by meanwhile, named by how they end; the others stand still."""
+    """Check by how much these counters grow in the block, named by the ends of their names. All others must not change."""
     before = restarts(lab)
     yield
     growth = {name: total - before[name] for name, total in restarts(lab).items() if total != before[name]}
@@ -68,13 +68,13 @@ def counting_restarts(lab: RunningLab, **expected: int) -> Iterator[None]:
 
 
 def session_from(lab: RunningLab, address: str, port: int) -> dict[str, str]:
-    """State, local endpoint and destination of the one session of a client's port."""
+    """State, local endpoint and destination of the only session of a client's port."""
     (row,) = [row for row in lab.api_json("/stats/ip_vs_conn") if row["source"] == f"{address}:{port}"]
     return {key: row[key] for key in ("state", "local", "destination")}
 
 
-# How a connection is left, named by the state that the session is in then. States speak of the real server's side: when the
-# client has closed, the session is in CLOSE_WAIT.
+# How a connection is left, by the state that the session has then. States are those of the real server: when the client has
+# closed, the session is in CLOSE_WAIT.
 
 
 def leave_in_close(connection: SegmentConnection) -> None:
@@ -85,14 +85,14 @@ def leave_in_close(connection: SegmentConnection) -> None:
 
 
 def leave_in_established(connection: SegmentConnection) -> None:
-    """The client forgets, as it does when its power fails."""
+    """The client forgets the connection, as after a power failure."""
     connection.ask("/")
     connection.wait_until(lambda so_far: so_far.received.endswith(b"}"))
     connection.send("A")
 
 
 def leave_in_fin_wait(connection: SegmentConnection) -> None:
-    """The server closes; the client never does."""
+    """The server closes, the client does not."""
     connection.ask("/?close=1")
     connection.wait_until(lambda so_far: so_far.is_finished)
     connection.send("A")
@@ -107,7 +107,7 @@ def leave_in_time_wait(connection: SegmentConnection) -> None:
 
 
 def leave_in_close_wait(connection: SegmentConnection) -> None:
-    """The client closes while the server has more to send, of which the client takes none."""
+    """The client closes while the server has more to send, which the client does not acknowledge."""
     connection.ask("/bytes/100000")
     connection.wait_until(lambda so_far: len(so_far.received) > WINDOW_BYTES / 2)
     connection.window_bytes = 0
@@ -115,7 +115,7 @@ def leave_in_close_wait(connection: SegmentConnection) -> None:
 
 
 def leave_in_last_ack(connection: SegmentConnection) -> None:
-    """The client closes, then the server, whose FIN is never acknowledged."""
+    """The client closes, then the server, whose FIN is not acknowledged."""
     connection.ask("/")
     connection.wait_until(lambda so_far: so_far.received.endswith(b"}"))
     connection.send("FA")
@@ -142,7 +142,7 @@ LEFT = (
 
 
 def connect_and_leave(client: SegmentClient, left: Left, count: int) -> Counter[str]:
-    """Connections one after the other; what came of them."""
+    """Open connections one after the other, and leave each; returns how often each outcome was seen."""
     outcomes: Counter[str] = Counter()
     for _ in range(count):
         connection = SegmentConnection(client, left.port)
@@ -161,7 +161,7 @@ def connect_and_leave(client: SegmentClient, left: Left, count: int) -> Counter[
 
 @pytest.mark.parametrize("left", LEFT, ids=lambda left: left.state)
 def test_a_port_a_thousand_times_over(lab: RunningLab, client: SegmentClient, left: Left) -> None:
-    """Each connection succeeds at its only SYN; a challenge is what a client meets that forgot a living session, nobody else."""
+    """Each connection is opened by its only SYN. Only a client that forgot an established session gets a challenge."""
     challenged = {"challenged": 1} if left.state == "ESTABLISHED" else {}
     with counting_restarts(lab, **{"reused": ROUNDS, f"reused_{left.counter}": ROUNDS}):
         assert connect_and_leave(client, left, 1) == {"answered": 1}
@@ -172,12 +172,12 @@ def test_a_port_a_thousand_times_over(lab: RunningLab, client: SegmentClient, le
             assert session_from(lab, ADDRESS_OF_SEGMENTS, left.port) == session, "same state, local port and real server"
         rest = ROUNDS - LOOKED_AT - 1
         assert connect_and_leave(client, left, rest) == {"answered": rest} | dict.fromkeys(challenged, rest)
-        # The last one leaves nothing open: a real server that waits for its client would not end with the lab.
+        # The last connection is closed: a real server that waits for its client would not end with the lab.
         assert connect_and_leave(client, left._replace(leave=leave_in_close), 1) == {"answered": 1} | challenged
 
 
 def test_nothing_counts_as_restarted_when_that_is_switched_off(lab: RunningLab, client: SegmentClient) -> None:
-    """A reset connection leaves nothing at the real server that a new one could run into."""
+    """A reset connection leaves nothing at the real server that a new one could conflict with."""
     lab.set_tunable("fullnat_conn_reused_entry", 0)
     try:
         with counting_restarts(lab):
@@ -194,7 +194,7 @@ def test_a_port_of_a_real_client_a_thousand_times_over(lab: RunningLab) -> None:
 
 
 def test_a_real_client_that_forgot_its_connections(lab: RunningLab) -> None:
-    """Its connections end unheard, as in a power failure; its kernel answers the challenge with the proof by itself."""
+    """Its connections end without a packet, as after a power failure. Its kernel answers the challenge with the proof."""
     lab.run("client", "nft", POWER_FAILURE)
     try:
         with counting_restarts(lab, reused=199, reused_estab=199):
@@ -211,13 +211,13 @@ table ip own {
     }
 }
 """
-"""A RST with ACK ends a connection that the kernel has. One that answers a segment of a connection it has not is bare."""
+"""A kernel sets ACK in a RST that ends one of its connections, and not in one that answers a segment without a connection."""
 
 
 def test_few_local_ports_that_rest_at_the_real_server(lab: RunningLab) -> None:
-    """Each local port comes back while the real server still holds TIME_WAIT for it, and no SYN has to be sent twice.
+    """Each local port is used again while the real server still has TIME_WAIT for it, and no SYN is sent twice.
 
-    There are 512 ways to a real server: 128 ports, two local addresses, two real servers. Each rests for a second.
+    There are 512 combinations of 128 ports, two local addresses and two real servers. Each is unused for a second.
     """
     for name in CLOSING_TIMEOUTS_MS:
         lab.set_tunable(name, 1000)
@@ -234,15 +234,16 @@ def test_few_local_ports_that_rest_at_the_real_server(lab: RunningLab) -> None:
 
 
 def resting(lab: RunningLab) -> int:
-    """Connections in TIME_WAIT at the real servers from the few local ports."""
+    """How many connections from the few local ports are in TIME_WAIT at the real servers."""
     few = ("dport", ">=", ":5000", "dport", "<=", ":5127")
     return sum(len(lab.run(role, "ss", "-Htn", "state", "time-wait", *few).splitlines()) for role in ("rs1", "rs2"))
 
 
 def test_a_blind_attacker_disturbs_nothing(lab: RunningLab) -> None:
-    """A guessed SYN is answered with a challenge, which the client's kernel ignores; a guessed RST does not meet it.
+    """A guessed SYN is answered with a challenge, which the client's kernel ignores. A guessed RST does not have the right
+    number.
 
-    Not even the client's window may change: one that is shut holds the client up until it probes.
+    The client's window must not change either: a window of 0 would stop the client until it probes.
     """
     conn = http.client.HTTPConnection(lab.vip, lab.port)
     conn.auto_open = 0  # this one connection has to last
@@ -270,7 +271,7 @@ def test_a_blind_attacker_disturbs_nothing(lab: RunningLab) -> None:
 
 ATTACKER_PATIENCE_S = 3.0
 WRONG_BY = (1 << 24, (1 << 32) - (1 << 24))
-"""Guesses that hit a window by accident are left out: the test is to give the same result every time."""
+"""A guess that is right by accident is left out, so that the test has the same result every time."""
 
 
 def peer_of(conn: http.client.HTTPConnection) -> str:
@@ -286,9 +287,9 @@ def as_client(lab: RunningLab, use: Callable[[tuple[str, int]], Counter[str]]) -
 
 
 def connect(count: int, service: tuple[str, int], *, port: int = 0, per_s: float = float("inf")) -> Counter[str]:
-    """Connections one after the other, begun at most so many a second; what came of them.
+    """Open connections one after the other, at most so many a second; returns how often each outcome was seen.
 
-    Without a port of its own each is closed by the server; with one, it is reset by the client.
+    From any port, the server closes each connection; from a given port, the client resets it.
     """
     begun = time.monotonic()
     outcomes: Counter[str] = Counter()
@@ -306,7 +307,7 @@ def connect(count: int, service: tuple[str, int], *, port: int = 0, per_s: float
 def connect_once(service: tuple[str, int], port: int) -> str:
     with socket.socket() as conn:
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)  # one SYN should do; without an answer to two it has failed
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)  # one SYN should be enough
         conn.bind(("", port))
         conn.connect(service)
         conn.sendall(b"GET /%s HTTP/1.1\r\nHost: lab\r\n\r\n" % (b"" if port else b"?close=1"))
@@ -324,7 +325,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def client_counter(lab: RunningLab, name: str) -> int:
-    """A counter of the TCP of the client's kernel, of those of `nstat`."""
+    """A TCP counter of the client's kernel, by its name in `nstat`."""
     lines = lab.run("client", "cat", "/proc/net/netstat").splitlines()
     names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
     return int(values[names.index(name)])

@@ -1,4 +1,4 @@
-"""The compat ruleset beside whatever a host has in the `raw` table already: it is loaded once, and leaves no trace."""
+"""The compat ruleset on a host that has rules of its own in the `raw` table: it is loaded once, and removed without a trace."""
 
 import json
 import subprocess

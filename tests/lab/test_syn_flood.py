@@ -1,6 +1,6 @@
-"""A SYN flood from addresses that nobody has, at a service that asks for a proof first: who meant it is served all the while.
+"""A SYN flood from addresses that nobody has, at a service that answers SYNs with cookies: other clients are served all the time.
 
-Half of the machine is the flooder, the client and the servers, so no figure of speed is asked for here: `bench.flood` has them.
+The flooder, the client and the servers use half of the machine, so there is no figure of speed here: `bench.flood` measures them.
 """
 
 import json
@@ -20,28 +20,28 @@ CLIENT = "198.51.100.2"
 
 RATE_PER_S, SECONDS = 20_000, 10
 CONNECTIONS = 200
-"""Of each turn of the legitimate client; it takes turns for as long as the flood goes on."""
+"""Connections in each turn of the legitimate client, which goes on as long as the flood."""
 
 MOST_GROWTH_BYTES = 4 << 20
-"""Twenty bytes for each SYN of the flood: less than the shortest object in Python has."""
+"""Twenty bytes for each SYN of the flood, which is less than the smallest object of Python."""
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[RunningLab]:
-    """Two shards. Answers to the spoofed addresses go to the client's host, which drops them as it is no router: they need a
-    next hop, or the gateway would wait for addresses that nobody has."""
+    """A lab with two shards. Answers to the spoofed addresses go to the client's host, which is no router and drops them. They
+    need a next hop, or the gateway would wait for addresses that nobody has."""
     config = tmp_path / "lvs.toml"
     config.write_text(SHIPPED_CONFIG.read_text().replace("\nsynproxy = false\n", "\nsynproxy = true\n"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
-        # Sessions of the legitimate client that are over must not pile up: only the flood is to be seen in the memory.
+        # Sessions of the legitimate client end soon, so that only the flood could make the memory grow.
         for state in ("time_wait", "last_ack", "fin_wait", "close_wait", "close"):
             lab.set_tunable(f"tcp_timeout_{state}", 1000)
         yield lab
 
 
 class Flood:
-    """A flood from the client's namespace. It ends by itself, or with the block that it is for."""
+    """A flood from the client's namespace. It ends by itself, or with its block."""
 
     def __init__(self, lab: RunningLab, rate_per_s: int, seconds: int) -> None:
         arguments = ("--rate", str(rate_per_s), "--seconds", str(seconds))
@@ -62,7 +62,7 @@ class Flood:
         return self._process.poll() is None
 
     def sent(self) -> int:
-        """Wait for the end; SYNs sent."""
+        """Wait for the end; returns how many SYNs were sent."""
         assert self._process.stdout is not None
         result: dict[str, Any] = json.loads(self._process.stdout.read())
         print(f"flood: {result['sent'] / result['seconds']:,.0f} SYN/s for {result['seconds']:.1f} s")
@@ -71,14 +71,14 @@ class Flood:
 
 
 class Turns:
-    """What came of the legitimate client's turns so far."""
+    """The outcomes of the legitimate client's turns so far."""
 
     def __init__(self, lab: RunningLab) -> None:
         self._lab = lab
         self.count = 0
 
     def take(self) -> None:
-        """Fresh connections, a few at a time: each of them gets its answer."""
+        """Open fresh connections, a few at a time, and check that each gets its answer."""
         result = self._lab.script("client", "http_load.py", str(CONNECTIONS), "8")
         assert (result["ok"], result["errors"]) == (CONNECTIONS, {})
         assert result["clients"] == {"right": CONNECTIONS}
@@ -86,9 +86,9 @@ class Turns:
 
 
 def test_legitimate_clients_are_served_during_a_flood(lab: RunningLab) -> None:
-    """None is refused; the table has their sessions and no others; and a worker remembers nothing of 200,000 SYNs."""
+    """No client is refused, the table has their sessions and no others, and a worker remembers nothing of 200,000 SYNs."""
     turns = Turns(lab)
-    flood_and_serve(lab, turns, SECONDS // 5)  # buffers that any flood needs once
+    flood_and_serve(lab, turns, SECONDS // 5)  # so that buffers which a flood needs once are there already
     before, seen, lost = worker_bytes(lab), lab.counter("ext", "synproxy_syn_cnt"), queue_drops(lab)
     served_before = turns.count
 
@@ -104,7 +104,7 @@ def test_legitimate_clients_are_served_during_a_flood(lab: RunningLab) -> None:
 
 
 def flood_and_serve(lab: RunningLab, turns: Turns, seconds: int) -> int:
-    """Turns of the client for as long as a flood goes on; how many SYNs it was made of."""
+    """Let the client take turns as long as a flood goes on; returns how many SYNs the flood had."""
     with Flood(lab, RATE_PER_S, seconds) as flood:
         while flood.is_on:
             turns.take()
@@ -122,6 +122,6 @@ def worker_bytes(lab: RunningLab) -> int:
 
 
 def queue_drops(lab: RunningLab) -> int:
-    """Packets that found a queue, or its socket, full."""
+    """How many packets found a queue or its socket full."""
     lines = lab.run("gateway", "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines()
     return sum(int(line.split()[5]) + int(line.split()[6]) for line in lines)

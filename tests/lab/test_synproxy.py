@@ -1,4 +1,4 @@
-"""SYNPROXY between real TCP stacks: whatever two hosts can do with each other, they can do through it."""
+"""SYNPROXY between the TCP stacks of two hosts: everything that works without it works through it."""
 
 import itertools
 import json
@@ -29,12 +29,12 @@ from tests.support.segments import tcp
 REAL_SERVERS = ("rs1", "rs2")
 RAW_ADDRESS = "198.51.100.96"
 RAW_PORTS = itertools.count(2000)
-"""Each is used once, so that no connection meets the session of an earlier one."""
+"""Ports of the client. Each is used once, so that no connection belongs to the session of an earlier one."""
 
 SHARDS = 2
 
 ANSWER_TIMEOUT_S = 60.0
-"""Far more than any answer takes: this only keeps a failure from hanging."""
+"""Longer than any answer takes: it only ends a test that failed."""
 MIB, GIB = 1 << 20, 1 << 30
 
 PROXIED, PLAIN, AUTO, MAIL, DEFERRED_MAIL = 80, 8000, 8001, 2525, 2526
@@ -47,7 +47,7 @@ MSS, SCALE, SACK_PERMITTED, TOA = dpkt.tcp.TCP_OPT_MSS, dpkt.tcp.TCP_OPT_WSCALE,
 
 
 def configuration(mail_server_port: int) -> str:
-    """The shipped network with all services. The lab runs an HTTP server on every port that a configuration begins with."""
+    """The shipped network with all services. The lab runs an HTTP server on every port of its first configuration."""
     shipped = (Path(__file__).parents[2] / "etc" / "lvs.toml").read_text()
     services = (
         service("proxied", PROXIED, HTTP, "synproxy = true"),
@@ -74,12 +74,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
 
 
 def at_port(lab: RunningLab, port: int) -> RunningLab:
-    """The same lab for programs and clients that are to use another service."""
+    """The same lab, whose programs and clients use the service at another port."""
     return RunningLab(lab.environment | {"LAB_PORT": str(port)})
 
 
 class Totals:
-    """How far counters have moved since this was made."""
+    """By how much counters have grown since this was made."""
 
     def __init__(self, lab: RunningLab, view: str) -> None:
         self._lab, self._view = lab, view
@@ -93,7 +93,7 @@ class Totals:
         return tuple(now[name] - self._before[name] for name in names)
 
     def wait_for(self, name: str, growth: int) -> None:
-        """Wait until the counter has moved so far; the shards publish theirs a little later."""
+        """Wait until the counter has grown by so much; shards publish their counters a little later."""
         self._lab.wait_until(f"{name} has moved by {growth}", lambda: self.growth(name) >= (growth,))
 
 
@@ -131,7 +131,7 @@ def test_a_gibibyte_arrives_whole(lab: RunningLab, direction: str) -> None:
 
 
 class Advertised(NamedTuple):
-    """What a server said in one upload, in its own packets and in what its client got of them: bytes acknowledged, window."""
+    """What a server advertised in one upload, in its own packets and in those that its client got: bytes acknowledged, window."""
 
     server_scale: int
     by_server: Counter[tuple[int, int]]
@@ -151,7 +151,8 @@ def upload(lab: RunningLab, count: int) -> Advertised:
 
 
 def said_after(syn_ack: Captured, packets: list[Captured]) -> Counter[tuple[int, int]]:
-    """Up to the answer to the upload; without their order, for neighbours may change places in a kernel with two cores."""
+    """Acknowledgements up to the answer to the upload, without their order: in a kernel with two cores, neighbours may change
+    places."""
     first, others = acknowledged(syn_ack), [packet for packet in packets if not packet.flags & dpkt.tcp.TH_SYN]
     said = [(acknowledged(packet) - first & SEQ_MASK, int.from_bytes(packet.raw[34:36], "big")) for packet in others]
     whole = max(count for (count, _), packet in zip(said, others, strict=True) if packet.payload_bytes)
@@ -171,7 +172,7 @@ def acknowledged(packet: Captured) -> int:
     ],
 )
 def test_a_client_sees_the_windows_its_server_advertises(lab: RunningLab, setting: str, value: str, server_scale: int) -> None:
-    """Windows in the shift of the server would be taken for others by a client that was promised another one."""
+    """The client was promised another scale than that of the server: it would misread windows in the scale of the server."""
     with kernel_setting(lab, REAL_SERVERS, f"net.ipv4.{setting}", value):
         seen = upload(lab, 64 * MIB)
     assert seen.server_scale == server_scale
@@ -202,7 +203,7 @@ def test_selective_acknowledgements_mend_losses(lab: RunningLab, direction: str,
 
 @pytest.fixture(scope="module")
 def mail_lab(lab: RunningLab) -> Iterator[RunningLab]:
-    """With servers that speak first behind the mail services."""
+    """The lab, with servers that speak first behind the mail services."""
     with ExitStack() as stack:
         servers = [stack.enter_context(lab.start(role, "greeting_server.py", str(GREETER))) for role in REAL_SERVERS]
         for server in servers:
@@ -223,7 +224,8 @@ def mail_lab(lab: RunningLab) -> Iterator[RunningLab]:
     ],
 )
 def test_a_server_that_speaks_first(mail_lab: RunningLab, port: int, defer: int, is_greeted: bool) -> None:
-    """Without defer, it is heard. With defer it has not heard of its client, until that speaks: then it says all it has."""
+    """Without defer, the client gets the greeting. With defer, the server does not know of its client until that sends data: then
+    the client gets the greeting and the answer."""
     greeting, answer = GREETING.decode(), "250 hello\r\n"
     with mail_lab.changed(synproxy_defer=defer):
         said = at_port(mail_lab, port).script("client", "greeted.py", "16", "60" if is_greeted else "1")
@@ -245,7 +247,7 @@ def test_a_server_that_speaks_first(mail_lab: RunningLab, port: int, defer: int,
     ],
 )  # fmt: skip
 def test_a_syn_with_odd_options(lab: RunningLab, options: bytes, answered: dict[int, int], shown: dict[int, int]) -> None:
-    """Each gets its connection. What is not understood is neither echoed to the client nor shown to the real server."""
+    """Each client gets its connection. Unknown options are neither echoed to the client nor shown to the real server."""
     with raw_addresses(lab, RAW_ADDRESS), RawClient(lab, RAW_ADDRESS, next(RAW_PORTS)) as client, ExitStack() as stack:
         captures = [stack.enter_context(Capture(lab, role)) for role in REAL_SERVERS]
         client.send("S", options=options)
@@ -259,13 +261,13 @@ def test_a_syn_with_odd_options(lab: RunningLab, options: bytes, answered: dict[
 
 
 def numbers(options: dict[int, bytes]) -> dict[int, int]:
-    """What options other than padding and the client's address say."""
+    """The values of options other than padding and the client's address."""
     return {kind: int.from_bytes(data, "big") for kind, data in options.items() if kind not in {0, 1, TOA}}
 
 
 @pytest.mark.parametrize("ip_options", ["01010100", "070b04000000000000000000"], ids=["nothing", "record route"])
 def test_ip_options_are_dropped_by_name(lab: RunningLab, ip_options: str) -> None:
-    """The same SYN without them is answered."""
+    """The same SYN without IP options is answered."""
     drops, ext = Totals(lab, "drops"), Totals(lab, "ext")
     port = next(RAW_PORTS)
     source, destination = pack_endpoint(IPv4Address(RAW_ADDRESS), port), pack_endpoint(IPv4Address(lab.vip), lab.port)
@@ -290,7 +292,7 @@ def raw_socket() -> socket.socket:
 
 @contextmanager
 def half_open(lab: RunningLab, count: int) -> Iterator[SegmentClient]:
-    """So many SYNs from as many ports, and never anything more; afterwards the sessions they opened go, and soon."""
+    """Send so many SYNs from as many ports, and nothing else. After the block, the sessions they opened end soon."""
     with raw_addresses(lab, RAW_ADDRESS):
         client = SegmentClient(lab, RAW_ADDRESS)
         try:
@@ -327,7 +329,7 @@ def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> Non
 
 
 def test_a_surplus_client_is_refused_where_there_are_no_cookies(lab: RunningLab) -> None:
-    """From ports without a session: one that is closing gives its place to a new connection, however full the backlog is."""
+    """The client uses ports without a session: a closing session is replaced by a new connection, however full the backlog is."""
     auto, drops, ext = at_port(lab, AUTO), Totals(lab, "drops"), Totals(lab, "ext")
     with (
         lab.changed(tcp_max_syn_backlog=16, tcp_syncookies=0, tcp_abort_on_overflow=1),

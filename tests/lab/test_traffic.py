@@ -1,4 +1,4 @@
-"""The main job over real NFQUEUE, with 1, 2 and 4 shards."""
+"""FULLNAT for TCP over real NFQUEUE, with 1, 2 and 4 shards."""
 
 import json
 
@@ -12,7 +12,7 @@ LOCAL_ADDRESSES = {"192.0.2.10", "192.0.2.11"}
 
 
 def test_ten_thousand_short_connections(lab: RunningLab) -> None:
-    """No error, both real servers, and each of them sees local addresses only."""
+    """There are no errors, both real servers get connections, and they see local addresses only."""
     before = kernel_counter(lab, "PassiveOpens")
     result = lab.script("client", "http_load.py", "10000", "32")
     assert result["errors"] == {}
@@ -39,7 +39,8 @@ def test_a_gibibyte_arrives_whole(lab: RunningLab, direction: str) -> None:
 
 
 def test_traffic_is_not_tracked(lab: RunningLab) -> None:
-    """Also when the gateway tracks connections for rules of its own: other traffic shows up in conntrack, ours never."""
+    """This is so also when the gateway tracks connections for other rules: those are in conntrack, connections of services are
+    not."""
     lab.run("gateway", "nft", OWN_RULES)
     try:
         assert lab.script("client", "http_load.py", "300", "16")["ok"] == 300
@@ -82,7 +83,8 @@ def test_an_idle_session_is_reset_at_both_ends(lab: RunningLab) -> None:
 
 
 def test_icmp_errors_reach_the_shard_that_owns_the_session(lab: RunningLab) -> None:
-    """Errors about both directions of 32 sessions arrive at the end that sent the quoted packet, in its terms, every one."""
+    """Every error about a packet of 32 sessions, in both directions, arrives at the end that sent the packet, with its
+    addresses."""
     with lab.start("client", "idle_session.py", "32") as idle:
         assert idle.stdout is not None
         assert idle.stdout.readline() == "idle\n"
@@ -102,7 +104,7 @@ def quoted(sessions: list[dict[str, str]], source: str, destination: str) -> lis
 
 
 def exchange_errors(lab: RunningLab, sender: str, flows: list[tuple[str, str]], receiver: str, count: int) -> list[str]:
-    """Send an error about each flow in one namespace, and return what the errors quote that arrive in the other."""
+    """Send an error about each flow in one namespace, and return the flows that errors quote which arrive in the other."""
     with lab.start(receiver, "icmp_errors.py", "receive", str(count)) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "ready\n"

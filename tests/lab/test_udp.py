@@ -22,7 +22,7 @@ table ip closed {
     }
 }
 """
-"""What the kernel says when nobody listens, without ending the server, whose end would fail the lab."""
+"""What a kernel does with a closed port. The server goes on, because its end would be a failure of the lab."""
 
 WITH_CONNTRACK = """
 table ip own {
@@ -36,7 +36,7 @@ table ip own {
 
 @pytest.fixture(scope="module", params=[1, 4])
 def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
-    """A lab with both services, in which real servers send as many ICMP errors as there is reason to."""
+    """A lab with both services, in which real servers do not limit their ICMP errors."""
     for running in running_lab("--config", str(CONFIG), "--shards", str(request.param)):
         for role in REAL_SERVERS:
             running.run(role, "sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0")
@@ -57,14 +57,14 @@ def test_datagrams_of_any_size_from_many_ports_come_back_whole(lab: RunningLab) 
 
 
 def test_tcp_and_udp_are_two_services_on_one_port(lab: RunningLab) -> None:
-    """Each answers in its protocol, also at once, and each is counted by itself."""
+    """Each answers in its protocol, also at the same time, and each has counters of its own."""
     before = conns_by_protocol(lab)
     with lab.start("client", "http_load.py", "300", "8") as load:
         udp = lab.script("client", "udp_echo.py", "100", "5")
         tcp = json.loads(load.communicate()[0])
     assert (tcp["ok"], udp["whole"]) == (300, 500)
     assert set(udp["sources"]) <= {row["source"] for row in udp_sessions(lab)}
-    # Not all of them: a client port that comes round again goes on with the session it has.
+    # Not all of them: a client port that is used again continues its session.
     lab.wait_until("TCP is counted", lambda: conns_by_protocol(lab)["TCP"] - before["TCP"] > 200)
     lab.wait_until("UDP is counted", lambda: conns_by_protocol(lab)["UDP"] - before["UDP"] > 50)
 
@@ -75,7 +75,7 @@ def conns_by_protocol(lab: RunningLab) -> dict[str, int]:
 
 
 def test_a_datagram_without_a_checksum_stays_without(lab: RunningLab) -> None:
-    """And one with a checksum has a right one behind the gateway."""
+    """A datagram with a checksum has a right one behind the gateway."""
     with contextlib.ExitStack() as stack:
         watchers = {role: stack.enter_context(lab.start(role, "udp_checksums.py", "watch", "8080")) for role in REAL_SERVERS}
         for watcher in watchers.values():
@@ -116,7 +116,7 @@ def test_the_timeout_of_sessions_can_be_lowered_and_raised(lab: RunningLab) -> N
 
 
 def expiries(lab: RunningLab, sources: list[str]) -> list[float]:
-    """In how many seconds the sessions of these clients expire, as far as they are there."""
+    """In how many seconds the sessions of these clients expire; sessions that have ended are left out."""
     return [row["expires_s"] for row in udp_sessions(lab) if row["source"] in sources]
 
 
@@ -149,7 +149,7 @@ def tracked(lab: RunningLab) -> int:
 
 
 def test_no_datagram_is_dropped_because_of_an_error_of_the_gateway(lab: RunningLab) -> None:
-    """Nor was one of the tests before this one."""
+    """This counts also the datagrams of the tests before this one."""
     assert lab.script("client", "udp_echo.py", "50", "4")["whole"] == 200
     for name in ("internal_error", "truncated", "bad_header", "not_ours", "bad_icmp_checksum"):
         assert lab.counter("drops", name) == 0, name

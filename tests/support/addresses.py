@@ -1,4 +1,4 @@
-"""Who is who in unit tests. Documentation addresses only (RFC 5737)."""
+"""The addresses of unit tests: documentation addresses only (RFC 5737)."""
 
 from ipaddress import IPv4Address
 

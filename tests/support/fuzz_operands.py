@@ -1,7 +1,6 @@
 """The bytes of a fuzzer's input, read as choices; and the pools that they choose from.
 
-The first of each pool is the usual thing, so that the shortest input, all zeros, is an everyday one: that is what a failing
-input shrinks towards.
+The first of each pool is the most usual choice, so that an input of zeros is ordinary: a failing input shrinks towards it.
 """
 
 from collections.abc import Sequence
@@ -41,14 +40,14 @@ OPTIONS = tuple(
         bytes.fromhex,
         (
             "",
-            "020405b40402080a00000001000000000103030e",  # what a Linux client says, with the largest shift
+            "020405b40402080a00000001000000000103030e",  # as Linux sends it, with the largest window scale
             "020405b4",
             "020405b40101040201030307",
             "0101080a0000000100000000",
             "0101050a000003e9000003f5",
             "0101051200011171000111ff0001127100011300",
-            "0101080a00000001000000000101050a000003e9000003f50101051200000001",  # the second SACK is longer than its room
-            "fe081f900a000001",  # a client that claims another address
+            "0101080a00000001000000000101050a000003e9000003f50101051200000001",  # the second SACK is too long
+            "fe081f900a000001",  # a client-address option, sent by the client, with another address
             "c8081f900a000001",
             "01" * 40,
             "080a0000000100000000051a" + "00011171000111ff" * 3 + "01010101",
@@ -74,7 +73,7 @@ OPTIONS = tuple(options + b"\1" * (-len(options) % 4) for options in OPTIONS)
 
 
 class Operands:
-    """Read one after the other; behind the last one there are zeros."""
+    """The operands of one operation, read one after the other. After the last byte of the input, zeros are read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -82,43 +81,45 @@ class Operands:
 
     @property
     def are_spent(self) -> bool:
-        """Whether there is nothing left but zeros."""
+        """Whether the whole input was read."""
         return self._at >= len(self._data)
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
+        """The next `count` bytes."""
         taken = self._data[self._at : self._at + count]
         self._at += count
         return taken.ljust(count, b"\0")
 
     def byte(self) -> int:
-        """The next one as a number."""
+        """The next byte, as a number."""
         return self.take(1)[0]
 
     def of(self, pool: Sequence[T]) -> T:
-        """One of a pool, which is not empty."""
+        """One item of a pool, which is not empty."""
         return pool[self.byte() % len(pool)]
 
     def flag(self) -> bool:
-        """True for one byte in sixteen, and not for zero: for what should not happen often."""
+        """True for one byte in sixteen, never for zero: for what should happen seldom."""
         return self.byte() % 16 == 15
 
     def payload(self) -> bytes:
-        """Data of some length, with bytes that differ."""
+        """Data of one of the lengths in PAYLOAD_BYTES; its bytes differ."""
         return bytes(index & 0xFF for index in range(self.of(PAYLOAD_BYTES)))
 
     def client(self) -> bytes:
-        """Six bytes: one of many clients."""
+        """The address and port of one of many clients, six bytes."""
         return pack_endpoint(self.of(CLIENT_ADDRESSES), FIRST_CLIENT_PORT + self.byte())
 
     def number(self, known: Sequence[int]) -> int:
-        """A sequence number: one of those given, or near it."""
+        """A sequence number: one of those given, or one near it."""
         return (self.of(known) + self.of(OFFSETS)) % 2**32
 
 
 def numbers_of(session: Session) -> tuple[int, ...]:
-    """All numbers that a session remembers, as either end would use them. In front, what the client would send next and
-    acknowledge, and what the real server would."""
+    """All sequence numbers that a session remembers, as either end would use them.
+
+    The first two are what the client would send and acknowledge next, the next two the same for the real server.
+    """
     there, back = session.record(Direction.INBOUND), session.record(Direction.OUTBOUND)
     opening, challenge = session.opening, session.challenge
     progress = progress_of(session)
@@ -141,7 +142,7 @@ def numbers_of(session: Session) -> tuple[int, ...]:
 
 
 def answer(raw: bytes, operands: Operands) -> bytes:
-    """What the receiver of a TCP packet sends back: what it should, or nearly, or something else."""
+    """What the receiver of a TCP packet sends back: the right answer, one that is nearly right, or any other."""
     packet = dpkt.ip.IP(raw)
     seen = packet.data
     source, destination = raw[16:20] + raw[22:24], raw[12:16] + raw[20:22]
@@ -159,19 +160,19 @@ def answer(raw: bytes, operands: Operands) -> bytes:
 
 
 def flawed(raw: bytes, operands: Operands) -> bytes:
-    """The packet, seldom with a wrong TCP or UDP checksum or a wrong IP header checksum."""
+    """The packet; in few cases with a wrong TCP or UDP checksum, or a wrong IP header checksum."""
     if operands.flag():
         raw = changed(raw, len(raw) - 1, 0x55)
     return changed(raw, 11, 0x55) if operands.flag() else raw
 
 
 def changed(raw: bytes, place: int, by: int) -> bytes:
-    """The packet with some bits of one byte turned over; as it is when it has no byte there."""
+    """The packet with some bits of one byte inverted; unchanged when it has no byte there."""
     return raw[:place] + bytes((raw[place] ^ by,)) + raw[place + 1 :] if place < len(raw) else raw
 
 
 def with_right_checksums(raw: bytes) -> bytes:
-    """The same packet, of whatever bytes, with the lengths and checksums that belong to them, as far as there is room."""
+    """The same bytes, whatever they are, with right lengths and checksums as far as there is room for them."""
     if len(raw) < 20:
         return raw
     head = raw[:2] + len(raw).to_bytes(2, "big") + raw[4:10] + b"\0\0" + raw[12:20]

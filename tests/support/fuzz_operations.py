@@ -1,8 +1,8 @@
-"""Any bytes as the life of a shard: the first few are its scene, the others what happens to it, one operation after the other.
+"""Any bytes, read as what happens to a shard: the first few choose its scene, the others are operations, one after the other.
 
-Both fuzzers speak this language. An operation has a fixed number of operands, so that one can be left out, or put in, without
-another meaning for those behind it. Sessions are chosen in the order of their keys, never of a table. What is not up to the
-bytes is up to the shard: among sessions whose turn comes in the same tick, and in pieces of a walk, the order of hashes.
+Both fuzzers write this language. An operation has a fixed number of operand bytes, so that one can be removed or inserted and
+those after it keep their meaning. Sessions are chosen in the order of their keys, not in that of a table. One thing is not
+decided by the bytes: the order of hashes, in which sessions due in the same tick end, and in which a walk lists sessions.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ SECONDS = (
 )  # fmt: skip
 
 CROWDS = (5, 17, 2, 40, 3, 130, 8, 220)
-"""How many come; a walk that cuts sessions, or shows them, takes more than one step for the largest."""
+"""How many clients come at once; for the largest number, a walk that cuts or lists sessions takes more than one step."""
 
 CHORUS_FLAGS = ("A", "SA", "FA", "RA", "S", "PA")
 
@@ -57,8 +57,8 @@ _FILTERS = {
 
 
 def play(data: bytes) -> FuzzedShard:
-    """A shard's life from its first packet to the end of its last session. Whatever is not as it should be is raised, with the
-    transcript as a note."""
+    """Do everything the bytes say, and end all sessions. Raises an AssertionError for a broken rule, or whatever the shard
+    raised, with the transcript as a note."""
     story = Operands(data)
     shard = FuzzedShard(Operands(story.take(SCENE_BYTES)))
     try:
@@ -75,17 +75,17 @@ def play(data: bytes) -> FuzzedShard:
 
 
 def _segment(shard: FuzzedShard, operands: Operands) -> None:
-    """A TCP packet from somebody to somebody."""
+    """A TCP packet between any two ends."""
     shard.put(_any_segment(shard, operands, operands.of(OPTIONS)))
 
 
 def _odd_options(shard: FuzzedShard, operands: Operands) -> None:
-    """A TCP packet with any bytes for options."""
+    """A TCP packet with any bytes as options."""
     shard.put(_any_segment(shard, operands, operands.take(40)[: operands.byte() % 11 * 4]))
 
 
 def _any_segment(shard: FuzzedShard, operands: Operands, options: bytes) -> bytes:
-    """Takes thirteen bytes."""
+    """A TCP packet between any two ends. Reads thirteen bytes."""
     source, destination, session = _ends(shard, operands)
     flags = operands.of(FLAGS)
     known = numbers_of(session) if session else FIRST_NUMBERS
@@ -96,13 +96,13 @@ def _any_segment(shard: FuzzedShard, operands: Operands, options: bytes) -> byte
 
 
 def _datagram(shard: FuzzedShard, operands: Operands) -> None:
-    """A UDP packet from somebody to somebody, with or without a checksum."""
+    """A UDP packet between any two ends, with or without a checksum."""
     source, destination, _ = _ends(shard, operands)
     shard.put(flawed(udp(source, destination, operands.payload(), with_checksum=not operands.flag()), operands))
 
 
 def _ends(shard: FuzzedShard, operands: Operands) -> tuple[bytes, bytes, Session | None]:
-    """Source and destination, and the session between the two when they were chosen by it. Takes four bytes."""
+    """Source, destination, and their session when they are the ends of one. Reads four bytes."""
     who, which, first, second = operands.take(4)
     if who % 8 in (2, 3, 4, 5) and (sessions := shard.sessions()):
         session = sessions[which % len(sessions)]
@@ -123,7 +123,7 @@ def _answer(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _icmp_error(shard: FuzzedShard, operands: Operands) -> None:
-    """An error about a packet that the shard sent, or was sent, quoted up to some byte."""
+    """An ICMP error about a packet that the shard sent or got, of which it quotes a part."""
     quoted = _one_of(operands.of((shard.received, shard.received, shard.received, shard.sent)), operands)
     if len(quoted) < 20:
         return
@@ -139,7 +139,7 @@ def _icmp_error(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _again(shard: FuzzedShard, operands: Operands) -> None:
-    """A packet as it came before; or changed in up to four places, cut short, or one of its fragments."""
+    """A packet that came before, unchanged or changed in up to four places, cut short, or as one of its fragments."""
     raw = _one_of(shard.sent, operands)
     for _ in range(4):
         raw = changed(raw, operands.byte(), operands.byte())
@@ -153,7 +153,7 @@ def _again(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _raw(shard: FuzzedShard, operands: Operands) -> None:
-    """Any bytes; or, behind a header that fits, any others."""
+    """Any bytes, or any bytes with a right IP header."""
     how, count, protocol = operands.byte() % 4, operands.byte() % 61, operands.of((b"\6", b"\x11", b"\1"))
     raw = operands.take(count)
     if how == 1:
@@ -164,7 +164,7 @@ def _raw(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _crowd(shard: FuzzedShard, operands: Operands) -> None:
-    """Many clients at once: their first packet to a service."""
+    """The first packets of many clients to a service."""
     count, destination, is_udp = operands.of(CROWDS), operands.of(DESTINATIONS), operands.byte() % 4 == 3
     first = FIRST_CLIENT_PORT + operands.byte()
     for port in range(first, first + count):
@@ -173,7 +173,7 @@ def _crowd(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _chorus(shard: FuzzedShard, operands: Operands) -> None:
-    """All sessions at once: a packet of either end of each."""
+    """A packet in each session, all from the clients or all from the real servers."""
     is_client, flags = operands.byte() % 2 == 0, operands.of(CHORUS_FLAGS)
     for session in shard.sessions():
         key, numbers = session.client_key if is_client else session.server_key, numbers_of(session)
@@ -182,12 +182,12 @@ def _chorus(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _wait(shard: FuzzedShard, operands: Operands) -> None:
-    """Time passes, and nobody looks."""
+    """Time passes, and the timers are not looked at."""
     shard.world.now += operands.of(SECONDS) * (1 + operands.byte() % 4)
 
 
 def _expire(shard: FuzzedShard, operands: Operands) -> None:
-    """The timers are looked at: until nothing is due, or once, at a few sessions."""
+    """The timers are looked at, until nothing is due, or once for a few sessions."""
     if limit := operands.of(LIMITS):
         shard.expire(limit)
     else:
@@ -207,7 +207,7 @@ def _ports(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _route(shard: FuzzedShard, operands: Operands) -> None:
-    """The kernel tells another MTU."""
+    """The MTU of the route to a real server changes."""
     slot = operands.byte() % shard.plan.destinations
     shard.world.shared.set_mtus({slot: operands.of((0, 1500, 68, 576, 1280, 9000, 65_536))})
 
@@ -221,7 +221,7 @@ def _settle(shard: FuzzedShard, _: Operands) -> None:
 
 
 def _publish(shard: FuzzedShard, _: Operands) -> None:
-    """The worker's turn ends."""
+    """Counters are published, as at the end of a worker's turn."""
     shard.world.shard.publish_counts()
 
 
@@ -230,7 +230,7 @@ def _neighbour(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _ask(shard: FuzzedShard, operands: Operands) -> None:
-    """Somebody asks about sessions; the answer is made piece by piece, later."""
+    """An operator asks about sessions. The answer is made later, step by step."""
     kind, by, limit = operands.of(QUESTIONS), operands.of(GROUPS), operands.of((0, 1, 2, 200))
     fields = {field: operands.of(texts) for field, texts in _FILTERS.items()}
     said = {field: text for field, text in fields.items() if text}
@@ -239,18 +239,18 @@ def _ask(shard: FuzzedShard, operands: Operands) -> None:
 
 
 def _step(shard: FuzzedShard, operands: Operands) -> None:
-    """The next piece of an answer is made."""
+    """The next piece of an answer to such a question is made."""
     if shard.walks:
         shard.step(operands.of(shard.walks))
 
 
 def _one_of(packets: Sequence[bytes], operands: Operands) -> bytes:
-    """One of those remembered; no bytes when there is none."""
+    """One of the packets; empty when there is none."""
     return operands.of(packets) if packets else b""
 
 
 class Operation(NamedTuple):
-    """What may happen, and how many bytes say how."""
+    """One thing that may happen, and how many operand bytes it has."""
 
     act: Callable[[FuzzedShard, Operands], None]
     operand_bytes: int
@@ -279,7 +279,7 @@ OPERATIONS = (
     Operation(_step, 1),
     Operation(_odd_options, 54),
 )
-"""By the byte that chooses one, modulo their number. A new one goes to the end: inputs that found something name these."""
+"""A byte chooses one, modulo their number. A new one goes to the end, because inputs in the corpus name these by number."""
 
 
 def split(data: bytes) -> list[bytes]:

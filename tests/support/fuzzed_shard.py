@@ -47,18 +47,18 @@ _CONN_MAX = (1_048_576, 0, 1, 2, 3, 8, 50)
 TIME_WAIT_LIMITS = (262_144, 1, 2, 3)
 BACKLOGS = (4096, 16, 17, 32)
 WEIGHTS = ((100, 100), (100, 0), (0, 100), (0, 0), (100, None), (None, 100), (None, None), (1, 3))
-"""Of the two real servers; None for one that is not there."""
+"""Weights of the two real servers; None for one that the service does not have."""
 
 _MOST_WALKS = 4
 _MOST_REMEMBERED = 16
 _LONGEST_COPY = 3840
-"""What a queue copies of a packet."""
+"""Bytes of a packet that a queue copies."""
 
 _MOST_ROUNDS = 10_000
 
 
 class _Tally(NamedTuple):
-    """Of sessions, and of packets so far."""
+    """Numbers of sessions, and of packets counted so far."""
 
     sessions: int
     time_wait: int
@@ -67,21 +67,21 @@ class _Tally(NamedTuple):
 
 
 class FuzzedShard:
-    """A world, what was last sent to and by its shard, and the walks that are under way."""
+    """A world, the packets that its shard got and sent last, and the walks in progress."""
 
     def __init__(self, operands: Operands) -> None:
         self.plan = _plan(operands)
         self.world = World(self.plan, **_tunables(operands))
         self.sent: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
-        """What was handed in, the newest first."""
+        """Packets that were handed in, the newest first."""
         self.received: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
-        """What the shard let through or sent, the newest first."""
+        """Packets that the shard let through or sent, the newest first."""
         self.walks: deque[SessionWalk] = deque(maxlen=_MOST_WALKS)
         self._kept: set[Off] = set()
-        """How far off packets were that a session may have kept: to be held, they need not be sound. A SYN has to be; but its IP
-        header is not looked at, since the kernel has done that."""
+        """How far off the checksums of packets were that a session may have kept. Packets may be held that are not sound. A SYN
+        has to be sound, but for its IP header, which the kernel has checked."""
         self._challenged: set[bytes] = set()
-        """SYNs that may be judged anew, when their clients have proved themselves."""
+        """SYNs that are judged again after their clients have answered the challenge."""
         self._are_settled = True
 
     def put(self, raw: bytes) -> Verdict:
@@ -109,7 +109,7 @@ class FuzzedShard:
         return verdict
 
     def _check_segment(self, raw: bytes, verdict: Verdict, has_opened: bool) -> None:
-        """What a TCP packet did, with its session if it has one now."""
+        """Check what a TCP packet did, and its session if it has one now."""
         sessions = self.world.inside
         session, _ = sessions.tcp.find(raw[12:24])
         if session is not None:
@@ -137,18 +137,18 @@ class FuzzedShard:
             if not self.expire(100):
                 break
         else:
-            raise AssertionError("the timers never come to an end")
+            raise AssertionError("looking at the timers never ends")
         sessions = self.world.inside
         assert all(session.deadline > self.world.now - sessions.wheel.tick_s for session in self.sessions()), (
-            "one should have ended"
+            "a session should have ended"
         )
 
     def settle(self) -> None:
-        """Have some sessions learn of what a reload changed."""
+        """Tell some sessions what a reload changed."""
         self._are_settled |= not self.world.inside.settle_some()
 
     def reload(self, weights: list[int]) -> None:
-        """Have other real servers, or other weights, for each service."""
+        """Give each service other real servers or weights."""
         chosen = [WEIGHTS[number % len(WEIGHTS)] for number in weights]
         self.world._note(f"  reload: {chosen}")
         services = [_with_weights(service, each) for service, each in zip(self.plan.services, chosen, strict=True)]
@@ -156,7 +156,7 @@ class FuzzedShard:
         self._are_settled = False
 
     def write(self, changes: dict[str, int]) -> None:
-        """Write tunables, unless the director would refuse it because a shard had no port left."""
+        """Write tunables, unless the director would refuse that because a shard would have no local port."""
         shared, shards = self.world.shared, self.plan.shards
         low, high = (changes.get(name, shared.tunable(name)) for name in ("fullnat_lport_min", "fullnat_lport_max"))
         if not shards_without_ports(shard_table(shards), low, high):
@@ -164,16 +164,17 @@ class FuzzedShard:
             shared.set_tunables(changes)
 
     def tell_of_the_other_shard(self, sessions: int, time_wait: int) -> None:
-        """So many it has, and so many of them in TIME_WAIT; nothing when there is only one shard."""
+        """Say how many sessions the other shard has, and how many of them in TIME_WAIT. Does nothing when there is one shard."""
         for other in {0, 1} - {self.plan.shard} if self.plan.shards > 1 else ():
             self.world.shared.session_counts[other], self.world.shared.time_wait_counts[other] = sessions, time_wait
 
     def ask(self, query: Query) -> None:
-        """Begin a walk through the sessions; one too many ends the oldest, as when somebody hangs up."""
-        self.walks.append(SessionWalk(self.world.inside, self.plan.shard, query))
+        """Begin a walk through the sessions. When there are too many walks, the oldest ends, as for a client that
+        disconnected."""
+        self.walks.append(self.world.shard.walk(query))
 
     def step(self, walk: SessionWalk) -> None:
-        """The next piece of an answer. One that ended at its limit is gone on with in another question."""
+        """Make the next piece of an answer. After one that ended at its limit, ask for the rest."""
         piece = walk.step(self.world.now)
         self._take_segments()
         assert not walk._query.limit or len(piece.items) <= walk._query.limit
@@ -183,15 +184,15 @@ class FuzzedShard:
             self.ask(walk._query._replace(after=piece.place))
 
     def sessions(self) -> list[Session]:
-        """All of them, in the order of their keys."""
+        """All sessions, in the order of their keys."""
         return sorted(sessions_of(self.world.inside), key=lambda session: (session.service.protocol, session.client_key))
 
     def check(self) -> None:
-        """Everything that is true between two packets."""
+        """Check everything that is true between two packets."""
         check_sessions(self.world, are_settled=self._are_settled)
 
     def finish(self) -> None:
-        """After all timeouts nothing is left."""
+        """Let all timeouts pass, and check that nothing is left."""
         self.tell_of_the_other_shard(0, 0)
         for _ in range(10):  # a SYN may be sent again six times before its session ends
             self.world.now += 100_000
@@ -203,10 +204,10 @@ class FuzzedShard:
             if not self.walks:
                 return
             self.step(self.walks[0])
-        raise AssertionError("a walk never comes to an end")
+        raise AssertionError("a walk never ends")
 
     def _take_segments(self) -> None:
-        """What the shard sends of its own accord."""
+        """Check the packets that the shard made by itself, and take them off the wire."""
         self.world._collect_segments()
         for segment in self.world._on_the_wire:
             check_sent(segment, (*self._challenged, *islice(self.sent, 1)), self._kept)
@@ -221,14 +222,15 @@ class FuzzedShard:
         return _Tally(len(sessions), len(sessions.by_state.time_wait), translated, others)
 
     def _check_tally(self, before: _Tally, verdict: Verdict) -> None:
-        """A packet is counted, and makes no more sessions, or more of them in TIME_WAIT, than there may be."""
+        """Check that the packet was counted once, and that there are not more sessions, or sessions in TIME_WAIT, than
+        allowed."""
         now = self._tally()
         limit = self.world.shared.tunable("conn_max") or inf
         assert now.sessions <= max(before.sessions, limit - self._elsewhere(self.world.shared.session_counts)), "over conn_max"
         assert now.time_wait <= max(before.time_wait, self._room_in_time_wait(), 1), "over tcp_max_tw_buckets"
         is_translated = verdict in (TO_REAL_SERVER, TO_CLIENT)
         assert now.translated - before.translated == is_translated, "packets of real servers"
-        # A packet that opens a proxied session is counted there as well, which no view shows.
+        # A packet that opens a proxied session is counted as a verdict, too; no view shows that.
         assert is_translated or now.others - before.others == 1, "verdicts"
 
     def _room_in_time_wait(self) -> int:
@@ -236,12 +238,12 @@ class FuzzedShard:
         return shared.tunable("tcp_max_tw_buckets") - self._elsewhere(shared.time_wait_counts)
 
     def _elsewhere(self, counts: memoryview) -> int:
-        """How many the other shard has."""
+        """The count of the other shard."""
         return int(sum(counts) - counts[self.plan.shard])
 
 
 def lport_range(operands: Operands) -> dict[str, int]:
-    """A range of local ports in which every shard has one."""
+    """A range of local ports in which every shard has at least one."""
     low, width = operands.of(_LPORT_MINS), operands.of(LPORT_WIDTHS)
     return {"fullnat_lport_min": low, "fullnat_lport_max": min(low + width - 1, 65_535)}
 
@@ -275,7 +277,7 @@ def _with_weights(service: ServicePlan, weights: tuple[int | None, ...]) -> Serv
 
 
 def _tunables(operands: Operands) -> dict[str, int]:
-    """Those that make a scene: switches turned over, limits that are soon reached, all timeouts short or long."""
+    """The tunables of a scene: some switches inverted, limits that are reached soon, all timeouts short or long."""
     timeouts, turned = operands.byte() % 4, int.from_bytes(operands.take(4), "big")
     values = {name: TUNABLES[name].default ^ (turned >> bit & 1) for bit, name in enumerate(_SWITCHES)}
     for name in _TIMEOUTS if timeouts else ():

@@ -1,10 +1,10 @@
-"""Slow and obvious versions of what the appliance does fast, to compare with."""
+"""Slow and simple versions of what the appliance does fast, to compare with."""
 
 from collections.abc import Hashable
 
 
 def rfc1071_checksum(data: bytes) -> int:
-    """The Internet checksum as RFC 1071, 4.1 writes it down: add words, fold the carries, complement."""
+    """The Internet checksum as in RFC 1071, 4.1: add words, fold the carries, complement."""
     total = 0
     for index in range(0, len(data) - 1, 2):
         total += data[index] << 8 | data[index + 1]
@@ -16,11 +16,11 @@ def rfc1071_checksum(data: bytes) -> int:
 
 
 class ListOfTimers:
-    """All deadlines in one dict; everything that is over is due."""
+    """All deadlines in one dict."""
 
     def __init__(self) -> None:
         self.deadlines: dict[Hashable, float] = {}
 
     def due(self, now: float) -> set[Hashable]:
-        """What should have fired by now."""
-        return {entry for entry, deadline in self.deadlines.items() if deadline <= now}
+        """Everything whose deadline is not after `now`."""
+        return {timer for timer, deadline in self.deadlines.items() if deadline <= now}

@@ -1,4 +1,4 @@
-"""Packets in one line, built and read by dpkt, so that tests never check our wire code with itself."""
+"""Packets built and read by dpkt, so that tests do not check the code of `appliance.wire` with itself."""
 
 from dataclasses import dataclass
 
@@ -77,7 +77,7 @@ _MORE_FRAGMENTS = 0x2000
 
 
 def fragments(packet: bytes, payload_bytes: int) -> list[bytes]:
-    """The parts of a packet without IP options, each with so many bytes (a multiple of 8) behind its IP header, in order."""
+    """The parts of a packet without IP options, in order, each with so many bytes (a multiple of 8) after its IP header."""
     header, payload = packet[:20], packet[20:]
     parts = []
     for offset in range(0, len(payload), payload_bytes):
@@ -91,7 +91,7 @@ def fragments(packet: bytes, payload_bytes: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a packet turned out to be."""
+    """A TCP packet that was read. Source and destination are address and port, six bytes."""
 
     source: bytes
     destination: bytes
@@ -104,7 +104,7 @@ class Seen:
 
 
 def read_tcp(raw: bytes) -> Seen:
-    """Parse with dpkt. Fails when either checksum or the length is wrong, always."""
+    """Parse a TCP packet with dpkt. Raises AssertionError when a checksum or the length is wrong."""
     packet = dpkt.ip.IP(raw)
     assert packet.len == len(raw), f"IP length {packet.len}, packet {len(raw)}"
     assert_ip_checksum(raw)
@@ -117,7 +117,7 @@ def read_tcp(raw: bytes) -> Seen:
 
 @dataclass(frozen=True)
 class SeenDatagram:
-    """What a UDP packet turned out to be."""
+    """A UDP packet that was read. Source and destination are address and port, six bytes."""
 
     source: bytes
     destination: bytes
@@ -128,7 +128,7 @@ class SeenDatagram:
 
 
 def read_udp(raw: bytes) -> SeenDatagram:
-    """Parse with dpkt. Fails when a length is wrong, or the IP checksum, or a UDP checksum other than 0, always."""
+    """Parse a UDP packet with dpkt. Raises AssertionError when a length or a checksum is wrong; a UDP checksum of 0 is right."""
     packet = dpkt.ip.IP(raw)
     assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_UDP, len(raw)), f"protocol {packet.p}, IP length {packet.len}"
     assert_ip_checksum(raw)
@@ -141,7 +141,7 @@ def read_udp(raw: bytes) -> SeenDatagram:
 
 @dataclass(frozen=True)
 class SeenError:
-    """What an ICMP error turned out to be. Addresses have four bytes; `quoted` is everything behind the ICMP header."""
+    """An ICMP error that was read. Addresses have four bytes; `quoted` is everything after the ICMP header."""
 
     source: bytes
     destination: bytes
@@ -153,7 +153,8 @@ class SeenError:
 
 
 def read_icmp_error(raw: bytes) -> SeenError:
-    """Parse with dpkt. Fails when the length, the ICMP checksum or an IP checksum, also the quoted one, is wrong."""
+    """Parse an ICMP error with dpkt. Raises AssertionError when its length or a checksum is wrong, also that of the quoted IP
+    header."""
     packet = dpkt.ip.IP(raw)
     assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(raw)), f"protocol {packet.p}, IP length {packet.len}"
     assert_ip_checksum(raw)
@@ -170,19 +171,19 @@ def options_of(seen: Seen) -> bytes:
 
 
 def assert_ip_checksum(raw: bytes) -> None:
-    """The header checksum is what dpkt says it is."""
+    """Check the IP header checksum with dpkt."""
     assert dpkt.in_cksum(raw[: (raw[0] & 15) * 4]) == 0, "wrong IP header checksum"
 
 
 def assert_tcp_checksum(raw: bytes) -> None:
-    """The TCP checksum is what dpkt says it is."""
+    """Check the TCP checksum with dpkt."""
     segment = raw[20:]
     pseudo = raw[12:20] + b"\0\6" + len(segment).to_bytes(2, "big")
     assert dpkt.in_cksum(pseudo + segment) == 0, "wrong TCP checksum"
 
 
 def assert_udp_checksum(raw: bytes) -> None:
-    """The UDP checksum is what dpkt says it is, or 0, which says that there is none."""
+    """Check the UDP checksum with dpkt; 0 says that there is none."""
     datagram = raw[20:]
     pseudo = raw[12:20] + b"\0\x11" + len(datagram).to_bytes(2, "big")
     assert datagram[6:8] == b"\0\0" or dpkt.in_cksum(pseudo + datagram) == 0, "wrong UDP checksum"

@@ -1,7 +1,7 @@
 """What is true of a shard between any two packets, and of every packet that it writes.
 
-Checksums are read as how far they are off: a rewrite moves a checksum by difference, so a damaged packet has to stay damaged by
-the same amount, and a sound one sound.
+A rewrite changes a checksum by a difference: a packet with a right checksum keeps a right one, and a damaged packet stays damaged
+by the same amount. So what is compared is how far a checksum is off.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ _OPENING = dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK | dpkt.tcp.TH_FIN | dpkt.tcp.TH_RST
 _ROUNDING_S = 1e-6
 
 Off = tuple[int, int]
-"""How far the checksum of the IP header is off, and that of what it carries."""
+"""How far the checksum of the IP header is off, and how far that of the TCP segment or datagram."""
 
 SHORTEST_TCP_BYTES = 40
 
@@ -45,7 +45,7 @@ SOUND: Off = (0, 0)
 
 
 def check_sessions(world: World, *, are_settled: bool) -> None:
-    """Tables, counts, lines, timers and ports all tell of the same sessions."""
+    """Check that tables, counts, lines, timers and ports have the same sessions."""
     sessions = world.inside
     all_sessions = sessions_of(sessions)
     _check_keys(sessions.tcp)
@@ -60,7 +60,7 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
         assert owner == world.plan.shard, "answers would reach another shard"
         is_asked = session.opening is not None and session.opening.handshake is not None
         assert is_asked == (session.state == TcpState.SYN_SENT), "SYN_SENT is a real server asked for a client that proved itself"
-        _check_long_way(session, are_settled=are_settled)
+        _check_slow_path(session, are_settled=are_settled)
     assert by_state == sessions.by_state.counts, "gauges of states"
     in_time_wait = {session for session in all_sessions if session.state == TcpState.TIME_WAIT}
     assert set(sessions.by_state.time_wait) == in_time_wait, "the line of TIME_WAIT"
@@ -78,28 +78,28 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
 
 
 def sessions_of(sessions: Sessions) -> list[Session]:
-    """All of them. Most buckets of a small table are empty."""
+    """All sessions. Most buckets of a small table are empty."""
     tables = (sessions.tcp, sessions.udp)
     return [session for table in tables for bucket in filter(None, table.by_direction[0]) for session in bucket.values()]
 
 
 def _check_keys(table: SessionTable) -> None:
-    """Each entry is under both its keys, and nothing else is."""
+    """Check that each session is under both its keys, and that nothing else is."""
     inbound, outbound = table.by_direction
     all_sessions = [session for bucket in filter(None, inbound) for session in bucket.values()]
     for session in all_sessions:
         for buckets, key in ((inbound, session.client_key), (outbound, session.server_key)):
-            assert buckets[hash(key) >> BUCKET_SHIFT].get(key) is session, "an entry is not under its key"
+            assert buckets[hash(key) >> BUCKET_SHIFT].get(key) is session, "a session is not under its key"
     assert len(table) == len(all_sessions) == sum(map(len, outbound)), "both halves of a table"
 
 
-def _check_long_way(session: Session, *, are_settled: bool) -> None:
-    """Packets take the short way only when there is nothing on the long one."""
+def _check_slow_path(session: Session, *, are_settled: bool) -> None:
+    """Check that a session's packets take the slow path whenever they have to, and otherwise only until it is settled."""
     closing_proxied = session.service.synproxy != NEVER and session.state in CLOSING
     has_to = session.opening is not None or session.challenge is not None or closing_proxied
-    assert session.needs_slow_path or not has_to, "a session that wants a closer look does not get it"
+    assert session.needs_slow_path or not has_to, "a session that needs the slow path does not take it"
     assert not are_settled or session.needs_slow_path == (has_to or session.real_server.is_removed), (
-        "what a reload changed is not known"
+        "a session is on the slow path for no reason, or does not know of a reload"
     )
 
 
@@ -108,10 +108,10 @@ def _check_wheel(wheel: TimerWheel[Session], all_sessions: list[Session]) -> Non
     assert wheel._due <= set(all_sessions), "a session that has ended is due"
     assert (wheel.next_look() is None) == (not all_sessions), "the next look at the timers"
     for session in all_sessions:
-        # A deadline on the very edge of a tick may be taken for either side of it: seconds are no whole number of ticks.
+        # A deadline at the edge of a tick may be on either side of it, because a tick is not a whole number of seconds.
         assert session.wheel_time < session.deadline + _ROUNDING_S < inf, "a session is looked at too late"
         _, sessions_of = wheel._slots.get(round(session.wheel_time / wheel.tick_s) + 1, (inf, set()))
-        assert (session in sessions_of) != (session in wheel._due), "not where its time says"
+        assert (session in sessions_of) != (session in wheel._due), "a session is in another slot of the wheel than its time says"
 
 
 def _check_ports(pools: LocalPorts, all_sessions: list[Session]) -> None:
@@ -131,8 +131,10 @@ def _check_ports(pools: LocalPorts, all_sessions: list[Session]) -> None:
 
 
 def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Off]) -> None:
-    """What became of the packet `raw` is whole, and as sound as that was. `kept` is how far off packets were that a session
-    may have kept for later."""
+    """Check that `rewritten`, made of the packet `raw`, is whole, and that its checksums are as far off as those of `raw`.
+
+    `kept` is how far off the checksums of packets were that a session may have kept for later.
+    """
     if verdict is ICMP_TRANSLATED:
         _check_translated_error(raw, rewritten)
         return
@@ -143,7 +145,7 @@ def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Of
     source, destination = source_of(rewritten[12:24]), destination_of(rewritten[12:24])
     assert source in SERVICES if verdict is TO_CLIENT else destination in REAL_SERVERS, "to or from somebody else"
     if raw[9] == dpkt.ip.IP_PROTO_TCP and raw[_FLAGS_AT] != rewritten[_FLAGS_AT]:
-        # The SYN in the name of a client that proved itself, or the one that was held until its client proved it.
+        # The SYN that the gateway sends for a client with a cookie, or one that was held until its client answered a challenge.
         assert verdict is TO_REAL_SERVER, "flags changed on the way to a client"
         assert rewritten[_FLAGS_AT] & _OPENING == dpkt.tcp.TH_SYN, "made anew, and no SYN"
         assert how_far_off(rewritten) in kept | {SOUND}, "made anew, and not sound"
@@ -154,7 +156,7 @@ def check_rewritten(raw: bytes, verdict: Verdict, rewritten: bytes, kept: set[Of
 
 
 def _check_translated_error(raw: bytes, rewritten: bytes) -> None:
-    """A translated ICMP error has right checksums where `raw` has: its own IP header's may be off, and those of its quote."""
+    """Check that a translated ICMP error has a right ICMP checksum, and that all others are as far off as those of `raw`."""
     packet = dpkt.ip.IP(rewritten)
     assert (packet.p, packet.len) == (dpkt.ip.IP_PROTO_ICMP, len(rewritten)), "protocol or IP length"
     assert dpkt.in_cksum(rewritten[20:]) == 0, "ICMP checksum"
@@ -171,9 +173,9 @@ def _is_whole(quoted: bytes) -> bool:
 
 
 def check_deadline(session: Session, verdict: Verdict, flags: int, timeouts_s: Sequence[float], now: float) -> None:
-    """A packet that went on has given its session all the time of its state; but for a late SYN, and a RST, which may not.
+    """Check that a packet that was passed on gave its session the whole timeout of its state. A late SYN and a RST need not.
 
-    The time of a session whose real server is being asked is that of its SYN.
+    A session in SYN_SENT has the time until its SYN is sent again.
     """
     moves = verdict is TO_CLIENT or (verdict is TO_REAL_SERVER and not flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST))
     if (moves or verdict is HANDSHAKE_PACKET) and session.state != TcpState.SYN_SENT:
@@ -181,7 +183,7 @@ def check_deadline(session: Session, verdict: Verdict, flags: int, timeouts_s: S
 
 
 def check_claims(rewritten: bytes, client: bytes, option_kind: int) -> None:
-    """A real server is told of no client but the one that there is, six bytes."""
+    """Check that a client-address option, if there is one, names `client`, six bytes."""
     options = filter(None, dpkt.tcp.parse_opts(dpkt.ip.IP(rewritten).data.opts))
     before_the_end = takewhile(lambda option: option[0] != dpkt.tcp.TCP_OPT_EOL, options)
     claims = [data for kind, data in before_the_end if kind == option_kind and len(data) == len(client)]
@@ -189,9 +191,10 @@ def check_claims(rewritten: bytes, client: bytes, option_kind: int) -> None:
 
 
 def check_sent(raw: bytes, refusable: Iterable[bytes], kept: set[Off]) -> None:
-    """A packet of the shard's own is sound. But one that was held for a client is as damaged as it came, and a SYN that is sent
-    again as damaged as it was, which `kept` tells; and an ICMP error quotes the packet it answers, of those that are
-    `refusable`, as that is."""
+    """Check a packet that the shard made by itself: it has right checksums.
+
+    There are two exceptions. A packet that was held for a client, and a SYN that is sent again, are as damaged as they came,
+    which `kept` tells. An ICMP error quotes one of the `refusable` packets as it came."""
     assert dpkt.ip.IP(raw).len == len(raw), "IP length"
     assert raw[12:16] in OUR_ADDRESSES, "in the name of somebody else"
     if raw[9] == dpkt.ip.IP_PROTO_ICMP:
@@ -205,7 +208,7 @@ def check_sent(raw: bytes, refusable: Iterable[bytes], kept: set[Off]) -> None:
 
 
 def how_far_off(raw: bytes) -> Off:
-    """Of a whole IPv4 packet with TCP or UDP; a UDP checksum that was not computed is not off."""
+    """How far the checksums of a whole IPv4 packet with TCP or UDP are off. A UDP checksum of 0 is not off."""
     body, protocol = raw[20:], raw[9]
     head = dpkt.in_cksum(raw[:20]) % 0xFFFF
     if protocol == dpkt.ip.IP_PROTO_UDP and body[6:8] == b"\0\0":

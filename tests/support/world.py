@@ -1,6 +1,6 @@
 """A shard between a scripted client and a scripted real server, with a clock that only the test moves.
 
-Every packet goes into a transcript, which a failing expectation prints.
+Every packet is written to a transcript, which is printed when an expectation fails.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def plan(
 
 
 class World:
-    """The whole scene. `client` and `rs` are its two ends; `now` starts at 1000 s."""
+    """A shard and its two ends, `client` and `rs`. `now` starts at 1000 s and moves only when a test moves it."""
 
     def __init__(self, scene: Plan | None = None, **tunables: int) -> None:
         self.plan = scene or plan()
@@ -70,7 +70,7 @@ class World:
         return self.shard._sessions
 
     def put(self, raw: bytes) -> Verdict:
-        """Hand bytes to the shard as the queue would; what it lets through or sends is on the wire afterwards."""
+        """Hand a packet to the shard as the queue does. Packets that it lets through or sends are on the wire afterwards."""
         verdict = self.shard.handle(raw, self.now)
         self._note(f"> {show(raw)}   {verdict!r}")
         if verdict.action is Action.REWRITTEN:
@@ -79,13 +79,13 @@ class World:
         return verdict
 
     def change(self, scene: Plan) -> None:
-        """Have the real servers and weights of another plan, as a reload does, and all sessions know of it."""
+        """Give the services the real servers and weights of another plan, as a reload does, and tell all sessions."""
         self.shard.change_services(scene.services)
         while self.inside.settle_some():
             pass
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, with the timers looked at in steps no longer than the wheel's tick."""
+        """Let time pass, and look at the timers at least once in each tick of the wheel."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.1)
@@ -95,18 +95,18 @@ class World:
         self._collect_segments()
 
     def take(self, destination: bytes) -> bytes:
-        """The oldest packet on the wire to a four-byte address."""
+        """Take the oldest packet on the wire to a four-byte address. Raises AssertionError when there is none."""
         for index, raw in enumerate(self._on_the_wire):
             if raw[16:20] == destination[:4]:
                 return self._on_the_wire.pop(index)
         raise AssertionError("nothing on the wire for that end\n" + "\n".join(self.transcript))
 
     def last_to(self, destination: bytes) -> bytes | None:
-        """The newest packet on the wire to a four-byte address; it stays there."""
+        """The newest packet on the wire to a four-byte address, which stays there; None when there is none."""
         return next((raw for raw in reversed(self._on_the_wire) if raw[16:20] == destination[:4]), None)
 
     def assert_empty(self) -> None:
-        """Not a session, a timer, a gauge or a local port is left."""
+        """Check that no session, timer, gauge or local port is left."""
         assert len(self.inside.tcp) == len(self.inside.udp) == 0
         assert self.inside.wheel.next_look() is None
         assert not any(self.shared.session_counts)
@@ -122,11 +122,11 @@ class World:
             assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 
     def assert_quiet(self) -> None:
-        """Nothing is on its way to anybody."""
+        """Check that no packet is on the wire."""
         assert not self._on_the_wire, "not quiet:\n" + "\n".join(self.transcript)
 
     def counter(self, name: str) -> int:
-        """A counter of the extended or the queue table, or of a verdict, of this shard."""
+        """A counter of this shard, of the extended or the queue table or of a verdict. Raises KeyError for an unknown name."""
         from appliance.model.counters import VERDICT_COUNTERS
 
         for table, counters in (("ext", EXT_COUNTERS), ("queue", QUEUE_COUNTERS), ("verdicts", VERDICT_COUNTERS)):
@@ -147,12 +147,12 @@ class World:
         return {name: gauge for name, gauge in gauges if gauge}
 
     def state(self) -> str:
-        """The state of the one session there is."""
+        """The state of the only session."""
         (row,) = self.rows()
         return row.state
 
     def rows(self, **wanted: str) -> list[SessionRow]:
-        """The sessions of a filter, as views show them at this moment."""
+        """The sessions that match a filter, as views show them at this moment."""
         return [row for piece in self.walk(Query(ROWS, SessionFilter(**wanted))) for row in piece.items]
 
     def walk(self, query: Query) -> Iterator[Piece]:
@@ -180,7 +180,7 @@ class World:
 
 
 class End:
-    """One end: knows its own address and, once it has heard something, whom it talks to."""
+    """One end: its own address and that of its peer, which is known from the first packet on."""
 
     def __init__(self, world: World, here: bytes, there: bytes) -> None:
         self.world = world
@@ -188,11 +188,11 @@ class End:
         self.there = there
 
     def sends(self, flags: str, *, seq: int = 0, ack: int = 0, data: bytes = b"", **fields: int | bytes) -> Verdict:
-        """Put a segment on the way."""
+        """Send a segment to the peer; returns the verdict."""
         return self.world.put(tcp(self.here, self.there, flags, seq=seq, ack=ack, data=data, **fields))  # type: ignore[arg-type]
 
     def gets(self, flags: str, **expected: object) -> Seen:
-        """The next segment for this end, whose checksums are right and whose named fields are as expected."""
+        """The next segment for this end. Checks its checksums, its flags and the fields that are named."""
         seen = self._as_the_test_says(read_tcp(self.world.take(self.here)))
         found = {"flags": "".join(sorted(seen.flags)), **{name: getattr(seen, name) for name in expected}}
         wanted = {"flags": "".join(sorted(flags)), **expected}
@@ -205,7 +205,7 @@ class End:
 
 
 class Client(End):
-    """The client; talks to the VIP."""
+    """The client, whose peer is the VIP."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CLIENT, VIP)
@@ -218,7 +218,7 @@ class Client(End):
         return super().sends(flags, seq=seq, ack=ack, data=data, **fields)
 
     def connects(self, seq: int = 1_000, rs_seq: int = 70_000) -> None:
-        """The three-way handshake, both ends obliging."""
+        """Do the three-way handshake, to which both ends agree."""
         rs = self.world.rs
         self.sends("S", seq=seq)
         rs.gets("S", seq=seq)
@@ -229,11 +229,10 @@ class Client(End):
 
 
 class RealServerEnd(End):
-    """The real server; learns the local address from the first packet it gets, and which real server it is, too.
+    """The real server. It learns the local address, and which of the real servers it is, from the first packet it gets.
 
-    Tests speak the client's sequence numbers throughout. What this end is shown instead differs by `shift`, which it learns from
-    each SYN, and takes off what it gets and puts on what it acknowledges.
-    """
+    Tests use the client's sequence numbers at both ends. The numbers that the gateway shows to this end differ from them by
+    `shift`, which it learns from each SYN. It subtracts the shift from what it gets, and adds it to what it acknowledges."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, b"", b"")

@@ -1,6 +1,6 @@
-"""Send back whatever comes, on every connection: `echo_server.py PORT`. Says "ready"; ends when standard input closes.
+"""Send back all data on every connection: `echo_server.py PORT`. Prints "ready"; ends when standard input closes.
 
-Several may share a port. That is how one real server holds more connections than a process may have files open.
+Several processes may share a port. So one real server can have more connections than a process may have open files.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ class Echo(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has a class of its own with the same methods
 
     def data_received(self, data: bytes) -> None:
-        """Send it back."""
+        """Send the data back."""
         self._transport.write(data)
 
 
 async def main(port: int) -> None:
-    """Serve until told to go."""
+    """Serve until standard input closes."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = socket.create_server(("", port), backlog=BACKLOG, reuse_port=True)

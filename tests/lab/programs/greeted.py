@@ -1,7 +1,7 @@
-"""A client that waits to be spoken to: `greeted.py COUNT PATIENCE_S`, for as long on each of COUNT connections at once.
+"""A client that waits for the server to speak first: `greeted.py COUNT WAIT_S`, for so long on each of COUNT connections at once.
 
-Then it speaks itself, and listens until the server has closed. Prints as JSON, for each connection, what came "unasked" and
-what came "asked".
+Then it sends a line, and reads until the server closes. Prints as JSON, for each connection, the text that came before that line
+("unasked") and after it ("asked").
 """
 
 import asyncio
@@ -12,18 +12,18 @@ import sys
 ENOUGH_BYTES = 1 << 10
 
 
-async def listen(reader: asyncio.StreamReader, patience_s: float) -> bytes:
-    """What the server says in that time of its own accord."""
+async def listen(reader: asyncio.StreamReader, wait_s: float) -> bytes:
+    """The data that the server sends first; empty when it sends none in that time."""
     try:
-        return await asyncio.wait_for(reader.read(ENOUGH_BYTES), patience_s)
+        return await asyncio.wait_for(reader.read(ENOUGH_BYTES), wait_s)
     except TimeoutError:
         return b""
 
 
-async def conversation(patience_s: float) -> dict[str, str]:
-    """One connection."""
+async def conversation(wait_s: float) -> dict[str, str]:
+    """Both parts of the conversation on one connection."""
     reader, writer = await asyncio.open_connection(os.environ["LAB_VIP"], int(os.environ["LAB_PORT"]))
-    unasked = await listen(reader, patience_s)
+    unasked = await listen(reader, wait_s)
     writer.write(b"hello\r\n")
     writer.write_eof()
     asked = await reader.read()
@@ -31,9 +31,9 @@ async def conversation(patience_s: float) -> dict[str, str]:
     return {"unasked": unasked.decode(), "asked": asked.decode()}
 
 
-async def main(count: int, patience_s: float) -> list[dict[str, str]]:
-    """All of them."""
-    return await asyncio.gather(*(conversation(patience_s) for _ in range(count)))
+async def main(count: int, wait_s: float) -> list[dict[str, str]]:
+    """All conversations, at once."""
+    return await asyncio.gather(*(conversation(wait_s) for _ in range(count)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A server that speaks first: `greeting_server.py PORT`. Greets each client, then answers its lines.
 
-Says "ready"; ends when standard input closes.
+Prints "ready"; ends when standard input closes.
 """
 
 import asyncio
@@ -10,19 +10,19 @@ GREETING = b"220 speak\r\n"
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One client, until it closes its side."""
+    """Serve one client until it closes its side."""
     writer.write(GREETING)
     try:
         async for line in reader:
             writer.write(b"250 " + line)
             await writer.drain()
     except ConnectionError:
-        pass  # it went without a word
+        pass  # the client reset the connection
     writer.close()
 
 
 async def main(port: int) -> None:
-    """Serve until told to go."""
+    """Serve until standard input closes."""
     told_to_go = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, told_to_go.set)
     await asyncio.start_server(serve, "", port)

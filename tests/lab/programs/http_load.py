@@ -1,7 +1,7 @@
-"""Many short HTTP connections: `http_load.py COUNT CONCURRENCY [fin]`. Prints what came of them as JSON.
+"""Many short HTTP connections: `http_load.py COUNT CONCURRENCY [fin]`. Prints the outcomes as JSON.
 
 With "fin", each request goes out in one segment with the FIN. An answer's `client` is "right" when it is the address and port
-that the request came from, else it is counted under what it is instead.
+that the request came from; others are counted under what they are.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ async def one_request(sock: socket.socket, *, with_fin: bool) -> dict[str, str]:
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, (os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
     if with_fin:
-        sock.send(REQUEST, socket.MSG_MORE)  # held back for more, until there is none: so the FIN goes along
+        sock.send(REQUEST, socket.MSG_MORE)  # the kernel waits for more data, so the FIN goes into the same segment
         sock.shutdown(socket.SHUT_WR)
     else:
         await loop.sock_sendall(sock, REQUEST)
@@ -36,7 +36,7 @@ async def one_request(sock: socket.socket, *, with_fin: bool) -> dict[str, str]:
 
 
 async def main(count: int, concurrency: int, *, with_fin: bool) -> dict[str, object]:
-    """All requests; an error is counted under its words."""
+    """Make all requests, and count outcomes. An error is counted under its text."""
     real_servers: collections.Counter[str] = collections.Counter()
     peers: collections.Counter[str] = collections.Counter()
     clients: collections.Counter[str] = collections.Counter()

@@ -1,8 +1,8 @@
 """ICMP "host unreachable" messages about packets of sessions: `send`, and at the other end `receive`.
 
 `icmp_errors.py send TARGET` reads a JSON list of [from, to] endpoint pairs on standard input and sends to the address of
-`from` of each pair one error that quotes a packet of that flow. `icmp_errors.py receive` says "ready", collects what such
-errors quote, and prints that as JSON once COUNT different flows were seen.
+`from` of each pair one error that quotes a packet of that flow. `icmp_errors.py receive COUNT` prints "ready", collects what
+such errors quote, and prints that as JSON once COUNT different flows were seen.
 """
 
 import json
@@ -25,7 +25,7 @@ def endpoint(text: str) -> tuple[bytes, bytes]:
 
 
 def send(flows: list[tuple[str, str]]) -> None:
-    """One error for each flow, to whoever its packets come from."""
+    """Send one error for each flow, to the source of the flow."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         for source_text, destination_text in flows:
             (source, sport), (destination, dport) = endpoint(source_text), endpoint(destination_text)

@@ -1,4 +1,4 @@
-"""Hold COUNT sessions: make one request on each, say "idle", then report how each ended, as JSON.
+"""Hold COUNT sessions: make one request on each, print "idle", then print as JSON how each ended.
 
 Ends when every session was ended by the other side, or when standard input closes.
 """
@@ -12,7 +12,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
 async def session(host: str, port: int, ready: asyncio.Semaphore) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
-    """A connection with one answered request; returns where it comes from, too."""
+    """Open a connection and make one request. Returns its streams, and its own address and port."""
     async with ready:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(REQUEST)
@@ -23,7 +23,7 @@ async def session(host: str, port: int, ready: asyncio.Semaphore) -> tuple[async
 
 
 async def ending(reader: asyncio.StreamReader) -> str:
-    """How the session ends."""
+    """Wait for the end of the session, and say how it ended."""
     try:
         data = await reader.read(1)
     except ConnectionResetError:
@@ -32,7 +32,7 @@ async def ending(reader: asyncio.StreamReader) -> str:
 
 
 async def main(count: int) -> dict[str, str]:
-    """All sessions."""
+    """Open all sessions, and say how each ended."""
     host, port = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
     ready = asyncio.Semaphore(50)
     sessions = await asyncio.gather(*(session(host, port, ready) for _ in range(count)))

@@ -1,12 +1,12 @@
-"""COUNT clients that want to be connected to the service at once, and stay so: `many_clients.py COUNT`.
+"""COUNT clients that want to be connected to the service all the time: `many_clients.py COUNT`.
 
-One that is reset tries again, as a person would; one that gets no answer leaves that to its kernel. Obeys lines of standard
-input, and answers each with one line of JSON:
+A client that is reset connects again, as a person would; one that gets no answer leaves the next try to its kernel. The program
+reads commands from standard input, a line each, and answers each with one line of JSON:
 
-    connected   how many are, at this moment
-    resets      how often one was reset so far
-    ask         have every connected one make a request: how many got a whole answer
-    close N     N of the connected leave for good, with RST: how many
+    connected   how many clients are connected now
+    resets      how often a client was reset so far
+    ask         each connected client makes a request: how many got a whole answer
+    close N     N connected clients close with RST, and do not come back: how many
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 _AT_ONCE = 200
-"""Connects begun in one go: more would find the listening sockets' queues full."""
+"""Clients that begin to connect at the same time: with more, the queues of the listening sockets would be full."""
 
 
 class Connection(asyncio.Protocol):
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._clients.connected[self] = None
 
     def ask(self) -> "asyncio.Future[bool]":
-        """Make a request; whether it was answered in whole."""
+        """Make a request. The result is whether the whole answer came."""
         assert self.transport is not None
         self._answer, self._answered = b"", asyncio.get_running_loop().create_future()
         self.transport.write(_REQUEST)
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self.is_over.set_result(None)
 
     def leave(self) -> None:
-        """With a RST."""
+        """Close with a RST, for good."""
         assert self.transport is not None
         self._clients.connected.pop(self)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
 
 
 class Clients:
-    """All of them."""
+    """All clients."""
 
     def __init__(self) -> None:
         self.connected: dict[Connection, None] = {}
@@ -78,7 +78,7 @@ class Clients:
         self._leaving: set[Connection] = set()
 
     async def stay(self) -> None:
-        """The life of one."""
+        """One client: connect, and connect again whenever the connection ends."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -94,11 +94,11 @@ class Clients:
             self.resets += 1
 
     async def ask(self) -> int:
-        """How many of those connected now got a whole answer."""
+        """Let each connected client make a request; returns how many got a whole answer."""
         return sum(await asyncio.gather(*(connection.ask() for connection in self.connected)))
 
     def close(self, count: int) -> int:
-        """So many leave."""
+        """Let so many connected clients leave; returns how many did."""
         leaving = list(self.connected)[:count]
         self._leaving.update(leaving)
         for connection in leaving:
@@ -116,7 +116,7 @@ async def _obey(clients: Clients, line: str) -> int:
 
 
 async def main(count: int) -> None:
-    """Until standard input ends."""
+    """Read commands until standard input ends."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, most), most))
     clients, tasks = Clients(), []

@@ -1,5 +1,5 @@
-"""Load a compat ruleset of the appliance twice, as a mend does, then remove it. Prints as JSON the host's ruleset before, in
-between and after. Runs in a network namespace of its own.
+"""Load a compat ruleset of the appliance twice, as when it is repaired, then remove it. Prints as JSON the ruleset of the host
+before, in between and after. Runs in a network namespace of its own.
 """
 
 import json
@@ -13,12 +13,12 @@ from appliance.policy.steering import shard_table
 
 
 def host_ruleset() -> str:
-    """All of it, without what has been counted."""
+    """The whole ruleset of the host, without its counters."""
     return subprocess.run(["nft", "--stateless", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
 
 
 def main() -> dict[str, object]:
-    """`missed` lists the jumps whose loss `is_loaded` did not notice."""
+    """Load, remove and print. `missed` lists the jumps whose loss `is_loaded` did not notice."""
     service = SteeredService(IPv4Address("203.0.113.10"), "udp", 53)
     ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], shard_table(4), 0), Defence(True, True, True), native=False)
     before = host_ruleset()

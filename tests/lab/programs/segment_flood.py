@@ -1,6 +1,6 @@
-"""COUNT ACK segments from ever new ports to the VIP, as fast as they go; says "flooding" first.
+"""Send COUNT ACK segments to the VIP, each from another port, as fast as possible; prints "flooding" first.
 
-`segment_flood.py COUNT [PAYLOAD_BYTES]`; without a payload unless told.
+`segment_flood.py COUNT [PAYLOAD_BYTES]`; without PAYLOAD_BYTES, segments are empty.
 """
 
 import os
@@ -14,7 +14,7 @@ SOURCE = socket.inet_aton("198.51.100.2")
 
 
 def main(count: int, payload: bytes) -> None:
-    """Bounded by `count`; ends by itself."""
+    """Send `count` segments."""
     destination, port = socket.inet_aton(os.environ["LAB_VIP"]), int(os.environ["LAB_PORT"])
     segments = []
     for source_port in range(1024, 1024 + min(count, 4096)):

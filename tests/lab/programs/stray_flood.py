@@ -1,4 +1,4 @@
-"""COUNT packets that nobody wants to the VIP, PER_S a second: `stray_flood.py udp|fragment COUNT PER_S`. Says "flooding" first.
+"""Send COUNT unsolicited packets to the VIP, PER_S a second: `stray_flood.py udp|fragment COUNT PER_S`. Prints "flooding" first.
 
 "udp" goes to a port next to that of the service, "fragment" is the first part of a TCP packet to it.
 """
@@ -14,7 +14,7 @@ BATCH = 50
 
 
 def packets(kind: str) -> list[bytes]:
-    """From 256 ports. Bare of checksums, which nobody looks at so early."""
+    """Packets from 256 ports. They have no checksums, because they are dropped before anything checks those."""
     port = int(os.environ["LAB_PORT"])
     where, protocol, port = (0x2000, socket.IPPROTO_TCP, port) if kind == "fragment" else (0, socket.IPPROTO_UDP, port + 1)
     addresses = SOURCE + socket.inet_aton(os.environ["LAB_VIP"])
@@ -23,7 +23,7 @@ def packets(kind: str) -> list[bytes]:
 
 
 def main(kind: str, count: int, per_s: int) -> None:
-    """Bounded by `count`; ends by itself."""
+    """Send `count` packets."""
     to_send = packets(kind)
     print("flooding", flush=True)
     start = time.monotonic()

@@ -1,5 +1,5 @@
-"""`ttl_exceeded.py tcp|udp`: a live session, then a packet of it with TTL 1. Prints as JSON whom the ICMP error about that packet
-is from, what it quotes, and whether the session still answers afterwards.
+"""`ttl_exceeded.py tcp|udp`: a live session, then a packet of it with TTL 1. Prints as JSON who sent the ICMP error about that
+packet, what it quotes, and whether the session still answers afterwards.
 """
 
 import json
@@ -16,7 +16,7 @@ QUESTION = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
 def main(protocol: str) -> dict[str, object]:
-    """The error is awaited before the TTL is mended, so none of the packets in between reach the real server."""
+    """The TTL stays 1 until the error came, so that no packet in between reaches the real server."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with (
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as errors,

@@ -1,5 +1,5 @@
 """`udp_ask.py COUNT`: ask from COUNT ports, one after the other, and print as JSON how often each outcome was seen: "answered",
-"refused" (the kernel was told that the port is closed) or "silence", which ends it.
+"refused" (an ICMP error said that the port is closed) or "silence", after which it asks no more.
 """
 
 import collections
@@ -12,7 +12,7 @@ SILENCE_AFTER_S = 20.0
 
 
 def outcome() -> str:
-    """Of one datagram. An ICMP error about it comes back as the error of the next call on the same, connected, socket."""
+    """The outcome of one datagram. An ICMP error about it is the error of the next call on the same, connected, socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(SILENCE_AFTER_S)
         udp.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
@@ -27,7 +27,7 @@ def outcome() -> str:
 
 
 def main(count: int) -> dict[str, int]:
-    """That many, or until one is not answered at all."""
+    """Ask so often, or until there is neither an answer nor an error."""
     outcomes: collections.Counter[str] = collections.Counter()
     for _ in range(count):
         outcomes[outcome()] += 1

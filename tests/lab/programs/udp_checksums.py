@@ -1,4 +1,4 @@
-"""What became of UDP checksums. On a real server `udp_checksums.py watch PORT` says "ready", looks at every datagram that
+"""Checks UDP checksums. On a real server `udp_checksums.py watch PORT` prints "ready", looks at every datagram that
 arrives for PORT until standard input closes, and prints as JSON how many had a right checksum, none, or a wrong one.
 On the client `udp_checksums.py send COUNT` sends COUNT datagrams without a checksum, each from its own port, and prints how many
 were answered by which real server.
@@ -19,7 +19,7 @@ LOST_AFTER_S = 20.0
 
 
 def kind_of_checksum(packet: bytes) -> str:
-    """Of a UDP datagram from its IP header on."""
+    """ "none", "right" or "wrong", for a UDP packet from its IP header on."""
     datagram = packet[20:]
     if datagram[6:8] == b"\0\0":
         return "none"
@@ -28,13 +28,13 @@ def kind_of_checksum(packet: bytes) -> str:
 
 
 def watch(port: int) -> dict[str, int]:
-    """A packet socket of this one protocol sees what arrives, before UDP does, and nothing of what is sent."""
+    """Count checksums. A packet socket of one protocol sees what arrives, before UDP does, and nothing that is sent."""
     counts: collections.Counter[str] = collections.Counter()
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP)) as tap:
         print("ready", flush=True)
         while True:
             readable, _, _ = select.select([tap, sys.stdin], [], [])
-            if tap in readable:  # first, so that what arrived before the end of input is counted
+            if tap in readable:  # before the end of input, so that everything that arrived until then is counted
                 packet = tap.recv(2048)
                 if packet[9] == socket.IPPROTO_UDP and packet[22:24] == port.to_bytes(2, "big"):
                     counts[kind_of_checksum(packet)] += 1
@@ -43,7 +43,7 @@ def watch(port: int) -> dict[str, int]:
 
 
 def send(count: int) -> dict[str, int]:
-    """One at a time."""
+    """Send datagrams one after the other."""
     answered: collections.Counter[str] = collections.Counter()
     for _ in range(count):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:

@@ -1,6 +1,6 @@
 """`udp_echo.py PORTS ROUNDS`: a datagram from each of PORTS client ports, ROUNDS times, each of another size. Prints as JSON
-how many came back whole, lost or damaged, who answered, whom the real servers saw, how many ports changed real server or local
-port, and which ports these were.
+how many came back whole, lost or damaged, which real servers answered, which peers they saw, how many client ports changed their
+real server or local port, and which client ports there were.
 """
 
 import collections
@@ -10,13 +10,13 @@ import socket
 import sys
 
 AT_ONCE = 50
-"""Datagrams on the way: few enough for every buffer, so that one that is missing was lost by somebody."""
+"""Datagrams on the way at once: few enough for every buffer, so that a missing one was really lost."""
 LONGEST_BYTES = 1400
 LOST_AFTER_S = 20.0
 
 
 def client_socket() -> socket.socket:
-    """A port of its own, that hears the VIP alone."""
+    """A socket with a port of its own that receives from the VIP only."""
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.settimeout(LOST_AFTER_S)
     udp.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
@@ -24,21 +24,21 @@ def client_socket() -> socket.socket:
 
 
 def payload(number: int) -> bytes:
-    """Every size from nothing to the longest, in no order; no two alike but the empty ones."""
+    """Payloads of all sizes from 0 to the longest, in any order; no two are equal, except empty ones."""
     return (b"%d " % number * LONGEST_BYTES)[: number * 997 % (LONGEST_BYTES + 1)]
 
 
 class Exchange:
-    """What has become of the datagrams so far."""
+    """The outcomes of the datagrams so far."""
 
     def __init__(self, ports: int) -> None:
         self.clients = [client_socket() for _ in range(ports)]
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.seen: list[set[tuple[str, str]]] = [set() for _ in self.clients]
-        """By client: each real server and peer in its answers. One pair is one session."""
+        """By client, the pairs of real server and peer in its answers. One pair is one session."""
 
     def run(self, rounds: int) -> None:
-        """All of it, or until the first loss: whoever loses everything is not asked two thousand times."""
+        """Send and receive everything, or stop at the first loss."""
         for turn in range(rounds):
             for first in range(0, len(self.clients), AT_ONCE):
                 if not self.outcomes["lost"]:
@@ -62,7 +62,7 @@ class Exchange:
 
 
 def main(ports: int, rounds: int) -> dict[str, object]:
-    """The whole exchange, as figures."""
+    """Do the whole exchange, and return its figures."""
     exchange = Exchange(ports)
     exchange.run(rounds)
     sessions = [session for of_client in exchange.seen for session in of_client]

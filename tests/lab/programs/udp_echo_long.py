@@ -6,11 +6,11 @@ import socket
 import sys
 
 SILENCE_AFTER_S = 60.0
-"""Far more than any answer takes: this only keeps a failure from hanging."""
+"""Longer than any answer takes: it only ends a test that failed."""
 
 
 def main(size_bytes: int) -> dict[str, bool]:
-    """The echo has a line of its own in front."""
+    """Whether the same bytes came back, after the line that the server puts before them."""
     sent = os.urandom(size_bytes)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(SILENCE_AFTER_S)

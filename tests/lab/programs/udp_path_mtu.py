@@ -1,5 +1,5 @@
-"""`udp_path_mtu.py BYTES`: send datagrams of BYTES that nobody may fragment until this host has learnt that the path is narrower;
-then one that just fits. Prints as JSON the path MTU it learnt and how many bytes of the last datagram came back.
+"""`udp_path_mtu.py BYTES`: send a datagram of BYTES that must not be fragmented, and learn from the ICMP error that the path is
+narrower; then send one that just fits. Prints as JSON the path MTU it learnt and how many bytes of the last datagram came back.
 """
 
 import contextlib
@@ -11,12 +11,13 @@ import sys
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 HEADERS_BYTES = 28
 LINE_BYTES = 80
-"""What the answer is longer by, at the most."""
+"""The answer is longer by at most so much."""
 LOST_AFTER_S = 20.0
 
 
 def main(size_bytes: int) -> dict[str, int]:
-    """The kernel refuses a datagram by itself (EMSGSIZE) once the error about an earlier one has come."""
+    """Learn the path MTU. After the ICMP error about the first datagram, the kernel refuses others that are too long
+    (EMSGSIZE)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(LOST_AFTER_S)
         udp.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)

@@ -1,5 +1,5 @@
-"""`udp_unreachable.py SOURCE DESTINATION`: a datagram to where nobody is, on the local network. Prints as JSON the name of the
-error that its socket is told of.
+"""`udp_unreachable.py SOURCE DESTINATION`: send a datagram to an address of the local network that nobody has. Prints as JSON
+the name of the error that its socket gets.
 """
 
 import errno
@@ -7,12 +7,12 @@ import json
 import socket
 import sys
 
-IP_RECVERR = 11  # linux/in.h; without it, "host unreachable" is not told
+IP_RECVERR = 11  # linux/in.h; without it, a socket does not get "host unreachable"
 TOLD_AFTER_S = 20.0
 
 
 def main(source: str, destination: str) -> str:
-    """The kernel gives up looking for a neighbour after three seconds."""
+    """The name of the error. The kernel looks for a neighbour for three seconds."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         udp.settimeout(TOLD_AFTER_S)

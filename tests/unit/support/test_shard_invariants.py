@@ -112,14 +112,14 @@ def told_to_come_too_late(crowd: Crowd) -> None:
 
 
 DAMAGES: dict[str, Callable[[Crowd], object]] = {
-    "an entry is not under its key": out_of_the_other_half,
+    "a session is not under its key": out_of_the_other_half,
     "both halves of a table": in_the_other_half_twice,
     "by state": lambda crowd: crowd.sessions.by_state.counts.append(1),
     "the count that other shards read": lambda crowd: crowd.world.shared.session_counts.__setitem__(0, 7),
     "answers would reach another shard": in_another_shard,
     "SYN_SENT is a real server asked": lambda crowd: crowd.half_open.enter(TcpState.SYN_SENT),
-    "a session that wants a closer look does not get it": lambda crowd: setattr(crowd.half_open, "needs_slow_path", False),
-    "what a reload changed is not known": lambda crowd: setattr(crowd.datagrams, "needs_slow_path", True),
+    "a session that needs the slow path does not take it": lambda crowd: setattr(crowd.half_open, "needs_slow_path", False),
+    "a session is on the slow path for no reason": lambda crowd: setattr(crowd.datagrams, "needs_slow_path", True),
     "gauges of states": counted_in_another_state,
     "the line of TIME_WAIT": lambda crowd: crowd.sessions.by_state.time_wait.leave(crowd.closing),
     "half open": lambda crowd: crowd.half_open.service.half_open.leave(crowd.half_open),
@@ -128,7 +128,7 @@ DAMAGES: dict[str, Callable[[Crowd], object]] = {
     "a session that has ended is due": lambda crowd: crowd.sessions.wheel._due.add("a session that was there"),
     "the next look at the timers": lambda crowd: setattr(crowd.sessions.wheel, "next_look", lambda: None),
     "a session is looked at too late": told_to_come_too_late,
-    "not where its time says": lambda crowd: crowd.slot_of(crowd.established).remove(crowd.established),
+    "a session is in another slot of the wheel": lambda crowd: crowd.slot_of(crowd.established).remove(crowd.established),
     "a port is taken that no session has": lambda crowd: crowd.pool._outside.add(1),
     "ports in use": lambda crowd: setattr(crowd.pool, "in_use", 7),
     "a port of a session counts as free": marked_at_another_port,

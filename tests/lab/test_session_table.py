@@ -1,4 +1,4 @@
-"""The table of sessions on real packets: full, looked at, counted, cut."""
+"""The table of sessions with real packets: when it is full, and how it is listed, counted and cut."""
 
 import json
 import subprocess
@@ -26,13 +26,13 @@ def lab() -> Iterator[RunningLab]:
 
 
 class Crowd:
-    """`programs/many_clients.py`, spoken to."""
+    """The program `programs/many_clients.py` and its commands."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def tell(self, line: str) -> int:
-        """Its answer to a line."""
+        """Send a command; returns the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(line, file=self._process.stdin, flush=True)
@@ -58,7 +58,8 @@ def log_of(lab: RunningLab) -> list[str]:
 
 
 def test_a_full_table_refuses_newcomers_and_nobody_else(lab: RunningLab) -> None:
-    """Five thousand clients and a thousand places: who has one keeps it, and who has none gets the next that is free."""
+    """Five thousand clients and a thousand places: a client that has a place keeps it, and the others get places that become
+    free."""
     lab.set_tunable("conn_max", CONN_MAX)
     lab.set_tunable("tcp_timeout_close", 1000)
     with crowd(lab, CLIENTS) as clients:
@@ -98,7 +99,7 @@ def assert_logged_once_a_look(lines: list[str]) -> None:
 
 
 def test_a_flood_of_syns_cannot_keep_a_client_out_of_a_full_table(lab: RunningLab) -> None:
-    """Half-open sessions make way, oldest first; established ones never do."""
+    """Half-open sessions are dropped for new ones, oldest first; established ones never are."""
     lab.set_tunable("conn_max", 200)
     with crowd(lab, 20) as clients, raw_addresses(lab, STRANGER):
         lab.wait_until("the first are connected", lambda: clients.tell("connected") == 20)
@@ -115,7 +116,7 @@ def test_a_flood_of_syns_cannot_keep_a_client_out_of_a_full_table(lab: RunningLa
 
 
 def test_time_wait_is_kept_below_its_limit_and_its_ports_can_be_used_again(lab: RunningLab) -> None:
-    """Real servers still remember those connections: their sockets are in TIME_WAIT, and new ones from the same ports work."""
+    """Sockets of the real servers are still in TIME_WAIT, and new connections from the same ports work."""
     lab.set_tunable("tcp_max_tw_buckets", 10)
     lab.set_tunable("fullnat_lport_max", 5100)
     lab.set_tunable("fullnat_lport_min", 5000)
@@ -133,7 +134,7 @@ def time_wait(lab: RunningLab) -> int:
 
 
 def test_sessions_are_listed_counted_and_cut_by_filter(lab: RunningLab) -> None:
-    """The numbers of views agree with each other, and a client that is cut finds out at once."""
+    """The numbers of views are consistent, and a client whose session is cut notices it at once."""
     with lab.start("client", "idle_session.py", "40") as held:
         assert held.stdout is not None
         assert held.stdin is not None
@@ -167,7 +168,7 @@ def rest_of(rows: list[dict[str, Any]], one: str) -> int:
 
 
 def pages(lab: RunningLab, limit: int) -> list[str]:
-    """The sources of all established sessions, read page by page along the links."""
+    """The sources of all established sessions, read page by page by following the links."""
     sources: list[str] = []
     path = f"/conns?state=ESTABLISHED&format=json&limit={limit}"
     while path:
