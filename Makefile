@@ -12,7 +12,7 @@
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
 #   make venv              only the environment, .venv
-#   make clean             remove the environment and caches
+#   make clean             remove the environment, the manual and caches
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
