@@ -82,6 +82,7 @@ test-stock-kernel: venv
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
+	$(PYTHON) -m tools.reference
 	$(PYTHON) -m tools.picture
 
 clean:
