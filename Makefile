@@ -1,22 +1,23 @@
 # Each target prepares what it needs; no other command has to come first.
 #
 #   make demo              the main job in a lab of network namespaces (root); KEEP=1 leaves it running
-#   make test              every test; what needs root is skipped, with its reason, for ordinary users
+#   make test              static checks, manual, unit tests, lab; what needs root is skipped, with its reason, for ordinary users
 #   make check             format, lint, types, unit tests: fast, no root
+#   make docs              the manual as HTML in docs/_build; a warning is an error; no root
 #   make bench             the appliance beside plain routing, nft NAT and a bare queue loop (root)
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
-#   make gen               write deploy/nftables.conf anew from etc/lvs.toml
+#   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
 #   make venv              only the environment, .venv
-#   make clean             remove the environment and caches
+#   make clean             remove the environment, the manual and caches
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -34,9 +35,25 @@ check: venv
 	$(STATIC_CHECKS)
 	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
 
+# The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv
+	@echo "##### 1 of 4: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
-	$(PYTHON) -m pytest tests
+	@echo "##### 2 of 4: the manual"
+	@$(MAKE) --no-print-directory docs
+	@echo "##### 3 of 4: tests without a network (unit tests, tests of the project's own tools)"
+	$(PYTHON) -m pytest tests --ignore=tests/lab
+	@echo "##### 4 of 4: tests on real packets, in a lab of network namespaces (needs root; about ten minutes)"
+	$(PYTHON) -m pytest tests/lab
+
+docs: venv
+	@if ! [ .venv/.docs-ready -nt requirements-docs.lock ]; then \
+	  echo "docs: Python packages of requirements-docs.lock" >&2; \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock && \
+	  touch .venv/.docs-ready; \
+	fi
+	$(PYTHON) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build
+	@echo "the manual is docs/_build/index.html"
 
 bench:
 	@tools/prepare.sh wrk iperf3 nginx-light
@@ -65,6 +82,8 @@ test-stock-kernel: venv
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
+	$(PYTHON) -m tools.reference
+	$(PYTHON) -m tools.picture
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build

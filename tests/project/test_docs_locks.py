@@ -1,0 +1,38 @@
+"""The packages that build the manual are locked, and agree with those that the tests run with: both lie in one environment."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS, DEV = "requirements-docs.lock", "requirements-dev.lock"
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """The packages of a lock file with their versions; there may be one for each version of Python."""
+    versions: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE):
+        versions.setdefault(package, set()).add(version)
+    return versions
+
+
+def test_all_packages_of_the_extra_are_locked() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
+    assert {re.split(r"[<>=]", package)[0] for package in extra} <= set(locked(DOCS))
+
+
+def test_a_package_that_both_need_has_one_version() -> None:
+    docs, dev = locked(DOCS), locked(DEV)
+    common = docs.keys() & dev.keys()
+    assert common
+    assert {name: docs[name] for name in common} == {name: dev[name] for name in common}, "the lock file says how it was made"
+
+
+@pytest.mark.parametrize("name", [DOCS, DEV, "requirements.lock", "requirements-fuzz.lock"])
+def test_a_lock_file_has_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)

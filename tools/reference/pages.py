@@ -1,0 +1,48 @@
+"""All reference pages by the name of their file."""
+
+from collections.abc import Callable, Mapping
+
+from tools.reference import api, commands, configuration, counters, drop_reasons, tunables
+from tools.reference.markdown import NOTE, paragraph
+
+_INTRODUCTION = """\
+These pages are written from the lists that the code itself uses, and a test compares the two: they name everything that there
+is in this version, and nothing else.
+"""
+
+_INDEX = f"""\
+# Reference
+
+{NOTE}
+
+{paragraph(_INTRODUCTION)}
+
+- [The configuration file](configuration.md): every key of `lvs.toml`
+- [Commands](commands.md): every command with its options
+- [The admin API](api.md): every route
+- [Tunables](tunables.md): every number that can be changed while traffic flows
+- [Counters](counters.md): everything that is counted
+- [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
+
+```{{toctree}}
+:hidden:
+
+configuration
+commands
+api
+tunables
+counters
+drop-reasons
+```
+"""
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "index": lambda: _INDEX,
+    "configuration": configuration.page,
+    "commands": commands.page,
+    "api": api.page,
+    "tunables": tunables.page,
+    "counters": counters.page,
+    "drop-reasons": drop_reasons.page,
+}
+"""Name of the file, without ``.md`` -> what writes it."""
