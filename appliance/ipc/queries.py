@@ -92,8 +92,9 @@ def parse_place(text: str) -> Place:
     found = _PLACE.fullmatch(text)
     if not found:
         raise QueryError(f"after: {text[:_LONGEST_SHOWN]!r} is no place that an answer named")
-    shard, table, bucket = (int(number) for number in found.groups()[:3])
-    return Place(shard, table, bucket, bytes.fromhex(found[4]))
+    *numbers, key = found.groups()
+    shard, table, bucket = map(int, numbers)
+    return Place(shard, table, bucket, bytes.fromhex(key))
 
 
 def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionFilter:

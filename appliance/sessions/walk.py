@@ -77,20 +77,22 @@ class SessionWalk:
         return Piece(self._reduced(wanted, now), True)
 
     def _walk(self, start: Place) -> Iterator[Session]:
-        """Entries behind a place, in an order that only depends on their keys when the answer is limited."""
+        """The sessions behind a place, in an order that only depends on their keys when the answer is limited."""
         for table, sessions in enumerate((self._sessions.tcp, self._sessions.udp)):
             for number, bucket in enumerate(sessions.by_direction[Direction.INBOUND]):
                 if (table, number) < (start.table, start.bucket):
                     continue
                 self._table, self._bucket = table, number
                 keys = sorted(bucket) if self._query.limit else list(bucket)
-                for key in keys[bisect_right(keys, start.key) :] if self._query.after and (table, number) == start[1:3] else keys:
+                if self._query.after and (table, number) == (start.table, start.bucket):
+                    keys = keys[bisect_right(keys, start.key) :]
+                for key in keys:
                     session = bucket.get(key)
                     if session is not None:
                         yield session
 
     def _place_of(self, session: Session) -> Place:
-        """Of the entry that the walk met last."""
+        """The place of the session that the walk looked at last."""
         return Place(self._shard, self._table, self._bucket, session.client_key)
 
     def _reduced(self, sessions: list[Session], now: float) -> list[Any]:

@@ -16,8 +16,8 @@ SIDE_WORDS = 5
 SIDES = tuple(tuple(range(start, start + SIDE_WORDS)) for start in (0, SIDE_WORDS))
 """Indexed by the Direction of the sender's packets: the places of `acked`, `next_seq`, `window`, `packets` and `bytes`."""
 
-CLIENT_ACKED = SIDES[0][0]
-RS_ACKED, RS_NEXT_SEQ = SIDES[1][:2]
+CLIENT_ACKED, *_ = SIDES[0]
+RS_ACKED, RS_NEXT_SEQ, *_ = SIDES[1]
 
 WORDS_BYTES = array("Q").itemsize * 2 * SIDE_WORDS
 

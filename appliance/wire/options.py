@@ -22,6 +22,8 @@ MOST_BYTES = 40
 _NOP_BYTE = b"\x01"
 _END_BYTE = b"\x00"
 _SACK_BLOCK_BYTES = 8
+_HEAD_BYTES = 2
+"""Kind and length of an option."""
 _MSS_HEAD = bytes((MSS, 4))
 
 
@@ -91,9 +93,9 @@ def squeeze(options: bytes, room: int) -> bytes | None:
     kept = [options[start : start + length] for _, start, length in walk(options)]
     while (size := sum(map(len, kept))) > room:
         for index, option in enumerate(kept):
-            if option[0] == SACK and len(option) >= 2 + _SACK_BLOCK_BYTES:
+            if option[0] == SACK and len(option) >= _HEAD_BYTES + _SACK_BLOCK_BYTES:
                 shorter = len(option) - _SACK_BLOCK_BYTES
-                kept[index] = bytes((SACK, shorter)) + option[2:shorter] if shorter > 2 else b""
+                kept[index] = bytes((SACK, shorter)) + option[_HEAD_BYTES:shorter] if shorter > _HEAD_BYTES else b""
                 break
         else:
             return None

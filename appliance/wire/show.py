@@ -6,6 +6,9 @@ from appliance.wire import layout as at
 from appliance.wire.family import IPV4
 from appliance.wire.flow import destination_of, source_of, split_endpoint
 
+_SHOWN_BYTES = 24
+"""How much is shown of what cannot be read."""
+
 _FLAG_LETTERS = ((at.FIN, "F"), (at.SYN, "S"), (at.RST, "R"), (at.PSH, "P"), (at.ACK, "."), (at.URG, "U"))
 
 
@@ -32,7 +35,7 @@ def show_flow(key: bytes) -> str:
 def show(raw: bytes) -> str:
     """One line for any bytes; what is no whole IPv4 TCP packet is described as far as it can be read."""
     if len(raw) < at.HEADERS.size or raw[0] != at.IPV4_NO_OPTIONS:
-        return f"{len(raw)} bytes, no plain IPv4 TCP packet: {raw[:24].hex()}"
+        return f"{len(raw)} bytes, no plain IPv4 TCP packet: {raw[:_SHOWN_BYTES].hex()}"
     _, total, fragment, protocol, _, key, seq, ack, offset_flags, window, _ = at.HEADERS.unpack_from(raw)
     if protocol != at.PROTO_TCP or fragment & at.FRAGMENT_BITS:
         return f"{show_address(raw[at.SOURCE])} > {show_address(raw[at.DESTINATION])} protocol {protocol}, {total} bytes"

@@ -1,11 +1,14 @@
 """The rules of ARCHITECTURE.md, held as data and checked against every import in the tree."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import pytest
+
+from appliance.shard.shard import Shard
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "appliance"
@@ -188,3 +191,49 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 def test_most_functions_are_short() -> None:
     assert median(lines for path in modules() for _, lines in functions(path)) <= MEDIAN_FUNCTION_LINES
+
+
+PACKET_PATH = frozenset(["wire", "model", "policy", "ipc", "state", "nat", "sessions", "proxy", "shard"])
+KNOWS_PLACES = frozenset(("wire/family.py", "wire/flow.py", "wire/layout.py"))
+"""The only files of the packet path that have a number for a place in an address, a flow's key or a header."""
+
+WHY_PLACES = "ask wire.flow or wire.layout: a number for a place would have to be found again for a second address family"
+
+
+_BYTES_IN_FORMAT = re.compile(r"^[!<>=].*(?<!\d)(4|6|12|16|36)s")
+
+
+def places_in(path: Path) -> Iterator[str]:
+    """What looks like a number for a place in packet bytes: a slice from or to one, a size of bytes in a struct format."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            bounds = [bound.value for bound in (node.slice.lower, node.slice.upper) if isinstance(bound, ast.Constant)]
+            if any(isinstance(bound, int) and bound > 1 for bound in bounds):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _BYTES_IN_FORMAT.search(node.value):
+            yield f"line {node.lineno}: {node.value!r}"
+        elif isinstance(node, ast.Call) and ast.unparse(node) in ("bytes(4)", "bytes(6)", "bytes(12)"):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if place(path) in PACKET_PATH], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_no_other_file_knows_where_an_address_lies(path: Path) -> None:
+    found = list(places_in(path))
+    assert not found or str(path.relative_to(PACKAGE)) in KNOWS_PLACES, f"{WHY_PLACES}: {found}"
+
+
+@pytest.mark.parametrize("code", ["x = key[:4]", "x = key[4:8]", "x = key[8:]", 's = Struct("!12sHH")', "x = bytes(12)"])
+def test_a_number_for_a_place_is_noticed(tmp_path: Path, code: str) -> None:
+    (tmp_path / "some.py").write_text(code)
+    assert list(places_in(tmp_path / "some.py"))
+
+
+def test_a_shard_is_what_its_contract_says() -> None:
+    """Its docstring names each call, and its worker uses each."""
+    public = {name for name in vars(Shard) if not name.startswith("_")}
+    named = set(re.findall(r"`(\w+)`", Shard.__doc__ or "")) - {"output", "now"}
+    assert public == named
+    used = "".join((PACKAGE / name).read_text() for name in ("queue_worker.py", "worker/control_channel.py"))
+    assert {name for name in public if f".{name}(" not in used} == set()

@@ -1,0 +1,117 @@
+"""How each kind of session end comes about, and that it is counted by its own reason and no other."""
+
+from collections.abc import Callable
+
+import pytest
+
+from appliance.ipc.queries import CUT, Query, SessionFilter
+from appliance.model.counters import QUEUE_COUNTERS
+from appliance.model.end_reasons import EndReason
+from tests.support.addresses import C0, CLIENT, R0, VIP
+from tests.support.proxied import proves
+from tests.support.segments import tcp
+from tests.support.world import World, plan
+
+C1 = C0 + 1_000_000
+PROXIED = plan(synproxy="always")
+
+
+def connected(**tunables: int) -> World:
+    world = World(None, **tunables)
+    world.client.connects(C0, R0)
+    return world
+
+
+def asked() -> World:
+    world = World(PROXIED)
+    proves(world)
+    return world
+
+
+def its_time_passes() -> World:
+    world = connected(tcp_timeout_established=1000)
+    world.sleep(2)
+    return world
+
+
+def an_operator_cuts_it() -> World:
+    world = connected()
+    list(world.walk(Query(CUT, SessionFilter(client="198.51.100.2"))))
+    return world
+
+
+def a_full_table_needs_its_place() -> World:
+    world = World(None, conn_max=1)
+    world.client.sends("S", seq=C0)
+    world.sleep(1)
+    world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
+    return world
+
+
+def too_many_rest() -> World:
+    world = World(None, tcp_max_tw_buckets=1)
+    for port in (b"\x88\x01", b"\x88\x02"):
+        client = CLIENT[:4] + port
+        world.put(tcp(client, VIP, "S", seq=C0))
+        local, isn = world.rs.gets("S").source, world.rs.isn
+        for there, here, flags, seq, ack in (
+            (world.rs.here, local, "SA", R0, isn + 1),
+            (client, VIP, "A", C0 + 1, R0 + 1),
+            (world.rs.here, local, "FA", R0 + 1, isn + 1),
+            (client, VIP, "FA", C0 + 1, R0 + 2),
+            (world.rs.here, local, "A", R0 + 2, isn + 2),
+        ):
+            world.put(tcp(there, here, flags, seq=seq, ack=ack))
+        world._on_the_wire.clear()
+    return world
+
+
+def its_real_server_is_silent() -> World:
+    world = asked()
+    world.sleep(200)
+    return world
+
+
+def its_client_gives_up() -> World:
+    world = asked()
+    world.client.sends("R", seq=C0 + 1)
+    return world
+
+
+def its_client_begins_anew_while_the_real_server_drains() -> World:
+    world = connected()
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
+    world.change(plan(weights=(0,)))
+    world.client.sends("S", seq=C1)
+    return world
+
+
+def its_real_server_was_removed() -> World:
+    world = connected(expire_nodest_conn=1)
+    world.change(plan(weights=()))
+    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"hello?")
+    return world
+
+
+STORIES: dict[Callable[[], World], EndReason] = {
+    its_time_passes: EndReason.EXPIRED,
+    an_operator_cuts_it: EndReason.CUT,
+    a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
+    too_many_rest: EndReason.TIME_WAIT_OVERFLOW,
+    its_real_server_is_silent: EndReason.HANDSHAKE_FAILED,
+    its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,
+    its_client_begins_anew_while_the_real_server_drains: EndReason.REPLACED,
+    its_real_server_was_removed: EndReason.REAL_SERVER_REMOVED,
+}
+
+
+@pytest.mark.parametrize(("story", "because"), STORIES.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_session_ends_because(story: Callable[[], World], because: EndReason) -> None:
+    world = story()
+    ended = {reason for reason in EndReason if world.counter(QUEUE_COUNTERS[reason].name)}
+    assert ended == {because}, "\n".join(world.transcript)
+    assert world.counter(QUEUE_COUNTERS[because].name) == 1
+
+
+def test_every_reason_has_its_story() -> None:
+    assert set(STORIES.values()) == set(EndReason)
