@@ -39,7 +39,7 @@ LEAST_MSS = 88
 """An MSS is not lowered below this, the least that Linux uses. A real server that names a smaller one gets that."""
 
 _ONLY_TIMESTAMP = b"\x01\x01\x08\x0a"
-"""How nearly all packets of a connection with timestamps begin: two NOPs, kind, length; twelve bytes in all."""
+"""How the options of nearly all packets of a connection with timestamps begin: two NOPs, kind, length; twelve bytes in all."""
 _ONLY_TIMESTAMP_BYTES = 12
 
 _MOST_STALE_ANSWERS = 3
@@ -65,7 +65,7 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
         option = opening.client_option
         if options or not option or option[0] != tunables.toa_kind or len(segment.raw) + OPTION_BYTES > session.real_server.mtu:
             options = _with_client_option(options, segment, session, opening, tunables, ext)
-        else:  # nearly always; an upload goes through here until its answer
+        else:  # the usual case: all packets of an upload until the real server answers
             options = option
             ext[TOA_OK] += 1
     rewritten = translate_with_options(segment, record, options)

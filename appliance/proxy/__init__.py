@@ -1,4 +1,4 @@
-"""SYNPROXY: a client is answered with a cookie, and only one that returns it is heard of by a real server.
+"""SYNPROXY: a client is answered with a cookie, and a real server hears only of clients that returned theirs.
 
 It may import `sessions`, `nat`, `state` and what is below them.
 """

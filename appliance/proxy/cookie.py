@@ -29,7 +29,7 @@ DEFAULT_MSS = 536
 """RFC 9293, 3.7.1: what a client that names no MSS can take."""
 
 NO_SCALE = 15
-"""The code of "no window scaling"; 0 is an offer like any other. RFC 7323 allows shifts up to 14."""
+"""The code of "no window scaling"; a shift of 0 is an offer as any other. RFC 7323 allows shifts up to 14."""
 
 MOST_SCALE = 14
 
@@ -79,7 +79,7 @@ class CookieJar:
         key = self._keys.get(epoch)
         if key is None:
             key = blake2s(epoch.to_bytes(8, "big"), key=self._secret).digest()
-            # The last one is still needed for cookies that are on their way.
+            # The key before this one is still needed for cookies that are on their way.
             self._keys = {known: value for known, value in self._keys.items() if known == epoch - 1} | {epoch: key}
         return key
 

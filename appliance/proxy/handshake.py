@@ -14,7 +14,7 @@ from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 
 ADVERTISED_SCALE = 7
-"""The window shift that clients are shown when they scale. Windows of the real server are converted to it afterwards."""
+"""The window shift that is offered to clients that scale. Windows of the real server are converted to it afterwards."""
 
 MOST_WINDOW = 0xFFFF
 
@@ -22,7 +22,7 @@ MOST_WINDOW = 0xFFFF
 def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, now: float) -> bytes:
     """The SYN-ACK for the client's SYN.
 
-    Nothing of the SYN is echoed but what is understood. The window is what the session can store until the real server has
+    Only options that are understood are answered. The window is what the session can store until the real server has
     answered: a client that may send more would see it dropped.
     """
     mss, offer = read_offer(syn.options, terms)

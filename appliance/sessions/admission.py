@@ -40,7 +40,7 @@ class Admission:
         return Session(service, real_server, client_key, server_key, client_isn, isn)
 
     def close(self, session: Session) -> None:
-        """Give back what `open_conn` took."""
+        """Give back what `open` took."""
         self.local_ports.release(
             session.local_address, session.real_server.endpoint, session.local_port, progress_of(session).real_server.acked
         )

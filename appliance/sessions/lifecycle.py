@@ -55,7 +55,7 @@ class Sessions:
         services = (VirtualService[Session](service, counters, self.by_state) for service in plan.services)
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
-        """Those in force."""
+        """The tunables in force."""
         ports = self._ports()
         self._tcp_admission = Admission(LocalPorts(ports), IsnSource(bytes.fromhex(plan.isn_secret)))
         self._udp_admission = Admission(LocalPorts(ports), None)
@@ -73,7 +73,7 @@ class Sessions:
         return (self._tcp_admission if protocol == "tcp" else self._udp_admission).local_ports
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
-        """A new session, in its opening; or why there is none."""
+        """A new session of TCP, in its opening; or why there is none."""
         if not self._may_open(service, now):
             return TABLE_FULL
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
@@ -84,7 +84,7 @@ class Sessions:
         return session
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
-        """A new session, or why there is none."""
+        """A new session of UDP, or why there is none."""
         if not self._may_open(service, now):
             return TABLE_FULL
         session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
@@ -114,7 +114,7 @@ class Sessions:
             return True
         by_state = self.by_state.counts
         if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
-            return False  # nobody else has any
+            return False  # no other service has any
         return self._drop_oldest(max((other.half_open for other in self._services.values()), key=len), now)
 
     def _drop_oldest(self, half_open: OldestFirst[Session], now: float) -> bool:

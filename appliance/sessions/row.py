@@ -9,7 +9,7 @@ from appliance.wire.show import show_endpoint
 
 
 def session_row(session: Session, now: float) -> SessionRow:
-    """All of it at `now`, seconds of the monotonic clock."""
+    """The row of a session at `now`, seconds of the monotonic clock."""
     client_key, to_real_server = session.client_key, session.leaving_key(Direction.INBOUND)
     ends = (
         source_of(client_key),

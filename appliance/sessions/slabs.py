@@ -1,4 +1,4 @@
-"""What the tables and pools of a shard hold, and what that takes: `/proc/slabinfo` for a gateway.
+"""What the tables and pools of a shard hold, and how much memory that takes: `/proc/slabinfo` for a gateway.
 
 Sizes are those that the interpreter gives for its objects, rounded up as its allocator does; what they refer to counts with
 whoever holds it alone.
@@ -34,7 +34,7 @@ _SESSION_BYTES = (
     + 2 * _taken(getsizeof(_ANY_KEY))
     + _taken(getsizeof(_ANY_TIME))
 )
-"""The session, its records, its words, its keys and its deadline."""
+"""The memory of a session: the object itself, its records, its words, its keys and its deadline."""
 
 
 def slabs(sessions: Sessions) -> Iterator[Slab]:

@@ -1,4 +1,4 @@
-"""One question about the sessions of a shard, answered piece by piece: a million of them must not hold up a packet.
+"""One query about the sessions of a shard, answered piece by piece, so that a million sessions do not hold up a packet.
 
 Each `step` looks at a bounded number of sessions and does a bounded amount of work, a millisecond or two in all. Packets are
 handled in between. A session that is there from the first step to the last is looked at exactly once; one that begins or ends
@@ -23,11 +23,11 @@ from appliance.wire.flow import Direction, split_endpoint
 from appliance.wire.show import show_address, show_endpoint
 
 BUDGET = 1000
-"""What a step may spend; one unit is about a microsecond."""
+"""How much a step may spend. One unit is about a microsecond."""
 
 _LOOK = 1
 _PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
-"""Of a session that is meant: what is done with it costs differently. And of one that is only looked at."""
+"""What a session costs a step: one that is only looked at, and one that the query is about, by what is done with it."""
 
 _SLABS_AT_ONCE = 200
 
@@ -44,7 +44,7 @@ class Piece(NamedTuple):
 
 
 class SessionWalk:
-    """A question under way. Raises QueryError or ValueError for one that was not checked."""
+    """A query that is being answered. Raises QueryError or ValueError for one that was not checked."""
 
     def __init__(self, sessions: Sessions, shard: int, query: Query) -> None:
         self._sessions = sessions
@@ -52,7 +52,7 @@ class SessionWalk:
         self._query = query
         self._is_meant = _condition(query)
         self._left = query.limit
-        """How many more a limited answer has room for; what is not limited never comes to 0."""
+        """How many more sessions a limited answer has room for. An unlimited answer starts at 0, so it never reaches 0 again."""
         self._tables = slabs(sessions)
         self._table = self._bucket = 0
         self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
@@ -107,7 +107,7 @@ class SessionWalk:
 
 
 def _condition(query: Query) -> Condition | None:
-    """What a session has to be, the cheapest question first; None when any will do."""
+    """The condition that a session has to meet, the cheapest part of it first; None when all sessions do."""
     wanted, conditions = query.filter, list[Condition]()
     if wanted.state:
         state = STATE_NAMES.index(wanted.state)
@@ -126,7 +126,7 @@ def _condition(query: Query) -> Condition | None:
 
 
 class _Group(NamedTuple):
-    """What sessions are counted by, and its name for views: made once for each that is different."""
+    """What sessions are counted by, and how that is shown; it is shown once for each value."""
 
     of: Callable[[Session], Any]
     show: Callable[[Any], str]

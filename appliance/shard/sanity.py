@@ -22,10 +22,10 @@ from appliance.wire.layout import (
 _SENSIBLE_FLAGS = frozenset(
     (SYN, SYN | URG, SYN | ACK, RST, RST | ACK, FIN | ACK, FIN | ACK | URG, ACK, ACK | URG)
 )  # fmt: skip
-"""As the kernel's connection tracking has them; PSH goes with all."""
+"""The combinations that the kernel's connection tracking accepts; PSH may go with each."""
 
 ARE_SENSIBLE = bytes((flags & ~PSH) in _SENSIBLE_FLAGS for flags in range(FLAG_BITS + 1))
-"""By the six flags of a segment: whether any host sends them together."""
+"""Whether any host sends these six flags together, indexed by the flags."""
 
 
 def whole_packet_verdict(raw: bytes) -> Verdict | None:

@@ -62,7 +62,7 @@ _parse = HEADERS.unpack_from
 _record_at = RECORD.unpack_from
 _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
 _NO_FIELDS = _parse(bytes(_SHORTEST_TCP_BYTES))
-"""Those of a packet that is too short to be TCP: all zero."""
+"""The fields of a packet that is too short to be TCP: all zero."""
 
 _TIME_WAIT = int(TcpState.TIME_WAIT)
 
@@ -159,13 +159,14 @@ class Shard:
         return self._proxy.is_storm(session, Segment.of(fields, raw), now)
 
     def _conclude(self, outcome: Verdict | bytes, now: float) -> Verdict:
-        """Count a verdict, or judge the packet that somebody has put in the place of another, or opened a session for."""
+        """Count a verdict. Bytes are a packet to judge instead: one that replaces the packet, or the packet itself, which has a
+        session now."""
         return self.handle(outcome, now) if isinstance(outcome, bytes) else self._count(outcome)
 
     def on_tick(self, now: float, limit: int) -> bool:
         """Look at up to `limit` sessions whose time may be over, and end those for which it is; True when more wait.
 
-        What else takes too long to be done at once is taken a step further as well.
+        Other work that would take too long at once is done a step further as well.
         """
         if self._generation_cell[0] != self._generation:
             self._read_shared()

@@ -42,7 +42,7 @@ _SECOND_LOOK_S = 0.2
 """How long after the RST to an old socket of a real server the SYN is sent once more."""
 
 _NO_NUMBER = -1
-"""Of a challenge that no RST answers."""
+"""The number of a challenge that no RST can answer."""
 
 Outcome = Verdict | bytes | None
 """A verdict: the packet is dealt with. Bytes: the packet to judge in its place. None: it was rewritten, and goes on to the
@@ -59,7 +59,7 @@ class SlowPath:
         self._ext_counts = ext_counts
 
     def judge(self, session: Session, direction: int, segment: Segment, now: float) -> Outcome:
-        """Rewrite a packet of a session, or find that this is not what should become of it."""
+        """Rewrite a packet of a session, or say what becomes of it instead; see `Outcome`."""
         opening = session.opening
         if direction:
             outcome = None
@@ -117,7 +117,7 @@ class SlowPath:
             return BAD_CHECKSUM
         is_late = False
         if segment.opening_flags == SYN:
-            # In SYN_RECV the real server has been asked already: a cookie would put a number of ours in the place of its own.
+            # In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen.
             if not is_newborn and session.state != TcpState.SYN_RECV:
                 self._proxy.update_engagement(session.service)
                 if self._proxy.answers_with_cookies(session.service):
@@ -156,7 +156,7 @@ class SlowPath:
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
         if session.state == TcpState.ESTABLISHED:
-            # The cookie is the question here: a client that returns it has begun anew. No RST would be an answer.
+            # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
             session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
             session.settle()
         self._output.rewritten = self._proxy.answer(syn, now)

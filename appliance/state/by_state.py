@@ -1,4 +1,4 @@
-"""How many sessions of a shard are in which state, and in which order those that may have to go came there."""
+"""How many sessions of a shard are in each state, and the order in which some of them came there."""
 
 from collections.abc import Iterator
 from typing import Generic, Protocol, Self, TypeVar

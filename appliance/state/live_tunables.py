@@ -1,4 +1,4 @@
-"""The tunables as a shard uses them: read from shared memory at once, when one of them was written, and plain values after."""
+"""The tunables as a shard uses them. All are read from shared memory when one was written, and are plain values afterwards."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from appliance.model.tunables import INDEX
 from appliance.policy.defence import TUNABLE_NAMES, Defence
 
 _NEWBORN_TIMEOUT_S = 2.0
-"""For state NONE, which no tunable covers; a session leaves it with its first packet."""
+"""The timeout of state NONE, which no tunable covers; a session leaves that state with its first packet."""
 
 
 _MOST_TTL = 255
 
 
 class LiveTunables:
-    """Values in force. Times in seconds; switches as bools."""
+    """The values in force. Times are in seconds, switches are bools."""
 
     __slots__ = (
         "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "lport_range",
@@ -53,12 +53,12 @@ class LiveTunables:
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
         self.backlog = -(-value("tcp_max_syn_backlog") // shards)
-        """Half-open sessions a service may have in this shard."""
+        """How many half-open sessions a service may have in this shard."""
         self.conn_max = value("conn_max")
-        """Sessions there may be, in all shards; 0 for no limit."""
+        """How many sessions there may be in all shards together; 0 for no limit."""
         self.early_drop = bool(value("conn_early_drop"))
         self.time_wait_max = value("tcp_max_tw_buckets")
-        """Sessions in TIME_WAIT there may be, in all shards."""
+        """How many sessions in TIME_WAIT there may be in all shards together."""
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")
@@ -67,4 +67,4 @@ class LiveTunables:
             value(TIMEOUT_NAME[state]) / 1000 if state in TIMEOUT_NAME else _NEWBORN_TIMEOUT_S
             for state in range(len(STATE_NAMES))
         ]
-        """Indexed by state."""
+        """How long a session may be idle, in seconds, indexed by state."""

@@ -17,7 +17,7 @@ RECORD = Struct(f"!{KEY_FORMAT}HHIIb")
 """The fields of `RewriteRecord`, in their order."""
 
 RECORD_BYTES = RECORD.size
-"""A direction times this is where its record starts."""
+"""The record of a direction starts at the direction times this."""
 
 _RECORD_FIELDS = RECORD.format.removeprefix("!")
 _ALL = Struct(f"!{_RECORD_FIELDS}{_RECORD_FIELDS}I")
@@ -25,7 +25,7 @@ _ISN = Struct("!I")
 _ISN_AT = 2 * RECORD_BYTES
 
 RECORDS_BYTES = _ALL.size
-"""Both records and the initial sequence number."""
+"""The size of both records and the initial sequence number."""
 
 
 class RewriteRecord(NamedTuple):
@@ -63,7 +63,7 @@ def rewrite_records(client_key: bytes, server_key: bytes, client_isn: int = 0, i
 
 
 def record_of(records: bytes, direction: int) -> RewriteRecord:
-    """The record of one direction."""
+    """The record of one direction, unpacked."""
     # What `RewriteRecord._make` does, without the call and the check of a length that cannot be wrong.
     return tuple.__new__(RewriteRecord, RECORD.unpack_from(records, direction * RECORD_BYTES))
 

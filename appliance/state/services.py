@@ -15,7 +15,7 @@ NEVER, ALWAYS, AUTO = "never", "always", "auto"
 """Whether a service's clients have to prove themselves with a SYN cookie."""
 
 USUAL_MTU = 1500
-"""Ethernet's, for a real server whose route is not known."""
+"""The MTU of Ethernet, in bytes, assumed for a real server whose route is not known."""
 
 
 class RealServer:
@@ -33,7 +33,7 @@ class RealServer:
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
         self.mtu = USUAL_MTU
-        """Of the route to it, in bytes."""
+        """The MTU of the route to it, in bytes."""
         self._published = published
         self.counts: list[int] = published.tolist()
         self.next_local_address = 0
@@ -44,7 +44,7 @@ class RealServer:
 
     @property
     def sessions(self) -> int:
-        """How many it has, in this shard."""
+        """How many sessions it has in this shard."""
         return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
 
     def publish(self) -> None:
@@ -106,7 +106,7 @@ class VirtualService(Generic[OrderedT]):
 
     @property
     def takes_new(self) -> bool:
-        """Whether a new session has somewhere to go."""
+        """Whether a new session could get a local address and a real server."""
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
 
     def pick_real_server(self, client_key: bytes) -> RealServer | None:

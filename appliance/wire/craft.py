@@ -38,9 +38,10 @@ def refusal(key: bytes, syn_seq: int) -> bytes:
 
 
 def challenge_ack(key: bytes, seq: int, ack: int, window: int) -> bytes:
-    """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2); one that does not answers RST.
+    """An ACK that asks its receiver whether it still knows the connection (RFC 5961, 4.2). A receiver that does not answers RST.
 
-    One that does takes `window`, the field as it stands in packets, for a new one: it has to be the last one it was given.
+    A receiver that knows it takes `window`, the field as it stands in packets, for a new one. So it has to be the last window
+    that the receiver was given.
     """
     return segment(key, seq, ack, at.ACK, window)
 
@@ -91,6 +92,6 @@ def port_unreachable(refused: bytes) -> bytes:
 
 
 def with_icmp_checksum(message: bytes) -> bytes:
-    """The ICMP message with its checksum, whose field is zero so far."""
+    """An ICMP message whose checksum field is zero, with the right checksum in it."""
     field = at.ICMP_CHECKSUM
     return message[: field.start] + checksum(message).to_bytes(2, "big") + message[field.stop :]

@@ -36,7 +36,7 @@ PSH = 0x08
 ACK = 0x10
 URG = 0x20
 OPENING_FLAGS = SYN | ACK | FIN | RST
-"""Those that tell a SYN from all else."""
+"""The flags that tell a SYN from all other segments."""
 
 FLAG_BITS = 0x3F
 """The six flags of RFC 9293 that the state machine looks at; ECN bits pass through untouched."""
@@ -60,18 +60,18 @@ DESTINATION = slice(16, 20)
 BEFORE_TOTAL_LENGTH = slice(0, 2)
 TOTAL_LENGTH_TO_CHECKSUM = slice(4, 10)
 IP_ADDRESSES = slice(12, 20)
-"""What stands between and behind those that change when a packet gets another size."""
+"""The parts of an IPv4 header that are copied when a packet gets another size."""
 
 UDP_LENGTH = slice(IP_HEADER_BYTES + 4, IP_HEADER_BYTES + 6)
 ICMP_CHECKSUM = slice(2, 4)
-"""Counted from the start of the ICMP message."""
+"""The checksum, counted from the start of the ICMP message."""
 
 HEADERS = Struct(f"!BxHxxHxBH{KEY_FORMAT}IIHHH")
 """version+IHL, total length, fragment bits, protocol, header checksum, the key of the flow, seq, ack, offset+flags, window,
 TCP checksum. The key is one slice, and the key of the tables."""
 
 REWRITTEN = Struct(f"!H{KEY_FORMAT}IIHHH")
-"""What a translated packet gets written anew: header checksum up to TCP checksum."""
+"""The part of a packet that a translation writes anew: header checksum up to TCP checksum."""
 
 REWRITTEN_START = 10
 REWRITTEN_END = REWRITTEN_START + REWRITTEN.size
@@ -80,13 +80,13 @@ DATA_OFFSET = IP_HEADER_BYTES + 12
 """The byte with the data offset, in its upper four bits."""
 
 OPTIONS_START = IP_HEADER_BYTES + TCP_HEADER_BYTES
-"""Of a TCP packet; they end where the data offset says."""
+"""Where the options of a TCP packet begin; they end where the data offset says."""
 
 UDP_HEADERS = Struct(f"!10xH{KEY_BYTES}xHH")
 """Header checksum, UDP length, UDP checksum."""
 
 UDP_REWRITTEN = Struct(f"!H{KEY_FORMAT}HH")
-"""What a translated datagram gets written anew: header checksum up to UDP checksum, the UDP length among them."""
+"""The part of a datagram that a translation writes anew: header checksum up to UDP checksum, the UDP length among them."""
 
 UDP_REWRITTEN_END = REWRITTEN_START + UDP_REWRITTEN.size
 
@@ -105,7 +105,7 @@ next hop (RFC 1191). Each kind of error uses some of them."""
 
 ADDRESSES_START = 12
 ADDRESSES_END = ADDRESSES_START + KEY_BYTES
-"""The key of its flow, in a packet with TCP or UDP."""
+"""Where the key of the flow lies in a packet with TCP or UDP."""
 
 ICMP_UNREACHABLE = 3
 ICMP_SOURCE_QUENCH = 4

@@ -46,7 +46,7 @@ def walk(options: bytes) -> Iterator[tuple[int, int, int]]:
 
 def blank(options: bytes, kind: int) -> bytes:
     """The options with every one of `kind` turned into NOPs; nothing moves."""
-    if kind not in options:  # a search at C speed spares nearly every packet the walk
+    if kind not in options:  # a search at C speed: nearly no packet needs the walk
         return options
     for found, start, length in walk(options):
         if found == kind:
@@ -55,7 +55,7 @@ def blank(options: bytes, kind: int) -> bytes:
 
 
 def mss_of(options: bytes) -> int | None:
-    """The maximum segment size in bytes (RFC 9293, 3.7.1); None when it is not said."""
+    """The maximum segment size in bytes (RFC 9293, 3.7.1); None when the options name none."""
     start = _mss_start(options)
     return None if start is None else int.from_bytes(options[start + 2 : start + 4], "big")
 
@@ -67,7 +67,7 @@ def with_mss(options: bytes, mss: int) -> bytes:
 
 
 def _mss_start(options: bytes) -> int | None:
-    if options.startswith(_MSS_HEAD) and len(options) >= 4:  # where nearly everybody puts it
+    if options.startswith(_MSS_HEAD) and len(options) >= 4:  # where nearly all hosts put it
         return 0
     return next((start for kind, start, length in walk(options) if kind == MSS and length == len(_MSS_HEAD) + 2), None)
 

@@ -10,5 +10,5 @@ def add(seq: int, amount: int) -> int:
 
 
 def is_before(left: int, right: int) -> bool:
-    """Whether `left` comes before `right` on the circle; two numbers exactly half a circle apart are before each other."""
+    """Whether `left` comes before `right` on the circle. Of two numbers exactly half a circle apart, each is before the other."""
     return (left - right) & MASK >= HALF

@@ -182,6 +182,13 @@ def test_each_folder_says_what_belongs_in_it_and_what_it_may_import(folder: Path
         assert f"`{name}/`" in (ROOT / "ARCHITECTURE.md").read_text(), f"ARCHITECTURE.md does not name {name}/"
 
 
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", text)) - {"appliance/"}
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not (PACKAGE / name).exists() and not (ROOT / name).exists()] == []
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST_FILE_LINES
