@@ -1,7 +1,7 @@
-"""nat/icmp.py: an error reaches the end that sent the packet it quotes, in that end's own terms. LVS behaviour 3.9.
+"""nat/icmp.py: an error reaches the end that sent the packet it quotes, and quotes it as that end sent it. LVS behaviour 3.9.
 
-Both versions of the quoted packet, the sender's and the gateway's, are built by dpkt; what the gateway says of the one must be
-an error about the other, byte for byte.
+dpkt builds both versions of the quoted packet, the sender's and the gateway's. The gateway must turn an error about one into an
+error about the other, byte for byte.
 """
 
 import dpkt
@@ -33,7 +33,7 @@ ROUTER = ROUTER_ADDRESS.packed
 CLIENT_KEY, SERVER_KEY = flow_key(CLIENT, VIP), flow_key(LOCAL, RS1)
 
 SHIFT = 0x9ABC_DEF0
-"""From the client's numbers to those the real server is shown; large, so that sums go round."""
+"""What is added to the client's numbers before the real server sees them; large, so that sums pass 2**32."""
 SEQ, ACK = 0x8000_0001, 0x0000_1001
 
 TOA = bytes((TOA_KIND, 8)) + CLIENT[4:] + CLIENT[:4]
@@ -46,7 +46,7 @@ TABLES = tables_with(CLIENT_KEY, SERVER_KEY, shift=SHIFT) | {
 
 
 def answer(raw: bytes, option_kind: int | None = TOA_KIND) -> SeenError:
-    """What the gateway makes of an error it has to pass on."""
+    """The error that the gateway passes on."""
     translated = translate_error(raw, TABLES, option_kind)
     assert isinstance(translated, bytes), translated
     return read_icmp_error(translated)
@@ -325,7 +325,7 @@ longest_header_with_toa = st.binary(min_size=8, max_size=8).map(lambda numbers: 
 def test_whatever_is_quoted_of_a_session_the_error_is_a_right_one(
     odd_fields: bytes, behind_ports: bytes, protocol: int, ends: tuple[bytes, bytes], kind: int, quote_words: int
 ) -> None:
-    """Anybody can send an error; whoever knows a session's addresses must not be able to upset the gateway."""
+    """Anybody who knows the addresses of a session can send an error about it, and must not be able to make the gateway fail."""
     ip_header = b"\x45" + odd_fields[:5] + b"\0\0" + odd_fields[5:6] + bytes((protocol,)) + odd_fields[6:]
     raw = icmp_error(ROUTER, ends[0][:4], ip_header + flow_key(*ends) + behind_ports, kind=kind, quote_words=quote_words)
     seen = translate_error(raw, TABLES, TOA_KIND)

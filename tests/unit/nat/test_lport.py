@@ -1,4 +1,4 @@
-"""nat/lport.py: no port twice, none lost, whatever the order and however the range changes."""
+"""nat/lport.py: no port is handed out twice and none is lost, in any order and after any change of the range."""
 
 from array import array
 
@@ -45,7 +45,7 @@ def test_tries_bounds_how_many_ports_are_looked_at() -> None:
     pool = LocalPortPool(ports(5000, 5099))
     for _ in range(100):
         pool.acquire(10)
-    pool.release(5020, 0)  # the cursor stands at the end, so this is the 21st port that would be looked at
+    pool.release(5020, 0)  # the search begins at the end of the range, so this would be the 21st port
     assert take(pool, 20) is None
     assert take(pool, 21) == 5020
 
@@ -62,7 +62,7 @@ def test_tries_go_around_the_end() -> None:
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Any order of taking, giving back and changing the range, beside a plain set."""
+    """Any order of taking and releasing ports and changing the range, compared with a plain set."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ def test_its_kind_is_a_tunable() -> None:
 @pytest.mark.parametrize("toa", [0, 1])
 @pytest.mark.parametrize("flags", ["S", "PA"])
 def test_an_option_that_the_client_sends_itself_is_neutralised(toa: int, flags: str) -> None:
-    """Wherever it stands, on or off, early and late in a session."""
+    """This holds wherever the option is, with the tunable on or off, early and late in a session."""
     world = World(fullnat_toa_entry=toa)
     if flags == "S":
         seen = opens(world, options=MSS_1460 + FORGED)
@@ -217,7 +217,7 @@ def test_an_acknowledgement_number_without_its_flag_is_left_alone() -> None:
 
 
 def test_a_damaged_packet_stays_damaged() -> None:
-    """Nothing is laundered: neither by the option nor by the shift."""
+    """Neither the option nor the shift of numbers gives a damaged packet right checksums."""
     world = World()
     opens(world, options=LINUX_SYN)
     world.rs.sends("SA", seq=R0, ack=C0 + 1)

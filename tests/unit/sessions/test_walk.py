@@ -1,4 +1,4 @@
-"""conn_walk.py: listing, counting and cutting sessions piece by piece, while packets are handled in between."""
+"""sessions/walk.py: listing, counting and cutting sessions step by step, while packets are handled in between."""
 
 from collections import Counter
 from ipaddress import IPv4Address
@@ -34,7 +34,7 @@ def clients_of(world: World, **wanted: str) -> set[str]:
 
 
 class TestFilter:
-    """Each condition alone, and all of them at once."""
+    """Each condition of a filter alone, and all at once."""
 
     def test_by_client(self) -> None:
         world = crowd(100)
@@ -59,7 +59,7 @@ class TestFilter:
 
 
 class TestSteps:
-    """What is bounded, and what is promised while things change."""
+    """The work of one step is bounded, and what an answer has while sessions come and go."""
 
     def test_a_piece_is_never_long_however_many_sessions_there_are(self) -> None:
         world = crowd(2500)
@@ -124,12 +124,12 @@ def show(endpoint: bytes) -> str:
 
 
 class TestPages:
-    """A place names where a page ended, whatever has happened since."""
+    """A place says where a page ended, also when sessions have come and gone since."""
 
     @settings(max_examples=30)
     @given(st.integers(1, 120), st.integers(1, 50), st.data())
     def test_pages_together_are_the_whole(self, count: int, limit: int, data: st.DataObject) -> None:
-        """Whatever comes and goes between two pages, those that stay are on one page each."""
+        """Sessions that stay are on exactly one page, whatever comes and goes between two pages."""
         world = crowd(count)
         staying = {show(client(number)) for number in range(count)}
         shown, after, arrivals = list[str](), "", 0
@@ -165,7 +165,7 @@ class TestPages:
 
 
 class TestTally:
-    """Who has how many."""
+    """How many sessions each client, service or real server has."""
 
     @pytest.mark.parametrize(
         ("by", "expected"),
@@ -189,7 +189,7 @@ class TestTally:
 
 
 class TestCut:
-    """Both ends are told, at exactly the numbers they wait for (RFC 5961, 3.2)."""
+    """Both ends get a RST with exactly the number that they expect (RFC 5961, 3.2)."""
 
     def test_an_established_session_is_reset_at_both_ends_and_gone(self) -> None:
         world = World()
@@ -208,7 +208,7 @@ class TestCut:
         assert world.counter("sessions_cut") == 1
 
     def test_it_does_not_ask_conn_expire_tcp_rst(self) -> None:
-        """That is about sessions that fell asleep; these are meant to end."""
+        """That tunable is about idle sessions; a session that is cut is meant to end."""
         world = World(conn_expire_tcp_rst=0)
         world.client.connects(C0, R0)
         cut(world)

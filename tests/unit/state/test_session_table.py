@@ -1,4 +1,4 @@
-"""conn_table.py against one plain dict, and what its many small ones are for."""
+"""state/session_table.py compared with one plain dict, and the purpose of its many small ones."""
 
 from array import array
 
@@ -61,7 +61,7 @@ def test_every_hash_has_a_bucket_and_keys_are_spread_over_all_of_them() -> None:
 
 
 def test_a_walk_meets_what_is_there_when_it_comes_by() -> None:
-    """What is there throughout is met once, whatever comes and goes in between."""
+    """A walk meets each session that is there from beginning to end once, whatever comes and goes."""
     owner, table = service(), SessionTable()
     old = [entry(owner, port) for port in range(1, 2001)]
     for session in old:

@@ -1,4 +1,4 @@
-"""The defence and its two readers: the rendered rules and the shard judge every packet alike."""
+"""The defence: the rules in the kernel and the shard judge every packet in the same way."""
 
 import re
 
@@ -32,7 +32,7 @@ def rules_of(text: str, chain: str) -> list[str]:
 
 
 def counter_of_first_match(rules: list[str], raw: bytes) -> str | None:
-    """Read the rules as the kernel does, for a packet that does not come by `lo`."""
+    """The counter of the first rule that matches, as the kernel reads the rules, for a packet that does not come in by `lo`."""
     shape = (
         r"(?:ip frag-off & (0x\w+) != 0 ip protocol != (\d+)|meta l4proto (\d+)) "
         r'ip daddr @(\w+) iif != "lo" counter name (\w+) drop'
@@ -51,7 +51,7 @@ def counter_of_first_match(rules: list[str], raw: bytes) -> str | None:
 
 
 def packet(protocol: int, destination: bytes, fragment_bits: int) -> bytes:
-    """To port 81, which is no service: a SYN, a datagram, or bytes of another protocol."""
+    """A packet to port 81, which is not a service: a SYN, a datagram, or bytes of another protocol."""
     whole = udp(CLIENT, destination, b"x") if protocol == 17 else tcp(CLIENT, destination, "S", seq=C0)
     return whole[:6] + fragment_bits.to_bytes(2, "big") + whole[8:9] + bytes((protocol,)) + whole[10:]
 
@@ -63,10 +63,10 @@ def packet(protocol: int, destination: bytes, fragment_bits: int) -> bytes:
     st.sampled_from([0, 0x4000, 0x2000, 0x0001, 0x1FFF, 0x2010, 0x8000]),
 )
 def test_kernel_and_shard_judge_alike(defence: Defence, protocol: int, address: bytes, fragment_bits: int) -> None:
-    """One drop by one counter, or none, wherever a packet that is part of nothing is judged."""
+    """An unsolicited packet is dropped and counted by the same counter, or by none, wherever it is judged."""
     raw = packet(protocol, address + (81).to_bytes(2, "big"), fragment_bits)
     text = text_of(defence)
-    is_kept = bool(fragment_bits & 0x3FFF and rules_of(text, "reassembly"))  # by the kernel, until it has all parts
+    is_kept = bool(fragment_bits & 0x3FFF and rules_of(text, "reassembly"))  # the kernel keeps it until it has all fragments
     rules = rules_of(text, "fragments") + ([] if is_kept else rules_of(text, "strangers"))
     by_kernel = counter_of_first_match(rules, raw)
     tunables = {rule.tunable: int(rule in defence.rules) for rule in RULES}

@@ -130,7 +130,7 @@ def test_an_idle_established_session_is_reset_at_both_ends() -> None:
     world.rs.gets("R", seq=C0 + 6, source=local)
     world.client.gets("R", seq=R0 + 4, source=VIP)
     assert len(world.shard.sessions.tcp) == 0
-    world.client.gets("R", seq=R0 + 1)  # where the client is that never got the last bytes
+    world.client.gets("R", seq=R0 + 1)  # the client never got the last bytes, so this is the number it expects
     world.assert_quiet()
     assert world.counter("sessions_expired") == 1
 

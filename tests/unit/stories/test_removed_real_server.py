@@ -1,4 +1,4 @@
-"""A real server that is taken out while it has sessions: LVS behaviour 2.3 (5) and `expire_nodest_conn`."""
+"""A real server that is removed while it has sessions: LVS behaviour 2.3 (5) and `expire_nodest_conn`."""
 
 from dataclasses import replace
 

@@ -73,7 +73,7 @@ class TestCookie:
         assert window_of(asks(proxied(synproxy_ack_skb_store_thresh=thresh))) == packets * 1452
 
     def test_a_live_session_hears_nothing_of_a_new_syn(self) -> None:
-        """The answer to a guessed SYN is a cookie, which whoever guessed it does not see."""
+        """The answer to a guessed SYN is a cookie, which the sender of the guess does not see."""
         world = proxied()
         cookie = opens(world)
         world.client.sends("S", seq=C1, options=LINUX_SYN)
@@ -130,7 +130,7 @@ class TestProof:
 
     @pytest.mark.parametrize(("tunable", "of_service"), [(0, None), (1, 0)])
     def test_without_deferring_the_empty_ack_makes_the_session(self, tunable: int, of_service: int | None) -> None:
-        """For protocols in which the server speaks first; a service's own value wins."""
+        """This is for protocols in which the server speaks first. The value of a service has precedence over the tunable."""
         world = proxied(deferring(of_service), synproxy_defer=tunable)
         cookie = asks(world).seq
         assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.TO_REAL_SERVER
@@ -172,7 +172,7 @@ class TestProof:
 
     @pytest.mark.parametrize(("flags", "answered"), [("A", True), ("PA", True), ("FA", True), ("R", False), ("RA", False)])
     def test_with_abort_on_overflow_an_unknown_session_is_reset(self, flags: str, answered: bool) -> None:
-        """So the clients of a gateway that was restarted need not wait for their own timeouts."""
+        """So clients of a gateway that was restarted do not have to wait for their timeouts."""
         world = World(tcp_abort_on_overflow=1)
         assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdicts.NO_SESSION
         if answered:
@@ -446,7 +446,7 @@ class TestReuse:
         assert world.counter("synproxy_bad_ack") == 0
 
     def test_a_client_that_lost_an_established_connection_gets_a_new_one_with_its_cookie(self) -> None:
-        """Only it has seen the cookie. The real server's old socket is dealt with behind its back."""
+        """Only this client has seen the cookie. The gateway resets the old socket of the real server."""
         world = proxied()
         opens(world)
         old_ack = (C0 + 1 + len(GET) + world.rs.shift) % 2**32

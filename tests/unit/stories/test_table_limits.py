@@ -1,4 +1,4 @@
-"""How many sessions there may be, and who goes when there are too many: conn_max, early drop, tcp_max_tw_buckets."""
+"""How many sessions there may be, and which end when there are too many: conn_max, early drop, tcp_max_tw_buckets."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def states(world: World) -> dict[str, str]:
 
 
 def two_shards(**tunables: int) -> tuple[World, World]:
-    """Of one appliance: what they share is one memory."""
+    """Two shards of one appliance, which share memory."""
     scenes = [plan(shard=shard, shards=2) for shard in (0, 1)]
     first, second = World(scenes[0], **tunables), World(scenes[1])
     second.shared = first.shared
@@ -42,7 +42,7 @@ def two_shards(**tunables: int) -> tuple[World, World]:
 
 
 class TestConnMax:
-    """New sessions are refused, those there are go on."""
+    """New sessions are refused, existing ones go on."""
 
     def test_one_more_is_refused_in_silence_and_counted(self) -> None:
         world = World(conn_max=2)
@@ -93,7 +93,7 @@ class TestConnMax:
 
     @pytest.mark.parametrize("abort", [0, 1])
     def test_a_client_that_returns_its_cookie_may_try_again(self, abort: int) -> None:
-        """It is believed connected, and sends its data again until there is room; unless it is to be told."""
+        """The client believes that it is connected, and sends its data again until there is room; unless it is to be reset."""
         world = World(plan(synproxy="always", with_udp=True), conn_max=1, tcp_abort_on_overflow=abort)
         world.put(udp(CLIENT, VIP, b"?"))
         world._on_the_wire.clear()
@@ -123,7 +123,7 @@ def later(world: World, number: int) -> verdicts.Verdict:
 
 
 class TestEarlyDrop:
-    """A flood of half-open sessions cannot fill the table. Each newcomer here comes a second after the one before."""
+    """A flood of half-open sessions cannot fill the table. Here each SYN comes a second after the one before."""
 
     def test_the_oldest_half_open_session_makes_way_and_its_real_server_is_told(self) -> None:
         world = World(conn_max=3)
@@ -140,7 +140,7 @@ class TestEarlyDrop:
         world.assert_quiet()
 
     def test_a_client_that_had_an_answer_is_told(self) -> None:
-        """It takes itself for connected, and would wait for an answer to its request."""
+        """The client believes that it is connected, and would wait for an answer to its request."""
         world = World(conn_max=1)
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -204,7 +204,7 @@ class TestEarlyDrop:
 
     @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
     def test_nobody_makes_way_for_one_who_has_nowhere_to_go(self, weights: tuple[int, ...], dropped: int) -> None:
-        """Or whoever floods a service that is drained would cost the others their handshakes."""
+        """Otherwise a flood of a drained service would end the handshakes of other services."""
         world = World(conn_max=1)
         asks(world, 1)
         world.change(plan(weights=weights))
@@ -229,7 +229,7 @@ class TestEarlyDrop:
 
 
 class TestTimeWait:
-    """The oldest goes at once when there is one too many."""
+    """The oldest session ends at once when there is one too many."""
 
     def rest(self, world: World, *numbers: int) -> None:
         for number in numbers:
@@ -305,16 +305,16 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
     for number in range(9000):
         asks(world, number)
     sessions = world.shard.sessions
-    sessions.change_services(plan(weights=(1,)).services)  # tells four thousand
+    sessions.change_services(plan(weights=(1,)).services)  # this tells four thousand sessions
     assert sessions.settle_some(), "four thousand more"
     assert not sessions.settle_some(), "and the rest"
 
 
 def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone() -> None:
-    """The next packet after a reload is judged by it."""
+    """The next packet after a reload is judged by the new plan."""
     world = World()
     world.client.connects(C0, R0)
-    world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal makes it look closer
+    world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal puts the session on the slow path
     assert not world.sessions()[0].needs_slow_path
     world.shard.sessions.change_services(plan(weights=()).services)
     assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdicts.REAL_SERVER_GONE

@@ -1,4 +1,4 @@
-"""wire/options.py beside dpkt's own parser, and on bytes that are no options at all."""
+"""wire/options.py compared with dpkt's parser, and on bytes that are not options."""
 
 import dpkt
 import pytest
