@@ -110,7 +110,7 @@ def test_an_error_about_a_real_server_packet_reaches_the_real_server(quoted_byte
 
 
 @pytest.mark.parametrize("quoted_bytes", [29, 31, 33, 37, 39, 40, 51, 59])
-def test_of_a_header_quoted_in_part_only_whole_numbers_are_told(quoted_bytes: int) -> None:
+def test_of_a_header_that_is_quoted_in_part_only_whole_numbers_are_passed_on(quoted_bytes: int) -> None:
     seen = answer(icmp_error(ROUTER, VIP[:4], TO_CLIENT[:quoted_bytes]))
     assert seen.quoted == FROM_RS[:28]
 
@@ -231,7 +231,7 @@ def test_a_short_packet_padded_for_extensions_stays_padded() -> None:
 
 
 @pytest.mark.parametrize("quote_words", [1, 6, 255])
-def test_a_length_that_cannot_be_is_not_believed(quote_words: int) -> None:
+def test_an_impossible_length_of_the_quote_is_ignored(quote_words: int) -> None:
     raw = with_byte(icmp_error(ROUTER, LOCAL[:4], TO_RS_WITH_TOA[:548]), 25, quote_words)
     assert answer(raw) == SeenError(VIP[:4], CLIENT[:4], 3, 4, quote_words, 1392, FROM_CLIENT[:540])
 
@@ -289,7 +289,7 @@ def test_what_is_about_no_session_is_left_to_the_host(raw: bytes) -> None:
     assert refusal(raw) is verdicts.NOT_OURS
 
 
-def test_a_session_of_the_other_protocol_is_not_meant() -> None:
+def test_an_error_is_not_about_a_session_of_the_other_protocol() -> None:
     only_tcp, only_udp = tables_with(CLIENT_KEY, SERVER_KEY), tables_with(CLIENT_KEY, SERVER_KEY, protocol=PROTO_UDP)
     about_tcp, about_udp = (icmp_error(ROUTER, LOCAL[:4], quoted) for quoted in (TO_RS, udp(LOCAL, RS1)))
     assert translate_error(about_udp, only_tcp, TOA_KIND) is verdicts.NOT_OURS
@@ -322,7 +322,7 @@ longest_header_with_toa = st.binary(min_size=8, max_size=8).map(lambda numbers: 
     quote_words=st.integers(0, 60),
 )
 @example(bytes(8), bytes(8) + b"\x70" + bytes(7) + TOA, PROTO_TCP, (LOCAL, RS1), 3, 0)  # a total length below that of the headers
-def test_whatever_is_quoted_of_a_session_the_error_is_a_right_one(
+def test_any_quote_of_a_session_gives_a_right_error(
     odd_fields: bytes, behind_ports: bytes, protocol: int, ends: tuple[bytes, bytes], kind: int, quote_words: int
 ) -> None:
     """Anybody who knows the addresses of a session can send an error about it, and must not be able to make the gateway fail."""

@@ -30,7 +30,7 @@ def test_the_same_port_serves_several_real_servers_and_addresses() -> None:
     assert local_ports.acquire(LIP, RS, 10) == LocalPort(5000, last_seq=7)
 
 
-def test_a_port_rests_as_long_as_the_range_allows() -> None:
+def test_a_port_is_unused_for_as_long_as_the_range_allows() -> None:
     pool = LocalPortPool(ports(5000, 5003))
     order = []
     for _ in range(6):
@@ -50,7 +50,7 @@ def test_tries_bounds_how_many_ports_are_looked_at() -> None:
     assert take(pool, 21) == 5020
 
 
-def test_tries_go_around_the_end() -> None:
+def test_the_search_for_a_free_port_continues_at_the_start_of_the_range() -> None:
     pool = LocalPortPool(ports(5000, 5009))
     for _ in range(8):
         pool.acquire(10)

@@ -26,7 +26,9 @@ def test_an_offer_comes_back_for_three_minutes_at_least(
 
 
 @given(keys, numbers, offers, times, st.floats(4 * SLOT_S, 1e6))
-def test_it_is_never_good_for_longer_than_four_minutes(key: bytes, isn: int, offer: SynOffer, now: float, later_s: float) -> None:
+def test_a_cookie_is_never_valid_for_longer_than_four_minutes(
+    key: bytes, isn: int, offer: SynOffer, now: float, later_s: float
+) -> None:
     """One number in 2**21 is a cookie by accident; Hypothesis tries a few hundred."""
     assert JAR.check(key, isn, JAR.bake(key, isn, offer, now), now + later_s) is None
 

@@ -155,7 +155,7 @@ class TestPages:
         (piece,) = crowd(3).walk(Query(ROWS, limit=4))
         assert (len(piece.items), piece.place) == (3, "")
 
-    def test_udp_comes_behind_tcp(self) -> None:
+    def test_udp_comes_after_tcp(self) -> None:
         world = crowd(2)
         world.put(udp(CLIENT, VIP, b"?"))
         (piece,) = world.walk(Query(ROWS, limit=2))
@@ -183,7 +183,7 @@ class TestTally:
             counts.update(dict(piece.items))
         assert counts == expected
 
-    def test_only_what_the_filter_means_is_counted(self) -> None:
+    def test_only_sessions_of_the_filter_are_counted(self) -> None:
         (piece,) = crowd(100).walk(Query(TALLY, SessionFilter(client="198.51.100.4/31"), by="client"))
         assert dict(piece.items) == {"198.51.100.4": 2, "198.51.100.5": 2}
 
@@ -207,7 +207,7 @@ class TestCut:
         world.assert_empty()
         assert world.counter("sessions_cut") == 1
 
-    def test_it_does_not_ask_conn_expire_tcp_rst(self) -> None:
+    def test_a_cut_does_not_depend_on_conn_expire_tcp_rst(self) -> None:
         """That tunable is about idle sessions; a session that is cut is meant to end."""
         world = World(conn_expire_tcp_rst=0)
         world.client.connects(C0, R0)
@@ -224,7 +224,7 @@ class TestCut:
         world.client.gets("RA", seq=0, ack=C0 + 1)
         world.assert_empty()
 
-    def test_a_half_closed_session_is_reset_behind_the_fin(self) -> None:
+    def test_a_half_closed_session_is_reset_after_the_fin(self) -> None:
         world = World()
         world.client.connects(C0, R0)
         world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
@@ -248,7 +248,7 @@ class TestCut:
         world.assert_empty()
         assert world.counter("synproxy_rs_error") == 0, "the real server did nothing wrong"
 
-    def test_what_is_over_ends_in_silence(self) -> None:
+    def test_a_session_that_is_over_is_cut_without_a_reset(self) -> None:
         world = World(plan(with_udp=True))
         world.client.connects(C0, R0)
         world.client.sends("R", seq=C0 + 1)
@@ -259,7 +259,7 @@ class TestCut:
         world.assert_quiet()
         world.assert_empty()
 
-    def test_only_what_the_filter_means_and_a_bounded_number_a_step(self) -> None:
+    def test_only_sessions_of_the_filter_are_cut_and_a_bounded_number_a_step(self) -> None:
         world = crowd(500)
         pieces = list(world.walk(Query(CUT, SessionFilter(real_server="192.0.2.102"))))
         assert max(count for piece in pieces for count in piece.items) <= walk_module.BUDGET / 15

@@ -47,7 +47,7 @@ def test_flags_that_no_host_sends_together_are_dropped_whoever_sends_them(flags:
 
 
 @pytest.mark.parametrize("defence", [0, 1])
-def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
+def test_such_flags_to_a_vip_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
     """The counters of LVS count as before, and the verdict has a name of its own."""
     world = World(defence_tcp_drop=defence)
     assert world.put(tcp(CLIENT, VIP, "F", seq=C0)) is verdicts.BAD_FLAGS
@@ -59,13 +59,13 @@ def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: 
     assert world.counter("bad_flags") == 3
 
 
-def test_congestion_flags_go_with_all_others() -> None:
+def test_congestion_flags_are_allowed_with_all_others() -> None:
     """RFC 3168: a SYN with ECE and CWR asks for explicit congestion notification."""
     assert World().put(tcp(CLIENT, VIP, "SEW", seq=C0)) is verdicts.TO_REAL_SERVER
 
 
 @given(st.binary(max_size=60), st.integers(1, 0xFFFE))
-def test_damage_is_what_the_whole_sum_says(data: bytes, by: int) -> None:
+def test_a_packet_is_damaged_when_its_whole_sum_is_wrong(data: bytes, by: int) -> None:
     raw = tcp(CLIENT, VIP, "PA", seq=C0, ack=R0, data=data)
     assert not sanity.is_damaged(raw)
     wrong = (int.from_bytes(raw[36:38], "big") + by) % 0xFFFF
@@ -119,7 +119,7 @@ class TestDamage:
         world.put(proof)
         assert (world.state(), world.counter("synproxy_conn_reused")) == ("SYN_SENT", 1)
 
-    def test_a_real_servers_damaged_answer_joins_nothing(self) -> None:
+    def test_a_damaged_answer_of_a_real_server_does_not_open_the_session(self) -> None:
         """Its numbers would stay in the record of the session."""
         world = World(plan(synproxy="always"))
         proves(world)
@@ -146,7 +146,7 @@ class TestDamage:
         world.put(stray)
         world.client.gets("R", seq=R0)
 
-    def test_data_of_a_session_goes_on_damaged_as_it_is(self) -> None:
+    def test_damaged_data_of_a_session_is_passed_on_as_it_is(self) -> None:
         world = World()
         world.client.connects(C0, R0)
         bad = damaged(tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=R0 + 1, data=b"hello"))

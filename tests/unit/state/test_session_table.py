@@ -28,7 +28,7 @@ def entry(owner: VirtualService, port: int) -> Session:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=100))
-def test_it_finds_what_a_plain_dict_finds_by_both_keys(steps: list[tuple[bool, int]]) -> None:
+def test_the_table_finds_what_a_plain_dict_finds_by_both_keys(steps: list[tuple[bool, int]]) -> None:
     owner, table, known = service(), SessionTable(), dict[int, Session]()
     most = 0
     for insert, port in steps:
@@ -60,7 +60,7 @@ def test_every_hash_has_a_bucket_and_keys_are_spread_over_all_of_them() -> None:
         assert fullest < 80, "four times the average would be a bad hash"
 
 
-def test_a_walk_meets_what_is_there_when_it_comes_by() -> None:
+def test_a_walk_has_the_sessions_that_are_in_a_bucket_when_it_reads_it() -> None:
     """A walk meets each session that is there from beginning to end once, whatever comes and goes."""
     owner, table = service(), SessionTable()
     old = [entry(owner, port) for port in range(1, 2001)]

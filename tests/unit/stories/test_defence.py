@@ -105,7 +105,7 @@ def test_fragments_are_judged_before_the_kernel_would_put_them_together_and_stra
     assert "reassembly" not in text.replace("chain reassembly {", ""), "no packet comes to that chain"
 
 
-def test_what_is_not_asked_for_is_not_rendered() -> None:
+def test_rules_that_are_switched_off_are_not_rendered() -> None:
     text = text_of(NOTHING)
     assert rules_of(text, "fragments") == rules_of(text, "strangers") == []
     assert all(f"counter {rule.counter} {{" in text for rule in RULES), "counters are there to be read all the same"
@@ -138,7 +138,7 @@ def test_a_service_behind_synproxy_is_defended_as_any_other(flags: str) -> None:
     assert world.counter("defence_tcp_drop") == 1
 
 
-def test_what_is_left_to_the_host_is_not_answered_by_us_as_well() -> None:
+def test_a_segment_that_is_left_to_the_host_is_not_answered_by_the_shard_as_well() -> None:
     world = World(defence_tcp_drop=0, tcp_abort_on_overflow=1)
     assert world.client.sends("A", seq=C0, ack=R0) is verdicts.NOT_OURS
     world.assert_quiet()

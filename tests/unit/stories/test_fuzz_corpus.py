@@ -41,7 +41,7 @@ def test_whatever_happens_all_rules_are_kept(life: bytes) -> None:
 
 
 @given(st.binary(max_size=1000))
-def test_any_bytes_are_a_life_and_keep_all_rules(life: bytes) -> None:
+def test_any_bytes_can_be_played_and_keep_all_rules(life: bytes) -> None:
     play(life)
 
 
@@ -77,7 +77,7 @@ def given_in(shard: FuzzedShard) -> set[str]:
         ("datagrams", {"icmp_translated"}),
     ],
 )
-def test_the_fuzzers_can_tell_the_stories_that_matter(story: str, expected: set[str]) -> None:
+def test_the_stories_reach_the_verdicts_that_matter(story: str, expected: set[str]) -> None:
     """Otherwise they would find nothing, because they would not reach these states."""
     shard = play(STORIES[story])
     assert expected <= given_in(shard), "\n".join(shard.world.transcript)

@@ -121,7 +121,7 @@ def test_with_reuse_off_the_shift_stays_and_nothing_is_counted() -> None:
     world.client.gets("SA", ack=C1 + 1)
 
 
-def test_a_late_copy_of_the_syn_does_not_wake_a_closing_session() -> None:
+def test_a_late_copy_of_the_syn_does_not_restart_a_closing_session() -> None:
     world = World()
     reach(world, "TIME_WAIT")
     world.client.sends("S", seq=C0)
@@ -191,7 +191,7 @@ class TestEstablished:
         world.rs.gets("RA")
         assert world.state() == "CLOSE"
 
-    def test_challenges_are_few(self) -> None:
+    def test_many_syns_get_one_challenge_in_half_a_second(self) -> None:
         """RFC 5961, 7: for many SYNs there is one challenge; the next is sent after half a second."""
         world = World()
         reach(world, "ESTABLISHED")
@@ -204,7 +204,7 @@ class TestEstablished:
         world.client.gets("A")
         assert world.counter("challenged") == 51
 
-    def test_with_reuse_off_the_syn_goes_on_as_it_is(self) -> None:
+    def test_with_reuse_off_the_syn_is_passed_on_as_it_is(self) -> None:
         world = World(fullnat_conn_reused_entry=0)
         reach(world, "ESTABLISHED")
         world.client.sends("S", seq=C1)
@@ -226,7 +226,7 @@ class TestStaleAnswers:
         assert world.state() == "SYN_RECV"
         world.assert_quiet()
 
-    def test_that_syn_is_sent_once_more_for_it_may_have_been_lost_behind_the_reset(self) -> None:
+    def test_that_syn_is_sent_once_more_because_it_may_have_been_lost(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         syn = world.rs.gets("S").raw
@@ -240,7 +240,7 @@ class TestStaleAnswers:
         world.sleep(3)
         world.assert_empty()
 
-    def test_but_not_when_it_was_answered(self) -> None:
+    def test_that_syn_is_not_sent_once_more_when_it_was_answered(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -252,7 +252,7 @@ class TestStaleAnswers:
         world.assert_quiet()
         assert len(world.shard.sessions.tcp) == 1
 
-    def test_an_old_reset_is_swallowed_without_an_answer(self) -> None:
+    def test_an_old_reset_is_dropped_without_an_answer(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -275,7 +275,7 @@ class TestStaleAnswers:
         world.rs.sends("SA", seq=R0, ack=C0 + 6)
         world.client.gets("SA", ack=C0 + 6)
 
-    def test_it_ends_after_three_rounds(self) -> None:
+    def test_after_three_answers_in_old_numbers_no_more_is_sent(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")

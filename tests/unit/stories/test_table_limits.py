@@ -44,7 +44,7 @@ def two_shards(**tunables: int) -> tuple[World, World]:
 class TestConnMax:
     """New sessions are refused, existing ones go on."""
 
-    def test_one_more_is_refused_in_silence_and_counted(self) -> None:
+    def test_a_session_over_the_limit_is_refused_without_an_answer_and_counted(self) -> None:
         world = World(conn_max=2)
         establish(world, 1, 2)
         assert asks(world, 3) is verdicts.TABLE_FULL
@@ -77,7 +77,7 @@ class TestConnMax:
         assert asks(world, 3) is verdicts.TABLE_FULL
         assert len(world.rows()) == 2, "a limit that is lowered ends nobody's session"
 
-    def test_with_abort_on_overflow_the_client_is_told(self) -> None:
+    def test_with_abort_on_overflow_the_client_gets_a_reset_or_an_unreachable(self) -> None:
         world = World(plan(with_udp=True), conn_max=1, tcp_abort_on_overflow=1)
         establish(world, 1)
         assert asks(world, 2) is verdicts.TABLE_FULL
@@ -85,7 +85,7 @@ class TestConnMax:
         assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
         assert world.take(CLIENT)[9] == 1, "ICMP port unreachable"
 
-    def test_udp_is_refused_in_silence_as_well(self) -> None:
+    def test_udp_is_refused_without_an_answer_as_well(self) -> None:
         world = World(plan(with_udp=True), conn_max=1)
         establish(world, 1)
         assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
@@ -125,7 +125,7 @@ def later(world: World, number: int) -> verdicts.Verdict:
 class TestEarlyDrop:
     """A flood of half-open sessions cannot fill the table. Here each SYN comes a second after the one before."""
 
-    def test_the_oldest_half_open_session_makes_way_and_its_real_server_is_told(self) -> None:
+    def test_the_oldest_half_open_session_is_dropped_and_its_real_server_gets_a_reset(self) -> None:
         world = World(conn_max=3)
         establish(world, 1)
         later(world, 2)
@@ -139,7 +139,7 @@ class TestEarlyDrop:
         assert (asked.flags, told.flags) == ("S", "R")
         world.assert_quiet()
 
-    def test_a_client_that_had_an_answer_is_told(self) -> None:
+    def test_a_client_that_had_an_answer_gets_a_reset(self) -> None:
         """The client believes that it is connected, and would wait for an answer to its request."""
         world = World(conn_max=1)
         world.client.sends("S", seq=C0)
@@ -176,14 +176,14 @@ class TestEarlyDrop:
         later(world, 4)
         assert set(states(world)) == {"20001", "20003", "20004"}
 
-    def test_switched_off_it_refuses(self) -> None:
+    def test_with_early_drop_off_a_new_session_is_refused(self) -> None:
         world = World(conn_max=2, conn_early_drop=0)
         later(world, 1)
         later(world, 2)
         assert later(world, 3) is verdicts.TABLE_FULL
         assert world.counter("half_open_dropped") == 0
 
-    def test_one_whose_client_may_be_about_to_answer_is_spared(self) -> None:
+    def test_a_session_whose_client_may_be_about_to_answer_is_not_dropped(self) -> None:
         world = World(conn_max=2)
         asks(world, 1)
         asks(world, 2)
@@ -194,7 +194,7 @@ class TestEarlyDrop:
         assert asks(world, 4) is verdicts.TO_REAL_SERVER
         assert asks(world, 5) is verdicts.TABLE_FULL
 
-    def test_another_service_gives_way_when_this_one_has_none_half_open(self) -> None:
+    def test_a_session_of_another_service_is_dropped_when_this_one_has_none_half_open(self) -> None:
         world = World(plan(with_udp=True), conn_max=2)
         later(world, 1)
         later(world, 2)
@@ -203,7 +203,9 @@ class TestEarlyDrop:
         assert states(world) == {"20002": "SYN_RECV", "40000": "UDP"}
 
     @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
-    def test_nobody_makes_way_for_one_who_has_nowhere_to_go(self, weights: tuple[int, ...], dropped: int) -> None:
+    def test_no_session_is_dropped_for_a_client_that_no_real_server_would_get(
+        self, weights: tuple[int, ...], dropped: int
+    ) -> None:
         """Otherwise a flood of a drained service would end the handshakes of other services."""
         world = World(conn_max=1)
         asks(world, 1)
@@ -217,7 +219,7 @@ class TestEarlyDrop:
             assert later(world, number) is verdicts.TO_REAL_SERVER
         assert world.counter("half_open_dropped") == 48
 
-    def test_a_proxied_client_whose_real_server_is_silent_makes_way_as_well(self) -> None:
+    def test_a_proxied_session_whose_real_server_is_silent_is_dropped_as_well(self) -> None:
         world = World(plan(synproxy="always"), conn_max=1)
         for number in (1, 2):
             world.now += 1
@@ -253,7 +255,7 @@ class TestTimeWait:
         assert world.counter("time_wait_overflows") == 1
         world.assert_quiet()
 
-    def test_a_limit_that_is_lowered_thins_out_by_and_by(self) -> None:
+    def test_sessions_over_a_lowered_limit_end_step_by_step(self) -> None:
         world = World()
         self.rest(world, *range(10))
         world.shared.set_tunables({"tcp_max_tw_buckets": 4})
@@ -270,7 +272,7 @@ class TestTimeWait:
         assert set(states(world)) == {"20001", "20002", "20003"}
         assert world.counter("time_wait_overflows") == 0
 
-    def test_the_shared_limit_leaves_each_shard_its_latest(self) -> None:
+    def test_the_shared_limit_leaves_each_shard_its_latest_session(self) -> None:
         first, second = two_shards(tcp_max_tw_buckets=1)
         self.rest(first, 1, 2)
         first.shard.sessions.publish_counts()
