@@ -75,7 +75,7 @@ def passed_environment(names: Sequence[str], environment: Mapping[str, str]) -> 
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """End this process in order, through everybody's clean-up, and let no second signal interrupt that."""
+    """End this process with all clean-up, which no second signal interrupts."""
     for ending in ENDING_SIGNALS:
         signal.signal(ending, signal.SIG_IGN)
     sys.exit(128 + number)
@@ -97,7 +97,7 @@ def main() -> int:
     except SetupError as error:
         say(str(error))
         return CANNOT_START
-    except BrokenPipeError:  # nobody reads our output any more: end as a program killed by SIGPIPE
+    except BrokenPipeError:  # nobody reads the output any more: end as a program killed by SIGPIPE
         return 128 + signal.SIGPIPE
 
 

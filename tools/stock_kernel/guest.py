@@ -1,4 +1,4 @@
-"""Run the guest: start qemu, pass its output on, and find out how it ended."""
+"""The guest: start qemu, pass its output on, and find its exit code."""
 
 import contextlib
 import os
@@ -33,17 +33,17 @@ STDOUT_FD, STDERR_FD = 1, 2
 
 
 class Channel:
-    """One stream out of the guest: a connected pair of sockets, and what to do with the bytes."""
+    """One stream of the guest's output: a connected pair of sockets, and the function that gets the bytes."""
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
         self.ours, self.of_qemu = socket.socketpair()
         self._sink = sink
 
     def receive(self) -> bool:
-        """Pass on what is there; False when the other end is gone."""
+        """Pass on the bytes that have come; False when the other end has closed."""
         try:
             chunk = self.ours.recv(CHUNK_BYTES)
-        except ConnectionResetError:  # qemu died with bytes for it unread
+        except ConnectionResetError:  # qemu died before it read all bytes
             return False
         self._sink(chunk)
         return bool(chunk)
@@ -55,7 +55,7 @@ class Channel:
 
 
 class Console:
-    """The kernel's log: its end is kept for the post-mortem; with `verbose` all of it goes to stderr."""
+    """The kernel's log. Its end is kept, to explain a failure; with `verbose` all of it goes to stderr."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
@@ -68,7 +68,7 @@ class Console:
             write_all(STDERR_FD, chunk)
 
     def tail(self) -> str:
-        """Its last lines."""
+        """The last lines of the log."""
         return last_lines(self._tail.decode(errors="replace"), CONSOLE_TAIL_LINES)
 
 
@@ -83,7 +83,7 @@ def run(job: Job, machine: qemu.Machine, provisions: Provisions, timeout_s: floa
 
 
 class Guest:
-    """One boot for one job: the streams, and the verdict over it when it is over."""
+    """One boot for one job: its streams, and its result."""
 
     def __init__(self, job: Job, machine: qemu.Machine) -> None:
         self._job = job
@@ -97,7 +97,8 @@ class Guest:
         ]
 
     def run(self, provisions: Provisions, deadline: float) -> int | None:
-        """The exit code; None when the job never began, by qemu's fault. `deadline` is monotonic, in seconds."""
+        """Run the job and return its exit code; None when it never began because qemu failed. `deadline` is monotonic, in
+        seconds."""
         with contextlib.ExitStack() as cleanup:
             for channel in self._channels:
                 cleanup.callback(channel.close)
@@ -142,7 +143,7 @@ class Guest:
         return self._cause_of_death(process.wait(), last_lines(log.read_text(errors="replace")))
 
     def _cause_of_death(self, status: int, complaint: str) -> int | None:
-        if status > 0:  # by its own decision: it did not like its arguments, or this machine
+        if status > 0:  # qemu ended by itself: it refused its arguments, or this machine
             raise SetupError(f"qemu failed:\n{complaint}")
         if status < 0:
             say(f"qemu was ended by signal {-status} {complaint}".rstrip())
@@ -167,7 +168,7 @@ def relay(channels: Sequence[Channel], finished: Callable[[], bool], deadline: f
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write without a buffer of our own: a reader that has gone away is then an error here, not at exit."""
+    """Write without a buffer, so that a reader which has closed is an error here and not at exit."""
     (sys.stdout if fd == STDOUT_FD else sys.stderr).flush()
     while data:
         data = data[os.write(fd, data) :]

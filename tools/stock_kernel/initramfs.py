@@ -18,7 +18,7 @@ DRIVERS = ("virtio_pci", "virtio_console", "overlay")
 
 
 def build(kernel: Kernel, busybox: Path, transport: Transport, shares: list[Share], job: Job) -> bytes:
-    """The archive for one run. Made anew each time: it takes milliseconds, and so can never be out of date."""
+    """The archive for one run. It is made for each run, which takes milliseconds, so that it is never out of date."""
     archive = CpioWriter()
     for name in DIRECTORIES:
         archive.directory(name)
@@ -47,7 +47,7 @@ def settings(kernel: Kernel, transport: Transport) -> str:
 
 
 def mounts(shares: list[Share]) -> str:
-    """One call of the init script's `share` for each writable directory."""
+    """A call of the init script's `share` for each writable directory, as a script."""
     writable = (share for share in shares if share.writable)
     return "".join(f"share {share.tag} {shlex.quote(str(share.directory))}\n" for share in writable)
 
@@ -56,5 +56,5 @@ def _add_modules(archive: CpioWriter, kernel: Kernel, names: tuple[str, ...]) ->
     dependencies = read_dependencies((kernel.modules / "modules.dep").read_text())
     builtin = (kernel.modules / "modules.builtin").read_text().split()
     for number, path in enumerate(load_order(names, dependencies, builtin)):
-        # The number is the order: the script takes them as its shell sorts them.
+        # The numbers give the order, because the script loads them as its shell sorts them.
         archive.file(f"modules/{number:03d}-{Path(path).name}", plain_module(kernel.modules / path))

@@ -1,4 +1,4 @@
-"""What the guest is to do: the command with its surroundings, as the small scripts that the guest's shell reads."""
+"""The job of the guest: a command, its variables and its directory, as small scripts for the shell of the guest."""
 
 import secrets
 import shlex
@@ -11,7 +11,7 @@ CANNOT_START = 126
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One command. `token` marks the end of its output, so it must be impossible to guess or to meet by accident."""
+    """One command. `token` marks the end of its output, so nobody must be able to guess it."""
 
     command: tuple[str, ...]
     directory: Path

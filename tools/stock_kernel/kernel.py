@@ -1,4 +1,4 @@
-"""One unpacked Debian kernel: where its image and modules are, and how they get there."""
+"""One unpacked Debian kernel: its image and its modules, and how they are unpacked."""
 
 import lzma
 import struct
@@ -18,20 +18,20 @@ ELF_MAGIC = b"\x7fELF"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel of which everything is in place below `root`, laid out as in its package."""
+    """A kernel below `root`, laid out as in its package."""
 
     root: Path
     release: str
 
     @property
     def image(self) -> Path:
-        """What qemu boots: the uncompressed kernel when there is one."""
+        """The file that qemu boots: the uncompressed kernel when there is one."""
         plain = self.root / "boot" / f"vmlinux-{self.release}"
         return plain if plain.exists() else self.root / "boot" / f"vmlinuz-{self.release}"
 
     @property
     def all_modules(self) -> Path:
-        """What the guest finds as /lib/modules."""
+        """The directory that the guest sees as /lib/modules."""
         return self.root / "lib" / "modules"
 
     @property
@@ -60,9 +60,9 @@ def fetch(flavour: str, root: Path) -> None:
 
 
 def uncompressed(image: bytes) -> bytes | None:
-    """The ELF kernel inside a compressed image, or None when it is not one that we can take out.
+    """The ELF kernel inside a compressed image; None when it cannot be unpacked.
 
-    Unpacked here it costs half a second once; the emulated processor takes two seconds at every boot.
+    Unpacking it here takes half a second once; the emulated processor would take two seconds at every boot.
     """
     start, length = struct.unpack_from("<II", image, PAYLOAD_OFFSET)
     start += (image[SETUP_SECTORS_OFFSET] + 1) * SECTOR_BYTES

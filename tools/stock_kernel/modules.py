@@ -14,7 +14,7 @@ def read_dependencies(modules_dep: str) -> dict[str, list[str]]:
 
 
 def module_name(path: str) -> str:
-    """The name a module goes by: file name without suffixes, and a dash is an underscore."""
+    """The name of a module: its file name without suffixes, with underscores instead of dashes."""
     return PurePosixPath(path).name.split(".ko", 1)[0].replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""Debian packages: installed on this machine where programs must run from, or only unpacked into the cache."""
+"""Debian packages: installed on this machine when their programs must run here, or only unpacked into the cache."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class Requirement:
     programs: tuple[str, ...]
 
     def program(self) -> str | None:
-        """The path of the first program that is there."""
+        """The path of the first program that exists; None when there is none."""
         found = (shutil.which(name, path=PROGRAM_PATH) for name in self.programs)
         return next((path for path in found if path is not None), None)
 
@@ -37,7 +37,7 @@ def missing(requirements: Iterable[Requirement]) -> list[str]:
 
 
 def install_missing(requirements: Sequence[Requirement]) -> None:
-    """Install what is missing; raise SetupError that names the packages when we may not or cannot."""
+    """Install missing packages. Raises SetupError with their names for a user who is not root, and when that fails."""
     packages = missing(requirements)
     if not packages:
         return
@@ -54,8 +54,8 @@ def install_missing(requirements: Sequence[Requirement]) -> None:
 def unpack(package: str, into: Path) -> None:
     """Download one package and unpack it into a directory, without installing it.
 
-    So neither a second kernel in this machine's boot menu, nor busybox-static in the place of the busybox that the
-    administrator chose (the two conflict).
+    So this machine gets no second kernel in its boot menu, and busybox-static does not replace another busybox, with which it
+    conflicts.
     """
     say(f"downloading {package}")
     with tempfile.TemporaryDirectory(dir=into.parent, prefix="download.") as directory:
@@ -67,7 +67,7 @@ def unpack(package: str, into: Path) -> None:
 
 
 def newest_kernel_package(flavour: str) -> str:
-    """The package that `linux-image-FLAVOUR` stands for at present."""
+    """The package of the newest kernel, on which `linux-image-FLAVOUR` depends."""
     meta_package = f"linux-image-{flavour}"
     if not _have_lists():
         _update_lists()
@@ -81,7 +81,7 @@ def newest_kernel_package(flavour: str) -> str:
 
 
 def _versioned_image(meta_package: str) -> str | None:
-    # apt-cache's exit status for an unknown package is a failure: the same "no" as an answer without the line.
+    # apt-cache fails for an unknown package: that means the same as an answer without the line.
     try:
         described = run_tool(["apt-cache", "depends", meta_package])
     except SetupError:
@@ -102,7 +102,7 @@ def _update_lists() -> None:
 
 
 def _apt_get_with_fresh_lists(arguments: Sequence[str], cwd: Path | None = None) -> None:
-    """Run apt-get; when it fails try again with new lists, for a mirror forgets the versions that old ones name."""
+    """Run apt-get. When it fails, try again with new package lists: mirrors remove versions that old lists name."""
     if not _have_lists():
         _update_lists()
     try:

@@ -1,4 +1,4 @@
-"""Child processes that must not outlive us."""
+"""Child processes that must not outlive this one."""
 
 import subprocess
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def start(arguments: Sequence[str], log: Path, keep_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start a program without input, its output in `log`; the kernel kills it when this process dies, however it does.
+    """Start a program without input, its output in `log`; the kernel kills it when this process dies.
 
-    A session of its own keeps the terminal's Ctrl-C away from it: we end it ourselves, when we have let go of it.
+    It has a session of its own, so that Ctrl-C on the terminal does not end it: this process ends it.
     """
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -22,6 +22,6 @@ def start(arguments: Sequence[str], log: Path, keep_fds: Sequence[int] = ()) -> 
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and take its exit status. What it serves is thrown away, so it has nothing to put in order."""
+    """Kill a program and return its exit status. It has no state that is worth an orderly end."""
     process.kill()
     process.wait()

@@ -1,4 +1,4 @@
-"""What a run needs on this machine: packages, a kernel, a busybox. Made once, under a lock, and kept in the cache."""
+"""What a run needs on this machine: packages, a kernel, a busybox. They are fetched once, under a lock, and kept in the cache."""
 
 import contextlib
 import fcntl
@@ -45,7 +45,7 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
 
 
 def provide(cache: Path, flavour: str) -> Provisions:
-    """Make sure that everything is there, one step after the other. Raises SetupError."""
+    """Provide everything that is missing, one step after the other. Raises SetupError."""
     if platform.machine() != "x86_64" or shutil.which("apt-get") is None:
         raise SetupError("this works on Debian for x86-64 only")
     transport = FLAVOURS[flavour]
@@ -61,7 +61,7 @@ def provide(cache: Path, flavour: str) -> Provisions:
 
 
 def _once(place: Path, make: Callable[[Path], None]) -> Path:
-    """Make a directory unless it is there. It gets its name when it is complete, so that half of one is never used."""
+    """Make a directory unless it exists. It gets its name when it is complete, so that an incomplete one is never used."""
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{place.name}.") as unfinished:
             content = Path(unfinished) / "content"
@@ -73,7 +73,7 @@ def _once(place: Path, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock: of several runs at once, one fetches and the others find it done."""
+    """Hold the lock for the block: of several runs at the same time, one fetches and the others wait."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

@@ -1,4 +1,4 @@
-"""Which machine qemu builds, as its command line."""
+"""The machine of the guest, as the command line of qemu."""
 
 import os
 import re
@@ -10,13 +10,13 @@ PROGRAM = "qemu-system-x86_64"
 
 KERNEL_PARAMETERS = (
     "console=ttyS0",
-    "panic=-1",  # a panic ends the guest at once; the default is to stand still for ever
-    "no_timer_check",  # an emulated timer may miss its test on a busy host, and the kernel then panics
-    "tsc=reliable",  # as may the clock, which would be thrown out in mid-flight
-    "random.trust_cpu=on",  # nothing else fills the random pool here, and programs wait for it
-    "mitigations=off",  # costs time for every system call, and protects nothing in an emulator
-    "nokaslr",  # moving the kernel costs boot time
-    "cryptomgr.notests",  # so do self-tests of every cipher
+    "panic=-1",  # a panic ends the guest at once; by default it would stop for ever
+    "no_timer_check",  # on a busy host an emulated timer may fail its test, and then the kernel panics
+    "tsc=reliable",  # the clock may fail its test as well, and would be replaced while programs use it
+    "random.trust_cpu=on",  # nothing else provides randomness here, and programs wait for it
+    "mitigations=off",  # takes time at every system call, and protects nothing in an emulator
+    "nokaslr",  # moving the kernel takes time at boot
+    "cryptomgr.notests",  # self-tests of every cipher take time as well
     "audit=0",
     "rcupdate.rcu_expedited=1",  # removing namespaces and rules waits for one grace period after another
 )
@@ -26,7 +26,7 @@ VERBOSE = ("loglevel=7",)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The parts of the machine that the caller chooses. `memory` is in qemu's notation: a number with M or G."""
+    """Properties of the machine that the caller chooses. `memory` is in qemu's notation: a number with M or G."""
 
     memory: str
     cpus: int
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Connected sockets, as file descriptors, behind the guest's stdout, stderr and serial console."""
+    """Connected sockets, as file descriptors, for stdout, stderr and the serial console of the guest."""
 
     out: int
     err: int
@@ -70,15 +70,15 @@ def accelerator(*, kvm: bool) -> list[str]:
 
 
 def default_cpus(*, kvm: bool) -> int:
-    """All of this machine's processors with KVM, one without.
+    """The default number of processors: all of this machine with KVM, one without.
 
     Emulated processors run in threads that share translated code, and qemu 7.2 has races there; one processor has none.
-    It boots as fast, and work for several processes then takes up to twice as long.
+    The guest boots as fast with one; work of several processes takes up to twice as long.
     """
     return (os.cpu_count() or 1) if kvm else 1
 
 
 def kvm_usable(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> bool:
-    """Whether KVM can work. The device alone says nothing: nested in a guest it exists without the processor's help."""
+    """Whether KVM can work. The device alone is no proof: in a guest it may exist although the processor has no support."""
     has_extension = re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo.read_text(), re.MULTILINE) is not None
     return has_extension and os.access(device, os.R_OK | os.W_OK)

@@ -1,4 +1,4 @@
-"""How the machine's directories get into the guest: qemu's own 9p server, or virtiofsd beside it."""
+"""How the guest sees directories of this machine: through the 9p server of qemu, or through virtiofsd."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ class Share:
 
 
 class Transport(Protocol):
-    """A kind of file share: what the guest mounts it with, and what qemu and this machine need for it."""
+    """A kind of file share: how the guest mounts it, and what qemu and this machine need for it."""
 
     filesystem: str
     root_options: str
@@ -47,11 +47,11 @@ def all_shares(writable: Sequence[Path]) -> list[Share]:
 
 
 class NineP:
-    """9p: the server is part of qemu, so there is no daemon, no privilege, and qemu itself refuses to write."""
+    """9p: the server is part of qemu, so it needs neither a daemon nor root, and qemu itself refuses to write."""
 
     filesystem = "9p"
     _COMMON = "trans=virtio,version=9p2000.L,msize=512000"
-    # Nobody else changes the guest's view of the root, so it may cache all of it.
+    # Nothing changes the root that the guest sees, so it may cache everything.
     root_options = f"ro,{_COMMON},cache=loose"
     # This machine sees writes at once, and files can still be mapped into memory for writing.
     share_options = f"{_COMMON},cache=mmap"
@@ -60,11 +60,11 @@ class NineP:
 
     @contextlib.contextmanager
     def serve(self, shares: Sequence[Share], memory: str, directory: Path) -> Iterator[list[str]]:  # noqa: ARG002
-        """Nothing to start."""
+        """Nothing has to be started."""
         yield [argument for share in shares for argument in self.device(share)]
 
     def device(self, share: Share) -> list[str]:
-        """The device of one share."""
+        """The arguments for the device of one share."""
         # Inode numbers of different mounts below a directory collide unless they are remapped.
         access = "" if share.writable else ",readonly=on"
         path = escaped(share.directory)
@@ -93,7 +93,7 @@ class VirtioFs:
 
     @contextlib.contextmanager
     def serve(self, shares: Sequence[Share], memory: str, directory: Path) -> Iterator[list[str]]:
-        """Start a daemon for each share, and stop them all."""
+        """Run a daemon for each share as long as the context lasts."""
         if os.geteuid() != 0:
             raise SetupError("virtiofs needs root (the amd64 flavour does not)")
         arguments = ["-object", f"memory-backend-memfd,id=memory,size={memory},share=on"]
@@ -121,7 +121,7 @@ class VirtioFs:
 
 
 def escaped(path: Path) -> str:
-    """A path inside one of qemu's option lists, where a comma ends a value and two stand for one."""
+    """A path for an option list of qemu, in which a comma is written twice."""
     return str(path).replace(",", ",,")
 
 

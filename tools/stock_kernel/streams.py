@@ -1,15 +1,13 @@
-"""The guest's output streams on our side, and how they tell the end and the exit code."""
+"""The output streams of the guest, in which lines with a token mark the begin, the end and the exit code."""
 
 import re
 
 
 class FramedStream:
-    """A byte stream with a line that holds the token before it and one with the token and the exit code after it.
+    """A byte stream between a line with the token and a line with the token and the exit code.
 
-    The first line says that the job begins. The last one is needed because a guest that powers off loses what still
-    waits in its ports, and a port has no end of file: it comes after everything the command wrote, so once it is here,
-    all is here.
-    """
+    The first line says that the job begins. The last line is needed because a port has no end of file, and a guest that powers
+    off loses bytes that still wait in its ports: the line comes after everything that the command wrote."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
@@ -22,7 +20,7 @@ class FramedStream:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes; return those that certainly belong to the command's output."""
         if self.exit_code is not None:
-            return b""  # a process that outlived the command
+            return b""  # written by a process that outlived the command
         self._held += chunk
         if not self.started and not self._take_header():
             return b""
@@ -39,11 +37,12 @@ class FramedStream:
         return self.started
 
     def rest(self) -> bytes:
-        """What was held back as a possible trailer, when the stream stops without one."""
+        """The bytes that were held back as a possible trailer, for a stream that ends without one."""
         return self._release(len(self._held))
 
     def _possible_trailer(self) -> int:
-        """Where a trailer may begin of which the rest has yet to come; the length of what is held when nowhere."""
+        """The place where a trailer may begin whose rest has not come yet; the length of all bytes when there is no such
+        place."""
         begins = self._held.find(self._token)
         if begins >= 0:
             return begins

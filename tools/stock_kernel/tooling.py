@@ -1,4 +1,4 @@
-"""What every step of the preparation uses: a progress line, a program run to its end, and the one error."""
+"""What every step of the preparation uses: lines of progress, a program that is run to its end, and the error."""
 
 import subprocess
 import sys
@@ -18,15 +18,15 @@ def say(text: str) -> None:
 
 
 def last_lines(text: str, count: int = LAST_LINES) -> str:
-    """The last `count` lines of a program's output that are not blank."""
+    """The last `count` lines of an output that are not blank."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-count:])
 
 
 def run_tool(arguments: Sequence[str], cwd: Path | None = None) -> str:
-    """Run a program to its end and return its stdout; raise SetupError with its last words when it fails.
+    """Run a program to its end and return its stdout; raise SetupError with its last lines when it fails.
 
-    It gets a session of its own and is waited for even when this process is told to stop: a package installation
-    that is killed half way leaves the whole machine's package database in need of repair.
+    It has a session of its own, and is waited for even when this process has to stop: after an interrupted installation the
+    package database of the machine would need repair.
     """
     try:
         with subprocess.Popen(

@@ -299,7 +299,7 @@ class TestRealServer:
         world.rs.sends("SA", seq=R0, ack=C0 + 1, options=MSS_1460, window=64_240)
         assert window_of(world.client.gets("SA", seq=cookie, ack=C0 + 1)) == 64_240
 
-    def test_the_clients_address_is_on_held_packets_and_on_others_until_the_answer_is_acknowledged(self) -> None:
+    def test_the_clients_address_is_on_packets_until_the_answer_is_acknowledged(self) -> None:
         world = proxied()
         cookie = proves(world)
         world.rs.sends("SA", seq=R0, ack=C0 + 1)

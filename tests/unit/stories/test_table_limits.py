@@ -194,7 +194,7 @@ class TestEarlyDrop:
         assert asks(world, 4) is verdicts.TO_REAL_SERVER
         assert asks(world, 5) is verdicts.TABLE_FULL
 
-    def test_a_session_of_another_service_is_dropped_when_this_one_has_none_half_open(self) -> None:
+    def test_another_service_loses_a_session_when_this_one_has_none_half_open(self) -> None:
         world = World(plan(with_udp=True), conn_max=2)
         later(world, 1)
         later(world, 2)
@@ -203,9 +203,7 @@ class TestEarlyDrop:
         assert states(world) == {"20002": "SYN_RECV", "40000": "UDP"}
 
     @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
-    def test_no_session_is_dropped_for_a_client_that_no_real_server_would_get(
-        self, weights: tuple[int, ...], dropped: int
-    ) -> None:
+    def test_no_session_is_dropped_for_a_client_that_no_real_server_takes(self, weights: tuple[int, ...], dropped: int) -> None:
         """Otherwise a flood of a drained service would end the handshakes of other services."""
         world = World(conn_max=1)
         asks(world, 1)
