@@ -45,8 +45,8 @@ def wrong_answers(way: Way, answers: Collection[str]) -> Iterator[str]:
     pairs = [answer.partition(" ") for answer in answers]
     if missing := {"rs1", "rs2"} - {name for name, _, _ in pairs}:
         yield f"{', '.join(sorted(missing))} got no request"
-    if strangers := {peer for _, _, peer in pairs} - set(way.peers):
-        yield f"a real server saw {', '.join(sorted(strangers))}, not {' or '.join(way.peers)}"
+    if unexpected := {peer for _, _, peer in pairs} - set(way.peers):
+        yield f"a real server saw {', '.join(sorted(unexpected))}, not {' or '.join(way.peers)}"
 
 
 def wrong_counts(way: Way, shards: int, before: Snapshot, after: Snapshot) -> Iterator[str]:

@@ -24,7 +24,7 @@ _ENDS = ("low", "high")
 
 _MEMORY = (
     Row("resident_bytes", "resident memory, bytes a session", 0),
-    Row("told_bytes", "what /slabs tells of it, bytes a session", 0),
+    Row("told_bytes", "memory that /slabs shows, bytes a session", 0),
 )
 _PACKETS = tuple(
     row

@@ -1,7 +1,8 @@
 """The native steering, on a kernel that has the nft `queue` statement. Runs as the client of a lab that has a TCP and a UDP
-service on one VIP and port; prints a line a check.
+service on one VIP and port; prints a line for each check.
 
-One Python process does it all, because under emulation starting a process costs seconds. Closes with "N passed, N failed".
+One Python process does all checks, because under emulation starting a process costs seconds. The last line is
+"N passed, N failed".
 """
 
 import collections
@@ -35,7 +36,7 @@ Session = dict[str, str]
 
 @contextmanager
 def inside(role: str) -> Iterator[None]:
-    """This process in another of the lab's namespaces; sockets opened there stay there."""
+    """Be in another of the lab's namespaces for the block; sockets opened there stay there."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/self/ns/net") as home, open(f"/run/netns/{os.environ[f'LAB_{role.upper()}_NS']}") as there:
         if libc.setns(there.fileno(), _CLONE_NEWNET):
@@ -56,7 +57,7 @@ def api(method: str, path: str, body: str | None = None) -> bytes:
 
 
 def sessions(state: str) -> list[Session]:
-    """Those of TCP in ESTABLISHED, or those of UDP in their one state."""
+    """The sessions of TCP in ESTABLISHED, or those of UDP."""
     rows: list[Session] = json.loads(api("GET", "/stats/ip_vs_conn?format=json"))
     return [row for row in rows if row["state"] == state]
 
@@ -69,7 +70,7 @@ def ask(conn: http.client.HTTPConnection) -> dict[str, str]:
 
 
 def connections(count: int) -> list[http.client.HTTPConnection]:
-    """That many open sessions, each with one answered request."""
+    """So many open sessions, each with one answered request."""
     opened = [http.client.HTTPConnection(VIP, PORT) for _ in range(count)]
     for conn in opened:
         ask(conn)
@@ -77,7 +78,7 @@ def connections(count: int) -> list[http.client.HTTPConnection]:
 
 
 def udp_clients(count: int) -> tuple[list[socket.socket], list[dict[str, str]]]:
-    """That many UDP sessions with their answers, all asked before the first answer is taken."""
+    """So many UDP sessions and their answers. All requests are sent before the first answer is read."""
     clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
     for client in clients:
         client.connect((VIP, PORT))
@@ -86,7 +87,8 @@ def udp_clients(count: int) -> tuple[list[socket.socket], list[dict[str, str]]]:
 
 
 def errors_about(flows: list[tuple[str, str]], sender: str, receiver: str, protocol: int = socket.IPPROTO_TCP) -> list[str]:
-    """Send an ICMP error about a packet of each flow from one namespace; what the errors quote that reach the other."""
+    """Send an ICMP error about a packet of each flow from one namespace. Returns what the errors quote that arrive in the
+    other."""
     with inside(receiver):
         listener = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with inside(sender):
@@ -101,7 +103,7 @@ def errors_about(flows: list[tuple[str, str]], sender: str, receiver: str, proto
 
 
 def quotes_of(listener: socket.socket, kind: bytes, count: int) -> list[str]:
-    """What the ICMP errors of this type and code quote, once `count` different ones have come."""
+    """What ICMP errors of this type and code quote, once `count` different ones have come."""
     quotes: set[str] = set()
     while len(quotes) < count:
         packet = listener.recv(2048)
@@ -118,7 +120,7 @@ def _packed(text: str) -> tuple[bytes, bytes]:
 
 
 def queue_statement_is_loaded() -> None:
-    """The ruleset queues by itself; iptables has nothing to do with it."""
+    """The ruleset uses the nft `queue` statement, and there are no iptables rules."""
     with inside("gateway"):
         ruleset = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
     assert "queue to 0" in ruleset or "queue num 0" in ruleset, ruleset
@@ -126,7 +128,7 @@ def queue_statement_is_loaded() -> None:
 
 
 def requests_are_answered_by_both_real_servers() -> None:
-    """One connection a request, over all shards, from local addresses only."""
+    """A connection for each request: all shards take part, and real servers see local addresses only."""
     answers = [ask(http.client.HTTPConnection(VIP, PORT)) for _ in range(REQUESTS)]
     assert {answer["real_server"] for answer in answers} == {"rs1", "rs2"}
     assert {answer["peer"].split(":")[0] for answer in answers} <= {"192.0.2.10", "192.0.2.11"}
@@ -136,7 +138,7 @@ def requests_are_answered_by_both_real_servers() -> None:
 
 
 def datagrams_are_answered_by_both_real_servers() -> None:
-    """From as many ports as there are requests, by the UDP service on the port of the TCP service."""
+    """Datagrams from as many ports as there are requests are answered by the UDP service on the port of the TCP service."""
     clients, answers = udp_clients(REQUESTS)
     assert {answer["real_server"] for answer in answers} == {"rs1", "rs2"}
     assert {answer["peer"].split(":")[0] for answer in answers} <= {"192.0.2.10", "192.0.2.11"}
@@ -146,7 +148,7 @@ def datagrams_are_answered_by_both_real_servers() -> None:
 
 
 def icmp_errors_reach_the_owning_shard() -> None:
-    """About both directions and both protocols, for sessions of every shard."""
+    """Errors about both directions and both protocols arrive, for sessions of every shard."""
     kept = connections(12)
     tcp, udp = sessions("ESTABLISHED"), sessions("UDP")
     assert len(tcp) == len(kept)
@@ -162,7 +164,7 @@ def icmp_errors_reach_the_owning_shard() -> None:
 
 
 def errors_of_the_kernel_itself_reach_the_client() -> None:
-    """About packets that it could not forward once they were rewritten: here, their TTL is used up."""
+    """Errors of the gateway about rewritten packets that it cannot forward arrive; here, their TTL has ended."""
     opened = [conn.sock for conn in connections(4)]
     clients = [*opened, *udp_clients(4)[0]]
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as listener:
@@ -176,7 +178,7 @@ def errors_of_the_kernel_itself_reach_the_client() -> None:
 
 
 def idle_sessions_are_reset() -> None:
-    """A lowered timeout counts, and ends in a RST."""
+    """A lowered timeout is in force at once, and the session ends with a RST."""
     api("PUT", "/sysctl/tcp_timeout_established", "1000")
     endings: collections.Counter[str] = collections.Counter()
     for conn in connections(4):
@@ -190,7 +192,7 @@ def idle_sessions_are_reset() -> None:
 
 
 def fragments_are_dropped_or_put_together() -> None:
-    """By this kernel's own means, and without a connection being tracked."""
+    """The kernel drops and counts unsolicited packets, and tracks no connection for them."""
     question = os.urandom(3000)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((VIP, PORT))
@@ -206,7 +208,7 @@ def fragments_are_dropped_or_put_together() -> None:
         assert not tracking.exists() or int(tracking.read_text()) == 0
 
 
-def strangers_are_dropped_or_answered() -> None:
+def unsolicited_packets_are_dropped_or_answered() -> None:
     """A port that is no UDP service."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect((VIP, PORT + 1))
@@ -223,7 +225,7 @@ def strangers_are_dropped_or_answered() -> None:
 
 
 def nothing_was_lost_on_the_way() -> None:
-    """No overrun, no error of ours, no session refused."""
+    """There was no overrun, no internal error, and no session was refused."""
     drops = json.loads(api("GET", "/stats/drops?format=json"))
     for name in ("internal_error", "truncated", "bad_header", "no_real_server", "local_ports_exhausted"):
         assert drops[name]["total"] == 0, name
@@ -238,13 +240,13 @@ CHECKS: tuple[Callable[[], None], ...] = (
     errors_of_the_kernel_itself_reach_the_client,
     idle_sessions_are_reset,
     fragments_are_dropped_or_put_together,
-    strangers_are_dropped_or_answered,
+    unsolicited_packets_are_dropped_or_answered,
     nothing_was_lost_on_the_way,
 )
 
 
 def main() -> int:
-    """All checks, each whatever became of the others."""
+    """Run all checks, also after one that failed."""
     failed = 0
     for check in CHECKS:
         try:

@@ -199,7 +199,7 @@ def test_a_share_of_nothing_is_none() -> None:
     ("shares", "outcome"),
     [({"udp": 0.81, "fragment": 0.8, "tcp": 1.0}, "reached"), ({"udp": 0.9, "fragment": 0.79, "tcp": 0.9}, "missed")],
 )
-def test_goal(shares: dict[str, float], outcome: str) -> None:
+def test_the_goal_is_reached_when_every_median_share_is_high_enough(shares: dict[str, float], outcome: str) -> None:
     assert results_of([1000.0], shares).goal_outcome() == outcome
 
 
@@ -215,7 +215,7 @@ def test_goal_is_not_decided_by_measurements_with_errors() -> None:
     assert results.goal_outcome() == "undecided"
 
 
-def test_table() -> None:
+def test_the_printed_table() -> None:
     results = results_of([10_000, 20_000], {"udp": 0.9, "fragment": 0.8, "tcp": 0.72})
     lines = as_text(MACHINE, 2, 4, 2, results).splitlines()
     assert lines[0] == "kernel 6.1.0, a CPU, 2 cores, Python 3.11.2"

@@ -144,7 +144,7 @@ def test_everything_is_measured() -> None:
     assert said[0] == "opened"
 
 
-def test_table() -> None:
+def test_the_printed_table() -> None:
     one: Figures = {row.name: 1234.567 for row in ROWS}
     values: Figures = {"low": 0.5, "high": 2000.0, "long": 1007}
     one |= {f"{row.name}_{end}": values[end] for row in ROWS for end in row.beside}

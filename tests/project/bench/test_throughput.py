@@ -148,7 +148,7 @@ def test_ways_of_one_figure_are_neighbours_and_each_round_starts_with_the_next_w
     ]
 
 
-def test_rotation_goes_round() -> None:
+def test_rotation_by_more_than_the_length_begins_again() -> None:
     assert rotated("abcd", 6) == ["c", "d", "a", "b"]
 
 
@@ -194,7 +194,7 @@ def test_ratio_leaves_out_rounds_without_a_base() -> None:
 
 
 @pytest.mark.parametrize(("appliance", "outcome"), [([85.0, 86.0], "reached"), ([84.0, 85.0], "missed"), ([], "missed")])
-def test_goal(appliance: list[float], outcome: str) -> None:
+def test_the_goal_is_reached_when_every_median_ratio_is_high_enough(appliance: list[float], outcome: str) -> None:
     assert goal_outcome(results(appliance=appliance, bare_loop=[100.0, 100.0])) == outcome
 
 
@@ -226,7 +226,7 @@ def measured() -> Results:
     return made
 
 
-def test_table(measured: Results) -> None:
+def test_the_printed_table(measured: Results) -> None:
     lines = as_text(SETUP, measured).splitlines()
     assert lines[0] == "kernel 6.1.0, Some CPU, 2 cores, Python 3.11.2"
     assert lines[1].startswith("shards: 2, rounds: 2, seconds a measurement: 5; interleaved")
@@ -267,7 +267,7 @@ def test_json_has_every_round_and_every_ratio(measured: Results) -> None:
     assert data["goal"]["outcome"] == "reached"
 
 
-def test_cpu_model() -> None:
+def test_the_cpu_model_is_read_from_cpuinfo() -> None:
     assert cpu_model(["processor\t: 0", "model name\t: Some CPU @ 3: x", "model name\t: other"]) == "Some CPU @ 3: x"
 
 
@@ -285,15 +285,15 @@ def after(queues: dict[int, int], received: int, tracked: int = 0) -> Snapshot:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_right_answers(way: Any) -> None:
+def test_answers_that_fit_the_way_are_accepted(way: Any) -> None:
     assert list(wrong_answers(way, [f"{name} {peer}" for name in BOTH for peer in way.peers])) == []
 
 
-def test_answers_of_one_real_server_only() -> None:
+def test_a_real_server_without_a_request_is_named() -> None:
     assert list(wrong_answers(PLAIN, [f"rs1 {CLIENT}"])) == ["rs2 got no request"]
 
 
-def test_peers_that_the_way_does_not_have() -> None:
+def test_a_peer_that_the_way_does_not_have_is_named() -> None:
     answers = [f"rs1 {CLIENT}", f"rs2 {LOCAL_ADDRESSES[1]}"]
     assert list(wrong_answers(PLAIN, answers)) == [f"a real server saw {LOCAL_ADDRESSES[1]}, not {CLIENT}"]
     assert list(wrong_answers(APPLIANCE, answers)) == [f"a real server saw {CLIENT}, not {' or '.join(LOCAL_ADDRESSES)}"]
@@ -303,7 +303,7 @@ def test_peers_that_the_way_does_not_have() -> None:
     ("way", "queues", "tracked"),
     [(PLAIN, {}, 0), (PLAIN, {}, -3), (NAT, {}, 8), (BARE_LOOP, {1000: 50, 1001: 48}, 0), (APPLIANCE, {0: 50, 1: 48}, 0)],
 )
-def test_right_counts(way: Any, queues: dict[int, int], tracked: int) -> None:
+def test_counts_that_fit_the_way_are_accepted(way: Any, queues: dict[int, int], tracked: int) -> None:
     assert list(wrong_counts(way, 2, BEFORE, after(queues, 100, tracked))) == []
 
 
@@ -319,7 +319,7 @@ def test_right_counts(way: Any, queues: dict[int, int], tracked: int) -> None:
         (APPLIANCE, {0: 28, 1: 27}, 0, "only 55 of the 100 packets that came in were queued"),
     ],
 )
-def test_wrong_counts(way: Any, queues: dict[int, int], tracked: int, complaint: str) -> None:
+def test_counts_that_contradict_the_way_are_named(way: Any, queues: dict[int, int], tracked: int, complaint: str) -> None:
     assert list(wrong_counts(way, 2, BEFORE, after(queues, 100, tracked))) == [complaint]
 
 
@@ -402,7 +402,7 @@ def test_quick_is_the_default_of_two_options_and_both_may_be_given() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--seconds", "11"], ["--shards", "-1"], ["--shards", "two"]])
-def test_sizes_out_of_range(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_out_of_range_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_options(arguments)
     assert "is not a number from" in capsys.readouterr().err

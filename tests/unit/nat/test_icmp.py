@@ -1,7 +1,7 @@
-"""nat/icmp.py: an error reaches the end that sent the packet it quotes, in that end's own terms. LVS behaviour 3.9.
+"""nat/icmp.py: an error reaches the end that sent the packet it quotes, and quotes it as that end sent it. LVS behaviour 3.9.
 
-Both versions of the quoted packet, the sender's and the gateway's, are built by dpkt; what the gateway says of the one must be
-an error about the other, byte for byte.
+dpkt builds both versions of the quoted packet, the sender's and the gateway's. The gateway must turn an error about one into an
+error about the other, byte for byte.
 """
 
 import dpkt
@@ -33,7 +33,7 @@ ROUTER = ROUTER_ADDRESS.packed
 CLIENT_KEY, SERVER_KEY = flow_key(CLIENT, VIP), flow_key(LOCAL, RS1)
 
 SHIFT = 0x9ABC_DEF0
-"""From the client's numbers to those the real server is shown; large, so that sums go round."""
+"""What is added to the client's numbers before the real server sees them; large, so that sums pass 2**32."""
 SEQ, ACK = 0x8000_0001, 0x0000_1001
 
 TOA = bytes((TOA_KIND, 8)) + CLIENT[4:] + CLIENT[:4]
@@ -46,7 +46,7 @@ TABLES = tables_with(CLIENT_KEY, SERVER_KEY, shift=SHIFT) | {
 
 
 def answer(raw: bytes, option_kind: int | None = TOA_KIND) -> SeenError:
-    """What the gateway makes of an error it has to pass on."""
+    """The error that the gateway passes on."""
     translated = translate_error(raw, TABLES, option_kind)
     assert isinstance(translated, bytes), translated
     return read_icmp_error(translated)
@@ -110,7 +110,7 @@ def test_an_error_about_a_real_server_packet_reaches_the_real_server(quoted_byte
 
 
 @pytest.mark.parametrize("quoted_bytes", [29, 31, 33, 37, 39, 40, 51, 59])
-def test_of_a_header_quoted_in_part_only_whole_numbers_are_told(quoted_bytes: int) -> None:
+def test_of_a_header_that_is_quoted_in_part_only_whole_numbers_are_passed_on(quoted_bytes: int) -> None:
     seen = answer(icmp_error(ROUTER, VIP[:4], TO_CLIENT[:quoted_bytes]))
     assert seen.quoted == FROM_RS[:28]
 
@@ -231,7 +231,7 @@ def test_a_short_packet_padded_for_extensions_stays_padded() -> None:
 
 
 @pytest.mark.parametrize("quote_words", [1, 6, 255])
-def test_a_length_that_cannot_be_is_not_believed(quote_words: int) -> None:
+def test_an_impossible_length_of_the_quote_is_ignored(quote_words: int) -> None:
     raw = with_byte(icmp_error(ROUTER, LOCAL[:4], TO_RS_WITH_TOA[:548]), 25, quote_words)
     assert answer(raw) == SeenError(VIP[:4], CLIENT[:4], 3, 4, quote_words, 1392, FROM_CLIENT[:540])
 
@@ -289,7 +289,7 @@ def test_what_is_about_no_session_is_left_to_the_host(raw: bytes) -> None:
     assert refusal(raw) is verdicts.NOT_OURS
 
 
-def test_a_session_of_the_other_protocol_is_not_meant() -> None:
+def test_an_error_is_not_about_a_session_of_the_other_protocol() -> None:
     only_tcp, only_udp = tables_with(CLIENT_KEY, SERVER_KEY), tables_with(CLIENT_KEY, SERVER_KEY, protocol=PROTO_UDP)
     about_tcp, about_udp = (icmp_error(ROUTER, LOCAL[:4], quoted) for quoted in (TO_RS, udp(LOCAL, RS1)))
     assert translate_error(about_udp, only_tcp, TOA_KIND) is verdicts.NOT_OURS
@@ -322,10 +322,10 @@ longest_header_with_toa = st.binary(min_size=8, max_size=8).map(lambda numbers: 
     quote_words=st.integers(0, 60),
 )
 @example(bytes(8), bytes(8) + b"\x70" + bytes(7) + TOA, PROTO_TCP, (LOCAL, RS1), 3, 0)  # a total length below that of the headers
-def test_whatever_is_quoted_of_a_session_the_error_is_a_right_one(
+def test_any_quote_of_a_session_gives_a_right_error(
     odd_fields: bytes, behind_ports: bytes, protocol: int, ends: tuple[bytes, bytes], kind: int, quote_words: int
 ) -> None:
-    """Anybody can send an error; whoever knows a session's addresses must not be able to upset the gateway."""
+    """Anybody who knows the addresses of a session can send an error about it, and must not be able to make the gateway fail."""
     ip_header = b"\x45" + odd_fields[:5] + b"\0\0" + odd_fields[5:6] + bytes((protocol,)) + odd_fields[6:]
     raw = icmp_error(ROUTER, ends[0][:4], ip_header + flow_key(*ends) + behind_ports, kind=kind, quote_words=quote_words)
     seen = translate_error(raw, TABLES, TOA_KIND)

@@ -1,4 +1,4 @@
-"""nat/isn.py: numbers that only grow, for each tuple by itself."""
+"""nat/isn.py: initial numbers that only grow, for each tuple of addresses and ports separately."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ def test_the_following_connection_starts_beyond_a_whole_receive_window(last_seq:
 
 @given(st.binary(min_size=12, max_size=12), st.floats(0, 1e7), st.floats(0.001, 130))
 def test_first_numbers_grow_with_the_clock_for_longer_than_time_wait(key: bytes, now: float, later_s: float) -> None:
-    """Also over a restart, which keeps the secret: two minutes of TIME_WAIT and more."""
+    """This holds after a restart as well, which keeps the secret, for longer than the two minutes of TIME_WAIT."""
     before, after = IsnSource(b"secret").first(key, now), IsnSource(b"secret").first(key, now + later_s)
     assert is_before(before, after)
 

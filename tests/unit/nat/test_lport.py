@@ -1,4 +1,4 @@
-"""nat/lport.py: no port twice, none lost, whatever the order and however the range changes."""
+"""nat/lport.py: no port is handed out twice and none is lost, in any order and after any change of the range."""
 
 from array import array
 
@@ -30,7 +30,7 @@ def test_the_same_port_serves_several_real_servers_and_addresses() -> None:
     assert local_ports.acquire(LIP, RS, 10) == LocalPort(5000, last_seq=7)
 
 
-def test_a_port_rests_as_long_as_the_range_allows() -> None:
+def test_a_port_is_unused_for_as_long_as_the_range_allows() -> None:
     pool = LocalPortPool(ports(5000, 5003))
     order = []
     for _ in range(6):
@@ -45,12 +45,12 @@ def test_tries_bounds_how_many_ports_are_looked_at() -> None:
     pool = LocalPortPool(ports(5000, 5099))
     for _ in range(100):
         pool.acquire(10)
-    pool.release(5020, 0)  # the cursor stands at the end, so this is the 21st port that would be looked at
+    pool.release(5020, 0)  # the search begins at the end of the range, so this would be the 21st port
     assert take(pool, 20) is None
     assert take(pool, 21) == 5020
 
 
-def test_tries_go_around_the_end() -> None:
+def test_the_search_for_a_free_port_continues_at_the_start_of_the_range() -> None:
     pool = LocalPortPool(ports(5000, 5009))
     for _ in range(8):
         pool.acquire(10)
@@ -62,7 +62,7 @@ def test_tries_go_around_the_end() -> None:
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Any order of taking, giving back and changing the range, beside a plain set."""
+    """Any order of taking and releasing ports and changing the range, compared with a plain set."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def test_the_syn_that_the_real_server_gets_byte_for_byte() -> None:
     assert raw == tcp(local, RS1, "S", seq=isn, options=TOA + NO_TIMESTAMP)
 
 
-def test_the_option_rides_until_the_real_servers_first_byte_is_acknowledged() -> None:
+def test_the_option_is_on_every_packet_until_the_real_servers_first_byte_is_acknowledged() -> None:
     world = World()
     world.client.connects(C0, R0)
     for data, flags in ((b"GET ", "PA"), (b"/ HTTP/1.0", "PA"), (b"\r\n\r\n", "FPA")):
@@ -67,7 +67,7 @@ def test_a_reset_carries_no_option() -> None:
     assert options_of(world.rs.gets("R")) == b""
 
 
-def test_switched_off_it_is_on_no_packet_and_switched_on_again_on_the_next() -> None:
+def test_the_option_is_on_no_packet_while_switched_off_and_on_the_next_when_switched_on() -> None:
     world = World(fullnat_toa_entry=0)
     assert options_of(opens(world, options=LINUX_SYN)) == NO_TIMESTAMP
     world.shared.set_tunables({"fullnat_toa_entry": 1})
@@ -76,7 +76,7 @@ def test_switched_off_it_is_on_no_packet_and_switched_on_again_on_the_next() -> 
     assert world.counter("fullnat_add_toa_ok") == 1
 
 
-def test_its_kind_is_a_tunable() -> None:
+def test_the_kind_of_the_option_is_a_tunable() -> None:
     world = World(fullnat_toa_kind=200)
     assert options_of(opens(world)) == b"\xc8" + TOA[1:]
 
@@ -84,7 +84,7 @@ def test_its_kind_is_a_tunable() -> None:
 @pytest.mark.parametrize("toa", [0, 1])
 @pytest.mark.parametrize("flags", ["S", "PA"])
 def test_an_option_that_the_client_sends_itself_is_neutralised(toa: int, flags: str) -> None:
-    """Wherever it stands, on or off, early and late in a session."""
+    """This holds wherever the option is, with the tunable on or off, early and late in a session."""
     world = World(fullnat_toa_entry=toa)
     if flags == "S":
         seen = opens(world, options=MSS_1460 + FORGED)
@@ -111,7 +111,7 @@ def test_later_timestamps_are_never_touched() -> None:
     assert options_of(world.client.gets("PA", ack=C0 + 2)) == b"\x01\x01" + TIMESTAMP
 
 
-def test_room_for_the_option_is_made_of_nops() -> None:
+def test_room_for_the_option_is_made_by_dropping_nops() -> None:
     world = World()
     crowded = MSS_1460 + SACK_PERMITTED + b"\x01" * 30 + b"\x03\x03\x07\x00"
     assert len(crowded) == 40
@@ -127,7 +127,7 @@ def test_without_any_room_the_packet_goes_without_and_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("payload_bytes", "added"), [(1452, True), (1453, False)])
-def test_never_on_a_packet_that_would_pass_the_mtu_of_the_route(payload_bytes: int, added: bool) -> None:
+def test_the_option_is_not_on_a_packet_that_would_exceed_the_mtu_of_the_route(payload_bytes: int, added: bool) -> None:
     world = World()
     world.client.connects(C0, R0)
     world.client.sends("A", seq=C0 + 1, ack=R0 + 1, data=bytes(payload_bytes))
@@ -217,7 +217,7 @@ def test_an_acknowledgement_number_without_its_flag_is_left_alone() -> None:
 
 
 def test_a_damaged_packet_stays_damaged() -> None:
-    """Nothing is laundered: neither by the option nor by the shift."""
+    """Neither the option nor the shift of numbers gives a damaged packet right checksums."""
     world = World()
     opens(world, options=LINUX_SYN)
     world.rs.sends("SA", seq=R0, ack=C0 + 1)
@@ -229,7 +229,7 @@ def test_a_damaged_packet_stays_damaged() -> None:
         read_tcp(raw)
 
 
-def test_the_same_syn_again_is_shown_as_the_same_syn_again() -> None:
+def test_a_repeated_syn_is_the_same_syn_for_the_real_server() -> None:
     """Row 4: the identical number, and no counter of reuse."""
     world = World()
     first = opens(world, options=LINUX_SYN)

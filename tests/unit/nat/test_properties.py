@@ -1,6 +1,6 @@
 """What holds for any packet: translating it and translating it back is the identity, and dpkt finds every checksum right.
 
-An error about a translated packet is the third way back: it must quote the packet that its sender sent.
+An error about a translated packet must quote the packet that its sender sent.
 """
 
 from dataclasses import dataclass
@@ -122,19 +122,19 @@ def records(ends: Ends, shift: int, direction: Direction) -> tuple[RewriteRecord
 
 
 def translated(raw: bytes, record: RewriteRecord) -> bytes:
-    """What the packet path does to a packet that is addresses and numbers only."""
+    """The packet after a translation that changes addresses and numbers only."""
     _, _, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum = HEADERS.unpack_from(raw)
     before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
     return translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
 
 
 def with_options(raw: bytes, record: RewriteRecord, options: bytes) -> bytes:
-    """What it does to a packet whose options change, too."""
+    """The packet after a translation that changes options, too."""
     return translate_with_options(wire_segment.Segment.parse(raw), record, options)
 
 
 def with_checksum_moved(raw: bytes, at: int, by: int) -> bytes:
-    """The packet with one of its checksums moved on by 1..65534, so that it is another one in ones-complement arithmetic."""
+    """The packet with 1..65534 added to one of its checksums, which is a different checksum in ones-complement arithmetic."""
     wrong = (int.from_bytes(raw[at : at + 2], "big") + by) % 0xFFFF
     return raw[:at] + wrong.to_bytes(2, "big") + raw[at + 2 :]
 
@@ -197,7 +197,7 @@ def test_translating_a_datagram_there_and_back_is_the_identity(
 
 @given(all_ends, directions, st.booleans())
 def test_a_datagram_s_sum_of_zero_is_all_ones_on_either_side(ends: Ends, direction: Direction, before: bool) -> None:
-    """Chance would show such a sum once in 65536 datagrams: here each has it, before its translation or behind it."""
+    """One datagram in 65536 has such a sum by chance. Here each has it, before its translation or after it."""
     there, back = records(ends, 0, direction)
     zero_between = ends.sent(direction) if before else ends.made(direction)
     data = udp(*zero_between, b"\0\0")[26:28]
@@ -234,7 +234,7 @@ def test_an_error_about_a_translated_segment_quotes_what_was_sent(
     assert isinstance(answer, bytes)
     seen = read_icmp_error(answer)
     assert (seen.source, seen.destination) == (destination[:4], source[:4])
-    # Of a header that is not there to its end, or does not show our option, no more is told than every error tells.
+    # When the header is not quoted to its end, or does not show the option, the error quotes no more than every error has to.
     shows_option = quoted_bytes >= 48
     recognized = sent if shows_option else segment.between(ends.sent(direction), toa)
     whole_header = quoted_bytes >= 40 + len(toa) + len(segment.options)

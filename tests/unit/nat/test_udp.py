@@ -30,7 +30,7 @@ def test_the_answer_reaches_the_client_from_the_vip() -> None:
     assert translate_datagram(udp(RS1, LOCAL, b"answer"), OUTBOUND) == udp(VIP, CLIENT, b"answer")
 
 
-def test_pinned_bytes() -> None:
+def test_a_translated_datagram_byte_for_byte() -> None:
     to_vip = "4500001d000800004011" "1488" "c6336402" "cb00710a" "9c40" "0050" "0009" "8c0a" "71"  # fmt: skip
     to_rs = "4500001d000800004011" "f658" "c000020a" "c0000265" "1388" "1f90" "0009" "d753" "71"  # fmt: skip
     assert translate_datagram(bytes.fromhex(to_vip), INBOUND).hex() == to_rs

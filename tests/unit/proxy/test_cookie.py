@@ -1,4 +1,4 @@
-"""proxy/cookie.py: what comes back is what went in, and nothing else passes."""
+"""proxy/cookie.py: a cookie gives back what was put into it, and no other number is a cookie."""
 
 import pytest
 from hypothesis import given
@@ -26,8 +26,10 @@ def test_an_offer_comes_back_for_three_minutes_at_least(
 
 
 @given(keys, numbers, offers, times, st.floats(4 * SLOT_S, 1e6))
-def test_it_is_never_good_for_longer_than_four_minutes(key: bytes, isn: int, offer: SynOffer, now: float, later_s: float) -> None:
-    """One in 2**21 would pass by accident; Hypothesis draws a few hundred."""
+def test_a_cookie_is_never_valid_for_longer_than_four_minutes(
+    key: bytes, isn: int, offer: SynOffer, now: float, later_s: float
+) -> None:
+    """One number in 2**21 is a cookie by accident; Hypothesis tries a few hundred."""
     assert JAR.check(key, isn, JAR.bake(key, isn, offer, now), now + later_s) is None
 
 
@@ -102,6 +104,6 @@ def test_a_shift_above_what_is_allowed_counts_as_fourteen() -> None:
 
 
 def test_guesses_pass_about_once_in_two_million() -> None:
-    """Of 200,000 guesses more than three would be a hole: by chance that happens less than once in 100,000 runs."""
+    """More than three right guesses of 200,000 would be a weakness: by chance that happens less than once in 100,000 runs."""
     passed = sum(JAR.check(KEY, 5, guess * 21_473 % 2**32, 1000.0) is not None for guess in range(200_000))
     assert passed <= 3

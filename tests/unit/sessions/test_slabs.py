@@ -1,4 +1,4 @@
-"""slabs.py: what tables and pools hold, and that a session's size is what its objects take."""
+"""sessions/slabs.py: the objects of tables and pools, and that the size of a session is that of its objects."""
 
 from sys import getsizeof
 from typing import Any
@@ -23,7 +23,7 @@ def taken(thing: Any) -> int:
 
 
 def test_the_size_of_a_session_is_that_of_its_objects() -> None:
-    """All that it alone holds: what one number more would cost has to show here."""
+    """The bytes of all objects that only this session has, so that one more number would be noticed here."""
     world = World(plan(with_udp=True))
     world.client.connects(C0, R0)
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello")

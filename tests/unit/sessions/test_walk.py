@@ -1,4 +1,4 @@
-"""conn_walk.py: listing, counting and cutting sessions piece by piece, while packets are handled in between."""
+"""sessions/walk.py: listing, counting and cutting sessions step by step, while packets are handled in between."""
 
 from collections import Counter
 from ipaddress import IPv4Address
@@ -35,7 +35,7 @@ def clients_of(world: World, **wanted: str) -> set[str]:
 
 
 class TestFilter:
-    """Each condition alone, and all of them at once."""
+    """Each condition of a filter alone, and all at once."""
 
     def test_by_client(self) -> None:
         world = crowd(100)
@@ -60,7 +60,7 @@ class TestFilter:
 
 
 class TestSteps:
-    """What is bounded, and what is promised while things change."""
+    """The work of one step is bounded, and what an answer has while sessions come and go."""
 
     def test_a_piece_is_never_long_however_many_sessions_there_are(self) -> None:
         world = crowd(2500)
@@ -125,12 +125,12 @@ def show(endpoint: bytes) -> str:
 
 
 class TestPages:
-    """A place names where a page ended, whatever has happened since."""
+    """A place says where a page ended, also when sessions have come and gone since."""
 
     @settings(max_examples=30)
     @given(st.integers(1, 120), st.integers(1, 50), st.data())
     def test_pages_together_are_the_whole(self, count: int, limit: int, data: st.DataObject) -> None:
-        """Whatever comes and goes between two pages, those that stay are on one page each."""
+        """Sessions that stay are on exactly one page, whatever comes and goes between two pages."""
         world = crowd(count)
         staying = {show(client(number)) for number in range(count)}
         shown, after, arrivals = list[str](), "", 0
@@ -156,7 +156,7 @@ class TestPages:
         (piece,) = crowd(3).walk(Query(ROWS, limit=4))
         assert (len(piece.items), piece.place) == (3, "")
 
-    def test_udp_comes_behind_tcp(self) -> None:
+    def test_udp_comes_after_tcp(self) -> None:
         world = crowd(2)
         world.put(udp(CLIENT, VIP, b"?"))
         (piece,) = world.walk(Query(ROWS, limit=2))
@@ -166,7 +166,7 @@ class TestPages:
 
 
 class TestTally:
-    """Who has how many."""
+    """How many sessions each client, service or real server has."""
 
     @pytest.mark.parametrize(
         ("by", "expected"),
@@ -184,13 +184,13 @@ class TestTally:
             counts.update(dict(piece.items))
         assert counts == expected
 
-    def test_only_what_the_filter_means_is_counted(self) -> None:
+    def test_only_sessions_of_the_filter_are_counted(self) -> None:
         (piece,) = crowd(100).walk(Query(TALLY, SessionFilter(client="198.51.100.4/31"), by="client"))
         assert dict(piece.items) == {"198.51.100.4": 2, "198.51.100.5": 2}
 
 
 class TestCut:
-    """Both ends are told, at exactly the numbers they wait for (RFC 5961, 3.2)."""
+    """Both ends get a RST with exactly the number that they expect (RFC 5961, 3.2)."""
 
     def test_an_established_session_is_reset_at_both_ends_and_gone(self) -> None:
         world = World()
@@ -208,8 +208,8 @@ class TestCut:
         world.assert_empty()
         assert world.counter("sessions_cut") == 1
 
-    def test_it_does_not_ask_conn_expire_tcp_rst(self) -> None:
-        """That is about sessions that fell asleep; these are meant to end."""
+    def test_a_cut_does_not_depend_on_conn_expire_tcp_rst(self) -> None:
+        """That tunable is about idle sessions; a session that is cut is meant to end."""
         world = World(conn_expire_tcp_rst=0)
         world.client.connects(C0, R0)
         cut(world)
@@ -225,7 +225,7 @@ class TestCut:
         world.client.gets("RA", seq=0, ack=C0 + 1)
         world.assert_empty()
 
-    def test_a_half_closed_session_is_reset_behind_the_fin(self) -> None:
+    def test_a_half_closed_session_is_reset_after_the_fin(self) -> None:
         world = World()
         world.client.connects(C0, R0)
         world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
@@ -249,7 +249,7 @@ class TestCut:
         world.assert_empty()
         assert world.counter("synproxy_rs_error") == 0, "the real server did nothing wrong"
 
-    def test_what_is_over_ends_in_silence(self) -> None:
+    def test_a_session_that_is_over_is_cut_without_a_reset(self) -> None:
         world = World(plan(with_udp=True))
         world.client.connects(C0, R0)
         world.client.sends("R", seq=C0 + 1)
@@ -260,7 +260,7 @@ class TestCut:
         world.assert_quiet()
         world.assert_empty()
 
-    def test_only_what_the_filter_means_and_a_bounded_number_a_step(self) -> None:
+    def test_only_sessions_of_the_filter_are_cut_and_a_bounded_number_a_step(self) -> None:
         world = crowd(500)
         pieces = list(world.walk(Query(CUT, SessionFilter(real_server="192.0.2.102"))))
         assert max(count for piece in pieces for count in piece.items) <= walk_module.BUDGET / 15

@@ -1,4 +1,4 @@
-"""sanity.py, and each named reason for a packet that is not what it should be: what is dropped, and what must not be."""
+"""shard/sanity.py, and each verdict on malformed packets: which are dropped, and which must not be."""
 
 from itertools import combinations
 
@@ -16,7 +16,7 @@ from tests.support.segments import tcp, udp
 from tests.support.world import World, plan
 
 SENSIBLE = {"S", "SU", "SA", "R", "RA", "FA", "FAU", "A", "AU"}
-"""PSH aside; as the kernel has them in `tcp_valid_flags`."""
+"""Flags without PSH, as in `tcp_valid_flags` of the kernel."""
 
 COMBINATIONS = ["".join(letters) for count in range(7) for letters in combinations("FSRPAU", count)]
 
@@ -47,8 +47,8 @@ def test_flags_that_no_host_sends_together_are_dropped_whoever_sends_them(flags:
 
 
 @pytest.mark.parametrize("defence", [0, 1])
-def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
-    """What LVS counts there stays counted there; the reason is named all the same."""
+def test_such_flags_to_a_vip_count_for_the_defence_unless_there_is_a_session(defence: int) -> None:
+    """The counters of LVS count as before, and the verdict has a name of its own."""
     world = World(defence_tcp_drop=defence)
     assert world.put(tcp(CLIENT, VIP, "F", seq=C0)) is verdicts.BAD_FLAGS
     assert world.counter("defence_tcp_drop") == defence
@@ -59,13 +59,13 @@ def test_to_a_vip_they_count_for_the_defence_unless_there_is_a_session(defence: 
     assert world.counter("bad_flags") == 3
 
 
-def test_congestion_flags_go_with_all_others() -> None:
+def test_congestion_flags_are_allowed_with_all_others() -> None:
     """RFC 3168: a SYN with ECE and CWR asks for explicit congestion notification."""
     assert World().put(tcp(CLIENT, VIP, "SEW", seq=C0)) is verdicts.TO_REAL_SERVER
 
 
 @given(st.binary(max_size=60), st.integers(1, 0xFFFE))
-def test_damage_is_what_the_whole_sum_says(data: bytes, by: int) -> None:
+def test_a_packet_is_damaged_when_its_whole_sum_is_wrong(data: bytes, by: int) -> None:
     raw = tcp(CLIENT, VIP, "PA", seq=C0, ack=R0, data=data)
     assert not is_damaged(raw)
     wrong = (int.from_bytes(raw[36:38], "big") + by) % 0xFFFF
@@ -75,7 +75,8 @@ def test_damage_is_what_the_whole_sum_says(data: bytes, by: int) -> None:
 
 
 class TestDamage:
-    """A packet that is only rewritten stays damaged; nothing is made from one, or done because of it."""
+    """A damaged packet that is only rewritten stays damaged. Nothing is made from a damaged packet, and nothing is done because
+    of it."""
 
     @pytest.mark.parametrize("synproxy", ["never", "always"])
     def test_a_damaged_syn_opens_nothing_and_gets_no_cookie(self, synproxy: str) -> None:
@@ -87,7 +88,7 @@ class TestDamage:
         world.assert_empty()
 
     def test_a_cookie_in_a_damaged_packet_opens_nothing(self) -> None:
-        """What it made would be a SYN with a right checksum over who knows what."""
+        """It would become a SYN with a right checksum of damaged data."""
         world = World(plan(synproxy="always"))
         world.client.sends("S", seq=C0)
         cookie = world.client.gets("SA").seq
@@ -118,8 +119,8 @@ class TestDamage:
         world.put(proof)
         assert (world.state(), world.counter("synproxy_conn_reused")) == ("SYN_SENT", 1)
 
-    def test_a_real_servers_damaged_answer_joins_nothing(self) -> None:
-        """Its numbers would stand in the session's records for good."""
+    def test_a_damaged_answer_of_a_real_server_does_not_open_the_session(self) -> None:
+        """Its numbers would stay in the record of the session."""
         world = World(plan(synproxy="always"))
         proves(world)
         answer = tcp(world.rs.here, world.rs.there, "SA", seq=R0, ack=world.rs.isn + 1, data=b"x")
@@ -145,7 +146,7 @@ class TestDamage:
         world.put(stray)
         world.client.gets("R", seq=R0)
 
-    def test_data_of_a_session_goes_on_damaged_as_it_is(self) -> None:
+    def test_damaged_data_of_a_session_is_passed_on_as_it_is(self) -> None:
         world = World()
         world.client.connects(C0, R0)
         bad = damaged(tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=R0 + 1, data=b"hello"))
@@ -158,7 +159,7 @@ class TestDamage:
 )
 @pytest.mark.parametrize("defence", [0, 1])
 def test_nobody_opens_a_session_from_an_address_of_the_gateway(source: bytes, defence: int) -> None:
-    """Land: `accept_local`, which rewritten packets need, has the kernel let them through."""
+    """A land attack. The kernel accepts such packets because of `accept_local`, which rewritten packets need."""
     world = World(plan(with_udp=True), defence_tcp_drop=defence, defence_udp_drop=defence)
     assert world.put(tcp(source, VIP, "S", seq=C0)) is verdicts.LAND
     assert world.put(udp(source, VIP, b"?")) is verdicts.LAND

@@ -1,4 +1,4 @@
-"""shard.py: sanity of packets, and tunables. That no bytes whatever make it fail is shown in `test_fuzz`."""
+"""shard/shard.py: malformed packets, and tunables. `stories/test_fuzz_corpus.py` shows that no bytes make it fail."""
 
 import pytest
 from hypothesis import given
@@ -107,8 +107,8 @@ def test_sessions_show_all_four_ends() -> None:
 
 
 @given(st.sampled_from(["A", "PA", "FA", "RA"]), st.binary(max_size=1452), st.integers(0, 65535), st.integers(1, 255))
-def test_there_and_back_is_the_identity(flags: str, data: bytes, window: int, ttl: int) -> None:
-    """What a real server sends back to where a packet came from reaches the client as if the VIP had sent it."""
+def test_a_packet_sent_back_through_the_shard_is_the_same_packet(flags: str, data: bytes, window: int, ttl: int) -> None:
+    """A packet that a real server sends back to the source it saw reaches the client as if the VIP had sent it."""
     world = World()
     world.client.connects(C0, R0)
     sent = tcp(CLIENT, VIP, flags, seq=5, ack=R0 + 2, data=data, window=window, ttl=ttl)

@@ -1,4 +1,4 @@
-"""The defence and its two readers: the rendered rules and the shard judge every packet alike."""
+"""The defence: the rules in the kernel and the shard judge every packet in the same way."""
 
 import re
 
@@ -33,7 +33,7 @@ def rules_of(text: str, chain: str) -> list[str]:
 
 
 def counter_of_first_match(rules: list[str], raw: bytes) -> str | None:
-    """Read the rules as the kernel does, for a packet that does not come by `lo`."""
+    """The counter of the first rule that matches, as the kernel reads the rules, for a packet that does not come in by `lo`."""
     shape = (
         r"(?:ip frag-off & (0x\w+) != 0 ip protocol != (\d+)|meta l4proto (\d+)) "
         r'ip daddr @(\w+) iif != "lo" counter name (\w+) drop'
@@ -52,7 +52,7 @@ def counter_of_first_match(rules: list[str], raw: bytes) -> str | None:
 
 
 def packet(protocol: int, destination: bytes, fragment_bits: int) -> bytes:
-    """To port 81, which is no service: a SYN, a datagram, or bytes of another protocol."""
+    """A packet to port 81, which is not a service: a SYN, a datagram, or bytes of another protocol."""
     whole = udp(CLIENT, destination, b"x") if protocol == 17 else tcp(CLIENT, destination, "S", seq=C0)
     return whole[:6] + fragment_bits.to_bytes(2, "big") + whole[8:9] + bytes((protocol,)) + whole[10:]
 
@@ -64,10 +64,10 @@ def packet(protocol: int, destination: bytes, fragment_bits: int) -> bytes:
     st.sampled_from([0, 0x4000, 0x2000, 0x0001, 0x1FFF, 0x2010, 0x8000]),
 )
 def test_kernel_and_shard_judge_alike(defence: Defence, protocol: int, address: bytes, fragment_bits: int) -> None:
-    """One drop by one counter, or none, wherever a packet that is part of nothing is judged."""
+    """An unsolicited packet is dropped and counted by the same counter, or by none, wherever it is judged."""
     raw = packet(protocol, address + (81).to_bytes(2, "big"), fragment_bits)
     text = text_of(defence)
-    is_kept = bool(fragment_bits & 0x3FFF and rules_of(text, "reassembly"))  # by the kernel, until it has all parts
+    is_kept = bool(fragment_bits & 0x3FFF and rules_of(text, "reassembly"))  # the kernel keeps it until it has all fragments
     rules = rules_of(text, "fragments") + ([] if is_kept else rules_of(text, "unsolicited"))
     by_kernel = counter_of_first_match(rules, raw)
     tunables = {rule.tunable: int(rule in defence.rules) for rule in RULES}
@@ -106,7 +106,7 @@ def test_fragments_are_judged_before_the_kernel_would_put_them_together_and_all_
     assert "reassembly" not in text.replace("chain reassembly {", ""), "no packet comes to that chain"
 
 
-def test_what_is_not_asked_for_is_not_rendered() -> None:
+def test_rules_that_are_switched_off_are_not_rendered() -> None:
     text = text_of(NOTHING)
     assert rules_of(text, "fragments") == rules_of(text, "unsolicited") == []
     assert all(f"counter {rule.counter} {{" in text for rule in RULES), "counters are there to be read all the same"
@@ -139,7 +139,7 @@ def test_a_service_behind_synproxy_is_defended_as_any_other(flags: str) -> None:
     assert world.counter("defence_tcp_drop") == 1
 
 
-def test_what_is_left_to_the_host_is_not_answered_by_us_as_well() -> None:
+def test_a_segment_that_is_left_to_the_host_is_not_answered_by_the_shard_as_well() -> None:
     world = World(defence_tcp_drop=0, tcp_abort_on_overflow=1)
     assert world.client.sends("A", seq=C0, ack=R0) is verdicts.NOT_OURS
     world.assert_quiet()

@@ -38,7 +38,7 @@ def test_a_retransmitted_syn_keeps_its_session_and_port() -> None:
     assert len(world.inside.tcp) == 1
 
 
-def test_real_servers_take_turns_and_each_meets_every_local_address() -> None:
+def test_real_servers_take_turns_and_each_gets_every_local_address() -> None:
     world = World(plan(weights=(100, 1)))
     met = set()
     for port in range(40000, 40004):
@@ -103,7 +103,7 @@ def test_unreachables_are_rate_limited() -> None:
 
 
 @pytest.mark.parametrize("flags", ["A", "PA", "R", "SA"])
-def test_what_cannot_open_a_session_is_dropped_in_silence(flags: str) -> None:
+def test_a_segment_that_cannot_open_a_session_is_dropped_without_an_answer(flags: str) -> None:
     world = World()
     assert world.client.sends(flags, seq=C0, ack=R0) is verdicts.NO_SESSION
     world.assert_quiet()
@@ -130,7 +130,7 @@ def test_an_idle_established_session_is_reset_at_both_ends() -> None:
     world.rs.gets("R", seq=C0 + 6, source=local)
     world.client.gets("R", seq=R0 + 4, source=VIP)
     assert len(world.inside.tcp) == 0
-    world.client.gets("R", seq=R0 + 1)  # where the client is that never got the last bytes
+    world.client.gets("R", seq=R0 + 1)  # the client never got the last bytes, so this is the number it expects
     world.assert_quiet()
     assert world.counter("sessions_expired") == 1
 
@@ -187,7 +187,7 @@ def test_traffic_keeps_a_session_alive() -> None:
     assert world.state() == "ESTABLISHED"
 
 
-def test_closed_by_the_client_goes_through_close_wait_and_last_ack() -> None:
+def test_a_session_that_the_client_closes_goes_through_close_wait_and_last_ack() -> None:
     world = World()
     world.client.connects(C0, R0)
     world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
@@ -202,7 +202,7 @@ def test_closed_by_the_client_goes_through_close_wait_and_last_ack() -> None:
     assert len(world.inside.tcp) == 0
 
 
-def test_closed_by_the_real_server_rests_in_time_wait_until_its_port_is_safe_to_use_again() -> None:
+def test_a_session_that_the_real_server_closes_is_in_time_wait_until_its_port_is_safe_to_use_again() -> None:
     world = World()
     world.client.connects(C0, R0)
     world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)

@@ -1,7 +1,7 @@
-"""The whole shard, fuzzed: whatever happens to it in whatever order, all its rules are kept and in the end nothing is left.
+"""The whole shard, fuzzed: whatever happens in whatever order, its invariants hold, and in the end nothing is left.
 
-`make fuzz` does the same with a fuzzer that learns from the branches it reaches. What either has found is kept in `corpus/`, a
-file for each find, and is played again here.
+`make fuzz` does the same with a fuzzer that learns from the branches it reaches. Inputs that either has found are kept in
+`corpus/`, a file each, and are played again here.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 
 
 def mostly_zeros(count: int) -> st.SearchStrategy[bytes]:
-    """So many bytes, two in three of them zero: what is usual in most respects gets further than what is odd in all."""
+    """So many bytes, two thirds of them zero: inputs that are usual in most operands get further than others."""
     several = st.binary(min_size=count, max_size=count)
     return st.tuples(several, several).map(lambda two: bytes(0 if dice % 3 else byte for byte, dice in zip(*two, strict=True)))
 
@@ -41,7 +41,7 @@ def test_whatever_happens_all_rules_are_kept(life: bytes) -> None:
 
 
 @given(st.binary(max_size=1000))
-def test_any_bytes_are_a_life_and_keep_all_rules(life: bytes) -> None:
+def test_any_bytes_can_be_played_and_keep_all_rules(life: bytes) -> None:
     play(life)
 
 
@@ -77,15 +77,15 @@ def given_in(shard: FuzzedShard) -> set[str]:
         ("datagrams", {"icmp_translated"}),
     ],
 )
-def test_the_fuzzers_can_tell_the_stories_that_matter(story: str, expected: set[str]) -> None:
-    """Or they would find nothing because they get nowhere."""
+def test_the_stories_reach_the_verdicts_that_matter(story: str, expected: set[str]) -> None:
+    """Otherwise they would find nothing, because they would not reach these states."""
     shard = play(STORIES[story])
     assert expected <= given_in(shard), "\n".join(shard.world.transcript)
 
 
 def test_a_client_whose_real_server_was_asked_gets_its_answer_and_no_cookie() -> None:
-    """Its SYN came before the flood was noticed. A cookie for its second one would be a number that the real server never named:
-    the client would acknowledge it, and be reset for that."""
+    """Its first SYN came before the flood was noticed. A cookie for its second SYN would be a number that the real server does
+    not know: the client would acknowledge it, and get a RST."""
     world = World(plan(synproxy="auto"), tcp_max_syn_backlog=16)
     assert world.client.sends("S", seq=C0) is verdicts.TO_REAL_SERVER
     world.rs.gets("S", seq=C0)
@@ -102,7 +102,7 @@ def test_a_client_whose_real_server_was_asked_gets_its_answer_and_no_cookie() ->
 
 
 def test_a_packet_that_may_not_move_its_session_is_counted_all_the_same() -> None:
-    """A late copy of the SYN, and a RST that cannot be for this connection: the real server gets both."""
+    """The packets are a late copy of the SYN, and a RST that cannot belong to this connection. The real server gets both."""
     world = World()
     world.client.connects(C0, R0)
     world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)

@@ -1,4 +1,4 @@
-"""A real server that is taken out while it has sessions: LVS behaviour 2.3 (5) and `expire_nodest_conn`."""
+"""A real server that is removed while it has sessions: LVS behaviour 2.3 (5) and `expire_nodest_conn`."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_what_the_real_server_still_sends_reaches_the_client() -> None:
     world.client.gets("PA", data=b"last words")
 
 
-def test_with_expire_nodest_conn_the_next_client_packet_ends_it_at_both_sides() -> None:
+def test_with_expire_nodest_conn_the_next_client_packet_ends_the_session_at_both_sides() -> None:
     world = removed(expire_nodest_conn=1)
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x")
     assert len(world.inside.tcp) == 0
@@ -56,7 +56,7 @@ def test_a_new_connection_of_the_same_client_goes_to_another() -> None:
     world.rs.gets("S", seq=C0 + 777, destination=RS2)
 
 
-def test_one_that_comes_back_finds_its_sessions_and_counters() -> None:
+def test_a_real_server_that_comes_back_has_its_sessions_and_counters() -> None:
     world = removed()
     before = world.destination(0)
     world.change(plan(weights=(1, 1)))
@@ -66,7 +66,7 @@ def test_one_that_comes_back_finds_its_sessions_and_counters() -> None:
     assert world.destination(0)["active_conns"] == 1
 
 
-def test_new_ones_get_connections_and_weights_change() -> None:
+def test_new_real_servers_get_connections_and_weights_change() -> None:
     world = World(plan(weights=(1,)))
     world.change(plan(weights=(0, 1)))
     world.put(tcp(CLIENT, VIP, "S"))
@@ -76,7 +76,7 @@ def test_new_ones_get_connections_and_weights_change() -> None:
 
 
 @pytest.mark.parametrize("expire_nodest", [0, 1])
-def test_udp_sessions_too(expire_nodest: int) -> None:
+def test_this_is_so_for_udp_sessions_too(expire_nodest: int) -> None:
     world = World(plan(weights=(1, 1), with_udp=True), expire_nodest_conn=expire_nodest)
     world.put(udp(CLIENT, VIP, b"x"))
     world.take(RS1)

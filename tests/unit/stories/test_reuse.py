@@ -1,4 +1,4 @@
-"""A new connection in the place of an old one between the same client and VIP: LVS behaviour 3.5, section 12 row 3, RFC 5961."""
+"""A new connection that replaces an old one between the same client and VIP: LVS behaviour 3.5, section 12 row 3, RFC 5961."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.segments import options_of, read_tcp, tcp
 from tests.support.world import World, plan
 
 C1 = 3_000_000_000
-"""Where a client begins anew: before C0, as likely as not, on the circle of sequence numbers."""
+"""The initial number of the new connection, which is before C0 on the circle of sequence numbers."""
 
 COUNTERS = {
     "CLOSE": "close",
@@ -24,7 +24,7 @@ COUNTERS = {
 
 
 def reach(world: World, state: str) -> None:
-    """Bring a session into a state, with everything that was on the wire taken off it."""
+    """Bring a session into a state, and take all packets off the wire."""
     client, rs = world.client, world.rs
     client.connects(C0, R0)
     if state in ("CLOSE_WAIT", "LAST_ACK"):
@@ -48,14 +48,15 @@ def reach(world: World, state: str) -> None:
 
 
 def reused(world: World) -> dict[str, int]:
-    """The counters of reuse that moved."""
+    """The counters of reuse that are not 0."""
     names = [counter.name for counter in EXT_COUNTERS if counter.name.startswith("fullnat_conn_reused")]
     return {name: count for name in names if (count := world.counter(name))}
 
 
 @pytest.mark.parametrize("state", [state for state in COUNTERS if state != "ESTABLISHED"])
 def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) -> None:
-    """The same local port, a number beyond all that the real server has seen, the right counters, data both ways."""
+    """It has the same local port, a number beyond all that the real server has seen, the right counters, and data in both
+    directions."""
     world = World()
     reach(world, state)
     before, local = world.rs.isn, world.rs.there
@@ -98,7 +99,7 @@ def test_numbers_towards_a_real_server_only_grow_however_often_a_port_is_reused(
 
 
 def test_the_next_session_on_a_port_starts_beyond_the_last_one() -> None:
-    """Also when it is another client's, after the first session is long gone."""
+    """This holds also for another client, long after the first session has ended."""
     world = World(plan(local_addresses=("192.0.2.10",)), fullnat_lport_min=5000, fullnat_lport_max=5000)
     reach(world, "CLOSE")
     last = world.rs.isn
@@ -121,7 +122,7 @@ def test_with_reuse_off_the_shift_stays_and_nothing_is_counted() -> None:
     world.client.gets("SA", ack=C1 + 1)
 
 
-def test_a_late_copy_of_the_syn_does_not_wake_a_closing_session() -> None:
+def test_a_late_copy_of_the_syn_does_not_restart_a_closing_session() -> None:
     world = World()
     reach(world, "TIME_WAIT")
     world.client.sends("S", seq=C0)
@@ -131,7 +132,7 @@ def test_a_late_copy_of_the_syn_does_not_wake_a_closing_session() -> None:
 
 
 class TestEstablished:
-    """Whoever guesses a client's port can send its SYN; only the client can answer for it."""
+    """Anybody who guesses a client's port can send its SYN; only the client can answer the challenge."""
 
     def test_a_client_that_began_anew_proves_it_and_its_first_syn_counts(self) -> None:
         world = World()
@@ -146,7 +147,7 @@ class TestEstablished:
         assert world.client.sends("R", seq=question.ack) is verdicts.TO_REAL_SERVER
         world.rs.gets("S", seq=C1)
         assert world.state() == "SYN_RECV"
-        # The real server still holds the old connection and asks back in its numbers; the client must not hear of it.
+        # The real server still has the old connection and answers in its numbers; the client must not get that.
         refused = tcp(world.rs.here, world.rs.there, "A", seq=R0 + 1, ack=(world.rs.isn - STEP) % 2**32)
         assert world.put(refused) is verdicts.STALE_ANSWER
         reset = read_tcp(world.take(RS1))
@@ -178,7 +179,7 @@ class TestEstablished:
         assert reused(world) == {}
 
     def test_a_blind_reset_does_not_close_the_session_in_the_table(self) -> None:
-        """It is passed on, for the real server to see through; the exact one does close."""
+        """It is passed on, and the real server ignores it. A RST with the exact number closes the session."""
         world = World()
         reach(world, "ESTABLISHED")
         for guess in (C0 - 1, C1, C0 + 2 + (1 << 20)):
@@ -191,8 +192,8 @@ class TestEstablished:
         world.rs.gets("RA")
         assert world.state() == "CLOSE"
 
-    def test_challenges_are_few(self) -> None:
-        """RFC 5961, 7: many SYNs, one question; the next after half a second."""
+    def test_many_syns_get_one_challenge_in_half_a_second(self) -> None:
+        """RFC 5961, 7: for many SYNs there is one challenge; the next is sent after half a second."""
         world = World()
         reach(world, "ESTABLISHED")
         for turn in range(50):
@@ -204,7 +205,7 @@ class TestEstablished:
         world.client.gets("A")
         assert world.counter("challenged") == 51
 
-    def test_with_reuse_off_the_syn_goes_on_as_it_is(self) -> None:
+    def test_with_reuse_off_the_syn_is_passed_on_as_it_is(self) -> None:
         world = World(fullnat_conn_reused_entry=0)
         reach(world, "ESTABLISHED")
         world.client.sends("S", seq=C1)
@@ -213,7 +214,7 @@ class TestEstablished:
 
 
 class TestStaleAnswers:
-    """The real server's older connection from the same local port, of which the client knows nothing."""
+    """The real server still has an older connection from the same local port, which was another client's."""
 
     def test_an_answer_in_old_numbers_is_reset_and_the_syn_sent_again(self) -> None:
         world = World()
@@ -226,7 +227,7 @@ class TestStaleAnswers:
         assert world.state() == "SYN_RECV"
         world.assert_quiet()
 
-    def test_that_syn_is_sent_once_more_for_it_may_have_been_lost_behind_the_reset(self) -> None:
+    def test_that_syn_is_sent_once_more_because_it_may_have_been_lost(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         syn = world.rs.gets("S").raw
@@ -240,7 +241,7 @@ class TestStaleAnswers:
         world.sleep(3)
         world.assert_empty()
 
-    def test_but_not_when_it_was_answered(self) -> None:
+    def test_that_syn_is_not_sent_once_more_when_it_was_answered(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -252,7 +253,7 @@ class TestStaleAnswers:
         world.assert_quiet()
         assert len(world.inside.tcp) == 1
 
-    def test_an_old_reset_is_swallowed_without_an_answer(self) -> None:
+    def test_an_old_reset_is_dropped_without_an_answer(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -275,7 +276,7 @@ class TestStaleAnswers:
         world.rs.sends("SA", seq=R0, ack=C0 + 6)
         world.client.gets("SA", ack=C0 + 6)
 
-    def test_it_ends_after_three_rounds(self) -> None:
+    def test_after_three_answers_in_old_numbers_no_more_is_sent(self) -> None:
         world = World()
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -289,7 +290,7 @@ class TestStaleAnswers:
 
 @pytest.mark.parametrize("state", COUNTERS)
 def test_a_drained_real_server_is_not_asked_again(state: str) -> None:
-    """The new connection goes to another one, and the old socket, where it lives, is closed."""
+    """The new connection goes to another real server, and the old socket is closed."""
     world = World(plan(weights=(1, 1)))
     reach(world, state)
     first = world.rs.here

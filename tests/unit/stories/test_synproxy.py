@@ -69,11 +69,11 @@ class TestCookie:
         assert options_of(asks(proxied(), options=b"")) == b""
 
     @pytest.mark.parametrize(("thresh", "packets"), [(0, 1), (3, 4), (5, 6)])
-    def test_the_window_is_what_can_be_held(self, thresh: int, packets: int) -> None:
+    def test_the_window_allows_as_much_as_can_be_held(self, thresh: int, packets: int) -> None:
         assert window_of(asks(proxied(synproxy_ack_skb_store_thresh=thresh))) == packets * 1452
 
-    def test_a_live_session_hears_nothing_of_a_new_syn(self) -> None:
-        """The answer to a guessed SYN is a cookie, which whoever guessed it does not see."""
+    def test_an_established_session_is_not_disturbed_by_a_new_syn(self) -> None:
+        """The answer to a guessed SYN is a cookie, which the sender of the guess does not see."""
         world = proxied()
         cookie = opens(world)
         world.client.sends("S", seq=C1, options=LINUX_SYN)
@@ -102,7 +102,7 @@ class TestProof:
             seq = (C0 + 1 + off) % 2**32
             assert world.client.sends("PA", seq=seq, ack=cookie + 1, data=GET) is verdicts.BAD_COOKIE
 
-    def test_a_cookie_grows_old(self) -> None:
+    def test_an_old_cookie_is_refused(self) -> None:
         world = proxied()
         cookie = asks(world).seq
         world.now += 241
@@ -130,7 +130,7 @@ class TestProof:
 
     @pytest.mark.parametrize(("tunable", "of_service"), [(0, None), (1, 0)])
     def test_without_deferring_the_empty_ack_makes_the_session(self, tunable: int, of_service: int | None) -> None:
-        """For protocols in which the server speaks first; a service's own value wins."""
+        """This is for protocols in which the server speaks first. The value of a service has precedence over the tunable."""
         world = proxied(deferring(of_service), synproxy_defer=tunable)
         cookie = asks(world).seq
         assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.TO_REAL_SERVER
@@ -140,7 +140,7 @@ class TestProof:
         world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"220 hello")
         world.client.gets("PA", seq=cookie + 1, ack=C0 + 1, data=b"220 hello")
 
-    def test_a_services_own_value_wins_the_other_way_round_too(self) -> None:
+    def test_a_service_may_defer_while_the_tunable_is_off(self) -> None:
         world = proxied(deferring(1), synproxy_defer=0)
         cookie = asks(world).seq
         assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
@@ -164,7 +164,7 @@ class TestProof:
             (plan(synproxy="always", local_addresses=()), verdicts.NO_LOCAL_ADDRESS),
         ],
     )
-    def test_a_client_that_proved_itself_for_nothing_is_reset(self, scene: Plan, reason: Verdict) -> None:
+    def test_a_client_with_a_cookie_that_cannot_be_served_is_reset(self, scene: Plan, reason: Verdict) -> None:
         world = World(scene)
         cookie = asks(world).seq
         assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is reason
@@ -172,7 +172,7 @@ class TestProof:
 
     @pytest.mark.parametrize(("flags", "answered"), [("A", True), ("PA", True), ("FA", True), ("R", False), ("RA", False)])
     def test_with_abort_on_overflow_an_unknown_session_is_reset(self, flags: str, answered: bool) -> None:
-        """So the clients of a gateway that was restarted need not wait for their own timeouts."""
+        """So clients of a gateway that was restarted do not have to wait for their timeouts."""
         world = World(tcp_abort_on_overflow=1)
         assert world.client.sends(flags, seq=C0 + 1, ack=777) is verdicts.NO_SESSION
         if answered:
@@ -224,7 +224,7 @@ class TestRealServer:
         world.assert_quiet()
         assert world.state() == "ESTABLISHED"
 
-    def test_copies_take_no_place_of_others(self) -> None:
+    def test_copies_of_a_held_packet_are_not_counted_as_held(self) -> None:
         world = proxied()
         cookie = proves(world)
         for _ in range(5):
@@ -299,7 +299,7 @@ class TestRealServer:
         world.rs.sends("SA", seq=R0, ack=C0 + 1, options=MSS_1460, window=64_240)
         assert window_of(world.client.gets("SA", seq=cookie, ack=C0 + 1)) == 64_240
 
-    def test_the_clients_address_rides_on_what_was_held_and_until_the_answer_is_acknowledged(self) -> None:
+    def test_the_clients_address_is_on_packets_until_the_answer_is_acknowledged(self) -> None:
         world = proxied()
         cookie = proves(world)
         world.rs.sends("SA", seq=R0, ack=C0 + 1)
@@ -338,7 +338,7 @@ class TestRealServer:
         world.assert_empty()
 
     @pytest.mark.parametrize("retries", [0, 1, 6])
-    def test_how_often_is_tunable(self, retries: int) -> None:
+    def test_how_often_the_syn_is_sent_again_is_tunable(self, retries: int) -> None:
         world = proxied(synproxy_syn_retry=retries)
         proves(world)
         world.sleep(130)
@@ -429,7 +429,7 @@ class TestReuse:
 
     @pytest.mark.parametrize("state", SWITCH)
     @pytest.mark.parametrize("master", [0, 1])
-    def test_not_when_it_is_switched_off(self, state: str, master: int) -> None:
+    def test_a_cookie_does_not_start_a_closing_session_anew_when_that_is_switched_off(self, state: str, master: int) -> None:
         switches = {"synproxy_conn_reuse": master, f"synproxy_conn_reuse_{SWITCH[state]}": 1 - master}
         world = proxied(ALWAYS, **switches)
         self.reach(world, state)
@@ -446,7 +446,7 @@ class TestReuse:
         assert world.counter("synproxy_bad_ack") == 0
 
     def test_a_client_that_lost_an_established_connection_gets_a_new_one_with_its_cookie(self) -> None:
-        """Only it has seen the cookie. The real server's old socket is dealt with behind its back."""
+        """Only this client has seen the cookie. The gateway resets the old socket of the real server."""
         world = proxied()
         opens(world)
         old_ack = (C0 + 1 + len(GET) + world.rs.shift) % 2**32
@@ -471,7 +471,7 @@ class TestReuse:
         world.rs.gets("PA", data=b"guess")
         world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
 
-    def test_not_with_the_master_switch_off(self) -> None:
+    def test_with_the_master_switch_off_an_established_session_goes_on(self) -> None:
         world = proxied(synproxy_conn_reuse=0)
         opens(world)
         self.begins_anew(world)
@@ -499,7 +499,7 @@ class TestStorm:
         assert world.counter("synproxy_ack_storm") == 2
 
     @pytest.mark.parametrize(("thresh", "passed"), [(1, 1), (3, 3), (0, 30)])
-    def test_its_length_is_tunable_and_0_is_off(self, thresh: int, passed: int) -> None:
+    def test_the_length_of_a_storm_is_tunable_and_0_is_off(self, thresh: int, passed: int) -> None:
         world = proxied(synproxy_ack_storm_thresh=thresh)
         opens(world)
         given = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)]

@@ -1,4 +1,4 @@
-"""How many sessions there may be, and who goes when there are too many: conn_max, early drop, tcp_max_tw_buckets."""
+"""How many sessions there may be, and which end when there are too many: conn_max, early drop, tcp_max_tw_buckets."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def states(world: World) -> dict[str, str]:
 
 
 def two_shards(**tunables: int) -> tuple[World, World]:
-    """Of one appliance: what they share is one memory."""
+    """Two shards of one appliance, which share memory."""
     scenes = [plan(shard=shard, shards=2) for shard in (0, 1)]
     first, second = World(scenes[0], **tunables), World(scenes[1])
     second.shared = first.shared
@@ -43,9 +43,9 @@ def two_shards(**tunables: int) -> tuple[World, World]:
 
 
 class TestConnMax:
-    """New sessions are refused, those there are go on."""
+    """New sessions are refused, existing ones go on."""
 
-    def test_one_more_is_refused_in_silence_and_counted(self) -> None:
+    def test_a_session_over_the_limit_is_refused_without_an_answer_and_counted(self) -> None:
         world = World(conn_max=2)
         establish(world, 1, 2)
         assert asks(world, 3) is verdicts.TABLE_FULL
@@ -78,7 +78,7 @@ class TestConnMax:
         assert asks(world, 3) is verdicts.TABLE_FULL
         assert len(world.rows()) == 2, "a limit that is lowered ends nobody's session"
 
-    def test_with_abort_on_overflow_the_client_is_told(self) -> None:
+    def test_with_abort_on_overflow_the_client_gets_a_reset_or_an_unreachable(self) -> None:
         world = World(plan(with_udp=True), conn_max=1, tcp_abort_on_overflow=1)
         establish(world, 1)
         assert asks(world, 2) is verdicts.TABLE_FULL
@@ -86,7 +86,7 @@ class TestConnMax:
         assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
         assert world.take(CLIENT)[9] == 1, "ICMP port unreachable"
 
-    def test_udp_is_refused_in_silence_as_well(self) -> None:
+    def test_udp_is_refused_without_an_answer_as_well(self) -> None:
         world = World(plan(with_udp=True), conn_max=1)
         establish(world, 1)
         assert world.put(udp(CLIENT, VIP, b"?")) is verdicts.TABLE_FULL
@@ -94,7 +94,7 @@ class TestConnMax:
 
     @pytest.mark.parametrize("abort", [0, 1])
     def test_a_client_that_returns_its_cookie_may_try_again(self, abort: int) -> None:
-        """It is believed connected, and sends its data again until there is room; unless it is to be told."""
+        """The client believes that it is connected, and sends its data again until there is room; unless it is to be reset."""
         world = World(plan(synproxy="always", with_udp=True), conn_max=1, tcp_abort_on_overflow=abort)
         world.put(udp(CLIENT, VIP, b"?"))
         world._on_the_wire.clear()
@@ -124,9 +124,9 @@ def later(world: World, number: int) -> verdicts.Verdict:
 
 
 class TestEarlyDrop:
-    """A flood of half-open sessions cannot fill the table. Each newcomer here comes a second after the one before."""
+    """A flood of half-open sessions cannot fill the table. Here each SYN comes a second after the one before."""
 
-    def test_the_oldest_half_open_session_makes_way_and_its_real_server_is_told(self) -> None:
+    def test_the_oldest_half_open_session_is_dropped_and_its_real_server_gets_a_reset(self) -> None:
         world = World(conn_max=3)
         establish(world, 1)
         later(world, 2)
@@ -140,8 +140,8 @@ class TestEarlyDrop:
         assert (asked.flags, told.flags) == ("S", "R")
         world.assert_quiet()
 
-    def test_a_client_that_had_an_answer_is_told(self) -> None:
-        """It takes itself for connected, and would wait for an answer to its request."""
+    def test_a_client_that_had_an_answer_gets_a_reset(self) -> None:
+        """The client believes that it is connected, and would wait for an answer to its request."""
         world = World(conn_max=1)
         world.client.sends("S", seq=C0)
         world.rs.gets("S")
@@ -177,14 +177,14 @@ class TestEarlyDrop:
         later(world, 4)
         assert set(states(world)) == {"20001", "20003", "20004"}
 
-    def test_switched_off_it_refuses(self) -> None:
+    def test_with_early_drop_off_a_new_session_is_refused(self) -> None:
         world = World(conn_max=2, conn_early_drop=0)
         later(world, 1)
         later(world, 2)
         assert later(world, 3) is verdicts.TABLE_FULL
         assert world.counter("half_open_dropped") == 0
 
-    def test_one_whose_client_may_be_about_to_answer_is_spared(self) -> None:
+    def test_a_session_whose_client_may_be_about_to_answer_is_not_dropped(self) -> None:
         world = World(conn_max=2)
         asks(world, 1)
         asks(world, 2)
@@ -195,7 +195,7 @@ class TestEarlyDrop:
         assert asks(world, 4) is verdicts.TO_REAL_SERVER
         assert asks(world, 5) is verdicts.TABLE_FULL
 
-    def test_another_service_gives_way_when_this_one_has_none_half_open(self) -> None:
+    def test_another_service_loses_a_session_when_this_one_has_none_half_open(self) -> None:
         world = World(plan(with_udp=True), conn_max=2)
         later(world, 1)
         later(world, 2)
@@ -204,8 +204,8 @@ class TestEarlyDrop:
         assert states(world) == {"20002": "SYN_RECV", "40000": "UDP"}
 
     @pytest.mark.parametrize(("weights", "dropped"), [((0,), 0), ((1,), 1)])
-    def test_nobody_makes_way_for_one_who_has_nowhere_to_go(self, weights: tuple[int, ...], dropped: int) -> None:
-        """Or whoever floods a service that is drained would cost the others their handshakes."""
+    def test_no_session_is_dropped_for_a_client_that_no_real_server_takes(self, weights: tuple[int, ...], dropped: int) -> None:
+        """Otherwise a flood of a drained service would end the handshakes of other services."""
         world = World(conn_max=1)
         asks(world, 1)
         world.change(plan(weights=weights))
@@ -218,7 +218,7 @@ class TestEarlyDrop:
             assert later(world, number) is verdicts.TO_REAL_SERVER
         assert world.counter("half_open_dropped") == 48
 
-    def test_a_proxied_client_whose_real_server_is_silent_makes_way_as_well(self) -> None:
+    def test_a_proxied_session_whose_real_server_is_silent_is_dropped_as_well(self) -> None:
         world = World(plan(synproxy="always"), conn_max=1)
         for number in (1, 2):
             world.now += 1
@@ -230,7 +230,7 @@ class TestEarlyDrop:
 
 
 class TestTimeWait:
-    """The oldest goes at once when there is one too many."""
+    """The oldest session ends at once when there is one too many."""
 
     def rest(self, world: World, *numbers: int) -> None:
         for number in numbers:
@@ -254,7 +254,7 @@ class TestTimeWait:
         assert world.counter("time_wait_overflows") == 1
         world.assert_quiet()
 
-    def test_a_limit_that_is_lowered_thins_out_by_and_by(self) -> None:
+    def test_sessions_over_a_lowered_limit_end_step_by_step(self) -> None:
         world = World()
         self.rest(world, *range(10))
         world.shared.set_tunables({"tcp_max_tw_buckets": 4})
@@ -271,7 +271,7 @@ class TestTimeWait:
         assert set(states(world)) == {"20001", "20002", "20003"}
         assert world.counter("time_wait_overflows") == 0
 
-    def test_the_shared_limit_leaves_each_shard_its_latest(self) -> None:
+    def test_the_shared_limit_leaves_each_shard_its_latest_session(self) -> None:
         first, second = two_shards(tcp_max_tw_buckets=1)
         self.rest(first, 1, 2)
         first.shard.publish_counts()
@@ -306,16 +306,16 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
     for number in range(9000):
         asks(world, number)
     sessions = world.inside
-    sessions.change_services(plan(weights=(1,)).services)  # tells four thousand
+    sessions.change_services(plan(weights=(1,)).services)  # this tells four thousand sessions
     assert sessions.settle_some(), "four thousand more"
     assert not sessions.settle_some(), "and the rest"
 
 
 def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone() -> None:
-    """The next packet after a reload is judged by it."""
+    """The next packet after a reload is judged by the new plan."""
     world = World()
     world.client.connects(C0, R0)
-    world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal makes it look closer
+    world.client.sends("A", seq=C0 + 1, ack=R0 + 2)  # the opening is over: only the removal puts the session on the slow path
     assert not world.sessions()[0].needs_slow_path
     world.shard.change_services(plan(weights=()).services)
     assert world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello") is verdicts.REAL_SERVER_GONE

@@ -34,7 +34,7 @@ def test_tcp_and_udp_between_the_same_ports_are_two_sessions() -> None:
     assert sorted(row.protocol for row in world.rows()) == ["TCP", "UDP"]
 
 
-def test_packets_of_both_directions_keep_it_alive_and_its_time_is_a_tunable() -> None:
+def test_packets_of_both_directions_keep_a_session_alive_and_its_timeout_is_a_tunable() -> None:
     world = world_with_udp(udp_timeout=10_000)
     world.put(udp(CLIENT, VIP, b"x"))
     local = read_udp(world.take(RS1)).source
@@ -62,7 +62,7 @@ def test_a_refused_client_is_told(scene: Plan, reason: Verdict) -> None:
     assert world.take(CLIENT)[20:22] == b"\x03\x03"
 
 
-def test_answers_nobody_asked_for_are_left_to_the_host() -> None:
+def test_unsolicited_answers_are_left_to_the_host() -> None:
     assert world_with_udp().put(udp(RS2, LIP1.packed + b"\x20\0", b"x")) is verdicts.NOT_OURS
 
 

@@ -1,4 +1,4 @@
-"""wire/checksum.py against the slow version of RFC 1071, and against pinned bytes."""
+"""wire/checksum.py compared with the slow version of RFC 1071 and with pinned bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

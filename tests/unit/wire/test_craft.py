@@ -1,4 +1,4 @@
-"""wire/craft.py and wire/show.py: pinned bytes, and dpkt's opinion of them."""
+"""wire/craft.py and wire/show.py: pinned bytes, which dpkt can read."""
 
 import dpkt
 from hypothesis import given
@@ -38,7 +38,7 @@ numbers = st.integers(0, 2**32 - 1)
 def test_any_segment_is_what_dpkt_reads(
     addresses: bytes, seq: int, ack: int, flags: int, window: int, options: bytes, ttl: int
 ) -> None:
-    """Its checksums among them, which are added up from numbers and not from bytes."""
+    """Its checksums are tested, too: they are added up from numbers and not from bytes."""
     seen = read_tcp(craft.segment(addresses, seq, ack, flags, window, options, ttl))
     assert (seen.seq, seen.ack, seen.ttl, seen.data) == (seq, ack, ttl, b"")
     assert (seen.source, seen.destination) == (source_of(addresses), destination_of(addresses))

@@ -1,4 +1,4 @@
-"""wire/options.py beside dpkt's own parser, and on bytes that are no options at all."""
+"""wire/options.py compared with dpkt's parser, and on bytes that are not options."""
 
 import dpkt
 import pytest
@@ -31,7 +31,7 @@ def test_walk_stops_in_front_of_what_cannot_be_read(rest: str) -> None:
 
 
 @given(any_bytes, st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(0, 65535))
-def test_nothing_but_squeezing_moves_a_byte_or_fails(options: bytes, kind: int, by: int, most: int) -> None:
+def test_only_squeezing_changes_the_length_and_nothing_fails(options: bytes, kind: int, by: int, most: int) -> None:
     assert len(opt.blank(options, kind)) == len(opt.with_mss(options, most)) == len(opt.shift_sack(options, by)) == len(options)
 
 
@@ -54,13 +54,13 @@ def test_an_mss_is_written_over_the_one_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("options", [b"", WSCALE_7, bytes.fromhex("020305b4")])
-def test_no_mss_stays_none(options: bytes) -> None:
+def test_options_without_an_mss_are_left_unchanged(options: bytes) -> None:
     assert opt.mss_of(options) is None
     assert opt.with_mss(options, 500) == options
 
 
 @pytest.mark.parametrize("options", [b"\x02\x04", b"\x02\x04\x05", b"\x01\x02\x04\x05"])
-def test_half_an_mss_is_none(options: bytes) -> None:
+def test_an_mss_that_is_cut_short_is_ignored(options: bytes) -> None:
     assert opt.mss_of(options) is None
     assert opt.with_mss(options, 500) == options
 
