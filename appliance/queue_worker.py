@@ -20,7 +20,7 @@ from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.raw_socket import SegmentSink
 from appliance.ipc.plan import Plan
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdicts import INTERNAL_ERROR, Action
 from appliance.shard.shard import Shard
@@ -135,10 +135,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     plan = control.wait_for_plan()
-    shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
     try:
+        shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
         worker = QueueWorker(plan, shared, control)
-    except EdgeError as error:
+    except (EdgeError, LayoutError) as error:
         control.refuse_start(str(error))
         return EXIT_CANNOT_START
     control.confirm_start()

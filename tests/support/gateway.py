@@ -55,7 +55,7 @@ UDP_SESSION = SessionRow(
 
 def shared_state(shards: int, destinations: int) -> SharedState:
     """Fresh memory with every tunable at its default."""
-    shared = SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
+    shared = SharedState.create(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
     return shared
 
