@@ -1,7 +1,7 @@
-"""One process, one queue, one shard.
+"""The worker process: one process, one packet queue, one shard.
 
-The loop takes a bounded number of packets for a bounded time, then looks at its timers and at the control socket, and goes
-round. So timers and queries go on under any flood, and a packet waits at most one turn for them.
+Each turn of its loop takes a bounded number of packets for a bounded time, and then looks at the timers and at the control
+channel. So timers and queries go on under any flood, and a packet waits at most one turn for them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.raw_socket import SegmentSink
 from appliance.ipc.plan import Plan
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdicts import INTERNAL_ERROR, Action
 from appliance.shard.shard import Shard
@@ -29,17 +29,19 @@ from appliance.worker.control_channel import ControlChannel
 log = logging.getLogger("appliance.worker")
 
 TURN_PACKETS = 64
-"""About a millisecond of work: long enough to make the rest of a turn cheap, short enough for timers and queries."""
+"""Packets of one turn: about a millisecond of work. That makes the rest of a turn cheap and is short enough for timers and
+queries."""
 
 TURN_S = 0.02
-"""A turn that is longer than this ends with its next packet, so that slow arrivals do not stretch it."""
+"""After this time a turn ends with its next packet, so that packets that come slowly do not make it long."""
 
 WAIT_S = 0.02
 WALK_WAIT_S = 0.001
-"""An idle worker looks up this often; while somebody walks through its sessions, piece by piece, more often."""
+"""How long a turn waits for a packet when none is there. It is shorter while a query is under way, so that its pieces follow
+quickly."""
 
 EXPIRIES_PER_TURN = 50
-"""About as much work as the packets of a turn, so that neither holds the other up when a million sessions expire under load."""
+"""Sessions that may expire in one turn: about as much work as its packets, so that neither has to wait long for the other."""
 
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""
@@ -55,7 +57,7 @@ class QueueWorker:
     """The loop around one shard."""
 
     def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel) -> None:
-        """Binds the queue and opens the raw socket. Raises EdgeError when the kernel refuses either."""
+        """Bind the queue and open the raw socket. Raises EdgeError when the kernel refuses either."""
         self._shard = Shard(plan, shared, time.monotonic())
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
@@ -97,7 +99,7 @@ class QueueWorker:
         now = time.monotonic()
         try:
             verdict = shard.handle(packet.get_payload(), now)
-        except Exception:  # one packet must never take the sessions of all others down
+        except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR
         if verdict.action is _REWRITTEN:
@@ -135,21 +137,21 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     plan = control.wait_for_plan()
-    shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
     try:
+        shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
         worker = QueueWorker(plan, shared, control)
-    except EdgeError as error:
+    except (EdgeError, LayoutError) as error:
         control.refuse_start(str(error))
         return EXIT_CANNOT_START
     control.confirm_start()
-    # Entries refer to nothing that refers back to them, so reference counts free them; a collection that walks a million of
-    # them would hold up packets for half a second.
+    # Sessions are in no reference cycle, so reference counts free them. A garbage collection that visits a million of them would
+    # hold up packets for half a second.
     gc.collect()
     gc.freeze()
     gc.disable()
-    # A worker that is woken for one packet and runs at once, before whoever sent it has sent the next, pays for a wake-up a
-    # packet. As a batch task it waits its turn and finds several. On a core of its own this changes nothing. Where a sandbox
-    # forbids it, it does without.
+    # A worker that runs as soon as the first packet wakes it pays for one wake-up a packet. As a batch task it runs a little
+    # later and finds several packets. On a core of its own this changes nothing. When a sandbox forbids it, the worker runs
+    # without it.
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     worker.serve()

@@ -1,5 +1,5 @@
-"""The parent process: it prepares the host, keeps workers alive, reads what the kernel counts, changes what is in force.
+"""The parent process: it prepares the host, keeps workers running, reads what the kernel counts, and changes what is in force.
 
-It never sees a packet. It may import everything but the packet path (`state`, `nat`, `proxy`, `sessions`, `shard`) and the
-surfaces (`rest`, `api`, `cli`).
+It never sees a packet. It may import `model`, `policy`, `ipc`, `config` and `edge`: neither the packet path nor the API, which
+`__main__` gives to it.
 """

@@ -57,7 +57,7 @@ class Director:
         self.services = self._slots.plan(config)
         shards, destinations = config.gateway.shards, self._slots.capacity
         self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
-        self.shared = SharedState(shared_memory.attach(self._shared_fd), shards, destinations)
+        self.shared = SharedState.create(shared_memory.attach(self._shared_fd), shards, destinations)
         self.shared.set_tunables(config.sysctl)
         self._workers = [
             ShardProcess(plan, self._shared_fd, partial(self.shared.forget_sessions, plan.shard), start)

@@ -1,4 +1,4 @@
-"""Questions about sessions, put to all shards and answered as one. See `conn_walk` for what a shard makes of them."""
+"""Queries about sessions: each is put to all shards, and their answers become one. `sessions.walk` is the part in a shard."""
 
 import contextlib
 from collections import Counter
@@ -21,19 +21,21 @@ from appliance.ipc.rows import Page, SessionRow, Slab
 
 
 class SessionQueries:
-    """All methods but `cut` raise ShardDownError when a worker is away or dies meanwhile."""
+    """All methods raise ShardFailedError when a worker cannot answer. All but `cut` raise ShardDownError when a worker is not
+    running or dies meanwhile."""
 
     def __init__(self, workers: Sequence[ShardProcess]) -> None:
         self._workers = workers
 
     async def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
-        """All sessions of a filter, shard after shard, in batches, each read when it is asked for."""
+        """The sessions that a filter selects, shard after shard, in batches. A batch is read from the worker when it is asked
+        for."""
         for worker in self._workers:
             async for piece in worker.ask(Query(ROWS, wanted)):
                 yield [SessionRow(*row) for row in piece.items]
 
     async def page(self, wanted: SessionFilter, limit: int, after: str) -> Page:
-        """Up to `limit` sessions behind the place `after`. Raises QueryError for a place that cannot be."""
+        """Up to `limit` sessions behind the place `after`. Raises QueryError for a place that does not exist."""
         first = parse_place(after).shard if after else 0
         if first >= len(self._workers):
             raise QueryError(f"after: there is no shard {first} (there are {len(self._workers)})")
@@ -49,7 +51,7 @@ class SessionQueries:
         return Page(rows, "")
 
     async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
-        """How many sessions of a filter each client, service or real server has; see `conn_query.GROUPS`."""
+        """How many of the selected sessions each client, service or real server has; `by` is one of `queries.GROUPS`."""
         counts = Counter[str]()
         for worker in self._workers:
             async for piece in worker.ask(Query(TALLY, wanted, by)):
@@ -57,7 +59,7 @@ class SessionQueries:
         return counts
 
     async def cut(self, wanted: SessionFilter) -> int:
-        """End all sessions of a filter; how many there were. A worker that is away has none."""
+        """End the sessions that a filter selects; returns how many there were. A worker that is not running has none."""
         ended = 0
         for worker in self._workers:
             with contextlib.suppress(ShardDownError):

@@ -1,4 +1,4 @@
-"""Everything that needs root or a kernel, and nothing else: queues, raw sockets, nft, netlink, /proc, shared memory.
+"""Everything that needs root or talks to the kernel: packet queues, raw sockets, nft, netlink, /proc, shared memory.
 
-It decides nothing about packets. It may import `wire`, `model`, `policy` and `ipc`.
+Nothing here decides about packets. It may import `wire`, `model`, `policy` and `ipc`.
 """

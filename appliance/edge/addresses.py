@@ -1,4 +1,4 @@
-"""VIPs and local addresses on the gateway's interfaces, as /32."""
+"""Adds VIPs and local addresses to the gateway's interfaces, as /32, and removes them."""
 
 import errno
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ _PREFIX_LENGTH = 32
 
 
 def missing_interfaces(interfaces: Iterable[str]) -> list[str]:
-    """Those of the interfaces that do not exist."""
+    """Which of these interfaces do not exist, in their order."""
     with IPRoute() as ipr:
         return [interface for interface in dict.fromkeys(interfaces) if not ipr.link_lookup(ifname=interface)]
 
 
 def present(address: str) -> bool:
-    """Whether any interface of this namespace has the address."""
+    """Whether any interface of this network namespace has the IPv4 address."""
     with IPRoute() as ipr:
         return any(message.get_attr("IFA_LOCAL") == address for message in ipr.get_addr(family=2))
 
 
 def add(interface: str, address: str) -> None:
-    """Raises EdgeError when the kernel refuses the address."""
+    """Add an IPv4 address to an interface. Raises EdgeError when the kernel refuses it, or when there is no such interface."""
     with IPRoute() as ipr:
         index = _index(ipr, interface)
         try:
@@ -34,7 +34,8 @@ def add(interface: str, address: str) -> None:
 
 
 def remove(interface: str, address: str) -> None:
-    """An address, or an interface, that is gone already is fine."""
+    """Remove an IPv4 address from an interface. Raises EdgeError when the kernel refuses; it is no error when the address or the
+    interface is gone already."""
     with IPRoute() as ipr:
         indexes = ipr.link_lookup(ifname=interface)
         if not indexes:

@@ -1,4 +1,4 @@
-"""The host's own connection tracking: how full it is, and what it had to drop. Traffic of the gateway is not in it."""
+"""The host's own connection tracking: how full it is, and what it has dropped. Traffic of the gateway is not in it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +10,11 @@ _EVENT_NAMES = ("drop", "early_drop", "insert_failed")
 
 
 def read() -> dict[str, int] | None:
-    """`count`, `max` and `buckets`; and, where the kernel counts them, events since the start: packets dropped because the table
-    was full, connections dropped early, entries that could not be made. None while this host tracks nothing."""
+    """The entries there are (`count`), may be (`max`), and the `buckets` of the table; None while this host tracks nothing.
+
+    Where the kernel counts them, also events since the start: packets dropped because the table was full (`drop`), entries
+    dropped early (`early_drop`), entries that could not be made (`insert_failed`).
+    """
     try:
         limits = {name: int((_LIMITS / f"nf_conntrack_{name}").read_text()) for name in ("count", "max", "buckets")}
     except FileNotFoundError:
@@ -23,7 +26,8 @@ def read() -> dict[str, int] | None:
 
 
 def parse_events(lines: Iterable[str]) -> dict[str, int]:
-    """Sums over all processors: a line of names, then one of hexadecimal numbers for each."""
+    """Events by name, summed over all processors. The first line has names, each other line the hexadecimal numbers of one
+    processor."""
     names, *processors = (line.split() for line in lines)
     rows = [dict(zip(names, numbers, strict=False)) for numbers in processors]
     return {name: sum(int(row.get(name, "0"), 16) for row in rows) for name in _EVENT_NAMES}

@@ -1,5 +1,5 @@
-"""One error for everything the host refuses."""
+"""The error for everything that the host refuses."""
 
 
 class EdgeError(RuntimeError):
-    """The kernel or a tool said no; the message names what was tried and what it answered."""
+    """The kernel or a tool refused something; the message names what was tried and what the answer was."""

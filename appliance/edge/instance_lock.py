@@ -1,7 +1,7 @@
-"""At most one appliance per network namespace: two would fight over the same queues and table.
+"""A lock that lets at most one appliance run in a network namespace, because two would use the same queues and the same table.
 
-The lock is a Unix socket in the abstract namespace, which the kernel keeps per network namespace and takes away with the
-process, however that ends. Nothing is left on disk.
+The lock is a Unix socket in the abstract namespace. The kernel keeps these per network namespace and removes one when its process
+ends, in whatever way. Nothing stays on disk.
 """
 
 import socket
@@ -13,7 +13,8 @@ _NAME = "\0l4-appliance"
 
 
 def acquire() -> socket.socket:
-    """Hold the lock for as long as the socket is open. Raises EdgeError naming the process that has it."""
+    """Take the lock; it is held for as long as the returned socket is open. Raises EdgeError, which names the process that has
+    it."""
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         lock.bind(_NAME)

@@ -1,8 +1,8 @@
-"""One kernel packet queue: bind, take packets in bounded helpings, hand verdicts back.
+"""One packet queue of the kernel: bind it, take packets in bounded batches, give verdicts.
 
-NetfilterQueue's loop runs until the queue is empty, which under a flood is never; but an exception of the callback ends it, so
-the callback ends a helping by raising `HelpingOver` behind its verdict. The loop stays in C, and it waits for packets in `recv`,
-up to a patience, rather than in `poll`: when packets come one by one, which is most of the time, a wake-up costs one system call.
+The loop of NetfilterQueue runs until the queue is empty, and under a flood the queue is never empty. An exception of the callback
+ends that loop, so the callback ends a batch by raising `BatchEnd` after its verdict. The loop stays in C. It waits for packets in
+`recv` with a timeout and not in `poll`, so a wake-up costs one system call when packets come one by one, as they mostly do.
 """
 
 import os
@@ -15,23 +15,23 @@ from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet
 from appliance.edge.errors import EdgeError
 
 QUEUE_PACKETS = 8192
-"""Packets the kernel keeps waiting for us. At ten microseconds each that is 80 ms: a longer queue only adds delay."""
+"""How many packets may wait in the queue. At ten microseconds each that is 80 ms; a longer queue would only add delay."""
 
 SOCKET_BUFFER_BYTES = 32 * 1024 * 1024
-"""Room for a full queue of the largest messages, with the kernel's own overhead."""
+"""Enough for a full queue of the largest messages, with the kernel's own overhead."""
 
 COPIED_BYTES = 3840
-"""How much of a packet is copied; a longer one arrives cut. The library could do 4016, but it reads messages of 4096 bytes, and
-with the kernel's attributes the message of a cut packet is longer than that. It would arrive cut itself, could not be parsed,
-would get no verdict, and would hold its place in the queue for ever."""
+"""How much of a packet is copied; the rest of a longer one is missing. The library allows 4016, but it reads messages of 4096
+bytes, and with the kernel's attributes the message of such a packet would be longer. It could not be parsed, would get no
+verdict, and would keep its place in the queue for ever."""
 
 
-class BatchEnd(Exception):  # noqa: N818  # no error: the ordinary end of a helping
-    """Raised by `judge`, after its verdict, to make this packet the last of its helping."""
+class BatchEnd(Exception):  # noqa: N818  # it is no error but the ordinary end of a batch
+    """Raised by `judge`, after its verdict, when this packet is to be the last of its batch."""
 
 
 class KernelQueue:
-    """NFQUEUE number `queue_num`, bound for this process alone."""
+    """The NFQUEUE with number `queue_num`, bound to this process alone."""
 
     def __init__(self, queue_num: int, judge: Callable[[Packet], None]) -> None:
         """`judge` is called with each packet and must give its verdict. Raises EdgeError when the queue cannot be bound."""
@@ -47,14 +47,15 @@ class KernelQueue:
             ) from error
 
     def set_wait(self, wait_s: float) -> None:
-        """How long a helping waits for its next packet, in seconds, less than one; without this it waits for ever."""
+        """Set how long a batch waits for its next packet, in seconds, less than one. Until this is called it waits for ever."""
         with socket.socket(fileno=os.dup(self._queue.get_fd())) as queue_socket:
             queue_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(wait_s * 1e6)))
 
     def receive(self, *, wait: bool) -> None:
-        """Have packets judged until `judge` ends the helping or there are no more.
+        """Give packets to `judge` until it ends the batch or no packet is left.
 
-        With `wait`, packets are waited for until none comes for the patience; without, only those are taken that are there.
+        With `wait`, the batch waits for each next packet for the time that `set_wait` has set; without, it only takes those that
+        are there.
         """
         try:
             self._queue.run(block=wait)
@@ -62,5 +63,5 @@ class KernelQueue:
             return
 
     def close(self) -> None:
-        """Unbind; the kernel drops what still waits."""
+        """Unbind the queue; the kernel drops the packets that still wait in it."""
         self._queue.unbind()

@@ -1,7 +1,7 @@
-"""Applies a rendered ruleset and takes it away again: our table, our iptables chain, nothing else.
+"""Loads a rendered ruleset and removes it again: our table and our iptables chain, nothing else.
 
-The nft text replaces the table in one transaction. The compat back end's iptables chain is loaded before the table that marks
-packets for it and removed after it, so at no moment is a packet marked that nobody queues.
+The nft text replaces the table in one transaction. The iptables chain of the compat back end is loaded before the table that
+marks packets for it, and removed after that table, so there is never a marked packet without a queue.
 """
 
 import json
@@ -30,7 +30,8 @@ def _must(*command: str, text: str | None = None) -> str:
 
 
 def kernel_has_queue_statement() -> bool:
-    """Whether nftables of this kernel can queue by itself; asked by checking, not loading, a one-line table."""
+    """Whether nftables has the queue statement in this kernel. A table with one is checked and not loaded. Raises EdgeError
+    without CAP_NET_ADMIN."""
     done = _run("nft", "--check", "-f", "-", text=_PROBE)
     if "Operation not permitted" in done.stderr:
         raise EdgeError("nft: operation not permitted: CAP_NET_ADMIN is needed")
@@ -38,7 +39,7 @@ def kernel_has_queue_statement() -> bool:
 
 
 def apply(ruleset: Ruleset) -> None:
-    """Load the ruleset in place of any earlier one of ours. Raises EdgeError with the tool's own words."""
+    """Load the ruleset; it replaces an earlier one of ours. Raises EdgeError with the tool's own words."""
     if ruleset.iptables:
         _remove_iptables_rules()
         _must("iptables-nft-restore", "--noflush", text=ruleset.iptables)
@@ -46,19 +47,19 @@ def apply(ruleset: Ruleset) -> None:
 
 
 def change(text: str) -> None:
-    """Change the loaded table by nft commands, in one transaction. Raises EdgeError, with nothing changed, when that fails."""
+    """Change the loaded table by nft commands, in one transaction. Raises EdgeError when that fails; then nothing has changed."""
     _must("nft", "-f", "-", text=text)
 
 
 def named_counters() -> dict[str, int]:
-    """Packets by each named counter of our table; none while the table is not there."""
+    """Packets by the name of each named counter of our table; empty while the table is not there."""
     done = _run("nft", "--json", "list", "counters", "table", "ip", TABLE)
     listing: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
     return {item["counter"]["name"]: item["counter"]["packets"] for item in listing if "counter" in item}
 
 
 def is_loaded(ruleset: Ruleset) -> bool:
-    """Whether what `apply` loaded is there: our table and, for the compat back end, our chain and the jumps to it."""
+    """Whether everything that `apply` loads is there: our table and, for the compat back end, our chain and the jumps to it."""
     table = _run("nft", "list", "table", "ip", TABLE).returncode == 0
     return table and (not ruleset.iptables or all(map(_has_jump, IPTABLES_JUMPS)))
 
@@ -68,7 +69,7 @@ def _has_jump(jump: Sequence[str]) -> bool:
 
 
 def remove() -> None:
-    """Take away our table, our chain and the jumps to it, whichever of them are there."""
+    """Remove our table, our chain and the jumps to it, those of them that are there. Raises EdgeError when a tool refuses."""
     _must("nft", "-f", "-", text=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
     _remove_iptables_rules()
     _remove_idle_raw_chains()
@@ -91,7 +92,8 @@ def _remove_iptables_rules() -> None:
 
 
 def _remove_idle_raw_chains() -> None:
-    """iptables-nft makes the `raw` table and its chains on first use; one that has no rule and lets all pass does nothing."""
+    """iptables-nft makes the table `raw` and its chains when it is first used. A chain without rules that accepts everything has
+    no effect, so it can go."""
     items = _raw_table()
     chains = {item["chain"]["name"]: item["chain"] for item in items if "chain" in item}
     with_rules = {item["rule"]["chain"] for item in items if "rule" in item}

@@ -1,4 +1,4 @@
-"""What the kernel counts of each packet queue (`/proc/net/netfilter/nfnetlink_queue`)."""
+"""What the kernel counts for each packet queue (`/proc/net/netfilter/nfnetlink_queue`)."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ _PATH = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
 class QueueStats(NamedTuple):
-    """Totals since the queue was bound."""
+    """How many packets wait now, and how many were dropped since the queue was bound."""
 
     waiting: int
     queue_full_drops: int
@@ -15,7 +15,7 @@ class QueueStats(NamedTuple):
 
 
 def read() -> dict[int, QueueStats]:
-    """The bound queues of this network namespace by number; empty when there is none."""
+    """The bound queues of this network namespace, by number; empty when there is none."""
     try:
         lines = _PATH.read_text().splitlines()
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def read() -> dict[int, QueueStats]:
 
 
 def parse(line: str) -> tuple[int, QueueStats]:
-    """The queue number and the counts of one line."""
+    """The queue number and the counts in one line of the file."""
     # queue number, port id, waiting, copy mode, copy range, dropped for a full queue, dropped for a full socket, …
     number, _, waiting, _, _, queue_full, socket_full, *_ = (int(field) for field in line.split())
     return number, QueueStats(waiting, queue_full, socket_full)

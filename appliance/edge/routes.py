@@ -1,7 +1,7 @@
-"""The MTU of the routes to real servers, as the kernel has them at this moment.
+"""The MTU of the route to each real server, as the kernel has it at this moment.
 
-The kernel is asked as it would be for a packet, so what it has learnt of a path counts. It tells nobody when it learns or
-forgets that, hence no subscription to changes of routes and links would do: the answer has to be asked for again and again.
+The kernel answers as it would for a packet, so the MTU that it has learnt for a path counts. It does not announce when it learns
+or forgets an MTU, so a subscription to changes of routes and links is not enough: the kernel has to be asked again and again.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def mtus(addresses: Iterable[str]) -> dict[str, int]:
 def _route_mtu(ipr: IPRoute, address: str, interface_mtus: dict[int, int]) -> int:
     try:
         route = ipr.route("get", dst=address)[0]
-        # Of the route itself or learnt of its path; either wins over the interface, as it does when the kernel forwards.
+        # The MTU of the route itself, or the one learnt for its path, comes before that of the interface, as in forwarding.
         of_route: int | None = route.get_nested("RTA_METRICS", "RTAX_MTU")
         if of_route is not None:
             return of_route

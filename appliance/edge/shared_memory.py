@@ -1,6 +1,6 @@
-"""Memory that the director and its workers share: an anonymous file that lives exactly as long as somebody holds it open.
+"""The memory that the director and its workers share: an anonymous file, which exists for as long as a process has it open.
 
-It has no name, so nothing can be left behind, and it survives any one process.
+It has no name, so nothing stays behind, and it outlives each single process.
 """
 
 import mmap
@@ -8,7 +8,7 @@ import os
 
 
 def create(size: int) -> int:
-    """A new zeroed shared memory of `size` bytes; the file descriptor is passed on to workers."""
+    """The file descriptor of new shared memory of `size` bytes, all zero. Workers inherit it."""
     fd = os.memfd_create("appliance")
     os.ftruncate(fd, size)
     return fd

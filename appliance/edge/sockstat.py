@@ -8,7 +8,7 @@ _PATH = Path("/proc/net/sockstat")
 
 
 def read() -> dict[str, dict[str, int]]:
-    """By kind ("TCP", "FRAG", …), then by name ("inuse", …). Raises EdgeError when the kernel does not say."""
+    """The numbers by kind ("TCP", "FRAG", …) and name ("inuse", …). Raises EdgeError when they cannot be read."""
     try:
         return dict(map(parse, _PATH.read_text().splitlines()))
     except OSError as error:
@@ -16,7 +16,7 @@ def read() -> dict[str, dict[str, int]]:
 
 
 def parse(line: str) -> tuple[str, dict[str, int]]:
-    """The kind and the numbers of one line."""
+    """The kind and the numbers in one line of the file."""
     kind, _, rest = line.partition(":")
     words = rest.split()
     return kind, {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}

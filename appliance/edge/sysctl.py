@@ -1,11 +1,11 @@
-"""The kernel settings without which rewritten packets would not be forwarded, set and put back.
+"""Sets the sysctls of the kernel that rewritten packets need to be forwarded, and puts the old values back.
 
 - `ip_forward`: the rewritten packet is routed to the other side.
-- `accept_local`: it then carries one of our own addresses as its source, which the kernel otherwise refuses.
-- `rp_filter`: for the same reason strict reverse-path checks must not apply; loose (2) is enough, and the larger of `all` and
-  the interface's own value counts.
-- `send_redirects`: with clients and servers on one network the kernel would tell them to bypass the gateway; either of `all`
-  and the interface's own value switches it on.
+- `accept_local`: a rewritten packet has an address of the gateway as its source, which the kernel refuses without this.
+- `rp_filter`: for the same reason there must be no strict reverse-path check. Loose (2) is enough; the larger of the values of
+  `all` and of the interface counts.
+- `send_redirects`: with clients and servers on one network the kernel would tell them to go past the gateway. It is on when the
+  value of `all` or of the interface is.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _LOOSE = "2"
 
 
 class Change(NamedTuple):
-    """One setting: its path below /proc/sys/net/ipv4, its value before and after."""
+    """One sysctl: its path below /proc/sys/net/ipv4, its value before and after."""
 
     path: str
     before: str
@@ -28,14 +28,15 @@ class Change(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As `sysctl` writes it."""
+        """The name as the command `sysctl` writes it."""
         return "net.ipv4." + self.path.replace("/", ".")
 
 
 def needed_changes(interfaces: list[str]) -> list[Change]:
-    """What must change for traffic between these interfaces; settings that are right already are not in it.
+    """The changes that traffic between these interfaces needs, without sysctls that have the right value already.
 
-    `ip_forward` comes first, because the kernel resets other settings when it is written.
+    `ip_forward` comes first, because the kernel resets other sysctls when it is written. Raises EdgeError for an interface that
+    does not exist.
     """
     wanted = [("ip_forward", "1"), ("conf/all/send_redirects", "0")]
     for interface in dict.fromkeys(interfaces):
@@ -46,7 +47,7 @@ def needed_changes(interfaces: list[str]) -> list[Change]:
 
 
 def read(path: str) -> str:
-    """The value in force. Raises EdgeError for a setting, hence an interface, that does not exist."""
+    """The value in force. Raises EdgeError when the sysctl, or the interface in its path, does not exist."""
     try:
         return (_IPV4 / path).read_text().strip()
     except OSError as error:
@@ -54,7 +55,7 @@ def read(path: str) -> str:
 
 
 def write(path: str, value: str) -> None:
-    """Raises EdgeError when the kernel does not take the value."""
+    """Set a value. Raises EdgeError when the kernel refuses it."""
     try:
         (_IPV4 / path).write_text(value)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the director and the workers tell each other: messages, queries, the plan of a run, the layout of shared memory.
+"""What leaves a process: messages, queries, the plan of a run, rows for views, the layout of shared memory, the session record.
 
-Whatever leaves a process is plain, versioned data, laid out here and pinned by tests. It may import `wire` and `model`.
+It is plain data. What other processes read has a version and is pinned by tests. It may import `wire` and `model`.
 """

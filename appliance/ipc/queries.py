@@ -1,7 +1,7 @@
-"""Which sessions somebody wants to see, count or cut, and what is wrong with how that was said. Pure.
+"""Queries: which sessions are to be listed, counted or cut, and how a wrong query is refused. Pure.
 
-A filter is four texts, each of which may be empty, so it can be written to a worker as it is. They are checked at the door,
-where the answer can name the field; `EndpointMatch` is for the worker's end.
+A filter is four texts, each of which may be empty, so it is sent to a worker as it is. The texts are checked where the request
+comes in, so that the answer can name the field; `EndpointMatch` applies them in the worker.
 """
 
 import re
@@ -14,16 +14,16 @@ from appliance.model.tcp_state import STATE_NAMES
 from appliance.wire.flow import FIRST_KEY, KEY_BYTES, split_endpoint
 
 ROWS, TALLY, CUT, SLABS = "rows", "tally", "cut", "slabs"
-"""What is to be done with the sessions. SLABS looks at no session: it asks for the sizes of the tables."""
+"""Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables."""
 
 GROUPS = ("client", "service", "real_server")
-"""What sessions can be counted by."""
+"""The groups in which a TALLY can count."""
 
 _LONGEST_SHOWN = 80
 
 
 class QueryError(ValueError):
-    """A question that cannot be asked; the message names the field, the value and what would be allowed."""
+    """A query is wrong; the message names the field, the value and what is allowed."""
 
 
 class ShardDownError(RuntimeError):
@@ -35,29 +35,30 @@ class ShardFailedError(RuntimeError):
 
 
 class SessionFilter(NamedTuple):
-    """The sessions that are meant: those for which all that is said here is true; empty says nothing."""
+    """Selects the sessions that match all fields; an empty field matches every session."""
 
     client: str = ""
     """An address, ``ADDRESS:PORT`` or ``NETWORK/BITS``."""
     service: str = ""
     """The name of a service."""
     real_server: str = ""
-    """As `client`."""
+    """In the same forms as `client`."""
     state: str = ""
     """One of `tcp_state.STATE_NAMES`."""
 
 
 class Query(NamedTuple):
-    """One question to a shard."""
+    """One query to a shard."""
 
     kind: str
+    """ROWS, TALLY, CUT or SLABS."""
     filter: SessionFilter = SessionFilter()
     by: str = ""
-    """Of a TALLY: one of GROUPS."""
+    """For TALLY: one of GROUPS."""
     limit: int = 0
-    """Of ROWS: so many at most; 0 for all. Only a limited answer says where it ended."""
+    """For ROWS: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
-    """Of ROWS: go on behind this place, as an answer named it."""
+    """For ROWS: begin behind this place, which an answer has named."""
 
 
 def query_from_json(written: Sequence[Any]) -> Query:
@@ -67,7 +68,7 @@ def query_from_json(written: Sequence[Any]) -> Query:
 
 
 class Place(NamedTuple):
-    """Where an answer ended. As text it goes to clients and comes back from them."""
+    """Where a limited answer ended. Clients get it as text and send it back to go on from there."""
 
     shard: int
     table: int
@@ -80,7 +81,7 @@ class Place(NamedTuple):
 
 
 def first_place(shard: int) -> Place:
-    """In front of all sessions of a shard."""
+    """The place in front of all sessions of a shard."""
     return Place(shard, 0, 0, FIRST_KEY)
 
 
@@ -88,7 +89,7 @@ _PLACE = re.compile(rf"([0-9]{{1,2}})-([01])-([0-9]{{1,3}})-([0-9a-f]{{{2 * KEY_
 
 
 def parse_place(text: str) -> Place:
-    """The place that `text` names. Raises QueryError when it names none."""
+    """The place in a text. Raises QueryError when there is none in it."""
     found = _PLACE.fullmatch(text)
     if not found:
         raise QueryError(f"after: {text[:_LONGEST_SHOWN]!r} is no place that an answer named")
@@ -98,10 +99,10 @@ def parse_place(text: str) -> Place:
 
 
 def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionFilter:
-    """The filter in the fields of a request, of which it understands only its own.
+    """The filter in the fields of a request; other fields are ignored.
 
-    Raises QueryError for an endpoint that is none, for a service or a state that there is not, and for a field that is there and
-    says nothing: what a script left empty by mistake must not mean everything.
+    Raises QueryError for something that is no endpoint, for a service or a state that does not exist, and for a field that is
+    given but empty: a field that a script left empty by mistake must not select every session.
     """
     for field in SessionFilter._fields:
         if field in given and not given[field].strip():
@@ -119,7 +120,7 @@ def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionF
 
 
 def read_number(given: Mapping[str, str], field: str, default: int, most: int) -> int:
-    """A number in 1..`most`. Raises QueryError for anything else."""
+    """The number in a field, 1..`most`, or `default` when the field is not given. Raises QueryError for anything else."""
     text = given.get(field, str(default)).strip()
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
         raise QueryError(f"{field}: {text[:_LONGEST_SHOWN]!r} is out of range 1..{most}")
@@ -127,14 +128,14 @@ def read_number(given: Mapping[str, str], field: str, default: int, most: int) -
 
 
 def read_group(given: Mapping[str, str]) -> str:
-    """What to count by. Raises QueryError when that is not one of GROUPS."""
+    """The group to count by. Raises QueryError when it is not one of GROUPS."""
     by = given.get("by", GROUPS[0])
     _check_known("by", by, GROUPS)
     return by
 
 
 def check_fields(given: Collection[str], known: Collection[str]) -> None:
-    """Raises QueryError for a field that nobody would read: a filter with a slip in it must not mean everything."""
+    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
     for field in given:
         _check_known("field", field, known)
 
@@ -171,7 +172,7 @@ def _parse_endpoint(text: str) -> _Endpoint:
 
 
 class EndpointMatch:
-    """Whether six-byte endpoints are the ones that a text of a filter names. Raises ValueError when it names none."""
+    """Tells whether a six-byte endpoint matches a text of a filter. Raises ValueError for a text that is no endpoint."""
 
     def __init__(self, text: str) -> None:
         self._network, self._mask, self._port = _parse_endpoint(text)

@@ -1,9 +1,17 @@
-"""Where each number lies in the memory that the director and the workers share. Pure: it is handed a buffer.
+"""Where each number lies in the memory that the director and the workers share. Pure: it is given a buffer.
 
-One writer per cell: the director writes tunables, route MTUs, the generation and the queue counters it reads from the kernel;
-each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write
-whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and with it the counters.
+The memory begins with a header, which the director writes once: MAGIC, VERSION, the hash of the layout, and the size and shape of
+this memory. A process that would read another layout than the one in the header refuses the memory.
+
+Every cell has one writer. The director writes tunables, route MTUs, the generation, and the counters that it reads from the
+kernel; each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and
+write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and its counters with it.
 """
+
+from hashlib import blake2s
+from itertools import accumulate
+from struct import Struct
+from typing import NamedTuple
 
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS, VERDICT_COUNTERS
 from appliance.model.tunables import INDEX, TUNABLES
@@ -13,50 +21,119 @@ TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 
 WORD_BYTES = 8
 
-_TABLES = {
-    "ext": len(EXT_COUNTERS),
-    "verdicts": len(VERDICT_COUNTERS),
-    "queue": len(QUEUE_COUNTERS),
-    "states": len(STATE_FIELDS),
+MAGIC = b"l4-appl\n"
+"""The first eight bytes of the memory."""
+
+VERSION = 1
+"""The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
+
+_TABLES: dict[str, tuple[str, ...]] = {
+    "ext": tuple(counter.name for counter in EXT_COUNTERS),
+    "verdicts": tuple(counter.name for counter in VERDICT_COUNTERS),
+    "queue": tuple(counter.name for counter in QUEUE_COUNTERS),
+    "states": STATE_FIELDS,
 }
+"""The tables of each shard: a word for each of these names."""
+
+_TABLE_ENDS = dict(zip(_TABLES, accumulate(map(len, _TABLES.values())), strict=True))
+_DESTINATIONS_START = sum(map(len, _TABLES.values()))
+"""In words, from the start of a shard's numbers."""
+
+
+class Header(NamedTuple):
+    """What the memory says of itself. All numbers are unsigned and little-endian."""
+
+    magic: bytes
+    version: int
+    layout_hash: bytes
+    size_bytes: int
+    shards: int
+    destinations: int
+    """How many real servers, counted once per service, have counters."""
+
+
+_HEADER = Struct("<8sQ8sQQQ16x")
+"""The fields of `Header`, in their order, in eight words."""
+
+
+def layout_hash() -> bytes:
+    """Eight bytes made of all sections and tables and the names in them, in their order; LAYOUT_HASH keeps them."""
+    names = {"header": Header._fields, "tunables": tuple(TUNABLES)} | _TABLES | {"destinations": DESTINATION_FIELDS}
+    sections = (f"{section} {words}" for section, words in _sections(shards=1, destinations=1).items())
+    tables = (f"{table} {len(fields)} {' '.join(fields)}" for table, fields in names.items())
+    return blake2s("\n".join((_HEADER.format, *sections, *tables)).encode(), digest_size=8).digest()
+
+
+def _sections(shards: int, destinations: int) -> dict[str, int]:
+    """The sections of the memory in their order, and the words of each."""
+    return {
+        "header": _HEADER.size // WORD_BYTES,
+        "generation": 1,
+        "tunables": len(TUNABLES),
+        "mtus": destinations,
+        "session_counts": shards,
+        "time_wait_counts": shards,
+        "counters": shards * _shard_words(destinations),
+    }
+
+
+def _shard_words(destinations: int) -> int:
+    return _DESTINATIONS_START + destinations * len(DESTINATION_FIELDS)
+
+
+LAYOUT_HASH = layout_hash()
 
 
 def size_bytes(shards: int, destinations: int) -> int:
     """Bytes needed for `shards` shards and `destinations` real servers (counted once per service)."""
-    return WORD_BYTES * (1 + len(TUNABLES) + destinations + 2 * shards + shards * _shard_words(destinations))
+    return WORD_BYTES * sum(_sections(shards, destinations).values())
 
 
-def _shard_words(destinations: int) -> int:
-    return sum(_TABLES.values()) + destinations * len(DESTINATION_FIELDS)
+def _wanted_header(shards: int, destinations: int) -> Header:
+    return Header(MAGIC, VERSION, LAYOUT_HASH, size_bytes(shards, destinations), shards, destinations)
+
+
+class LayoutError(ValueError):
+    """The memory is not laid out as this process would read it; the message says what differs."""
 
 
 class SharedState:
-    """Views into the shared buffer. Counters are unsigned words; tunables and the generation are signed."""
+    """Views into the shared memory. Counters are unsigned words; tunables, MTUs and the generation are signed."""
 
     def __init__(self, buffer: memoryview, shards: int, destinations: int) -> None:
-        """Raises ValueError when the buffer is smaller than `size_bytes` says."""
-        if len(buffer) < size_bytes(shards, destinations):
-            raise ValueError(f"shared state of {len(buffer)} bytes is too small for {shards} shards, {destinations} destinations")
+        """The views into memory that `create` has laid out.
+
+        Raises LayoutError when the buffer is smaller than `size_bytes` says, or when its header is not that of this layout.
+        """
+        _check(buffer, shards, destinations)
         self.shards = shards
         self.destinations = destinations
-        whole = buffer[: size_bytes(shards, destinations)]
-        self.generation = whole[:WORD_BYTES].cast("q")
-        """One word, moved on by every write of a tunable or an MTU: a shard that sees it unchanged has the values in force."""
-        tunables_end = WORD_BYTES * (1 + len(TUNABLES))
-        mtus_end = tunables_end + WORD_BYTES * destinations
-        self.tunables = whole[WORD_BYTES:tunables_end].cast("q")
-        self.mtus = whole[tunables_end:mtus_end].cast("q")
+        sections, start = dict[str, memoryview](), 0
+        for name, words in _sections(shards, destinations).items():
+            end = start + words * WORD_BYTES
+            sections[name] = buffer[start:end].cast("B")
+            start = end
+        self.generation = sections["generation"].cast("q")
+        """One word, moved on by every write of a tunable or an MTU. A shard that sees it unchanged has the values in force."""
+        self.tunables = sections["tunables"].cast("q")
+        self.mtus = sections["mtus"].cast("q")
         """By slot: the MTU in bytes of the route to that real server; 0 while it is not known."""
-        counts_end = mtus_end + WORD_BYTES * 2 * shards
-        counts = whole[mtus_end:counts_end].cast("B").cast("Q")
-        self.session_counts = counts[:shards]
-        """By shard: how many sessions it has at this moment. Side by side, for each shard sums them up when it opens one."""
-        self.time_wait_counts = counts[shards:]
-        """By shard: how many of them are in TIME_WAIT, as of its last turn."""
-        self._counters = whole[counts_end:].cast("B").cast("Q")
+        self.session_counts = sections["session_counts"].cast("Q")
+        """By shard: how many sessions it has at this moment. They stand side by side, because each shard sums them up when it
+        opens a session."""
+        self.time_wait_counts = sections["time_wait_counts"].cast("Q")
+        """By shard: how many of its sessions are in TIME_WAIT, as of its last turn."""
+        self._counters = sections["counters"].cast("Q")
+
+    @classmethod
+    def create(cls, buffer: memoryview, shards: int, destinations: int) -> "SharedState":
+        """Lay out new memory, which is all zero. Raises LayoutError when it is smaller than `size_bytes` says."""
+        if len(buffer) >= _HEADER.size:
+            _HEADER.pack_into(buffer, 0, *_wanted_header(shards, destinations))
+        return cls(buffer, shards, destinations)
 
     def set_tunables(self, values: dict[str, int]) -> None:
-        """Write values that were checked before, then move the generation on, in this order (a reader does the reverse)."""
+        """Write checked values, then move the generation on, in this order (a reader does the opposite)."""
         for name, value in values.items():
             self.tunables[INDEX[name]] = value
         self.generation[0] += 1
@@ -72,25 +149,44 @@ class SharedState:
         return self.tunables[INDEX[name]]
 
     def forget_sessions(self, shard: int) -> None:
-        """The worker of a shard has died, or has just started, and has no sessions."""
+        """Set what counts the sessions of a shard to zero, when its worker has died or has just started."""
         self.session_counts[shard] = self.time_wait_counts[shard] = 0
         gauges = self.table(shard, "states")
         gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
 
     def table(self, shard: int, name: str) -> memoryview:
-        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges."""
-        start = shard * _shard_words(self.destinations)
-        for table, words in _TABLES.items():
-            if table == name:
-                return self._counters[start : start + words]
-            start += words
-        raise KeyError(name)
+        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges.
+
+        Raises KeyError for any other name.
+        """
+        end = shard * _shard_words(self.destinations) + _TABLE_ENDS[name]
+        return self._counters[end - len(_TABLES[name]) : end]
 
     def destination(self, shard: int, slot: int) -> memoryview:
-        """The DESTINATION_FIELDS of one shard for the real server in `slot` (see `control.RealServerPlan`)."""
+        """The DESTINATION_FIELDS of one shard for the real server in `slot` (see `plan.RealServerPlan`)."""
         words = len(DESTINATION_FIELDS)
-        start = shard * _shard_words(self.destinations) + sum(_TABLES.values()) + slot * words
+        start = shard * _shard_words(self.destinations) + _DESTINATIONS_START + slot * words
         return self._counters[start : start + words]
+
+
+def _check(buffer: memoryview, shards: int, destinations: int) -> None:
+    wanted = _wanted_header(shards, destinations)
+    if len(buffer) < wanted.size_bytes:
+        raise LayoutError(
+            f"shared memory of {len(buffer)} bytes is too small for {shards} shards and {destinations} real servers"
+        )
+    found = Header(*_HEADER.unpack_from(buffer))
+    differences = [
+        f"{field} {_shown(there)} and not {_shown(here)}"
+        for field, there, here in zip(Header._fields, found, wanted, strict=True)
+        if there != here
+    ]
+    if differences:
+        raise LayoutError(f"the shared memory is not laid out as this process reads it: it has {', '.join(differences)}")
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def totals(shared: SharedState) -> list[list[int]]:

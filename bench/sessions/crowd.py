@@ -187,7 +187,7 @@ def _new_shard(most: int) -> Shard:
     local_addresses = tuple(f"{_LOCAL_NETWORK}.{host}" for host in range(1, wanted + 1))
     real_servers = tuple(RealServerPlan(f"{_LOCAL_NETWORK}.{254 - n}", 8080, 100, n) for n in range(_REAL_SERVERS))
     service = ServicePlan("web", str(IPv4Address(VIP[:4])), 80, "rr", local_addresses, real_servers)
-    shared = SharedState(memoryview(bytearray(size_bytes(1, _REAL_SERVERS))), 1, _REAL_SERVERS)
+    shared = SharedState.create(memoryview(bytearray(size_bytes(1, _REAL_SERVERS))), 1, _REAL_SERVERS)
     # No limit of sessions: here memory is the limit.
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | {"conn_max": 0})
     return Shard(Plan(0, 1, 0, _REAL_SERVERS, (service,), "00" * 16, "11" * 16), shared, now=0.0)

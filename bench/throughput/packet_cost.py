@@ -28,7 +28,7 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
     """A shard with one established session, and the 12 address bytes of its packets in both directions."""
     real_server = RealServerPlan(address="192.0.2.101", port=8080, weight=100, slot=0)
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
-    shared = SharedState(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
+    shared = SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
     shard = Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0)
     inbound = flow_key(CLIENT, VIP)

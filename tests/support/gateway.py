@@ -56,7 +56,7 @@ UDP_SESSION = SessionRow(
 
 def shared_state(shards: int, destinations: int) -> SharedState:
     """New shared memory in which every tunable has its default."""
-    shared = SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
+    shared = SharedState.create(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
     return shared
 

@@ -56,7 +56,7 @@ class World:
         self.plan = scene or plan()
         self.now = 1000.0
         size = size_bytes(self.plan.shards, self.plan.destinations)
-        self.shared = SharedState(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
+        self.shared = SharedState.create(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
         self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
         self.shard = Shard(self.plan, self.shared, self.now)
         self.transcript: list[str] = []

@@ -1,14 +1,15 @@
-"""shared_state.py: every number has a place of its own."""
+"""shared_layout.py: every number has a place of its own, and nobody reads a layout that is not there."""
 
 import pytest
 
-from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.ipc import shared_layout
+from appliance.ipc.shared_layout import LAYOUT_HASH, VERSION, LayoutError, SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS
 from appliance.model.tunables import TUNABLES
 
 
 def state(shards: int, destinations: int) -> SharedState:
-    return SharedState(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
+    return SharedState.create(memoryview(bytearray(size_bytes(shards, destinations))), shards, destinations)
 
 
 def test_no_two_numbers_share_a_place() -> None:
@@ -38,9 +39,80 @@ def test_each_write_of_tunables_moves_the_generation_on() -> None:
     assert shared.generation[0] == 2
 
 
-def test_a_buffer_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ValueError, match="too small"):
-        SharedState(memoryview(bytearray(size_bytes(2, 2) - 1)), 2, 2)
+@pytest.mark.parametrize("size", [0, 63, size_bytes(2, 2) - 1])
+def test_a_buffer_that_is_too_small_is_refused(size: int) -> None:
+    with pytest.raises(LayoutError, match="too small"):
+        SharedState.create(memoryview(bytearray(size)), 2, 2)
+
+
+def test_two_processes_read_and_write_the_same_cells() -> None:
+    buffer = memoryview(bytearray(size_bytes(2, 2)))
+    director, worker = SharedState.create(buffer, 2, 2), SharedState(buffer, 2, 2)
+    director.set_tunables({"udp_timeout": 5})
+    worker.destination(1, 1)[0] = 7
+    worker.session_counts[1] = 3
+    assert (worker.tunable("udp_timeout"), worker.generation[0]) == (5, 1)
+    assert (director.destination(1, 1)[0], director.session_counts.tolist()) == (7, [0, 3])
+
+
+def test_every_cell_is_an_aligned_word() -> None:
+    buffer = memoryview(bytearray(size_bytes(1, 1)))
+    shared = SharedState.create(buffer, 1, 1)
+    shared.generation[0] = 1 << 32
+    assert buffer[64:72].tobytes() == (1 << 32).to_bytes(8, "little"), "right behind the header"
+    assert len(buffer) % 8 == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (0, b"another\n", "magic 616e6f746865720a and not 6c342d6170706c0a"),
+        (8, (99).to_bytes(8, "little"), f"version 99 and not {VERSION}"),
+        (16, bytes(8), f"layout_hash 0000000000000000 and not {LAYOUT_HASH.hex()}"),
+        (24, (9).to_bytes(8, "little"), f"size_bytes 9 and not {size_bytes(2, 3)}"),
+        (32, (4).to_bytes(8, "little"), "shards 4 and not 2"),
+        (40, (5).to_bytes(8, "little"), "destinations 5 and not 3"),
+    ],
+)
+def test_memory_with_another_header_is_refused_and_the_difference_named(place: int, value: bytes, words: str) -> None:
+    buffer = bytearray(size_bytes(2, 3))
+    SharedState.create(memoryview(buffer), 2, 3)
+    buffer[place : place + 8] = value
+    with pytest.raises(LayoutError) as refused:
+        SharedState(memoryview(buffer), 2, 3)
+    assert str(refused.value) == f"the shared memory is not laid out as this process reads it: it has {words}"
+
+
+def test_memory_of_another_shape_is_refused() -> None:
+    buffer = memoryview(bytearray(size_bytes(4, 4)))
+    SharedState.create(buffer, 4, 4)
+    with pytest.raises(LayoutError, match=r"size_bytes .* shards 4 and not 2, destinations 4 and not 2"):
+        SharedState(buffer, 2, 2)
+
+
+def test_memory_that_nobody_has_laid_out_is_refused() -> None:
+    with pytest.raises(LayoutError, match="version 0"):
+        SharedState(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
+
+
+def test_the_layout_does_not_change_without_its_version() -> None:
+    """When this fails, the layout has changed: increase VERSION, and add its hash here."""
+    hashes = {1: "339dff4b07b08235"}
+    assert hashes[VERSION] == LAYOUT_HASH.hex()
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("queue", ("socket_drops", "queue_full_drops", *shared_layout._TABLES["queue"][2:])),
+        ("queue", (*shared_layout._TABLES["queue"], "more")),
+        ("states", shared_layout._TABLES["states"][:-1]),
+    ],
+    ids=["another order", "one more", "one less"],
+)
+def test_the_hash_is_another_for_any_other_table(table: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shared_layout._TABLES, table, names)
+    assert shared_layout.layout_hash() != LAYOUT_HASH
 
 
 def test_an_unknown_table_is_refused() -> None:

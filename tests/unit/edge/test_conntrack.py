@@ -1,32 +1,16 @@
-"""edge/sockstat.py and edge/conntrack.py: what the kernel writes of its own tables."""
+"""conntrack.py: what the kernel writes of its connection tracking."""
 
 from pathlib import Path
 
 import pytest
 
-from appliance.edge import conntrack, sockstat
+from appliance.edge import conntrack
 
 EVENTS = """\
 entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error
 0000000a  00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000001 00000010 00000002 00000000
 0000000a  00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000002 000000ff 00000003 00000000
 """
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("sockets: used 182", ("sockets", {"used": 182})),
-        ("TCP: inuse 5 orphan 0 tw 10 alloc 20 mem 3", ("TCP", {"inuse": 5, "orphan": 0, "tw": 10, "alloc": 20, "mem": 3})),
-        ("FRAG: inuse 0 memory 0", ("FRAG", {"inuse": 0, "memory": 0})),
-    ],
-)
-def test_a_line_of_sockstat(line: str, expected: tuple[str, dict[str, int]]) -> None:
-    assert sockstat.parse(line) == expected
-
-
-def test_this_hosts_own_sockstat_can_be_read() -> None:
-    assert {"sockets", "TCP", "UDP"} <= set(sockstat.read())
 
 
 def test_events_of_all_processors_add_up_and_are_hexadecimal() -> None:
