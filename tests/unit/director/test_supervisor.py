@@ -198,7 +198,7 @@ async def test_a_query_is_not_answered_by_an_acknowledgement() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"nonsense\n", b"[1]\n", b"{}\n", b"x" * (1 << 20) + b"\n"], ids=["no JSON", "no object", "no kind", "too long"]
+    "line", [b"nonsense\n", b"[1]\n", b"{}\n", b"x" * (2 << 20) + b"\n"], ids=["no JSON", "no object", "no kind", "too long"]
 )
 async def test_a_line_that_cannot_be_read_fails_what_is_waited_for_and_ends_nothing(
     line: bytes, caplog: pytest.LogCaptureFixture
@@ -211,8 +211,10 @@ async def test_a_line_that_cannot_be_read_fails_what_is_waited_for_and_ends_noth
         with pytest.raises(ShardFailedError, match="shard 0: "):
             await listing
         assert "cannot take what the worker says" in caplog.text
-        answers = [(await worker.hears()).message for _ in range(2)]
-        assert {type(answer) for answer in answers} == {Refused, EndWalk}
+        heard = {type((await worker.hears()).message), type((await worker.hears()).message)}
+        while EndWalk not in heard:  # a line that is too long is refused in several parts
+            heard.add(type((await worker.hears()).message))
+        assert heard == {Refused, EndWalk}
         assert process.up
 
 
