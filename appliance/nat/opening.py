@@ -9,7 +9,7 @@ from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO,
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
 from appliance.state.live_tunables import LiveTunables
-from appliance.state.progress import CLIENT_ACKED
+from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_NEXT_SEQ
 from appliance.state.rewrite_record import RewriteRecord
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -71,6 +71,7 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
     rewritten = translate_with_options(segment, record, options)
     if offset_flags & SYN and first_seq is None:
         opening.syn = rewritten
+        session.words[CLIENT_NEXT_SEQ] = segment.seq + 1 + segment.payload_bytes
     return rewritten
 
 
@@ -100,7 +101,7 @@ def check_answer(session: Session, opening: Opening, syn: bytes, answer: Segment
     syn_payload_bytes = len(syn) - IP_HEADER_BYTES - (syn[DATA_OFFSET] >> 4) * 4
     if flags & ACK and (answer.ack - session.isn - 1) & SEQ_MASK <= syn_payload_bytes:
         if flags & SYN:
-            opening.rs_first_seq = session.words[CLIENT_ACKED] = add(answer.seq, 1)
+            opening.rs_first_seq = session.words[CLIENT_ACKED] = session.words[RS_NEXT_SEQ] = add(answer.seq, 1)
             opening.syn = None
         return None
     opening.stale_answers += 1

@@ -17,7 +17,7 @@ from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, sy
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
-from appliance.state.progress import CLIENT_ACKED
+from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ
 from appliance.state.services import ALWAYS, NEVER, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Handshake, Opening
@@ -27,7 +27,7 @@ from appliance.wire.flow import Direction, reverse_key
 from appliance.wire.integrity import is_damaged
 from appliance.wire.layout import ACK, IP_HEADER_BYTES, RST, SYN
 from appliance.wire.segment import Segment
-from appliance.wire.seq import add
+from appliance.wire.seq import add, latest
 
 _RST_PER_S = 100
 _RST_BURST = 50
@@ -115,7 +115,7 @@ class SynProxy:
         handshake = opening.handshake = Handshake(offer)
         handshake.held.append(proof.raw)
         session.cookie = add(proof.ack, -1)
-        session.words[CLIENT_ACKED] = proof.ack
+        session.words[CLIENT_ACKED], session.words[CLIENT_NEXT_SEQ] = proof.ack, proof.seq
         session.enter(TcpState.SYN_SENT)
         session.settle()
         self._sessions.wait(session, now + self._wait_s(handshake))
@@ -160,9 +160,11 @@ class SynProxy:
         session.join(syn_ack.seq, inbound_shift, outbound_shift)
         opening.handshake = None
         opening.rs_first_seq = add(session.cookie or 0, 1)
-        for raw in handshake.held:
-            sent = to_real_server(Segment.parse(raw), session, self._sessions.tunables, self._ext)
+        for held in map(Segment.parse, handshake.held):
+            sent = to_real_server(held, session, self._sessions.tunables, self._ext)
             self._output.segments.append(sent)
+            # A FIN that was held is not counted: it moves the session when its client sends it again.
+            session.words[CLIENT_NEXT_SEQ] = latest(session.words[CLIENT_NEXT_SEQ], held.seq + held.payload_bytes)
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED])
 
     def fail(self, session: Session, now: float) -> None:

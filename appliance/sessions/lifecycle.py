@@ -143,6 +143,12 @@ class Sessions:
             counts[shard] = len(time_wait)
             at_most -= 1
 
+    def enter(self, session: Session, state: int) -> None:
+        """Change the state of a session; when that is TIME_WAIT, there is room for it afterwards."""
+        if state == TcpState.TIME_WAIT:
+            self.make_room_in_time_wait()
+        session.enter(state)
+
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
         self._output.segments += FAREWELLS[because](session, self.tunables)

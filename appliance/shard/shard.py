@@ -6,7 +6,7 @@ from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.queries import Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
-from appliance.model.tcp_state import NEXT, OUT, UDP_STATE, TcpState
+from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
 from appliance.model.verdicts import (
     FRAGMENT,
     ICMP_TRANSLATED,
@@ -28,8 +28,8 @@ from appliance.shard.sanity import ARE_SENSIBLE, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.output import ShardOutput
-from appliance.state.progress import SIDES
-from appliance.state.rewrite_record import RECORD, RECORD_BYTES
+from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
+from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
@@ -37,6 +37,7 @@ from appliance.wire.layout import (
     ADDRESSES_END,
     ADDRESSES_START,
     DATA_OFFSET_SHIFT,
+    FIN,
     FLAG_BITS,
     FRAGMENT_BITS,
     HEADERS,
@@ -55,7 +56,6 @@ from appliance.wire.layout import (
     UDP_REWRITTEN_END,
 )
 from appliance.wire.segment import Segment
-from appliance.wire.seq import HALF as SEQ_HALF
 from appliance.wire.seq import MASK as SEQ_MASK
 
 _parse = HEADERS.unpack_from
@@ -64,14 +64,12 @@ _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
 _NO_FIELDS = _parse(bytes(_SHORTEST_TCP_BYTES))
 """The fields of a packet that is too short to be TCP: all zero."""
 
-_TIME_WAIT = int(TcpState.TIME_WAIT)
-
 _TRANSLATED = (TO_REAL_SERVER, TO_CLIENT)
 """Indexed by Direction. These two are counted for their real server, and nowhere else."""
 
-_SHAPE = 0xF << DATA_OFFSET_SHIFT | ACK | SYN | RST
+_SHAPE = 0xF << DATA_OFFSET_SHIFT | ACK | SYN | FIN | RST
 _PLAIN = LEAST_OFFSET_FLAGS | ACK
-"""A packet without options, with an acknowledgement, that opens and resets nothing: nearly all are like that."""
+"""A packet without options, with an acknowledgement, that opens, closes and resets nothing: nearly all are like that."""
 
 
 class Shard:
@@ -111,10 +109,9 @@ class Shard:
         version_ihl, total, fragment, protocol, ip_checksum, key, seq, ack, offset_flags, window, tcp_checksum = fields
         payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
         flags = offset_flags & FLAG_BITS
-        if (
-            protocol != PROTO_TCP or version_ihl != IPV4_NO_OPTIONS or total != length or fragment & FRAGMENT_BITS
-            or payload_bytes < 0 or offset_flags < LEAST_OFFSET_FLAGS or not ARE_SENSIBLE[flags]
-        ):  # fmt: skip
+        makes_sense = payload_bytes >= 0 and offset_flags >= LEAST_OFFSET_FLAGS and ARE_SENSIBLE[flags]
+        is_whole = version_ihl == IPV4_NO_OPTIONS and total == length and not fragment & FRAGMENT_BITS
+        if protocol != PROTO_TCP or not is_whole or not makes_sense:
             return self._count(self._judge_unusual(raw, now))
         bucket = hash(key) >> BUCKET_SHIFT
         session, direction = self._inbound[bucket].get(key), 0
@@ -123,37 +120,35 @@ class Shard:
             if session is None:
                 return self._conclude(self._first_packet.of_tcp(Segment.of(fields, raw), now), now)
         is_plain = offset_flags & _SHAPE == _PLAIN and not session.needs_slow_path
-        if not is_plain and (outcome := self._slow_path.judge(session, direction, Segment.of(fields, raw), now)) is not None:
-            return self._conclude(outcome, now)
+        if not is_plain:
+            outcome = self._slow_path.judge(session, direction, Segment.of(fields, raw), now)
+            if not isinstance(outcome, int):
+                return self._conclude(outcome, now)
+            flags = outcome
         if direction and not payload_bytes and session.cookie is not None and self._is_storm(session, fields, raw, now):
             return self._count(STORM)
 
-        words, (acked_at, next_seq_at, window_at, packets_at, bytes_at) = session.words, SIDES[direction]
-        # Resets, and segments older than the last one (seq.is_before, written out), do not tell where their sender stands.
-        if flags & (ACK | RST) == ACK and (ack - words[acked_at]) & SEQ_MASK < SEQ_HALF:
-            words[acked_at], words[window_at] = ack, window
-            words[next_seq_at] = seq + payload_bytes + (flags & SYN == SYN)
+        record = _record_at(session.records, direction * RECORD_BYTES)
+        words, (acked_at, next_seq_at, window_at, packets_at, bytes_at, sent_at) = session.words, SIDES[direction]
+        acked = words[acked_at]
+        if flags & (ACK | RST) == ACK and (ack - acked) & SEQ_MASK <= (words[sent_at] - record[ACK_DELTA] - acked) & SEQ_MASK:
+            words[acked_at], words[window_at], end = ack, window, seq + payload_bytes + CONSUMES[flags]
+            if (end - words[next_seq_at]) & SEQ_MASK < SENT_REACH:
+                words[next_seq_at] = end
         words[packets_at] += 1
         words[bytes_at] += length
-        counts = session.counts
-        counts[direction] += 1
-        counts[direction + BYTES] += length
+        session.counts[direction] += 1
+        session.counts[direction + BYTES] += length
         state = NEXT[OUT if direction else session.first_table][flags][session.state]
         if state != session.state:
-            self._enter(session, state)
+            self._sessions.enter(session, state)
         session.deadline = deadline = now + self._timeouts_s[state]
         if deadline <= session.wheel_time:
             self._wheel.arm(session)
         if is_plain:
             before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
-            record = _record_at(session.records, direction * RECORD_BYTES)
             self.output.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
-
-    def _enter(self, session: Session, state: int) -> None:
-        if state == _TIME_WAIT:
-            self._sessions.make_room_in_time_wait()
-        session.enter(state)
 
     def _is_storm(self, session: Session, fields: tuple[int, ...], raw: bytes, now: float) -> bool:
         return self._proxy.is_storm(session, Segment.of(fields, raw), now)

@@ -12,6 +12,7 @@ from appliance.model.verdicts import (
     COOKIE_SENT,
     HANDSHAKE_PACKET,
     STALE_ANSWER,
+    TO_CLIENT,
     TO_REAL_SERVER,
     Verdict,
 )
@@ -20,6 +21,7 @@ from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
+from appliance.shard.closing import may_close, may_reset, remember_late_fin, take_up_late_fin
 from appliance.state.output import ShardOutput
 from appliance.state.progress import progress_of
 from appliance.state.services import NEVER
@@ -28,25 +30,23 @@ from appliance.state.session_phases import Challenge, Opening
 from appliance.wire import craft
 from appliance.wire.flow import Direction
 from appliance.wire.integrity import is_damaged
-from appliance.wire.layout import RST, SYN
+from appliance.wire.layout import FIN, RST, SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-
-_RST_REACH = 1 << 20
-"""How far a client's RST may be ahead of what its real server acknowledged, in bytes: more than is on the way at most times,
-and one number in 4096."""
 
 _CHALLENGE_INTERVAL_S = 0.5
 
 _SECOND_LOOK_S = 0.2
 """How long after the RST to an old socket of a real server the SYN is sent once more."""
 
+_ALIVE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK))
+"""States in which at least one end may still wait for data. A SYN that anybody could have sent must not end that."""
+
 _NO_NUMBER = -1
 """The number of a challenge that no RST can answer."""
 
 Outcome = Verdict | bytes | None
-"""A verdict: the packet is dealt with. Bytes: the packet to judge in its place. None: it was rewritten, and goes on to the
-state table as any other."""
+"""A verdict: the packet is dealt with. Bytes: the packet to judge in its place. None: it goes on."""
 
 
 class SlowPath:
@@ -58,29 +58,55 @@ class SlowPath:
         self._output = output
         self._ext_counts = ext_counts
 
-    def judge(self, session: Session, direction: int, segment: Segment, now: float) -> Outcome:
-        """Rewrite a packet of a session, or say what becomes of it instead; see `Outcome`."""
-        opening = session.opening
-        if direction:
-            outcome = None
-            if opening is not None and opening.syn is not None:
-                outcome = self._judge_answer(session, opening, opening.syn, segment, now)
-            if outcome is None:
-                # The first packet of a real server always comes here, because its session is in its opening.
-                session.first_table = IN
-                self._output.rewritten = to_client(segment, session, self._sessions.tunables)
+    def judge(self, session: Session, direction: int, segment: Segment, now: float) -> Verdict | bytes | int:
+        """Rewrite a packet of a session, or say what becomes of it instead; see `Outcome`.
+
+        A number is the flags by which a packet that was rewritten moves the session, in the state table.
+        """
+        if session.late_fin is not None and session.late_fin.direction != direction:
+            take_up_late_fin(session, session.late_fin, segment, self._sessions)
+        judge = self._judge_real_server if direction else self._judge_client
+        outcome = judge(session, segment, now)
+        if outcome is not None:
             return outcome
-        if opening is not None and opening.handshake is not None:
-            return self._proxy.hold(session, opening.handshake, segment)
+        flags = segment.flags
+        if flags & FIN and not may_close(session, direction, segment):
+            remember_late_fin(session, direction, segment)
+            flags &= ~FIN
+        elif flags & FIN and session.late_fin is not None and session.late_fin.direction == direction:
+            session.late_fin = None
+            session.settle()
+        self._rewrite(session, direction, segment)
+        return flags
+
+    def _judge_real_server(self, session: Session, segment: Segment, now: float) -> Outcome:
+        """A real server's packet: None when its client should get it, and it may move the session."""
+        opening = session.opening
+        if opening is not None and opening.syn is not None:
+            outcome = self._judge_answer(session, opening, opening.syn, segment, now)
+            if outcome is not None:
+                return outcome
+        elif segment.flags & RST and not may_reset(session, Direction.OUTBOUND, segment):
+            return self._pass_on_only(session, Direction.OUTBOUND, segment)
+        # The first packet of a real server always comes here, because its session is in its opening.
+        session.first_table = IN
+        return None
+
+    def _judge_client(self, session: Session, segment: Segment, now: float) -> Outcome:
+        """A client's packet: None when its real server should get it, and it may move the session."""
+        if session.opening is not None and session.opening.handshake is not None:
+            return self._proxy.hold(session, session.opening.handshake, segment)
         outcome = self._judge_reuse_by_cookie(session, segment, now)
         if outcome is None and (segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed):
-            outcome = self._judge_client(session, segment, now)
-        if outcome is None:
-            self._rewrite(session, segment)
+            outcome = self._look_closer(session, segment, now)
         return outcome
 
-    def _rewrite(self, session: Session, segment: Segment) -> None:
-        self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
+    def _rewrite(self, session: Session, direction: int, segment: Segment) -> None:
+        tunables = self._sessions.tunables
+        if direction:
+            self._output.rewritten = to_client(segment, session, tunables)
+        else:
+            self._output.rewritten = to_real_server(segment, session, tunables, self._ext_counts)
 
     def _judge_answer(self, session: Session, opening: Opening, syn: bytes, answer: Segment, now: float) -> Outcome:
         """A real server's packet while its answer to a SYN is awaited: None when the client should get it."""
@@ -110,7 +136,7 @@ class SlowPath:
         offer = self._proxy.offer_for_reuse(session, segment, now)
         return None if offer is None else self._start_anew_by_cookie(session, segment, offer, now)
 
-    def _judge_client(self, session: Session, segment: Segment, now: float) -> Outcome:
+    def _look_closer(self, session: Session, segment: Segment, now: float) -> Outcome:
         """A client's packet that may begin or end a connection: None when it goes on as any other."""
         is_newborn = session.state == TcpState.NONE
         if not is_newborn and is_damaged(segment.raw):  # the SYN that has just opened its session was checked for that
@@ -135,8 +161,8 @@ class SlowPath:
             session.settle()
         if session.real_server.is_removed:
             return self._sessions.refuse_removed(session)
-        if is_late or (segment.flags & RST and self._is_out_of_reach(session, segment)):
-            return self._pass_on_only(session, segment)
+        if is_late or (segment.flags & RST and not may_reset(session, Direction.INBOUND, segment)):
+            return self._pass_on_only(session, Direction.INBOUND, segment)
         return None
 
     @staticmethod
@@ -144,15 +170,11 @@ class SlowPath:
         """The sequence number as the real server is shown it."""
         return add(segment.seq, session.record(Direction.INBOUND).seq_delta)
 
-    def _is_out_of_reach(self, session: Session, rst: Segment) -> bool:
-        """Whether a RST cannot be for this connection; the real server sees through it as well (RFC 5961, 3.2)."""
-        return add(self._shown_seq(session, rst), -progress_of(session).real_server.acked) > _RST_REACH
-
-    def _pass_on_only(self, session: Session, segment: Segment) -> Verdict:
-        """A SYN of the connection that is ending, late; or a RST that cannot be for it: neither may move the session."""
-        self._rewrite(session, segment)
-        session.count_packet(Direction.INBOUND, len(segment.raw))
-        return TO_REAL_SERVER
+    def _pass_on_only(self, session: Session, direction: int, segment: Segment) -> Verdict:
+        """A late SYN of the connection that is ending, or a RST that cannot be for it: it must not move the session."""
+        self._rewrite(session, direction, segment)
+        session.count_packet(direction, len(segment.raw))
+        return TO_CLIENT if direction else TO_REAL_SERVER
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
         if session.state == TcpState.ESTABLISHED:
@@ -164,15 +186,15 @@ class SlowPath:
 
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:
         """A SYN with another number than the one that opened the session: None when it only opens the session once more."""
-        is_live = session.state == TcpState.ESTABLISHED
         if self._sessions.tunables.reuse:
-            return self._challenge(session, syn, now) if is_live else self._start_anew(session, syn)
-        if not is_live:
+            is_alive = session.state in _ALIVE
+            return self._challenge(session, syn, now) if is_alive else self._start_anew(session, syn)
+        if session.state != TcpState.ESTABLISHED:
             session.restart(syn.seq, self._shown_seq(session, syn))
         return None
 
     def _challenge(self, session: Session, syn: Segment, now: float) -> Verdict:
-        """Hold a new SYN on an established session, and ask the client whether it really began anew.
+        """Hold a new SYN on a session that is alive, and ask the client whether it really began anew.
 
         Obeying such a SYN would let anybody who guesses a client's port cut off its session (RFC 5961, 4). A client that lost its
         connection answers with a RST whose number only it can know; one that still has it does not answer.

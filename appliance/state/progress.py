@@ -8,16 +8,27 @@ there is one place to bring in what somebody other than this shard has written.
 from array import array
 from typing import NamedTuple, Protocol
 
+from appliance.wire.layout import FIN, FLAG_BITS, SYN
 from appliance.wire.seq import MASK as SEQ_MASK
 
 Words = array  # of "Q", with SIDE_WORDS for each direction
 SIDE_WORDS = 5
 
-SIDES = tuple(tuple(range(start, start + SIDE_WORDS)) for start in (0, SIDE_WORDS))
-"""Indexed by the Direction of the sender's packets: the places of `acked`, `next_seq`, `window`, `packets` and `bytes`."""
+SIDES = tuple((*range(start, start + SIDE_WORDS), (start + SIDE_WORDS) % (2 * SIDE_WORDS) + 1) for start in (0, SIDE_WORDS))
+"""Indexed by the Direction of the sender's packets: the places of its `acked`, `next_seq`, `window`, `packets` and `bytes`, and
+of the other side's `next_seq`, beyond which it cannot acknowledge anything."""
 
-CLIENT_ACKED, *_ = SIDES[0]
+CLIENT_ACKED, CLIENT_NEXT_SEQ, *_ = SIDES[0]
 RS_ACKED, RS_NEXT_SEQ, *_ = SIDES[1]
+
+CONSUMES = bytes(bool(flags & (SYN | FIN)) for flags in range(FLAG_BITS + 1))
+"""By the six flags of a segment: how many sequence numbers it takes beside those of its data. No segment has both SYN and FIN."""
+
+SENT_REACH = 1 << 30
+"""How far ahead of all that was sent before a segment may end: the largest window there is (RFC 7323, 2.3)."""
+
+OLD_ACK_REACH = 1 << 16
+"""How far behind its sender's last one the acknowledgement of a segment may be that was overtaken on its way (RFC 5961, 5)."""
 
 WORDS_BYTES = array("Q").itemsize * 2 * SIDE_WORDS
 
@@ -25,12 +36,16 @@ _FRESH = array("Q", bytes(WORDS_BYTES))
 
 
 class Side(NamedTuple):
-    """What one end said last, in its own numbers as its packets have them, and what it sent."""
+    """What one end said last, in its own numbers as its packets have them, and what it sent.
+
+    Only segments with an acknowledgement that can be right change the first three (RFC 5961, 5): somebody who cannot see the
+    connection would have to guess that number.
+    """
 
     acked: int
-    """Its last acknowledgement number. A RST towards it obeys only at exactly this number (RFC 5961, 3.2)."""
+    """Its last acknowledgement number. It accepts a RST only at exactly this number (RFC 5961, 3.2)."""
     next_seq: int
-    """The number behind its last byte."""
+    """The number behind the last byte it has sent, FIN included."""
     window: int
     """As it stood in its packet, not scaled."""
     packets: int
@@ -54,11 +69,21 @@ class Moving(Protocol):
     words: "array[int]"
 
 
-def fresh_words(isn: int) -> "array[int]":
-    """Of a session whose real server is shown `isn` as initial sequence number: nobody has said anything yet."""
+def fresh_words(client_isn: int, isn: int) -> "array[int]":
+    """The words of a session whose client begins at `client_isn`, for which its real server is shown `isn`, after the SYN."""
     words = _FRESH[:]
+    words[CLIENT_NEXT_SEQ] = client_isn + 1
     words[RS_ACKED] = isn
     return words
+
+
+def is_acceptable_ack(words: "array[int]", direction: int, ack: int, ack_delta: int) -> bool:
+    """Whether an acknowledgement can be from the sender of packets of this direction (RFC 5961, 5): it is for something that the
+    other side has sent, and not much older than the sender's last one. `ack_delta` is that of the direction's rewrite record."""
+    acked_at, *_, sent_at = SIDES[direction]
+    oldest = words[acked_at] - OLD_ACK_REACH
+    newest = words[sent_at] - ack_delta
+    return bool((ack - oldest) & SEQ_MASK <= (newest - oldest) & SEQ_MASK)
 
 
 def progress_of(session: Moving) -> Progress:

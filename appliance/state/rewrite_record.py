@@ -46,6 +46,10 @@ class RewriteRecord(NamedTuple):
     """How many bits the window moves to the left, up to what its field can hold; to the right when negative. -14..14."""
 
 
+ACK_DELTA = RewriteRecord._fields.index("ack_delta")
+"""Its place among the bare fields."""
+
+
 def rewrite_records(client_key: bytes, server_key: bytes, client_isn: int = 0, isn: int = 0) -> bytes:
     """The records of both directions: client to VIP becomes local address to real server, and the reply the other way round.
 

@@ -10,7 +10,7 @@ from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, fresh_words
 from appliance.state.rewrite_record import RewriteRecord, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
-from appliance.state.session_phases import Challenge, Opening
+from appliance.state.session_phases import Challenge, LateFin, Opening
 from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of
 from appliance.wire.seq import add
 
@@ -27,8 +27,8 @@ class Session:
     """One session of TCP or UDP. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "first_table", "needs_slow_path", "opening",
-        "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
+        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "first_table", "late_fin", "needs_slow_path",
+        "opening", "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,8 @@ class Session:
         """The number its client was answered with before there was a session; None when the real server answered itself."""
         self.storm: AckStorm | None = None
         """What the real server acknowledged last, when the session is proxied."""
+        self.late_fin: LateFin | None = None
+        """A FIN that came before data that precedes it, until the other side has acknowledged it."""
         self.needs_slow_path = False
         """Whether its packets need more than their record and their state; see `settle`."""
         self.state: int = _NONE
@@ -68,15 +70,15 @@ class Session:
         self.deadline = inf
         self.wheel_time = inf
         """See `timers`."""
-        self.words: array[int] = fresh_words(isn)
+        self.words: array[int] = fresh_words(client_isn, isn)
         """What both sides said and sent; see `progress`."""
 
     def restart(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
         self.records = rewrite_records(self.client_key, self.leaving_key(_INBOUND), client_isn, isn)
-        self.words = fresh_words(isn)
+        self.words = fresh_words(client_isn, isn)
         self.opening = Opening()
-        self.challenge = self.cookie = self.storm = None
+        self.challenge = self.cookie = self.storm = self.late_fin = None
         self.first_table = FIRST
         self.enter(_SYN_RECV)
         self.settle()
@@ -101,13 +103,14 @@ class Session:
         self.needs_slow_path = (
             self.opening is not None
             or self.challenge is not None
+            or self.late_fin is not None
             or self.real_server.is_removed
             or (self.service.synproxy != NEVER and self.state in CLOSING)
         )
 
     def count_packet(self, direction: int, packet_bytes: int) -> None:
         """Count a packet that was passed on without a look at the state."""
-        *_, packets_at, bytes_at = SIDES[direction]
+        *_, packets_at, bytes_at, _ = SIDES[direction]
         self.words[packets_at] += 1
         self.words[bytes_at] += packet_bytes
         self.counts[direction] += 1

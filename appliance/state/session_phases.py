@@ -1,4 +1,6 @@
-"""What a session remembers for a while: of its opening, of the handshake with its real server, of a challenge to its client."""
+"""What a session remembers for a while: its opening, a handshake with its real server, a challenge to its client, a late FIN."""
+
+from typing import NamedTuple
 
 from appliance.model.syn_offer import SynOffer
 
@@ -53,3 +55,12 @@ class Challenge:
         """The acknowledgement number that the client was sent: a RST with exactly this number is the proof."""
         self.until = until
         """When the next challenge may be sent, in seconds of the monotonic clock."""
+
+
+class LateFin(NamedTuple):
+    """A FIN that was passed on while data that precedes it was missing here. The end it was for may have that data already."""
+
+    direction: int
+    """Of the FIN."""
+    end: int
+    """The number behind the FIN, as its sender counts, modulo 2**32."""

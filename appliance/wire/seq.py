@@ -12,3 +12,8 @@ def add(seq: int, amount: int) -> int:
 def is_before(left: int, right: int) -> bool:
     """Whether `left` comes before `right` on the circle. Of two numbers exactly half a circle apart, each is before the other."""
     return (left - right) & MASK >= HALF
+
+
+def latest(left: int, right: int) -> int:
+    """The later of two numbers on the circle."""
+    return (right if is_before(left & MASK, right & MASK) else left) & MASK

@@ -3,6 +3,7 @@
 import gc
 import random
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -82,6 +83,7 @@ class Crowd:
         self.watched = Watched(Pauses(), Pauses())
         # Written to now, so that it does not count as memory of the sessions.
         self._server_keys = bytearray(b"\xff") * (_KEY_BYTES * most)
+        self._isns = array("I", bytes(4)) * most
         self._left = TURN_PACKETS
         self._look_at = 0.0
 
@@ -113,16 +115,21 @@ class Crowd:
         self._send(segment(inbound, at.SYN, seq=_CLIENT_SEQ, ack=0), TO_REAL_SERVER)
         shown = at.HEADERS.unpack_from(self.shard.output.rewritten)
         outbound = reverse_key(shown[5])
-        self._send(segment(outbound, at.SYN | at.ACK, seq=_SERVER_SEQ, ack=shown[6] + 1 & 0xFFFFFFFF), TO_CLIENT)
+        self._isns[number] = shown[6]
+        self._send(segment(outbound, at.SYN | at.ACK, b"!", seq=_SERVER_SEQ, ack=self._acknowledged(number)), TO_CLIENT)
         self._send(segment(inbound, at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 2), TO_REAL_SERVER)
         self._server_keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES] = outbound
 
     def _end(self, number: int) -> None:
         """Hand in the FIN of the real server, that of the client, and the last ACK: the session is in TIME_WAIT then."""
         inbound, outbound = client_key(number), self.server_key(number)
-        self._send(segment(outbound, at.FIN | at.ACK, seq=_SERVER_SEQ + 2), TO_CLIENT)
+        self._send(segment(outbound, at.FIN | at.ACK, seq=_SERVER_SEQ + 2, ack=self._acknowledged(number)), TO_CLIENT)
         self._send(segment(inbound, at.FIN | at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 3), TO_REAL_SERVER)
-        self._send(segment(outbound, at.ACK, seq=_SERVER_SEQ + 3), TO_CLIENT)
+        self._send(segment(outbound, at.ACK, seq=_SERVER_SEQ + 3, ack=self._acknowledged(number) + 1 & 0xFFFFFFFF), TO_CLIENT)
+
+    def _acknowledged(self, number: int) -> int:
+        """What the real server acknowledges: the SYN that it was shown."""
+        return self._isns[number] + 1 & 0xFFFFFFFF
 
     def _send(self, raw: bytes, expected: Verdict) -> None:
         verdict = self.watched.handle.timed(self.shard.handle, raw, self.now)
@@ -177,8 +184,11 @@ class Crowd:
     def packets(self, numbers: Sequence[int], direction: Direction) -> list[bytes]:
         """A bare ACK of each session. Making it does not read the sessions, so that they are not in a cache when it is
         handled."""
-        key = self.server_key if direction is Direction.OUTBOUND else client_key
-        return [segment(key(number), at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 2) for number in numbers]
+        if direction is Direction.INBOUND:
+            return [segment(client_key(number), at.ACK, seq=_CLIENT_SEQ + 1, ack=_SERVER_SEQ + 2) for number in numbers]
+        return [
+            segment(self.server_key(number), at.ACK, seq=_SERVER_SEQ + 2, ack=self._acknowledged(number)) for number in numbers
+        ]
 
 
 def _new_shard(most: int) -> Shard:

@@ -8,6 +8,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
@@ -24,8 +25,8 @@ ROUNDS = 7
 CLIENT = bytes((198, 51, 100, 2)) + (40000).to_bytes(2, "big")
 
 
-def established_shard() -> tuple[Shard, bytes, bytes]:
-    """A shard with one established session, and the 12 address bytes of its packets in both directions."""
+def established_shard() -> tuple[Shard, dict[str, dict[str, Any]]]:
+    """A shard with one established session; and, by label, what its next packet in each direction is made of."""
     real_server = RealServerPlan(address="192.0.2.101", port=8080, weight=100, slot=0)
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
     shared = SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
@@ -35,9 +36,13 @@ def established_shard() -> tuple[Shard, bytes, bytes]:
     shard.handle(segment(inbound, at.SYN), 0.0)
     outbound = reverse_key(shard.output.rewritten[at.ADDRESSES_START : at.ADDRESSES_END])
     isn = at.HEADERS.unpack_from(shard.output.rewritten)[6]
-    shard.handle(segment(outbound, at.SYN | at.ACK, seq=1000, ack=isn + 1 & 0xFFFFFFFF), 0.0)
-    shard.handle(segment(inbound, at.ACK, ack=1002), 0.0)  # one byte of an answer is acknowledged: the opening is over
-    return shard, inbound, outbound
+    shown_ack = isn + 1 & 0xFFFFFFFF
+    shard.handle(segment(outbound, at.SYN | at.ACK, b"!", seq=1000, ack=shown_ack), 0.0)
+    shard.handle(segment(inbound, at.ACK, seq=1001, ack=1002), 0.0)  # a byte of the answer is acknowledged: the opening is over
+    return shard, {
+        "client to real server": {"key": inbound, "seq": 1001, "ack": 1002},
+        "real server to client": {"key": outbound, "seq": 1002, "ack": shown_ack},
+    }
 
 
 def microseconds_per_packet(handle: Callable[[bytes, float], object], raw: bytes) -> list[float]:
@@ -59,20 +64,18 @@ def report(label: str, figures: list[float]) -> None:
 def main() -> None:
     """Measure and print. Raises AssertionError when a packet that was to be measured was not translated."""
     gc.disable()
-    shard, inbound, outbound = established_shard()
+    shard, packets = established_shard()
     nothing = microseconds_per_packet(lambda _raw, _now: None, b"")
     report("the loop itself, empty handle", nothing)
-    cases: tuple[tuple[str, bytes, Verdict, int], ...] = (
-        ("client to real server", inbound, TO_REAL_SERVER, 0),
-        ("client to real server", inbound, TO_REAL_SERVER, 1460),
-        ("real server to client", outbound, TO_CLIENT, 0),
-        ("real server to client", outbound, TO_CLIENT, 1460),
-    )
-    for label, addresses, expected, size in cases:
-        raw = segment(addresses, at.ACK, bytes(size))
-        if shard.handle(raw, 1.0) is not expected:
-            raise AssertionError(f"{label}: not translated")
-        report(f"{label}, {size} bytes", microseconds_per_packet(shard.handle, raw))
+    for (label, fields), expected in zip(packets.items(), (TO_REAL_SERVER, TO_CLIENT), strict=True):
+        for size in (0, 1460):
+            _measure(shard, f"{label}, {size} bytes", segment(**fields, flags=at.ACK, payload=bytes(size)), expected)
+
+
+def _measure(shard: Shard, label: str, raw: bytes, expected: Verdict) -> None:
+    if shard.handle(raw, 1.0) is not expected:
+        raise AssertionError(f"{label}: not translated")
+    report(label, microseconds_per_packet(shard.handle, raw))
 
 
 if __name__ == "__main__":

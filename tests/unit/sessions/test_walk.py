@@ -235,7 +235,7 @@ class TestCut:
         assert world.state() == "FIN_WAIT"
         cut(world)
         world.rs.gets("R", seq=C0 + 1)
-        assert {world.client.gets("R").seq for _ in range(2)} == {R0 + 1, R0 + 2}, "one of them is what it waits for"
+        world.client.gets("R", seq=R0 + 2)
         world.assert_quiet()
 
     def test_a_proxied_client_is_reset_at_its_cookie(self) -> None:

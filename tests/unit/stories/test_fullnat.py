@@ -158,6 +158,8 @@ def test_a_session_that_is_ending_ends_in_silence(flags: str) -> None:
 def test_a_late_old_segment_does_not_move_the_reset_back() -> None:
     world = World(tcp_timeout_established=2000)
     world.client.connects(C0, R0)
+    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"y" * 99)
+    world.rs.gets("PA")
     world.rs.sends("PA", seq=R0 + 1, ack=C0 + 100, data=b"x" * 10)
     world.client.gets("PA")
     world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"x" * 5)

@@ -4,6 +4,7 @@ import pytest
 
 from appliance.model import verdicts
 from appliance.model.counters import EXT_COUNTERS
+from appliance.model.verdicts import Verdict
 from appliance.nat.isn import STEP
 from appliance.state.progress import progress_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
@@ -53,15 +54,40 @@ def reused(world: World) -> dict[str, int]:
     return {name: count for name in names if (count := world.counter(name))}
 
 
+def begins_anew(world: World, seq: int) -> Verdict:
+    """A client that has forgotten its session begins a new one, and answers when it is asked about the old one. Returns the last
+    verdict."""
+    verdict = world.client.sends("S", seq=seq)
+    if verdict is verdicts.CHALLENGED:
+        verdict = world.client.sends("R", seq=world.client.gets("A").ack)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "first"),
+    [
+        ("CLOSE", verdicts.TO_REAL_SERVER),
+        ("TIME_WAIT", verdicts.TO_REAL_SERVER),
+        ("FIN_WAIT", verdicts.CHALLENGED),
+        ("CLOSE_WAIT", verdicts.CHALLENGED),
+        ("LAST_ACK", verdicts.CHALLENGED),
+    ],
+)
+def test_a_client_is_asked_while_one_end_of_its_old_session_may_wait_for_data(state: str, first: Verdict) -> None:
+    world = World()
+    reach(world, state)
+    assert world.client.sends("S", seq=C1) is first
+
+
 @pytest.mark.parametrize("state", [state for state in COUNTERS if state != "ESTABLISHED"])
-def test_a_new_syn_on_a_closing_session_is_a_new_connection_at_once(state: str) -> None:
+def test_a_new_syn_on_a_closing_session_is_a_new_connection(state: str) -> None:
     """It has the same local port, a number beyond all that the real server has seen, the right counters, and data in both
     directions."""
     world = World()
     reach(world, state)
     before, local = world.rs.isn, world.rs.there
     acknowledged = progress_of(world.sessions()[0]).real_server.acked
-    assert world.client.sends("S", seq=C1) is verdicts.TO_REAL_SERVER
+    assert begins_anew(world, C1) is verdicts.TO_REAL_SERVER
     seen = world.rs.gets("S", seq=C1, source=local)
     assert world.rs.isn == (acknowledged + STEP) % 2**32 != before
     assert options_of(seen)[:2] == b"\xfe\x08", "the client's address is told anew"
@@ -295,9 +321,8 @@ def test_a_drained_real_server_is_not_asked_again(state: str) -> None:
     reach(world, state)
     first = world.rs.here
     world.change(plan(weights=(0, 1)))
-    world.client.sends("S", seq=C1)
+    begins_anew(world, C1)
     if state == "ESTABLISHED":
-        world.client.sends("R", seq=world.client.gets("A").ack)
         reset = read_tcp(world.take(RS1))
         assert (reset.flags, reset.destination) == ("R", first)
         world.take(CLIENT)
