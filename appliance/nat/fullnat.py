@@ -1,6 +1,6 @@
 """The rewrite of a TCP packet: one body for both directions."""
 
-from appliance.state.rewrite_record import RewriteRecord
+from appliance.state.rewrite_record import ACK_DELTA, BareRecord
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS
 from appliance.wire.segment import Segment
@@ -15,7 +15,7 @@ MOST_WINDOW = 0xFFFF
 def translate(
     before: bytes,
     after: bytes,
-    record: tuple[bytes, int, int, int, int, int],
+    record: BareRecord,
     ip_checksum: int,
     seq: int,
     ack: int,
@@ -59,14 +59,13 @@ def shifted(window: int, by: int) -> int:
     return min(window << by, MOST_WINDOW) if by > 0 else window >> -by
 
 
-def translate_with_options(segment: Segment, record: RewriteRecord, options: bytes) -> bytes:
+def translate_with_options(segment: Segment, record: BareRecord, options: bytes) -> bytes:
     """The same for a packet whose options become `options` (a multiple of four bytes, at most forty), longer or shorter.
 
     All checksums move by difference, so a packet that was damaged on its way stays visibly damaged. An acknowledgement number
     without the ACK flag means nothing and is left alone.
     """
-    _, total, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum, raw = segment
-    end = segment.options_end
+    _, total, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum, raw, _, end = segment
     old = raw[at.OPTIONS_START : end]
     before, after = raw[: at.REWRITTEN_START], raw[at.REWRITTEN_END :]
     if options != old:
@@ -79,6 +78,7 @@ def translate_with_options(segment: Segment, record: RewriteRecord, options: byt
         new_total = (total + growth).to_bytes(2, "big")
         before = b"".join((raw[at.BEFORE_TOTAL_LENGTH], new_total, raw[at.TOTAL_LENGTH_TO_CHECKSUM]))
         after = b"".join((raw[at.REWRITTEN_END : at.OPTIONS_START], options, raw[end:]))
-    if record.ack_delta and not offset_flags & at.ACK:
-        record = record._replace(ack_delta=0)
+    if record[ACK_DELTA] and not offset_flags & at.ACK:
+        key, ip_delta, tcp_delta, seq_delta, _, window_shift = record
+        record = key, ip_delta, tcp_delta, seq_delta, 0, window_shift
     return translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)

@@ -84,7 +84,8 @@ def _as_sent(quote: bytes, undo: RewriteRecord, option: bytes) -> bytes:
     header_bytes = max(Segment.parse(quote.ljust(at.OPTIONS_START, b"\0")).options_end, at.OPTIONS_START)
     segment = Segment.parse(quote.ljust(header_bytes, b"\0"))
     options = segment.raw[at.OPTIONS_START : header_bytes]
-    if option and options.startswith(option) and segment.total_bytes >= header_bytes:
+    is_shown = len(quote) >= at.OPTIONS_START + len(option)
+    if option and is_shown and options.startswith(option) and segment.total_bytes >= header_bytes:
         options = options[len(option) :]
     sent = translate_with_options(segment, undo, shift_sack(options, undo.ack_delta))
     # Of a header quoted in part, only what every error has to quote is handed on: half a number cannot be moved back.

@@ -10,7 +10,7 @@ from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_NEXT_SEQ
-from appliance.state.rewrite_record import RewriteRecord
+from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES, WINDOW_SHIFT
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire import craft
@@ -33,6 +33,8 @@ from appliance.wire.seq import add, is_before
 # Plain integers, bound once: an enum's member would be looked up for each packet.
 _INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
 
+_record_at = RECORD.unpack_from
+
 _WITH_OPTIONS = LEAST_OFFSET_FLAGS + (1 << DATA_OFFSET_SHIFT)
 
 LEAST_MSS = 88
@@ -50,10 +52,10 @@ other for ever."""
 def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:
     """A client's packet as its real server gets it. `ext` is the extended table, in which the option is counted."""
     offset_flags = segment.offset_flags
-    record = session.record(_INBOUND)
+    record = _record_at(session.records, _INBOUND * RECORD_BYTES)
     options = b""
     if offset_flags >= _WITH_OPTIONS:
-        options = _disarmed(segment.options, offset_flags, record, tunables)
+        options = _disarmed(segment.options, offset_flags, record[ACK_DELTA], tunables)
     opening = session.opening
     if opening is None:
         return translate_with_options(segment, record, options)
@@ -77,15 +79,14 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
 
 def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> bytes:
     """A real server's packet as its client gets it."""
-    record = session.record(_OUTBOUND)
+    record = _record_at(session.records, _OUTBOUND * RECORD_BYTES)
     options = segment.options
     if segment.offset_flags & SYN:
-        if record.window_shift:  # RFC 7323, 2.2: the window of a SYN is never scaled
-            record = record._replace(window_shift=0)
+        record = (*record[:WINDOW_SHIFT], 0)  # RFC 7323, 2.2: the window of a SYN is never scaled
         if tunables.mss_adjust:
             options = _with_room_in_mss(options, session.real_server.mtu)
     elif options and not _is_only_timestamp(options):
-        options = shift_sack(options, record.ack_delta)
+        options = shift_sack(options, record[ACK_DELTA])
     return translate_with_options(segment, record, options)
 
 
@@ -110,12 +111,12 @@ def check_answer(session: Session, opening: Opening, syn: bytes, answer: Segment
     return [craft.rst(session.leaving_key(Direction.INBOUND), answer.ack), syn]
 
 
-def _disarmed(options: bytes, offset_flags: int, record: RewriteRecord, tunables: LiveTunables) -> bytes:
+def _disarmed(options: bytes, offset_flags: int, ack_delta: int, tunables: LiveTunables) -> bytes:
     """A client's options without what must not reach the real server, and with SACK blocks in the real server's numbers."""
     options = blank(options, tunables.toa_kind)
     if offset_flags & SYN and tunables.timestamp_remove:
         options = blank(options, TIMESTAMP)
-    return shift_sack(options, record.ack_delta) if record.ack_delta else options
+    return shift_sack(options, ack_delta) if ack_delta else options
 
 
 def _with_client_option(

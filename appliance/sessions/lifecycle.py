@@ -144,7 +144,7 @@ class Sessions:
             at_most -= 1
 
     def enter(self, session: Session, state: int) -> None:
-        """Change the state of a session; when that is TIME_WAIT, there is room for it afterwards."""
+        """Change the state of a session to another one; when that is TIME_WAIT, room is made for it."""
         if state == TcpState.TIME_WAIT:
             self.make_room_in_time_wait()
         session.enter(state)

@@ -8,6 +8,7 @@ other FIN or RST is passed on all the same, and that end asks the sender (a chal
 from appliance.model.tcp_state import CLOSING, NEXT, OUT
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.progress import SENT_REACH, SIDES, Progress, Side, is_acceptable_ack, progress_of
+from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES, SEQ_DELTA
 from appliance.state.session import Session
 from appliance.state.session_phases import LateFin
 from appliance.wire.integrity import is_damaged
@@ -15,6 +16,8 @@ from appliance.wire.layout import ACK, FIN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
+
+_record_at = RECORD.unpack_from
 
 
 def may_reset(session: Session, direction: int, rst: Segment) -> bool:
@@ -24,25 +27,35 @@ def may_reset(session: Session, direction: int, rst: Segment) -> bool:
     return (shown_seq == receiver.acked or rst.seq == sender.next_seq) and not is_damaged(rst.raw)
 
 
-def may_close(session: Session, direction: int, fin: Segment) -> bool:
-    """Whether a FIN is in order: nothing that precedes it is missing, as far as the gateway or its receiver has seen."""
-    if is_damaged(fin.raw) or not is_acceptable_ack(session.words, direction, fin.ack, session.record(direction).ack_delta):
-        return False
-    sender, receiver = _sides(progress_of(session), direction)
-    shown_seq = add(fin.seq, session.record(direction).seq_delta)
-    if add(receiver.acked, -shown_seq) <= fin.payload_bytes:
+def weigh_fin(session: Session, direction: int, fin: Segment) -> int:
+    """The flags by which a segment with FIN moves its session: all of them when it is in order, else without FIN."""
+    record = _record_at(session.records, direction * RECORD_BYTES)
+    if not is_acceptable_ack(session.words, direction, fin.ack, record[ACK_DELTA]) or is_damaged(fin.raw):
+        return fin.flags & ~FIN
+    if not _is_in_order(session, direction, fin, record[SEQ_DELTA]):
+        _remember_late_fin(session, direction, fin)
+        return fin.flags & ~FIN
+    if session.late_fin is not None and session.late_fin.direction == direction:
+        session.late_fin = None
+        session.settle()
+    return fin.flags
+
+
+def _is_in_order(session: Session, direction: int, fin: Segment, seq_delta: int) -> bool:
+    """Whether nothing that precedes a FIN is missing, as far as its receiver or the gateway has seen."""
+    words, payload_bytes = session.words, fin.payload_bytes
+    if (words[SIDES[1 - direction][0]] - fin.seq - seq_delta) & SEQ_MASK <= payload_bytes:
         return True
     # `next_seq` lies behind a FIN that is repeated; before there was any, it does not.
     was_fin = session.state in CLOSING
-    return session.late_fin is None and add(sender.next_seq, -fin.seq) <= fin.payload_bytes + was_fin
+    return session.late_fin is None and (words[SIDES[direction][1]] - fin.seq) & SEQ_MASK <= payload_bytes + was_fin
 
 
-def remember_late_fin(session: Session, direction: int, fin: Segment) -> None:
-    """Remember a FIN that is not in order, if it can be its sender's: what precedes it may only be late."""
+def _remember_late_fin(session: Session, direction: int, fin: Segment) -> None:
+    """What precedes a FIN that is not in order may only be late."""
     end = add(fin.seq, fin.payload_bytes + 1)
     next_seq_at = SIDES[direction][1]
-    is_acceptable = is_acceptable_ack(session.words, direction, fin.ack, session.record(direction).ack_delta)
-    if is_acceptable and (end - session.words[next_seq_at]) & SEQ_MASK < SENT_REACH and not is_damaged(fin.raw):
+    if (end - session.words[next_seq_at]) & SEQ_MASK < SENT_REACH:
         session.late_fin, session.words[next_seq_at] = LateFin(direction, end), end
         session.settle()
 
@@ -58,8 +71,9 @@ def take_up_late_fin(session: Session, late: LateFin, answer: Segment, sessions:
     if sender.next_seq == late.end:
         if add(answer.ack, record.ack_delta) != late.end or not answer.flags & ACK:
             return
-        table = OUT if late.direction else session.first_table
-        sessions.enter(session, NEXT[table][FIN | ACK][session.state])
+        state = NEXT[OUT if late.direction else session.first_table][FIN | ACK][session.state]
+        if state != session.state:
+            sessions.enter(session, state)
     session.late_fin = None
     session.settle()
 

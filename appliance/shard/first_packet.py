@@ -1,5 +1,6 @@
 """A packet that belongs to no session: open one, ask the client for a proof first, or say why neither is done."""
 
+from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_HEADER,
@@ -9,8 +10,10 @@ from appliance.model.verdicts import (
     NO_SESSION,
     OVERFLOWS,
     SYN_BACKLOG_FULL,
+    TO_REAL_SERVER,
     Verdict,
 )
+from appliance.nat.opening import to_real_server
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.unsolicited import Unsolicited
@@ -19,11 +22,14 @@ from appliance.state.services import NEVER, VirtualService
 from appliance.state.session import Session
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
-from appliance.wire.flow import destination_of, reverse_key, source_address_of
+from appliance.wire.flow import Direction, destination_of, reverse_key, source_address_of
 from appliance.wire.integrity import has_udp_length, is_damaged
 from appliance.wire.layout import ACK, PROTO_TCP, PROTO_UDP, RST, SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
+
+# Plain integers, bound once: an enum's member would be looked up for each connection.
+_SYN_RECV, _INBOUND = int(TcpState.SYN_RECV), int(Direction.INBOUND)
 
 _ANSWERS_PER_S = 100
 _ANSWERS_BURST = 50
@@ -33,15 +39,24 @@ _ANSWERS_BURST = 50
 class FirstPacket:
     """Judges the packets of one shard that belong to no session."""
 
-    def __init__(self, sessions: Sessions, unsolicited: Unsolicited, proxy: SynProxy, output: ShardOutput, now: float) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        unsolicited: Unsolicited,
+        proxy: SynProxy,
+        output: ShardOutput,
+        ext_counts: memoryview,
+        now: float,
+    ) -> None:
         self._sessions = sessions
         self._unsolicited = unsolicited
         self._proxy = proxy
         self._output = output
+        self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
 
-    def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
-        """The verdict on a TCP packet; or the packet, when it has a session from now on, by which it is to be judged."""
+    def of_tcp(self, segment: Segment, now: float) -> Verdict:
+        """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
         if self._unsolicited.is_ours(source_address_of(segment.key)):
             return LAND
         destination, flags = destination_of(segment.key), segment.opening_flags
@@ -57,23 +72,32 @@ class FirstPacket:
             return verdict
         return self._of_cookie(service, segment, now)
 
-    def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict | bytes:
+    def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):
             return BAD_CHECKSUM
-        self._proxy.update_engagement(service)
-        if self._proxy.answers_with_cookies(service):
-            self._output.rewritten = self._proxy.answer(syn, now)
-            return COOKIE_SENT
+        if service.synproxy != NEVER:
+            self._proxy.update_engagement(service)
+            if self._proxy.answers_with_cookies(service):
+                self._output.rewritten = self._proxy.answer(syn, now)
+                return COOKIE_SENT
         tunables = self._sessions.tunables
         is_full = len(service.half_open) >= tunables.backlog
         opened = SYN_BACKLOG_FULL if is_full else self._sessions.open_tcp(service, syn.key, syn.seq, now)
         if isinstance(opened, Session):
-            return syn.raw
+            return self._pass_on(opened, syn, now)
         if tunables.abort:
             self._send(craft.refusal(reverse_key(syn.key), syn.seq), now)
         elif opened not in OVERFLOWS:
             self._send(craft.port_unreachable(syn.raw), now)
         return opened
+
+    def _pass_on(self, session: Session, syn: Segment, now: float) -> Verdict:
+        """The SYN of a session that it has just opened."""
+        self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext_counts)
+        session.enter(_SYN_RECV)
+        session.count_packet(_INBOUND, len(syn.raw))
+        self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[_SYN_RECV])
+        return TO_REAL_SERVER
 
     def _of_cookie(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict:
         """An acknowledgement to a service whose clients may have got a cookie."""

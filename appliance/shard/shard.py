@@ -60,6 +60,7 @@ from appliance.wire.seq import MASK as SEQ_MASK
 
 _parse = HEADERS.unpack_from
 _record_at = RECORD.unpack_from
+_new_segment = tuple.__new__
 _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
 _NO_FIELDS = _parse(bytes(_SHORTEST_TCP_BYTES))
 """The fields of a packet that is too short to be TCP: all zero."""
@@ -97,7 +98,7 @@ class Shard:
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
-        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, now)
+        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, ext_counts, now)
         self._slow_path = SlowPath(sessions, self._proxy, self.output, ext_counts)
 
     def handle(self, raw: bytes, now: float) -> Verdict:
@@ -118,20 +119,20 @@ class Shard:
         if session is None:
             session, direction = self._outbound[bucket].get(key), 1
             if session is None:
-                return self._conclude(self._first_packet.of_tcp(Segment.of(fields, raw), now), now)
+                return self._count(self._first_packet.of_tcp(Segment.of(fields, raw), now))
         is_plain = offset_flags & _SHAPE == _PLAIN and not session.needs_slow_path
         if not is_plain:
-            outcome = self._slow_path.judge(session, direction, Segment.of(fields, raw), now)
+            segment = _new_segment(Segment, (*fields, raw, flags, length - payload_bytes))
+            outcome = self._slow_path.judge(session, direction, segment, now)
             if not isinstance(outcome, int):
                 return self._conclude(outcome, now)
             flags = outcome
         if direction and not payload_bytes and session.cookie is not None and self._is_storm(session, fields, raw, now):
             return self._count(STORM)
-
         record = _record_at(session.records, direction * RECORD_BYTES)
         words, (acked_at, next_seq_at, window_at, packets_at, bytes_at, sent_at) = session.words, SIDES[direction]
-        acked = words[acked_at]
-        if flags & (ACK | RST) == ACK and (ack - acked) & SEQ_MASK <= (words[sent_at] - record[ACK_DELTA] - acked) & SEQ_MASK:
+        acked, sent = words[acked_at], words[sent_at] - record[ACK_DELTA]
+        if flags & (ACK | RST) == ACK and (ack - acked) & SEQ_MASK <= (sent - acked) & SEQ_MASK:
             words[acked_at], words[window_at], end = ack, window, seq + payload_bytes + CONSUMES[flags]
             if (end - words[next_seq_at]) & SEQ_MASK < SENT_REACH:
                 words[next_seq_at] = end
@@ -154,8 +155,7 @@ class Shard:
         return self._proxy.is_storm(session, Segment.of(fields, raw), now)
 
     def _conclude(self, outcome: Verdict | bytes, now: float) -> Verdict:
-        """Count a verdict. Bytes are a packet to judge instead: one that replaces the packet, or the packet itself, which has a
-        session now."""
+        """Count a verdict. Bytes are a packet to judge in the place of the one that is judged."""
         return self.handle(outcome, now) if isinstance(outcome, bytes) else self._count(outcome)
 
     def on_tick(self, now: float, limit: int) -> bool:

@@ -21,7 +21,7 @@ from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
-from appliance.shard.closing import may_close, may_reset, remember_late_fin, take_up_late_fin
+from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.state.output import ShardOutput
 from appliance.state.progress import progress_of
 from appliance.state.services import NEVER
@@ -63,20 +63,19 @@ class SlowPath:
 
         A number is the flags by which a packet that was rewritten moves the session, in the state table.
         """
-        if session.late_fin is not None and session.late_fin.direction != direction:
-            take_up_late_fin(session, session.late_fin, segment, self._sessions)
-        judge = self._judge_real_server if direction else self._judge_client
-        outcome = judge(session, segment, now)
+        late = session.late_fin
+        if late is not None and late.direction != direction:
+            take_up_late_fin(session, late, segment, self._sessions)
+        outcome = self._judge_real_server(session, segment, now) if direction else self._judge_client(session, segment, now)
         if outcome is not None:
             return outcome
         flags = segment.flags
-        if flags & FIN and not may_close(session, direction, segment):
-            remember_late_fin(session, direction, segment)
-            flags &= ~FIN
-        elif flags & FIN and session.late_fin is not None and session.late_fin.direction == direction:
-            session.late_fin = None
-            session.settle()
-        self._rewrite(session, direction, segment)
+        if flags & FIN:
+            flags = weigh_fin(session, direction, segment)
+        if direction:
+            self._output.rewritten = to_client(segment, session, self._sessions.tunables)
+        else:
+            self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
         return flags
 
     def _judge_real_server(self, session: Session, segment: Segment, now: float) -> Outcome:
@@ -94,19 +93,16 @@ class SlowPath:
 
     def _judge_client(self, session: Session, segment: Segment, now: float) -> Outcome:
         """A client's packet: None when its real server should get it, and it may move the session."""
-        if session.opening is not None and session.opening.handshake is not None:
-            return self._proxy.hold(session, session.opening.handshake, segment)
-        outcome = self._judge_reuse_by_cookie(session, segment, now)
-        if outcome is None and (segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed):
-            outcome = self._look_closer(session, segment, now)
-        return outcome
-
-    def _rewrite(self, session: Session, direction: int, segment: Segment) -> None:
-        tunables = self._sessions.tunables
-        if direction:
-            self._output.rewritten = to_client(segment, session, tunables)
-        else:
-            self._output.rewritten = to_real_server(segment, session, tunables, self._ext_counts)
+        opening = session.opening
+        if opening is not None and opening.handshake is not None:
+            return self._proxy.hold(session, opening.handshake, segment)
+        if session.service.synproxy != NEVER and (session.state in CLOSING or session.challenge is not None):
+            offer = self._proxy.offer_for_reuse(session, segment, now)
+            if offer is not None:  # a client that returns a new cookie on an old session begins a new connection
+                return self._start_anew_by_cookie(session, segment, offer, now)
+        if segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed:
+            return self._look_closer(session, segment, now)
+        return None
 
     def _judge_answer(self, session: Session, opening: Opening, syn: bytes, answer: Segment, now: float) -> Outcome:
         """A real server's packet while its answer to a SYN is awaited: None when the client should get it."""
@@ -129,22 +125,14 @@ class SlowPath:
             self._proxy.join(session, opening, handshake, answer, now)
         return HANDSHAKE_PACKET
 
-    def _judge_reuse_by_cookie(self, session: Session, segment: Segment, now: float) -> Outcome:
-        """A client that returns a new cookie on an old session begins a new connection. LVS behaviour 4.6."""
-        if session.service.synproxy == NEVER or not (session.state in CLOSING or session.challenge is not None):
-            return None
-        offer = self._proxy.offer_for_reuse(session, segment, now)
-        return None if offer is None else self._start_anew_by_cookie(session, segment, offer, now)
-
     def _look_closer(self, session: Session, segment: Segment, now: float) -> Outcome:
         """A client's packet that may begin or end a connection: None when it goes on as any other."""
-        is_newborn = session.state == TcpState.NONE
-        if not is_newborn and is_damaged(segment.raw):  # the SYN that has just opened its session was checked for that
+        if is_damaged(segment.raw):
             return BAD_CHECKSUM
         is_late = False
         if segment.opening_flags == SYN:
             # In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen.
-            if not is_newborn and session.state != TcpState.SYN_RECV:
+            if session.state != TcpState.SYN_RECV:
                 self._proxy.update_engagement(session.service)
                 if self._proxy.answers_with_cookies(session.service):
                     return self._answer_with_cookie(session, segment, now)
@@ -172,9 +160,12 @@ class SlowPath:
 
     def _pass_on_only(self, session: Session, direction: int, segment: Segment) -> Verdict:
         """A late SYN of the connection that is ending, or a RST that cannot be for it: it must not move the session."""
-        self._rewrite(session, direction, segment)
         session.count_packet(direction, len(segment.raw))
-        return TO_CLIENT if direction else TO_REAL_SERVER
+        if direction:
+            self._output.rewritten = to_client(segment, session, self._sessions.tunables)
+            return TO_CLIENT
+        self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
+        return TO_REAL_SERVER
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
         if session.state == TcpState.ESTABLISHED:

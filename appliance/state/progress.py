@@ -80,9 +80,9 @@ def fresh_words(client_isn: int, isn: int) -> "array[int]":
 def is_acceptable_ack(words: "array[int]", direction: int, ack: int, ack_delta: int) -> bool:
     """Whether an acknowledgement can be from the sender of packets of this direction (RFC 5961, 5): it is for something that the
     other side has sent, and not much older than the sender's last one. `ack_delta` is that of the direction's rewrite record."""
-    acked_at, *_, sent_at = SIDES[direction]
-    oldest = words[acked_at] - OLD_ACK_REACH
-    newest = words[sent_at] - ack_delta
+    side = SIDES[direction]
+    oldest = words[side[0]] - OLD_ACK_REACH
+    newest = words[side[SIDE_WORDS]] - ack_delta
     return bool((ack - oldest) & SEQ_MASK <= (newest - oldest) & SEQ_MASK)
 
 

@@ -21,7 +21,7 @@ RECORD_BYTES = RECORD.size
 
 _RECORD_FIELDS = RECORD.format.removeprefix("!")
 _ALL = Struct(f"!{_RECORD_FIELDS}{_RECORD_FIELDS}I")
-_ISN = Struct("!I")
+_isn_at = Struct("!I").unpack_from
 _ISN_AT = 2 * RECORD_BYTES
 
 RECORDS_BYTES = _ALL.size
@@ -46,8 +46,11 @@ class RewriteRecord(NamedTuple):
     """How many bits the window moves to the left, up to what its field can hold; to the right when negative. -14..14."""
 
 
-ACK_DELTA = RewriteRecord._fields.index("ack_delta")
-"""Its place among the bare fields."""
+BareRecord = tuple[bytes, int, int, int, int, int]
+"""The fields of a record as `RECORD` unpacks them: what the packet path uses, because it takes half the time."""
+
+SEQ_DELTA, ACK_DELTA, WINDOW_SHIFT = (RewriteRecord._fields.index(name) for name in ("seq_delta", "ack_delta", "window_shift"))
+"""Their places in a bare record."""
 
 
 def rewrite_records(client_key: bytes, server_key: bytes, client_isn: int = 0, isn: int = 0) -> bytes:
@@ -85,7 +88,7 @@ def client_in(records: bytes) -> bytes:
 
 def shown_isn(records: bytes) -> int:
     """The initial sequence number that the real server was shown."""
-    isn: int = _ISN.unpack_from(records, _ISN_AT)[0]
+    isn: int = _isn_at(records, _ISN_AT)[0]
     return isn
 
 

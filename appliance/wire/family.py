@@ -6,7 +6,7 @@ here so that no code outside has to change its idea of an address.
 
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 PORT_BYTES = 2
 
@@ -20,16 +20,18 @@ class Family(NamedTuple):
     endpoint_bytes: int
     """Of an address and a port."""
     key_bytes: int
-    cut_endpoint: Callable[[bytes], tuple[Any, ...]]
+    cut_endpoint: Callable[[bytes], tuple[bytes, bytes]]
     """Address and port of an endpoint."""
-    cut_key: Callable[[bytes], tuple[Any, ...]]
+    cut_key: Callable[[bytes], tuple[bytes, bytes, bytes, bytes]]
     """The four parts of a key."""
 
 
 def _family(version: int, address_bytes: int) -> Family:
     endpoint = Struct(f"{address_bytes}s{PORT_BYTES}s")
     key = Struct(f"{address_bytes}s{address_bytes}s{PORT_BYTES}s{PORT_BYTES}s")
-    return Family(version, address_bytes, endpoint.size, key.size, endpoint.unpack, key.unpack)
+    cut_endpoint = cast("Callable[[bytes], tuple[bytes, bytes]]", endpoint.unpack)
+    cut_key = cast("Callable[[bytes], tuple[bytes, bytes, bytes, bytes]]", key.unpack)
+    return Family(version, address_bytes, endpoint.size, key.size, cut_endpoint, cut_key)
 
 
 IPV4 = _family(4, 4)

@@ -44,37 +44,37 @@ def local_endpoint(address: bytes, port: int) -> bytes:
 
 def split_endpoint(endpoint: bytes) -> tuple[bytes, bytes]:
     """Address and port of an endpoint, as bytes. Raises KeyError when it is of no family."""
-    address, port = _cut_endpoint[len(endpoint)](endpoint)
-    return address, port
+    return _cut_endpoint[len(endpoint)](endpoint)
 
 
 def flow_key(source: bytes, destination: bytes) -> bytes:
     """The key of packets from one endpoint to another of the same family."""
-    (from_address, from_port), (to_address, to_port) = split_endpoint(source), split_endpoint(destination)
+    cut = _cut_endpoint[len(source)]
+    (from_address, from_port), (to_address, to_port) = cut(source), cut(destination)
     return from_address + to_address + from_port + to_port
 
 
 def reverse_key(key: bytes) -> bytes:
     """The key of the answer to a packet with this one."""
     source, destination, source_port, destination_port = _cut_key[len(key)](key)
-    return bytes(destination + source + destination_port + source_port)
+    return destination + source + destination_port + source_port
 
 
 def source_of(key: bytes) -> bytes:
     """The endpoint that a packet comes from."""
     address, _, port, _ = _cut_key[len(key)](key)
-    return bytes(address + port)
+    return address + port
 
 
 def destination_of(key: bytes) -> bytes:
     """The endpoint that a packet is sent to."""
     _, address, _, port = _cut_key[len(key)](key)
-    return bytes(address + port)
+    return address + port
 
 
 def source_address_of(key: bytes) -> bytes:
     """The address that a packet comes from."""
-    return bytes(_cut_key[len(key)](key)[0])
+    return _cut_key[len(key)](key)[0]
 
 
 def source_port_of(key: bytes) -> int:
@@ -85,7 +85,7 @@ def source_port_of(key: bytes) -> int:
 def addresses_of(key: bytes) -> bytes:
     """Source and destination address without the ports: what an IP header and a pseudo header have of a key."""
     source, destination, _, _ = _cut_key[len(key)](key)
-    return bytes(source + destination)
+    return source + destination
 
 
 def split_pool_key(key: bytes) -> tuple[bytes, bytes]:

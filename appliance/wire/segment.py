@@ -12,6 +12,8 @@ from appliance.wire.layout import (
 )
 
 _parse = HEADERS.unpack_from
+_OFFSET_FLAGS = 8
+"""The place of data offset and flags among the fields of `layout.HEADERS`."""
 
 
 class Segment(NamedTuple):
@@ -35,31 +37,27 @@ class Segment(NamedTuple):
     tcp_checksum: int
     raw: bytes
     """The packet."""
+    flags: int
+    """The six flags of RFC 9293."""
+    options_end: int
+    """Where the data begins, in bytes from the start of the packet."""
 
     @classmethod
     def parse(cls, raw: bytes) -> "Segment":
         """The packet `raw`. Raises struct.error when it is shorter than both headers."""
-        return tuple.__new__(cls, (*_parse(raw), raw))
+        return cls.of(_parse(raw), raw)
 
     @classmethod
     def of(cls, fields: tuple[Any, ...], raw: bytes) -> "Segment":
         """The packet `raw`, whose headers were parsed already."""
-        return tuple.__new__(cls, (*fields, raw))
-
-    @property
-    def flags(self) -> int:
-        """The six flags of RFC 9293."""
-        return self.offset_flags & FLAG_BITS
+        offset_flags = fields[_OFFSET_FLAGS]
+        end = IP_HEADER_BYTES + 4 * (offset_flags >> DATA_OFFSET_SHIFT)
+        return tuple.__new__(cls, (*fields, raw, offset_flags & FLAG_BITS, end))
 
     @property
     def opening_flags(self) -> int:
-        """Those flags that tell a SYN from all else."""
-        return self.offset_flags & OPENING_FLAGS
-
-    @property
-    def options_end(self) -> int:
-        """Where the data begins, in bytes from the start of the packet."""
-        return IP_HEADER_BYTES + 4 * (self.offset_flags >> DATA_OFFSET_SHIFT)
+        """The flags that tell a SYN from all other segments."""
+        return self.flags & OPENING_FLAGS
 
     @property
     def options(self) -> bytes:

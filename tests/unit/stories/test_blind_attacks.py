@@ -202,6 +202,19 @@ class TestLateFin:
         assert session.late_fin is None
         assert not session.needs_slow_path
 
+    def test_one_that_changes_nothing_makes_no_room_for_itself(self) -> None:
+        """A session in TIME_WAIT stays there, although there may be only one."""
+        world = World(None, tcp_max_tw_buckets=1)
+        world.client.connects(C0, R0)
+        world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
+        world.client.sends("FA", seq=C0 + 1, ack=R0 + 2)
+        world.rs.sends("A", seq=R0 + 2, ack=C0 + 2)
+        assert world.state() == "TIME_WAIT"
+        world.client.sends("FA", seq=C0 + 7, ack=R0 + 2)
+        world.rs.sends("A", seq=R0 + 2, ack=C0 + 8)
+        assert world.state() == "TIME_WAIT"
+        assert world.by_state() == {"time_wait": 1}
+
     def test_a_guess_without_a_right_acknowledgement_is_not_remembered(self) -> None:
         world = plain()
         world.client.sends("FA", seq=CLIENT_NEXT + 5, ack=R0 + 100_000)
