@@ -25,7 +25,7 @@ from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
 from appliance.wire.flow import Direction, reverse_key
 from appliance.wire.integrity import is_damaged
-from appliance.wire.layout import ACK, IP_HEADER_BYTES, RST, SYN
+from appliance.wire.layout import ACK, ALL_FLAGS, IP_HEADER_BYTES, RST, SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 
@@ -194,9 +194,12 @@ class SynProxy:
         return None if offer is None or is_damaged(segment.raw) else offer
 
     def is_storm(self, session: Session, segment: Segment, now: float) -> bool:
-        """Whether a real server's acknowledgement without data is one too many of the same."""
+        """Whether a real server's packet without data is one pure acknowledgement too many of the same.
+
+        A FIN and a RST can have the same numbers as the acknowledgements before them; they are never part of a storm.
+        """
         threshold = self._sessions.tunables.storm_thresh
-        if not threshold:
+        if not threshold or segment.offset_flags & ALL_FLAGS != ACK:
             return False
         if session.storm is None:
             session.storm = AckStorm()

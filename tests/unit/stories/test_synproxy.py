@@ -224,6 +224,18 @@ class TestRealServer:
         world.assert_quiet()
         assert world.state() == "ESTABLISHED"
 
+    @pytest.mark.parametrize("off", [-1, 1 << 16, 1 << 31])
+    def test_a_packet_far_from_the_first_one_is_not_held(self, off: int) -> None:
+        """It would take the place of a packet of the client, and reach the real server."""
+        world = proxied()
+        cookie = proves(world)
+        far = (C0 + 1 + off) % 2**32
+        assert [world.client.sends("PA", seq=far, ack=cookie + 1, data=b"%d" % turn) for turn in range(6)] == [verdicts.HELD] * 6
+        assert world.counter("synproxy_synsent_qlen") == 0
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+        world.rs.gets("PA", seq=C0 + 1, data=GET)
+        world.assert_quiet()
+
     def test_copies_of_a_held_packet_are_not_counted_as_held(self) -> None:
         world = proxied()
         cookie = proves(world)
@@ -298,6 +310,25 @@ class TestRealServer:
         cookie = opens(world)
         world.rs.sends("SA", seq=R0, ack=C0 + 1, options=MSS_1460, window=64_240)
         assert window_of(world.client.gets("SA", seq=cookie, ack=C0 + 1)) == 64_240
+
+    @pytest.mark.parametrize("rs_scale", [0, 9])
+    def test_the_window_of_a_syn_ack_is_never_scaled(self, rs_scale: int) -> None:
+        """RFC 7323, 2.2. The same window in the next packet is converted."""
+        world = proxied()
+        options = MSS_1460 + bytes((1, 3, 3, rs_scale))
+        opens(world, rs_options=options)
+        world.rs.sends("SA", seq=R0, ack=C0 + 1, options=options, window=10_000)
+        assert window_of(world.client.gets("SA")) == 10_000
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=10_000)
+        assert window_of(world.client.gets("A")) == 10_000 << rs_scale >> 7
+
+    def test_the_kind_of_the_clients_address_changes_on_an_open_session(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        for kind in (200, 254):
+            world.shared.set_tunables({"fullnat_toa_kind": kind})
+            world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"more")
+            assert options_of(world.rs.gets("PA", data=b"more"))[:2] == bytes((kind, 8))
 
     def test_the_clients_address_is_on_packets_until_the_answer_is_acknowledged(self) -> None:
         world = proxied()
@@ -505,13 +536,29 @@ class TestStorm:
         given = [world.rs.sends("A", seq=R0 + 1, ack=C0 + 1) for _ in range(30)]
         assert given.count(verdicts.TO_CLIENT) == passed
 
-    def test_duplicate_acknowledgements_that_say_something_new_all_pass(self) -> None:
+    def test_duplicate_acknowledgements_with_new_sack_blocks_all_pass(self) -> None:
         world = proxied()
         opens(world)
         for turn in range(40):
             edge = (C0 + 1000 + turn + world.rs.shift) % 2**32
             assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, options=b"\x01\x01" + sack(C0, edge)) is verdicts.TO_CLIENT
+
+    def test_acknowledgements_with_new_windows_all_pass(self) -> None:
+        world = proxied()
+        opens(world)
+        for turn in range(40):
             assert world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, window=1000 + turn) is verdicts.TO_CLIENT
+
+    @pytest.mark.parametrize("flags", ["FA", "RA", "AP", "AU", "AE", "SA"])
+    def test_after_equal_acknowledgements_a_packet_with_another_flag_passes(self, flags: str) -> None:
+        """A FIN or a RST has the numbers of the acknowledgements before it. Without the FIN the client waits for a connection
+        that its server has closed, and without the RST for one that no longer exists."""
+        world = proxied()
+        opens(world)
+        for _ in range(12):
+            world.rs.sends("A", seq=R0 + 1, ack=C0 + 1)
+        assert [world.rs.sends(flags, seq=R0 + 1, ack=C0 + 1) for _ in range(12)] == [verdicts.TO_CLIENT] * 12
+        assert world.counter("synproxy_ack_storm") == 2
 
     def test_keepalives_all_pass(self) -> None:
         world = proxied()
