@@ -287,6 +287,16 @@ INTERNAL_ERROR = Verdict(
     remedy="Report it, with the lines of the log.",
 )
 
+REUSE_REFUSED = Verdict(
+    Action.DROP,
+    "reuse_refused",
+    "answered with RST: a valid SYN cookie on an old session that may not be restarted",
+    cause="A client that lost its connection, or closed only one side of it, uses the same port again, and synproxy_conn_reuse "
+    "or the switch for the state of its old session is 0.",
+    remedy="Set synproxy_conn_reuse_fin_wait, synproxy_conn_reuse_close_wait or synproxy_conn_reuse_last_ack to 1 where clients "
+    "come back from the same port.",
+)
+
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
 """Sessions that a client asked for and could not get. The director logs them."""
 

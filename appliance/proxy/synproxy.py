@@ -9,7 +9,16 @@ from appliance.model import counters
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import TcpState
-from appliance.model.verdicts import BAD_CHECKSUM, BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
+from appliance.model.verdicts import (
+    BAD_CHECKSUM,
+    BAD_COOKIE,
+    HELD,
+    HOLD_OVERFLOW,
+    NULL_COOKIE_ACK,
+    REUSE_REFUSED,
+    TO_REAL_SERVER,
+    Verdict,
+)
 from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
@@ -35,6 +44,13 @@ _RST_BURST = 50
 
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
+
+_REACH_BYTES = 1 << 20
+"""How far the acknowledgement numbers of one connection may be from the client's last one: more than is on the way at most times,
+and one number in 2048."""
+
+_OVER = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT))
+"""States in which a connection is over."""
 
 
 class SynProxy:
@@ -185,13 +201,28 @@ class SynProxy:
         self._sessions.wait(session, now + self._wait_s(handshake))
 
     def offer_for_reuse(self, session: Session, segment: Segment, now: float) -> SynOffer | None:
-        """What a client offered that returns a new cookie on an old session, if that may start it anew."""
-        if segment.opening_flags != ACK or session.state not in self._sessions.tunables.proxy_reuse:
-            return None
-        if add(segment.ack, -1) == session.cookie:
+        """What a client offered that returns a cookie on an old session, and so has begun a new connection.
+
+        A client that was just sent a cookie for this very SYN may return the cookie of the session itself: some stacks begin
+        with the same number again. All other packets with an acknowledgement near the client's last are of the old connection.
+        """
+        if segment.opening_flags != ACK or not (was_asked(session, segment) or _is_beyond(session, segment)):
             return None
         offer = self._offer_in(segment, now)
         return None if offer is None or is_damaged(segment.raw) else offer
+
+    def may_reuse(self, session: Session, proof: Segment) -> bool:
+        """Whether the client's new connection may take the place of the session. Its own cookie is good for that only when the
+        session is over: while it lasts, a late copy of the SYN and one of the first data would look the same."""
+        is_other_cookie = add(proof.ack, -1) != session.cookie
+        return session.state in self._sessions.tunables.proxy_reuse and (is_other_cookie or session.state in _OVER)
+
+    def refuse_reuse(self, segment: Segment) -> Verdict:
+        """Tell a proven client that it gets no new connection: it believes that it has one, and would wait. One RST for one
+        packet of somebody who returned a cookie needs no limit."""
+        self._queue_counts[counters.NEW_CONNECTIONS_RESET] += 1
+        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        return REUSE_REFUSED
 
     def is_storm(self, session: Session, segment: Segment, now: float) -> bool:
         """Whether a real server's packet without data is one pure acknowledgement too many of the same.
@@ -207,6 +238,19 @@ class SynProxy:
             return False
         self._ext[counters.ACK_STORM] += 1
         return True
+
+
+def was_asked(session: Session, segment: Segment) -> bool:
+    """Whether the client was sent a cookie on this session, for a SYN with the initial number of this packet."""
+    challenge = session.challenge
+    return challenge is not None and Segment.parse(challenge.syn).seq == add(segment.seq, -1)
+
+
+def _is_beyond(session: Session, segment: Segment) -> bool:
+    """Whether the acknowledgement of a client's packet is far from the last one of the session: not of that connection."""
+    return (
+        add(segment.ack, _REACH_BYTES - session.words[CLIENT_ACKED]) > 2 * _REACH_BYTES and add(segment.ack, -1) != session.cookie
+    )
 
 
 def _is_same(raw: bytes, held: bytes) -> bool:

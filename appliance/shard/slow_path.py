@@ -108,7 +108,11 @@ class SlowPath:
         if session.service.synproxy == NEVER or not (session.state in CLOSING or session.challenge is not None):
             return None
         offer = self._proxy.offer_for_reuse(session, segment, now)
-        return None if offer is None else self._start_anew_by_cookie(session, segment, offer, now)
+        if offer is None:
+            return None
+        if not self._proxy.may_reuse(session, segment):
+            return self._proxy.refuse_reuse(segment)
+        return self._start_anew_by_cookie(session, segment, offer, now)
 
     def _judge_client(self, session: Session, segment: Segment, now: float) -> Outcome:
         """A client's packet that may begin or end a connection: None when it goes on as any other."""
@@ -118,11 +122,14 @@ class SlowPath:
         is_late = False
         if segment.opening_flags == SYN:
             # In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen.
-            if not is_newborn and session.state != TcpState.SYN_RECV:
+            is_same = self._shown_seq(session, segment) == session.isn
+            # On an established session the same SYN goes on to the real server, which asks: its cookie could not tell a client
+            # that began anew with the same number from a late copy.
+            if not is_newborn and session.state != TcpState.SYN_RECV and not (is_same and session.state == TcpState.ESTABLISHED):
                 self._proxy.update_engagement(session.service)
                 if self._proxy.answers_with_cookies(session.service):
                     return self._answer_with_cookie(session, segment, now)
-            if self._shown_seq(session, segment) != session.isn:
+            if not is_same:
                 outcome = self._judge_new_syn(session, segment, now)
                 if outcome is not None:
                     return outcome
@@ -155,10 +162,9 @@ class SlowPath:
         return TO_REAL_SERVER
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
-        if session.state == TcpState.ESTABLISHED:
-            # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
-            session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
-            session.settle()
+        # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
+        session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
+        session.settle()
         self._output.rewritten = self._proxy.answer(syn, now)
         return COOKIE_SENT
 

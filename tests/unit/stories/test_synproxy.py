@@ -461,12 +461,87 @@ class TestReuse:
     @pytest.mark.parametrize("state", SWITCH)
     @pytest.mark.parametrize("master", [0, 1])
     def test_a_cookie_does_not_start_a_closing_session_anew_when_that_is_switched_off(self, state: str, master: int) -> None:
+        """The client, which believes itself connected, hears so at once. The old session is as it was, and ends in its time."""
         switches = {"synproxy_conn_reuse": master, f"synproxy_conn_reuse_{SWITCH[state]}": 1 - master}
         world = proxied(ALWAYS, **switches)
         self.reach(world, state)
-        self.begins_anew(world)
-        assert world.state() == ("CLOSE" if state == "LAST_ACK" else state), "an acknowledgement like any other, to that session"
+        (session,) = world.sessions()
+        ends_at, words = session.deadline, session.words[:]
+        world.sleep(1)
+        cookie = asks(world, seq=C1).seq
+        for flags, data in (("A", b""), ("PA", GET)):
+            assert world.client.sends(flags, seq=C1 + 1, ack=cookie + 1, data=data) is verdicts.REUSE_REFUSED
+            world.client.gets("R", seq=cookie + 1)
+        world.assert_quiet()
+        assert (world.state(), session.deadline, session.words) == (state, ends_at, words)
         assert world.counter("synproxy_conn_reused") == 0
+        assert world.counter("new_connections_reset") == world.counter("reuse_refused") == 2
+
+    @pytest.mark.parametrize("state", ["FIN_WAIT", "CLOSE_WAIT"])
+    def test_a_half_closed_session_goes_on_beside_a_refused_one(self, state: str) -> None:
+        world = proxied()
+        self.reach(world, state)
+        self.begins_anew(world)
+        world.client.gets("R")
+        cookie = world.sessions()[0].cookie or 0
+        end = C0 + 1 + len(GET) + (state == "CLOSE_WAIT")
+        world.client.sends("A", seq=end, ack=cookie + 1)
+        world.rs.gets("A", seq=end, ack=R0 + 1)
+        assert world.state() == state
+
+    def test_a_refused_client_whose_packet_is_damaged_gets_no_answer(self) -> None:
+        world = proxied()
+        self.reach(world, "FIN_WAIT")
+        cookie = asks(world, seq=C1).seq
+        raw = tcp(CLIENT, VIP, "PA", seq=C1 + 1, ack=cookie + 1, data=GET)
+        assert world.put(raw[:-1] + b"!") is not verdicts.REUSE_REFUSED
+        assert world.last_to(CLIENT) is None
+
+    def test_an_acknowledgement_of_the_old_connection_is_never_a_new_one(self) -> None:
+        """Also when it is a valid cookie by accident: no cookie is computed for what the old connection can have sent."""
+        world = proxied()
+        cookie = opens(world)
+        world.rs.sends("FPA", seq=R0 + 1, ack=C0 + 1 + len(GET), data=b"answer")
+        world.client.gets("FPA")
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=cookie + 8)
+        world.rs.gets("A", ack=R0 + 8)
+        world.shard._proxy._offer_in = lambda *_: pytest.fail("computed")  # type: ignore[method-assign]
+        for ack in (cookie + 1, cookie + 8, cookie + (1 << 20)):
+            world.client.sends("A", seq=C0 + 1 + len(GET), ack=ack % 2**32)
+            world.rs.gets("A")
+
+    @pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT"])
+    def test_the_same_initial_number_again_is_a_new_connection_when_the_old_one_is_over(self, state: str) -> None:
+        """Some stacks of small devices begin with the same number after each start. Within a minute they get the same cookie."""
+        world = proxied()
+        self.reach(world, state)
+        old = world.sessions()[0].cookie
+        cookie = asks(world, seq=C0).seq
+        assert cookie == old
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.TO_REAL_SERVER
+        world.rs.gets("S", seq=C0)
+        world.rs.sends("SA", seq=R0 + 500, ack=C0 + 1)
+        world.rs.gets("A", seq=C0 + 1, ack=R0 + 501)
+        assert world.counter("synproxy_conn_reused") == 1
+
+    @pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT"])
+    def test_a_late_copy_of_the_first_data_is_no_new_connection(self, state: str) -> None:
+        """No SYN came since, so nobody began anew."""
+        world = proxied()
+        self.reach(world, state)
+        cookie = world.sessions()[0].cookie or 0
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == (state, 0)
+        world.rs.gets("PA", data=GET)
+
+    @pytest.mark.parametrize("state", ["FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"])
+    def test_the_same_cookie_does_not_end_a_session_that_is_not_over(self, state: str) -> None:
+        world = proxied(ALWAYS, **{f"synproxy_conn_reuse_{SWITCH[state]}": 1})
+        self.reach(world, state)
+        cookie = asks(world, seq=C0).seq
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.REUSE_REFUSED
+        world.client.gets("R", seq=cookie + 1)
+        assert world.state() == state
 
     def test_the_last_acknowledgement_of_the_old_connection_is_no_bad_cookie(self) -> None:
         world = proxied(synproxy_conn_reuse_fin_wait=1)
@@ -502,11 +577,30 @@ class TestReuse:
         world.rs.gets("PA", data=b"guess")
         world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
 
+    def test_the_same_initial_number_on_an_established_session_is_a_question_to_the_real_server(self) -> None:
+        """A client that lost the connection resets it with the number that the real server names, and gets a new one."""
+        world = proxied()
+        cookie = opens(world)
+        world.client.sends("S", seq=C0, options=LINUX_SYN)
+        world.rs.gets("S", seq=C0)
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1 + len(GET))
+        number = world.client.gets("A", seq=cookie + 1).ack
+        world.client.sends("R", seq=number)
+        world.rs.gets("R", seq=number)
+        assert world.state() == "CLOSE"
+        assert asks(world, seq=C0).seq == cookie
+        assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.TO_REAL_SERVER
+        world.rs.gets("S", seq=C0)
+
     def test_with_the_master_switch_off_an_established_session_goes_on(self) -> None:
+        """The client that began anew is told, and the old session is as it was."""
         world = proxied(synproxy_conn_reuse=0)
-        opens(world)
-        self.begins_anew(world)
+        cookie = opens(world)
+        assert self.begins_anew(world) is verdicts.REUSE_REFUSED
+        world.client.gets("R")
         assert (world.state(), world.counter("synproxy_conn_reused")) == ("ESTABLISHED", 0)
+        world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"alive")
+        world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
 
     def test_a_drained_real_server_is_not_asked_again(self) -> None:
         world = proxied(plan(synproxy="always", weights=(1, 1)))
