@@ -297,6 +297,22 @@ REUSE_REFUSED = Verdict(
     "come back from the same port.",
 )
 
+KEEPALIVE_ANSWERED = Verdict(
+    Action.DROP,
+    "keepalive_answered",
+    "a keepalive probe of a client whose first data is awaited: answered in the place of a real server",
+    cause="Normal behind SYNPROXY with synproxy_defer at 1: a client is connected and has sent no data yet.",
+    remedy="Nothing to do.",
+)
+OUTDATED_COOKIE = Verdict(
+    Action.DROP,
+    "outdated_cookie",
+    "answered with RST: a SYN cookie that was valid, but is too old",
+    cause="Behind SYNPROXY with synproxy_defer at 1, a client sent its first data, or a keepalive probe, more than three to four "
+    "minutes after it connected.",
+    remedy="Set synproxy_defer to 0 for a service whose clients connect long before they send anything.",
+)
+
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
 """Sessions that a client asked for and could not get. The director logs them."""
 

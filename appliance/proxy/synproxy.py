@@ -14,7 +14,9 @@ from appliance.model.verdicts import (
     BAD_COOKIE,
     HELD,
     HOLD_OVERFLOW,
+    KEEPALIVE_ANSWERED,
     NULL_COOKIE_ACK,
+    OUTDATED_COOKIE,
     REUSE_REFUSED,
     TO_REAL_SERVER,
     Verdict,
@@ -22,7 +24,7 @@ from appliance.model.verdicts import (
 from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
-from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, syn_for_real_server
+from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
@@ -41,6 +43,11 @@ from appliance.wire.seq import add
 _RST_PER_S = 100
 _RST_BURST = 50
 """RSTs for packets without a session: enough for the clients of a restarted gateway, too few to be of use as a reflector."""
+
+_LOOKS_BACK_PER_S = 50
+_LOOKS_BACK_BURST = 20
+"""How often it is found out whether a bad cookie is only too old. Each time takes some 200 us, so a flood of them takes one per
+cent of the shard's time."""
 
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
@@ -71,6 +78,7 @@ class SynProxy:
         self._ext = ext_counts
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
+        self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
 
     def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
         """Whether a SYN to the service is answered with a cookie at this moment. Changes nothing; see `update_engagement`."""
@@ -105,17 +113,51 @@ class SynProxy:
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
         if defer and not segment.payload_bytes:
             self._ext[counters.NULL_ACK] += 1
-            return NULL_COOKIE_ACK
+            return self._judge_probe(segment, now) or NULL_COOKIE_ACK
         offer = self._offer_in(segment, now)
         if offer is None:
+            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(segment, now)) is not None:
+                return verdict  # some stacks send a byte with a probe
             self._ext[counters.BAD_ACK] += 1
-            if self._sessions.tunables.abort:
-                self.refuse(segment, now)
-            return BAD_COOKIE
+            return self._judge_bad(segment, add(segment.seq, -1), now)
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
         self._ext[counters.OK_ACK] += 1
         return offer
+
+    def _judge_probe(self, segment: Segment, now: float) -> Verdict | None:
+        """A packet that may be the keepalive probe of a proven client whose first data is awaited; None when it is not.
+
+        Without an answer the client would give the connection up. When its cookie has become too old, data would not help it any
+        more, and it hears so.
+        """
+        if segment.opening_flags != ACK or self._offer_in(segment, now) is not None:  # the latter ends a handshake
+            return None
+        offer = self._jar.check(segment.key, segment.seq, add(segment.ack, -1), now)
+        if offer is None:
+            return OUTDATED_COOKIE if self._refuse_outdated(segment, segment.seq, now) else None
+        if is_damaged(segment.raw):
+            return BAD_CHECKSUM
+        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms))
+        return KEEPALIVE_ANSWERED
+
+    def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:
+        """An acknowledgement that returns no valid cookie. A client whose cookie is only too old is told in any case: it was
+        proven once, and takes itself for connected."""
+        if self._refuse_outdated(segment, client_isn, now):
+            return OUTDATED_COOKIE
+        if self._sessions.tunables.abort:
+            self.refuse(segment, now)
+        return BAD_COOKIE
+
+    def _refuse_outdated(self, segment: Segment, client_isn: int, now: float) -> bool:
+        """Answer RST to a client whose cookie was valid once; False when it was not, or there were too many to look at."""
+        if not self._looks_back.allow(now) or is_damaged(segment.raw):
+            return False
+        if not self._jar.was_good(segment.key, client_isn, add(segment.ack, -1), now):
+            return False
+        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        return True
 
     def _offer_in(self, segment: Segment, now: float) -> SynOffer | None:
         return self._jar.check(segment.key, add(segment.seq, -1), add(segment.ack, -1), now)

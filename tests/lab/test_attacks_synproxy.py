@@ -220,3 +220,21 @@ def test_the_same_sequence_number_again_is_a_new_connection(lab: RunningLab, cli
         assert connection.received.startswith(b"HTTP/1.1 200 ")
         lab.wait_until("it is in TIME_WAIT", lambda: state_of(lab, port) == "TIME_WAIT")
     lab.wait_until("all are counted", lambda: lab.counter("ext", "synproxy_conn_reused_timewait") - before == 19)
+
+
+def test_a_client_that_waits_with_its_first_data_keeps_its_connection(lab: RunningLab) -> None:
+    """Its kernel sends keepalive probes, and would give up after the second without an answer."""
+    before = lab.counter("drops", "keepalive_answered")
+
+    def wait_and_ask(service: tuple[str, int]) -> bytes:
+        with socket.socket() as conn:
+            conn.settimeout(ANSWER_TIMEOUT_S)
+            for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+                conn.setsockopt(socket.IPPROTO_TCP, option, value)
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            conn.connect(service)
+            lab.wait_until("four probes were answered", lambda: lab.counter("drops", "keepalive_answered") >= before + 4)
+            conn.sendall(REQUEST.replace(b"/ ", b"/?close=1 "))
+            return read_to_the_end(conn)
+
+    assert as_client(lab, wait_and_ask).startswith(b"HTTP/1.1 200 ")

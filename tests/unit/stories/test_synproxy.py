@@ -102,11 +102,84 @@ class TestProof:
             seq = (C0 + 1 + off) % 2**32
             assert world.client.sends("PA", seq=seq, ack=cookie + 1, data=GET) is verdicts.BAD_COOKIE
 
-    def test_an_old_cookie_is_refused(self) -> None:
+    @pytest.mark.parametrize("age_s", [241, 4 * 3600 - 60])
+    def test_a_client_whose_cookie_is_too_old_is_told(self, age_s: int) -> None:
+        """It takes itself for connected: it was proven once, and only waited too long with its first data."""
         world = proxied()
         cookie = asks(world).seq
-        world.now += 241
+        world.now += age_s
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.OUTDATED_COOKIE
+        world.client.gets("R", seq=cookie + 1)
+        assert (world.counter("synproxy_bad_ack"), len(world.inside.tcp)) == (1, 0)
+
+    def test_a_cookie_of_yesterday_is_one_of_nobody(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        world.now += 24 * 3600
         assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.BAD_COOKIE
+        world.assert_quiet()
+
+    def test_a_flood_of_bad_cookies_is_not_looked_at_further_than_a_few_times_a_second(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        world.now += 300
+        looked_at = [world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) for _ in range(100)]
+        assert looked_at == [verdicts.OUTDATED_COOKIE] * 20 + [verdicts.BAD_COOKIE] * 80
+        world.now += 1
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.OUTDATED_COOKIE
+
+    def test_handshakes_do_not_use_up_the_looks_at_old_cookies(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        for _ in range(100):
+            assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
+        old_cookie, world.now = cookie, world.now + 300
+        assert world.client.sends("PA", seq=C0 + 1, ack=old_cookie + 1, data=GET) is verdicts.OUTDATED_COOKIE
+
+    def test_a_damaged_packet_with_an_old_cookie_gets_no_answer(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        world.now += 300
+        raw = tcp(CLIENT, VIP, "PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert world.put(raw[:-1] + b"!") is verdicts.BAD_COOKIE
+        world.assert_quiet()
+
+    @pytest.mark.parametrize("data", [b"", b"\0"])
+    @pytest.mark.parametrize(("options", "window"), [(LINUX_SYN, 4 * 1452 >> 7), (MSS_1460, 4 * 1452)])
+    def test_a_keepalive_probe_before_the_first_data_is_answered(self, data: bytes, options: bytes, window: int) -> None:
+        """All that the answer needs is in the probe. The client is served afterwards."""
+        world = proxied()
+        cookie = asks(world, options).seq
+        world.client.sends("A", seq=C0 + 1, ack=cookie + 1)
+        world.assert_quiet()
+        for _ in range(100):
+            assert world.client.sends("A", seq=C0, ack=cookie + 1, data=data) is verdicts.KEEPALIVE_ANSWERED
+            answer = world.client.gets("A", seq=cookie + 1, ack=C0 + 1, data=b"")
+            assert (window_of(answer), answer.ttl) == (window, 63 + 1)
+        assert (len(world.inside.tcp), world.counter("synproxy_bad_ack")) == (0, 0)
+        assert world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
+
+    @pytest.mark.parametrize("data", [b"", b"\0"])
+    def test_a_keepalive_probe_with_an_old_cookie_is_reset(self, data: bytes) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        world.now += 2 * 3600
+        assert world.client.sends("A", seq=C0, ack=cookie + 1, data=data) is verdicts.OUTDATED_COOKIE
+        world.client.gets("R", seq=cookie + 1)
+
+    @pytest.mark.parametrize(("seq_off", "ack_off"), [(-1, 0), (0, 1), (2, 0)])
+    def test_a_guessed_probe_is_not_answered(self, seq_off: int, ack_off: int) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        assert world.client.sends("A", seq=C0 + seq_off, ack=cookie + 1 + ack_off) is verdicts.NULL_COOKIE_ACK
+        world.assert_quiet()
+
+    def test_a_damaged_probe_is_not_answered(self) -> None:
+        world = proxied()
+        cookie = asks(world).seq
+        raw = tcp(CLIENT, VIP, "A", seq=C0, ack=cookie + 1)
+        assert world.put(raw[:34] + b"\x12\x34" + raw[36:]) is verdicts.BAD_CHECKSUM
+        world.assert_quiet()
 
     def test_with_abort_on_overflow_a_wrong_cookie_is_reset_but_not_too_often(self) -> None:
         world = proxied(tcp_abort_on_overflow=1)
