@@ -155,7 +155,7 @@ _MORE = (
     _switch(
         "tcp_abort_on_overflow",
         0,
-        "answer with RST when a TCP client is refused a session or has none; 0: send no RST",
+        "answer with RST when a TCP client is refused a session or has none; 0: only when it once returned a valid SYN cookie",
     ),
     Tunable(
         "conn_max",

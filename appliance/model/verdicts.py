@@ -287,6 +287,32 @@ INTERNAL_ERROR = Verdict(
     remedy="Report it, with the lines of the log.",
 )
 
+REUSE_REFUSED = Verdict(
+    Action.DROP,
+    "reuse_refused",
+    "answered with RST: a valid SYN cookie on an old session that may not be restarted",
+    cause="A client that lost its connection, or closed only one side of it, uses the same port again, and synproxy_conn_reuse "
+    "or the switch for the state of its old session is 0.",
+    remedy="Set synproxy_conn_reuse_fin_wait, synproxy_conn_reuse_close_wait or synproxy_conn_reuse_last_ack to 1 where clients "
+    "come back from the same port.",
+)
+
+KEEPALIVE_ANSWERED = Verdict(
+    Action.DROP,
+    "keepalive_answered",
+    "a keepalive probe of a client whose first data is awaited: answered in the place of a real server",
+    cause="Normal behind SYNPROXY with synproxy_defer at 1: a client is connected and has sent no data yet.",
+    remedy="Nothing to do.",
+)
+OUTDATED_COOKIE = Verdict(
+    Action.DROP,
+    "outdated_cookie",
+    "answered with RST: a SYN cookie that was valid, but is too old",
+    cause="Behind SYNPROXY with synproxy_defer at 1, a client sent its first data, or a keepalive probe, more than three to four "
+    "minutes after it connected.",
+    remedy="Set synproxy_defer to 0 for a service whose clients connect long before they send anything.",
+)
+
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
 """Sessions that a client asked for and could not get. The director logs them."""
 

@@ -22,6 +22,10 @@ SLOT_S = 60
 SLOTS = 4
 """A cookie is good in the slot it was made in and in the three that follow: three to four minutes."""
 
+LOOKED_BACK_S = 4 * 3600
+"""How far back a cookie that is too old is still known for one: further than the two hours after which clients send their first
+keepalive."""
+
 MSS_TABLE = (64, 256, 536, 1024, 1220, 1240, 1280, 1320, 1360, 1380, 1400, 1420, 1440, 1452, 1460, 8960)
 """The largest entry that is not above the client's MSS is remembered. Dense where paths are: 1220 (IPv6 minimum) to 1460."""
 
@@ -56,32 +60,55 @@ class CookieJar:
     def bake(self, client_key: bytes, client_isn: int, offer: SynOffer, now: float) -> int:
         """The sequence number of the SYN-ACK for a client's SYN of the flow `client_key`, at `now` seconds."""
         slot = int(now) // SLOT_S
-        mask, a, b = self._numbers(client_key, client_isn, slot)
+        mask, a, b = _numbers(client_key, client_isn, slot, self._key(slot // _SLOTS_PER_KEY))
         code = _encode(offer)
         return (slot % SLOTS) << _SLOT_SHIFT | (code ^ mask) << _AUTH_BITS | (a + b * code) & _AUTH_MASK
 
     def check(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> SynOffer | None:
         """What the client offered, when this cookie was made for it and is not too old; else None."""
-        slot_now = int(now) // SLOT_S
-        slot = slot_now - (slot_now - (cookie >> _SLOT_SHIFT)) % SLOTS
-        if slot < 0:
-            return None
-        mask, a, b = self._numbers(client_key, client_isn, slot)
+        slot = _newest_slot(cookie, now)
+        return None if slot < 0 else self._offer_of(client_key, client_isn, cookie, slot, self._key(slot // _SLOTS_PER_KEY))
+
+    def was_good(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> bool:
+        """Whether this cookie was made for it within the last LOOKED_BACK_S, but is too old for `check`.
+
+        That takes up to two hashes for each time at which it can have been made, so callers have to limit how often they ask.
+        """
+        newest = _newest_slot(cookie, now)
+        slots = range(newest - SLOTS, max(newest - LOOKED_BACK_S // SLOT_S, 0) - 1, -SLOTS)
+        return any(
+            self._offer_of(client_key, client_isn, cookie, slot, self._made_key(slot // _SLOTS_PER_KEY)) is not None
+            for slot in slots
+        )
+
+    def _offer_of(self, client_key: bytes, client_isn: int, cookie: int, slot: int, key: bytes) -> SynOffer | None:
+        """What the cookie remembers, when it was made in this slot."""
+        mask, a, b = _numbers(client_key, client_isn, slot, key)
         code = (cookie >> _AUTH_BITS) & _OFFER_MASK ^ mask
         return _decode(code) if (a + b * code) & _AUTH_MASK == cookie & _AUTH_MASK else None
-
-    def _numbers(self, client_key: bytes, client_isn: int, slot: int) -> tuple[int, int, int]:
-        message = _MESSAGE.pack(client_key, client_isn & SEQ_MASK, slot)
-        mask, a, b = _DIGEST.unpack(blake2s(message, digest_size=_DIGEST.size, key=self._key(slot // _SLOTS_PER_KEY)).digest())
-        return mask & _OFFER_MASK, a, b | 1
 
     def _key(self, epoch: int) -> bytes:
         key = self._keys.get(epoch)
         if key is None:
-            key = blake2s(epoch.to_bytes(8, "big"), key=self._secret).digest()
+            key = self._made_key(epoch)
             # The key before this one is still needed for cookies that are on their way.
             self._keys = {known: value for known, value in self._keys.items() if known == epoch - 1} | {epoch: key}
         return key
+
+    def _made_key(self, epoch: int) -> bytes:
+        return blake2s(epoch.to_bytes(8, "big"), key=self._secret).digest()
+
+
+def _newest_slot(cookie: int, now: float) -> int:
+    """The latest time slot in which a cookie with this number can have been made; negative when there was none."""
+    slot_now = int(now) // SLOT_S
+    return slot_now - (slot_now - (cookie >> _SLOT_SHIFT)) % SLOTS
+
+
+def _numbers(client_key: bytes, client_isn: int, slot: int, key: bytes) -> tuple[int, int, int]:
+    message = _MESSAGE.pack(client_key, client_isn & SEQ_MASK, slot)
+    mask, a, b = _DIGEST.unpack(blake2s(message, digest_size=_DIGEST.size, key=key).digest())
+    return mask & _OFFER_MASK, a, b | 1
 
 
 def _encode(offer: SynOffer) -> int:

@@ -27,11 +27,22 @@ def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, now: float) -> 
     """
     mss, offer = read_offer(syn.options, terms)
     cookie = jar.bake(syn.key, syn.seq, offer, now)
-    window = min(terms.held_packets * offer.mss, MOST_WINDOW)
     scale = None if offer.scale is None else ADVERTISED_SCALE
     reply_options = _options(mss, scale, offer.sack)
     flags = at.SYN | at.ACK
-    return craft.segment(reverse_key(syn.key), cookie, add(syn.seq, 1), flags, window, reply_options, terms.ttl)
+    return craft.segment(reverse_key(syn.key), cookie, add(syn.seq, 1), flags, _window(offer, terms), reply_options, terms.ttl)
+
+
+def answer_probe(probe: Segment, offer: SynOffer, terms: AnswerTerms) -> bytes:
+    """The answer to a keepalive probe of a client that has sent no data yet. All numbers are in the probe: it asks for the byte
+    before its first one (RFC 9293, 3.8.4), which was its SYN."""
+    window = _window(offer, terms) >> (0 if offer.scale is None else ADVERTISED_SCALE)
+    return craft.segment(reverse_key(probe.key), probe.ack, add(probe.seq, 1), at.ACK, window, ttl=terms.ttl)
+
+
+def _window(offer: SynOffer, terms: AnswerTerms) -> int:
+    """How much a client may send before its real server has answered, in bytes."""
+    return min(terms.held_packets * offer.mss, MOST_WINDOW)
 
 
 def read_offer(options: bytes, terms: AnswerTerms) -> tuple[int | None, SynOffer]:

@@ -9,11 +9,22 @@ from appliance.model import counters
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import TcpState
-from appliance.model.verdicts import BAD_CHECKSUM, BAD_COOKIE, HELD, HOLD_OVERFLOW, NULL_COOKIE_ACK, TO_REAL_SERVER, Verdict
+from appliance.model.verdicts import (
+    BAD_CHECKSUM,
+    BAD_COOKIE,
+    HELD,
+    HOLD_OVERFLOW,
+    KEEPALIVE_ANSWERED,
+    NULL_COOKIE_ACK,
+    OUTDATED_COOKIE,
+    REUSE_REFUSED,
+    TO_REAL_SERVER,
+    Verdict,
+)
 from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
-from appliance.proxy.handshake import ADVERTISED_SCALE, answer_syn, scale_of, syn_for_real_server
+from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
@@ -25,7 +36,7 @@ from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
 from appliance.wire.flow import Direction, reverse_key
 from appliance.wire.integrity import is_damaged
-from appliance.wire.layout import ACK, IP_HEADER_BYTES, RST, SYN
+from appliance.wire.layout import ACK, ALL_FLAGS, IP_HEADER_BYTES, RST, SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add, latest
 
@@ -33,8 +44,20 @@ _RST_PER_S = 100
 _RST_BURST = 50
 """RSTs for packets without a session: enough for the clients of a restarted gateway, too few to be of use as a reflector."""
 
+_LOOKS_BACK_PER_S = 50
+_LOOKS_BACK_BURST = 20
+"""How often it is found out whether a bad cookie is only too old. Each time takes some 200 us, so a flood of them takes one per
+cent of the shard's time."""
+
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
+
+_REACH_BYTES = 1 << 20
+"""How far the acknowledgement numbers of one connection may be from the client's last one: more than is on the way at most times,
+and one number in 2048."""
+
+_OVER = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT))
+"""States in which a connection is over."""
 
 
 class SynProxy:
@@ -55,6 +78,7 @@ class SynProxy:
         self._ext = ext_counts
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
+        self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
 
     def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
         """Whether a SYN to the service is answered with a cookie at this moment. Changes nothing; see `update_engagement`."""
@@ -89,17 +113,51 @@ class SynProxy:
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
         if defer and not segment.payload_bytes:
             self._ext[counters.NULL_ACK] += 1
-            return NULL_COOKIE_ACK
+            return self._judge_probe(segment, now) or NULL_COOKIE_ACK
         offer = self._offer_in(segment, now)
         if offer is None:
+            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(segment, now)) is not None:
+                return verdict  # some stacks send a byte with a probe
             self._ext[counters.BAD_ACK] += 1
-            if self._sessions.tunables.abort:
-                self.refuse(segment, now)
-            return BAD_COOKIE
+            return self._judge_bad(segment, add(segment.seq, -1), now)
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
         self._ext[counters.OK_ACK] += 1
         return offer
+
+    def _judge_probe(self, segment: Segment, now: float) -> Verdict | None:
+        """A packet that may be the keepalive probe of a proven client whose first data is awaited; None when it is not.
+
+        Without an answer the client would give the connection up. When its cookie has become too old, data would not help it any
+        more, and it hears so.
+        """
+        if segment.opening_flags != ACK or self._offer_in(segment, now) is not None:  # the latter ends a handshake
+            return None
+        offer = self._jar.check(segment.key, segment.seq, add(segment.ack, -1), now)
+        if offer is None:
+            return OUTDATED_COOKIE if self._refuse_outdated(segment, segment.seq, now) else None
+        if is_damaged(segment.raw):
+            return BAD_CHECKSUM
+        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms))
+        return KEEPALIVE_ANSWERED
+
+    def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:
+        """An acknowledgement that returns no valid cookie. A client whose cookie is only too old is told in any case: it was
+        proven once, and takes itself for connected."""
+        if self._refuse_outdated(segment, client_isn, now):
+            return OUTDATED_COOKIE
+        if self._sessions.tunables.abort:
+            self.refuse(segment, now)
+        return BAD_COOKIE
+
+    def _refuse_outdated(self, segment: Segment, client_isn: int, now: float) -> bool:
+        """Answer RST to a client whose cookie was valid once; False when it was not, or there were too many to look at."""
+        if not self._looks_back.allow(now) or is_damaged(segment.raw):
+            return False
+        if not self._jar.was_good(segment.key, client_isn, add(segment.ack, -1), now):
+            return False
+        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        return True
 
     def _offer_in(self, segment: Segment, now: float) -> SynOffer | None:
         return self._jar.check(segment.key, add(segment.seq, -1), add(segment.ack, -1), now)
@@ -187,18 +245,36 @@ class SynProxy:
         self._sessions.wait(session, now + self._wait_s(handshake))
 
     def offer_for_reuse(self, session: Session, segment: Segment, now: float) -> SynOffer | None:
-        """What a client offered that returns a new cookie on an old session, if that may start it anew."""
-        if segment.opening_flags != ACK or session.state not in self._sessions.tunables.proxy_reuse:
-            return None
-        if add(segment.ack, -1) == session.cookie:
+        """What a client offered that returns a cookie on an old session, and so has begun a new connection.
+
+        A client that was just sent a cookie for this very SYN may return the cookie of the session itself: some stacks begin
+        with the same number again. All other packets with an acknowledgement near the client's last are of the old connection.
+        """
+        if segment.opening_flags != ACK or not (was_asked(session, segment) or _is_beyond(session, segment)):
             return None
         offer = self._offer_in(segment, now)
         return None if offer is None or is_damaged(segment.raw) else offer
 
+    def may_reuse(self, session: Session, proof: Segment) -> bool:
+        """Whether the client's new connection may take the place of the session. Its own cookie is good for that only when the
+        session is over: while it lasts, a late copy of the SYN and one of the first data would look the same."""
+        is_other_cookie = add(proof.ack, -1) != session.cookie
+        return session.state in self._sessions.tunables.proxy_reuse and (is_other_cookie or session.state in _OVER)
+
+    def refuse_reuse(self, segment: Segment) -> Verdict:
+        """Tell a proven client that it gets no new connection: it believes that it has one, and would wait. One RST for one
+        packet of somebody who returned a cookie needs no limit."""
+        self._queue_counts[counters.NEW_CONNECTIONS_RESET] += 1
+        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        return REUSE_REFUSED
+
     def is_storm(self, session: Session, segment: Segment, now: float) -> bool:
-        """Whether a real server's acknowledgement without data is one too many of the same."""
+        """Whether a real server's packet without data is one pure acknowledgement too many of the same.
+
+        A FIN and a RST can have the same numbers as the acknowledgements before them; they are never part of a storm.
+        """
         threshold = self._sessions.tunables.storm_thresh
-        if not threshold:
+        if not threshold or segment.offset_flags & ALL_FLAGS != ACK:
             return False
         if session.storm is None:
             session.storm = AckStorm()
@@ -206,6 +282,19 @@ class SynProxy:
             return False
         self._ext[counters.ACK_STORM] += 1
         return True
+
+
+def was_asked(session: Session, segment: Segment) -> bool:
+    """Whether the client was sent a cookie on this session, for a SYN with the initial number of this packet."""
+    challenge = session.challenge
+    return challenge is not None and Segment.parse(challenge.syn).seq == add(segment.seq, -1)
+
+
+def _is_beyond(session: Session, segment: Segment) -> bool:
+    """Whether the acknowledgement of a client's packet is far from the last one of the session: not of that connection."""
+    return (
+        add(segment.ack, _REACH_BYTES - session.words[CLIENT_ACKED]) > 2 * _REACH_BYTES and add(segment.ack, -1) != session.cookie
+    )
 
 
 def _is_same(raw: bytes, held: bytes) -> bool:

@@ -99,6 +99,8 @@ class SlowPath:
         if session.service.synproxy != NEVER and (session.state in CLOSING or session.challenge is not None):
             offer = self._proxy.offer_for_reuse(session, segment, now)
             if offer is not None:  # a client that returns a new cookie on an old session begins a new connection
+                if not self._proxy.may_reuse(session, segment):
+                    return self._proxy.refuse_reuse(segment)
                 return self._start_anew_by_cookie(session, segment, offer, now)
         if segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed:
             return self._look_closer(session, segment, now)
@@ -132,11 +134,14 @@ class SlowPath:
         is_late = False
         if segment.opening_flags == SYN:
             # In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen.
-            if session.state != TcpState.SYN_RECV:
+            is_same = self._shown_seq(session, segment) == session.isn
+            # On an established session the same SYN goes on to the real server, which asks: its cookie could not tell a client
+            # that began anew with the same number from a late copy.
+            if session.state != TcpState.SYN_RECV and not (is_same and session.state == TcpState.ESTABLISHED):
                 self._proxy.update_engagement(session.service)
                 if self._proxy.answers_with_cookies(session.service):
                     return self._answer_with_cookie(session, segment, now)
-            if self._shown_seq(session, segment) != session.isn:
+            if not is_same:
                 outcome = self._judge_new_syn(session, segment, now)
                 if outcome is not None:
                     return outcome
@@ -159,7 +164,7 @@ class SlowPath:
         return add(segment.seq, session.record(Direction.INBOUND).seq_delta)
 
     def _pass_on_only(self, session: Session, direction: int, segment: Segment) -> Verdict:
-        """A late SYN of the connection that is ending, or a RST that cannot be for it: it must not move the session."""
+        """A SYN or RST that must not move the session, but that its receiver may judge for itself."""
         session.count_packet(direction, len(segment.raw))
         if direction:
             self._output.rewritten = to_client(segment, session, self._sessions.tunables)
@@ -168,20 +173,20 @@ class SlowPath:
         return TO_REAL_SERVER
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
-        if session.state == TcpState.ESTABLISHED:
-            # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
-            session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
-            session.settle()
+        # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
+        session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
+        session.settle()
         self._output.rewritten = self._proxy.answer(syn, now)
         return COOKIE_SENT
 
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:
         """A SYN with another number than the one that opened the session: None when it only opens the session once more."""
+        is_alive = session.state in _ALIVE
         if self._sessions.tunables.reuse:
-            is_alive = session.state in _ALIVE
             return self._challenge(session, syn, now) if is_alive else self._start_anew(session, syn)
-        if session.state != TcpState.ESTABLISHED:
-            session.restart(syn.seq, self._shown_seq(session, syn))
+        if is_alive:  # the real server asks the client itself
+            return self._pass_on_only(session, Direction.INBOUND, syn)
+        session.restart(syn.seq, self._shown_seq(session, syn))
         return None
 
     def _challenge(self, session: Session, syn: Segment, now: float) -> Verdict:

@@ -1,8 +1,8 @@
 """Finds ACK storms: two ends that answer each other's acknowledgements without end. LVS behaviour 4.7, with its REC.
 
 Identical means the same sequence and acknowledgement numbers, the same window and the same SACK blocks, of segments without
-data, one shortly after the other. So neither a keepalive on an idle session nor duplicate acknowledgements that report
-progress in their SACK blocks or their window ever count.
+data and with no flag but ACK, one shortly after the other. So neither a keepalive on an idle session nor duplicate
+acknowledgements that report progress in their SACK blocks or their window ever count, and a FIN or a RST is no part of a storm.
 """
 
 INTERVAL_S = 0.5
@@ -20,7 +20,7 @@ class AckStorm:
         self._repeats = 0
 
     def repeats(self, seq: int, ack: int, window: int, options: bytes, now: float) -> int:
-        """Take note of a segment without data; how often just this one came in a row before."""
+        """Take note of a pure acknowledgement; how often just this one came in a row before."""
         this = (seq, ack, window, options)
         if this == self._last and now - self._last_time < INTERVAL_S:
             self._repeats += 1

@@ -42,6 +42,9 @@ FLAG_BITS = 0x3F
 """The six flags of RFC 9293 that the state machine looks at; ECN bits pass through untouched."""
 
 DATA_OFFSET_SHIFT = 12
+
+ALL_FLAGS = (1 << DATA_OFFSET_SHIFT) - 1
+"""Everything beside the data offset: those six, the ECN bits and the reserved ones."""
 """From the 16 bits of data offset and flags to the offset in words."""
 
 LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT

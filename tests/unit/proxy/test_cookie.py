@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model.syn_offer import SynOffer
-from appliance.proxy.cookie import MSS_TABLE, SLOT_S, CookieJar
+from appliance.proxy.cookie import LOOKED_BACK_S, MSS_TABLE, SLOT_S, SLOTS, CookieJar
 
 KEY = bytes(range(12))
 JAR = CookieJar(b"sixteen bytes .. and some more")
@@ -31,6 +31,34 @@ def test_a_cookie_is_never_valid_for_longer_than_four_minutes(
 ) -> None:
     """One number in 2**21 is a cookie by accident; Hypothesis tries a few hundred."""
     assert JAR.check(key, isn, JAR.bake(key, isn, offer, now), now + later_s) is None
+
+
+@pytest.mark.parametrize("made_s", [0.0, 59.0, 3599.0, 100_000.0])
+def test_a_cookie_was_good_when_it_is_no_longer_and_for_hours(made_s: float) -> None:
+    """So nobody who returned it is told that it never was one."""
+    cookie = JAR.bake(KEY, 5, SynOffer(1460, 7, True), made_s)
+    for later_s in range(0, LOOKED_BACK_S - 2 * SLOT_S, 17):
+        is_good = JAR.check(KEY, 5, cookie, made_s + later_s) is not None
+        assert JAR.was_good(KEY, 5, cookie, made_s + later_s) != is_good
+    for later_s in range(LOOKED_BACK_S + SLOTS * SLOT_S, 2 * LOOKED_BACK_S, 173):
+        assert not JAR.was_good(KEY, 5, cookie, made_s + later_s)
+
+
+def test_a_number_that_never_was_a_cookie_was_not_good() -> None:
+    cookie = JAR.bake(KEY, 5, SynOffer(1460, 7, True), 1000.0)
+    assert JAR.was_good(KEY, 5, cookie, 1500.0)
+    for client_key, isn, number in ((KEY, 6, cookie), (bytes(12), 5, cookie), (KEY, 5, cookie ^ 1), (KEY, 5, cookie ^ 1 << 25)):
+        assert not JAR.was_good(client_key, isn, number, 1500.0)
+
+
+def test_looking_back_leaves_the_keys_in_use_alone() -> None:
+    jar = CookieJar(b"secret")
+    turn = 3600 * 5
+    old = jar.bake(KEY, 5, SynOffer(1460, 7, True), 3600.0)
+    jar.bake(KEY, 6, SynOffer(1460, 7, True), turn)
+    keys = dict(jar._keys)
+    assert jar.was_good(KEY, 5, old, turn - 300.0)
+    assert jar._keys == keys
 
 
 @given(keys, numbers, offers, times, st.integers(0, 31))

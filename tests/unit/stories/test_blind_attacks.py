@@ -143,6 +143,18 @@ class TestSyn:
         assert world.rs.gets("S").flags == "S"
         assert world.state() == "SYN_RECV"
 
+    @pytest.mark.parametrize("fins", [0, 1, 2])
+    def test_it_is_passed_on_and_moves_nothing_when_reuse_is_switched_off(self, fins: int) -> None:
+        world = World(None, fullnat_conn_reused_entry=0)
+        world.client.connects(C0, R0)
+        if fins:
+            world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
+        if fins == 2:
+            world.client.sends("FA", seq=C0 + 1, ack=R0 + 2)
+        state = world.state()
+        assert world.client.sends("S", seq=C0 + 9_000_000) is verdicts.TO_REAL_SERVER
+        assert world.state() == state
+
     def test_two_blind_packets_do_not_reset_a_session(self) -> None:
         """A FIN with random numbers, then a random SYN."""
         world = plain()

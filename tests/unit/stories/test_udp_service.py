@@ -49,6 +49,20 @@ def test_packets_of_both_directions_keep_a_session_alive_and_its_timeout_is_a_tu
     world.assert_empty()
 
 
+@pytest.mark.parametrize("speaker", ["client", "real server"])
+def test_packets_of_one_direction_alone_keep_a_session_alive(speaker: str) -> None:
+    """Syslog is spoken by clients only; a subscription is answered for ever."""
+    world = world_with_udp(udp_timeout=10_000)
+    world.put(udp(CLIENT, VIP, b"x"))
+    local = read_udp(world.take(RS1)).source
+    world.put(udp(RS1, local, b"x"))
+    sender, receiver = (CLIENT, VIP) if speaker == "client" else (RS1, local)
+    for _ in range(4):
+        world.sleep(9)
+        world.put(udp(sender, receiver, b"x"))
+        assert len(world.inside.udp) == 1
+
+
 @pytest.mark.parametrize(
     ("scene", "reason"),
     [
