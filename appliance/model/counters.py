@@ -118,6 +118,7 @@ QUEUE_COUNTERS: Final = (
     Counter("handshakes_abandoned", "sessions that ended because a proven client reset them before its real server had answered"),
     Counter("sessions_replaced", "sessions whose client began anew, and whose real server takes no new connections"),
     Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
+    Counter("backlog_dropped", "half-open sessions dropped early, each to make room for a new one in the backlog of its service"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -136,6 +137,7 @@ QUEUE_COUNTERS: Final = (
     HANDSHAKES_ABANDONED,
     SESSIONS_REPLACED,
     SESSIONS_OF_REMOVED,
+    BACKLOG_DROPPED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -24,3 +24,5 @@ class EndReason(IntEnum):
     """Its client began anew, and its real server takes no new connections."""
     REAL_SERVER_REMOVED = counters.SESSIONS_OF_REMOVED
     """Its client sent a packet, and its real server had been removed."""
+    DROPPED_FROM_BACKLOG = counters.BACKLOG_DROPPED
+    """It was half-open, and made room for a new session in the full backlog of its service."""

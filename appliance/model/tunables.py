@@ -165,7 +165,11 @@ _MORE = (
         "sessions",
         "sessions there may be, in all shards together; 0: as many as memory holds",
     ),
-    _switch("conn_early_drop", 1, "with conn_max sessions, drop the oldest half-open one for a new one; 0: refuse the new one"),
+    _switch(
+        "conn_early_drop",
+        1,
+        "when conn_max or tcp_max_syn_backlog is reached, drop the oldest half-open session for a new one; 0: refuse the new one",
+    ),
     Tunable(
         "tcp_max_tw_buckets",
         262_144,

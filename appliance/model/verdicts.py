@@ -267,8 +267,8 @@ SYN_BACKLOG_FULL = Verdict(
     Action.DROP,
     "syn_backlog_full",
     "refused: the service has as many half-open sessions as it may",
-    cause="A SYN flood to a service without SYN cookies, or real servers that do not complete handshakes.",
-    remedy='Set synproxy = "auto" for the service (with tcp_syncookies at 1), or raise tcp_max_syn_backlog. Check that '
+    cause="A SYN flood to a service without SYN cookies that fills its backlog within half a second, or conn_early_drop at 0.",
+    remedy='Leave synproxy at "auto" for the service (with tcp_syncookies at 1), or raise tcp_max_syn_backlog. Check that '
     "the real servers answer.",
 )
 TABLE_FULL = Verdict(

@@ -22,6 +22,9 @@ SLOT_S = 60
 SLOTS = 4
 """A cookie is good in the slot it was made in and in the three that follow: three to four minutes."""
 
+COOKIE_LIFE_S = SLOT_S * SLOTS
+"""No cookie is good for longer than this."""
+
 MSS_TABLE = (64, 256, 536, 1024, 1220, 1240, 1280, 1320, 1360, 1380, 1400, 1420, 1440, 1452, 1460, 8960)
 """The largest entry that is not above the client's MSS is remembered. Dense where paths are: 1220 (IPv6 minimum) to 1460."""
 

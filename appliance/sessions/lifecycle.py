@@ -110,19 +110,29 @@ class Sessions:
             return True
         if not self.tunables.early_drop or not service.takes_new:
             return False
-        if self._drop_oldest(service.half_open, now):
+        if self._drop_oldest(service.half_open, EndReason.DROPPED_EARLY, now):
             return True
         by_state = self.by_state.counts
         if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
             return False  # no other service has any
-        return self._drop_oldest(max((other.half_open for other in self._services.values()), key=len), now)
+        most = max((other.half_open for other in self._services.values()), key=len)
+        return self._drop_oldest(most, EndReason.DROPPED_EARLY, now)
 
-    def _drop_oldest(self, half_open: OldestFirst[Session], now: float) -> bool:
+    def has_backlog_room(self, service: VirtualService[Session], now: float) -> bool:
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
+        self.by_state.now = now
+        if len(service.half_open) < self.tunables.backlog:
+            return True
+        if not self.tunables.early_drop or not service.takes_new:
+            return False
+        return self._drop_oldest(service.half_open, EndReason.DROPPED_FROM_BACKLOG, now)
+
+    def _drop_oldest(self, half_open: OldestFirst[Session], because: EndReason, now: float) -> bool:
         """Drop the oldest of some half-open sessions; False when there is none, or its client may just be about to answer."""
         oldest = half_open.oldest
         if oldest is None or now - oldest.since < HALF_OPEN_GRACE_S:
             return False
-        self.end(oldest, EndReason.DROPPED_EARLY)
+        self.end(oldest, because)
         return True
 
     def make_room_in_time_wait(self) -> None:

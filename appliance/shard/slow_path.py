@@ -18,6 +18,7 @@ from appliance.model.verdicts import (
 from appliance.nat.fullnat import shifted
 from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
+from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.output import ShardOutput
@@ -159,6 +160,7 @@ class SlowPath:
             # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
             session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
             session.settle()
+        session.service.cookies_until = now + COOKIE_LIFE_S
         self._output.rewritten = self._proxy.answer(syn, now)
         return COOKIE_SENT
 

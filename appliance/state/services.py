@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from math import inf
 from typing import Generic
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
@@ -56,8 +57,8 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "by_state", "defer", "endpoint", "half_open", "is_engaged", "local_addresses",
-        "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
+        "local_addresses", "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -79,6 +80,8 @@ class VirtualService(Generic[OrderedT]):
         """By the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.is_engaged = False
         """Whether a service in AUTO answers SYNs with cookies at the moment."""
+        self.cookies_until = -inf
+        """Until when a client may have a cookie of this service that is still good, in seconds of the monotonic clock."""
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""

@@ -48,6 +48,14 @@ def a_full_table_needs_its_place() -> World:
     return world
 
 
+def a_full_backlog_needs_its_place() -> World:
+    world = World(None, tcp_max_syn_backlog=1)
+    world.client.sends("S", seq=C0)
+    world.sleep(1)
+    world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
+    return world
+
+
 def too_many_rest() -> World:
     world = World(None, tcp_max_tw_buckets=1)
     for port in (b"\x88\x01", b"\x88\x02"):
@@ -97,6 +105,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     its_time_passes: EndReason.EXPIRED,
     an_operator_cuts_it: EndReason.CUT,
     a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
+    a_full_backlog_needs_its_place: EndReason.DROPPED_FROM_BACKLOG,
     too_many_rest: EndReason.TIME_WAIT_OVERFLOW,
     its_real_server_is_silent: EndReason.HANDSHAKE_FAILED,
     its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,
