@@ -119,6 +119,7 @@ QUEUE_COUNTERS: Final = (
     Counter("sessions_replaced", "sessions whose client began anew, and whose real server takes no new connections"),
     Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
     Counter("backlog_dropped", "half-open sessions dropped early, each to make room for a new one in the backlog of its service"),
+    Counter("unconfirmed_dropped", "UDP sessions whose client had not sent again after an answer dropped early for new ones"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -138,6 +139,7 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_REPLACED,
     SESSIONS_OF_REMOVED,
     BACKLOG_DROPPED,
+    UNCONFIRMED_DROPPED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -26,3 +26,5 @@ class EndReason(IntEnum):
     """Its client sent a packet, and its real server had been removed."""
     DROPPED_FROM_BACKLOG = counters.BACKLOG_DROPPED
     """It was half-open, and made room for a new session in the full backlog of its service."""
+    UNCONFIRMED_DROPPED = counters.UNCONFIRMED_DROPPED
+    """It was of UDP, its client had not sent again after an answer, and a new session needed its place or its local port."""

@@ -275,7 +275,8 @@ TABLE_FULL = Verdict(
     Action.DROP,
     "table_full",
     "refused: there are as many sessions as conn_max allows",
-    cause="More sessions at once than conn_max, and no half-open session that could make room.",
+    cause="More sessions at once than conn_max, or than one protocol may have of it (conn_reserved), and no half-open or "
+    "unconfirmed session that could make room.",
     remedy="Raise conn_max when there is memory for more, or shorten the timeouts of states that hold many sessions (see "
     "/stats/sockstat).",
 )
@@ -286,11 +287,19 @@ INTERNAL_ERROR = Verdict(
     cause="An error in the appliance.",
     remedy="Report it, with the lines of the log.",
 )
+SOURCE_LIMIT = Verdict(
+    Action.DROP,
+    "source_limit",
+    "refused: the network of the client has as many sessions as source_conn_max allows",
+    cause="One client, or the clients of one network (source_conn_prefix), have very many sessions: an attack, or a large site "
+    "behind few addresses. UDP sources may be forged.",
+    remedy="See who it is with /conns/top?by=client. Raise source_conn_max when these clients are welcome.",
+)
 
-REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
 """Sessions that a client asked for and could not get. The director logs them."""
 
-OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL)
+OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
 """Refusals that may pass within seconds. They are not answered (unless tcp_abort_on_overflow says so), so that the client tries
 again."""
 

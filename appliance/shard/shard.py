@@ -27,6 +27,7 @@ from appliance.shard.first_packet import FirstPacket
 from appliance.shard.sanity import ARE_SENSIBLE, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
 from appliance.shard.unsolicited import Unsolicited
+from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
 from appliance.state.progress import SIDES
 from appliance.state.rewrite_record import RECORD, RECORD_BYTES
@@ -227,7 +228,10 @@ class Shard:
             session = opened
         elif session.needs_slow_path and not direction:
             return self._sessions.refuse_removed(session)
-        session.deadline = now + self._timeouts_s[UDP_STATE]
+        if session.since is NOT_IN_ORDER:
+            session.deadline = now + self._timeouts_s[UDP_STATE]
+        else:
+            session.deadline = now + self._sessions.idle_time_of_unconfirmed(session, direction)
         if session.deadline <= session.wheel_time:
             self._wheel.arm(session)
         session.count_packet(direction, len(raw))

@@ -17,7 +17,7 @@ SIDES = tuple(tuple(range(start, start + SIDE_WORDS)) for start in (0, SIDE_WORD
 """Indexed by the Direction of the sender's packets: the places of `acked`, `next_seq`, `window`, `packets` and `bytes`."""
 
 CLIENT_ACKED, *_ = SIDES[0]
-RS_ACKED, RS_NEXT_SEQ, *_ = SIDES[1]
+RS_ACKED, RS_NEXT_SEQ, _RS_WINDOW, RS_PACKETS, _RS_BYTES = SIDES[1]
 
 WORDS_BYTES = array("Q").itemsize * 2 * SIDE_WORDS
 

@@ -84,3 +84,50 @@ def test_fresh_connections_are_served_under_a_syn_flood(one_service: RunningLab,
     print(f"{turns * CONNECTIONS} honest connections meanwhile")
     assert turns > 1
     assert lab.counter("queues", "backlog_dropped") + lab.counter("ext", "synproxy_syn_cnt") > 0, "the backlog was full"
+
+
+@pytest.fixture
+def both_services() -> Iterator[RunningLab]:
+    """A lab with a TCP and a UDP service on one VIP and port, and the same real servers."""
+    for lab in running_lab("--config", str(Path(__file__).parent / "tcp_and_udp.toml"), "--shards", "2"):
+        give_spoofed_answers_a_next_hop(lab)
+        yield lab
+
+
+UDP_PER_S, UDP_SECONDS = 1500, 10
+
+
+@pytest.mark.parametrize(
+    "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 2000}], ids=["2,000 local ports", "a table of 2,000 sessions"]
+)
+def test_clients_of_both_protocols_are_served_under_a_flood_of_udp(both_services: RunningLab, limits: dict[str, int]) -> None:
+    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In two
+    seconds these take all the ports, or all places, that there are."""
+    lab, turns = both_services, 0
+    for name, value in limits.items():
+        lab.set_tunable(name, value)
+    arguments = ("udp", lab.vip, "--rate", str(UDP_PER_S), "--seconds", str(UDP_SECONDS))
+    with Flood(lab, "stray_flood", *arguments) as flood:
+        lab.wait_until("sessions make way", lambda: lab.counter("queues", "unconfirmed_dropped") > 0)
+        while flood.is_on:
+            assert lab.script("client", "udp_ask.py", "40") == {"answered": 40}
+            result = lab.script("client", "http_load.py", "20", "4")
+            assert (result["ok"], result["errors"]) == (20, {})
+            turns += 1
+        flood.sent()
+    assert turns > 1
+    refusals = {name: lab.counter("drops", name) for name in ("table_full", "local_ports_exhausted", "source_limit")}
+    assert refusals == {"table_full": 0, "local_ports_exhausted": 0, "source_limit": 0}
+
+
+def test_a_table_full_of_udp_leaves_tcp_its_share(both_services: RunningLab) -> None:
+    """These UDP sessions are confirmed, so none of them makes way."""
+    lab = both_services
+    lab.set_tunable("conn_max", 400)
+    assert lab.script("client", "udp_echo.py", "290", "3")["whole"] == 290 * 3
+    with lab.start("client", "udp_ask.py", "40") as asking:
+        lab.wait_until("UDP has all that it may have", lambda: lab.counter("drops", "table_full") > 0)
+        result = lab.script("client", "http_load.py", "40", "4")
+        asking.communicate()
+    assert (result["ok"], result["errors"]) == (40, {})
+    assert lab.counter("queues", "half_open_dropped") == 0

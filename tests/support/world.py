@@ -113,6 +113,9 @@ class World:
         sessions = self.inside
         assert not any(sessions.by_state.counts)
         assert not sessions.by_state.time_wait
+        assert not sessions.by_state.unconfirmed
+        assert not any(self.shared.udp_counts)
+        assert not any(counts.in_use for counts in sessions.sources.values())
         assert not any(service.half_open for service in sessions._services.values())
         assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):

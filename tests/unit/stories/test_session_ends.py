@@ -9,7 +9,7 @@ from appliance.model.counters import QUEUE_COUNTERS
 from appliance.model.end_reasons import EndReason
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.proxied import proves
-from tests.support.segments import tcp
+from tests.support.segments import tcp, udp
 from tests.support.world import World, plan
 
 C1 = C0 + 1_000_000
@@ -53,6 +53,14 @@ def a_full_backlog_needs_its_place() -> World:
     world.client.sends("S", seq=C0)
     world.sleep(1)
     world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
+    return world
+
+
+def a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed() -> World:
+    world = World(plan(with_udp=True), conn_max=1)
+    world.put(udp(CLIENT, VIP, b"?"))
+    world.sleep(1)
+    world.put(udp(CLIENT[:4] + b"\x88\x88", VIP, b"?"))
     return world
 
 
@@ -106,6 +114,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     an_operator_cuts_it: EndReason.CUT,
     a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
     a_full_backlog_needs_its_place: EndReason.DROPPED_FROM_BACKLOG,
+    a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed: EndReason.UNCONFIRMED_DROPPED,
     too_many_rest: EndReason.TIME_WAIT_OVERFLOW,
     its_real_server_is_silent: EndReason.HANDSHAKE_FAILED,
     its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,

@@ -6,7 +6,7 @@ from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from appliance.proxy.cookie import COOKIE_LIFE_S
-from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
+from appliance.sessions.room import HALF_OPEN_GRACE_S
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.proxied import GET, asks, opens, proves
 from tests.support.segments import Seen, options_of, read_tcp, tcp

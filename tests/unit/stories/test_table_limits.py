@@ -6,7 +6,7 @@ from appliance.model import verdicts
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import Action
-from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
+from appliance.sessions.room import HALF_OPEN_GRACE_S
 from appliance.shard.shard import Shard
 from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, VIP

@@ -119,6 +119,7 @@ handshakes_abandoned       11       1     12
 sessions_replaced          12       1     13
 sessions_of_removed        13       1     14
 backlog_dropped            14       1     15
+unconfirmed_dropped        15       1     16
 """
     )
 
