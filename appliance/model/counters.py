@@ -120,6 +120,7 @@ QUEUE_COUNTERS: Final = (
     Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
     Counter("backlog_dropped", "half-open sessions dropped early, each to make room for a new one in the backlog of its service"),
     Counter("unconfirmed_dropped", "UDP sessions whose client had not sent again after an answer dropped early for new ones"),
+    Counter("time_wait_ports_taken", "sessions in TIME_WAIT that ended early, each because a new session needed its local port"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -140,6 +141,7 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_OF_REMOVED,
     BACKLOG_DROPPED,
     UNCONFIRMED_DROPPED,
+    TIME_WAIT_PORTS_TAKEN,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -28,3 +28,5 @@ class EndReason(IntEnum):
     """It was half-open, and made room for a new session in the full backlog of its service."""
     UNCONFIRMED_DROPPED = counters.UNCONFIRMED_DROPPED
     """It was of UDP, its client had not sent again after an answer, and a new session needed its place or its local port."""
+    PORT_TAKEN = counters.TIME_WAIT_PORTS_TAKEN
+    """It was in TIME_WAIT, and a new session needed its local port."""

@@ -184,9 +184,9 @@ LOCAL_PORTS_EXHAUSTED = Verdict(
     "local_ports_exhausted",
     "refused: no free port on any local address of the service",
     cause="Towards the real server that was picked, all ports that the shard looked at are in use, on every local address. "
-    "Sessions in closing states also hold their port.",
+    "Sessions in closing states also hold their port, but for those in TIME_WAIT, which give it away.",
     remedy="Add local addresses to the pool of the service, widen fullnat_lport_min..fullnat_lport_max, raise "
-    "fullnat_lport_tries, or shorten the timeouts of closing states such as tcp_timeout_time_wait.",
+    "fullnat_lport_tries, or shorten the timeouts of closing states such as tcp_timeout_close.",
 )
 REAL_SERVER_GONE = Verdict(
     Action.DROP,

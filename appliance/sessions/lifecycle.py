@@ -116,11 +116,20 @@ class Sessions:
         return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 
     def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
-        """End a session of this real server because its local port is needed; None when there is none that may end."""
+        """End a session of this real server because its local port is needed; None when there is none that may end.
+
+        One of TCP in TIME_WAIT may end at once. The next connection on its port begins with a sequence number beyond all that the
+        real server has seen (see `nat.isn`), so the real server accepts it although it rests as well.
+        """
         session: Session | None = real_server.orders[YIELDING].oldest
-        if session is None or session.state != UDP_STATE or not self._room.may_drop_for_port(session, self.tunables, now):
+        if session is None:
             return None
-        self.end(session, EndReason.UNCONFIRMED_DROPPED)
+        if not session.is_unconfirmed:
+            self.end(session, EndReason.PORT_TAKEN)
+        elif self._room.may_drop_for_port(session, self.tunables, now):
+            self.end(session, EndReason.UNCONFIRMED_DROPPED)
+        else:
+            return None
         return session
 
     def idle_time_of_unconfirmed(self, session: Session, direction: int) -> float:

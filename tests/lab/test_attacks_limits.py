@@ -101,8 +101,8 @@ UDP_PER_S, UDP_SECONDS = 1500, 10
     "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 2000}], ids=["2,000 local ports", "a table of 2,000 sessions"]
 )
 def test_clients_of_both_protocols_are_served_under_a_flood_of_udp(both_services: RunningLab, limits: dict[str, int]) -> None:
-    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In two
-    seconds these take all the ports, or all places, that there are."""
+    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In
+    two seconds these take all the ports, or all places, that there are."""
     lab, turns = both_services, 0
     for name, value in limits.items():
         lab.set_tunable(name, value)
@@ -131,3 +131,14 @@ def test_a_table_full_of_udp_leaves_tcp_its_share(both_services: RunningLab) -> 
         asking.communicate()
     assert (result["ok"], result["errors"]) == (40, {})
     assert lab.counter("queues", "half_open_dropped") == 0
+
+
+def test_nobody_is_refused_while_ports_only_rest(one_service: RunningLab) -> None:
+    """Six ports towards each of the two real servers from each of two local addresses: 24 connections may rest in TIME_WAIT. The
+    real servers rest on them as well, and accept the next connection all the same."""
+    lab = one_service
+    lab.set_tunable("fullnat_lport_max", 5005)
+    result = lab.script("client", "http_load.py", "300", "1")
+    assert (result["ok"], result["errors"]) == (300, {})
+    assert lab.counter("drops", "local_ports_exhausted") == 0
+    assert lab.counter("queues", "time_wait_ports_taken") >= 300 - 24

@@ -85,6 +85,7 @@ def test_each_reason_is_counted_once_and_no_other(because: EndReason) -> None:
         (resting, EndReason.EXPIRED, SILENT),
         (resting, EndReason.CUT, SILENT),
         (resting, EndReason.TIME_WAIT_OVERFLOW, SILENT),
+        (resting, EndReason.PORT_TAKEN, SILENT),
     ],
 )
 def test_who_is_told(scene: Callable[[], World], because: EndReason, expected: set[str]) -> None:

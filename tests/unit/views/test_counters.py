@@ -120,6 +120,7 @@ sessions_replaced          12       1     13
 sessions_of_removed        13       1     14
 backlog_dropped            14       1     15
 unconfirmed_dropped        15       1     16
+time_wait_ports_taken      16       1     17
 """
     )
 
