@@ -22,7 +22,8 @@ from appliance.edge.raw_socket import SegmentSink
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
-from appliance.model.verdicts import INTERNAL_ERROR, Action
+from appliance.model.verdict import Action
+from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.shard.shard import Shard
 from appliance.worker.control_channel import ControlChannel
 

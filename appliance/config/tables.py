@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from appliance.config.values import (
     Allowed,
@@ -124,12 +124,13 @@ class Service(Table):
         Allowed('true, false or "auto"; false for UDP'),
         Field(
             description="Whether clients have to complete a SYN-cookie handshake before a real server hears of them. With auto "
-            "they have to while the service has more half-open sessions than the tunable `tcp_max_syn_backlog` allows."
+            "they have to while the service has more half-open sessions than the tunable `tcp_max_syn_backlog` allows. A UDP "
+            "service that does not say it is without it."
         ),
-    ] = False
+    ] = "auto"
     synproxy_defer: Annotated[
         Annotated[int, Range(0, 1)] | None,
-        Allowed("0 or 1", default="the value of the tunable `synproxy_defer`"),
+        Allowed("0 or 1", default='the value of the tunable `synproxy_defer`; 0 when synproxy is "auto"'),
         Field(
             description="When SYNPROXY opens the session. 1: when the first data of the client arrives. 0: at the end of the "
             "client's handshake, for protocols in which the server speaks first."
@@ -143,6 +144,14 @@ class Service(Table):
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_synproxy_unless_of_tcp(cls, table: object) -> object:
+        """A service of another protocol that does not say `synproxy` is without it."""
+        if isinstance(table, dict) and table.get("protocol", "tcp") != "tcp":
+            return {"synproxy": False, **table}
+        return table
 
 
 _tunable_fields: dict[str, Any] = {

@@ -89,5 +89,14 @@ class Slots:
             real_servers,
             service.protocol,
             _SYNPROXY[service.synproxy],
-            service.synproxy_defer,
+            _defer(service),
         )
+
+
+def _defer(service: Service) -> int | None:
+    """When a proxied session of the service opens; None for the tunable's choice.
+
+    In "auto" it opens at the end of the handshake, as sessions do while no cookies are sent. Otherwise a service whose server
+    speaks first would work until its backlog is full, and leave its clients waiting from then on.
+    """
+    return 0 if service.synproxy_defer is None and service.synproxy == "auto" else service.synproxy_defer

@@ -73,6 +73,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "mtus": destinations,
         "session_counts": shards,
         "time_wait_counts": shards,
+        "udp_counts": shards,
         "counters": shards * _shard_words(destinations),
     }
 
@@ -123,6 +124,8 @@ class SharedState:
         opens a session."""
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
         """By shard: how many of its sessions are in TIME_WAIT, as of its last turn."""
+        self.udp_counts = sections["udp_counts"].cast("Q")
+        """By shard: how many of its sessions are of UDP, at this moment."""
         self._counters = sections["counters"].cast("Q")
 
     @classmethod
@@ -150,7 +153,7 @@ class SharedState:
 
     def forget_sessions(self, shard: int) -> None:
         """Set what counts the sessions of a shard to zero, when its worker has died or has just started."""
-        self.session_counts[shard] = self.time_wait_counts[shard] = 0
+        self.session_counts[shard] = self.time_wait_counts[shard] = self.udp_counts[shard] = 0
         gauges = self.table(shard, "states")
         gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
 

@@ -122,6 +122,9 @@ QUEUE_COUNTERS: Final = (
         "new_connections_reset",
         "new connections of proven clients answered with RST, because the client's old session may not be restarted",
     ),
+    Counter("backlog_dropped", "half-open sessions dropped early, each to make room for a new one in the backlog of its service"),
+    Counter("unconfirmed_dropped", "UDP sessions whose client had not sent again after an answer dropped early for new ones"),
+    Counter("time_wait_ports_taken", "sessions in TIME_WAIT that ended early, each because a new session needed its local port"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -141,6 +144,9 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_REPLACED,
     SESSIONS_OF_REMOVED,
     NEW_CONNECTIONS_RESET,
+    BACKLOG_DROPPED,
+    UNCONFIRMED_DROPPED,
+    TIME_WAIT_PORTS_TAKEN,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -24,3 +24,9 @@ class EndReason(IntEnum):
     """Its client began anew, and its real server takes no new connections."""
     REAL_SERVER_REMOVED = counters.SESSIONS_OF_REMOVED
     """Its client sent a packet, and its real server had been removed."""
+    DROPPED_FROM_BACKLOG = counters.BACKLOG_DROPPED
+    """It was half-open, and made room for a new session in the full backlog of its service."""
+    UNCONFIRMED_DROPPED = counters.UNCONFIRMED_DROPPED
+    """It was of UDP, its client had not sent again after an answer, and a new session needed its place or its local port."""
+    PORT_TAKEN = counters.TIME_WAIT_PORTS_TAKEN
+    """It was in TIME_WAIT, and a new session needed its local port."""

@@ -165,7 +165,11 @@ _MORE = (
         "sessions",
         "sessions there may be, in all shards together; 0: as many as memory holds",
     ),
-    _switch("conn_early_drop", 1, "with conn_max sessions, drop the oldest half-open one for a new one; 0: refuse the new one"),
+    _switch(
+        "conn_early_drop",
+        1,
+        "when a limit is reached, drop the oldest half-open or unconfirmed session for a new one; 0: refuse the new one",
+    ),
     Tunable(
         "tcp_max_tw_buckets",
         262_144,
@@ -174,6 +178,31 @@ _MORE = (
         "sessions",
         "sessions in TIME_WAIT there may be, in all shards together: one more ends the oldest early, but never a shard's latest",
     ),
+    Tunable(
+        "udp_timeout_unconfirmed",
+        30_000,
+        1000,
+        600_000,
+        "ms",
+        "idle time of a UDP session until its client has sent again after an answer, when that is less than udp_timeout",
+    ),
+    Tunable(
+        "conn_reserved",
+        25,
+        0,
+        50,
+        "percent",
+        "part of conn_max that UDP cannot take from TCP, and TCP not from UDP, where there are services of both",
+    ),
+    Tunable(
+        "source_conn_max",
+        65_536,
+        0,
+        16_777_216,
+        "sessions",
+        "sessions that clients of one source network may have, of TCP and of UDP each, in all shards together; 0: no limit",
+    ),
+    Tunable("source_conn_prefix", 24, 8, 32, "bits", "length of the prefix that makes a source network for source_conn_max"),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""
 

@@ -5,42 +5,7 @@ A verdict says what the kernel is told to do with the packet, and why. Verdicts 
 `/stats/drops` counts the verdicts of DROP and ACCEPT by name, and the reference of reasons is written from the texts here.
 """
 
-from enum import Enum
-
-
-class Action(Enum):
-    """What the kernel is told to do with a packet."""
-
-    ACCEPT = "accept"
-    """Let it go on as it is."""
-    REWRITTEN = "rewritten"
-    """Let it go on with the bytes that the shard wrote."""
-    DROP = "drop"
-    """Forget it. The shard may have kept a copy, or may have answered it with a packet of its own."""
-
-
-class Verdict:
-    """One action with one reason. `index` is its place in the counters of each shard."""
-
-    __slots__ = ("action", "cause", "index", "name", "remedy", "summary")
-
-    def __init__(self, action: Action, name: str, summary: str, *, cause: str, remedy: str) -> None:
-        """`summary` is a phrase of the log and the API; `cause` and `remedy` are whole sentences for operators: what makes such
-        packets appear, and what to do about them.
-        """
-        self.action = action
-        self.name = name
-        self.summary = summary
-        self.cause = cause
-        self.remedy = remedy
-        self.index = len(_ALL)
-        _ALL.append(self)
-
-    def __repr__(self) -> str:
-        return f"<{self.action.value} {self.name}>"
-
-
-_ALL: list[Verdict] = []
+from appliance.model.verdict import ALL, Action, Verdict
 
 TO_REAL_SERVER = Verdict(
     Action.REWRITTEN,
@@ -184,9 +149,9 @@ LOCAL_PORTS_EXHAUSTED = Verdict(
     "local_ports_exhausted",
     "refused: no free port on any local address of the service",
     cause="Towards the real server that was picked, all ports that the shard looked at are in use, on every local address. "
-    "Sessions in closing states also hold their port.",
+    "Sessions in closing states also hold their port, but for those in TIME_WAIT, which give it away.",
     remedy="Add local addresses to the pool of the service, widen fullnat_lport_min..fullnat_lport_max, raise "
-    "fullnat_lport_tries, or shorten the timeouts of closing states such as tcp_timeout_time_wait.",
+    "fullnat_lport_tries, or shorten the timeouts of closing states such as tcp_timeout_close.",
 )
 REAL_SERVER_GONE = Verdict(
     Action.DROP,
@@ -267,15 +232,16 @@ SYN_BACKLOG_FULL = Verdict(
     Action.DROP,
     "syn_backlog_full",
     "refused: the service has as many half-open sessions as it may",
-    cause="A SYN flood to a service without SYN cookies, or real servers that do not complete handshakes.",
-    remedy='Set synproxy = "auto" for the service (with tcp_syncookies at 1), or raise tcp_max_syn_backlog. Check that '
+    cause="A SYN flood to a service without SYN cookies that fills its backlog within half a second, or conn_early_drop at 0.",
+    remedy='Leave synproxy at "auto" for the service (with tcp_syncookies at 1), or raise tcp_max_syn_backlog. Check that '
     "the real servers answer.",
 )
 TABLE_FULL = Verdict(
     Action.DROP,
     "table_full",
     "refused: there are as many sessions as conn_max allows",
-    cause="More sessions at once than conn_max, and no half-open session that could make room.",
+    cause="More sessions at once than conn_max, or than one protocol may have of it (conn_reserved), and no half-open or "
+    "unconfirmed session that could make room.",
     remedy="Raise conn_max when there is memory for more, or shorten the timeouts of states that hold many sessions (see "
     "/stats/sockstat).",
 )
@@ -285,6 +251,14 @@ INTERNAL_ERROR = Verdict(
     "the appliance failed on this packet; the log says how",
     cause="An error in the appliance.",
     remedy="Report it, with the lines of the log.",
+)
+SOURCE_LIMIT = Verdict(
+    Action.DROP,
+    "source_limit",
+    "refused: the network of the client has as many sessions as source_conn_max allows",
+    cause="One client, or the clients of one network (source_conn_prefix), have very many sessions: an attack, or a large site "
+    "behind few addresses. UDP sources may be forged.",
+    remedy="See who it is with /conns/top?by=client. Raise source_conn_max when these clients are welcome.",
 )
 
 REUSE_REFUSED = Verdict(
@@ -313,12 +287,12 @@ OUTDATED_COOKIE = Verdict(
     remedy="Set synproxy_defer to 0 for a service whose clients connect long before they send anything.",
 )
 
-REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL)
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
 """Sessions that a client asked for and could not get. The director logs them."""
 
-OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL)
+OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
 """Refusals that may pass within seconds. They are not answered (unless tcp_abort_on_overflow says so), so that the client tries
 again."""
 
-VERDICTS: tuple[Verdict, ...] = tuple(_ALL)
+VERDICTS: tuple[Verdict, ...] = tuple(ALL)
 """All verdicts, by index."""

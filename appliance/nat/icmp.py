@@ -8,7 +8,8 @@ directions.
 
 from collections.abc import Mapping
 
-from appliance.model.verdicts import BAD_ICMP_CHECKSUM, NOT_OURS, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import BAD_ICMP_CHECKSUM, NOT_OURS
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import client_option
 from appliance.nat.udp import translate_datagram

@@ -58,6 +58,18 @@ class LocalPortPool:
         self._used[index] = 1
         self._cursor = index + 1
         self.in_use += 1
+        return self._taken(index)
+
+    def acquire_port(self, port: int) -> LocalPort | None:
+        """This port, which is in use from now on; None when it is not free, or is no port of the range."""
+        index = self._index_of(port)
+        if index is None or self._used[index]:
+            return None
+        self._used[index] = 1
+        self.in_use += 1
+        return self._taken(index)
+
+    def _taken(self, index: int) -> LocalPort:
         last_seq = self._last_seqs[index]
         return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
 
@@ -127,6 +139,10 @@ class LocalPorts:
         if pool is None:
             pool = self._pools[key] = LocalPortPool(self._ports)
         return pool.acquire(tries)
+
+    def acquire_port(self, local_address: bytes, real_server: bytes, port: int) -> LocalPort | None:
+        """This port between these two, which have used it before; see `LocalPortPool.acquire_port`."""
+        return self._pools[local_address + real_server].acquire_port(port)
 
     def release(self, local_address: bytes, real_server: bytes, port: int, last_seq: int) -> None:
         """Give back a port that `acquire` gave for the same two; see `LocalPortPool.release`."""

@@ -22,6 +22,9 @@ SLOT_S = 60
 SLOTS = 4
 """A cookie is good in the slot it was made in and in the three that follow: three to four minutes."""
 
+COOKIE_LIFE_S = SLOT_S * SLOTS
+"""No cookie is good for longer than this."""
+
 LOOKED_BACK_S = 4 * 3600
 """How far back a cookie that is too old is still known for one: further than the two hours after which clients send their first
 keepalive."""

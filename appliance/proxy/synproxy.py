@@ -9,6 +9,7 @@ from appliance.model import counters
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import TcpState
+from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_COOKIE,
@@ -19,7 +20,6 @@ from appliance.model.verdicts import (
     OUTDATED_COOKIE,
     REUSE_REFUSED,
     TO_REAL_SERVER,
-    Verdict,
 )
 from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client

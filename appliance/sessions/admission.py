@@ -1,6 +1,9 @@
 """Open a session for a new connection: pick the real server, take a local address and port; or say which was missing."""
 
-from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, Verdict
+from collections.abc import Callable
+
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER
 from appliance.nat.isn import IsnSource, following
 from appliance.nat.lport import LocalPorts
 from appliance.state.progress import progress_of
@@ -8,28 +11,37 @@ from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import flow_key, local_endpoint
 
+_MOST_ENDED = 8
+"""How many sessions may be ended for the port of one new session. One is enough, unless the range of ports was changed."""
+
 
 class Admission:
     """Opens and closes the sessions of one shard for one transport protocol, each of which has its own ports."""
 
-    def __init__(self, local_ports: LocalPorts, isns: IsnSource | None) -> None:
-        """`isns` is None for a protocol without sequence numbers."""
+    def __init__(
+        self, local_ports: LocalPorts, isns: IsnSource | None, end_one: Callable[[RealServer, float], Session | None]
+    ) -> None:
+        """`isns` is None for a protocol without sequence numbers. `end_one` ends a session of a real server whose port is needed,
+        and returns it; None when there is no such session.
+        """
         self.local_ports = local_ports
         self._isns = isns
+        self._end_one = end_one
 
     def open(
         self, service: VirtualService[Session], client_key: bytes, client_isn: int, tries: int, now: float
     ) -> Session | Verdict:
         """A new session for a client's packet of the flow `client_key`, not yet in the table; or the reason for none.
 
-        Every local address of the service is tried, `tries` ports on each, before the ports count as exhausted.
+        Every local address of the service is tried, `tries` ports on each, and then the ports of sessions that may be ended for
+        it, before the ports count as exhausted.
         """
         real_server = service.pick_real_server(client_key)
         if real_server is None:
             return NO_REAL_SERVER
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
-        taken = self._take_local_port(service, real_server, tries)
+        taken = self._take_local_port(service, real_server, tries) or self._take_port_in_use(real_server, now)
         if taken is None:
             return LOCAL_PORTS_EXHAUSTED
         local, last_seq = taken
@@ -56,4 +68,15 @@ class Admission:
             if local is not None:
                 real_server.next_local_address = index + 1
                 return local_endpoint(addresses[index], local.port), local.last_seq
+        return None
+
+    def _take_port_in_use(self, real_server: RealServer, now: float) -> tuple[bytes, int | None] | None:
+        """The local endpoint of a session that is ended for it, and the last number used on it."""
+        for _ in range(_MOST_ENDED):
+            ended = self._end_one(real_server, now)
+            if ended is None:
+                return None
+            local = self.local_ports.acquire_port(ended.local_address, real_server.endpoint, ended.local_port)
+            if local is not None:  # else the port is outside the range, which was changed meanwhile
+                return local_endpoint(ended.local_address, local.port), local.last_seq
         return None

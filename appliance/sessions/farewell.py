@@ -37,5 +37,8 @@ FAREWELLS: Mapping[EndReason, Farewell] = {
     EndReason.TIME_WAIT_OVERFLOW: lambda *_: [],
     EndReason.HANDSHAKE_FAILED: _to_both_of_a_handshake,
     EndReason.HANDSHAKE_ABANDONED: lambda session, _: [reset_real_server(session)],
+    EndReason.UNCONFIRMED_DROPPED: lambda *_: [],
+    EndReason.PORT_TAKEN: lambda *_: [],
+    EndReason.DROPPED_FROM_BACKLOG: lambda session, _: reset_half_open(session),
 }
 """The RST segments for the ends of a session, by why it ends."""

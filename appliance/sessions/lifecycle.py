@@ -11,28 +11,29 @@ from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import CONNS
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
-from appliance.model.verdicts import REAL_SERVER_GONE, TABLE_FULL, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import REAL_SERVER_GONE, SOURCE_LIMIT, TABLE_FULL
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
-from appliance.state.by_state import ByState, OldestFirst
+from appliance.sessions.room import Room
+from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
-from appliance.state.services import USUAL_MTU, VirtualService
+from appliance.state.progress import RS_PACKETS
+from appliance.state.rewrite_record import client_in
+from appliance.state.services import USUAL_MTU, RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
+from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
-from appliance.wire.flow import pack_endpoint
+from appliance.wire.flow import pack_endpoint, source_address_of, split_endpoint
 
 _SETTLED_AT_ONCE = 4000
 """How many sessions are settled between two packets: a millisecond's work, or two."""
-
-HALF_OPEN_GRACE_S = 0.5
-"""How long a handshake may take before its session can be dropped for a new one: longer than most clients need there and back.
-Without it new clients would only drop each other, and a flood would leave nobody the time to answer."""
 
 
 class Sessions:
@@ -56,9 +57,12 @@ class Sessions:
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
+        self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end)
+        self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
+        """By protocol, how many sessions each source network has in this shard."""
         ports = self._ports()
-        self._tcp_admission = Admission(LocalPorts(ports), IsnSource(bytes.fromhex(plan.isn_secret)))
-        self._udp_admission = Admission(LocalPorts(ports), None)
+        self._tcp_admission = Admission(LocalPorts(ports), IsnSource(bytes.fromhex(plan.isn_secret)), self._end_for_port)
+        self._udp_admission = Admission(LocalPorts(ports), None, self._end_for_port)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -74,8 +78,8 @@ class Sessions:
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
         """A new session of TCP, in its opening; or why there is none."""
-        if not self._may_open(service, now):
-            return TABLE_FULL
+        if (reason := self._reason_against(service, client_key, now)) is not None:
+            return reason
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.opening = Opening()
@@ -85,45 +89,56 @@ class Sessions:
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
         """A new session of UDP, or why there is none."""
-        if not self._may_open(service, now):
-            return TABLE_FULL
+        if (reason := self._reason_against(service, client_key, now)) is not None:
+            return reason
         session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state = UDP_STATE
             self._insert(self.udp, session)
+            self._shared.udp_counts[self._plan.shard] += 1
+            session.await_confirmation()
         return session
 
     def _insert(self, table: SessionTable, session: Session) -> None:
         table.insert(session)
         session.counts[CONNS] += 1
         self._session_counts[self._plan.shard] += 1
+        self.sources[session.service.protocol].add(_client_address(session))
 
-    def _may_open(self, service: VirtualService[Session], now: float) -> bool:
-        """Whether the table has room for one more session of the service, or gets it by dropping a half-open one.
+    def has_backlog_room(self, service: VirtualService[Session], now: float) -> bool:
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
+        return self._room.in_backlog(service, self.tunables, now)
 
-        One of the same service is dropped first, so that the service that is flooded pays for it. Shards read each other's
-        counts without a lock, so all of them together may exceed the limit by the number of shards less one.
+    def _reason_against(self, service: VirtualService[Session], client_key: bytes, now: float) -> Verdict | None:
+        """Why there is no room for one more session of this client; None when there is, or when room was made."""
+        most = self.tunables.source_max
+        if most and self.sources[service.protocol].count(source_address_of(client_key)) >= most:
+            return SOURCE_LIMIT
+        return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
+
+    def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
+        """End a session of this real server because its local port is needed; None when there is none that may end.
+
+        One of TCP in TIME_WAIT may end at once. The next connection on its port begins with a sequence number beyond all that the
+        real server has seen (see `nat.isn`), so the real server accepts it although it rests as well.
         """
-        self.by_state.now = now
-        limit = self.tunables.conn_max
-        if not limit or sum(self._session_counts) < limit:
-            return True
-        if not self.tunables.early_drop or not service.takes_new:
-            return False
-        if self._drop_oldest(service.half_open, now):
-            return True
-        by_state = self.by_state.counts
-        if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
-            return False  # no other service has any
-        return self._drop_oldest(max((other.half_open for other in self._services.values()), key=len), now)
+        session: Session | None = real_server.orders[YIELDING].oldest
+        if session is None:
+            return None
+        if not session.is_unconfirmed:
+            self.end(session, EndReason.PORT_TAKEN)
+        elif self._room.may_drop_for_port(session, self.tunables, now):
+            self.end(session, EndReason.UNCONFIRMED_DROPPED)
+        else:
+            return None
+        return session
 
-    def _drop_oldest(self, half_open: OldestFirst[Session], now: float) -> bool:
-        """Drop the oldest of some half-open sessions; False when there is none, or its client may just be about to answer."""
-        oldest = half_open.oldest
-        if oldest is None or now - oldest.since < HALF_OPEN_GRACE_S:
-            return False
-        self.end(oldest, EndReason.DROPPED_EARLY)
-        return True
+    def idle_time_of_unconfirmed(self, session: Session, direction: int) -> float:
+        """How long a UDP session that was not confirmed before this packet may be idle after it, in seconds."""
+        if direction or not session.words[RS_PACKETS]:
+            return self.tunables.udp_unconfirmed_s
+        session.confirm()
+        return self.tunables.timeouts_s[UDP_STATE]
 
     def make_room_in_time_wait(self) -> None:
         """Make room for one more session in TIME_WAIT: the oldest ends when there is none."""
@@ -136,11 +151,11 @@ class Sessions:
         self._thin_out_time_wait(self.tunables.time_wait_max, at_most)
 
     def _thin_out_time_wait(self, most: int, at_most: int) -> None:
-        time_wait, counts, shard = self.by_state.time_wait, self._shared.time_wait_counts, self._plan.shard
-        counts[shard] = len(time_wait)
-        while at_most and time_wait.oldest is not None and sum(counts) > most:
-            self.end(time_wait.oldest, EndReason.TIME_WAIT_OVERFLOW)
-            counts[shard] = len(time_wait)
+        by_state, counts, shard = self.by_state, self._shared.time_wait_counts, self._plan.shard
+        counts[shard] = by_state.counts[TcpState.TIME_WAIT]
+        while at_most and sum(counts) > most and (oldest := by_state.time_wait.oldest) is not None:
+            self.end(oldest, EndReason.TIME_WAIT_OVERFLOW)
+            counts[shard] = by_state.counts[TcpState.TIME_WAIT]
             at_most -= 1
 
     def enter(self, session: Session, state: int) -> None:
@@ -156,6 +171,8 @@ class Sessions:
         is_udp = session.state == UDP_STATE
         (self.udp if is_udp else self.tcp).remove(session)
         (self._udp_admission if is_udp else self._tcp_admission).close(session)
+        self.sources[session.service.protocol].remove(_client_address(session))
+        self._shared.udp_counts[self._plan.shard] -= is_udp
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
 
@@ -223,8 +240,11 @@ class Sessions:
 
     def read_shared(self) -> None:
         """Take over the tunables and route MTUs that the director wrote."""
-        lport_range = self.tunables.lport_range
+        lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
         self.tunables = LiveTunables(self._shared.tunables, self._plan.shards)
+        if self.tunables.source_prefix_bits != prefix_bits:
+            for counts in self.sources.values():
+                counts.change_prefix(self.tunables.source_prefix_bits)
         if self.tunables.lport_range != lport_range:
             ports = self._ports()
             self._tcp_admission.local_ports.change_range(ports)
@@ -236,3 +256,8 @@ class Sessions:
     def _ports(self) -> "array[int]":
         table = steering.shard_table(self._plan.shards)
         return steering.ports_of_shard(table, self._plan.shard, *self.tunables.lport_range)
+
+
+def _client_address(session: Session) -> bytes:
+    address, _ = split_endpoint(client_in(session.records))
+    return address

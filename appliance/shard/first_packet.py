@@ -1,6 +1,7 @@
 """A packet that belongs to no session: open one, ask the client for a proof first, or say why neither is done."""
 
 from appliance.model.tcp_state import TcpState
+from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_HEADER,
@@ -11,14 +12,14 @@ from appliance.model.verdicts import (
     OVERFLOWS,
     SYN_BACKLOG_FULL,
     TO_REAL_SERVER,
-    Verdict,
 )
 from appliance.nat.opening import to_real_server
+from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.output import ShardOutput
-from appliance.state.services import NEVER, VirtualService
+from appliance.state.services import ALWAYS, NEVER, VirtualService
 from appliance.state.session import Session
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
@@ -65,7 +66,7 @@ class FirstPacket:
             return self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
         if flags == SYN:
             return self._of_syn(service, segment, now)
-        if service.synproxy == NEVER or flags & (SYN | ACK | RST) != ACK:
+        if flags & (SYN | ACK | RST) != ACK or not _may_have_a_cookie(service, now):
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SESSION)
             if verdict is NO_SESSION and self._sessions.tunables.abort and flags & (ACK | RST) == ACK:
                 self._proxy.refuse(segment, now)  # else the host answers
@@ -78,11 +79,12 @@ class FirstPacket:
         if service.synproxy != NEVER:
             self._proxy.update_engagement(service)
             if self._proxy.answers_with_cookies(service):
+                service.cookies_until = now + COOKIE_LIFE_S
                 self._output.rewritten = self._proxy.answer(syn, now)
                 return COOKIE_SENT
         tunables = self._sessions.tunables
-        is_full = len(service.half_open) >= tunables.backlog
-        opened = SYN_BACKLOG_FULL if is_full else self._sessions.open_tcp(service, syn.key, syn.seq, now)
+        has_room = self._sessions.has_backlog_room(service, now)
+        opened = self._sessions.open_tcp(service, syn.key, syn.seq, now) if has_room else SYN_BACKLOG_FULL
         if isinstance(opened, Session):
             return self._pass_on(opened, syn, now)
         if tunables.abort:
@@ -129,3 +131,9 @@ class FirstPacket:
     def _send(self, answer: bytes, now: float) -> None:
         if self._answers.allow(now):
             self._output.segments.append(answer)
+
+
+def _may_have_a_cookie(service: VirtualService[Session], now: float) -> bool:
+    """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO treats
+    stray packets as one without SYNPROXY does."""
+    return service.synproxy == ALWAYS or now < service.cookies_until

@@ -1,6 +1,7 @@
 """What a packet must be before anything is done for it: whole, IPv4, without IP options, with flags that make sense."""
 
-from appliance.model.verdicts import BAD_HEADER, FRAGMENT, IP_OPTIONS, SHORT_HEADER, TRUNCATED, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import BAD_HEADER, FRAGMENT, IP_OPTIONS, SHORT_HEADER, TRUNCATED
 from appliance.wire.layout import (
     ACK,
     FIN,

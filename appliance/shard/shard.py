@@ -7,16 +7,8 @@ from appliance.ipc.queries import Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
 from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
-from appliance.model.verdicts import (
-    FRAGMENT,
-    ICMP_TRANSLATED,
-    NOT_OURS,
-    SHORT_HEADER,
-    STORM,
-    TO_CLIENT,
-    TO_REAL_SERVER,
-    Verdict,
-)
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import FRAGMENT, ICMP_TRANSLATED, NOT_OURS, SHORT_HEADER, STORM, TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.fullnat import translate
 from appliance.nat.icmp import translate_error
 from appliance.nat.udp import translate_datagram
@@ -27,6 +19,7 @@ from appliance.shard.first_packet import FirstPacket
 from appliance.shard.sanity import ARE_SENSIBLE, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
 from appliance.shard.unsolicited import Unsolicited
+from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
@@ -222,7 +215,10 @@ class Shard:
             session = opened
         elif session.needs_slow_path and not direction:
             return self._sessions.refuse_removed(session)
-        session.deadline = now + self._timeouts_s[UDP_STATE]
+        if session.since is NOT_IN_ORDER:
+            session.deadline = now + self._timeouts_s[UDP_STATE]
+        else:
+            session.deadline = now + self._sessions.idle_time_of_unconfirmed(session, direction)
         if session.deadline <= session.wheel_time:
             self._wheel.arm(session)
         session.count_packet(direction, len(raw))

@@ -6,6 +6,7 @@ from appliance.model.counters import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import CLOSING, IN, STATE_NAMES, TcpState
+from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     CHALLENGED,
@@ -14,11 +15,11 @@ from appliance.model.verdicts import (
     STALE_ANSWER,
     TO_CLIENT,
     TO_REAL_SERVER,
-    Verdict,
 )
 from appliance.nat.fullnat import shifted
 from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
+from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
@@ -176,6 +177,7 @@ class SlowPath:
         # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
         session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
         session.settle()
+        session.service.cookies_until = now + COOKIE_LIFE_S
         self._output.rewritten = self._proxy.answer(syn, now)
         return COOKIE_SENT
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from appliance.ipc.plan import ServicePlan
-from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS
 from appliance.policy.defence import FRAGMENTS, Guarded, Rule, rule_for
 from appliance.sessions.lifecycle import Sessions
 from appliance.wire.flow import destination_of, split_endpoint

@@ -1,9 +1,9 @@
 """The tunables as a shard uses them. All are read from shared memory when one was written, and are plain values afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from appliance.model.syn_offer import AnswerTerms
-from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, TcpState
+from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, UDP_STATE, TcpState
 from appliance.model.tunables import INDEX
 from appliance.policy.defence import TUNABLE_NAMES, Defence
 
@@ -19,8 +19,9 @@ class LiveTunables:
 
     __slots__ = (
         "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "lport_range",
-        "lport_tries", "mss_adjust", "proxy_reuse", "reuse", "storm_thresh", "syn_retries", "syncookies", "terms",
-        "time_wait_max", "timeouts_s", "timestamp_remove", "toa", "toa_kind",
+        "lport_tries", "mss_adjust", "proxy_reuse", "reserved_percent", "reuse", "source_max", "source_prefix_bits",
+        "storm_thresh", "syn_retries", "syncookies", "terms", "time_wait_max", "timeouts_s", "timestamp_remove", "toa",
+        "toa_kind", "udp_unconfirmed_s",
     )  # fmt: skip
 
     def __init__(self, values: Sequence[int], shards: int) -> None:
@@ -52,13 +53,6 @@ class LiveTunables:
         self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
-        self.backlog = -(-value("tcp_max_syn_backlog") // shards)
-        """How many half-open sessions a service may have in this shard."""
-        self.conn_max = value("conn_max")
-        """How many sessions there may be in all shards together; 0 for no limit."""
-        self.early_drop = bool(value("conn_early_drop"))
-        self.time_wait_max = value("tcp_max_tw_buckets")
-        """How many sessions in TIME_WAIT there may be in all shards together."""
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")
@@ -68,3 +62,21 @@ class LiveTunables:
             for state in range(len(STATE_NAMES))
         ]
         """How long a session may be idle, in seconds, indexed by state."""
+        self.udp_unconfirmed_s = min(value("udp_timeout_unconfirmed") / 1000, self.timeouts_s[UDP_STATE])
+        """How long a UDP session may be idle until its client has sent again after an answer, in seconds."""
+        self._set_limits(value, shards)
+
+    def _set_limits(self, value: Callable[[str], int], shards: int) -> None:
+        """Set how many sessions there may be."""
+        self.backlog = -(-value("tcp_max_syn_backlog") // shards)
+        """How many half-open sessions a service may have in this shard."""
+        self.conn_max = value("conn_max")
+        """How many sessions there may be in all shards together; 0 for no limit."""
+        self.early_drop = bool(value("conn_early_drop"))
+        self.time_wait_max = value("tcp_max_tw_buckets")
+        """How many sessions in TIME_WAIT there may be in all shards together."""
+        self.reserved_percent = value("conn_reserved")
+        """How much of `conn_max` is kept for TCP, and as much for UDP."""
+        self.source_max = -(-value("source_conn_max") // shards)
+        """How many sessions of one protocol a source network may have in this shard; 0 for no limit."""
+        self.source_prefix_bits = value("source_conn_prefix")

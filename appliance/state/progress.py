@@ -19,7 +19,7 @@ SIDES = tuple((*range(start, start + SIDE_WORDS), (start + SIDE_WORDS) % (2 * SI
 of the other side's `next_seq`, beyond which it cannot acknowledge anything."""
 
 CLIENT_ACKED, CLIENT_NEXT_SEQ, *_ = SIDES[0]
-RS_ACKED, RS_NEXT_SEQ, *_ = SIDES[1]
+RS_ACKED, RS_NEXT_SEQ, _RS_WINDOW, RS_PACKETS, *_ = SIDES[1]
 
 CONSUMES = bytes(bool(flags & (SYN | FIN)) for flags in range(FLAG_BITS + 1))
 """By the six flags of a segment: how many sequence numbers it takes beside those of its data. No segment has both SYN and FIN."""

@@ -3,7 +3,8 @@
 from array import array
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
-from typing import Generic
+from math import inf
+from typing import Any, Generic
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
@@ -24,9 +25,10 @@ class RealServer:
     The counters are a list, which costs half of what shared memory does, and are published from there.
     """
 
-    __slots__ = ("_published", "counts", "endpoint", "is_removed", "mtu", "next_local_address", "slot", "weight")
+    __slots__ = ("_published", "counts", "endpoint", "is_removed", "mtu", "next_local_address", "orders", "slot", "weight")
 
-    def __init__(self, plan: RealServerPlan, published: memoryview) -> None:
+    def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
+        """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
         self.weight = plan.weight
         self.slot = plan.slot
@@ -34,6 +36,7 @@ class RealServer:
         """Whether it was removed from its service; sessions that it still has refer to it."""
         self.mtu = USUAL_MTU
         """The MTU of the route to it, in bytes."""
+        self.orders = orders
         self._published = published
         self.counts: list[int] = published.tolist()
         self.next_local_address = 0
@@ -56,8 +59,8 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "by_state", "defer", "endpoint", "half_open", "is_engaged", "local_addresses",
-        "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
+        "local_addresses", "name", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -75,10 +78,10 @@ class VirtualService(Generic[OrderedT]):
         self.half_open: OldestFirst[OrderedT] = OldestFirst()
         """Sessions whose handshake is under way, in this shard."""
         self.by_state = by_state
-        self.orders: tuple[OldestFirst[OrderedT], ...] = (OldestFirst(), self.half_open, by_state.time_wait)
-        """By the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.is_engaged = False
         """Whether a service in AUTO answers SYNs with cookies at the moment."""
+        self.cookies_until = -inf
+        """Until when a client may have a cookie of this service that is still good, in seconds of the monotonic clock."""
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
@@ -89,8 +92,8 @@ class VirtualService(Generic[OrderedT]):
         known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
         self.real_servers = []
         for plan in plans:
-            real_server = known.pop(pack_endpoint(IPv4Address(plan.address), plan.port), None)
-            real_server = real_server or RealServer(plan, self._counters(plan.slot))
+            endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
+            real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             real_server.weight = plan.weight
             self.real_servers.append(real_server)
         departed = list(known.values())
@@ -103,6 +106,10 @@ class VirtualService(Generic[OrderedT]):
             if is_removed:
                 real_server.weight = 0
         return changed
+
+    def _orders_at(self, endpoint: bytes) -> tuple[OldestFirst[OrderedT], ...]:
+        yielding = self.by_state.yielding(self.protocol, self.local_addresses, endpoint)
+        return OldestFirst(), self.half_open, yielding
 
     @property
     def takes_new(self) -> bool:

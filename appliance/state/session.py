@@ -4,9 +4,9 @@ from array import array
 from math import inf
 
 from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS
-from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, TcpState
+from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
 from appliance.state.ack_storm import AckStorm
-from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE
+from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, fresh_words
 from appliance.state.rewrite_record import RewriteRecord, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
@@ -170,10 +170,11 @@ class Session:
         by_state[state] += 1
         was, will = ORDER_OF_STATE[before], ORDER_OF_STATE[state]
         if was != will:
+            orders = self.real_server.orders
             if was:
-                service.orders[was].leave(self)
+                orders[was].leave(self)
             if will:
-                service.orders[will].join(self, service.by_state.now)
+                orders[will].join(self, service.by_state.now)
         if service.synproxy != NEVER:
             self.settle()
 
@@ -182,4 +183,19 @@ class Session:
         self.counts[_GAUGE[self.state]] -= 1
         self.service.by_state.counts[self.state] -= 1
         if order := ORDER_OF_STATE[self.state]:
-            self.service.orders[order].leave(self)
+            self.real_server.orders[order].leave(self)
+        elif self.is_unconfirmed:
+            self.confirm()
+
+    def await_confirmation(self) -> None:
+        """Begin to wait until the client sends again after an answer, as a UDP session that is new in the table."""
+        self.real_server.orders[YIELDING].join(self, self.service.by_state.now)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it is of UDP, and its client has not sent again after an answer."""
+        return self.state == UDP_STATE and self.since is not NOT_IN_ORDER
+
+    def confirm(self) -> None:
+        """The client of an unconfirmed UDP session has sent again after an answer."""
+        self.real_server.orders[YIELDING].leave(self)

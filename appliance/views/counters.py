@@ -6,7 +6,8 @@ from typing import Any
 from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
 from appliance.model.counters import EXT_COUNTERS, QUEUE_COUNTERS, VERDICT_COUNTERS, Counter
 from appliance.model.rates import Rates
-from appliance.model.verdicts import VERDICTS, Action
+from appliance.model.verdict import Action
+from appliance.model.verdicts import VERDICTS
 from appliance.views.document import Document, align
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeVar
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.queue_worker import EXPIRIES_PER_TURN, LOOK_INTERVAL_S, TURN_PACKETS
 from appliance.shard.shard import Shard
 from appliance.wire import layout as at
@@ -199,7 +200,7 @@ def _new_shard(most: int) -> Shard:
     service = ServicePlan("web", str(IPv4Address(VIP[:4])), 80, "rr", local_addresses, real_servers)
     shared = SharedState.create(memoryview(bytearray(size_bytes(1, _REAL_SERVERS))), 1, _REAL_SERVERS)
     # No limit of sessions: here memory is the limit.
-    shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | {"conn_max": 0})
+    shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | {"conn_max": 0, "source_conn_max": 0})
     return Shard(Plan(0, 1, 0, _REAL_SERVERS, (service,), "00" * 16, "11" * 16), shared, now=0.0)
 
 

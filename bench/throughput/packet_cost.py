@@ -13,7 +13,8 @@ from typing import Any
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.shard.shard import Shard
 from appliance.wire import layout as at
 from appliance.wire.flow import flow_key, reverse_key

@@ -31,7 +31,7 @@ def lab(tmp_path: Path) -> Iterator[RunningLab]:
     """A lab with two shards. Answers to the spoofed addresses go to the client's host, which is no router and drops them. They
     need a next hop, or the gateway would wait for addresses that nobody has."""
     config = tmp_path / "lvs.toml"
-    config.write_text(SHIPPED_CONFIG.read_text().replace("\nsynproxy = false\n", "\nsynproxy = true\n"))
+    config.write_text(SHIPPED_CONFIG.read_text().replace('\nsynproxy = "auto"\n', "\nsynproxy = true\n"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
         # Sessions of the legitimate client end soon, so that only the flood could make the memory grow.

@@ -332,7 +332,7 @@ def test_a_surplus_client_is_refused_where_there_are_no_cookies(lab: RunningLab)
     """The client uses ports without a session: a closing session is replaced by a new connection, however full the backlog is."""
     auto, drops, ext = at_port(lab, AUTO), Totals(lab, "drops"), Totals(lab, "ext")
     with (
-        lab.changed(tcp_max_syn_backlog=16, tcp_syncookies=0, tcp_abort_on_overflow=1),
+        lab.changed(tcp_max_syn_backlog=16, tcp_syncookies=0, tcp_abort_on_overflow=1, conn_early_drop=0),
         kernel_setting(lab, ("client",), "net.ipv4.ip_local_port_range", "10000 19999"),
     ):
         with half_open(auto, 60) as client:

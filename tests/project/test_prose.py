@@ -8,7 +8,8 @@ import pytest
 from appliance.config.loading import load
 from appliance.model.counters import EXT_COUNTERS, QUEUE_COUNTERS
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import VERDICTS, Action
+from appliance.model.verdict import Action
+from appliance.model.verdicts import VERDICTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOW_TO = DOCS / "how-to"

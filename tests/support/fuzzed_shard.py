@@ -10,7 +10,8 @@ from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import Query
 from appliance.model.counters import BYTES
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER, Action, Verdict
+from appliance.model.verdict import Action, Verdict
+from appliance.model.verdicts import CHALLENGED, COOKIE_SENT, HELD, TO_CLIENT, TO_REAL_SERVER
 from appliance.policy.steering import shard_table, shards_without_ports
 from appliance.sessions.walk import SessionWalk
 from appliance.state.session import Session

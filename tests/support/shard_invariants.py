@@ -12,10 +12,12 @@ import dpkt
 
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
-from appliance.model.verdicts import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER, Verdict
+from appliance.model.verdict import Verdict
+from appliance.model.verdicts import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.lport import LocalPorts
 from appliance.policy.steering import shard_of_local_port, shard_table
 from appliance.sessions.lifecycle import Sessions
+from appliance.state.progress import progress_of
 from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT, SessionTable
@@ -64,6 +66,11 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
     assert by_state == sessions.by_state.counts, "gauges of states"
     in_time_wait = {session for session in all_sessions if session.state == TcpState.TIME_WAIT}
     assert set(sessions.by_state.time_wait) == in_time_wait, "the line of TIME_WAIT"
+    of_udp = [session for session in all_sessions if session.service.protocol == "udp"]
+    assert world.shared.udp_counts[world.plan.shard] == len(of_udp), "the count of UDP that other shards read"
+    unanswered = {session for session in of_udp if not progress_of(session).real_server.packets}
+    assert unanswered <= set(sessions.by_state.unconfirmed) <= set(of_udp), "the line of unconfirmed sessions"
+    assert all(session.is_unconfirmed for session in sessions.by_state.unconfirmed), "the line of unconfirmed sessions"
     for service in sessions._services.values():
         of_it = [session for session in all_sessions if session.service is service]
         assert set(service.half_open) == {session for session in of_it if session.state in HALF_OPEN}, "half open"
@@ -74,7 +81,7 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
             assert gauges == (active, len(states) - active), "gauges of a real server"
     _check_wheel(sessions.wheel, all_sessions)
     _check_ports(sessions.local_ports("tcp"), [session for session in all_sessions if session.service.protocol == "tcp"])
-    _check_ports(sessions.local_ports("udp"), [session for session in all_sessions if session.service.protocol == "udp"])
+    _check_ports(sessions.local_ports("udp"), of_udp)
 
 
 def sessions_of(sessions: Sessions) -> list[Session]:

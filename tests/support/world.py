@@ -12,7 +12,7 @@ from appliance.ipc.rows import SessionRow
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import Action, Verdict
+from appliance.model.verdict import Action, Verdict
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import Piece
 from appliance.shard.shard import Shard
@@ -113,6 +113,9 @@ class World:
         sessions = self.inside
         assert not any(sessions.by_state.counts)
         assert not sessions.by_state.time_wait
+        assert not sessions.by_state.unconfirmed
+        assert not any(self.shared.udp_counts)
+        assert not any(counts.in_use for counts in sessions.sources.values())
         assert not any(service.half_open for service in sessions._services.values())
         assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):

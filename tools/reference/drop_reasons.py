@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from appliance.model.verdicts import VERDICTS, Action, Verdict
+from appliance.model.verdict import Action, Verdict
+from appliance.model.verdicts import VERDICTS
 from tools.reference.markdown import Entry, code, paragraph, sentence
 from tools.reference.markdown import page as whole_page
 

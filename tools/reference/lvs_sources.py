@@ -43,6 +43,10 @@ OTHER_SOURCES: Mapping[str, str] = {
     "tcp_abort_on_overflow": "Linux: `net.ipv4.tcp_abort_on_overflow`",
     "tcp_max_tw_buckets": "Linux: `net.ipv4.tcp_max_tw_buckets`",
     "conn_max": "Linux: `net.netfilter.nf_conntrack_max`",
+    "udp_timeout_unconfirmed": "Linux: `net.netfilter.nf_conntrack_udp_timeout`",
+    "conn_reserved": "none: LVS has one table for both protocols",
+    "source_conn_max": "Linux: `connlimit` of iptables, `--connlimit-above`",
+    "source_conn_prefix": "Linux: `connlimit` of iptables, `--connlimit-mask`",
     "conn_early_drop": "Linux: early drop of connection tracking, which is always on there",
 }
 """Tunable -> what it is named after, for those that no section of docs/lvs.md describes."""

@@ -106,7 +106,7 @@ def test_defaults() -> None:
     assert (config.gateway.shards, config.gateway.queue_base, config.gateway.manage_addresses) == (1, 0, True)
     assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
     assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
-    assert (service.protocol, service.scheduler, service.synproxy) == ("tcp", "rr", False)
+    assert (service.protocol, service.scheduler, service.synproxy) == ("tcp", "rr", "auto")
     assert service.local_addresses == "default"
 
 
@@ -136,7 +136,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "port": 80,
         "protocol": "tcp",
         "scheduler": "rr",
-        "synproxy": False,
+        "synproxy": "auto",
         "synproxy_defer": None,
         "local_addresses": "default",
         "real_servers": [
@@ -305,6 +305,12 @@ def test_a_udp_service_has_no_handshake_to_protect(value: str, shown: str) -> No
 def test_synproxy_is_true_false_or_auto(text: str, value: bool | str) -> None:
     config = parse(changed("synproxy = false", f"synproxy = {text}\nsynproxy_defer = 0"), "lvs.toml")
     assert (config.services[0].synproxy, config.services[0].synproxy_defer) == (value, 0)
+
+
+@pytest.mark.parametrize(("protocol", "value"), [("tcp", "auto"), ("udp", False)])
+def test_a_service_that_does_not_say_synproxy_has_auto_unless_it_is_of_udp(protocol: str, value: bool | str) -> None:
+    text = changed("synproxy = false\n", "").replace('protocol = "tcp"', f'protocol = "{protocol}"')
+    assert parse(text, "lvs.toml").services[0].synproxy == value
 
 
 def test_tcp_and_udp_may_share_vip_and_port() -> None:

@@ -45,6 +45,18 @@ def test_a_plan_has_the_protocol_of_its_service() -> None:
     assert service.protocol == "udp"
 
 
+@pytest.mark.parametrize(
+    ("synproxy", "of_service", "planned"),
+    [("auto", None, ("auto", 0)), ("auto", 1, ("auto", 1)), (True, None, ("always", None)), (True, 0, ("always", 0))],
+)
+def test_in_auto_a_proxied_session_opens_at_the_end_of_the_handshake(
+    synproxy: bool | str, of_service: int | None, planned: tuple[str, int | None]
+) -> None:
+    """Unless the service says otherwise: a service whose server speaks first works with cookies as it does without."""
+    (service,) = Slots.sized_for(RUNNING).plan(having(web(synproxy=synproxy, synproxy_defer=of_service)))
+    assert (service.synproxy, service.synproxy_defer) == planned
+
+
 def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
     two = having(WEB, web(name="other", port=81))
     slots = Slots.sized_for(two)

@@ -7,7 +7,8 @@ import pytest
 from appliance.config.tables import Service
 from appliance.model.counters import EXT_COUNTERS, QUEUE_COUNTERS
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import OVERFLOWS, REFUSALS, VERDICTS, Action, Verdict
+from appliance.model.verdict import Action, Verdict
+from appliance.model.verdicts import OVERFLOWS, REFUSALS, VERDICTS
 
 NAMES = {*TUNABLES, *Service.model_fields, *(counter.name for counter in (*EXT_COUNTERS, *QUEUE_COUNTERS))}
 """Those that an operator can look up, of all that are written with an underscore."""

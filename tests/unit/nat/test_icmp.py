@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
-from appliance.model.verdicts import Verdict
+from appliance.model.verdict import Verdict
 from appliance.nat.icmp import translate_error
 from appliance.wire.flow import flow_key
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP

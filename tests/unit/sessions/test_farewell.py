@@ -78,11 +78,14 @@ def test_each_reason_is_counted_once_and_no_other(because: EndReason) -> None:
         (half_open, EndReason.CUT, BOTH),
         (half_open, EndReason.DROPPED_EARLY, {"real server"}),
         (asked, EndReason.DROPPED_EARLY, BOTH),
+        (half_open, EndReason.DROPPED_FROM_BACKLOG, {"real server"}),
+        (asked, EndReason.DROPPED_FROM_BACKLOG, BOTH),
         (asked, EndReason.HANDSHAKE_FAILED, BOTH),
         (asked, EndReason.HANDSHAKE_ABANDONED, {"real server"}),
         (resting, EndReason.EXPIRED, SILENT),
         (resting, EndReason.CUT, SILENT),
         (resting, EndReason.TIME_WAIT_OVERFLOW, SILENT),
+        (resting, EndReason.PORT_TAKEN, SILENT),
     ],
 )
 def test_who_is_told(scene: Callable[[], World], because: EndReason, expected: set[str]) -> None:

@@ -9,8 +9,8 @@ from appliance.sessions.slabs import slabs
 from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKETS
-from tests.support.addresses import C0, CLIENT, R0, VIP
-from tests.support.segments import tcp, udp
+from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
+from tests.support.segments import read_udp, tcp, udp
 from tests.support.world import World, plan
 
 
@@ -27,6 +27,10 @@ def test_the_size_of_a_session_is_that_of_its_objects() -> None:
     world = World(plan(with_udp=True))
     world.client.connects(C0, R0)
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 2, data=b"hello")
+    world._on_the_wire.clear()
+    world.put(udp(CLIENT, VIP, b"?"))
+    there = read_udp(world.take(RS1))
+    world.put(udp(there.destination, there.source, b"!"))
     world.put(udp(CLIENT, VIP, b"?"))
     tables = by_name(world)
     for name, bucket_walk in (("tcp_conn", world.inside.tcp.walk()), ("udp_conn", world.inside.udp.walk())):

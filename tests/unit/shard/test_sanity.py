@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
-from appliance.model.verdicts import Action
+from appliance.model.verdict import Action
 from appliance.wire.integrity import is_damaged
 from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, VIP
 from tests.support.oracle import rfc1071_checksum

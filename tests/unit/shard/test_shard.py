@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
-from appliance.model.verdicts import Action, Verdict
+from appliance.model.verdict import Action, Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
 from tests.support.segments import read_tcp, tcp
 from tests.support.world import World, plan

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
-from appliance.model.verdicts import Action, Verdict
+from appliance.model.verdict import Action, Verdict
 from appliance.policy.defence import RULES, Defence
 from appliance.policy.ruleset import Steered, SteeredService, render, render_defence
 from appliance.policy.steering import shard_table

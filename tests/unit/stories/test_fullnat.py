@@ -4,7 +4,7 @@ import pytest
 
 from appliance.ipc.plan import Plan
 from appliance.model import verdicts
-from appliance.model.verdicts import Verdict
+from appliance.model.verdict import Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS2, VIP
 from tests.support.segments import tcp
 from tests.support.world import World, plan

@@ -4,7 +4,7 @@ import pytest
 
 from appliance.model import verdicts
 from appliance.model.counters import EXT_COUNTERS
-from appliance.model.verdicts import Verdict
+from appliance.model.verdict import Verdict
 from appliance.nat.isn import STEP
 from appliance.state.progress import progress_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP

@@ -9,7 +9,7 @@ from appliance.model.counters import QUEUE_COUNTERS
 from appliance.model.end_reasons import EndReason
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.proxied import proves
-from tests.support.segments import tcp
+from tests.support.segments import tcp, udp
 from tests.support.world import World, plan
 
 C1 = C0 + 1_000_000
@@ -48,21 +48,48 @@ def a_full_table_needs_its_place() -> World:
     return world
 
 
+def a_full_backlog_needs_its_place() -> World:
+    world = World(None, tcp_max_syn_backlog=1)
+    world.client.sends("S", seq=C0)
+    world.sleep(1)
+    world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
+    return world
+
+
+def a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed() -> World:
+    world = World(plan(with_udp=True), conn_max=1)
+    world.put(udp(CLIENT, VIP, b"?"))
+    world.sleep(1)
+    world.put(udp(CLIENT[:4] + b"\x88\x88", VIP, b"?"))
+    return world
+
+
+def rest(world: World, client: bytes) -> None:
+    """A connection that is over, in TIME_WAIT."""
+    world.put(tcp(client, VIP, "S", seq=C0))
+    local, isn = world.rs.gets("S").source, world.rs.isn
+    for there, here, flags, seq, ack in (
+        (world.rs.here, local, "SA", R0, isn + 1),
+        (client, VIP, "A", C0 + 1, R0 + 1),
+        (world.rs.here, local, "FA", R0 + 1, isn + 1),
+        (client, VIP, "FA", C0 + 1, R0 + 2),
+        (world.rs.here, local, "A", R0 + 2, isn + 2),
+    ):
+        world.put(tcp(there, here, flags, seq=seq, ack=ack))
+    world._on_the_wire.clear()
+
+
 def too_many_rest() -> World:
     world = World(None, tcp_max_tw_buckets=1)
     for port in (b"\x88\x01", b"\x88\x02"):
-        client = CLIENT[:4] + port
-        world.put(tcp(client, VIP, "S", seq=C0))
-        local, isn = world.rs.gets("S").source, world.rs.isn
-        for there, here, flags, seq, ack in (
-            (world.rs.here, local, "SA", R0, isn + 1),
-            (client, VIP, "A", C0 + 1, R0 + 1),
-            (world.rs.here, local, "FA", R0 + 1, isn + 1),
-            (client, VIP, "FA", C0 + 1, R0 + 2),
-            (world.rs.here, local, "A", R0 + 2, isn + 2),
-        ):
-            world.put(tcp(there, here, flags, seq=seq, ack=ack))
-        world._on_the_wire.clear()
+        rest(world, CLIENT[:4] + port)
+    return world
+
+
+def its_port_is_needed_while_it_rests() -> World:
+    world = World(plan(local_addresses=("192.0.2.10",)), fullnat_lport_min=5000, fullnat_lport_max=5000)
+    rest(world, CLIENT[:4] + b"\x88\x01")
+    world.put(tcp(CLIENT[:4] + b"\x88\x02", VIP, "S", seq=C0))
     return world
 
 
@@ -97,6 +124,9 @@ STORIES: dict[Callable[[], World], EndReason] = {
     its_time_passes: EndReason.EXPIRED,
     an_operator_cuts_it: EndReason.CUT,
     a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
+    a_full_backlog_needs_its_place: EndReason.DROPPED_FROM_BACKLOG,
+    a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed: EndReason.UNCONFIRMED_DROPPED,
+    its_port_is_needed_while_it_rests: EndReason.PORT_TAKEN,
     too_many_rest: EndReason.TIME_WAIT_OVERFLOW,
     its_real_server_is_silent: EndReason.HANDSHAKE_FAILED,
     its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,

@@ -4,7 +4,9 @@ import pytest
 
 from appliance.ipc.plan import Plan
 from appliance.model import verdicts
-from appliance.model.verdicts import Verdict
+from appliance.model.verdict import Verdict
+from appliance.proxy.cookie import COOKIE_LIFE_S
+from appliance.sessions.room import HALF_OPEN_GRACE_S
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.proxied import GET, asks, opens, proves
 from tests.support.segments import Seen, options_of, read_tcp, tcp
@@ -787,6 +789,60 @@ class TestAdmission:
             assert (refusal.flags, refusal.ack, refusal.source) == ("RA", C0 + 1, VIP)
         else:
             assert world.last_to(CLIENT) is None
+
+    def test_in_a_full_backlog_the_oldest_makes_way_when_its_client_had_time_to_answer(self) -> None:
+        world = World(tcp_max_syn_backlog=16)
+        self.syns(world, 16)
+        world.now += HALF_OPEN_GRACE_S - 0.01
+        assert self.syns(world, 1, 30000) == [verdicts.SYN_BACKLOG_FULL]
+        world._on_the_wire.clear()
+        world.now += 0.02
+        assert self.syns(world, 2, 30000) == [verdicts.TO_REAL_SERVER] * 2
+        assert {row.client.rpartition(":")[2] for row in world.rows()} == {*map(str, range(20002, 20016)), "30000", "30001"}
+        assert (world.counter("backlog_dropped"), world.counter("half_open_dropped")) == (2, 0)
+        told = [read_tcp(world.take(RS1)) for _ in range(4)]
+        assert sorted(segment.flags for segment in told) == ["R", "R", "S", "S"], "the real server forgets them, too"
+
+    def test_a_flood_of_a_plain_service_lets_clients_in_and_those_that_finish_stay(self) -> None:
+        """600 SYNs a second for 20 seconds, and each second one client that finishes its handshake 200 ms later."""
+        world = World(tcp_max_syn_backlog=4096)
+        served = 0
+        for number in range(12_000):
+            client = CLIENT[:4] + (1024 + number).to_bytes(2, "big")
+            assert world.put(tcp(client, VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
+            if number % 600 == 120:
+                honest = CLIENT[:4] + (1024 + number - 120).to_bytes(2, "big")
+                assert world.put(tcp(honest, VIP, "A", seq=C0 + 1, ack=R0 + 1)) is verdicts.TO_REAL_SERVER
+                served += 1
+            world._on_the_wire.clear()
+            world.now += 1 / 600
+        assert world.by_state() == {"established": served, "syn_recv": 4096}
+        assert world.counter("syn_backlog_full") == 0
+
+    def test_with_early_drop_off_a_full_backlog_refuses(self) -> None:
+        world = World(tcp_max_syn_backlog=16, conn_early_drop=0)
+        self.syns(world, 16)
+        world.now += 1
+        assert self.syns(world, 1, 30000) == [verdicts.SYN_BACKLOG_FULL]
+
+    def test_no_half_open_session_makes_way_for_a_client_that_no_real_server_takes(self) -> None:
+        world = World(tcp_max_syn_backlog=16)
+        self.syns(world, 16)
+        world.change(plan(weights=(0,)))
+        world.now += 1
+        self.syns(world, 1, 30000)
+        assert world.counter("backlog_dropped") == 0
+
+    def test_in_auto_a_stray_packet_is_no_bad_cookie_while_nobody_can_have_one(self) -> None:
+        """The defence judges it, as for a service without SYNPROXY; for as long as a cookie is good, it may be one."""
+        world = proxied(AUTO, tcp_max_syn_backlog=16)
+        stray = tcp(CLIENT[:4] + b"\x10\x00", VIP, "PA", seq=C0, ack=R0, data=GET)
+        assert world.put(stray) is verdicts.NO_SESSION
+        assert (world.counter("defence_tcp_drop"), world.counter("synproxy_bad_ack")) == (1, 0)
+        self.syns(world, 17)
+        assert world.put(stray) is verdicts.BAD_COOKIE
+        world.sleep(COOKIE_LIFE_S + 1)
+        assert world.put(stray) is verdicts.NO_SESSION
 
     def test_the_limit_is_shared_out_among_the_shards(self) -> None:
         world = World(plan(shards=4), tcp_max_syn_backlog=64)

@@ -5,10 +5,13 @@ import pytest
 from appliance.model import verdicts
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
-from appliance.model.verdicts import Action
-from appliance.sessions.lifecycle import HALF_OPEN_GRACE_S
+from appliance.model.verdict import Action, Verdict
+from appliance.sessions.room import HALF_OPEN_GRACE_S
 from appliance.shard.shard import Shard
+from appliance.state.progress import progress_of
+from appliance.state.session import Session
 from appliance.wire.flow import destination_of, source_of
+from appliance.wire.seq import add, is_before
 from tests.support.addresses import C0, CLIENT, R0, RS1, VIP
 from tests.support.segments import icmp_error, read_tcp, tcp, udp
 from tests.support.world import World, plan
@@ -18,7 +21,7 @@ def client(number: int) -> bytes:
     return CLIENT[:4] + (20_000 + number).to_bytes(2, "big")
 
 
-def asks(world: World, number: int) -> verdicts.Verdict:
+def asks(world: World, number: int) -> Verdict:
     return world.put(tcp(client(number), VIP, "S", seq=C0))
 
 
@@ -118,7 +121,7 @@ class TestConnMax:
         assert list(first.shared.session_counts) == [0, 2]
 
 
-def later(world: World, number: int) -> verdicts.Verdict:
+def later(world: World, number: int) -> Verdict:
     world.now += 1
     return asks(world, number)
 
@@ -229,34 +232,40 @@ class TestEarlyDrop:
         assert states(world) == {"20002": "SYN_SENT"}
 
 
+def session_of(world: World, number: int) -> Session:
+    return next(session for session in world.sessions() if session.client_key[8:10] == client(number)[4:])
+
+
+def rest(world: World, *numbers: int) -> None:
+    """Open and close a connection of each of these clients: it is in TIME_WAIT."""
+    for number in numbers:
+        asks(world, number)
+        session = session_of(world, number)
+        rs, local = source_of(session.server_key), destination_of(session.server_key)
+        world.put(tcp(rs, local, "SA", seq=R0, ack=add(session.isn, 1)))
+        world.put(tcp(client(number), VIP, "A", seq=C0 + 1, ack=R0 + 1))
+        world.put(tcp(rs, local, "FA", seq=R0 + 1, ack=add(session.isn, 1)))
+        world.put(tcp(client(number), VIP, "FA", seq=C0 + 1, ack=R0 + 2))
+        world.put(tcp(rs, local, "A", seq=R0 + 2, ack=add(session.isn, 2)))
+        assert session.state == TcpState.TIME_WAIT
+    world._on_the_wire.clear()
+
+
 class TestTimeWait:
     """The oldest session ends at once when there is one too many."""
 
-    def rest(self, world: World, *numbers: int) -> None:
-        for number in numbers:
-            asks(world, number)
-            session = next(session for session in world.sessions() if session.client_key[8:10] == client(number)[4:])
-            rs, local = source_of(session.server_key), destination_of(session.server_key)
-            world.put(tcp(rs, local, "SA", seq=R0, ack=session.isn + 1))
-            world.put(tcp(client(number), VIP, "A", seq=C0 + 1, ack=R0 + 1))
-            world.put(tcp(rs, local, "FA", seq=R0 + 1, ack=session.isn + 1))
-            world.put(tcp(client(number), VIP, "FA", seq=C0 + 1, ack=R0 + 2))
-            world.put(tcp(rs, local, "A", seq=R0 + 2, ack=session.isn + 2))
-            assert session.state == TcpState.TIME_WAIT
-        world._on_the_wire.clear()
-
     def test_the_oldest_ends_and_is_counted(self) -> None:
         world = World(tcp_max_tw_buckets=2)
-        self.rest(world, 1, 2)
+        rest(world, 1, 2)
         assert world.counter("time_wait_overflows") == 0
-        self.rest(world, 3)
+        rest(world, 3)
         assert set(states(world)) == {"20002", "20003"}
         assert world.counter("time_wait_overflows") == 1
         world.assert_quiet()
 
     def test_sessions_over_a_lowered_limit_end_step_by_step(self) -> None:
         world = World()
-        self.rest(world, *range(10))
+        rest(world, *range(10))
         world.shared.set_tunables({"tcp_max_tw_buckets": 4})
         world.shard.on_tick(world.now, 5)
         assert len(world.rows()) == 5
@@ -265,19 +274,59 @@ class TestTimeWait:
 
     def test_a_session_that_left_the_state_has_left_the_line(self) -> None:
         world = World(tcp_max_tw_buckets=2)
-        self.rest(world, 1, 2)
+        rest(world, 1, 2)
         world.put(tcp(client(1), VIP, "S", seq=C0 + 5_000_000))
-        self.rest(world, 3)
+        rest(world, 3)
         assert set(states(world)) == {"20001", "20002", "20003"}
         assert world.counter("time_wait_overflows") == 0
 
     def test_the_shared_limit_leaves_each_shard_its_latest_session(self) -> None:
         first, second = two_shards(tcp_max_tw_buckets=1)
-        self.rest(first, 1, 2)
+        rest(first, 1, 2)
         first.shard.publish_counts()
-        self.rest(second, 3, 4)
+        rest(second, 3, 4)
         assert set(states(first)) == {"20002"}
         assert set(states(second)) == {"20004"}
+
+
+class TestPortsOfTimeWait:
+    """When no port is free, the oldest session that rests gives its own away. Here there are three ports."""
+
+    def few_ports(self, **tunables: int) -> World:
+        return World(plan(local_addresses=("192.0.2.10",)), fullnat_lport_min=5000, fullnat_lport_max=5002, **tunables)
+
+    def test_the_oldest_gives_its_port_and_the_next_number_lies_beyond_its_last(self) -> None:
+        world = self.few_ports()
+        rest(world, 1, 2, 3)
+        oldest = session_of(world, 1)
+        assert asks(world, 4) is verdicts.TO_REAL_SERVER
+        assert set(states(world)) == {"20002", "20003", "20004"}
+        newest = session_of(world, 4)
+        assert newest.local_port == oldest.local_port
+        assert is_before(progress_of(oldest).real_server.acked, newest.isn)
+        assert (world.counter("time_wait_ports_taken"), world.counter("local_ports_exhausted")) == (1, 0)
+        assert len(world._on_the_wire) == 1, "the SYN, and nothing to the client that has gone"
+
+    def test_nobody_is_refused_as_long_as_there_is_one_that_rests(self) -> None:
+        world = self.few_ports()
+        for number in range(30):
+            rest(world, number)
+        assert world.counter("local_ports_exhausted") == 0
+        assert world.counter("time_wait_ports_taken") == 27
+
+    def test_sessions_in_other_states_keep_their_ports(self) -> None:
+        world = self.few_ports()
+        establish(world, 1, 2)
+        rest(world, 3)
+        assert asks(world, 4) is verdicts.TO_REAL_SERVER
+        assert asks(world, 5) is verdicts.LOCAL_PORTS_EXHAUSTED
+        assert states(world) == {"20001": "ESTABLISHED", "20002": "ESTABLISHED", "20004": "SYN_RECV"}
+
+    def test_while_a_port_is_free_nobody_gives_one_away(self) -> None:
+        world = self.few_ports()
+        rest(world, 1, 2)
+        asks(world, 3)
+        assert world.counter("time_wait_ports_taken") == 0
 
 
 def test_gauges_say_how_many_are_in_which_state() -> None:

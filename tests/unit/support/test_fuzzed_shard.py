@@ -7,6 +7,7 @@ import pytest
 
 from appliance.ipc.queries import ROWS, Query, SessionFilter
 from appliance.model import verdicts
+from appliance.model.verdict import Verdict
 from appliance.shard.shard import Shard
 from tests.support.addresses import C0, CLIENT, LIP1, RS1, VIP
 from tests.support.fuzz_operands import Operands
@@ -77,7 +78,7 @@ class TestPut:
     ) -> None:
         shard = usual()
 
-        def put(world: World, _: bytes) -> verdicts.Verdict:
+        def put(world: World, _: bytes) -> Verdict:
             world._on_the_wire.append(rewritten)
             return verdicts.TO_REAL_SERVER
 
@@ -98,7 +99,7 @@ class TestPut:
         shard = usual()
         real_handle = Shard.handle
 
-        def handle(core: Any, raw: bytes, now: float) -> verdicts.Verdict:
+        def handle(core: Any, raw: bytes, now: float) -> Verdict:
             verdict = real_handle(core, raw, now)
             damage(shard.world)
             return verdict

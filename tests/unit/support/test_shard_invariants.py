@@ -10,7 +10,8 @@ import pytest
 from appliance.model import verdicts
 from appliance.model.counters import ACTIVE_CONNS
 from appliance.model.tcp_state import TcpState
-from appliance.model.verdicts import Verdict
+from appliance.model.verdict import Verdict
+from appliance.state.by_state import YIELDING
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.flow import destination_of, source_of
 from tests.support import shard_invariants
@@ -121,7 +122,9 @@ DAMAGES: dict[str, Callable[[Crowd], object]] = {
     "a session that needs the slow path does not take it": lambda crowd: setattr(crowd.half_open, "needs_slow_path", False),
     "a session is on the slow path for no reason": lambda crowd: setattr(crowd.datagrams, "needs_slow_path", True),
     "gauges of states": counted_in_another_state,
-    "the line of TIME_WAIT": lambda crowd: crowd.sessions.by_state.time_wait.leave(crowd.closing),
+    "the line of TIME_WAIT": lambda crowd: crowd.closing.real_server.orders[YIELDING].leave(crowd.closing),
+    "the count of UDP that other shards read": lambda crowd: crowd.world.shared.udp_counts.__setitem__(0, 7),
+    "the line of unconfirmed sessions": lambda crowd: crowd.datagrams.confirm(),
     "half open": lambda crowd: crowd.half_open.service.half_open.leave(crowd.half_open),
     "gauges of a real server": lambda crowd: crowd.established.counts.__setitem__(ACTIVE_CONNS, 7),
     "a session without a timer": lambda crowd: crowd.sessions.wheel.disarm(crowd.established),

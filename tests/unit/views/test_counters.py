@@ -119,6 +119,9 @@ handshakes_abandoned       11       1     12
 sessions_replaced          12       1     13
 sessions_of_removed        13       1     14
 new_connections_reset      14       1     15
+backlog_dropped            15       1     16
+unconfirmed_dropped        16       1     17
+time_wait_ports_taken      17       1     18
 """
     )
 

@@ -1,0 +1,95 @@
+"""Room for one more session: whether there is any, and which session ends to make some.
+
+Sessions are ended early only when they are no connections yet: of TCP, when they are half-open; of UDP, when their client has not
+sent again after an answer. And only when they had time for it. An established session never ends for a new one.
+"""
+
+from collections.abc import Callable, Sequence
+
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.end_reasons import EndReason
+from appliance.model.tcp_state import TcpState
+from appliance.state.by_state import ByState
+from appliance.state.live_tunables import LiveTunables
+from appliance.state.services import VirtualService
+from appliance.state.session import Session
+
+HALF_OPEN_GRACE_S = 0.5
+"""How long a handshake, or the answer to a datagram, may take before its session can be dropped for a new one: longer than most
+need there and back. Without it new clients would only drop each other, and a flood would leave nobody the time to answer."""
+
+
+class Room:
+    """The limits of one shard's sessions, apart from local ports."""
+
+    def __init__(
+        self,
+        shared: SharedState,
+        by_state: ByState[Session],
+        services: Sequence[VirtualService[Session]],
+        end: Callable[[Session, EndReason], None],
+    ) -> None:
+        """`end` ends a session."""
+        self._session_counts, self._udp_counts = shared.session_counts, shared.udp_counts
+        self._by_state = by_state
+        self._services = services
+        self._end = end
+        self._has_both = len({service.protocol for service in services}) > 1
+        """Whether there are services of TCP and of UDP."""
+
+    def in_table(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
+        """Whether the table has room for one more session of the service, or gets it by dropping another one.
+
+        TCP and UDP each have a part of the table that the other cannot take. Shards read each other's counts without a lock, so
+        all of them together may exceed a limit by the number of shards less one.
+        """
+        self._by_state.now = now
+        limit = tunables.conn_max
+        if not limit:
+            return True
+        everybody, of_udp = sum(self._session_counts), sum(self._udp_counts)
+        most = limit - limit * tunables.reserved_percent // 100 if self._has_both else limit
+        has_all = (of_udp if service.protocol == "udp" else everybody - of_udp) >= most
+        if everybody < limit and not has_all:
+            return True
+        return tunables.early_drop and service.takes_new and self._make_room(service, has_all, now)
+
+    def _make_room(self, service: VirtualService[Session], has_all: bool, now: float) -> bool:
+        """Drop one session for a new one of the service; False when there is none that may be dropped.
+
+        With `has_all`, the service's protocol has as many as it may, so one of the same protocol has to go. Otherwise the other
+        protocol has more than what is kept for it, and unconfirmed UDP sessions go first. Of half-open ones, one of the same
+        service is dropped first, so that the service that is flooded pays for it.
+        """
+        is_udp = service.protocol == "udp"
+        if (is_udp or not has_all) and self._drop(self._by_state.unconfirmed.oldest, EndReason.UNCONFIRMED_DROPPED, now):
+            return True
+        if is_udp and has_all:
+            return False
+        if self._drop(service.half_open.oldest, EndReason.DROPPED_EARLY, now):
+            return True
+        by_state = self._by_state.counts
+        if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
+            return False  # no other service has any
+        most = max((other.half_open for other in self._services), key=len)
+        return self._drop(most.oldest, EndReason.DROPPED_EARLY, now)
+
+    def in_backlog(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
+        self._by_state.now = now
+        if len(service.half_open) < tunables.backlog:
+            return True
+        if not tunables.early_drop or not service.takes_new:
+            return False
+        return self._drop(service.half_open.oldest, EndReason.DROPPED_FROM_BACKLOG, now)
+
+    def may_drop_for_port(self, session: Session, tunables: LiveTunables, now: float) -> bool:
+        """Whether an unconfirmed UDP session may be dropped for a new one that needs its local port."""
+        return tunables.early_drop and now - session.since >= HALF_OPEN_GRACE_S
+
+    def _drop(self, oldest: Session | None, because: EndReason, now: float) -> bool:
+        """Drop this session; False when there is none, or its other end may just be about to answer."""
+        if oldest is None or now - oldest.since < HALF_OPEN_GRACE_S:
+            return False
+        self._end(oldest, because)
+        return True

@@ -1,0 +1,54 @@
+"""How many sessions the clients of each source network have, in a shard and of one protocol.
+
+A dict of networks would grow with every forged source. Here each network has a place in each of two tables of a fixed size, and
+its count is the lower of the two numbers there. Two networks that share a place in one table hardly ever share the other one as
+well, and Python keys hashes anew in each process, so nobody can look for a network that shares both with another one.
+"""
+
+from array import array
+
+_PLACE_BITS = 16
+_PLACE_MASK = (1 << _PLACE_BITS) - 1
+_EMPTY = array("I", bytes(array("I").itemsize << _PLACE_BITS))
+
+_ADDRESS_BITS = 32
+
+
+class SourceCounts:
+    """The counts. They take half a megabyte, whoever comes."""
+
+    def __init__(self, prefix_bits: int) -> None:
+        """A source network is an IPv4 prefix of `prefix_bits` (0..32)."""
+        self.change_prefix(prefix_bits)
+
+    def change_prefix(self, prefix_bits: int) -> None:
+        """Count from nothing, by prefixes of this length. The sessions that there are do not count, and when they end they may be
+        taken off the count of others; so counts can be too low until all of them have ended, but never too high."""
+        self._tables = (_EMPTY[:], _EMPTY[:])
+        self._mask = ((1 << prefix_bits) - 1) << (_ADDRESS_BITS - prefix_bits)
+
+    @property
+    def in_use(self) -> int:
+        """How many places are not empty."""
+        return sum(len(table) - table.count(0) for table in self._tables)
+
+    def count(self, address: bytes) -> int:
+        """How many sessions the network of this address (4 bytes) has, or a few more."""
+        (first, one), (second, other) = self._places(address)
+        return min(first[one], second[other])
+
+    def add(self, address: bytes) -> None:
+        """Count a session of this client."""
+        for table, place in self._places(address):
+            table[place] += 1
+
+    def remove(self, address: bytes) -> None:
+        """A session of this client has ended."""
+        for table, place in self._places(address):
+            if table[place]:
+                table[place] -= 1
+
+    def _places(self, address: bytes) -> "tuple[tuple[array[int], int], tuple[array[int], int]]":
+        hashed = hash((int.from_bytes(address, "big") & self._mask).to_bytes(4, "big"))
+        first, second = self._tables
+        return (first, hashed & _PLACE_MASK), (second, hashed >> _PLACE_BITS & _PLACE_MASK)
