@@ -21,7 +21,7 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
     Verdict,
 )
-from appliance.nat.opening import to_real_server
+from appliance.nat.opening import mss_for, to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
 from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
@@ -103,20 +103,24 @@ class SynProxy:
             service.is_engaged = is_engaged
             self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
 
-    def answer(self, syn: Segment, now: float) -> bytes:
-        """The SYN-ACK for a SYN."""
+    def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> bytes:
+        """The SYN-ACK for a SYN to the service."""
         self._ext[counters.SYN_CNT] += 1
-        return answer_syn(syn, self._jar, self._sessions.tunables.terms, now)
+        return answer_syn(syn, self._jar, self._sessions.tunables.terms, self._path_mss(service), now)
+
+    def _path_mss(self, service: VirtualService[Session]) -> int:
+        """The size of segment that gets to each real server of the service, with the client-address option."""
+        return mss_for(service.mtu, self._sessions.tunables)
 
     def check(self, service: VirtualService[Session], segment: Segment, now: float) -> SynOffer | Verdict:
         """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
         if defer and not segment.payload_bytes:
             self._ext[counters.NULL_ACK] += 1
-            return self._judge_probe(segment, now) or NULL_COOKIE_ACK
+            return self._judge_probe(service, segment, now) or NULL_COOKIE_ACK
         offer = self._offer_in(segment, now)
         if offer is None:
-            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(segment, now)) is not None:
+            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(service, segment, now)) is not None:
                 return verdict  # some stacks send a byte with a probe
             self._ext[counters.BAD_ACK] += 1
             return self._judge_bad(segment, add(segment.seq, -1), now)
@@ -125,7 +129,7 @@ class SynProxy:
         self._ext[counters.OK_ACK] += 1
         return offer
 
-    def _judge_probe(self, segment: Segment, now: float) -> Verdict | None:
+    def _judge_probe(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict | None:
         """A packet that may be the keepalive probe of a proven client whose first data is awaited; None when it is not.
 
         Without an answer the client would give the connection up. When its cookie has become too old, data would not help it any
@@ -138,7 +142,8 @@ class SynProxy:
             return OUTDATED_COOKIE if self._refuse_outdated(segment, segment.seq, now) else None
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms))
+        path_mss = self._path_mss(service)
+        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms, path_mss))
         return KEEPALIVE_ANSWERED
 
     def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:

@@ -62,7 +62,7 @@ class FirstPacket:
             return BAD_CHECKSUM
         self._proxy.update_engagement(service)
         if self._proxy.answers_with_cookies(service):
-            self._output.rewritten = self._proxy.answer(syn, now)
+            self._output.rewritten = self._proxy.answer(service, syn, now)
             return COOKIE_SENT
         tunables = self._sessions.tunables
         is_full = len(service.half_open) >= tunables.backlog

@@ -165,7 +165,7 @@ class SlowPath:
         # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
         session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
         session.settle()
-        self._output.rewritten = self._proxy.answer(syn, now)
+        self._output.rewritten = self._proxy.answer(session.service, syn, now)
         return COOKIE_SENT
 
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:

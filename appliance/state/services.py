@@ -57,7 +57,7 @@ class VirtualService(Generic[OrderedT]):
 
     __slots__ = (
         "_counters", "all_real_servers", "by_state", "defer", "endpoint", "half_open", "is_engaged", "local_addresses",
-        "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
+        "mtu", "name", "orders", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -79,6 +79,8 @@ class VirtualService(Generic[OrderedT]):
         """By the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.is_engaged = False
         """Whether a service in AUTO answers SYNs with cookies at the moment."""
+        self.mtu = USUAL_MTU
+        """The least MTU of the routes to its real servers, in bytes: before one of them is picked, it has to fit each."""
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""

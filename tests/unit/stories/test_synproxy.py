@@ -7,7 +7,7 @@ from appliance.model import verdicts
 from appliance.model.verdicts import Verdict
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.proxied import GET, asks, opens, proves
-from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.segments import Seen, icmp_error, options_of, read_tcp, tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460, sack
 from tests.support.world import World, plan
 
@@ -53,13 +53,41 @@ class TestCookie:
         ("tunable", "value", "expected"),
         [
             ("synproxy_init_mss", 1300, "020405140101040201030307"),
-            ("synproxy_init_mss", 0, "020405b40101040201030307"),
+            ("synproxy_init_mss", 0, "020405ac0101040201030307"),
+            ("fullnat_mss_adjust_entry", 0, "020405ac0101040201030307"),
             ("synproxy_sack", 0, "020405ac01030307"),
             ("synproxy_wscale", 0, "020405ac01010402"),
         ],
     )
     def test_what_is_offered_is_tunable(self, tunable: str, value: int, expected: str) -> None:
         assert options_of(asks(proxied(ALWAYS, **{tunable: value}))) == bytes.fromhex(expected)
+
+    @pytest.mark.parametrize("mss", [0, 100, 536, 1400, 8960])
+    @pytest.mark.parametrize(
+        ("mtus", "tunables", "named"),
+        [
+            ({}, {}, 1452),
+            ({0: 1400, 1: 9000}, {}, 1352),
+            ({0: 1500, 1: 1280}, {}, 1232),
+            ({0: 9000, 1: 9000}, {}, 1452),
+            ({0: 9000, 1: 9000}, {"synproxy_init_mss": 0}, 8952),
+            ({0: 9000, 1: 9000}, {"synproxy_init_mss": 0, "fullnat_mss_adjust_entry": 0}, 8960),
+            ({0: 100}, {}, 88),
+        ],
+    )
+    def test_the_mss_is_that_of_the_path_and_not_the_clients_own(
+        self, mss: int, mtus: dict[int, int], tunables: dict[str, int], named: int
+    ) -> None:
+        """A client with an MSS of 536 may send more than that in one segment; its real server may not."""
+        world = proxied(plan(synproxy="always", weights=(1, 1)), fullnat_toa_entry=0, **tunables)
+        world.shared.set_mtus(mtus)
+        options = bytes((2, 4)) + mss.to_bytes(2, "big")
+        syn_ack = asks(world, options=options)
+        assert options_of(syn_ack) == bytes((2, 4)) + named.to_bytes(2, "big")
+        assert window_of(syn_ack) <= 4 * named
+        world.client.sends("PA", seq=C0 + 1, ack=syn_ack.seq + 1, data=GET)
+        shown = int.from_bytes(options_of(world.rs.gets("S"))[2:4], "big")
+        assert shown <= (mss or 536)
 
     @pytest.mark.parametrize(("ttl", "before_routing"), [(17, 18), (254, 255), (255, 255)])
     def test_the_ttl_is_tunable(self, ttl: int, before_routing: int) -> None:
@@ -422,6 +450,29 @@ class TestRealServer:
         assert (world.state(), world.counter("synproxy_rs_error")) == ("CLOSE", 1)
         world.sleep(11)
         world.assert_empty()
+
+    @pytest.mark.parametrize("code", [0, 1, 3, 10, 13])
+    def test_an_icmp_error_about_the_syn_is_a_refusal(self, code: int) -> None:
+        """A packet filter in front of the real server says it so, and the client of a plain service hears it at once."""
+        world = proxied()
+        cookie = asks(world).seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        syn = world.rs.gets("S").raw
+        assert world.put(icmp_error(RS1[:4], syn[12:16], syn, code=code)) is verdicts.HANDSHAKE_PACKET
+        world.client.gets("R", seq=cookie + 1)
+        world.assert_quiet()
+        assert (world.state(), world.counter("synproxy_rs_error")) == ("CLOSE", 1)
+
+    @pytest.mark.parametrize(("code", "seq_off"), [(4, 0), (3, 1), (3, -1)])
+    def test_an_icmp_error_about_no_syn_or_its_size_is_none(self, code: int, seq_off: int) -> None:
+        """A stranger does not know the number of the SYN."""
+        world = proxied()
+        cookie = asks(world).seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        syn = world.rs.gets("S").raw
+        wrong = syn[:24] + ((world.rs.isn + seq_off) % 2**32).to_bytes(4, "big") + syn[28:]
+        assert world.put(icmp_error(RS1[:4], syn[12:16], wrong, code=code)) is verdicts.ICMP_TRANSLATED
+        assert (world.state(), world.counter("synproxy_rs_error")) == ("SYN_SENT", 0)
 
     def test_a_silent_real_server_gets_the_syn_again_after_1_2_and_4_seconds_then_both_ends_are_reset(self) -> None:
         """Row 10."""
