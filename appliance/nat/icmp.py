@@ -59,8 +59,8 @@ def refused_handshake(raw: bytes, tcp: SessionTable) -> Session | None:
     kind, code, quoted = raw[at.IP_HEADER_BYTES], raw[at.IP_HEADER_BYTES + 1], raw[at.QUOTED_START :]
     if kind != at.ICMP_UNREACHABLE or (kind, code) == _FRAGMENTATION_NEEDED or quoted[at.PROTOCOL] != at.PROTO_TCP:
         return None
-    session, direction = tcp.find(reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END]))
-    if session is None or direction != Direction.OUTBOUND or session.opening is None or session.opening.handshake is None:
+    session, _ = tcp.find(reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END]))
+    if session is None or session.opening is None or session.opening.handshake is None:
         return None
     seq = int.from_bytes(quoted[at.ADDRESSES_END : at.QUOTED_MIN_BYTES], "big")
     return session if seq == session.isn else None

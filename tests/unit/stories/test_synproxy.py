@@ -158,10 +158,11 @@ class TestProof:
 
     def test_handshakes_do_not_use_up_the_looks_at_old_cookies(self) -> None:
         world = proxied()
-        cookie = asks(world).seq
+        old_cookie = asks(world).seq
+        world.now += 300
+        cookie = asks(world, seq=C1).seq
         for _ in range(100):
-            assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
-        old_cookie, world.now = cookie, world.now + 300
+            assert world.client.sends("A", seq=C1 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
         assert world.client.sends("PA", seq=C0 + 1, ack=old_cookie + 1, data=GET) is verdicts.OUTDATED_COOKIE
 
     def test_a_damaged_packet_with_an_old_cookie_gets_no_answer(self) -> None:
@@ -657,6 +658,37 @@ class TestReuse:
         world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
         assert (world.state(), world.counter("synproxy_conn_reused")) == (state, 0)
         world.rs.gets("PA", data=GET)
+
+    def test_a_syn_of_somebody_else_makes_no_late_copy_a_new_connection(self) -> None:
+        world = proxied()
+        self.reach(world, "TIME_WAIT")
+        cookie = world.sessions()[0].cookie or 0
+        asks(world, seq=C1)
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("TIME_WAIT", 0)
+
+    def test_a_late_copy_of_the_first_data_is_none_either_after_a_long_answer(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        for turn in range(3):
+            sent = turn * 900_000
+            world.rs.sends("PA", seq=R0 + 1 + sent, ack=C0 + 1 + len(GET), data=b"x")
+            world.client.sends("A", seq=C0 + 1 + len(GET), ack=(cookie + 2 + sent) % 2**32)
+        world.rs.sends("R", seq=R0 + 2 + sent)
+        assert world.state() == "CLOSE"
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("CLOSE", 0)
+
+    @pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT"])
+    def test_a_cookie_counts_also_when_another_packet_came_after_its_syn(self, state: str) -> None:
+        """The real server sends its FIN again, and the client, which knows nothing of that connection, resets it."""
+        world = proxied()
+        self.reach(world, state)
+        cookie = asks(world, seq=C1).seq
+        world.client.sends("R", seq=C0 + 2 + len(GET))
+        assert world.sessions()[0].challenge is None
+        assert world.client.sends("PA", seq=C1 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
+        assert world.counter("synproxy_conn_reused") == 1
 
     @pytest.mark.parametrize("state", ["FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"])
     def test_the_same_cookie_does_not_end_a_session_that_is_not_over(self, state: str) -> None:
