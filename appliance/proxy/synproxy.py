@@ -49,6 +49,11 @@ _LOOKS_BACK_BURST = 20
 """How often it is found out whether a bad cookie is only too old. Each time takes some 200 us, so a flood of them takes one per
 cent of the shard's time."""
 
+_STAKES_PER_S = 20
+_STAKES_BURST = 20
+"""How often an established session may be restarted by whoever returns a cookie next. There is one try each time, and one number
+in 2**21 is right: a stranger needs a day on the average."""
+
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
 
@@ -78,6 +83,7 @@ class SynProxy:
         self._ext = ext_counts
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
+        self._stakes = TokenBucket(_STAKES_PER_S, _STAKES_BURST, now)
         self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
 
     def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
@@ -263,6 +269,10 @@ class SynProxy:
         session is over: while it lasts, a late copy of the SYN and one of the first data would look the same."""
         is_other_cookie = add(proof.ack, -1) != session.cookie
         return session.state in self._sessions.tunables.proxy_reuse and (is_other_cookie or session.state in _OVER)
+
+    def may_stake_session(self, now: float) -> bool:
+        """Whether one more established session may be at stake for a cookie at this moment."""
+        return self._stakes.allow(now)
 
     def refuse_reuse(self, segment: Segment) -> Verdict:
         """Tell a proven client that it gets no new connection: it believes that it has one, and would wait. One RST for one

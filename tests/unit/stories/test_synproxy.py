@@ -733,6 +733,36 @@ class TestReuse:
         world.rs.gets("PA", data=b"guess")
         world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
 
+    def test_a_stranger_gets_few_tries_to_guess_the_cookie_that_would_cut_a_session_off(self) -> None:
+        """One try for each SYN, and few SYNs that allow one. For the others only a RST with the exact number is a proof."""
+        world = proxied()
+        cookie = opens(world)
+        given = []
+        for turn in range(100):
+            given.append(world.client.sends("S", seq=C1 + turn, options=LINUX_SYN))
+            for guess in range(2):
+                world.client.sends("A", seq=C1 + turn + 1, ack=(cookie + guess * 5_000_000) % 2**32)
+        assert given == [verdicts.COOKIE_SENT] * 20 + [verdicts.CHALLENGED] * 80
+        tried = []
+        world.shard._proxy._offer_in = lambda *_: tried.append(1)  # type: ignore[method-assign]
+        world.now += 1
+        for turn in range(100):
+            world.client.sends("S", seq=C1 + turn, options=LINUX_SYN)
+            for guess in range(2):
+                world.client.sends("A", seq=C1 + turn + 1, ack=(cookie + guess * 5_000_000) % 2**32)
+        assert len(tried) == 20
+        assert world.state() == "ESTABLISHED"
+
+    def test_a_client_that_lost_its_connection_gets_a_new_one_while_a_stranger_guesses(self) -> None:
+        world = proxied()
+        opens(world)
+        for turn in range(20):
+            world.client.sends("S", seq=C1 + turn, options=LINUX_SYN)
+            world.client.gets("SA")
+        assert world.client.sends("S", seq=C1 - 1, options=LINUX_SYN) is verdicts.CHALLENGED
+        assert world.client.sends("R", seq=world.client.gets("A").ack) is verdicts.TO_REAL_SERVER
+        world.rs.gets("S", seq=C1 - 1)
+
     def test_the_same_initial_number_on_an_established_session_is_a_question_to_the_real_server(self) -> None:
         """A client that lost the connection resets it with the number that the real server names, and gets a new one."""
         world = proxied()
