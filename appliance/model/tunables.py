@@ -68,7 +68,12 @@ _FULLNAT = (
 
 _SYNPROXY = (
     Tunable(
-        "synproxy_init_mss", 1452, 0, 65535, "bytes", "largest MSS offered to a client in a SYN-ACK with a cookie; 0: no limit"
+        "synproxy_init_mss",
+        1452,
+        0,
+        65535,
+        "bytes",
+        "largest MSS in a SYN-ACK with a cookie; 0: as large as the routes to the real servers allow",
     ),
     Tunable(
         "synproxy_ack_skb_store_thresh",

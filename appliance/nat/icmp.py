@@ -14,6 +14,7 @@ from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import client_option
 from appliance.nat.udp import translate_datagram
 from appliance.state.rewrite_record import RewriteRecord, undoing
+from appliance.state.session import Session
 from appliance.state.session_table import SessionTable
 from appliance.wire import layout as at
 from appliance.wire.checksum import MODULUS, checksum, delta
@@ -48,6 +49,22 @@ def translate_error(raw: bytes, tables: Mapping[int, SessionTable], option_kind:
     if option_kind is not None and protocol == at.PROTO_TCP and direction == Direction.OUTBOUND:
         option = client_option(option_kind, destination_of(key)) or b""
     return _pass_on(raw, key, undoing(session.record(1 - direction), reverse_key(key)), option)
+
+
+def refused_handshake(raw: bytes, tcp: SessionTable) -> Session | None:
+    """The session of a proven client whose real server cannot be reached, as the error says that quotes the SYN to it; else None.
+
+    `raw` is an error that `translate_error` translated. Only who has seen the SYN knows its number. A SYN that was too long for
+    the path is not refused.
+    """
+    kind, code, quoted = raw[at.IP_HEADER_BYTES], raw[at.IP_HEADER_BYTES + 1], raw[at.QUOTED_START :]
+    if kind != at.ICMP_UNREACHABLE or (kind, code) == _FRAGMENTATION_NEEDED or quoted[at.PROTOCOL] != at.PROTO_TCP:
+        return None
+    session, _ = tcp.find(reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END]))
+    if session is None or session.opening is None or session.opening.handshake is None:
+        return None
+    seq = int.from_bytes(quoted[at.ADDRESSES_END : at.QUOTED_MIN_BYTES], "big")
+    return session if seq == session.isn else None
 
 
 def _pass_on(raw: bytes, key: bytes, undo: RewriteRecord, option: bytes) -> bytes:

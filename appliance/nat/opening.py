@@ -49,6 +49,11 @@ _MOST_STALE_ANSWERS = 3
 other for ever."""
 
 
+def mss_for(mtu: int, tunables: LiveTunables) -> int:
+    """The largest segment of a client that fits a route with this MTU, with room for the client-address option; in bytes."""
+    return max(mtu - IP_HEADER_BYTES - TCP_HEADER_BYTES - OPTION_BYTES * tunables.mss_adjust, LEAST_MSS)
+
+
 def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:
     """A client's packet as its real server gets it. `ext` is the extended table, in which the option is counted."""
     offset_flags = segment.offset_flags

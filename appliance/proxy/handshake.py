@@ -19,34 +19,41 @@ ADVERTISED_SCALE = 7
 MOST_WINDOW = 0xFFFF
 
 
-def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, now: float) -> bytes:
-    """The SYN-ACK for the client's SYN.
+def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, path_mss: int, now: float) -> bytes:
+    """The SYN-ACK for the client's SYN. `path_mss` is the size of segment that gets to a real server whole, in bytes.
 
-    Only options that are understood are answered. The window is what the session can store until the real server has
-    answered: a client that may send more would see it dropped.
+    Only options that are understood are answered. The MSS is what the client may send (RFC 9293, 3.7.1), which has nothing to do
+    with what it can receive. The window is what the session can store until the real server has answered: a client that may send
+    more would see it dropped.
     """
-    mss, offer = read_offer(syn.options, terms)
+    names_mss, offer = read_offer(syn.options, terms)
+    mss = _mss(terms, path_mss)
     cookie = jar.bake(syn.key, syn.seq, offer, now)
     scale = None if offer.scale is None else ADVERTISED_SCALE
-    reply_options = _options(mss, scale, offer.sack)
+    reply_options = _options(mss if names_mss else None, scale, offer.sack)
     flags = at.SYN | at.ACK
-    return craft.segment(reverse_key(syn.key), cookie, add(syn.seq, 1), flags, _window(offer, terms), reply_options, terms.ttl)
+    window = _window(terms, min(mss, offer.mss))
+    return craft.segment(reverse_key(syn.key), cookie, add(syn.seq, 1), flags, window, reply_options, terms.ttl)
 
 
-def answer_probe(probe: Segment, offer: SynOffer, terms: AnswerTerms) -> bytes:
+def answer_probe(probe: Segment, offer: SynOffer, terms: AnswerTerms, path_mss: int) -> bytes:
     """The answer to a keepalive probe of a client that has sent no data yet. All numbers are in the probe: it asks for the byte
     before its first one (RFC 9293, 3.8.4), which was its SYN."""
-    window = _window(offer, terms) >> (0 if offer.scale is None else ADVERTISED_SCALE)
+    window = _window(terms, min(_mss(terms, path_mss), offer.mss)) >> (0 if offer.scale is None else ADVERTISED_SCALE)
     return craft.segment(reverse_key(probe.key), probe.ack, add(probe.seq, 1), at.ACK, window, ttl=terms.ttl)
 
 
-def _window(offer: SynOffer, terms: AnswerTerms) -> int:
+def _mss(terms: AnswerTerms, path_mss: int) -> int:
+    return min(path_mss, terms.most_mss or path_mss)
+
+
+def _window(terms: AnswerTerms, mss: int) -> int:
     """How much a client may send before its real server has answered, in bytes."""
-    return min(terms.held_packets * offer.mss, MOST_WINDOW)
+    return min(terms.held_packets * mss, MOST_WINDOW)
 
 
-def read_offer(options: bytes, terms: AnswerTerms) -> tuple[int | None, SynOffer]:
-    """The MSS to answer with (None to name none), and what to remember of a SYN's options under these terms."""
+def read_offer(options: bytes, terms: AnswerTerms) -> tuple[bool, SynOffer]:
+    """Whether a SYN's options name an MSS, and what to remember of them under these terms."""
     mss: int | None = None
     scale: int | None = None
     sack = False
@@ -58,7 +65,7 @@ def read_offer(options: bytes, terms: AnswerTerms) -> tuple[int | None, SynOffer
             scale = min(options[start + 2], MOST_SCALE)
         elif kind == SACK_PERMITTED and length == 2:
             sack = terms.sack
-    return mss, SynOffer(DEFAULT_MSS if mss is None else mss, scale, sack)
+    return mss is not None, SynOffer(DEFAULT_MSS if mss is None else mss, scale, sack)
 
 
 def syn_for_real_server(client_key: bytes, client_isn: int, offer: SynOffer, window: int) -> bytes:

@@ -21,7 +21,7 @@ from appliance.model.verdicts import (
     REUSE_REFUSED,
     TO_REAL_SERVER,
 )
-from appliance.nat.opening import to_real_server
+from appliance.nat.opening import mss_for, to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import CookieJar
 from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
@@ -48,6 +48,11 @@ _LOOKS_BACK_PER_S = 50
 _LOOKS_BACK_BURST = 20
 """How often it is found out whether a bad cookie is only too old. Each time takes some 200 us, so a flood of them takes one per
 cent of the shard's time."""
+
+_STAKES_PER_S = 20
+_STAKES_BURST = 20
+"""How often an established session may be restarted by whoever returns a cookie next. There is one try each time, and one number
+in 2**21 is right: a stranger needs a day on the average."""
 
 _WINDOW_BYTES = 0xFFFF
 """How far from its first byte a client may be while its packets are held."""
@@ -78,6 +83,7 @@ class SynProxy:
         self._ext = ext_counts
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
+        self._stakes = TokenBucket(_STAKES_PER_S, _STAKES_BURST, now)
         self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
 
     def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
@@ -103,20 +109,24 @@ class SynProxy:
             service.is_engaged = is_engaged
             self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
 
-    def answer(self, syn: Segment, now: float) -> bytes:
-        """The SYN-ACK for a SYN."""
+    def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> bytes:
+        """The SYN-ACK for a SYN to the service."""
         self._ext[counters.SYN_CNT] += 1
-        return answer_syn(syn, self._jar, self._sessions.tunables.terms, now)
+        return answer_syn(syn, self._jar, self._sessions.tunables.terms, self._path_mss(service), now)
+
+    def _path_mss(self, service: VirtualService[Session]) -> int:
+        """The size of segment that gets to each real server of the service, with the client-address option."""
+        return mss_for(service.mtu, self._sessions.tunables)
 
     def check(self, service: VirtualService[Session], segment: Segment, now: float) -> SynOffer | Verdict:
         """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
         if defer and not segment.payload_bytes:
             self._ext[counters.NULL_ACK] += 1
-            return self._judge_probe(segment, now) or NULL_COOKIE_ACK
+            return self._judge_probe(service, segment, now) or NULL_COOKIE_ACK
         offer = self._offer_in(segment, now)
         if offer is None:
-            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(segment, now)) is not None:
+            if defer and segment.payload_bytes == 1 and (verdict := self._judge_probe(service, segment, now)) is not None:
                 return verdict  # some stacks send a byte with a probe
             self._ext[counters.BAD_ACK] += 1
             return self._judge_bad(segment, add(segment.seq, -1), now)
@@ -125,7 +135,7 @@ class SynProxy:
         self._ext[counters.OK_ACK] += 1
         return offer
 
-    def _judge_probe(self, segment: Segment, now: float) -> Verdict | None:
+    def _judge_probe(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict | None:
         """A packet that may be the keepalive probe of a proven client whose first data is awaited; None when it is not.
 
         Without an answer the client would give the connection up. When its cookie has become too old, data would not help it any
@@ -138,7 +148,8 @@ class SynProxy:
             return OUTDATED_COOKIE if self._refuse_outdated(segment, segment.seq, now) else None
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms))
+        path_mss = self._path_mss(service)
+        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms, path_mss))
         return KEEPALIVE_ANSWERED
 
     def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:
@@ -260,6 +271,10 @@ class SynProxy:
         session is over: while it lasts, a late copy of the SYN and one of the first data would look the same."""
         is_other_cookie = add(proof.ack, -1) != session.cookie
         return session.state in self._sessions.tunables.proxy_reuse and (is_other_cookie or session.state in _OVER)
+
+    def may_stake_session(self, now: float) -> bool:
+        """Whether one more established session may be at stake for a cookie at this moment."""
+        return self._stakes.allow(now)
 
     def refuse_reuse(self, segment: Segment) -> Verdict:
         """Tell a proven client that it gets no new connection: it believes that it has one, and would wait. One RST for one

@@ -252,6 +252,7 @@ class Sessions:
         for service in self._services.values():
             for real_server in service.all_real_servers:
                 real_server.mtu = self._shared.mtus[real_server.slot] or USUAL_MTU
+            service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
 
     def _ports(self) -> "array[int]":
         table = steering.shard_table(self._plan.shards)

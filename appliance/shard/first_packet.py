@@ -80,7 +80,7 @@ class FirstPacket:
             self._proxy.update_engagement(service)
             if self._proxy.answers_with_cookies(service):
                 service.cookies_until = now + COOKIE_LIFE_S
-                self._output.rewritten = self._proxy.answer(syn, now)
+                self._output.rewritten = self._proxy.answer(service, syn, now)
                 return COOKIE_SENT
         tunables = self._sessions.tunables
         has_room = self._sessions.has_backlog_room(service, now)

@@ -8,9 +8,18 @@ from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
 from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import FRAGMENT, ICMP_TRANSLATED, NOT_OURS, SHORT_HEADER, STORM, TO_CLIENT, TO_REAL_SERVER
+from appliance.model.verdicts import (
+    FRAGMENT,
+    HANDSHAKE_PACKET,
+    ICMP_TRANSLATED,
+    NOT_OURS,
+    SHORT_HEADER,
+    STORM,
+    TO_CLIENT,
+    TO_REAL_SERVER,
+)
 from appliance.nat.fullnat import translate
-from appliance.nat.icmp import translate_error
+from appliance.nat.icmp import refused_handshake, translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
@@ -190,15 +199,19 @@ class Shard:
             return self._unsolicited.judge_senseless(Segment.parse(raw))
         if raw[PROTOCOL] == PROTO_UDP:
             return self._judge_datagram(raw, now)
-        return self._judge_error(raw) if raw[PROTOCOL] == PROTO_ICMP else NOT_OURS
+        return self._judge_error(raw, now) if raw[PROTOCOL] == PROTO_ICMP else NOT_OURS
 
-    def _judge_error(self, raw: bytes) -> Verdict:
+    def _judge_error(self, raw: bytes, now: float) -> Verdict:
         """A whole ICMP packet."""
         sessions, tunables = self._sessions, self._sessions.tunables
         tables = {PROTO_TCP: sessions.tcp, PROTO_UDP: sessions.udp}
         translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)
         if isinstance(translated, Verdict):
             return translated
+        session = refused_handshake(raw, sessions.tcp)
+        if session is not None:
+            self._proxy.fail(session, now)
+            return HANDSHAKE_PACKET
         self.output.rewritten = translated
         return ICMP_TRANSLATED
 

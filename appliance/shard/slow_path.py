@@ -97,7 +97,8 @@ class SlowPath:
         opening = session.opening
         if opening is not None and opening.handshake is not None:
             return self._proxy.hold(session, opening.handshake, segment)
-        if session.service.synproxy != NEVER and (session.state in CLOSING or session.challenge is not None):
+        has_been_sent_one = session.challenge is not None and session.challenge.ack == _NO_NUMBER
+        if session.service.synproxy != NEVER and (session.state in CLOSING or has_been_sent_one):
             offer = self._proxy.offer_for_reuse(session, segment, now)
             if offer is not None:  # a client that returns a new cookie on an old session begins a new connection
                 if not self._proxy.may_reuse(session, segment):
@@ -134,14 +135,9 @@ class SlowPath:
             return BAD_CHECKSUM
         is_late = False
         if segment.opening_flags == SYN:
-            # In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen.
             is_same = self._shown_seq(session, segment) == session.isn
-            # On an established session the same SYN goes on to the real server, which asks: its cookie could not tell a client
-            # that began anew with the same number from a late copy.
-            if session.state != TcpState.SYN_RECV and not (is_same and session.state == TcpState.ESTABLISHED):
-                self._proxy.update_engagement(session.service)
-                if self._proxy.answers_with_cookies(session.service):
-                    return self._answer_with_cookie(session, segment, now)
+            if self._asks_with_cookie(session, is_same, now):
+                return self._answer_with_cookie(session, segment, now)
             if not is_same:
                 outcome = self._judge_new_syn(session, segment, now)
                 if outcome is not None:
@@ -158,6 +154,21 @@ class SlowPath:
         if is_late or (segment.flags & RST and not may_reset(session, Direction.INBOUND, segment)):
             return self._pass_on_only(session, Direction.INBOUND, segment)
         return None
+
+    def _asks_with_cookie(self, session: Session, is_same: bool, now: float) -> bool:
+        """Whether a client's SYN on its session is answered with a cookie. `is_same`: it is the SYN that opened the session.
+
+        In SYN_RECV the real server has been asked already: a cookie would replace the number that it has chosen. On an
+        established session the same SYN goes on to the real server, which asks: its cookie could not tell a client that began
+        anew with the same number from a late copy. And a stranger who sends SYNs to be able to guess cookies gets few such
+        chances. All other SYNs are challenged, and only the exact number answers that.
+        """
+        if session.state == TcpState.SYN_RECV:
+            return False
+        self._proxy.update_engagement(session.service)
+        if not self._proxy.answers_with_cookies(session.service):
+            return False
+        return session.state != TcpState.ESTABLISHED or (not is_same and self._proxy.may_stake_session(now))
 
     @staticmethod
     def _shown_seq(session: Session, segment: Segment) -> int:
@@ -178,7 +189,7 @@ class SlowPath:
         session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
         session.settle()
         session.service.cookies_until = now + COOKIE_LIFE_S
-        self._output.rewritten = self._proxy.answer(syn, now)
+        self._output.rewritten = self._proxy.answer(session.service, syn, now)
         return COOKIE_SENT
 
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:

@@ -60,7 +60,7 @@ class VirtualService(Generic[OrderedT]):
 
     __slots__ = (
         "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
-        "local_addresses", "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -80,6 +80,8 @@ class VirtualService(Generic[OrderedT]):
         self.by_state = by_state
         self.is_engaged = False
         """Whether a service in AUTO answers SYNs with cookies at the moment."""
+        self.mtu = USUAL_MTU
+        """The least MTU of the routes to its real servers, in bytes: before one of them is picked, it has to fit each."""
         self.cookies_until = -inf
         """Until when a client may have a cookie of this service that is still good, in seconds of the monotonic clock."""
         self._counters = counters

@@ -8,19 +8,21 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
+import dpkt
 import pytest
 
 from appliance.lab import namespaces
-from appliance.wire.flow import destination_of, source_of
+from appliance.wire.flow import destination_of, pack_endpoint, source_of
 from tests.lab.capture import Capture
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.leaving import leave_in_close_wait, leave_in_fin_wait, leave_in_last_ack, leave_in_time_wait
-from tests.lab.raw_client import raw_addresses
+from tests.lab.raw_client import RawClient, raw_addresses
 from tests.lab.segment_client import ConnectionFailed, SegmentClient, SegmentConnection
-from tests.support.segments import tcp
+from tests.support.segments import tcp, udp
 
 CLIENT, ODD_CLIENT = "198.51.100.2", "198.51.100.97"
 REAL_SERVERS = ("rs1", "rs2")
@@ -238,3 +240,70 @@ def test_a_client_that_waits_with_its_first_data_keeps_its_connection(lab: Runni
             return read_to_the_end(conn)
 
     assert as_client(lab, wait_and_ask).startswith(b"HTTP/1.1 200 ")
+
+
+# What a client is told
+
+
+def test_a_client_with_a_small_mss_may_send_more(lab: RunningLab) -> None:
+    """It cannot receive more than 536 bytes in a segment, and uploads in larger ones."""
+    with RawClient(lab, ODD_CLIENT, next(PORTS)) as client, ExitStack() as stack:
+        captures = [stack.enter_context(Capture(lab, role)) for role in REAL_SERVERS]
+        client.send("S", options=bytes.fromhex("02040218"))
+        answered = dict(dpkt.tcp.parse_opts(client.receive("S").opts))
+        client.send("A")
+        assert client.ask()["client"] == client.name
+        (syn,) = [packet for capture in captures for packet in capture.take_arrived() if packet.flags & dpkt.tcp.TH_SYN]
+    assert answered == {dpkt.tcp.TCP_OPT_MSS: (1452).to_bytes(2, "big")}
+    assert syn.options[dpkt.tcp.TCP_OPT_MSS] == (536).to_bytes(2, "big")
+
+
+def test_a_real_server_behind_a_filter_that_rejects_is_a_refusal(lab: RunningLab) -> None:
+    """ICMP "port unreachable" is what a filter rejects with unless told otherwise."""
+    errors, silent = lab.counter("ext", "synproxy_rs_error"), lab.counter("queues", "handshakes_failed")
+
+    def ask(service: tuple[str, int]) -> bytes:
+        with connected(service, next(KERNEL_PORTS)) as conn:
+            conn.sendall(REQUEST)
+            return conn.recv(1)
+
+    for role in REAL_SERVERS:
+        lab.run(role, "nft", REJECTING)
+    try:
+        with pytest.raises(ConnectionResetError):
+            as_client(lab, ask)
+    finally:
+        for role in REAL_SERVERS:
+            lab.run(role, "nft", "delete", "table", "ip", "own")
+    lab.wait_until("it is counted", lambda: lab.counter("ext", "synproxy_rs_error") == errors + 1)
+    assert lab.counter("queues", "handshakes_failed") == silent, "the client did not have to wait for all retries"
+    assert as_client(lab, ask) == b"H"
+
+
+REJECTING = """
+table ip own {
+    chain input {
+        type filter hook input priority filter
+        tcp flags & (syn | ack) == syn reject
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("ttl", [1, 2, 64])
+def test_a_udp_traceroute_ends_at_the_vip_when_the_defence_allows(lab: RunningLab, client: SegmentClient, ttl: int) -> None:
+    def probe() -> None:
+        source, destination = (pack_endpoint(IPv4Address(address), 33_434) for address in (ODD_CLIENT, lab.vip))
+        client.forget_arrived()
+        with namespaces.call_inside(lab.namespace("client"), raw_socket) as sender:
+            sender.sendto(udp(source, destination, bytes(32), ttl=ttl), (lab.vip, 0))
+
+    dropped = lab.counter("ext", "defence_udp_drop")
+    probe()
+    lab.wait_until("it is dropped", lambda: lab.counter("ext", "defence_udp_drop") == dropped + 1)
+    assert client.receive_packet(0.1) is None
+    with lab.changed(defence_udp_drop=0):
+        probe()
+        answer = client.receive_packet(ANSWER_TIMEOUT_S)
+    assert answer is not None
+    assert (answer[9], answer[20:22], answer[12:16]) == (socket.IPPROTO_ICMP, b"\x03\x03", IPv4Address(lab.vip).packed)

@@ -242,7 +242,7 @@ def test_a_server_that_speaks_first(mail_lab: RunningLab, port: int, defer: int,
         pytest.param(MSS_1460 + bytes.fromhex("01010408"), {MSS: 1452}, {MSS: 1452}, id="one that is cut off"),
         pytest.param(MSS_1460 + bytes.fromhex("03000402"), {MSS: 1452}, {MSS: 1452}, id="one of length 0"),
         pytest.param(40 * NOP, {}, {MSS: 536}, id="40 bytes of nothing"),
-        pytest.param(bytes.fromhex("02040000"), {MSS: 536}, {MSS: 536}, id="MSS 0"),
+        pytest.param(bytes.fromhex("02040000"), {MSS: 1452}, {MSS: 536}, id="MSS 0"),
         pytest.param(MSS_1460 + bytes.fromhex("0103030f"), {MSS: 1452, SCALE: 7}, {MSS: 1452, SCALE: 14}, id="shift of 15"),
     ],
 )  # fmt: skip

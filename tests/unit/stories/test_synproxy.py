@@ -9,7 +9,7 @@ from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.sessions.room import HALF_OPEN_GRACE_S
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.proxied import GET, asks, opens, proves
-from tests.support.segments import Seen, options_of, read_tcp, tcp
+from tests.support.segments import Seen, icmp_error, options_of, read_tcp, tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460, sack
 from tests.support.world import World, plan
 
@@ -55,13 +55,41 @@ class TestCookie:
         ("tunable", "value", "expected"),
         [
             ("synproxy_init_mss", 1300, "020405140101040201030307"),
-            ("synproxy_init_mss", 0, "020405b40101040201030307"),
+            ("synproxy_init_mss", 0, "020405ac0101040201030307"),
+            ("fullnat_mss_adjust_entry", 0, "020405ac0101040201030307"),
             ("synproxy_sack", 0, "020405ac01030307"),
             ("synproxy_wscale", 0, "020405ac01010402"),
         ],
     )
     def test_what_is_offered_is_tunable(self, tunable: str, value: int, expected: str) -> None:
         assert options_of(asks(proxied(ALWAYS, **{tunable: value}))) == bytes.fromhex(expected)
+
+    @pytest.mark.parametrize("mss", [0, 100, 536, 1400, 8960])
+    @pytest.mark.parametrize(
+        ("mtus", "tunables", "named"),
+        [
+            ({}, {}, 1452),
+            ({0: 1400, 1: 9000}, {}, 1352),
+            ({0: 1500, 1: 1280}, {}, 1232),
+            ({0: 9000, 1: 9000}, {}, 1452),
+            ({0: 9000, 1: 9000}, {"synproxy_init_mss": 0}, 8952),
+            ({0: 9000, 1: 9000}, {"synproxy_init_mss": 0, "fullnat_mss_adjust_entry": 0}, 8960),
+            ({0: 100}, {}, 88),
+        ],
+    )
+    def test_the_mss_is_that_of_the_path_and_not_the_clients_own(
+        self, mss: int, mtus: dict[int, int], tunables: dict[str, int], named: int
+    ) -> None:
+        """A client with an MSS of 536 may send more than that in one segment; its real server may not."""
+        world = proxied(plan(synproxy="always", weights=(1, 1)), fullnat_toa_entry=0, **tunables)
+        world.shared.set_mtus(mtus)
+        options = bytes((2, 4)) + mss.to_bytes(2, "big")
+        syn_ack = asks(world, options=options)
+        assert options_of(syn_ack) == bytes((2, 4)) + named.to_bytes(2, "big")
+        assert window_of(syn_ack) <= 4 * named
+        world.client.sends("PA", seq=C0 + 1, ack=syn_ack.seq + 1, data=GET)
+        shown = int.from_bytes(options_of(world.rs.gets("S"))[2:4], "big")
+        assert shown <= (mss or 536)
 
     @pytest.mark.parametrize(("ttl", "before_routing"), [(17, 18), (254, 255), (255, 255)])
     def test_the_ttl_is_tunable(self, ttl: int, before_routing: int) -> None:
@@ -132,10 +160,11 @@ class TestProof:
 
     def test_handshakes_do_not_use_up_the_looks_at_old_cookies(self) -> None:
         world = proxied()
-        cookie = asks(world).seq
+        old_cookie = asks(world).seq
+        world.now += 300
+        cookie = asks(world, seq=C1).seq
         for _ in range(100):
-            assert world.client.sends("A", seq=C0 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
-        old_cookie, world.now = cookie, world.now + 300
+            assert world.client.sends("A", seq=C1 + 1, ack=cookie + 1) is verdicts.NULL_COOKIE_ACK
         assert world.client.sends("PA", seq=C0 + 1, ack=old_cookie + 1, data=GET) is verdicts.OUTDATED_COOKIE
 
     def test_a_damaged_packet_with_an_old_cookie_gets_no_answer(self) -> None:
@@ -425,6 +454,29 @@ class TestRealServer:
         world.sleep(11)
         world.assert_empty()
 
+    @pytest.mark.parametrize("code", [0, 1, 3, 10, 13])
+    def test_an_icmp_error_about_the_syn_is_a_refusal(self, code: int) -> None:
+        """A packet filter in front of the real server says it so, and the client of a plain service hears it at once."""
+        world = proxied()
+        cookie = asks(world).seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        syn = world.rs.gets("S").raw
+        assert world.put(icmp_error(RS1[:4], syn[12:16], syn, code=code)) is verdicts.HANDSHAKE_PACKET
+        world.client.gets("R", seq=cookie + 1)
+        world.assert_quiet()
+        assert (world.state(), world.counter("synproxy_rs_error")) == ("CLOSE", 1)
+
+    @pytest.mark.parametrize(("code", "seq_off"), [(4, 0), (3, 1), (3, -1)])
+    def test_an_icmp_error_about_no_syn_or_its_size_is_none(self, code: int, seq_off: int) -> None:
+        """A stranger does not know the number of the SYN."""
+        world = proxied()
+        cookie = asks(world).seq
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        syn = world.rs.gets("S").raw
+        wrong = syn[:24] + ((world.rs.isn + seq_off) % 2**32).to_bytes(4, "big") + syn[28:]
+        assert world.put(icmp_error(RS1[:4], syn[12:16], wrong, code=code)) is verdicts.ICMP_TRANSLATED
+        assert (world.state(), world.counter("synproxy_rs_error")) == ("SYN_SENT", 0)
+
     def test_a_silent_real_server_gets_the_syn_again_after_1_2_and_4_seconds_then_both_ends_are_reset(self) -> None:
         """Row 10."""
         world = proxied()
@@ -609,6 +661,37 @@ class TestReuse:
         assert (world.state(), world.counter("synproxy_conn_reused")) == (state, 0)
         world.rs.gets("PA", data=GET)
 
+    def test_a_syn_of_somebody_else_makes_no_late_copy_a_new_connection(self) -> None:
+        world = proxied()
+        self.reach(world, "TIME_WAIT")
+        cookie = world.sessions()[0].cookie or 0
+        asks(world, seq=C1)
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("TIME_WAIT", 0)
+
+    def test_a_late_copy_of_the_first_data_is_none_either_after_a_long_answer(self) -> None:
+        world = proxied()
+        cookie = opens(world)
+        for turn in range(3):
+            sent = turn * 900_000
+            world.rs.sends("PA", seq=R0 + 1 + sent, ack=C0 + 1 + len(GET), data=b"x")
+            world.client.sends("A", seq=C0 + 1 + len(GET), ack=(cookie + 2 + sent) % 2**32)
+        world.rs.sends("R", seq=R0 + 2 + sent)
+        assert world.state() == "CLOSE"
+        world.client.sends("PA", seq=C0 + 1, ack=cookie + 1, data=GET)
+        assert (world.state(), world.counter("synproxy_conn_reused")) == ("CLOSE", 0)
+
+    @pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT"])
+    def test_a_cookie_counts_also_when_another_packet_came_after_its_syn(self, state: str) -> None:
+        """The real server sends its FIN again, and the client, which knows nothing of that connection, resets it."""
+        world = proxied()
+        self.reach(world, state)
+        cookie = asks(world, seq=C1).seq
+        world.client.sends("R", seq=C0 + 2 + len(GET))
+        assert world.sessions()[0].challenge is None
+        assert world.client.sends("PA", seq=C1 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
+        assert world.counter("synproxy_conn_reused") == 1
+
     @pytest.mark.parametrize("state", ["FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"])
     def test_the_same_cookie_does_not_end_a_session_that_is_not_over(self, state: str) -> None:
         world = proxied(ALWAYS, **{f"synproxy_conn_reuse_{SWITCH[state]}": 1})
@@ -651,6 +734,36 @@ class TestReuse:
         world.client.sends("PA", seq=C0 + 1 + len(GET), ack=cookie + 1, data=b"alive")
         world.rs.gets("PA", data=b"guess")
         world.rs.gets("PA", seq=C0 + 1 + len(GET), ack=R0 + 1, data=b"alive")
+
+    def test_a_stranger_gets_few_tries_to_guess_the_cookie_that_would_cut_a_session_off(self) -> None:
+        """One try for each SYN, and few SYNs that allow one. For the others only a RST with the exact number is a proof."""
+        world = proxied()
+        cookie = opens(world)
+        given = []
+        for turn in range(100):
+            given.append(world.client.sends("S", seq=C1 + turn, options=LINUX_SYN))
+            for guess in range(2):
+                world.client.sends("A", seq=C1 + turn + 1, ack=(cookie + guess * 5_000_000) % 2**32)
+        assert given == [verdicts.COOKIE_SENT] * 20 + [verdicts.CHALLENGED] * 80
+        tried = []
+        world.shard._proxy._offer_in = lambda *_: tried.append(1)  # type: ignore[method-assign]
+        world.now += 1
+        for turn in range(100):
+            world.client.sends("S", seq=C1 + turn, options=LINUX_SYN)
+            for guess in range(2):
+                world.client.sends("A", seq=C1 + turn + 1, ack=(cookie + guess * 5_000_000) % 2**32)
+        assert len(tried) == 20
+        assert world.state() == "ESTABLISHED"
+
+    def test_a_client_that_lost_its_connection_gets_a_new_one_while_a_stranger_guesses(self) -> None:
+        world = proxied()
+        opens(world)
+        for turn in range(20):
+            world.client.sends("S", seq=C1 + turn, options=LINUX_SYN)
+            world.client.gets("SA")
+        assert world.client.sends("S", seq=C1 - 1, options=LINUX_SYN) is verdicts.CHALLENGED
+        assert world.client.sends("R", seq=world.client.gets("A").ack) is verdicts.TO_REAL_SERVER
+        world.rs.gets("S", seq=C1 - 1)
 
     def test_the_same_initial_number_on_an_established_session_is_a_question_to_the_real_server(self) -> None:
         """A client that lost the connection resets it with the number that the real server names, and gets a new one."""
