@@ -16,7 +16,6 @@ from appliance.model.verdicts import (
     Verdict,
 )
 from appliance.nat.fullnat import shifted
-from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
@@ -209,5 +208,5 @@ class SlowPath:
         if not session.real_server.weight:
             self._sessions.end(session, EndReason.REPLACED)
             return False
-        session.restart(client_isn, following(progress_of(session).real_server.acked))
+        session.restart(client_isn, self._sessions.next_isn(session))
         return True
