@@ -106,14 +106,22 @@ class Sessions:
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(_client_address(session))
 
-    def has_backlog_room(self, service: VirtualService[Session], now: float) -> bool:
-        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
+    def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
+
+        None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
+        """
+        if len(service.half_open) < self.tunables.backlog or self._is_source_full(service, client_key):
+            return True
         return self._room.in_backlog(service, self.tunables, now)
+
+    def _is_source_full(self, service: VirtualService[Session], client_key: bytes) -> bool:
+        most = self.tunables.source_max
+        return bool(most) and self.sources[service.protocol].count(source_address_of(client_key)) >= most
 
     def _reason_against(self, service: VirtualService[Session], client_key: bytes, now: float) -> Verdict | None:
         """Why there is no room for one more session of this client; None when there is, or when room was made."""
-        most = self.tunables.source_max
-        if most and self.sources[service.protocol].count(source_address_of(client_key)) >= most:
+        if self._is_source_full(service, client_key):
             return SOURCE_LIMIT
         return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 

@@ -290,6 +290,13 @@ class TestSourceLimit:
         assert given == [verdicts.TO_REAL_SERVER] * 2 + [verdicts.SOURCE_LIMIT]
         assert world.last_to(CLIENT) is None, "so that it tries again"
 
+    def test_nobody_has_to_make_way_for_a_client_that_is_refused(self) -> None:
+        world = World(tcp_max_syn_backlog=1, source_conn_max=1)
+        world.put(tcp(client(1), VIP, "S"))
+        world.now += 1
+        assert world.put(tcp(client(2), VIP, "S")) is verdicts.SOURCE_LIMIT
+        assert clients(world) == {1}
+
     def test_a_session_that_ends_makes_room(self) -> None:
         world = dns(source_conn_max=2, udp_timeout_unconfirmed=1000)
         assert [self.of(world, 1, port) for port in range(3)][2] is verdicts.SOURCE_LIMIT
