@@ -252,6 +252,14 @@ class TestShares:
         assert world.put(tcp(client(7), VIP, "S")) is verdicts.TABLE_FULL, "not in the place of the datagram's session"
         assert world.by_state() == {"established": 6, "udp": 1}
 
+    def test_udp_over_its_share_does_not_end_half_open_sessions(self) -> None:
+        world = dns(conn_max=8)
+        self.fill_with_udp(world, 6)
+        world.put(tcp(client(1), VIP, "S"))
+        world.now += 1
+        assert ask(world, 7) is verdicts.TABLE_FULL
+        assert world.by_state() == {"udp": 6, "syn_recv": 1}
+
     def test_in_a_full_table_unconfirmed_sessions_go_before_half_open_ones(self) -> None:
         world = dns(conn_max=2)
         world.put(tcp(client(1), VIP, "S"))
