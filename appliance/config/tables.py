@@ -111,7 +111,8 @@ class Service(Table):
         OneOf(("tcp", "udp")),
         Field(
             description="The protocol. A UDP session is the traffic between one port of a client and the service, until neither "
-            "side has sent anything for the time of the tunable `udp_timeout`."
+            "side has sent anything for the time of the tunable `udp_timeout`; or of `udp_timeout_unconfirmed`, as long as the "
+            "client has not sent again after an answer."
         ),
     ] = "tcp"
     scheduler: Annotated[

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER
-from appliance.nat.isn import IsnSource, following
+from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.state.progress import progress_of
 from appliance.state.services import RealServer, VirtualService
@@ -48,7 +48,7 @@ class Admission:
         server_key = flow_key(local, real_server.endpoint)
         if self._isns is None:
             return Session(service, real_server, client_key, server_key, 0, 0)
-        isn = self._isns.first(server_key, now) if last_seq is None else following(last_seq)
+        isn = self._isns.first(server_key, now) if last_seq is None else self._isns.following(server_key, last_seq)
         return Session(service, real_server, client_key, server_key, client_isn, isn)
 
     def close(self, session: Session) -> None:

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
+from hashlib import blake2s
 from ipaddress import IPv4Address
 from itertools import chain
 
@@ -22,7 +23,7 @@ from appliance.sessions.room import Room
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
-from appliance.state.progress import RS_PACKETS
+from appliance.state.progress import RS_PACKETS, progress_of
 from appliance.state.rewrite_record import client_in
 from appliance.state.services import USUAL_MTU, RealServer, VirtualService
 from appliance.state.session import Session
@@ -30,7 +31,7 @@ from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
-from appliance.wire.flow import pack_endpoint, source_address_of, split_endpoint
+from appliance.wire.flow import Direction, pack_endpoint, source_address_of, split_endpoint
 
 _SETTLED_AT_ONCE = 4000
 """How many sessions are settled between two packets: a millisecond's work, or two."""
@@ -60,9 +61,10 @@ class Sessions:
         self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end)
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
-        ports = self._ports()
-        self._tcp_admission = Admission(LocalPorts(ports), IsnSource(bytes.fromhex(plan.isn_secret)), self._end_for_port)
-        self._udp_admission = Admission(LocalPorts(ports), None, self._end_for_port)
+        ports, key = self._ports(), _port_key(plan, now)
+        self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
+        self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
+        self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -105,14 +107,22 @@ class Sessions:
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(_client_address(session))
 
-    def has_backlog_room(self, service: VirtualService[Session], now: float) -> bool:
-        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
+    def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
+
+        None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
+        """
+        if len(service.half_open) < self.tunables.backlog or self._is_source_full(service, client_key):
+            return True
         return self._room.in_backlog(service, self.tunables, now)
+
+    def _is_source_full(self, service: VirtualService[Session], client_key: bytes) -> bool:
+        most = self.tunables.source_max
+        return bool(most) and self.sources[service.protocol].count(source_address_of(client_key)) >= most
 
     def _reason_against(self, service: VirtualService[Session], client_key: bytes, now: float) -> Verdict | None:
         """Why there is no room for one more session of this client; None when there is, or when room was made."""
-        most = self.tunables.source_max
-        if most and self.sources[service.protocol].count(source_address_of(client_key)) >= most:
+        if self._is_source_full(service, client_key):
             return SOURCE_LIMIT
         return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 
@@ -175,6 +185,10 @@ class Sessions:
         self._shared.udp_counts[self._plan.shard] -= is_udp
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
+
+    def next_isn(self, session: Session) -> int:
+        """The initial sequence number that a new connection in the place of this session shows the real server."""
+        return self._isns.following(session.leaving_key(Direction.INBOUND), progress_of(session).real_server.acked)
 
     def time_out(self, session: Session, now: float) -> None:
         """The deadline of a session has passed: end it, unless it only waits for its SYN to be sent once more."""
@@ -257,6 +271,11 @@ class Sessions:
     def _ports(self) -> "array[int]":
         table = steering.shard_table(self._plan.shards)
         return steering.ports_of_shard(table, self._plan.shard, *self.tunables.lport_range)
+
+
+def _port_key(plan: Plan, now: float) -> bytes:
+    """The key that local ports are drawn by: another one for each shard, and for each start of its worker."""
+    return blake2s(f"local ports {plan.shard} {now}".encode(), key=bytes.fromhex(plan.isn_secret)).digest()
 
 
 def _client_address(session: Session) -> bytes:

@@ -75,10 +75,7 @@ class Room:
         return self._drop(most.oldest, EndReason.DROPPED_EARLY, now)
 
     def in_backlog(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
-        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it."""
-        self._by_state.now = now
-        if len(service.half_open) < tunables.backlog:
-            return True
+        """Whether room was made in the full backlog of the service, by dropping its oldest half-open session."""
         if not tunables.early_drop or not service.takes_new:
             return False
         return self._drop(service.half_open.oldest, EndReason.DROPPED_FROM_BACKLOG, now)

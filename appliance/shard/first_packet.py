@@ -83,7 +83,7 @@ class FirstPacket:
                 self._output.rewritten = self._proxy.answer(service, syn, now)
                 return COOKIE_SENT
         tunables = self._sessions.tunables
-        has_room = self._sessions.has_backlog_room(service, now)
+        has_room = self._sessions.has_backlog_room(service, syn.key, now)
         opened = self._sessions.open_tcp(service, syn.key, syn.seq, now) if has_room else SYN_BACKLOG_FULL
         if isinstance(opened, Session):
             return self._pass_on(opened, syn, now)

@@ -17,7 +17,6 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.fullnat import shifted
-from appliance.nat.isn import following
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
@@ -238,5 +237,5 @@ class SlowPath:
         if not session.real_server.weight:
             self._sessions.end(session, EndReason.REPLACED)
             return False
-        session.restart(client_isn, following(progress_of(session).real_server.acked))
+        session.restart(client_isn, self._sessions.next_isn(session))
         return True

@@ -132,8 +132,7 @@ def _check_ports(pools: LocalPorts, all_sessions: list[Session]) -> None:
         inside = ports - pool._outside
         assert pool._outside <= ports, "a port is taken that no session has"
         assert pool.in_use == pool._used.count(1) == len(inside), "ports in use"
-        marked = [bool(pool._used[index]) for port in inside if (index := pool._index_of(port)) is not None]
-        assert all(marked), "a port of a session counts as free"
+        assert all(map(pool.is_in_use, inside)), "a port of a session counts as free"
     assert not held, "a session has a port that no pool gave out"
 
 

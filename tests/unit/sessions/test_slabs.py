@@ -57,7 +57,7 @@ def test_pools_are_named_by_what_they_are_between() -> None:
     world.client.connects(C0, R0)
     world.put(udp(CLIENT, VIP, b"?"))
     tables = by_name(world)
-    assert tables["tcp_ports:192.0.2.10>192.0.2.101:8080"] == Slab("tcp_ports:192.0.2.10>192.0.2.101:8080", 1, 100, 9)
+    assert tables["tcp_ports:192.0.2.10>192.0.2.101:8080"] == Slab("tcp_ports:192.0.2.10>192.0.2.101:8080", 1, 100, 13)
     assert tables["udp_ports:192.0.2.10>192.0.2.101:8080"].active == 1
 
 

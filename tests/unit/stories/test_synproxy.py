@@ -4,6 +4,7 @@ import pytest
 
 from appliance.ipc.plan import Plan
 from appliance.model import verdicts
+from appliance.model.end_reasons import EndReason
 from appliance.model.verdict import Verdict
 from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.sessions.room import HALF_OPEN_GRACE_S
@@ -956,6 +957,14 @@ class TestAdmission:
         assert world.put(stray) is verdicts.BAD_COOKIE
         world.sleep(COOKIE_LIFE_S + 1)
         assert world.put(stray) is verdicts.NO_SESSION
+
+    def test_in_auto_a_cookie_that_was_sent_on_an_old_session_is_good_without_it(self) -> None:
+        world = World(AUTO, tcp_syncookies=0)
+        world.client.connects(C0, R0)
+        world.shared.set_tunables({"tcp_syncookies": 2})
+        cookie = asks(world, seq=C0 + 1000).seq
+        world.inside.end(world.sessions()[0], EndReason.CUT)
+        assert world.client.sends("PA", seq=C0 + 1001, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
 
     def test_the_limit_is_shared_out_among_the_shards(self) -> None:
         world = World(plan(shards=4), tcp_max_syn_backlog=64)

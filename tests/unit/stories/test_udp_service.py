@@ -266,6 +266,14 @@ class TestShares:
         assert world.put(tcp(client(7), VIP, "S")) is verdicts.TABLE_FULL, "not in the place of the datagram's session"
         assert world.by_state() == {"established": 6, "udp": 1}
 
+    def test_udp_over_its_share_does_not_end_half_open_sessions(self) -> None:
+        world = dns(conn_max=8)
+        self.fill_with_udp(world, 6)
+        world.put(tcp(client(1), VIP, "S"))
+        world.now += 1
+        assert ask(world, 7) is verdicts.TABLE_FULL
+        assert world.by_state() == {"udp": 6, "syn_recv": 1}
+
     def test_in_a_full_table_unconfirmed_sessions_go_before_half_open_ones(self) -> None:
         world = dns(conn_max=2)
         world.put(tcp(client(1), VIP, "S"))
@@ -303,6 +311,13 @@ class TestSourceLimit:
         given = [world.put(tcp(client(number), VIP, "S")) for number in range(3)]
         assert given == [verdicts.TO_REAL_SERVER] * 2 + [verdicts.SOURCE_LIMIT]
         assert world.last_to(CLIENT) is None, "so that it tries again"
+
+    def test_nobody_has_to_make_way_for_a_client_that_is_refused(self) -> None:
+        world = World(tcp_max_syn_backlog=1, source_conn_max=1)
+        world.put(tcp(client(1), VIP, "S"))
+        world.now += 1
+        assert world.put(tcp(client(2), VIP, "S")) is verdicts.SOURCE_LIMIT
+        assert clients(world) == {1}
 
     def test_a_session_that_ends_makes_room(self) -> None:
         world = dns(source_conn_max=2, udp_timeout_unconfirmed=1000)

@@ -104,8 +104,8 @@ def in_another_shard(crowd: Crowd) -> None:
 
 
 def marked_at_another_port(crowd: Crowd) -> None:
-    index = crowd.pool._index_of(crowd.established.local_port)
-    crowd.pool._used[index], crowd.pool._used[-1] = 0, 1
+    used, place = crowd.pool._used, crowd.pool._place[crowd.pool._index_of(crowd.established.local_port)]
+    used[place], used[used.index(0)] = 0, 1
 
 
 def told_to_come_too_late(crowd: Crowd) -> None:
