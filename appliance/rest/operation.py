@@ -72,15 +72,20 @@ FORMAT = Parameter(
 COMMON_QUERY = (FORMAT,)
 """The fields that every operation takes."""
 
+BAD_QUERY = Refusal(
+    HTTPStatus.BAD_REQUEST,
+    "bad-query",
+    "a query field is unknown, is empty, or has a value that is not allowed; of a field that is given twice, the first counts",
+)
+
 COMMON_REFUSALS = (
-    Refusal(HTTPStatus.BAD_REQUEST, "", "`format` is neither text nor json"),
+    BAD_QUERY,
     Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
     Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),
 )
 """The refusals of every operation and of all other requests."""
 
 UNKNOWN_NAME = Refusal(HTTPStatus.NOT_FOUND, "unknown-name", "there is no such name; the answer has the nearest one")
-BAD_QUERY = Refusal(HTTPStatus.BAD_REQUEST, "bad-query", "a query field is unknown, is empty, or has a value that is not allowed")
 SHARD_DOWN = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE, "shard-down", "the worker of a shard is down, so the answer would not be complete"
 )

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from appliance.ipc.queries import GROUPS, SessionFilter
+from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.rest.operation import (
     BAD_QUERY,
@@ -17,7 +17,7 @@ from appliance.rest.operation import (
 
 LONGEST_BODY_BYTES = 4096
 
-PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, 10_000
+PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
 """Sessions on one page of ``/conns``: by default, and at most."""
 
 TOP_LINES, TOP_LINES_MAX = 10, 1000
