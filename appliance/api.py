@@ -9,6 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
@@ -28,7 +29,13 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
 def make_app(gateway: Gateway) -> web.Application:
     """The whole API, as an application that is not bound to any address yet."""
-    middlewares = [problem_middleware([route.path for route in ROUTES]), check_query]
+    middlewares = [
+        problem_middleware([route.path for route in ROUTES]),
+        check_host,
+        check_origin,
+        check_query,
+        check_writer(gateway),
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=LONGEST_BODY_BYTES)
     handlers = _handlers(gateway)
     # add_get answers HEAD too; add_route("GET", ...) would not.
@@ -77,8 +84,8 @@ class _StatusHandlers:
 
     async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
-        all_up = all(state.up for state in states)
-        return respond(request, health(states), HTTPStatus.OK if all_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        status = HTTPStatus.OK if all(state.up for state in states) else HTTPStatus.SERVICE_UNAVAILABLE
+        return respond(request, health(states, self._gateway.duty_states()), status)
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

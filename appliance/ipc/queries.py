@@ -159,15 +159,10 @@ def read_group(given: Mapping[str, str]) -> str:
     return by
 
 
-def check_fields(given: Iterable[tuple[str, str]], known: Collection[str], may_be_empty: Collection[str] = ()) -> None:
-    """Raises QueryError for a field that is unknown or empty.
-
-    A filter with a misspelt field must not select every session, nor one that a script left empty by mistake.
-    """
-    for field, value in given:
+def check_fields(given: Iterable[str], known: Collection[str]) -> None:
+    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
+    for field in given:
         _check_known("field", field, known)
-        if not value.strip() and field not in may_be_empty:
-            raise QueryError(f"{field}: is empty; leave it out when any will do")
 
 
 def _check_known(field: str, value: str, known: Collection[str]) -> None:

@@ -46,6 +46,8 @@ class Operation(NamedTuple):
     """What the body of the request has to be; empty when it has none."""
     refusals: tuple[Refusal, ...] = ()
     """Its own; COMMON_REFUSALS come on top."""
+    is_costly: bool = False
+    """Whether workers or the kernel have to be asked for the answer."""
 
 
 class Route(NamedTuple):
@@ -80,8 +82,29 @@ BAD_QUERY = Refusal(
 
 COMMON_REFUSALS = (
     BAD_QUERY,
+    Refusal(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "wrong-host",
+        "Host is not the address of the listener, nor `localhost` on a loopback address, nor the name of the machine on another",
+    ),
+    Refusal(
+        HTTPStatus.FORBIDDEN,
+        "other-site",
+        "Origin or Sec-Fetch-Site says that a web page of another site asks for a change, or for sessions",
+    ),
+    Refusal(
+        HTTPStatus.FORBIDDEN,
+        "read-only",
+        "a change was asked for by a local user who is neither root nor the service's user nor in its group",
+    ),
     Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
     Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),
+    Refusal(HTTPStatus.REQUEST_TIMEOUT, "", "a body was not complete in time"),
+    Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "",
+        "the listener has as many connections as it may have; the answer has a `Retry-After`, and the connection is closed",
+    ),
 )
 """The refusals of every operation and of all other requests."""
 

@@ -11,9 +11,6 @@ from appliance.rest.problem import ProblemError
 from appliance.rest.routes import ROUTES, query_names
 
 _OPERATIONS = {(operation.method, route.path): operation for route in ROUTES for operation in route.operations}
-_MAY_BE_EMPTY = ("after",)
-"""An empty place is the beginning, so that a script may begin with one."""
-
 _LONGEST_SHOWN = 80
 
 
@@ -26,7 +23,7 @@ def operation_of(request: web.Request) -> Operation | None:
 
 @web.middleware
 async def check_query(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses a query field that the route does not have or that is empty, and a format that there is not.
+    """Refuses a query field that the route does not have, and a format that there is not.
 
     So a request with a mistake in its query changes nothing, whatever its route. The values of other fields are checked by the
     handlers that read them, with the functions of `ipc.queries`.
@@ -34,7 +31,7 @@ async def check_query(request: web.Request, handler: Handler) -> web.StreamRespo
     asked = operation_of(request)
     if asked is not None:
         try:
-            check_fields(request.query.items(), query_names(asked), _MAY_BE_EMPTY)
+            check_fields(request.query, query_names(asked))
             wanted = request.query.get(COMMON_QUERY[0].name, "text")
             if wanted not in ("text", "json"):
                 raise QueryError(f"format: there is no {wanted[:_LONGEST_SHOWN]!r} (there are text, json)")
