@@ -472,7 +472,7 @@ def test_a_number_of_shards_that_is_not_possible(text: str, shards: int, line: s
 @pytest.mark.parametrize("listen", ["0.0.0.0:9380", "[::]:9380", "198.51.100.1:9380", "[2001:db8::1]:9380"])
 def test_an_address_that_others_reach_is_refused_unless_that_is_meant(listen: str) -> None:
     text = GOOD.replace("127.0.0.1:9380", listen)
-    with pytest.raises(ConfigError, match=r"api.listen\[0\]: .* is not a loopback address, .* allow_remote_without_token = true"):
+    with pytest.raises(ConfigError, match=r"api.listen\[0\]: .* is not a loopback address, .*allow_remote_without_token = true"):
         parse(text, "test")
     assert parse(text.replace("[api]", "[api]\nallow_remote_without_token = true"), "test").api.listen == (listen,)
 
