@@ -17,6 +17,7 @@ from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
 from appliance.rest.routes import LONGEST_BODY_BYTES, ROUTES
+from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
@@ -35,6 +36,7 @@ def make_app(gateway: Gateway) -> web.Application:
         check_origin,
         check_query,
         check_writer(gateway),
+        take_seat(gateway),
     ]
     app = web.Application(middlewares=middlewares, client_max_size=LONGEST_BODY_BYTES)
     handlers = _handlers(gateway)

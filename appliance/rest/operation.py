@@ -99,6 +99,11 @@ COMMON_REFUSALS = (
     ),
     Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
     Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),
+    Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "busy",
+        "as many answers that ask workers or the kernel are being read as there may be; the answer has a `Retry-After`",
+    ),
     Refusal(HTTPStatus.REQUEST_TIMEOUT, "", "a body was not complete in time"),
     Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,

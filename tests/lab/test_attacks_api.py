@@ -4,9 +4,11 @@ import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from appliance.director.tuning import BURST, CHANGES_PER_S
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid
 
@@ -145,3 +147,34 @@ def test_a_page_under_another_name_is_refused(small_lab: RunningLab) -> None:
     assert "421 Misdirected Request" in lab.api("/conns", "-i", "-H", "Host: evil.example")
     assert "403 Forbidden" in lab.api("/conns", "-i", "-H", "Origin: http://evil.example")
     assert "403 Forbidden" in lab.api("/conns?all=1", "-i", "-X", "DELETE", "-H", "Sec-Fetch-Site: cross-site")
+
+
+LIST = b"GET /conns?format=json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def memory_kib(lab: RunningLab) -> int:
+    """What the director has in memory."""
+    return int(lab.run("gateway", "ps", "-o", "rss=", "-p", str(pid_of(lab))))
+
+
+def test_a_thousand_readers_that_never_read_take_little_memory(small_lab: RunningLab) -> None:
+    lab = small_lab
+    before = memory_kib(lab)
+    with nothing_ends(lab), held(lab, 1000, 20 * LIST):
+        assert memory_kib(lab) < before + 60_000
+        assert over_unix(lab, "/healthz") == "ok\n"
+        assert over_unix(lab, "/conns?limit=5").count("ESTABLISHED") == 5
+    lab.wait_until("the API answers again", lambda: lab.api("/healthz") == "ok\n")
+
+
+def test_a_storm_of_writes_reaches_the_packet_path_a_few_times_a_second(small_lab: RunningLab) -> None:
+    """Each write is logged when it is put in force, so the log shows how often that was."""
+    lab = small_lab
+    seconds = 3
+    writes = lab.script("gateway", "write_storm.py", *API, str(seconds))
+    log = Path(lab.environment["LAB_DIR"]) / "appliance.log"
+    applied = sum("fullnat_lport_min: " in line for line in log.read_text().splitlines())
+    assert writes["answers"] > 50
+    assert set(writes["statuses"]) == {"200"}
+    assert 0 < applied <= BURST + CHANGES_PER_S * (seconds + 2)
+    lab.set_tunable("fullnat_lport_min", 5000)
