@@ -19,7 +19,7 @@ from appliance.director import watches
 from appliance.director.duties import Duties
 from appliance.director.host import Host
 from appliance.director.plans import Slots, worker_plans
-from appliance.director.runtime_files import kept_isn_secret
+from appliance.director.runtime_files import kept_isn_secret, state_file
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
@@ -235,5 +235,5 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    with instance_lock.acquire():
+    with instance_lock.held(state_file("lock")):
         await Director(config, kept_isn_secret(), read_config, Host()).run(serve_api, stop, reload_asked)
