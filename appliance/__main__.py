@@ -77,9 +77,10 @@ def _render_nft(options: argparse.Namespace) -> int:
 
 def _cleanup(_: argparse.Namespace) -> int:
     from appliance.director.host import Host
+    from appliance.director.runtime_files import state_file
     from appliance.edge import instance_lock
 
-    with instance_lock.acquire():
+    with instance_lock.held(state_file("lock")):
         if not Host().undo_leftovers():
             print("nothing to undo")
     return 0

@@ -9,12 +9,15 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
-from appliance.rest.problem import ProblemError, problem_middleware
+from appliance.rest.problem import problem_middleware
+from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
 from appliance.rest.routes import LONGEST_BODY_BYTES, ROUTES
+from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
@@ -27,7 +30,14 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 
 def make_app(gateway: Gateway) -> web.Application:
     """The whole API, as an application that is not bound to any address yet."""
-    middlewares = [problem_middleware([route.path for route in ROUTES]), _refuse_unknown_format]
+    middlewares = [
+        problem_middleware([route.path for route in ROUTES]),
+        check_host,
+        check_origin,
+        check_query,
+        check_writer(gateway),
+        take_seat(gateway),
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=LONGEST_BODY_BYTES)
     handlers = _handlers(gateway)
     # add_get answers HEAD too; add_route("GET", ...) would not.
@@ -76,8 +86,8 @@ class _StatusHandlers:
 
     async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
-        all_up = all(state.up for state in states)
-        return respond(request, health(states), HTTPStatus.OK if all_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        status = HTTPStatus.OK if all(state.up for state in states) else HTTPStatus.SERVICE_UNAVAILABLE
+        return respond(request, health(states, self._gateway.duty_states()), status)
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))
@@ -95,15 +105,6 @@ def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web
         return respond(request, view())
 
     return show
-
-
-@web.middleware
-async def _refuse_unknown_format(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Checks ``?format=`` before the handler does anything, so that a PUT with a wrong format changes nothing."""
-    wanted = request.query.get("format", "text")
-    if wanted not in ("text", "json"):
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"format: there is no {wanted[:80]!r} (there are text, json)")
-    return await handler(request)
 
 
 async def _forbid_caching(_: web.Request, response: web.StreamResponse) -> None:

@@ -1,7 +1,7 @@
 """The checks of values that are right alone and wrong together. Each problem names its key and the other one."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import TypeVar
 
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
@@ -44,8 +44,17 @@ def tunable_problems(sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
 
 
 def listen_problems(api: Api) -> Iterator[ConfigProblem]:
-    """Problems of API addresses that stand there twice."""
-    listed = ((("api", "listen", index), address) for index, address in enumerate(api.listen))
+    """Problems of API addresses that stand there twice, or that are open to other hosts without a word that this is meant."""
+    listed: list[tuple[KeyPath, str]] = [(("api", "listen", index), address) for index, address in enumerate(api.listen)]
+    if not api.allow_remote_without_token:
+        for path, address in listed:
+            if not address.startswith("unix:") and not ip_address(address.rpartition(":")[0].strip("[]")).is_loopback:
+                yield ConfigProblem(
+                    path,
+                    address,
+                    f"{value_text(address)} is not a loopback address, and the API has no passwords: whoever reaches it could "
+                    "change everything. If that is meant, set api.allow_remote_without_token = true",
+                )
     for path, address, first in _repeats(listed):
         yield ConfigProblem(path, address, f"{value_text(address)} is already {key_text(first)}")
 

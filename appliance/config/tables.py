@@ -73,10 +73,19 @@ class Api(Table):
         NonEmpty[ListenAddress],
         Allowed('a list, not empty, of "IP:PORT", "[IPV6]:PORT" (numeric addresses, ports 1..65535) and "unix:/absolute/path"'),
         Field(
-            description="The addresses on which the admin API listens. The API asks for no password: use only addresses that "
-            "operators alone can reach."
+            description="The addresses on which the admin API listens. On a loopback address, local users who are neither root "
+            "nor in the service's group can read and not write; only those can connect to a Unix socket. An address beyond "
+            "loopback needs `allow_remote_without_token`."
         ),
     ] = ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
+    allow_remote_without_token: Annotated[
+        bool,
+        Allowed("true or false"),
+        Field(
+            description="true: `listen` may have addresses beyond loopback. Whoever reaches them can then change tunables and "
+            "end sessions, because the API has no passwords yet. false: such an address is an error."
+        ),
+    ] = False
 
 
 class RealServer(Table):

@@ -16,18 +16,19 @@ from typing import Any
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
+from appliance.director.duties import Duties
 from appliance.director.host import Host
 from appliance.director.plans import Slots, worker_plans
-from appliance.director.runtime_files import kept_isn_secret
+from appliance.director.runtime_files import kept_isn_secret, state_file
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, instance_lock, shared_memory, sockstat
+from appliance.edge import conntrack, instance_lock, peer, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import ShardFailedError
-from appliance.ipc.rows import ShardState
+from appliance.ipc.rows import DutyState, ShardState
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import WORKER_STARTS
 from appliance.model.rates import Rates
@@ -69,6 +70,7 @@ class Director:
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops)
         self._routes = watches.Routes(self.shared)
+        self._duties = Duties()
 
     async def run(self, serve_api: ServeApi, stop: asyncio.Event, reload_asked: asyncio.Event) -> None:
         """Serve until `stop` is set, and reload the configuration whenever `reload_asked` is.
@@ -86,13 +88,13 @@ class Director:
             await self._workers_ready()
             await asyncio.to_thread(host.start_steering, self._config, self._tuning.defence({}))
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
-            duties = (
-                watches.watch_counts(self._counts),
-                watches.watch_steering(host.mend_steering),
-                watches.watch_routes(self._look_at_routes),
-                self._reload_when(reload_asked),
-            )
-            tasks += map(asyncio.ensure_future, duties)
+            duties: dict[str, Callable[[], Awaitable[None]]] = {
+                "look at counters": lambda: watches.watch_counts(self._counts),
+                "look after the steering": lambda: watches.watch_steering(host.mend_steering),
+                "look at routes": lambda: watches.watch_routes(self._look_at_routes),
+                "reload": lambda: self._reload_when(reload_asked),
+            }
+            tasks += (asyncio.ensure_future(self._duties.keep(name, duty)) for name, duty in duties.items())
             log.info("ready: %d shards, API on %s", len(self._workers), ", ".join(self._config.api.listen))
             await _until(stop, tasks)
             log.info("stopping")
@@ -106,6 +108,18 @@ class Director:
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
+
+    async def may_write(self, sock: peer.Socket) -> bool:
+        """Whether the user at the other end of a connection may change anything.
+
+        Those on other hosts may: the configuration lets them in only when it says so in so many words
+        (`api.allow_remote_without_token`).
+        """
+        try:
+            return await asyncio.to_thread(peer.may_write, peer.note(sock)) is not False
+        except (EdgeError, OSError) as error:
+            log.error("a change is refused, because nobody knows who asks for it: %s", error)
+            return False
 
     async def kernel_drops(self) -> dict[str, int]:
         """Packets that the kernel has dropped for the defence, by extended counter, at this moment; or at the last look that did
@@ -185,6 +199,10 @@ class Director:
             for worker in self._workers
         ]
 
+    def duty_states(self) -> list[DutyState]:
+        """How each duty of the director goes."""
+        return self._duties.states()
+
     def rates(self) -> Rates:
         """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
         return self._counts.meter.rates
@@ -217,5 +235,5 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    with instance_lock.acquire():
+    with instance_lock.held(state_file("lock")):
         await Director(config, kept_isn_secret(), read_config, Host()).run(serve_api, stop, reload_asked)

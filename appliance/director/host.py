@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from appliance.config.loading import Config, Gateway
+from appliance.director.leftovers import read_leftovers
 from appliance.director.plans import steered
 from appliance.director.runtime_files import state_file, write_state
 from appliance.edge import addresses, nft, sysctl
@@ -39,17 +40,13 @@ class Host:
     def undo_leftovers(self) -> bool:
         """Undo what a crashed run in this network namespace left behind; True when there was anything.
 
-        Raises EdgeError when the file that lists it is damaged.
+        Raises EdgeError when the file that lists it is damaged, or lists what the appliance never changes.
         """
-        try:
-            left = json.loads(self._file.read_text())
-            self._sysctls = [(path, value) for path, value in left["sysctls"]]
-            self._addresses = [(interface, address) for interface, address in left["addresses"]]
-            self._ruleset = Ruleset(*left["ruleset"]) if left["ruleset"] else None
-        except FileNotFoundError:
+        left = read_leftovers(self._file)
+        if left is None:
             return False
-        except (ValueError, KeyError, TypeError) as error:
-            raise EdgeError(f"{self._file}: damaged ({error!r}); undo by hand and remove it") from error
+        self._sysctls, self._addresses = left.sysctls, left.addresses
+        self._ruleset = Ruleset("", "") if left.steering else None
         log.warning("undoing what an earlier run left behind")
         self.undo()
         return True

@@ -9,6 +9,7 @@ import re
 import secrets
 from pathlib import Path
 
+from appliance.director.leftovers import read_own
 from appliance.edge.errors import EdgeError
 
 log = logging.getLogger("appliance.host")
@@ -51,7 +52,7 @@ def kept_isn_secret() -> str:
     """
     file = state_file("isn-secret")
     try:
-        secret = file.read_text()
+        secret = read_own(file, 2 * _ISN_SECRET_BYTES + 1)
         if _ISN_SECRET.fullmatch(secret):
             return secret
         log.warning("%s: damaged; taking a new key for initial sequence numbers", file)

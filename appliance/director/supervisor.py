@@ -77,7 +77,12 @@ class ShardProcess:
         pause_s = 0.0
         while True:
             born = time.monotonic()
-            death = await self._live()
+            try:
+                death = await self._live()
+            except (
+                Exception
+            ) as error:  # for instance no file descriptor left: the other shards go on, and this one is tried again
+                death = f"could not be started or followed: {error!r}"
             if not self.first_start.done():
                 self.first_start.set_exception(WorkerFailedError(f"shard {self.shard}: {death}"))
                 return

@@ -1,36 +1,56 @@
 """A lock that lets at most one appliance run in a network namespace, because two would use the same queues and the same table.
 
-The lock is a Unix socket in the abstract namespace. The kernel keeps these per network namespace and removes one when its process
-ends, in whatever way. Nothing stays on disk.
+The lock is on a file in the runtime directory, which nobody but root and the service can write to; so nobody else can take it.
+The kernel gives it back when its process ends, in whatever way. The file stays.
 """
 
-import socket
-import struct
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from appliance.edge.errors import EdgeError
 
-_NAME = "\0l4-appliance"
 
-
-def acquire() -> socket.socket:
-    """Take the lock; it is held for as long as the returned socket is open. Raises EdgeError, which names the process that has
-    it."""
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Hold the lock `file` for the block. Raises EdgeError, which names the process that has it, or why it cannot be trusted."""
     try:
-        lock.bind(_NAME)
+        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _check_directory(file.parent)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        lock.close()
-        raise EdgeError(f"another appliance (pid {_holder_pid()}) already runs in this network namespace") from error
-    lock.listen()
-    return lock
+        raise EdgeError(f"cannot lock {file}: {error.strerror}") from error
+    try:
+        _take(fd, file)
+        yield
+    finally:
+        os.close(fd)
 
 
-def _holder_pid() -> str:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(_NAME)
-        except OSError:
-            return "unknown"
-        credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid: int = struct.unpack("3i", credentials)[0]
-    return str(pid)
+def _check_directory(directory: Path) -> None:
+    """Raises OSError when others than root and this user could put a file of theirs in the place of the lock."""
+    status = directory.stat()
+    if status.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+        raise OSError(0, f"{directory} belongs to another user")
+    if status.st_mode & stat.S_IWOTH:
+        raise OSError(0, f"everybody can write to {directory}")
+
+
+def _take(fd: int, file: Path) -> None:
+    """Lock the open file, and write down who has it. A file that root made is given to the owner of the directory."""
+    status, directory = os.fstat(fd), file.parent.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid(), directory.st_uid):
+        raise EdgeError(f"cannot lock {file}: it is no file of root's or of the service's")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(fd, 20, 0).decode(errors="replace").strip()
+        pid = holder if holder.isdecimal() else "unknown"
+        raise EdgeError(f"another appliance (pid {pid}) already runs in this network namespace") from error
+    if os.geteuid() == 0:
+        os.fchown(fd, directory.st_uid, directory.st_gid)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)

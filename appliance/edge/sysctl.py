@@ -8,6 +8,7 @@
   value of `all` or of the interface is.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,14 @@ def needed_changes(interfaces: list[str]) -> list[Change]:
     return [Change(path, before, after) for path, after in wanted if (before := read(path)) != after]
 
 
+_OURS = re.compile(r"ip_forward|conf/(?!\.\.?/)[^/\0]{1,15}/(?:accept_local|send_redirects|rp_filter)")
+
+
+def is_ours(path: str) -> bool:
+    """Whether the appliance ever writes to this path below /proc/sys/net/ipv4."""
+    return _OURS.fullmatch(path) is not None
+
+
 def read(path: str) -> str:
     """The value in force. Raises EdgeError when the sysctl, or the interface in its path, does not exist."""
     try:
@@ -55,7 +64,9 @@ def read(path: str) -> str:
 
 
 def write(path: str, value: str) -> None:
-    """Set a value. Raises EdgeError when the kernel refuses it."""
+    """Set a value. Raises EdgeError when the kernel refuses it, and for any other path than those above: this may run as root."""
+    if not is_ours(path):
+        raise EdgeError(f"{path[:80]!r} is no sysctl of the appliance")
     try:
         (_IPV4 / path).write_text(value)
     except OSError as error:

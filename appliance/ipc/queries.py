@@ -1,11 +1,12 @@
 """Queries: which sessions are to be listed, counted or cut, and how a wrong query is refused. Pure.
 
 A filter is four texts, each of which may be empty, so it is sent to a worker as it is. The texts are checked where the request
-comes in, so that the answer can name the field; `EndpointMatch` applies them in the worker.
+comes in, so that the answer can name the field, and once more where a worker reads the query: a worker never begins with a query
+that was not checked. `EndpointMatch` applies them in the worker.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NamedTuple
 
@@ -16,8 +17,13 @@ from appliance.wire.flow import FIRST_KEY, KEY_BYTES, split_endpoint
 ROWS, TALLY, CUT, SLABS = "rows", "tally", "cut", "slabs"
 """Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables."""
 
+KINDS = (ROWS, TALLY, CUT, SLABS)
+
 GROUPS = ("client", "service", "real_server")
 """The groups in which a TALLY can count."""
+
+LIMIT_MAX = 10_000
+"""The largest number of sessions that a limited answer can have."""
 
 _LONGEST_SHOWN = 80
 
@@ -62,9 +68,30 @@ class Query(NamedTuple):
 
 
 def query_from_json(written: Sequence[Any]) -> Query:
-    """The query in a JSON array. Raises TypeError when its items are not the fields of a query."""
+    """The query in a JSON array. Raises TypeError when its items are not the fields of a query, and QueryError when one of them
+    has a value that no query can have."""
     query = Query(*written)
-    return query._replace(filter=SessionFilter(*query.filter))
+    query = query._replace(filter=SessionFilter(*query.filter))
+    check_query(query)
+    return query
+
+
+def check_query(query: Query) -> None:
+    """Raises QueryError for a query that a shard cannot answer, whoever made it. Whether a service exists is not asked here."""
+    texts = (query.kind, *query.filter, query.by, query.after)
+    if not all(isinstance(text, str) for text in texts) or type(query.limit) is not int:
+        raise QueryError(f"a query has fields of wrong types: {query!r}"[: 2 * _LONGEST_SHOWN])
+    _check_known("kind", query.kind, KINDS)
+    if query.kind == TALLY or query.by:
+        _check_known("by", query.by, GROUPS)
+    if not 0 <= query.limit <= LIMIT_MAX:
+        raise QueryError(f"limit: {query.limit} is out of range 0..{LIMIT_MAX}")
+    if query.after:
+        parse_place(query.after)
+    wanted = query.filter
+    _check_endpoints(wanted)
+    if wanted.state:
+        _check_known("state", wanted.state, STATE_NAMES)
 
 
 class Place(NamedTuple):
@@ -109,9 +136,7 @@ def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionF
             raise QueryError(f"{field}: is empty; leave it out when any will do")
     wanted = SessionFilter(**{field: given.get(field, "").strip() for field in SessionFilter._fields})
     wanted = wanted._replace(state=wanted.state.upper())
-    for field in ("client", "real_server"):
-        if text := getattr(wanted, field):
-            _check_endpoint(field, text)
+    _check_endpoints(wanted)
     if wanted.service:
         _check_known("service", wanted.service, services)
     if wanted.state:
@@ -134,7 +159,7 @@ def read_group(given: Mapping[str, str]) -> str:
     return by
 
 
-def check_fields(given: Collection[str], known: Collection[str]) -> None:
+def check_fields(given: Iterable[str], known: Collection[str]) -> None:
     """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
     for field in given:
         _check_known("field", field, known)
@@ -151,6 +176,12 @@ class _Endpoint(NamedTuple):
     network: int
     mask: int
     port: bytes | None
+
+
+def _check_endpoints(wanted: SessionFilter) -> None:
+    for field in ("client", "real_server"):
+        if text := getattr(wanted, field):
+            _check_endpoint(field, text)
 
 
 def _check_endpoint(field: str, text: str) -> None:

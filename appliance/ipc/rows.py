@@ -48,3 +48,13 @@ class ShardState(NamedTuple):
     """None while there is no process."""
     starts: int
     """How often a worker of this shard was started; 1 means that none has died."""
+
+
+class DutyState(NamedTuple):
+    """How one duty of the director goes."""
+
+    name: str
+    failures: int
+    """How often it has failed and begun anew in this run."""
+    last_error: str
+    """Empty while it has not failed."""

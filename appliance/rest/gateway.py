@@ -1,12 +1,13 @@
 """What the admin API needs of the director, as Protocols: the API is tested with a gateway that has no worker behind it."""
 
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.rates import Rates
 
@@ -46,11 +47,17 @@ class Gateway(Protocol):
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""
 
+    async def may_write(self, sock: socket.socket) -> bool:
+        """Whether the user at the other end of a connection may change anything. The socket is looked at before this waits."""
+
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter."""
 
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
+
+    def duty_states(self) -> list[DutyState]:
+        """How each duty of the director goes."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

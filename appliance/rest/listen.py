@@ -1,13 +1,19 @@
-"""Where the API listens: every entry of the configuration becomes one listening socket."""
+"""Where the API listens: every entry of the configuration becomes one listening socket, with limits of its own."""
 
+import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import stat
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
+
+from appliance.rest.connections import LINGERING_MAX, Connections
+from appliance.rest.rare_log import RareLog, ServerLog
 
 _UNIX = "unix:"
 
@@ -16,6 +22,24 @@ _SOCKET_MODE = 0o660
 
 _SHUTDOWN_TIMEOUT_S = 1.0
 """How long a stop waits for answers that are being sent. A client that reads slowly must not delay the stop any longer."""
+
+CONNECTIONS_MAX = 128
+"""Connections of one listener that are served at a time. Those above it are answered with 503 and closed."""
+
+RESERVED_DESCRIPTORS = 256
+"""File descriptors that the API leaves to all other work of the process: workers, nftables, netlink, files of /proc."""
+
+REQUEST_S = 10.0
+"""How long a client may take for the head of a request: counted from the connection, or from the end of the answer before."""
+
+_LINGER_S = 2.0
+"""How long the rest of a body is awaited that nobody wants."""
+
+STALL_S = 30.0
+"""How long a TCP client may leave an answer unread before it is disconnected. It has to take some 48 KiB in this time."""
+
+UNIX_STALL_S = 3600.0
+"""The same on a Unix socket, where only root and the service's group connect: a person may read a list with a pager."""
 
 
 class ListenError(Exception):
@@ -26,9 +50,11 @@ async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
     """Serve `app` on every entry: ``ADDRESS:PORT``, ``[IPV6]:PORT`` or ``unix:/absolute/path``.
 
     The directory of a Unix socket is created when it is missing. A socket file that a dead process left is replaced, and
-    the runner's `cleanup` removes the file. Raises ListenError when an entry fails; then no entry is served.
+    the runner's `cleanup` removes the file. Raises ListenError when an entry fails, and when the process may not have enough
+    file descriptors; then no entry is served.
     """
     bound: list[str] = []
+    most, lines = connections_per_listener(len(listen)), RareLog()
 
     async def remove_sockets(_: web.Application) -> None:
         for path in bound:
@@ -36,27 +62,70 @@ async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
                 os.unlink(path)
 
     app.on_cleanup.append(remove_sockets)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=ServerLog(lines),
+        shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        keepalive_timeout=REQUEST_S,
+        lingering_time=_LINGER_S,
+    )
     await runner.setup()
+    assert runner.server is not None
     try:
         for entry in listen:
-            await _start_site(runner, entry, bound)
+            stall_s = UNIX_STALL_S if entry.startswith(_UNIX) else STALL_S
+            await _start_site(runner, entry, bound, Connections(runner.server, most, stall_s, lines))
     except BaseException:
         await runner.cleanup()
         raise
     return runner
 
 
-async def _start_site(runner: web.AppRunner, entry: str, bound: list[str]) -> None:
+def connections_per_listener(listeners: int) -> int:
+    """How many connections each listener may have. Raises ListenError when there are not enough descriptors for any."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for_api = CONNECTIONS_MAX * listeners * 2 if descriptors == resource.RLIM_INFINITY else descriptors - RESERVED_DESCRIPTORS
+    most = min(CONNECTIONS_MAX, for_api // listeners - LINGERING_MAX)
+    if most < 1:
+        needed = RESERVED_DESCRIPTORS + listeners * (LINGERING_MAX + 1)
+        raise ListenError(
+            f"cannot listen on {listeners} addresses: that needs a limit of {needed} open files, and it is {descriptors}"
+        )
+    return most
+
+
+class _Site(web.BaseSite):
+    """A listening socket whose connections are counted. `where` are the arguments of `create_server` that say where it is."""
+
+    def __init__(self, runner: web.AppRunner, connections: Connections, **where: Any) -> None:
+        super().__init__(runner)
+        self._connections = connections
+        self._where = where
+
+    @property
+    def name(self) -> str:
+        """For aiohttp, which shows it nowhere here."""
+        return f"{self._where}"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connections, backlog=self._backlog, **self._where)
+
+
+async def _start_site(runner: web.AppRunner, entry: str, bound: list[str], connections: Connections) -> None:
     """Listen on one entry. The path of a Unix socket is added to `bound` as soon as this process has created the file."""
     try:
         if entry.startswith(_UNIX):
             path = entry.removeprefix(_UNIX)
             sock = _bind_unix(path)
             bound.append(path)
-            await web.SockSite(runner, sock).start()
+            await _Site(runner, connections, sock=sock).start()
         else:
-            await web.TCPSite(runner, *_address(entry)).start()
+            host, port = _address(entry)
+            await _Site(runner, connections, host=host, port=port, reuse_address=True).start()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ListenError(f"cannot listen on {entry}: {reason}") from error

@@ -46,6 +46,8 @@ class Operation(NamedTuple):
     """What the body of the request has to be; empty when it has none."""
     refusals: tuple[Refusal, ...] = ()
     """Its own; COMMON_REFUSALS come on top."""
+    is_costly: bool = False
+    """Whether workers or the kernel have to be asked for the answer."""
 
 
 class Route(NamedTuple):
@@ -72,15 +74,46 @@ FORMAT = Parameter(
 COMMON_QUERY = (FORMAT,)
 """The fields that every operation takes."""
 
+BAD_QUERY = Refusal(
+    HTTPStatus.BAD_REQUEST,
+    "bad-query",
+    "a query field is unknown, is empty, or has a value that is not allowed; of a field that is given twice, the first counts",
+)
+
 COMMON_REFUSALS = (
-    Refusal(HTTPStatus.BAD_REQUEST, "", "`format` is neither text nor json"),
+    BAD_QUERY,
+    Refusal(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "wrong-host",
+        "Host is not the address of the listener, nor `localhost` on a loopback address, nor the name of the machine on another",
+    ),
+    Refusal(
+        HTTPStatus.FORBIDDEN,
+        "other-site",
+        "Origin or Sec-Fetch-Site says that a web page of another site asks for a change, or for sessions",
+    ),
+    Refusal(
+        HTTPStatus.FORBIDDEN,
+        "read-only",
+        "a change was asked for by a local user who is neither root nor the service's user nor in its group",
+    ),
     Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
     Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),
+    Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "busy",
+        "as many answers that ask workers or the kernel are being read as there may be; the answer has a `Retry-After`",
+    ),
+    Refusal(HTTPStatus.REQUEST_TIMEOUT, "", "a body was not complete in time"),
+    Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "",
+        "the listener has as many connections as it may have; the answer has a `Retry-After`, and the connection is closed",
+    ),
 )
 """The refusals of every operation and of all other requests."""
 
 UNKNOWN_NAME = Refusal(HTTPStatus.NOT_FOUND, "unknown-name", "there is no such name; the answer has the nearest one")
-BAD_QUERY = Refusal(HTTPStatus.BAD_REQUEST, "bad-query", "a query field is unknown, is empty, or has a value that is not allowed")
 SHARD_DOWN = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE, "shard-down", "the worker of a shard is down, so the answer would not be complete"
 )

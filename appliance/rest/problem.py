@@ -1,7 +1,7 @@
 """Refusals of the API as problem documents (RFC 9457): the errors that handlers raise, and those that aiohttp raises."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,9 +19,19 @@ class ProblemError(Exception):
     `kind` ends the document's type, so that clients can tell problems apart; without it the type is ``about:blank``.
     """
 
-    def __init__(self, status: HTTPStatus, detail: str, *, kind: str = "", title: str = "", **members: Any) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        kind: str = "",
+        title: str = "",
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
         super().__init__(detail)
         self.status = status
+        self.headers = headers
         self.document = {
             "type": f"urn:problem-type:appliance:{kind}" if kind else "about:blank",
             "title": title or status.phrase,
@@ -32,7 +42,7 @@ class ProblemError(Exception):
     def response(self) -> web.Response:
         """The document as a response. It is indented, because people read it too."""
         text = f"{json.dumps(self.document, indent=2)}\n"
-        return web.Response(status=self.status, text=text, content_type="application/problem+json")
+        return web.Response(status=self.status, text=text, content_type="application/problem+json", headers=self.headers)
 
 
 def problem_middleware(paths: Sequence[str]) -> Middleware:

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from appliance.ipc.queries import GROUPS, SessionFilter
+from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.rest.operation import (
     BAD_QUERY,
@@ -17,7 +17,7 @@ from appliance.rest.operation import (
 
 LONGEST_BODY_BYTES = 4096
 
-PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, 10_000
+PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
 """Sessions on one page of ``/conns``: by default, and at most."""
 
 TOP_LINES, TOP_LINES_MAX = 10, 1000
@@ -63,7 +63,8 @@ ROUTES: tuple[Route, ...] = (
                 "GET",
                 "Answers whether every worker is up: the status is 200 if so, and 503 while one is down.",
                 "`ok`, or one line for each shard that is down",
-                "`status` (ok or down) and `shards`: a list of objects with `shard`, `up`, `pid` and `starts`",
+                "`status` (ok or down); `shards`: a list of objects with `shard`, `up`, `pid` and `starts`; `duties` of the "
+                "director: a list of objects with `name`, `failures` (how often it failed and began anew) and `last_error`",
             ),
         ),
     ),
@@ -122,6 +123,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all extended counters.",
                 "one line per counter, with one column for each shard, one for the kernel and one for the total",
                 "an object: counter name -> `total`, `shards` (a list with one number per shard) and `kernel`",
+                is_costly=True,
             ),
         ),
     ),
@@ -135,6 +137,7 @@ ROUTES: tuple[Route, ...] = (
                 "the total",
                 "`name`, `total`, `shards` (a list with one number per shard) and `kernel`",
                 refusals=(UNKNOWN_NAME,),
+                is_costly=True,
             ),
         ),
     ),
@@ -174,6 +177,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all sessions as a stream. The answer breaks off when a worker goes down meanwhile.",
                 _SESSION_TEXT,
                 _SESSION_JSON,
+                is_costly=True,
             ),
         ),
     ),
@@ -211,6 +215,7 @@ ROUTES: tuple[Route, ...] = (
                 "one line per table or pool, with the columns of `/proc/slabinfo`",
                 "an object: name -> `active_objs`, `num_objs`, `objsize` (bytes), `objperpage` and `pages`",
                 refusals=(SHARD_DOWN,),
+                is_costly=True,
             ),
         ),
     ),
@@ -224,6 +229,7 @@ ROUTES: tuple[Route, ...] = (
                 "the lines of `/proc/net/sockstat`, once for the appliance and once for the host",
                 "`appliance` and `host`: each an object with one object per line, such as `TCP` and `UDP`",
                 refusals=(SHARD_DOWN,),
+                is_costly=True,
             ),
         ),
     ),
@@ -262,6 +268,7 @@ ROUTES: tuple[Route, ...] = (
                     ),
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN._replace(reason=f"one page was asked for, and {SHARD_DOWN.reason}")),
+                is_costly=True,
             ),
             Operation(
                 "DELETE",
@@ -292,6 +299,7 @@ ROUTES: tuple[Route, ...] = (
                     Parameter("n", f"1..{TOP_LINES_MAX}", str(TOP_LINES), "the number of lines"),
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN),
+                is_costly=True,
             ),
         ),
     ),

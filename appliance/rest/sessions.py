@@ -16,7 +16,6 @@ from appliance.ipc.queries import (
     SessionFilter,
     ShardDownError,
     ShardFailedError,
-    check_fields,
     read_filter,
     read_group,
     read_number,
@@ -24,16 +23,12 @@ from appliance.ipc.queries import (
 from appliance.ipc.rows import Slab
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.gateway import Sessions
-from appliance.rest.operation import Operation
 from appliance.rest.problem import ProblemError
+from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond, wants_json
-from appliance.rest.routes import PAGE_SESSIONS, PAGE_SESSIONS_MAX, TOP_LINES, TOP_LINES_MAX, operation, query_names
+from appliance.rest.routes import PAGE_SESSIONS, PAGE_SESSIONS_MAX, TOP_LINES, TOP_LINES_MAX
 from appliance.views import sessions
 from appliance.views.document import Document
-
-_LIST = operation("GET", "/conns")
-_CUT = operation("DELETE", "/conns")
-_TOP = operation("GET", "/conns/top")
 
 _LONGEST_SHOWN = 80
 
@@ -48,7 +43,7 @@ class SessionHandlers:
     async def list_sessions(self, request: web.Request) -> web.StreamResponse:
         """Answer the sessions that match a filter: all of them, or one page. Raises ProblemError: 400, 503."""
         with _refusals_as_problems():
-            wanted = self._filter(request, _LIST)
+            wanted = self._filter(request)
             if not request.query.keys() & {"limit", "after"}:
                 return await self._stream(request, wanted)
             limit = read_number(request.query, "limit", PAGE_SESSIONS, PAGE_SESSIONS_MAX)
@@ -85,7 +80,7 @@ class SessionHandlers:
         A request without a filter could be a mistake, so it ends all sessions only with `all=1`.
         """
         with _refusals_as_problems():
-            wanted = self._filter(request, _CUT)
+            wanted = self._filter(request)
             if request.query.get("all", "1") != "1":
                 raise QueryError(f"all: {request.query['all'][:_LONGEST_SHOWN]!r} is not 1")
             if not any(wanted) and "all" not in request.query:
@@ -96,7 +91,7 @@ class SessionHandlers:
     async def top(self, request: web.Request) -> web.Response:
         """Answer which clients, services or real servers have most sessions. Raises ProblemError: 400, 503."""
         with _refusals_as_problems():
-            wanted = self._filter(request, _TOP)
+            wanted = self._filter(request)
             by, number = read_group(request.query), read_number(request.query, "n", TOP_LINES, TOP_LINES_MAX)
             return respond(request, sessions.top(by, await self._sessions.tally(by, wanted), number))
 
@@ -105,8 +100,7 @@ class SessionHandlers:
         with _refusals_as_problems():
             return await self._sessions.slabs()
 
-    def _filter(self, request: web.Request, asked: Operation) -> SessionFilter:
-        check_fields(request.query, query_names(asked))
+    def _filter(self, request: web.Request) -> SessionFilter:
         return read_filter(request.query, self._services())
 
 
@@ -115,7 +109,7 @@ def _refusals_as_problems() -> Iterator[None]:
     try:
         yield
     except QueryError as error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, str(error), kind="bad-query", title="Bad query") from error
+        raise bad_query(error) from error
     except ShardDownError as error:
         detail = f"{error}; the appliance is starting it again"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, kind="shard-down", title="Shard down") from error

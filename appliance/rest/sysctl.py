@@ -1,5 +1,6 @@
 """The handlers of ``/sysctl``: list the tunables, read one, change one."""
 
+import asyncio
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -12,6 +13,9 @@ from appliance.rest.problem import ProblemError
 from appliance.rest.put_body import AskedValue, read_asked_value
 from appliance.rest.respond import respond
 from appliance.views.tunables import all_tunables, one_tunable
+
+BODY_S = 10.0
+"""How long a client may take for the body of a write."""
 
 
 class SysctlHandlers:
@@ -60,7 +64,11 @@ class SysctlHandlers:
 
 async def _read_body(request: web.Request) -> AskedValue:
     try:
-        return read_asked_value(await request.read(), request.content_type)
+        async with asyncio.timeout(BODY_S):
+            body = await request.read()
+        return read_asked_value(body, request.content_type)
+    except TimeoutError as error:
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, f"the body was not complete within {BODY_S:.0f} s") from error
     except ValueError as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from error
     except web.RequestPayloadError as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 from appliance import __version__
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.rows import ShardState
+from appliance.ipc.rows import DutyState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.views.document import Document
@@ -29,11 +29,12 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
     return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
 
 
-def health(states: Sequence[ShardState]) -> Document:
-    """The text is ``ok``, or one line for each shard that is down."""
+def health(states: Sequence[ShardState], duties: Sequence[DutyState] = ()) -> Document:
+    """The text is ``ok``, or one line for each shard that is down. The JSON has the duties of the director too."""
     down = [state for state in states if not state.up]
     text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
-    data = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
+    data: dict[str, Any] = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
+    data["duties"] = [duty._asdict() for duty in duties]
     return Document(text or "ok\n", data)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.__main__ import EXIT_BAD_CONFIG
+from appliance.rest.connections import LINGERING_MAX
+from appliance.rest.listen import CONNECTIONS_MAX, RESERVED_DESCRIPTORS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "appliance.service"
@@ -50,6 +52,10 @@ def test_its_user_is_the_one_the_installer_makes(unit: dict[str, str]) -> None:
     made = re.search(r"^SERVICE_USER=(\w+)$", (DEPLOY / "install.sh").read_text(), re.MULTILINE)
     assert made is not None
     assert unit["User"] == unit["Group"] == made[1]
+
+
+def test_there_are_descriptors_for_the_api_and_for_what_must_not_fail(unit: dict[str, str]) -> None:
+    assert int(unit["LimitNOFILE"]) >= RESERVED_DESCRIPTORS + 8 * (CONNECTIONS_MAX + LINGERING_MAX)
 
 
 def test_kernel_knobs_are_closed_except_the_networks(unit: dict[str, str]) -> None:

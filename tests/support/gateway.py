@@ -1,11 +1,12 @@
 """A gateway for tests of the API: its shared memory is a bytearray, and the test sets its answers."""
 
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.rates import Rates
@@ -78,6 +79,9 @@ class FakeGateway:
         self.shared = shared_state(shards=2, destinations=3)
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
+        self.is_writer = True
+        self.writers_asked = 0
+        self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
@@ -90,6 +94,12 @@ class FakeGateway:
             raise TunableError("fullnat_lport_min would be greater than fullnat_lport_max")
         self.shared.set_tunables({name: value})
 
+    async def may_write(self, sock: socket.socket) -> bool:
+        """What the test set; `writers_asked` has how often this was asked."""
+        assert sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        self.writers_asked += 1
+        return self.is_writer
+
     async def kernel_drops(self) -> dict[str, int]:
         """The value that the test set."""
         return self.dropped_by_kernel
@@ -97,6 +107,10 @@ class FakeGateway:
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""
         return self.states
+
+    def duty_states(self) -> list[DutyState]:
+        """The states the test set."""
+        return self.duties
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""

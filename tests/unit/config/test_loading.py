@@ -270,8 +270,8 @@ TWO_VALUES = [
     ),
     (
         '"127.0.0.1:9380"',
-        '"[2001:db8::1]:80", "[2001:DB8:0::1]:080"',
-        'api.listen[1]: "[2001:db8::1]:80" is already api.listen[0]',
+        '"[::1]:80", "[0:0::1]:080"',
+        'api.listen[1]: "[::1]:80" is already api.listen[0]',
     ),
     ('name = "tls"', 'name = "web"', 'service[1].name: "web" is already service[0].name'),
     ("port = 443", "port = 80", "service[1].vip: 203.0.113.10:80 tcp is already served by service[0]"),
@@ -473,3 +473,16 @@ def test_a_number_of_shards_that_is_not_possible(text: str, shards: int, line: s
     with pytest.raises(ConfigError) as caught:
         parse(text, "lvs.toml").with_shards(shards)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9380", "[::]:9380", "198.51.100.1:9380", "[2001:db8::1]:9380"])
+def test_an_address_that_others_reach_is_refused_unless_that_is_meant(listen: str) -> None:
+    text = GOOD.replace("127.0.0.1:9380", listen)
+    with pytest.raises(ConfigError, match=r"api.listen\[0\]: .* is not a loopback address, .*allow_remote_without_token = true"):
+        parse(text, "test")
+    assert parse(text.replace("[api]", "[api]\nallow_remote_without_token = true"), "test").api.listen == (listen,)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9380", "127.9.9.9:1", "[::1]:9380", "unix:/run/a.sock"])
+def test_an_address_of_this_host_alone_needs_no_word(listen: str) -> None:
+    assert parse(GOOD.replace("127.0.0.1:9380", listen), "test").api.allow_remote_without_token is False

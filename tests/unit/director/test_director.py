@@ -414,3 +414,21 @@ async def test_each_signal_is_a_reload_and_one_that_fails_is_not_the_last(caplog
             await asyncio.sleep(0)
         assert attempts == 2, "one reload for each signal"
     assert "reload failed because of an error of ours; please report this" in caplog.messages
+
+
+async def test_a_duty_that_fails_does_not_end_the_appliance(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = asyncio.Event()
+
+    async def fails(_: object) -> None:
+        failed.set()
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("appliance.director.watches.watch_counts", fails)
+    parts = make()
+    async with running(parts):
+        await failed.wait()
+        await asyncio.sleep(0)
+        states = {state.name: state for state in parts.director.duty_states()}
+        assert states["look at counters"].failures == 1
+        assert "Too many open files" in states["look at counters"].last_error
+        assert all(state.up for state in parts.director.shard_states())

@@ -309,3 +309,29 @@ async def test_a_worker_that_does_not_answer_a_change_is_an_error(monkeypatch: p
         worker.says(EndWalk(5))
         await worker.hears()
         assert process.up
+
+
+async def test_a_worker_that_cannot_be_started_again_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """For instance when the process has no file descriptor left: the other shards must not end with it."""
+    workers, starts = FakeWorkers(), 0
+
+    async def start(shared_fd: int, control_fd: int) -> FakeWorker:
+        nonlocal starts
+        starts += 1
+        if starts in (2, 3):
+            raise OSError(24, "Too many open files")
+        return await workers.start(shared_fd, control_fd)
+
+    process = ShardProcess(plan(), -1, lambda: None, start)
+    task = asyncio.ensure_future(process.run())
+    first = await workers.started.get()
+    await first.becomes_ready()
+    await process.first_start
+    first.dies()
+    second = await workers.started.get()
+    await second.becomes_ready()
+    await until(lambda: process.up)
+    assert starts == 4
+    assert sum("Too many open files" in line for line in caplog.messages) == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

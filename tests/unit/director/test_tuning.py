@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from appliance.director.tuning import Tuning
+from appliance.director.tuning import BURST, CHANGES_PER_S, Tuning
 from appliance.edge.errors import EdgeError
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.tunables import TunableError
@@ -107,3 +107,137 @@ def test_the_defence_is_what_is_in_force_after_the_changes() -> None:
     tuned.shared.set_tunables({"defence_tcp_drop": 0})
     assert tuned.tuning.defence({}) == Defence(True, False, True)
     assert tuned.tuning.defence({"defence_udp_drop": 0}) == Defence(True, False, False)
+
+
+class Clock:
+    """Time that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.now += seconds
+
+
+class Paced:
+    """A tuning whose time the test knows, and the times at which the generation moved."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.shared = shared_state(2, 0)
+        self.kernel = Kernel(self.shared)
+        self.tuning = Tuning(self.shared, self.kernel.change_defence, lambda: self.clock.now, self.clock.sleep)
+        self.moved: list[float] = []
+
+    async def write(self, name: str, value: int) -> int:
+        """One PUT, and what its answer would say."""
+        before = self.shared.generation[0]
+        await self.tuning.set_tunable(name, value)
+        self.moved += [self.clock.now] * int(self.shared.generation[0] - before)
+        return self.shared.tunable(name)
+
+
+async def test_a_storm_of_writes_is_put_in_force_a_few_times_a_second() -> None:
+    paced = Paced()
+    generation, values = paced.shared.generation[0], iter(range(5001, 9001))
+
+    async def writer() -> None:
+        while paced.clock.now < 10.0:
+            await paced.write("fullnat_lport_min", next(values, 5000))
+
+    await asyncio.gather(*(writer() for _ in range(20)))
+    changes = paced.shared.generation[0] - generation
+    assert CHANGES_PER_S * 9 <= changes <= BURST + CHANGES_PER_S * 10 + 1
+
+
+async def test_a_write_waits_no_longer_than_one_turn_and_the_last_one_counts() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    assert paced.clock.now == 0.0, "a few writes do not wait"
+    answers = await asyncio.gather(*(paced.write("udp_timeout", 20_000 + value) for value in range(100)))
+    assert set(answers) == {20_099}, "an answer says what is in force"
+    assert paced.clock.now <= 1 / CHANGES_PER_S + 0.001
+    assert paced.shared.tunable("udp_timeout") == 20_099
+
+
+async def test_writes_of_several_tunables_wait_together() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    generation = paced.shared.generation[0]
+    names = ("tcp_timeout_close", "tcp_timeout_established", "fullnat_lport_min", "defence_udp_drop")
+    await asyncio.gather(
+        *(paced.tuning.set_tunable(name, 5000 if name != "defence_udp_drop" else 0) for name in names[:2]),
+        paced.tuning.set_tunable("fullnat_lport_min", 7000),
+        paced.tuning.set_tunable("defence_udp_drop", 0),
+    )
+    assert [paced.shared.tunable(name) for name in names] == [5000, 5000, 7000, 0]
+    assert paced.shared.generation[0] == generation + 1
+
+
+async def test_a_value_in_force_is_no_change_and_waits_for_nothing() -> None:
+    paced = Paced()
+    generation = paced.shared.generation[0]
+    for _ in range(100):
+        await paced.write("udp_timeout", paced.shared.tunable("udp_timeout"))
+    assert paced.clock.now == 0.0
+    assert paced.shared.generation[0] == generation
+
+
+async def test_of_waiting_writes_only_those_are_refused_that_the_kernel_refuses() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    paced.kernel.refuses = True
+    refused, done = await asyncio.gather(
+        paced.tuning.set_tunable("defence_udp_drop", 0), paced.tuning.set_tunable("udp_timeout", 5000), return_exceptions=True
+    )
+    assert isinstance(refused, TunableError)
+    assert done is None
+    assert paced.shared.tunable("udp_timeout") == 5000
+    assert paced.shared.tunable("defence_udp_drop") == 1
+
+
+async def test_a_write_is_checked_together_with_those_that_wait() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    done, refused = await asyncio.gather(
+        paced.tuning.set_tunable("fullnat_lport_min", 7000),
+        paced.tuning.set_tunable("fullnat_lport_max", 6000),
+        return_exceptions=True,
+    )
+    assert done is None
+    assert isinstance(refused, TunableError)
+    assert (paced.shared.tunable("fullnat_lport_min"), paced.shared.tunable("fullnat_lport_max")) == (7000, 65535)
+
+
+async def test_waiting_writes_that_a_reload_has_overtaken_are_refused() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    async with paced.tuning.changing:
+        writes = [
+            asyncio.ensure_future(paced.tuning.set_tunable(*write))
+            for write in (("fullnat_lport_min", 7000), ("udp_timeout", 5000))
+        ]
+        await asyncio.sleep(0)
+        await paced.tuning.put_in_force({"fullnat_lport_max": 6000})
+    refused, done = await asyncio.gather(*writes, return_exceptions=True)
+    assert isinstance(refused, TunableError)
+    assert done is None
+    assert (paced.shared.tunable("fullnat_lport_min"), paced.shared.tunable("fullnat_lport_max")) == (5000, 6000)
+
+
+async def test_a_writer_that_is_cancelled_takes_nobody_with_it() -> None:
+    paced = Paced()
+    for value in range(BURST):
+        await paced.write("udp_timeout", 10_000 + value)
+    first = asyncio.ensure_future(paced.tuning.set_tunable("udp_timeout", 20_000))
+    second = asyncio.ensure_future(paced.tuning.set_tunable("tcp_timeout_close", 5000))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert paced.shared.tunable("tcp_timeout_close") == 5000

@@ -1,5 +1,6 @@
 """conn_query.py: what can be asked about sessions, and what is said to those who ask wrongly."""
 
+import json
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -7,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.ipc.queries import (
+    GROUPS,
+    ROWS,
+    TALLY,
     EndpointMatch,
     Place,
+    Query,
     QueryError,
     SessionFilter,
     check_fields,
     parse_place,
+    query_from_json,
     read_filter,
     read_group,
     read_number,
@@ -74,6 +80,38 @@ def test_a_field_that_nobody_reads_is_refused() -> None:
     check_fields(("client", "format"), ("client", "format"))
     with pytest.raises(QueryError, match=r"field: there is no 'clinet' .*the nearest is client"):
         check_fields(("clinet",), ("client", "format"))
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (Query("rowss"), "kind: there is no 'rowss'"),
+        (Query(TALLY), "by: there is no ''"),
+        (Query(TALLY, by="clients"), "by: there is no 'clients'"),
+        (Query(ROWS, by="x"), "by: there is no 'x'"),
+        (Query(ROWS, limit=-1), "limit: -1 is out of range"),
+        (Query(ROWS, limit=10_001), "limit: 10001 is out of range"),
+        (Query(ROWS, after="0-0-0"), "after: '0-0-0' is no place"),
+        (Query(ROWS, SessionFilter(state="ESTABLISED")), "state: there is no"),
+        (Query(ROWS, SessionFilter(client="x")), "client: 'x' is no IPv4 endpoint"),
+        (Query(ROWS, SessionFilter(real_server="1.2.3.4:0")), "real_server: '1.2.3.4:0' is no IPv4 endpoint"),
+    ],
+)
+def test_a_worker_reads_no_query_that_was_not_checked(query: Query, words: str) -> None:
+    with pytest.raises(QueryError, match=words):
+        query_from_json(json.loads(json.dumps(query)))
+
+
+@pytest.mark.parametrize("written", [["rows", [1, "", "", ""], "", 0, ""], ["rows", ["", "", "", ""], "", True, ""]])
+def test_a_query_with_fields_of_wrong_types_is_refused(written: list[object]) -> None:
+    with pytest.raises(QueryError, match="wrong types"):
+        query_from_json(written)
+
+
+@pytest.mark.parametrize("by", GROUPS)
+def test_a_checked_query_is_read_as_it_was_written(by: str) -> None:
+    query = Query(TALLY, SessionFilter("192.0.2.0/24", "web", "192.0.2.1:80", "ESTABLISHED"), by)
+    assert query_from_json(json.loads(json.dumps(query))) == query
 
 
 addresses_st = st.integers(0, 2**32 - 1).map(IPv4Address)

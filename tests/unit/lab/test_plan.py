@@ -33,6 +33,7 @@ server_interface = "server0"
 {gateway}
 [api]
 listen = {listen.split()}
+allow_remote_without_token = true
 [local_addresses]
 default = {local.split()}
 """

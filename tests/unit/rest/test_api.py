@@ -51,6 +51,18 @@ async def test_unknown_format_is_a_problem(client: Client, path: str) -> None:
     assert "'xml'" in problem["detail"]
 
 
+@pytest.mark.parametrize("path", PLAIN_ROUTES)
+@pytest.mark.parametrize("query", ["nobody=1", "format=", "=", "by=", "all=", "client="])
+async def test_every_route_refuses_fields_that_are_unknown_or_empty(client: Client, path: str, query: str) -> None:
+    problem = await problem_of(await client.get(f"{path}?{query}"), 400)
+    assert problem["type"].endswith(":bad-query")
+
+
+async def test_a_write_with_a_mistake_in_its_query_changes_nothing(client: Client) -> None:
+    await problem_of(await client.put(f"{ESTABLISHED}?foramt=json", data="600000"), 400)
+    assert await text_of(client, ESTABLISHED) == "900000\n"
+
+
 async def test_index_lists_every_route(client: Client) -> None:
     listed = {entry["path"] for entry in await json_of(client, "/")}
     assert listed == {

@@ -147,7 +147,7 @@ def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
         (b'{"version":2,"kind":"ask","number":9}\n', "version 2"),
         (encode(9, Start(plan())), "Start does not fit here"),
         (encode(9, Piece(1, [], True, "")), "Piece does not fit here"),
-        (encode(9, Ask(Query("dance"))), "KeyError"),
+        (encode(9, Ask(Query("dance"))), "QueryError"),
         (encode(9, Ask(Query(ROWS, after="nowhere"))), "QueryError"),
     ],
 )
@@ -247,3 +247,15 @@ def test_a_director_that_goes_away_later_closes_the_channel(started: Ends) -> No
     started.ours.close()
     started.channel.converse(World().shard)
     assert started.channel.closed
+
+
+def test_a_query_that_was_not_checked_is_refused_and_the_worker_goes_on(ends: Ends) -> None:
+    world = World()
+    ends.ours.sendall(encode(1, Ask(Query(TALLY, by="client"))).replace(b'"client"', b'""'))
+    ends.ours.sendall(encode(2, Ask(Query(ROWS, SessionFilter(service="web")))))
+    ends.channel.converse(world.shard)
+    refused, piece = ends.hear()
+    assert isinstance(refused, Refused)
+    assert refused.of == 1
+    assert "there is no ''" in refused.reason
+    assert isinstance(piece, Piece)
