@@ -76,8 +76,10 @@ class _StatusHandlers:
 
     async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
-        all_up = all(state.up for state in states)
-        return respond(request, health(states), HTTPStatus.OK if all_up else HTTPStatus.SERVICE_UNAVAILABLE)
+        problems = self._gateway.host_problems()
+        is_well = all(state.up for state in states) and not problems
+        document = health(states, problems, self._gateway.missing_addresses())
+        return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

@@ -25,6 +25,7 @@ from appliance.director.tuning import Tuning
 from appliance.director.worker_process import StartProcess, start_worker
 from appliance.edge import conntrack, instance_lock, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
+from appliance.edge.notices import Notices
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import ShardFailedError
 from appliance.ipc.rows import ShardState
@@ -76,6 +77,8 @@ class Director:
         Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start.
         """
         host = self._host
+        for warning in self._config.warnings:
+            log.warning("%s", warning)
         async with contextlib.AsyncExitStack() as undo:
             await asyncio.to_thread(host.undo_leftovers)
             undo.push_async_callback(asyncio.to_thread, host.undo)
@@ -84,11 +87,12 @@ class Director:
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
+            notices = undo.enter_context(contextlib.closing(Notices()))
             await asyncio.to_thread(host.start_steering, self._config, self._tuning.defence({}))
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             duties = (
                 watches.watch_counts(self._counts),
-                watches.watch_steering(host.mend_steering),
+                watches.watch_host(host.mend, notices),
                 watches.watch_routes(self._look_at_routes),
                 self._reload_when(reload_asked),
             )
@@ -125,9 +129,10 @@ class Director:
             self._tuning.check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
             tunables = self._tuning.without_those_in_force(changes.tunables)
+            await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             if tunables:
                 await self._tuning.put_in_force(tunables)
-        except (ConfigError, ReloadRefusedError, TunableError) as error:
+        except (ConfigError, ReloadRefusedError, TunableError, EdgeError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("reload refused, nothing has changed")
@@ -184,6 +189,14 @@ class Director:
             ShardState(worker.shard, worker.up, worker.pid, self.shared.table(worker.shard, "queue")[WORKER_STARTS])
             for worker in self._workers
         ]
+
+    def host_problems(self) -> list[str]:
+        """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
+        return list(self._host.problems.values())
+
+    def missing_addresses(self) -> Sequence[str]:
+        """VIPs and local addresses that no interface has although another program is to add them."""
+        return self._host.missing_addresses
 
     def rates(self) -> Rates:
         """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""

@@ -118,6 +118,16 @@ QUEUE_COUNTERS: Final = (
     Counter("handshakes_abandoned", "sessions that ended because a proven client reset them before its real server had answered"),
     Counter("sessions_replaced", "sessions whose client began anew, and whose real server takes no new connections"),
     Counter("sessions_of_removed", "sessions that ended at their client's packet because their real server was removed"),
+    Counter(
+        "forged_source_drops",
+        "packets to a VIP or a local address that the kernel dropped because nobody has their source where they came from; those "
+        "of the whole gateway are counted for shard 0",
+    ),
+    Counter(
+        "direct_access_drops",
+        "packets from the client side to a real server or a local address, past the services, that the kernel dropped; those of "
+        "the whole gateway are counted for shard 0",
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -136,6 +146,8 @@ QUEUE_COUNTERS: Final = (
     HANDSHAKES_ABANDONED,
     SESSIONS_REPLACED,
     SESSIONS_OF_REMOVED,
+    FORGED_SOURCE_DROPS,
+    DIRECT_ACCESS_DROPS,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -1,7 +1,7 @@
 """What the admin API needs of the director, as Protocols: the API is tested with a gateway that has no worker behind it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
@@ -51,6 +51,12 @@ class Gateway(Protocol):
 
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
+
+    def host_problems(self) -> Sequence[str]:
+        """What is wrong on the host at this moment, a sentence each."""
+
+    def missing_addresses(self) -> Sequence[str]:
+        """VIPs and local addresses that no interface has although another program is to add them."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

@@ -42,7 +42,7 @@ class FirstPacket:
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
         """The verdict on a TCP packet; or the packet, when it has a session from now on, by which it is to be judged."""
-        if self._unsolicited.is_ours(source_address_of(segment.key)):
+        if self._unsolicited.is_nobodys(source_address_of(segment.key)):
             return LAND
         destination, flags = destination_of(segment.key), segment.opening_flags
         service = self._sessions.service("tcp", destination)
@@ -89,7 +89,7 @@ class FirstPacket:
 
     def of_udp(self, key: bytes, raw: bytes, now: float) -> Session | Verdict:
         """A new session for a UDP packet of the flow `key`, or the verdict on it. LVS behaviour 3.11."""
-        if self._unsolicited.is_ours(source_address_of(key)):
+        if self._unsolicited.is_nobodys(source_address_of(key)):
             return LAND
         destination = destination_of(key)
         service = self._sessions.service("udp", destination)

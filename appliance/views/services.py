@@ -29,11 +29,20 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
     return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
 
 
-def health(states: Sequence[ShardState]) -> Document:
-    """The text is ``ok``, or one line for each shard that is down."""
+def health(states: Sequence[ShardState], problems: Sequence[str] = (), missing_addresses: Sequence[str] = ()) -> Document:
+    """The text is ``ok``, or one line for each shard that is down and for each problem of the host.
+
+    Missing addresses stand in the JSON only: on a gateway in reserve another program has not added them yet.
+    """
     down = [state for state in states if not state.up]
     text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
-    data = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
+    text += "".join(f"{problem}\n" for problem in problems)
+    data = {
+        "status": "down" if down else "impaired" if problems else "ok",
+        "shards": [state._asdict() for state in states],
+        "problems": list(problems),
+        "missing_addresses": list(missing_addresses),
+    }
     return Document(text or "ok\n", data)
 
 

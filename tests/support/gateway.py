@@ -79,6 +79,8 @@ class FakeGateway:
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
         self.sessions = FakeSessions()
+        self.problems: list[str] = []
+        self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
 
@@ -97,6 +99,14 @@ class FakeGateway:
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""
         return self.states
+
+    def host_problems(self) -> list[str]:
+        """The problems the test set."""
+        return self.problems
+
+    def missing_addresses(self) -> list[str]:
+        """The addresses the test set."""
+        return self.missing
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""

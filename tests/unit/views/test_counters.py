@@ -118,6 +118,8 @@ handshakes_failed          10       1     11
 handshakes_abandoned       11       1     12
 sessions_replaced          12       1     13
 sessions_of_removed        13       1     14
+forged_source_drops        14       1     15
+direct_access_drops        15       1     16
 """
     )
 
