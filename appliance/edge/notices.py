@@ -9,12 +9,16 @@ from contextlib import suppress
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _ADD_MEMBERSHIP = 1
+_NO_ENOBUFS = 5
 _SOL_NETLINK = 270
 _GROUP_NFTABLES = 7  # linux/netfilter/nfnetlink.h
 _GROUP_LINK, _GROUP_IPV4_ADDRESS = 1, 5  # linux/rtnetlink.h
 
 _OUR_RULES = (b"appliance\0", b"raw\0")
 """Names of tables, as they stand in a message. Other tables of the host may change many times a second."""
+
+_MANY_MESSAGES = 16
+"""When so many wait, the kernel may have dropped others, which could have been about our tables."""
 
 _MESSAGE_BYTES = 1 << 16
 
@@ -34,7 +38,7 @@ class Notices:
     def concern_us(self) -> bool:
         """Read all notices that have come; whether one of them may concern the appliance."""
         about_rules, about_addresses = (_received(listening) for listening in self.sockets)
-        return about_addresses is None or bool(about_addresses) or about_rules is None or any(map(_is_ours, about_rules))
+        return bool(about_addresses) or len(about_rules) > _MANY_MESSAGES or any(map(_is_ours, about_rules))
 
     def close(self) -> None:
         """Close both sockets."""
@@ -49,23 +53,17 @@ def _is_ours(message: bytes) -> bool:
 def _listening(protocol: int, *groups: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     opened.bind((0, 0))
+    # Without this a full buffer is an error of the socket, at which libuv stops to watch it.
+    opened.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
     for group in groups:
         opened.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
     return opened
 
 
-def _received(listening: socket.socket) -> list[bytes] | None:
-    """The messages that have come; None when the kernel had to drop some."""
-    messages: list[bytes] | None = []
+def _received(listening: socket.socket) -> list[bytes]:
+    """The messages that have come."""
+    messages = []
     with suppress(BlockingIOError):
         while True:
-            try:
-                message = listening.recv(_MESSAGE_BYTES)
-            except BlockingIOError:
-                raise
-            except OSError:  # ENOBUFS
-                messages = None
-                continue
-            if messages is not None:
-                messages.append(message)
+            messages.append(listening.recv(_MESSAGE_BYTES))
     return messages

@@ -238,10 +238,10 @@ def resets_sent(lab: RunningLab) -> int:
     return int(numbers[names.index("OutRsts")])
 
 
-def loaded(lab: RunningLab) -> str:
-    """What is loaded of the appliance's rules; a flush changes the order of tables."""
+def loaded(lab: RunningLab) -> list[str]:
+    """The lines of the appliance's rules that are loaded. A flush changes the order of tables and chains."""
     tables = "nft -s list table ip appliance; nft -s list table ip raw 2> /dev/null; true"
-    return lab.run("gateway", "sh", "-c", tables)
+    return sorted(lab.run("gateway", "sh", "-c", tables).splitlines())
 
 
 DAMAGES = {
