@@ -56,6 +56,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     config = load(options.file)
+    for warning in config.warnings:
+        print(f"{options.file}: warning: {warning}", file=sys.stderr)
     real_servers = sum(len(service.real_servers) for service in config.services)
     print(f"{options.file}: ok ({config.gateway.shards} shards, {len(config.services)} services, {real_servers} real servers)")
     return 0

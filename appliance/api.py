@@ -86,8 +86,10 @@ class _StatusHandlers:
 
     async def health(self, request: web.Request) -> web.Response:
         states = self._gateway.shard_states()
-        status = HTTPStatus.OK if all(state.up for state in states) else HTTPStatus.SERVICE_UNAVAILABLE
-        return respond(request, health(states, self._gateway.duty_states()), status)
+        problems = self._gateway.host_problems()
+        is_well = all(state.up for state in states) and not problems
+        document = health(states, self._gateway.duty_states(), problems, self._gateway.missing_addresses())
+        return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

@@ -100,6 +100,37 @@ def _real_server_problems(path: KeyPath, service: Service, taken: _Places) -> It
         yield ConfigProblem(place, address, f"{address}:{port} is already {key_text(first[:-1])}")
 
 
+def side_problems(gateway: Gateway, services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of real servers that are outside of the networks of the server side."""
+    if not gateway.server_networks:
+        return
+    for index, service in enumerate(services):
+        for place, server in enumerate(service.real_servers):
+            if not any(server.address in network for network in gateway.server_networks):
+                path = ("service", index, "real_server", place, "address")
+                yield ConfigProblem(path, server.address, f"{server.address} is in no network of gateway.server_networks")
+
+
+def warnings(gateway: Gateway) -> Iterator[str]:
+    """What is allowed and leaves a door open, a sentence or two for each."""
+    shared = [name for name in gateway.all_client_interfaces if name in gateway.all_server_interfaces]
+    if shared and not gateway.server_networks:
+        yield (
+            f"gateway.server_networks is not given, and both sides share the interface {shared[0]}: only the addresses of real "
+            "servers are taken for the server side. Name its networks, or errors of routers towards real servers are dropped."
+        )
+    if shared:
+        yield (
+            f"both sides share the interface {shared[0]}: a client that can send with the address of a real server speaks for it."
+            " Give each side an interface of its own, or drop such packets in front of the gateway."
+        )
+    if gateway.direct_access:
+        yield (
+            "gateway.direct_access is true: clients that route through the gateway reach real servers and local addresses past "
+            "the services, and a client-address option that they write themselves reaches a real server unchanged."
+        )
+
+
 def _taken(listed: Iterable[tuple[KeyPath, IPv4Address]], places: _Places) -> Iterator[ConfigProblem]:
     for path, address in listed:
         if address in places:

@@ -41,6 +41,11 @@ class Config(Table):
         alias="service", description="A virtual service, which clients connect to; repeat the table for each service."
     )
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each thing that is allowed and leaves a door open."""
+        return tuple(checks.warnings(self.gateway))
+
     def with_shards(self, shards: int) -> "Config":
         """The same configuration with another number of shards.
 
@@ -128,6 +133,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.tunable_problems(config.sysctl)
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)
+    yield from checks.side_problems(config.gateway, config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from appliance.config.values import (
+    INTERFACE_RULE,
     Allowed,
     HostAddress,
     InterfaceName,
     Listed,
     ListenAddress,
     Name,
+    Network,
     NonEmpty,
     OneOf,
     Port,
@@ -64,6 +66,49 @@ class Gateway(Table):
             "removes those that it added when it stops. false: another program does this (ifupdown, netplan, a routing daemon)."
         ),
     ] = True
+    client_interfaces: Annotated[
+        Listed[InterfaceName],
+        Allowed(f"a list of interface names: {INTERFACE_RULE}"),
+        Field(
+            description="More interfaces on which packets of clients arrive. Packets to a VIP that arrive on an interface of "
+            "neither side are dropped."
+        ),
+    ] = ()
+    server_interfaces: Annotated[
+        Listed[InterfaceName],
+        Allowed(f"a list of interface names: {INTERFACE_RULE}"),
+        Field(
+            description="More interfaces on which packets of real servers arrive. Packets to a local address are taken from "
+            "the interfaces of real servers only. An interface may be on both sides."
+        ),
+    ] = ()
+    server_networks: Annotated[
+        Listed[Network],
+        Allowed("a list of IPv4 networks in quotes, for instance 192.0.2.0/24"),
+        Field(
+            description="The networks of the server side. On an interface of both sides, only packets with a source in these "
+            "networks are taken for packets of real servers, and errors of routers towards them. Every real server must lie "
+            "in one of them, and no client."
+        ),
+    ] = ()
+    direct_access: Annotated[
+        bool,
+        Allowed("true or false"),
+        Field(
+            description="false: packets of the client side to real servers and to local addresses are dropped. true: the host "
+            "forwards them, and nothing of what the appliance does for a service is done for them."
+        ),
+    ] = False
+
+    @property
+    def all_client_interfaces(self) -> tuple[str, ...]:
+        """The interfaces of the client side, each once."""
+        return tuple(dict.fromkeys((self.client_interface, *self.client_interfaces)))
+
+    @property
+    def all_server_interfaces(self) -> tuple[str, ...]:
+        """The interfaces of the server side, each once."""
+        return tuple(dict.fromkeys((self.server_interface, *self.server_interfaces)))
 
 
 class Api(Table):

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 # 15 is IFNAMSIZ without its NUL. The kernel also allows non-ASCII characters, quotes, stars and backslashes; but these names
 # go into an nft ruleset, where a quote cannot be escaped and a star or a backslash makes a pattern.
 _INTERFACE_NAME = re.compile(r'(?:(?![/:"*\\])[!-~]){1,15}')
-_INTERFACE_RULE = "1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
+INTERFACE_RULE = "1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
 _TCP_LISTEN = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -102,7 +102,7 @@ def _name(value: str) -> str:
 
 def _interface_name(value: str) -> str:
     if value in (".", "..") or not _INTERFACE_NAME.fullmatch(value):
-        raise ValueError(f"is not an interface name; it has {_INTERFACE_RULE}")
+        raise ValueError(f"is not an interface name; it has {INTERFACE_RULE}")
     return value
 
 
@@ -119,6 +119,16 @@ def _host_address(value: object) -> IPv4Address:
         if address in network:
             raise ValueError(f"is {kind} and cannot be used here")
     return address
+
+
+def _network(value: object) -> IPv4Network:
+    if not isinstance(value, str):
+        raise ValueError("is not an IPv4 network in quotes")
+    try:
+        return IPv4Network(value)
+    except ValueError as error:
+        reason = "has bits set beyond its prefix" if "host bits" in str(error) else "is not an IPv4 network, such as 192.0.2.0/24"
+        raise ValueError(reason) from None
 
 
 def _listen_address(value: str) -> str:
@@ -172,6 +182,7 @@ NonEmpty = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(not_empt
 Name = Annotated[str, AfterValidator(_name), Allowed('letters, digits, "_", "." and "-"')]
 Port = Annotated[int, Range(1, 65535)]
 HostAddress = Annotated[IPv4Address, BeforeValidator(_host_address), Allowed("an IPv4 address in quotes")]
-InterfaceName = Annotated[str, AfterValidator(_interface_name), Allowed(_INTERFACE_RULE)]
+Network = Annotated[IPv4Network, BeforeValidator(_network), Allowed("an IPv4 network in quotes")]
+InterfaceName = Annotated[str, AfterValidator(_interface_name), Allowed(INTERFACE_RULE)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 SynproxyMode = BeforeValidator(_check_synproxy)

@@ -26,6 +26,7 @@ from appliance.director.tuning import Tuning
 from appliance.director.worker_process import StartProcess, start_worker
 from appliance.edge import conntrack, instance_lock, peer, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
+from appliance.edge.notices import Notices
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import ShardFailedError
 from appliance.ipc.rows import DutyState, ShardState
@@ -78,6 +79,8 @@ class Director:
         Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start.
         """
         host = self._host
+        for warning in self._config.warnings:
+            log.warning("%s", warning)
         async with contextlib.AsyncExitStack() as undo:
             await asyncio.to_thread(host.undo_leftovers)
             undo.push_async_callback(asyncio.to_thread, host.undo)
@@ -86,11 +89,12 @@ class Director:
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
+            notices = undo.enter_context(contextlib.closing(Notices()))
             await asyncio.to_thread(host.start_steering, self._config, self._tuning.defence({}))
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             duties: dict[str, Callable[[], Awaitable[None]]] = {
                 "look at counters": lambda: watches.watch_counts(self._counts),
-                "look after the steering": lambda: watches.watch_steering(host.mend_steering),
+                "look after the host": lambda: watches.watch_host(host.mend, notices),
                 "look at routes": lambda: watches.watch_routes(self._look_at_routes),
                 "reload": lambda: self._reload_when(reload_asked),
             }
@@ -139,9 +143,10 @@ class Director:
             self._tuning.check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
             tunables = self._tuning.without_those_in_force(changes.tunables)
+            await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             if tunables:
                 await self._tuning.put_in_force(tunables)
-        except (ConfigError, ReloadRefusedError, TunableError) as error:
+        except (ConfigError, ReloadRefusedError, TunableError, EdgeError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
             log.error("reload refused, nothing has changed")
@@ -202,6 +207,14 @@ class Director:
     def duty_states(self) -> list[DutyState]:
         """How each duty of the director goes."""
         return self._duties.states()
+
+    def host_problems(self) -> list[str]:
+        """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
+        return list(self._host.problems.values())
+
+    def missing_addresses(self) -> Sequence[str]:
+        """VIPs and local addresses that no interface has although another program is to add them."""
+        return self._host.missing_addresses
 
     def rates(self) -> Rates:
         """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""

@@ -1,4 +1,5 @@
-"""What the appliance changes on its host, and how that is undone: sysctls, the ruleset, addresses.
+"""What the appliance changes on its host, how that is put back when somebody else changes it, and how it is undone: sysctls, the
+ruleset, the guard, addresses.
 
 Every change is written to a file before it is made. A clean stop undoes the changes from memory; after a crash the next start, or
 `appliance cleanup`, undoes them from the file. Only what was really changed is undone: an address that was there before stays,
@@ -8,8 +9,7 @@ and a sysctl gets its old value back.
 import json
 import logging
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 
 from appliance.config.loading import Config, Gateway
 from appliance.director.leftovers import read_leftovers
@@ -17,8 +17,12 @@ from appliance.director.plans import steered
 from appliance.director.runtime_files import state_file, write_state
 from appliance.edge import addresses, nft, sysctl
 from appliance.edge.errors import EdgeError
-from appliance.policy.defence import Defence, KernelCounts
-from appliance.policy.ruleset import Ruleset, render, render_defence
+from appliance.edge.guard import Guard
+from appliance.policy.address_sets import Steered
+from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
+from appliance.policy.guard import render_guard
+from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
+from appliance.policy.sides import COUNTERS as SIDE_COUNTERS
 
 log = logging.getLogger("appliance.host")
 
@@ -31,11 +35,20 @@ class Host:
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
-        self._render: Callable[[Defence], Ruleset] | None = None
-        """Makes the ruleset with a given defence; None while no packets are steered."""
-        self._kernel_drops = KernelCounts()
+        self._in_force: tuple[Steered, Defence, bool] | None = None
+        """What the ruleset is made from, and whether it is the native one; None while no packets are steered."""
+        self._listing = ""
+        """How the kernel lists the ruleset."""
+        self._guard: Guard | None = Guard()
+        """None once the kernel has refused it."""
+        self._gateway: Gateway | None = None
+        self._kernel_drops = KernelCounts((*COUNTER_PLACES, *SIDE_COUNTERS))
         self._steering = threading.Lock()
         """Held while the ruleset is changed or removed: a repair that has begun before a stop must not end after it."""
+        self.problems: dict[str, str] = {}
+        """What is wrong with the steering at this moment, by its kind; one sentence each."""
+        self.missing_addresses: tuple[str, ...] = ()
+        """VIPs and local addresses that no interface has although another program is to add them."""
 
     def undo_leftovers(self) -> bool:
         """Undo what a crashed run in this network namespace left behind; True when there was anything.
@@ -53,13 +66,19 @@ class Host:
 
     def prepare(self, gateway: Gateway) -> None:
         """Set the sysctls that the gateway needs. Raises EdgeError, for instance when an interface does not exist."""
-        interfaces = [gateway.client_interface, gateway.server_interface]
+        interfaces = _interfaces(gateway)
         if missing := addresses.missing_interfaces(interfaces):
-            raise EdgeError(f"interface {missing[0]} (gateway.client_interface or server_interface) does not exist")
+            raise EdgeError(f"interface {missing[0]} (of a key of [gateway]) does not exist")
+        self._gateway = gateway
+        self._set_sysctls(interfaces)
+
+    def _set_sysctls(self, interfaces: list[str]) -> None:
+        known = {path for path, _ in self._sysctls}
         for change in sysctl.needed_changes(interfaces):
             log.info("%s: %s -> %s", change.name, change.before, change.after)
-            self._sysctls.append((change.path, change.before))
-            self._save()
+            if change.path not in known:
+                self._sysctls.append((change.path, change.before))
+                self._save()
             sysctl.write(change.path, change.after)
 
     def start_steering(self, config: Config, defence: Defence) -> None:
@@ -69,40 +88,94 @@ class Host:
         """
         native = nft.kernel_has_queue_statement()
         log.info("steering: %s", "native nft queue" if native else "compat: nft marks, iptables NFQUEUE")
-        self._render = partial(render, steered(config), native=native)
-        self._ruleset = self._render(defence)
-        self._save()
-        nft.apply(self._ruleset)
-        if config.gateway.manage_addresses:
-            self._add_addresses(config)
+        with self._steering:
+            self._put_in_force(steered(config), defence, native=native)
+            self._save()
+            nft.apply(self._ruleset_in_force())
+            self._listing = nft.listing(self._ruleset_in_force())
+            self._hold_guard()
+            self._mend_addresses(at_start=True)
 
-    def mend_steering(self) -> None:
-        """Load the ruleset again when it is gone, for instance because the host's own nftables service was reloaded.
+    def _put_in_force(self, wanted: Steered, defence: Defence, *, native: bool) -> None:
+        self._in_force = wanted, defence, native
+        self._ruleset = render(wanted, defence, native=native)
 
-        Raises EdgeError when the kernel or a tool refuses.
+    def _ruleset_in_force(self) -> Ruleset:
+        assert self._ruleset is not None
+        return self._ruleset
+
+    def mend(self) -> None:
+        """Put back what somebody else has changed or removed: rules, the guard, sysctls, addresses.
+
+        Raises EdgeError when the kernel or a tool refuses; `problems` says what is wrong as long as it is.
         """
         with self._steering:
-            if self._ruleset is not None and not nft.is_loaded(self._ruleset):
-                log.error("the ruleset of the appliance is gone (a flush?): loading it again")
-                self._load(self._ruleset)
+            if self._in_force is None:
+                return
+            self._mend_ruleset()
+            self._hold_guard(only_if_gone=True)
+            self._mend_addresses(at_start=False)
+
+    def _mend_ruleset(self) -> None:
+        ruleset = self._ruleset_in_force()
+        if nft.listing(ruleset) != self._listing:
+            self.problems["ruleset"] = "steering: the rules in the kernel are not those of the appliance; they are put back"
+            log.error("the ruleset of the appliance is gone or changed (a flush?): loading it again")
+            self._load(ruleset)
+        self.problems.pop("ruleset", None)
 
     def change_defence(self, defence: Defence) -> None:
         """Replace the rules of the defence in one transaction. Raises EdgeError when that fails; then the old rules stay."""
         with self._steering:
-            if self._render is None:
+            if self._in_force is not None:
+                wanted, _, native = self._in_force
+                self._change(wanted, defence, native, render_defence(defence))
+
+    def add_real_servers(self, config: Config) -> None:
+        """Take packets of these real servers as well. Those of removed ones are taken until the end, for their last sessions.
+
+        Raises EdgeError when the kernel refuses; then nothing has changed.
+        """
+        with self._steering:
+            if self._in_force is None:
                 return
-            ruleset = self._render(defence)
-            if nft.is_loaded(ruleset):
-                nft.change(render_defence(defence))
-            else:
-                self._load(ruleset)
-            self._ruleset = ruleset
+            before, defence, native = self._in_force
+            after = steered(config)
+            wanted = before._replace(
+                real_servers=sorted({*before.real_servers, *after.real_servers}),
+                udp_servers=sorted({*before.udp_servers, *after.udp_servers}),
+            )
+            if wanted != before:
+                self._change(wanted, defence, native, render_real_servers(wanted))
+                self._hold_guard()
+
+    def _change(self, wanted: Steered, defence: Defence, native: bool, text: str) -> None:
+        """Put another ruleset in force: by the change alone when that in force is loaded as it is to be, else as a whole."""
+        ruleset = render(wanted, defence, native=native)
+        if nft.listing(ruleset) == self._listing:
+            nft.change(text)
+            self._listing = nft.listing(ruleset)
+        else:
+            self._load(ruleset)
+        self._put_in_force(wanted, defence, native=native)
 
     def _load(self, ruleset: Ruleset) -> None:
         """Load the whole ruleset. Its counters start at zero again, so what they have counted is added up first."""
         self._kernel_drops.read(nft.named_counters())
         nft.apply(ruleset)
         self._kernel_drops.start_anew()
+        self._listing = nft.listing(ruleset)
+
+    def _hold_guard(self, *, only_if_gone: bool = False) -> None:
+        """Make the guard, or replace it. Without it, the host answers while somebody else has removed the ruleset."""
+        if self._guard is None or self._in_force is None or (only_if_gone and self._guard.is_held()):
+            return
+        try:
+            self._guard.hold(render_guard(self._in_force[0]))
+        except EdgeError as error:
+            log.warning("there is no guard table, so the host answers clients with RST while the ruleset is gone: %s", error)
+            self._guard.release()
+            self._guard = None
 
     def kernel_drops(self) -> dict[str, int]:
         """How many packets the kernel has dropped for the defence since the start, by counter. Raises EdgeError."""
@@ -110,18 +183,51 @@ class Host:
             self._kernel_drops.read(nft.named_counters())
             return self._kernel_drops.totals
 
-    def _add_addresses(self, config: Config) -> None:
-        gateway, wanted = config.gateway, steered(config)
-        placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
-        placed += [(gateway.client_interface, str(vip)) for vip in sorted({service.vip for service in wanted.services})]
-        for interface, address in placed:
-            if addresses.present(address):
+    def _mend_addresses(self, *, at_start: bool) -> None:
+        """Add the VIPs and local addresses that no interface has; when another program is to add them, note them."""
+        gateway = self._gateway
+        if gateway is None:
+            return
+        interfaces = _interfaces(gateway)
+        if gone := addresses.missing_interfaces(interfaces):
+            self.problems["interface"] = f"interface {gone[0]} does not exist"
+            raise EdgeError(self.problems["interface"])
+        self.problems.pop("interface", None)
+        self._set_sysctls(interfaces)
+        wanted = self._wanted_addresses(gateway)
+        present = addresses.all_present()
+        missing = [(interface, address) for interface, address in wanted if address not in present]
+        if at_start:
+            for address in (address for _, address in wanted if address in present and gateway.manage_addresses):
                 log.info("%s is on this host already: left as it is", address)
-                continue
-            self._addresses.append((interface, address))
-            self._save()
+        if gateway.manage_addresses:
+            self._add_addresses(missing, at_start=at_start)
+        else:
+            self._note_missing(tuple(address for _, address in missing))
+
+    def _wanted_addresses(self, gateway: Gateway) -> list[tuple[str, str]]:
+        assert self._in_force is not None
+        wanted = self._in_force[0]
+        placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
+        return placed + [(gateway.client_interface, str(vip)) for vip in sorted({service.vip for service in wanted.services})]
+
+    def _add_addresses(self, missing: Iterable[tuple[str, str]], *, at_start: bool) -> None:
+        for interface, address in missing:
+            if not at_start:
+                self.problems["address"] = f"{address} has gone from {interface}; it is put back"
+                log.error("%s has gone from %s: adding it again", address, interface)
+            if (interface, address) not in self._addresses:
+                self._addresses.append((interface, address))
+                self._save()
             addresses.add(interface, address)
             log.info("added %s to %s", address, interface)
+        self.problems.pop("address", None)
+
+    def _note_missing(self, missing: tuple[str, ...]) -> None:
+        if missing != self.missing_addresses:
+            words = ", ".join(missing) or "none"
+            log.warning("VIPs and local addresses that no interface has (manage_addresses is false): %s", words)
+        self.missing_addresses = missing
 
     def undo(self) -> None:
         """Undo everything, the latest change first. A step that fails is logged, and the rest is undone all the same."""
@@ -130,7 +236,9 @@ class Host:
         with self._steering:
             if self._ruleset is not None:
                 self._try(nft.remove)
-            self._ruleset = self._render = None
+            self._ruleset = self._in_force = None
+            if self._guard is not None:
+                self._guard.release()
         for path, value in reversed(self._sysctls):
             self._try(sysctl.write, path, value)
         self._sysctls, self._addresses = [], []
@@ -147,3 +255,7 @@ class Host:
         """Write to the file what has been changed so far."""
         state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset}
         write_state(self._file, json.dumps(state))
+
+
+def _interfaces(gateway: Gateway) -> list[str]:
+    return list(dict.fromkeys((*gateway.all_client_interfaces, *gateway.all_server_interfaces)))

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
-from appliance.policy.ruleset import Steered, SteeredService
+from appliance.policy.address_sets import Steered, SteeredService
+from appliance.policy.sides import Sides
 from appliance.policy.steering import shard_table
 
 SPARE_SLOTS = 256
@@ -20,11 +21,20 @@ _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "
 def steered(config: Config) -> Steered:
     """The part of the configuration from which the ruleset is made."""
     pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
+    udp_services = [service for service in config.services if service.protocol == "udp"]
     return Steered(
         services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
         local_addresses=sorted(pools),
         shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
+        real_servers=sorted({server.address for service in config.services for server in service.real_servers}),
+        udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
+        sides=Sides(
+            config.gateway.all_client_interfaces,
+            config.gateway.all_server_interfaces,
+            config.gateway.server_networks,
+            config.gateway.direct_access,
+        ),
     )
 
 

@@ -5,15 +5,20 @@ the looks until they are cancelled.
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from appliance.edge import queue_stats, routes
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.shared_layout import SharedState, totals
 from appliance.model.counters import (
+    DIRECT_ACCESS_DROPS,
+    FORGED_SOURCE_DROPS,
     HALF_OPEN_DROPPED,
     QUEUE_COUNTERS,
     QUEUE_FULL_DROPS,
@@ -29,6 +34,8 @@ log = logging.getLogger("appliance.director")
 
 SAMPLE_INTERVAL_S = 2.0
 WATCH_INTERVAL_S = 5.0
+LEAST_PAUSE_S = 0.1
+"""Between two looks at the host, however many notices there are."""
 
 _NO_DROPS = queue_stats.QueueStats(0, 0, 0)
 
@@ -152,7 +159,10 @@ class Counts:
         self.meter.sample(time.monotonic(), totals(self._shared))
         self._queue_drops.look()
         self._events.look()
-        await self._kernel_drops.look()
+        dropped = await self._kernel_drops.look()
+        counts = self._shared.table(0, "queue")
+        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS):
+            counts[place] = dropped.get(QUEUE_COUNTERS[place].name, counts[place])
 
 
 async def watch_counts(counts: Counts) -> None:
@@ -169,11 +179,45 @@ async def watch_routes(look: Callable[[], Awaitable[None]]) -> None:
         await look()
 
 
-async def watch_steering(mend: Callable[[], None]) -> None:
-    """Call `mend` every WATCH_INTERVAL_S. It blocks; when it raises EdgeError, that is logged and the next one may succeed."""
-    while True:
-        await asyncio.sleep(WATCH_INTERVAL_S)
-        try:
-            await asyncio.to_thread(mend)
-        except EdgeError as error:
-            log.error("cannot look after the ruleset: %s", error)
+class Notices(Protocol):
+    """What tells that somebody has changed the host, see `edge.notices`."""
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Sockets that become readable with a notice."""
+
+    def concern_us(self) -> bool:
+        """Read all notices; whether one of them may concern the appliance."""
+
+
+async def watch_host(mend: Callable[[], None], notices: Notices) -> None:
+    """Call `mend` as soon as the kernel gives a notice, and every WATCH_INTERVAL_S.
+
+    `mend` blocks; when it raises, that is logged and the next one may succeed. Between two calls there are LEAST_PAUSE_S.
+    """
+    noticed = asyncio.Event()
+
+    def read() -> None:
+        if notices.concern_us():
+            noticed.set()
+
+    loop = asyncio.get_running_loop()
+    for listening in notices.sockets:
+        loop.add_reader(listening, read)
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(noticed.wait(), WATCH_INTERVAL_S)
+            noticed.clear()
+            await _try_to_mend(mend)
+            await asyncio.sleep(LEAST_PAUSE_S)
+    finally:
+        for listening in notices.sockets:
+            loop.remove_reader(listening)
+
+
+async def _try_to_mend(mend: Callable[[], None]) -> None:
+    try:
+        await asyncio.to_thread(mend)
+    except Exception as error:  # an error of ours must not end the appliance: it is tried again
+        log.error("cannot look after the host: %s", error, exc_info=not isinstance(error, EdgeError))

@@ -17,10 +17,10 @@ def missing_interfaces(interfaces: Iterable[str]) -> list[str]:
         return [interface for interface in dict.fromkeys(interfaces) if not ipr.link_lookup(ifname=interface)]
 
 
-def present(address: str) -> bool:
-    """Whether any interface of this network namespace has the IPv4 address."""
+def all_present() -> set[str]:
+    """The IPv4 addresses of all interfaces of this network namespace."""
     with IPRoute() as ipr:
-        return any(message.get_attr("IFA_LOCAL") == address for message in ipr.get_addr(family=2))
+        return {message.get_attr("IFA_LOCAL") for message in ipr.get_addr(family=2)}
 
 
 def add(interface: str, address: str) -> None:

@@ -6,7 +6,7 @@ marks packets for it, and removed after that table, so there is never a marked p
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from appliance.edge.errors import EdgeError
@@ -58,10 +58,26 @@ def named_counters() -> dict[str, int]:
     return {item["counter"]["name"]: item["counter"]["packets"] for item in listing if "counter" in item}
 
 
-def is_loaded(ruleset: Ruleset) -> bool:
-    """Whether everything that `apply` loads is there: our table and, for the compat back end, our chain and the jumps to it."""
-    table = _run("nft", "list", "table", "ip", TABLE).returncode == 0
-    return table and (not ruleset.iptables or all(map(_has_jump, IPTABLES_JUMPS)))
+def listing(ruleset: Ruleset) -> str:
+    """What is loaded of all that `apply` loads, as the kernel lists it: equal texts mean equal rules. Counters are not in it.
+
+    Empty when our table is not there.
+    """
+    done = _run("nft", "--stateless", "list", "table", "ip", TABLE)
+    if done.returncode or not ruleset.iptables:
+        return done.stdout
+    return done.stdout + "".join(_ours_in_raw(_run("nft", "--stateless", "list", "table", "ip", "raw").stdout))
+
+
+def _ours_in_raw(text: str) -> Iterator[str]:
+    """The lines of the `raw` table that are our chain, or jump to it; the latter with the name of the chain they are in."""
+    chain = ""
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if words[:1] == ["chain"]:
+            chain = words[1]
+        if chain == IPTABLES_CHAIN or IPTABLES_CHAIN in words:
+            yield f"{chain}: {line}"
 
 
 def _has_jump(jump: Sequence[str]) -> bool:

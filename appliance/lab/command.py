@@ -42,7 +42,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "lab",
         help="run a command as a client of a gateway on this machine",
-        usage="appliance lab [--config FILE] [--shards N] [--keep] -- CMD...\n       appliance lab --remove NAME",
+        usage="appliance lab [--config FILE] [--shards N] [--one-armed] [--keep]\n"
+        "                     -- CMD...\n       appliance lab --remove NAME",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -53,6 +54,11 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         help=f"the configuration file (default: etc/lvs.toml of the source tree, else {_INSTALLED_CONFIG})",
     )
     parser.add_argument("--shards", type=int, metavar="N", help="number of shards, instead of gateway.shards in FILE")
+    parser.add_argument(
+        "--one-armed",
+        action="store_true",
+        help="put clients and real servers on one network, behind one interface of the gateway, that of gateway.server_interface",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the lab running after CMD, unless Ctrl-C ended CMD")
     parser.add_argument("--remove", metavar="NAME", help="remove the lab NAME, which was left running with --keep")
     parser.add_argument(
@@ -94,7 +100,7 @@ def _run_in_new_lab(lab: Lab, args: argparse.Namespace, command: Sequence[str]) 
     kept = False
     lab.claim()
     try:
-        lab.put_up(args.config, args.shards)
+        lab.put_up(args.config, args.shards, one_armed=args.one_armed)
         code = lab.run(command)
         kept = args.keep and code != _KILLED_BY_CTRL_C
         if kept:

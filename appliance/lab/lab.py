@@ -2,6 +2,7 @@
 
 import http
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -72,12 +73,12 @@ class Lab:
         except OSError as error:
             raise LabError(f"{self.name.directory}: {error.strerror}") from error
 
-    def put_up(self, config_file: Path, shards: int | None) -> None:
-        """Create everything, and return when all servers and the appliance answer.
+    def put_up(self, config_file: Path, shards: int | None, *, one_armed: bool = False) -> None:
+        """Create everything, and return when all servers and the appliance answer. `one_armed`: both sides on one interface.
 
         Raises LabError or OSError with the reason, or StopRequested. `take_down` removes what was created before.
         """
-        self._config_file = self._snapshot(config_file)
+        self._config_file = self._snapshot(config_file, one_armed=one_armed)
         self.plan = self._read_plan(config_file, shards)
         for role in ROLES:
             self._signals.pause()
@@ -117,11 +118,12 @@ class Lab:
         """Remove everything that exists of the lab."""
         remove_lab(self.name)
 
-    def _snapshot(self, config_file: Path) -> Path:
+    def _snapshot(self, config_file: Path, *, one_armed: bool) -> Path:
         # The lab and the appliance must read the same text, also when FILE is below /run, which the appliance does not share.
         snapshot = self.name.directory / "lvs.toml"
         try:
-            snapshot.write_bytes(config_file.read_bytes())
+            data = config_file.read_bytes()
+            snapshot.write_bytes(with_one_arm(data) if one_armed else data)
         except OSError as error:
             raise LabError(f"{config_file}: {error.strerror}") from error
         return snapshot
@@ -171,6 +173,22 @@ class Lab:
             if service.child.poll() is not None and service not in self._dead:
                 self._dead.append(service)
                 print(f"appliance lab: {service.describe_end()}", file=sys.stderr, flush=True)
+
+
+_CLIENT_INTERFACE = re.compile(rb"^[ \t]*client_interface[ \t]*=.*$", re.MULTILINE)
+_SERVER_INTERFACE = re.compile(rb'^[ \t]*server_interface[ \t]*=[ \t]*(?P<name>"[^"\n]*"|\'[^\'\n]*\')', re.MULTILINE)
+
+
+def with_one_arm(data: bytes) -> bytes:
+    """The text of a configuration in which the client side is on the interface of the server side. It keeps its lines.
+
+    Raises LabError when it has no server_interface.
+    """
+    found = _SERVER_INTERFACE.search(data)
+    if found is None:
+        raise LabError("--one-armed: the configuration has no line server_interface = NAME")
+    name = found["name"]
+    return _CLIENT_INTERFACE.sub(lambda _: b"client_interface = " + name, data, count=1)
 
 
 def _server(kind: str, role: str, listeners: Sequence[Endpoint]) -> tuple[str, ...]:

@@ -45,11 +45,13 @@ def _set_sysctls() -> None:
 
 
 def _make_links(name: LabName, plan: Plan) -> None:
+    is_one_armed = plan.client_interface == plan.server_interface
     with _netlink() as netlink:
-        _add_veth(netlink, plan.client_interface, name.namespace("client"))
+        if not is_one_armed:
+            _add_veth(netlink, plan.client_interface, name.namespace("client"))
         netlink.link("add", ifname=plan.server_interface, kind="bridge")
         bridge = _index(netlink, plan.server_interface)
-        for role in REAL_SERVERS:
+        for role in ("client", *REAL_SERVERS) if is_one_armed else REAL_SERVERS:
             port = f"{plan.server_interface[: _INTERFACE_NAME_MAX - len(role) - 1]}-{role}"
             _add_veth(netlink, port, name.namespace(role))
             netlink.link("set", index=_index(netlink, port), master=bridge, state="up")

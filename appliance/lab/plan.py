@@ -2,6 +2,10 @@
 
     client ── client network ── gateway ── server network (a bridge) ── rs1, rs2
 
+or, one-armed, when the configuration has one interface for both sides:
+
+    client, rs1, rs2 ── one network (a bridge) with the addresses of both ── gateway
+
 The real servers have no route to the client network, so an answer can come back only through a local address, as FULLNAT
 has it. Addresses outside the two networks get on-link routes, so a configuration may use any addresses.
 """
@@ -70,6 +74,7 @@ class Plan:
 
     client_interface: str
     server_interface: str
+    """The same as client_interface in a one-armed lab."""
     hosts: Mapping[str, HostPlan]
     listeners: Mapping[str, tuple[Endpoint, ...]]
     """The listeners of the HTTP server, which stands for the TCP services."""
@@ -82,7 +87,6 @@ class Plan:
 def make_plan(config: Config) -> Plan:
     """The plan of the lab for `config`. Raises LabError when the lab cannot run this configuration."""
     _check_addresses(config)
-    _check_interfaces(config)
     by_role = addresses_by_real_server(config)
     first = config.services[0]
     return Plan(
@@ -124,7 +128,7 @@ def _gateway_plan(config: Config, by_role: Mapping[str, tuple[IPv4Address, ...]]
         addresses += (Address(to_servers, IPv4Interface(local)) for local in _local_addresses(config))
     real_servers = [address for own in by_role.values() for address in own]
     routes = tuple(_on_link_routes(real_servers, to_servers))
-    return HostPlan((to_client, to_servers), tuple(addresses), routes)
+    return HostPlan(tuple(dict.fromkeys((to_client, to_servers))), tuple(addresses), routes)
 
 
 def _real_server_plan(config: Config, own: tuple[IPv4Address, ...]) -> HostPlan:
@@ -171,12 +175,6 @@ def _check_addresses(config: Config) -> None:
     for address in _all_addresses(config):
         if address in own:
             raise LabError(f"{address}: in the lab this address is {own[address]}; use another one")
-
-
-def _check_interfaces(config: Config) -> None:
-    gateway = config.gateway
-    if gateway.client_interface == gateway.server_interface:
-        raise LabError(f"{gateway.client_interface}: the lab needs client_interface and server_interface to differ")
 
 
 def _vips(config: Config) -> Iterable[IPv4Address]:

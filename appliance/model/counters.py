@@ -125,6 +125,16 @@ QUEUE_COUNTERS: Final = (
     Counter("backlog_dropped", "half-open sessions dropped early, each to make room for a new one in the backlog of its service"),
     Counter("unconfirmed_dropped", "UDP sessions whose client had not sent again after an answer dropped early for new ones"),
     Counter("time_wait_ports_taken", "sessions in TIME_WAIT that ended early, each because a new session needed its local port"),
+    Counter(
+        "forged_source_drops",
+        "packets to a VIP or a local address that the kernel dropped because nobody has their source where they came from; those "
+        "of the whole gateway are counted for shard 0",
+    ),
+    Counter(
+        "direct_access_drops",
+        "packets from the client side to a real server or a local address, past the services, that the kernel dropped; those of "
+        "the whole gateway are counted for shard 0",
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -147,6 +157,8 @@ QUEUE_COUNTERS: Final = (
     BACKLOG_DROPPED,
     UNCONFIRMED_DROPPED,
     TIME_WAIT_PORTS_TAKEN,
+    FORGED_SOURCE_DROPS,
+    DIRECT_ACCESS_DROPS,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -102,9 +102,9 @@ BAD_CHECKSUM = Verdict(
 LAND = Verdict(
     Action.DROP,
     "land",
-    "would open a session from an address of the gateway itself: the source is forged",
-    cause='The source of the packet is a VIP or a local address, as in a "LAND" attack; or the gateway\'s host tries to '
-    "reach one of its own VIPs.",
+    "would open a session from an address that no client has: the source is forged",
+    cause='The source of the packet is a VIP or a local address, as in a "LAND" attack, or in 0/8, 127/8 or 224/3. The rules '
+    "in the kernel drop most of these before (forged_source_drops).",
     remedy="Filter forged sources in front of the gateway. Do not use a VIP from the gateway itself.",
 )
 BAD_ICMP_CHECKSUM = Verdict(

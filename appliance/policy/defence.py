@@ -4,7 +4,7 @@ One policy has two readers. `ruleset` renders it, so that the kernel drops such 
 shard applies it to packets that reach a queue because they are sent to a service, but belong to no session and open none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -90,9 +90,10 @@ class KernelCounts:
     The kernel's counters start anew at zero whenever the ruleset is loaded; these only grow.
     """
 
-    def __init__(self) -> None:
-        self._before = dict.fromkeys(COUNTER_PLACES, 0)
-        self._last = dict.fromkeys(COUNTER_PLACES, 0)
+    def __init__(self, names: Iterable[str] = COUNTER_PLACES) -> None:
+        names = tuple(names)
+        self._before = dict.fromkeys(names, 0)
+        self._last = dict.fromkeys(names, 0)
 
     @property
     def totals(self) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """The nftables text that brings packets to their shards: rendered from the configuration, applied by `edge.nft`.
 
-All of it is in one table. There is one rule for each class of packets: client to VIP, real server to local address, ICMP error
-about either. The rule finds the slot of the packet, and a verdict map leads from the slot to the chain of the shard that owns it
-(see `steering`). That chain queues the packet:
+All of it is in one table. There is a chain for each class of packets: client to VIP, real server to local address, ICMP error
+about either. It takes packets only from where they may come (see `sides`), finds the slot of the packet, and a verdict map leads
+from the slot to the chain of the shard that owns it (see `steering`). That chain queues the packet:
 
 - native: by the `queue` statement of nftables, which stock kernels have;
 - compat: for kernels without it, by a mark, which one iptables rule per shard in the `raw` table turns into NFQUEUE. The mark
@@ -19,15 +19,20 @@ those rules. While fragments are not dropped, the kernel has to put them togethe
 the rule that costs nothing else is `tproxy`: it tracks no connections, and works in a chain that no packet comes to.
 
 Packets of VIPs and local addresses are never tracked (`notrack`). While the worker of a shard is away, they are dropped and not
-let past: the host would answer them with a RST.
+let past: the host would answer them with a RST. In the compat form a second bit of the mark says that a packet has been through
+the raw table: one that has not is dropped where the mark is cleared, for the same reason.
+
+Each packet that is steered gets a priority (`STEERED`), by which a packet that a shard leaves to the host can be told from one
+that has never seen a shard (see `guard`). The kernel sets the priority anew when it forwards a packet.
 """
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from appliance.policy import steering
+from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, server_sets
 from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
+from appliance.policy.sides import COUNTERS, Sides, around, arrives_on, forged, from_server_side, misplaced
 from appliance.wire.layout import FRAGMENT_BITS
 
 TABLE = "appliance"
@@ -51,6 +56,11 @@ _UNMARK_PRIORITY = -299
 _MARK_MASK = 0xFF000000
 _MARK_BASE = 0x80000000
 _MARK_SHIFT = 24
+_WAS_IN_RAW = 0x40000000
+"""The bit of a mark that the iptables chain adds before it queues."""
+
+STEERED = "a9:0"
+"""The packet priority of everything that has been steered. No network gives a packet such a priority by itself."""
 
 _ELEMENTS_PER_LINE = 8
 
@@ -59,34 +69,10 @@ _ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, paramet
 # Fields of the packet that an ICMP error quotes, as (offset, length) in bits from the start of the ICMP header.
 _QUOTED_VERSION_IHL = "@th,64,8"
 _QUOTED_PROTOCOL = "@th,136,8"
-_QUOTED_DESTINATION = "@th,192,32"
 _QUOTED_SOURCE_PORT = "@th,224,16"
 _QUOTED_DESTINATION_PORT = "@th,240,16"
 _QUOTES_OURS = f"icmp type {_ICMP_ERRORS} {_QUOTED_VERSION_IHL} 0x45 {_QUOTED_PROTOCOL} {{ 6, 17 }}"
 """An error about a TCP or UDP packet without IP options."""
-
-
-class SteeredService(NamedTuple):
-    """A virtual service, as far as steering has to know it. `protocol` is "tcp" or "udp"."""
-
-    vip: IPv4Address
-    protocol: str
-    port: int
-
-
-class Steered(NamedTuple):
-    """What the ruleset needs of a configuration."""
-
-    services: Sequence[SteeredService]
-    local_addresses: Sequence[IPv4Address]
-    shard_table: steering.ShardTable
-    queue_base: int
-    """Number of the queue of shard 0; the queues of the other shards follow it."""
-
-    @property
-    def shards(self) -> int:
-        """The number of shards."""
-        return steering.shard_count(self.shard_table)
 
 
 class Ruleset(NamedTuple):
@@ -99,18 +85,19 @@ class Ruleset(NamedTuple):
 def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     """The whole ruleset. Loading its nft text replaces the table in one transaction."""
     choice = _Choice(are_several=steered.shards > 1)
-    services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     lines = [
         f"table ip {TABLE}",
         f"delete table ip {TABLE}",
         f"table ip {TABLE} {{",
-        *_set("services", "ipv4_addr . inet_proto . inet_service", services),
-        *_set("vips", "ipv4_addr", sorted({service.vip for service in steered.services})),
-        *_set("local_addresses", "ipv4_addr", sorted(set(steered.local_addresses))),
+        *address_sets(steered),
         *(line for kind in _SLOT_KINDS if steered.shards > 1 for line in _slot_map(kind, steered.shard_table)),
-        *(line for counter in COUNTER_PLACES for line in (f"\tcounter {counter} {{", "\t}", "")),
+        *(line for counter in (*COUNTER_PLACES, *COUNTERS) for line in (f"\tcounter {counter} {{", "\t}", "")),
         *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
-        *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(choice)),
+        *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(steered.sides)),
+        *_chain("forged", forged(steered.sides)),
+        *_chain("to_service", _to_service(steered.sides, choice)),
+        *_chain("to_local_address", _to_local_address(choice)),
+        *_chain("arriving_errors", _arriving_errors(steered.sides)),
         *_chain("unsolicited", _defence_rules(defence)["unsolicited"]),
         *_chain("reassembly", _defence_rules(defence)["reassembly"]),
         *_base_chain("output", "output", PRIORITY, _OUTPUT),
@@ -120,9 +107,11 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         queue = f"queue num {steered.queue_base + shard}" if native else _set_mark(_mark(shard))
         lines += _chain(f"shard{shard}", ["notrack", f"counter {queue}"])
     if not native:
-        unmark = f"meta mark & {_MARK_BASE | 0x40000000:#x} == {_MARK_BASE:#x} {_set_mark(0)}"
-        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [unmark])
-        lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"meta l4proto icmp {unmark}"])
+        lost = f"meta mark & {_MARK_BASE | _WAS_IN_RAW:#x} == {_MARK_BASE:#x} counter drop"
+        unmark = f"meta mark & {_MARK_BASE:#x} == {_MARK_BASE:#x} {_set_mark(0)}"
+        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [lost, unmark])
+        icmp = "meta l4proto icmp"
+        lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"{icmp} {lost}", f"{icmp} {unmark}"])
     lines.append("}")
     return Ruleset("\n".join(lines) + "\n", "" if native else _iptables(steered))
 
@@ -203,14 +192,42 @@ class _Choice:
         return f"{slot} vmap @{kind.map}" if self._are_several else "goto shard0"
 
 
-def _arriving(choice: _Choice) -> list[str]:
-    """Rules for packets that arrive: client to VIP, real server to local address, and errors that others send about either."""
+def _arriving(sides: Sides) -> list[str]:
+    """Rules for packets that arrive: around the gateway, client to VIP, real server to local address, errors about either."""
     return [
-        f"ip daddr . meta l4proto . th dport @services {choice.by_client('ip saddr', 'th sport')}",
-        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {choice.by_local_port()}",
-        'iif != "lo" meta l4proto icmp goto errors',
+        *around(sides),
+        "ip daddr . meta l4proto . th dport @services goto to_service",
+        f"ip daddr @local_addresses {from_server_side(sides)} meta l4proto {{ tcp, udp }} goto to_local_address",
+        'iif != "lo" ip daddr @vips jump forged',
+        'iif != "lo" meta l4proto icmp goto arriving_errors',
         "jump unsolicited",
     ]
+
+
+def _to_service(sides: Sides, choice: _Choice) -> list[str]:
+    return [
+        "jump forged",
+        *misplaced(sides),
+        f"meta priority set {STEERED}",
+        choice.by_client("ip saddr", "th sport"),
+    ]
+
+
+def _to_local_address(choice: _Choice) -> list[str]:
+    return ["jump forged", f"meta priority set {STEERED}", choice.by_local_port()]
+
+
+def _arriving_errors(sides: Sides) -> list[str]:
+    """Rules for errors that others send. One about a packet to a client comes from anywhere between it and the gateway. One
+    about a packet to a real server comes from there: on an interface that clients use as well, its source has to say so."""
+    rules = [f"ip daddr @vips {arrives_on(sides.client_interfaces)} goto errors"]
+    if sides.servers_alone:
+        from_there = arrives_on(sides.servers_alone)
+        rules.append(f"ip daddr @vips {from_there} {QUOTED_DESTINATION} @quoted_server_sources goto errors")
+        rules.append(f"ip daddr @local_addresses {from_there} goto errors")
+    if sides.shared:
+        rules.append(f"ip daddr @local_addresses {arrives_on(sides.shared)} ip saddr @server_sources goto errors")
+    return rules
 
 
 _OUTPUT = (
@@ -225,7 +242,7 @@ and the errors of its kernel about packets that it could not forward."""
 def _errors(choice: _Choice) -> list[str]:
     """Rules for errors about a packet to a client, and about one to a real server. An error goes to the shard of its session."""
     return [
-        f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(_QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
+        f"ip daddr @vips {_QUOTES_OURS} {choice.by_client(QUOTED_DESTINATION, _QUOTED_DESTINATION_PORT)}",
         f"ip daddr @local_addresses {_QUOTES_OURS} {choice.by_quoted_local_port()}",
     ]
 
@@ -239,9 +256,14 @@ def _set_mark(value: int) -> str:
     return f"{keep} | {value:#010x}" if value else keep
 
 
-def _set(name: str, kind: str, elements: Iterable[object]) -> list[str]:
-    joined = ", ".join(str(element) for element in elements)
-    return [f"\tset {name} {{", f"\t\ttype {kind}", f"\t\telements = {{ {joined} }}", "\t}", ""]
+def render_real_servers(steered: Steered) -> str:
+    """The nft text that puts other real servers in force in a loaded table, in one transaction. The rest of the table stays."""
+    lines = []
+    for name, _, elements in server_sets(steered):
+        lines.append(f"flush set ip {TABLE} {name}")
+        if elements:
+            lines.append(f"add element ip {TABLE} {name} {{ {', '.join(elements)} }}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _chain(name: str, rules: Iterable[str]) -> list[str]:
@@ -255,9 +277,12 @@ def _base_chain(name: str, hook: str, priority: int, rules: Iterable[str]) -> li
 def _iptables(steered: Steered) -> str:
     """One chain in the raw table, with a rule for each shard. The jumps to it are the only rules outside of it."""
     is_of_shard = f"-A {IPTABLES_CHAIN} -m mark --mark {{:#x}}/{_MARK_MASK:#x}"
+    was_here = (
+        f"-A {IPTABLES_CHAIN} -m mark --mark {_MARK_BASE:#x}/{_MARK_BASE | _WAS_IN_RAW:#x} -j MARK --or-mark {_WAS_IN_RAW:#x}"
+    )
     queues = (
-        f"{is_of_shard.format(_mark(shard))} -j NFQUEUE --queue-num {steered.queue_base + shard}"
+        f"{is_of_shard.format(_mark(shard) | _WAS_IN_RAW)} -j NFQUEUE --queue-num {steered.queue_base + shard}"
         for shard in range(steered.shards)
     )
     jumps = (f"-A {' '.join(jump)}" for jump in IPTABLES_JUMPS)
-    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", *queues, *jumps, "COMMIT", ""))
+    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", was_here, *queues, *jumps, "COMMIT", ""))

@@ -2,7 +2,7 @@
 
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
@@ -58,6 +58,12 @@ class Gateway(Protocol):
 
     def duty_states(self) -> list[DutyState]:
         """How each duty of the director goes."""
+
+    def host_problems(self) -> Sequence[str]:
+        """What is wrong on the host at this moment, a sentence each."""
+
+    def missing_addresses(self) -> Sequence[str]:
+        """VIPs and local addresses that no interface has although another program is to add them."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

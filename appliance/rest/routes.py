@@ -57,14 +57,17 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/healthz",
-        "200 while every shard is up, else 503",
+        "200 while every shard is up and steering is as it should be, else 503",
         (
             Operation(
                 "GET",
-                "Answers whether every worker is up: the status is 200 if so, and 503 while one is down.",
-                "`ok`, or one line for each shard that is down",
-                "`status` (ok or down); `shards`: a list of objects with `shard`, `up`, `pid` and `starts`; `duties` of the "
-                "director: a list of objects with `name`, `failures` (how often it failed and began anew) and `last_error`",
+                "Answers whether every worker is up and the host is as the appliance has made it: the status is 200 if "
+                "so, and 503 while a worker is down, or rules or addresses of the appliance are gone.",
+                "`ok`, or one line for each shard that is down and for each problem of the host",
+                "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid` and `starts`; "
+                "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
+                "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
+                "that no interface has, while manage_addresses is false",
             ),
         ),
     ),

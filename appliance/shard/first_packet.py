@@ -58,7 +58,7 @@ class FirstPacket:
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
-        if self._unsolicited.is_ours(source_address_of(segment.key)):
+        if self._unsolicited.is_nobodys(source_address_of(segment.key)):
             return LAND
         destination, flags = destination_of(segment.key), segment.opening_flags
         service = self._sessions.service("tcp", destination)
@@ -115,7 +115,7 @@ class FirstPacket:
 
     def of_udp(self, key: bytes, raw: bytes, now: float) -> Session | Verdict:
         """A new session for a UDP packet of the flow `key`, or the verdict on it. LVS behaviour 3.11."""
-        if self._unsolicited.is_ours(source_address_of(key)):
+        if self._unsolicited.is_nobodys(source_address_of(key)):
             return LAND
         destination = destination_of(key)
         service = self._sessions.service("udp", destination)

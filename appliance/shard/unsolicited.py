@@ -16,6 +16,9 @@ from appliance.wire.flow import destination_of, split_endpoint
 from appliance.wire.layout import DESTINATION, LEAST_OFFSET_FLAGS, PROTO_TCP, PROTOCOL
 from appliance.wire.segment import Segment
 
+_NO_HOST = frozenset((0, 127, *range(224, 256)))
+"""First bytes of addresses that no host has: this network, loopback, multicast, reserved and broadcast."""
+
 
 class Unsolicited:
     """Judges the unsolicited packets of one shard, and counts those that the defence drops."""
@@ -28,9 +31,9 @@ class Unsolicited:
             self._guarded[IPv4Address(service.vip).packed] = Guarded.VIP
             self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}
 
-    def is_ours(self, address: bytes) -> bool:
-        """Whether this is a VIP or a local address. No client has such an address."""
-        return address in self._guarded
+    def is_nobodys(self, address: bytes) -> bool:
+        """Whether no client has this address: a VIP, a local address, or one that no host has (0/8, 127/8, 224/3; RFC 6890)."""
+        return address in self._guarded or address[0] in _NO_HOST
 
     def judge(self, protocol: int, destination: bytes, refusal: Verdict) -> Verdict:
         """`refusal` for a whole packet to this endpoint while the defence drops such; else it is left to the host."""

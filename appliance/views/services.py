@@ -29,12 +29,27 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
     return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
 
 
-def health(states: Sequence[ShardState], duties: Sequence[DutyState] = ()) -> Document:
-    """The text is ``ok``, or one line for each shard that is down. The JSON has the duties of the director too."""
+def health(
+    states: Sequence[ShardState],
+    duties: Sequence[DutyState] = (),
+    problems: Sequence[str] = (),
+    missing_addresses: Sequence[str] = (),
+) -> Document:
+    """The text is ``ok``, or one line for each shard that is down and for each problem of the host.
+
+    The JSON has the duties of the director and missing addresses too. These are no problem by themselves: on a gateway in
+    reserve another program has not added them yet.
+    """
     down = [state for state in states if not state.up]
     text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
-    data: dict[str, Any] = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
-    data["duties"] = [duty._asdict() for duty in duties]
+    text += "".join(f"{problem}\n" for problem in problems)
+    data: dict[str, Any] = {
+        "status": "down" if down else "impaired" if problems else "ok",
+        "shards": [state._asdict() for state in states],
+        "duties": [duty._asdict() for duty in duties],
+        "problems": list(problems),
+        "missing_addresses": list(missing_addresses),
+    }
     return Document(text or "ok\n", data)
 
 

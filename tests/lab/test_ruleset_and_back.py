@@ -27,4 +27,4 @@ def test_the_host_has_afterwards_what_it_had_before(host: str) -> None:
     found = json.loads(done.stdout)
     assert found["after"] == found["before"]
     assert found["loaded"].count("jump APPLIANCE") == 2, "one jump where packets arrive and one where ICMP leaves, not doubled"
-    assert found["missed"] == [], "a missing jump is noticed"
+    assert found["missed"] == [], "a missing jump and an empty chain are noticed"

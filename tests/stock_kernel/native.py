@@ -224,6 +224,32 @@ def unsolicited_packets_are_dropped_or_answered() -> None:
         assert api("PUT", "/sysctl/defence_udp_drop", "1") == b"1\n"
 
 
+def sessions_survive_a_flush() -> None:
+    """The guard outlives a flush of the whole ruleset, the table comes back, and no session is reset meanwhile."""
+    kept = connections(8)
+    with inside("gateway"):
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        tables = subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
+        assert "appliance_guard" in tables, tables
+    for conn in kept:
+        ask(conn)
+        conn.close()
+    with inside("gateway"):
+        assert "queue" in subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+
+
+def sources_that_nobody_has_open_no_session() -> None:
+    """The rules that look into the routing table (`fib`) and into ranges work on this kernel as well."""
+    before = json.loads(api("GET", "/stats/queues?format=json"))["forged_source_drops"]["total"]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for source in ("198.51.100.1", "127.0.0.1", VIP, "192.0.2.10", "192.0.2.101"):
+            datagram = (7000).to_bytes(2, "big") + PORT.to_bytes(2, "big") + (9).to_bytes(2, "big") + bytes(2) + b"?"
+            packet = ip_packet(socket.inet_aton(source), socket.inet_aton(VIP), socket.IPPROTO_UDP, datagram)
+            raw.sendto(packet, (VIP, 0))
+    while json.loads(api("GET", "/stats/queues?format=json"))["forged_source_drops"]["total"] < before + 5:
+        time.sleep(0.1)
+
+
 def nothing_was_lost_on_the_way() -> None:
     """There was no overrun, no internal error, and no session was refused."""
     drops = json.loads(api("GET", "/stats/drops?format=json"))
@@ -241,6 +267,8 @@ CHECKS: tuple[Callable[[], None], ...] = (
     idle_sessions_are_reset,
     fragments_are_dropped_or_put_together,
     unsolicited_packets_are_dropped_or_answered,
+    sources_that_nobody_has_open_no_session,
+    sessions_survive_a_flush,
     nothing_was_lost_on_the_way,
 )
 

@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address
 
+from appliance.policy.sides import Sides
 from appliance.wire.flow import pack_endpoint
 
 CLIENT_ADDRESS = IPv4Address("198.51.100.2")
@@ -21,3 +22,6 @@ C0 = 1_000
 """The client's initial sequence number."""
 R0 = 70_000
 """The real server's initial sequence number."""
+
+SIDES = Sides(("client0",), ("server0",))
+"""The interfaces of the shipped configuration."""

@@ -83,6 +83,8 @@ class FakeGateway:
         self.writers_asked = 0
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
+        self.problems: list[str] = []
+        self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
 
@@ -111,6 +113,14 @@ class FakeGateway:
     def duty_states(self) -> list[DutyState]:
         """The states the test set."""
         return self.duties
+
+    def host_problems(self) -> list[str]:
+        """The problems the test set."""
+        return self.problems
+
+    def missing_addresses(self) -> list[str]:
+        """The addresses the test set."""
+        return self.missing
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""

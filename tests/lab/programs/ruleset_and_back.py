@@ -7,8 +7,10 @@ import subprocess
 from ipaddress import IPv4Address
 
 from appliance.edge import nft
+from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.defence import Defence
-from appliance.policy.ruleset import IPTABLES_JUMPS, Steered, SteeredService, render
+from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, render
+from appliance.policy.sides import Sides
 from appliance.policy.steering import shard_table
 
 
@@ -18,19 +20,23 @@ def host_ruleset() -> str:
 
 
 def main() -> dict[str, object]:
-    """Load, remove and print. `missed` lists the jumps whose loss `is_loaded` did not notice."""
+    """Load, remove and print. `missed` lists the damages that `listing` did not notice."""
     service = SteeredService(IPv4Address("203.0.113.10"), "udp", 53)
-    ruleset = render(Steered([service], [IPv4Address("192.0.2.10")], shard_table(4), 0), Defence(True, True, True), native=False)
+    sides = Sides(("client0",), ("server0",))
+    steered = Steered([service], [IPv4Address("192.0.2.10")], shard_table(4), 0, [IPv4Address("192.0.2.101")], [], sides)
+    ruleset = render(steered, Defence(True, True, True), native=False)
     before = host_ruleset()
     for _ in range(2):
         nft.apply(ruleset)
     loaded = host_ruleset()
     missed = []
-    for jump in IPTABLES_JUMPS:
-        assert nft.is_loaded(ruleset)
-        subprocess.run(["iptables-nft", "-t", "raw", "-D", *jump], check=True)
-        if nft.is_loaded(ruleset):
-            missed.append(jump)
+    listing = nft.listing(ruleset)
+    jumps = (("iptables-nft", "-t", "raw", "-D", *jump) for jump in IPTABLES_JUMPS)
+    for damage in (*jumps, ("iptables-nft", "-t", "raw", "-F", IPTABLES_CHAIN), ("nft", "flush", "table", "ip", TABLE)):
+        assert nft.listing(ruleset) == listing
+        subprocess.run(damage, check=True)
+        if nft.listing(ruleset) == listing:
+            missed.append(damage)
         nft.apply(ruleset)
     nft.remove()
     return {"before": before, "loaded": loaded, "missed": missed, "after": host_ruleset()}

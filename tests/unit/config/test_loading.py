@@ -125,6 +125,10 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "client_interface": "client0",
         "server_interface": "server0",
         "manage_addresses": True,
+        "client_interfaces": (),
+        "server_interfaces": (),
+        "server_networks": (),
+        "direct_access": False,
     }
     assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
     assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
@@ -486,3 +490,48 @@ def test_an_address_that_others_reach_is_refused_unless_that_is_meant(listen: st
 @pytest.mark.parametrize("listen", ["127.0.0.1:9380", "127.9.9.9:1", "[::1]:9380", "unix:/run/a.sock"])
 def test_an_address_of_this_host_alone_needs_no_word(listen: str) -> None:
     assert parse(GOOD.replace("127.0.0.1:9380", listen), "test").api.allow_remote_without_token is False
+
+
+def with_gateway(keys: str) -> str:
+    """GOOD, with more keys in [gateway]."""
+    return changed("[gateway]\n", f"[gateway]\n{keys}\n")
+
+
+def test_interfaces_of_a_side_are_listed_each_once() -> None:
+    gateway = parse(with_gateway('client_interfaces = ["eth2", "eth0"]\nserver_interfaces = ["eth3"]'), "lvs.toml").gateway
+    assert gateway.all_client_interfaces == ("eth0", "eth2")
+    assert gateway.all_server_interfaces == ("eth1", "eth3")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('"192.0.2.1/24"', "has bits set beyond its prefix"),
+        ('"192.0.2.0/33"', "is not an IPv4 network, such as 192.0.2.0/24"),
+        ('"2001:db8::/32"', "is not an IPv4 network, such as 192.0.2.0/24"),
+        ('""', "is not an IPv4 network, such as 192.0.2.0/24"),
+        ("7", "is not an IPv4 network in quotes"),
+    ],
+)
+def test_a_network_that_is_none(value: str, words: str) -> None:
+    [problem] = refusal(with_gateway(f"server_networks = [{value}]")).errors
+    assert problem.message.endswith(words)
+    assert problem.path == ("gateway", "server_networks", 0)
+
+
+def test_every_real_server_is_in_a_server_network() -> None:
+    assert parse(with_gateway('server_networks = ["192.0.2.0/25"]'), "lvs.toml").warnings == ()
+    [problem] = refusal(with_gateway('server_networks = ["192.0.2.101/32"]')).errors
+    assert problem.message == "192.0.2.102 is in no network of gateway.server_networks"
+
+
+def test_what_leaves_a_door_open_is_a_warning() -> None:
+    assert parse(GOOD, "lvs.toml").warnings == ()
+    one_armed = GOOD.replace('server_interface = "eth1"', 'server_interface = "eth0"')
+    unknown_networks, shared = parse(one_armed, "lvs.toml").warnings
+    assert unknown_networks.startswith("gateway.server_networks is not given, and both sides share the interface eth0")
+    assert shared.startswith("both sides share the interface eth0")
+    named = one_armed.replace("[gateway]\n", '[gateway]\nserver_networks = ["192.0.2.0/24"]\n')
+    assert parse(named, "lvs.toml").warnings == (shared,)
+    [warning] = parse(with_gateway("direct_access = true"), "lvs.toml").warnings
+    assert warning.startswith("gateway.direct_access is true")

@@ -5,7 +5,7 @@ import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 
@@ -45,8 +45,15 @@ class FakeHost:
         self.steps.append("packets are steered")
         self.asked.append(defence)
 
-    def mend_steering(self) -> None:
+    problems: ClassVar[dict[str, str]] = {}
+    missing_addresses = ()
+
+    def mend(self) -> None:
         """There is nothing to mend."""
+
+    def add_real_servers(self, config: Config) -> None:
+        count = len({server.address for service in config.services for server in service.real_servers})
+        self.steps.append(f"packets of {count} real servers are taken")
 
     def undo(self) -> None:
         self.steps.append("the host is as it was")

@@ -1,19 +1,44 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 
 from appliance.config import loading
+from appliance.config.loading import RealServer
 from appliance.director.host import Host
 from appliance.director.plans import steered
 from appliance.edge.errors import EdgeError
 from appliance.policy.defence import Defence
+from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
 ALL, NO_UDP = Defence(True, True, True), Defence(True, True, False)
+
+
+class FakeGuard:
+    """The guard of `edge.guard`. `held` has the texts that it was made of, one after the other."""
+
+    refuses: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+        self.is_there = False
+
+    def hold(self, text: str) -> None:
+        if self.refuses:
+            raise EdgeError("why")
+        self.held.append(text)
+        self.is_there = True
+
+    def is_held(self) -> bool:
+        return self.is_there
+
+    def release(self) -> None:
+        self.is_there = False
 
 
 class FakeNft:
@@ -24,6 +49,7 @@ class FakeNft:
         self.is_there = False
         self.counters: dict[str, int] = {}
         self.refuses = False
+        self.listed = ""
 
     def kernel_has_queue_statement(self) -> bool:
         return True
@@ -31,15 +57,17 @@ class FakeNft:
     def apply(self, ruleset: Ruleset) -> None:
         self.done.append(ruleset)
         self.is_there = True
+        self.listed = ruleset.nft
         self.counters = {"defence_ip_frag_drop": 0, "defence_tcp_drop": 0, "defence_udp_drop": 0}
 
     def change(self, text: str) -> None:
         if self.refuses:
             raise EdgeError("nft -f - failed: why")
         self.done.append(text)
+        self.listed += text
 
-    def is_loaded(self, _: Ruleset) -> bool:
-        return self.is_there
+    def listing(self, _: Ruleset) -> str:
+        return self.listed if self.is_there else ""
 
     def named_counters(self) -> dict[str, int]:
         return self.counters if self.is_there else {}
@@ -56,6 +84,7 @@ class FakeNft:
 def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
     monkeypatch.setattr("appliance.director.host.nft", fake)
+    monkeypatch.setattr("appliance.director.host.Guard", FakeGuard)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake
 
@@ -82,8 +111,8 @@ def test_a_change_touches_nothing_but_the_rules(host: Host, nft: FakeNft) -> Non
 def test_a_flushed_ruleset_comes_back_as_it_is_in_force(host: Host, nft: FakeNft) -> None:
     host.change_defence(NO_UDP)
     nft.flush()
-    host.mend_steering()
-    host.mend_steering()
+    host.mend()
+    host.mend()
     assert nft.done == [render_defence(NO_UDP), whole(NO_UDP)]
 
 
@@ -98,7 +127,7 @@ def test_what_the_kernel_refuses_is_not_what_a_mend_loads(host: Host, nft: FakeN
     with pytest.raises(EdgeError, match="why"):
         host.change_defence(NO_UDP)
     nft.flush()
-    host.mend_steering()
+    host.mend()
     assert nft.done == [whole(ALL)]
 
 
@@ -107,16 +136,16 @@ def test_counts_go_on_over_a_mend(host: Host, nft: FakeNft) -> None:
     assert host.kernel_drops()["defence_udp_drop"] == 5
     nft.flush()
     assert host.kernel_drops()["defence_udp_drop"] == 5, "what cannot be read has not changed"
-    host.mend_steering()
+    host.mend()
     nft.counters["defence_udp_drop"] = 7
-    assert host.kernel_drops() == {"defence_ip_frag_drop": 0, "defence_tcp_drop": 0, "defence_udp_drop": 12}
+    assert {name: count for name, count in host.kernel_drops().items() if count} == {"defence_udp_drop": 12}
 
 
-def test_a_mend_reads_what_is_there_before_it_replaces_it(host: Host, nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mend_reads_what_is_there_before_it_replaces_it(host: Host, nft: FakeNft) -> None:
     """The table is there and only a jump to the compat chain is missing: what it has counted since the last look is not lost."""
     nft.counters["defence_tcp_drop"] = 9
-    monkeypatch.setattr(nft, "is_loaded", lambda _: False)
-    host.mend_steering()
+    nft.listed = "other rules"
+    host.mend()
     assert host.kernel_drops()["defence_tcp_drop"] == 9
 
 
@@ -125,3 +154,114 @@ def test_nothing_is_changed_before_the_start_or_behind_the_end(host: Host, nft: 
     host.change_defence(NO_UDP)
     Host().change_defence(NO_UDP)
     assert nft.done == []
+
+
+class FakeAddresses:
+    """The functions of `edge.addresses`, and the interfaces behind them."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+
+    def missing_interfaces(self, _: list[str]) -> list[str]:
+        return []
+
+    def all_present(self) -> set[str]:
+        return self.there
+
+    def add(self, _: str, address: str) -> None:
+        self.there.add(address)
+
+    def remove(self, _: str, address: str) -> None:
+        self.there.discard(address)
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> FakeAddresses:
+    fake = FakeAddresses()
+    monkeypatch.setattr("appliance.director.host.addresses", fake)
+    monkeypatch.setattr("appliance.edge.sysctl.needed_changes", lambda _: [])
+    return fake
+
+
+@pytest.mark.usefixtures("nft")
+def test_an_address_that_goes_is_added_again_and_removed_in_the_end(addresses: FakeAddresses) -> None:
+    host = Host()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE, ALL)
+    assert addresses.there == {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
+    addresses.there -= {"203.0.113.10", "192.0.2.11"}
+    host.mend()
+    assert addresses.there == {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
+    assert host.problems == {}
+    host.undo()
+    assert addresses.there == set()
+
+
+@pytest.mark.usefixtures("nft")
+def test_addresses_of_another_program_are_reported_once_when_they_go(
+    addresses: FakeAddresses, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses.there = {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
+    host = Host()
+    host.prepare(SHIPPED.gateway)
+    host.start_steering(SHIPPED, ALL)
+    assert not host.missing_addresses
+    addresses.there.remove("203.0.113.10")
+    host.mend()
+    host.mend()
+    assert host.missing_addresses == ("203.0.113.10",)
+    assert addresses.there == {"192.0.2.10", "192.0.2.11"}
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith("203.0.113.10")
+
+
+def test_a_problem_lasts_until_it_is_mended(host: Host, nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Ruleset) -> None:
+        raise EdgeError("why")
+
+    nft.listed = "a rule is missing"
+    with monkeypatch.context() as refusing:
+        refusing.setattr(nft, "apply", refuse)
+        with pytest.raises(EdgeError, match="why"):
+            host.mend()
+    assert list(host.problems) == ["ruleset"]
+    host.mend()
+    assert (host.problems, nft.done) == ({}, [whole(ALL)])
+
+
+def test_real_servers_are_added_to_the_rules_and_none_is_taken_away(host: Host, nft: FakeNft) -> None:
+    (service,) = SHIPPED.services
+    new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
+    replaced = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
+    host.add_real_servers(SHIPPED)
+    assert nft.done == []
+    host.add_real_servers(replaced)
+    (text,) = nft.done
+    assert "add element ip appliance real_servers { 192.0.2.101, 192.0.2.102, 192.0.2.150 }" in text
+    host.mend()
+    assert nft.done == [text], "that is what is loaded now"
+
+
+@pytest.mark.usefixtures("nft")
+def test_the_guard_is_held_from_the_start_to_the_end_and_comes_back() -> None:
+    host = Host()
+    host.start_steering(SHIPPED, ALL)
+    guard = cast("FakeGuard", host._guard)
+    host.mend()
+    assert guard.held == [render_guard(steered(SHIPPED))]
+    guard.is_there = False
+    host.mend()
+    assert guard.held == [render_guard(steered(SHIPPED))] * 2
+    host.undo()
+    assert not guard.is_held()
+
+
+@pytest.mark.usefixtures("nft")
+def test_a_kernel_that_refuses_the_guard_is_asked_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(FakeGuard, "refuses", True)
+    host = Host()
+    host.start_steering(SHIPPED, ALL)
+    host.mend()
+    host.undo()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["there is no guard table, so the host answers clients with RST while the ruleset is gone: why"]

@@ -1,6 +1,7 @@
 """watches.py: what is counted, logged and told to shards at each look, and that no look ends the appliance."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from unittest.mock import Mock
@@ -147,21 +148,69 @@ async def test_routes_that_cannot_be_read_end_nothing_and_change_nothing(
     assert caplog.messages == ["cannot look after the MTUs of routes: why"]
 
 
-async def test_steering_is_looked_after_again_when_it_failed(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+class FakeNotices:
+    """Notices that come from the test: each byte is one, and "!" concerns the appliance."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+
+    @property
+    def sockets(self) -> tuple[socket.socket]:
+        return (self.ours,)
+
+    def concern_us(self) -> bool:
+        return b"!" in self.ours.recv(100)
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def notices() -> Iterator[FakeNotices]:
+    fake = FakeNotices()
+    yield fake
+    fake.close()
+
+
+async def test_the_host_is_looked_after_again_when_it_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, notices: FakeNotices
 ) -> None:
     monkeypatch.setattr(watches, "WATCH_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watches, "LEAST_PAUSE_S", 0.0)
     mended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    attempts = iter([EdgeError("why"), None])
+    attempts = iter([EdgeError("why"), ValueError("a mistake"), None])
 
     def mend() -> None:
         if (error := next(attempts, None)) is not None:
             raise error
         loop.call_soon_threadsafe(mended.set)
 
-    watching = asyncio.ensure_future(watches.watch_steering(mend))
+    watching = asyncio.ensure_future(watches.watch_host(mend, notices))
     await mended.wait()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    assert caplog.messages == ["cannot look after the ruleset: why"]
+    assert caplog.messages == ["cannot look after the host: why", "cannot look after the host: a mistake"]
+
+
+async def test_a_notice_that_concerns_us_is_a_look_at_once(monkeypatch: pytest.MonkeyPatch, notices: FakeNotices) -> None:
+    monkeypatch.setattr(watches, "WATCH_INTERVAL_S", 1e6)
+    monkeypatch.setattr(watches, "LEAST_PAUSE_S", 0.0)
+    looked: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        loop.call_soon_threadsafe(looked.put_nowait, None)
+
+    watching = asyncio.ensure_future(watches.watch_host(look, notices))
+    notices.theirs.send(b"?")
+    await asyncio.sleep(0)
+    notices.theirs.send(b"!")
+    await looked.get()
+    notices.theirs.send(b"!")
+    await looked.get()
+    assert looked.empty()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)

@@ -8,6 +8,7 @@ import pytest
 
 from appliance.config.loading import Config, load, parse
 from appliance.lab.errors import LabError
+from appliance.lab.lab import with_one_arm
 from appliance.lab.plan import Address, Endpoint, Plan, Route, addresses_by_real_server, make_plan
 
 SHIPPED = Path(__file__).parents[3] / "etc" / "lvs.toml"
@@ -149,3 +150,18 @@ def test_addresses_of_the_lab_itself_are_refused(address: str) -> None:
         plan(("203.0.113.10", [f"{address}:80"]))
     with pytest.raises(LabError, match=message):
         plan(("203.0.113.10", []), local=address)
+
+
+def test_one_interface_of_both_sides_has_the_addresses_of_both() -> None:
+    gateway = make_plan(load(SHIPPED)).hosts["gateway"]
+    text = SHIPPED.read_bytes()
+    one_armed = make_plan(parse(with_one_arm(text).decode(), "test"))
+    assert one_armed.client_interface == one_armed.server_interface == "server0"
+    assert one_armed.hosts["gateway"].interfaces == ("server0",)
+    assert {address for _, address in one_armed.hosts["gateway"].addresses} == {address for _, address in gateway.addresses}
+    assert len(with_one_arm(text).splitlines()) == len(text.splitlines()), "each key keeps its line"
+
+
+def test_a_lab_needs_an_interface_to_have_one_arm() -> None:
+    with pytest.raises(LabError, match="--one-armed"):
+        with_one_arm(b"[gateway]\n")

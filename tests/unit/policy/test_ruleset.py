@@ -1,6 +1,7 @@
 """ruleset.py: the rendered text sends every packet to the shard that the shard table names."""
 
 import re
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from appliance.config import loading
 from appliance.director.plans import steered
 from appliance.policy import steering
+from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.defence import Defence
-from appliance.policy.ruleset import Ruleset, Steered, SteeredService, render
-from tests.support.addresses import LIP1, LIP2, VIP_ADDRESS
+from appliance.policy.guard import render_guard
+from appliance.policy.ruleset import Ruleset, render, render_real_servers
+from appliance.policy.sides import Sides
+from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, SIDES, VIP_ADDRESS
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,7 +26,9 @@ ALL_IN_FORCE = Defence(frag_drop=True, tcp_drop=True, udp_drop=True)
 
 def ruleset_for(table: steering.ShardTable, *, native: bool = True, queue_base: int = 0) -> Ruleset:
     services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
-    return render(Steered(services, [LIP1, LIP2], table, queue_base), ALL_IN_FORCE, native=native)
+    return render(
+        Steered(services, [LIP1, LIP2], table, queue_base, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES), ALL_IN_FORCE, native=native
+    )
 
 
 def ruleset(shards: int, *, native: bool = True, queue_base: int = 0) -> Ruleset:
@@ -50,10 +56,11 @@ def shards_by_slot(text: str, name: str) -> list[int]:
 
 def shards_by_reply_rule(text: str) -> list[int]:
     """Follow the rule for replies from each slot: that is from the low 8 bits of the local port."""
-    line = rule(text, "ip daddr @local_addresses meta l4proto { tcp, udp }")
+    assert rule(text, 'ip daddr @local_addresses iifname "server0" ip saddr').endswith("{ tcp, udp } goto to_local_address")
+    line = chain(text, "to_local_address")[-1]
     if line.endswith("goto shard0"):
         return [0] * steering.SLOTS
-    match = re.fullmatch(r".* th dport & 0xff vmap @(\w+)", line)
+    match = re.fullmatch(r"th dport & 0xff vmap @(\w+)", line)
     assert match is not None, line
     return shards_by_slot(text, match[1])
 
@@ -97,7 +104,8 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
     assert about_inbound.startswith("ip daddr @local_addresses icmp")
     assert about_inbound.endswith("@th,224,16 & 0xff vmap @shard_by_quoted_local_port"), "the quoted source port: the local port"
     assert about_outbound.startswith("ip daddr @vips icmp")
-    hashed = rule(text, "ip daddr . meta l4proto . th dport @services")
+    assert rule(text, "ip daddr . meta l4proto . th dport @services").endswith(" goto to_service")
+    hashed = chain(text, "to_service")[-1]
     choice = f"mod 256 seed {steering.HASH_SEED:#x} vmap @shard_by_hash"
     assert about_outbound.endswith(f"jhash @th,192,32 . @th,240,16 {choice}"), "destination of the quoted packet: the client"
     assert hashed.endswith(f"jhash ip saddr . th sport {choice}")
@@ -110,7 +118,9 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
 def test_errors_of_the_kernel_itself_are_steered_once_where_it_sends_them(shards: int, native: bool) -> None:
     both = ruleset(shards, native=native)
     assert chain(both.nft, "output")[-1] == "meta l4proto icmp goto errors"
-    assert chain(both.nft, "prerouting")[-2] == 'iif != "lo" meta l4proto icmp goto errors', "not again where they come by lo"
+    assert chain(both.nft, "prerouting")[-2] == 'iif != "lo" meta l4proto icmp goto arriving_errors', (
+        "not again where they come by lo"
+    )
     if not native:
         assert "-A OUTPUT -p icmp -j APPLIANCE\n" in both.iptables
 
@@ -119,10 +129,14 @@ def test_errors_of_the_kernel_itself_are_steered_once_where_it_sends_them(shards
 def test_marks_are_cleared_wherever_they_are_set(hook: str) -> None:
     text = ruleset(64, native=False).nft
     (marks,) = [line for line in text.splitlines() if f"hook {hook} priority -299" in line]
-    clearing = text.split(marks)[1].split("}")[0].strip()
+    lost, clearing = (line.strip() for line in text.split(marks)[1].split("}")[0].strip().splitlines())
     match = re.fullmatch(r"(?:meta l4proto icmp )?meta mark & (0x\w+) == (0x\w+) meta mark set meta mark & 0x00ffffff", clearing)
     assert match is not None, clearing
-    assert all((0x80 + shard) << 24 & int(match[1], 16) == int(match[2], 16) for shard in range(64))
+    assert all((base + shard) << 24 & int(match[1], 16) == int(match[2], 16) for base in (0x80, 0xC0) for shard in range(64))
+    match = re.fullmatch(r"(?:meta l4proto icmp )?meta mark & (0x\w+) == (0x\w+) counter drop", lost)
+    assert match is not None, lost
+    assert all((0x80 + shard) << 24 & int(match[1], 16) == int(match[2], 16) for shard in range(64)), "not been through raw"
+    assert all((0xC0 + shard) << 24 & int(match[1], 16) != int(match[2], 16) for shard in range(64)), "been through raw"
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -137,7 +151,8 @@ def test_every_shard_has_its_queue_and_is_not_tracked(shards: int, native: bool)
         else:
             mark = 0x80 + shard
             assert f"meta mark & 0x00ffffff | {mark:#x}000000" in chain
-            assert f"--mark {mark:#x}000000/0xff000000 -j NFQUEUE --queue-num {100 + shard}" in both.iptables
+            assert "--mark 0x80000000/0xc0000000 -j MARK --or-mark 0x40000000\n" in both.iptables
+            assert f"--mark {mark | 0x40:#x}000000/0xff000000 -j NFQUEUE --queue-num {100 + shard}" in both.iptables
     assert "bypass" not in both.nft + both.iptables, "without its worker a packet must be dropped, never let past"
 
 
@@ -149,3 +164,58 @@ def test_the_shipped_ruleset_is_that_of_the_shipped_configuration() -> None:
     loaded = loading.load(ROOT / "etc/lvs.toml")
     shipped = render(steered(loaded), Defence.of(loaded.sysctl), native=True).nft
     assert (ROOT / "deploy/nftables.conf").read_text().endswith(shipped), "run `make gen`"
+
+
+def text_with(sides: Sides) -> str:
+    services = [SteeredService(VIP_ADDRESS, "tcp", 80)]
+    return render(Steered(services, [LIP1], bytes(steering.SLOTS), 0, [RS1_ADDRESS], [], sides), ALL_IN_FORCE, native=True).nft
+
+
+def test_sides_with_interfaces_of_their_own() -> None:
+    text = text_with(Sides(("c0", "c1"), ("s0",)))
+    clients = 'iifname { "c0", "c1" }'
+    around = [f"{clients} ip daddr @{name} counter name direct_access_drops drop" for name in ("real_servers", "local_addresses")]
+    assert chain(text, "prerouting")[1:3] == around, "before anything is steered"
+    assert f"{clients} ip saddr @server_sources counter name forged_source_drops drop" in chain(text, "forged")
+    assert 'iifname != { "c0", "c1", "s0" } counter name forged_source_drops drop' in chain(text, "to_service")
+    assert 'iifname "s0" ip saddr != @server_sources counter name forged_source_drops drop' in chain(text, "to_service")
+    assert chain(text, "arriving_errors") == [
+        f"ip daddr @vips {clients} goto errors",
+        'ip daddr @vips iifname "s0" @th,192,32 @quoted_server_sources goto errors',
+        'ip daddr @local_addresses iifname "s0" goto errors',
+    ]
+
+
+def test_sides_on_one_interface_are_told_apart_by_source() -> None:
+    text = text_with(Sides(("eth0",), ("eth0",), (IPv4Network("192.0.2.0/24"),)))
+    assert "elements = { 192.0.2.0/24, 192.0.2.101 }" in text
+    assert "elements = { 0xc0000200-0xc00002ff, 0xc0000265-0xc0000265 }" in text, "the same as integers"
+    stranger = 'iifname "eth0" ip saddr != @server_sources'
+    assert chain(text, "prerouting")[1].startswith(f"{stranger} ip daddr @real_servers")
+    assert not any("@server_sources" in rule for rule in chain(text, "forged") + chain(text, "to_service"))
+    assert chain(text, "arriving_errors")[1:] == ['ip daddr @local_addresses iifname "eth0" ip saddr @server_sources goto errors']
+
+
+def test_the_way_around_is_open_when_the_configuration_says_so() -> None:
+    text = text_with(Sides(("c0",), ("s0",), direct_access=True))
+    assert not any("direct_access" in rule for rule in chain(text, "prerouting"))
+
+
+def test_real_servers_change_in_one_transaction() -> None:
+    steered = Steered([], [LIP1], bytes(steering.SLOTS), 0, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES)
+    lines = render_real_servers(steered).splitlines()
+    names = ("real_servers", "udp_servers", "server_sources", "quoted_server_sources")
+    assert lines[::2] == [f"flush set ip appliance {name}" for name in names]
+    assert lines[3] == "add element ip appliance udp_servers { 192.0.2.101 . 53 }"
+    without = render_real_servers(steered._replace(real_servers=[], udp_servers=[]))
+    assert without.splitlines() == lines[::2], "nft knows no empty list of elements"
+
+
+def test_the_guard_spares_what_has_been_steered_and_what_the_host_tells_itself() -> None:
+    steered = Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1], bytes(steering.SLOTS), 0, [RS1_ADDRESS], [], SIDES)
+    rules = chain(render_guard(steered), "input")
+    assert rules[1] == "meta priority a9:0 accept"
+    assert rules[1].removesuffix(" accept").replace("priority", "priority set") in chain(text_with(SIDES), "to_service")
+    assert rules[1].removesuffix(" accept").replace("priority", "priority set") in chain(text_with(SIDES), "to_local_address")
+    assert rules[2] == 'iif "lo" accept'
+    assert all(rule.endswith(" counter drop") for rule in rules[3:])

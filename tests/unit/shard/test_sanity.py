@@ -155,10 +155,17 @@ class TestDamage:
 
 
 @pytest.mark.parametrize(
-    "source", [VIP, VIP[:4] + b"\x10\x00", LIP1.packed + b"\x10\x00"], ids=["itself", "VIP", "local address"]
+    "source",
+    [
+        VIP,
+        VIP[:4] + b"\x10\x00",
+        LIP1.packed + b"\x10\x00",
+        *(bytes((first, 1, 2, 3, 16, 0)) for first in (0, 127, 224, 240, 255)),
+    ],
+    ids=["itself", "VIP", "local address", "this network", "loopback", "multicast", "reserved", "broadcast"],
 )
 @pytest.mark.parametrize("defence", [0, 1])
-def test_nobody_opens_a_session_from_an_address_of_the_gateway(source: bytes, defence: int) -> None:
+def test_nobody_opens_a_session_from_an_address_that_no_client_has(source: bytes, defence: int) -> None:
     """A land attack. The kernel accepts such packets because of `accept_local`, which rewritten packets need."""
     world = World(plan(with_udp=True), defence_tcp_drop=defence, defence_udp_drop=defence)
     assert world.put(tcp(source, VIP, "S", seq=C0)) is verdicts.LAND

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from appliance.model import verdicts
 from appliance.model.verdict import Action, Verdict
+from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.defence import RULES, Defence
-from appliance.policy.ruleset import Steered, SteeredService, render, render_defence
+from appliance.policy.ruleset import render, render_defence
 from appliance.policy.steering import shard_table
-from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, VIP, VIP_ADDRESS
+from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, SIDES, VIP, VIP_ADDRESS
 from tests.support.segments import fragments, tcp, udp
 from tests.support.world import World, plan
 
@@ -24,7 +25,8 @@ SETS = {"vips": {VIP[:4]}, "local_addresses": {LIP1.packed, LIP2.packed}}
 
 
 def text_of(defence: Defence, *, native: bool = True) -> str:
-    return render(Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1, LIP2], shard_table(2), 0), defence, native=native).nft
+    steered = Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1, LIP2], shard_table(2), 0, [], [], SIDES)
+    return render(steered, defence, native=native).nft
 
 
 def rules_of(text: str, chain: str) -> list[str]:

@@ -122,6 +122,8 @@ new_connections_reset      14       1     15
 backlog_dropped            15       1     16
 unconfirmed_dropped        16       1     17
 time_wait_ports_taken      17       1     18
+forged_source_drops        18       1     19
+direct_access_drops        19       1     20
 """
     )
 

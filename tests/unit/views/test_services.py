@@ -52,3 +52,12 @@ def test_health_names_the_shards_that_are_down() -> None:
     assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4}
     assert health(states[:1]).text == "ok\n"
     assert health(states[:1]).data["status"] == "ok"
+
+
+def test_health_names_what_is_wrong_on_the_host() -> None:
+    well = [ShardState(0, True, 100, 1)]
+    document = health(well, [], ["the rules are gone"], ["203.0.113.10"])
+    assert document.text == "the rules are gone\n"
+    assert (document.data["status"], document.data["problems"]) == ("impaired", ["the rules are gone"])
+    assert document.data["missing_addresses"] == ["203.0.113.10"]
+    assert health(well, [], [], ["203.0.113.10"]).text == "ok\n", "that is for another program to mend"

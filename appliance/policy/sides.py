@@ -1,0 +1,108 @@
+"""The two sides of the gateway: from where packets of clients may come, and from where those of real servers.
+
+An interface tells the side where each side has interfaces of its own. On an interface that both sides share, the source address
+tells it: a packet is of the server side when its source is a real server or lies in `server_networks`. Packets to local addresses
+need such a source on every interface, because no session has another one.
+
+- A packet to a local address, or an error about one from there, is taken from the server side only.
+- A packet to a VIP is taken from the client side; from the server side it is taken when its source is a real server, which may be
+  a client of a VIP itself. On an interface of clients alone, no packet has the address of a real server.
+- A packet from the client side to a real server or a local address goes around the gateway, and is dropped.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
+
+NO_HOST = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")
+"""Addresses that no host on a network has: this network, loopback, multicast, reserved and broadcast (RFC 6890)."""
+
+FORGED_SOURCE = "forged_source_drops"
+DIRECT_ACCESS = "direct_access_drops"
+COUNTERS = (FORGED_SOURCE, DIRECT_ACCESS)
+"""Names of the counters: packets with a source that nobody has at that place, and packets around the gateway."""
+
+
+class Sides(NamedTuple):
+    """What the configuration says of both sides."""
+
+    client_interfaces: tuple[str, ...]
+    server_interfaces: tuple[str, ...]
+    server_networks: tuple[IPv4Network, ...] = ()
+    direct_access: bool = False
+    """Whether packets of the client side may go to real servers and local addresses past the services."""
+
+    @property
+    def clients_alone(self) -> tuple[str, ...]:
+        """Interfaces on which no packet of a real server arrives."""
+        return tuple(name for name in self.client_interfaces if name not in self.server_interfaces)
+
+    @property
+    def servers_alone(self) -> tuple[str, ...]:
+        """Interfaces on which no client is, but real servers."""
+        return tuple(name for name in self.server_interfaces if name not in self.client_interfaces)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Interfaces of both sides."""
+        return tuple(name for name in self.client_interfaces if name in self.server_interfaces)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All interfaces, each once."""
+        return tuple(dict.fromkeys((*self.client_interfaces, *self.server_interfaces)))
+
+
+def arrives_on(interfaces: Sequence[str], *, negated: bool = False) -> str:
+    """The nft expression for a packet that arrives on one of these interfaces, of which there is at least one."""
+    names = ", ".join(f'"{name}"' for name in interfaces)
+    wanted = f"{{ {names} }}" if len(interfaces) > 1 else names
+    return f"iifname != {wanted}" if negated else f"iifname {wanted}"
+
+
+def from_server_side(sides: Sides) -> str:
+    """The nft expression for a packet of a real server."""
+    return f"{arrives_on(sides.server_interfaces)} ip saddr @server_sources"
+
+
+def forged(sides: Sides) -> list[str]:
+    """Rules that drop packets, of any protocol, whose source nobody has at that place."""
+    drop = f"counter name {FORGED_SOURCE} drop"
+    rules = [f"ip saddr @no_host {drop}", f"fib saddr type {{ local, broadcast, multicast }} {drop}"]
+    if sides.clients_alone:
+        rules.append(f"{arrives_on(sides.clients_alone)} ip saddr @server_sources {drop}")
+    return rules
+
+
+def misplaced(sides: Sides) -> list[str]:
+    """Rules that drop packets of TCP and UDP to a service that come from where no client is.
+
+    One is the port of a real server of a UDP service: two servers that answer everything would answer each other for ever.
+    """
+    drop = f"counter name {FORGED_SOURCE} drop"
+    rules = [f"{arrives_on(sides.all, negated=True)} {drop}"]
+    if sides.servers_alone:
+        rules.append(f"{arrives_on(sides.servers_alone)} ip saddr != @server_sources {drop}")
+    rules.append(f"meta l4proto udp ip saddr . th sport @udp_servers {drop}")
+    return rules
+
+
+def around(sides: Sides, counter: str = f"counter name {DIRECT_ACCESS}") -> list[str]:
+    """Rules that drop packets of the client side to real servers and to local addresses; none when these are allowed.
+
+    `counter` is the nft statement that counts them."""
+    if sides.direct_access:
+        return []
+    origins = []
+    if sides.clients_alone:
+        origins.append(arrives_on(sides.clients_alone))
+    if sides.shared:
+        origins.append(f"{arrives_on(sides.shared)} ip saddr != @server_sources")
+    targets = ("real_servers", "local_addresses")
+    return [f"{origin} ip daddr @{target} {counter} drop" for origin in origins for target in targets]
+
+
+def source_ranges(sources: Iterable[IPv4Address | IPv4Network]) -> list[str]:
+    """Addresses and networks as ranges of integers, for a field that nft has no type for."""
+    networks = [IPv4Network(source) for source in sources]
+    return [f"{int(net.network_address):#x}-{int(net.broadcast_address):#x}" for net in networks]

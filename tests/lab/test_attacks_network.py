@@ -1,0 +1,334 @@
+"""What a stranger on the client's side can do to the gateway's network, and what happens when rules or addresses of it go."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from appliance.lab import namespaces
+from appliance.wire.flow import pack_endpoint
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.director import director_pid, reload
+from tests.support.segments import tcp, udp
+
+CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
+ONE_ARMED, TWO_ARMED = ("--one-armed",), ()
+GATEWAY, RS1, RS2, LOCAL_ADDRESS = "198.51.100.1", "192.0.2.101", "192.0.2.102", "192.0.2.10"
+SERVICE_PORT = 8080
+NOBODY = ("0.1.2.3", "127.0.0.1", "224.0.0.5", "240.0.0.1", "255.255.255.255", "198.51.100.255")
+"""Sources that no host has; the last one is the broadcast address of the client network."""
+
+_ETHERTYPE_IPV4 = 0x0800
+
+
+@pytest.fixture(params=[TWO_ARMED, ONE_ARMED], ids=["two-armed", "one-armed"])
+def either_lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    """A lab of each topology, with a TCP and a UDP service."""
+    yield from running_lab("--config", str(CONFIG), "--shards", "2", *request.param)
+
+
+@pytest.fixture
+def two_armed() -> Iterator[RunningLab]:
+    yield from running_lab("--config", str(CONFIG), "--shards", "2")
+
+
+@pytest.fixture
+def one_armed() -> Iterator[RunningLab]:
+    yield from running_lab("--config", str(CONFIG), "--shards", "2", *ONE_ARMED)
+
+
+def endpoint(address: str, port: int) -> bytes:
+    return pack_endpoint(IPv4Address(address), port)
+
+
+def gateway_mac(lab: RunningLab, role: str) -> bytes:
+    """The link address of the gateway on the network of a host."""
+    names = {link["ifname"]: link["address"] for link in json.loads(lab.run("gateway", "ip", "-json", "link"))}
+    return bytes.fromhex(names["client0" if role == "client" and "client0" in names else "server0"].replace(":", ""))
+
+
+def inject(lab: RunningLab, role: str, packets: Sequence[bytes]) -> None:
+    """Give these packets to the gateway from the network of a host, whatever its kernel thinks of their sources."""
+    mac = gateway_mac(lab, role)
+    with namespaces.call_inside(lab.namespace(role), lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)) as wire:
+        for packet in packets:
+            wire.sendto(packet, ("eth0", _ETHERTYPE_IPV4, 0, 0, mac))
+
+
+def dropped(lab: RunningLab) -> int:
+    """Packets that the kernel dropped because of where they came from or went to."""
+    return lab.counter("queues", "forged_source_drops") + lab.counter("queues", "direct_access_drops")
+
+
+def expect_dropped(lab: RunningLab, before: int, count: int) -> None:
+    lab.wait_until(f"{count} packets are dropped and counted", lambda: dropped(lab) == before + count)
+
+
+def sessions(lab: RunningLab) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = lab.api_json("/stats/ip_vs_conn")
+    return found
+
+
+def add_routes(lab: RunningLab) -> None:
+    """Let the real servers reach VIPs and clients through the gateway."""
+    for role in ("rs1", "rs2"):
+        for network in ("203.0.113.0/24", "198.51.100.0/24"):
+            lab.run(role, "ip", "route", "add", network, "via", "192.0.2.1")
+
+
+@contextmanager
+def udp_session(lab: RunningLab) -> Iterator[tuple[socket.socket, str, str]]:
+    """An answered client of the UDP service, with the local endpoint and the real server of its session."""
+    with namespaces.call_inside(lab.namespace("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(20)
+        client.connect((lab.vip, lab.port))
+        client.send(b"?")
+        client.recv(2048)
+        (row,) = (row for row in sessions(lab) if row["source"].endswith(f":{client.getsockname()[1]}"))
+        yield client, row["local"], row["destination"]
+
+
+def packed(text: str) -> bytes:
+    address, _, port = text.rpartition(":")
+    return endpoint(address, int(port))
+
+
+def test_the_client_side_cannot_speak_for_real_servers(two_armed: RunningLab) -> None:
+    lab = two_armed
+    with udp_session(lab) as (client, local, real_server), lab.start("client", "idle_session.py", "20") as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        tcp_rows = [row for row in sessions(lab) if row["protocol"] == "TCP"]
+        assert len(tcp_rows) == 20
+        resets = [tcp(packed(row["destination"]), packed(row["local"]), "R", seq=5) for row in tcp_rows]
+        before = dropped(lab)
+        inject(lab, "client", [*resets, udp(packed(real_server), packed(local), b"forged")])
+        expect_dropped(lab, before, 21)
+        assert {row["state"] for row in sessions(lab) if row["protocol"] == "TCP"} == {"ESTABLISHED"}
+        role = {RS1: "rs1", RS2: "rs2"}[real_server.partition(":")[0]]
+        inject(lab, role, [udp(packed(real_server), packed(local), b"from the server side")])
+        assert client.recv(2048) == b"from the server side", "and nothing before it"
+        idle.communicate("")
+
+
+def test_a_stranger_on_the_same_network_cannot_speak_for_real_servers(one_armed: RunningLab) -> None:
+    """One-armed, only the source tells the sides: nobody but a real server's address comes through to a local address."""
+    lab = one_armed
+    with udp_session(lab) as (client, local, real_server):
+        before = dropped(lab)
+        port = int(real_server.rpartition(":")[2])
+        inject(lab, "client", [udp(endpoint("198.51.100.2", port), packed(local), b"forged")])
+        expect_dropped(lab, before, 1)
+        role = {RS1: "rs1", RS2: "rs2"}[real_server.partition(":")[0]]
+        inject(lab, role, [udp(packed(real_server), packed(local), b"from the server side")])
+        assert client.recv(2048) == b"from the server side", "and nothing before it"
+
+
+def test_clients_are_served_and_a_real_server_can_be_a_client(either_lab: RunningLab) -> None:
+    lab = either_lab
+    add_routes(lab)
+    for role in ("client", "rs1", "rs2"):
+        outcome = lab.script(role, "http_load.py", "40", "4")
+        assert (outcome["ok"], outcome["errors"]) == (40, {}), role
+        assert lab.script(role, "udp_ask.py", "8") == {"answered": 8}, role
+
+
+def test_a_real_server_cannot_speak_for_clients(two_armed: RunningLab) -> None:
+    lab = two_armed
+    vip, before = endpoint(lab.vip, lab.port), dropped(lab)
+    inject(lab, "rs1", [tcp(endpoint("198.51.100.2", 7000), vip, "S", seq=5), udp(endpoint("198.51.100.2", 7000), vip, b"?")])
+    expect_dropped(lab, before, 2)
+    assert sessions(lab) == []
+
+
+def test_sources_that_nobody_has_open_no_session(either_lab: RunningLab) -> None:
+    lab = either_lab
+    vip = endpoint(lab.vip, lab.port)
+    sources = [*NOBODY, GATEWAY, "192.0.2.1", lab.vip, LOCAL_ADDRESS]
+    if "client0" in lab.run("gateway", "ip", "link"):
+        sources += [RS1, RS2]
+    before = dropped(lab)
+    for source in sources:
+        forged = endpoint(source, 7000)
+        inject(lab, "client", [tcp(forged, vip, "S", seq=5), udp(forged, vip, b"?")])
+    expect_dropped(lab, before, 2 * len(sources))
+    assert sessions(lab) == []
+    with udp_session(lab):
+        assert len(sessions(lab)) == 1, "a client that exists opens one"
+
+
+def test_two_real_servers_do_not_answer_each_other_for_ever(either_lab: RunningLab) -> None:
+    """A datagram from the client network says that it comes from the UDP port of a real server. The other one would answer it to
+    the first, which would answer that through the VIP, and so on."""
+    lab = either_lab
+    add_routes(lab)
+    before, vip = dropped(lab), endpoint(lab.vip, lab.port)
+    inject(lab, "client", [udp(endpoint(address, SERVICE_PORT), vip, b"?") for address in (RS1, RS2)])
+    expect_dropped(lab, before, 2)
+    assert sessions(lab) == []
+
+
+def reaches(lab: RunningLab, role: str, packets: Sequence[bytes]) -> set[bytes]:
+    """Send packets from the client; the payloads that arrive at a real server before one that comes through the VIP."""
+
+    def listening() -> socket.socket:
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE_IPV4))
+        opened.bind(("eth0", _ETHERTYPE_IPV4))
+        opened.settimeout(20)
+        return opened
+
+    with namespaces.call_inside(lab.namespace(role), listening) as wire:
+        inject(lab, "client", packets)
+        with namespaces.call_inside(lab.namespace("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            client.connect((lab.vip, lab.port))
+            for _ in range(4):
+                client.send(b"the end")
+        seen = set()
+        while not (packet := wire.recv(2048)).endswith(b"the end"):
+            seen.add(packet[-8:])
+        return seen
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+def test_the_way_around_the_gateway(is_open: bool, tmp_path: Path) -> None:
+    """Closed unless the configuration opens it: to a real server, with and without a service, and to a local address."""
+    config = tmp_path / "lvs.toml"
+    config.write_text(CONFIG.read_text().replace("[gateway]\n", f"[gateway]\ndirect_access = {str(is_open).lower()}\n"))
+    for lab in running_lab("--config", str(config), "--shards", "1"):
+        add_routes(lab)
+        stranger = endpoint("198.51.100.2", 7000)
+        direct = [udp(stranger, endpoint(RS1, port), b"direct%02d" % place) for place, port in enumerate((SERVICE_PORT, 9))]
+        assert lab.script("client", "udp_ask.py", "4") == {"answered": 4}, "all neighbours are known from here on"
+        before = dropped(lab)
+        expected = {b"direct00", b"direct01"} if is_open else set()
+        assert reaches(lab, "rs1", direct) == expected
+        inject(lab, "client", [tcp(stranger, endpoint(LOCAL_ADDRESS, 6000), "S", seq=5)])
+        if not is_open:
+            expect_dropped(lab, before, 3)
+
+
+def test_a_real_server_that_a_reload_adds_is_on_the_server_side(two_armed: RunningLab) -> None:
+    lab = two_armed
+    lab.run("rs1", "ip", "address", "add", "192.0.2.150/24", "dev", "eth0")
+    command = [sys.executable, "-m", "appliance.lab.udp_server", "--name", "new", "--listen", "192.0.2.150:8080"]
+    with subprocess.Popen(lab.enter("rs1", *command)) as server:
+        lab.wait_until("it listens", lambda: "192.0.2.150:8080" in lab.run("rs1", "ss", "-Huln"))
+        text = CONFIG.read_text()
+        head, echo = text.split('[[service]]\nname = "echo"')
+        new = '\n[[service.real_server]]\naddress = "192.0.2.150"\nport = 8080\n'
+        only_new = echo.split("[[service.real_server]]")[0] + new
+        assert reload(lab, head + '[[service]]\nname = "echo"' + only_new)[-1].startswith("configuration read again")
+        assert lab.script("client", "udp_ask.py", "8") == {"answered": 8}
+        server.terminate()
+
+
+def resets_sent(lab: RunningLab) -> int:
+    """RST segments that the TCP of the gateway's host has sent."""
+    names, numbers = (
+        line.split() for line in lab.run("gateway", "cat", "/proc/net/snmp").splitlines() if line.startswith("Tcp:")
+    )
+    return int(numbers[names.index("OutRsts")])
+
+
+def loaded(lab: RunningLab) -> list[str]:
+    """The lines of the appliance's rules that are loaded. A flush changes the order of tables and chains."""
+    tables = "nft -s list table ip appliance; nft -s list table ip raw 2> /dev/null; true"
+    return sorted(lab.run("gateway", "sh", "-c", tables).splitlines())
+
+
+DAMAGES = {
+    "the table is emptied": "nft flush table ip appliance",
+    "the ruleset is flushed": "nft flush ruleset",
+    "the queues are emptied": "nft list table ip raw > /dev/null 2>&1 && iptables-nft -t raw -F APPLIANCE || true",
+    "one rule is gone": "nft flush chain ip appliance to_local_address",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_sessions_survive_when_somebody_removes_the_rules(two_armed: RunningLab, damage: str) -> None:
+    """Established sessions are not reset, new ones are not refused, and the rules are what they were, all within a moment."""
+    lab = two_armed
+    before = loaded(lab)
+    with lab.start("client", "idle_session.py", "60") as idle, lab.start("client", "http_load.py", "6000", "16") as load:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        for _ in range(3):
+            lab.run("gateway", "sh", "-c", damage)
+            lab.wait_until("the rules are what they were", lambda: loaded(lab) == before)
+        out, _ = load.communicate()
+        assert json.loads(out)["errors"] == {}
+        endings = json.loads(idle.communicate("\n")[0])
+    assert list(endings.values()) == ["alive"] * 60
+    assert lab.api("/healthz") == "ok\n"
+
+
+def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed: RunningLab) -> None:
+    """The director is stopped, so the rules stay away. The guard lives in a process of its own."""
+    lab = two_armed
+    pid = director_pid(lab)
+    with lab.start("client", "idle_session.py", "10") as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        (local, *_) = (row["local"] for row in sessions(lab))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            lab.run("gateway", "nft", "flush", "ruleset")
+            assert "appliance_guard" in lab.run("gateway", "nft", "list", "tables")
+            strangers = [tcp(endpoint("198.51.100.2", 7000), endpoint(lab.vip, lab.port), "A", seq=5)]
+            inject(lab, "client", strangers)
+            inject(lab, "rs1", [tcp(endpoint(RS1, 7000), packed(local), "A", seq=5)])
+            sent = resets_sent(lab)
+            guarded = lab.run("gateway", "nft", "list", "table", "ip", "appliance_guard")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert sent == 0
+        assert guarded.count("counter packets 1 ") == 2, guarded
+        assert set(json.loads(idle.communicate("\n")[0]).values()) == {"alive"}
+    lab.wait_until("the table is back", lambda: "chain shard0" in lab.run("gateway", "nft", "list", "ruleset"))
+
+
+def test_what_a_shard_leaves_to_the_host_passes_the_guard(two_armed: RunningLab) -> None:
+    """With the defence switched off, the host answers: the guard is for packets that no shard has seen."""
+    lab = two_armed
+    with lab.changed(defence_tcp_drop=0):
+        inject(lab, "client", [tcp(endpoint("198.51.100.2", 7000), endpoint(lab.vip, lab.port), "A", seq=5)])
+        lab.wait_until(
+            "the host answers with RST",
+            lambda: (
+                json.loads(lab.run("gateway", "nstat", "--json", "--noupdate", "--zeros", "TcpOutRsts"))["kernel"]["TcpOutRsts"]
+                == 1
+            ),
+        )
+
+
+@pytest.mark.parametrize(("address", "interface"), [("203.0.113.10", "client0"), (LOCAL_ADDRESS, "server0")])
+def test_an_address_that_vanishes_is_put_back(two_armed: RunningLab, address: str, interface: str) -> None:
+    lab = two_armed
+    lab.run("gateway", "ip", "address", "delete", f"{address}/32", "dev", interface)
+    lab.wait_until("it is back", lambda: f"{address}/32" in lab.run("gateway", "ip", "-o", "address", "show", "dev", interface))
+    assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}
+
+
+@pytest.fixture
+def unmanaged(tmp_path: Path) -> Iterator[RunningLab]:
+    """A lab in which another program adds the addresses."""
+    config = tmp_path / "lvs.toml"
+    config.write_text(CONFIG.read_text().replace("[gateway]\n", "[gateway]\nmanage_addresses = false\n"))
+    yield from running_lab("--config", str(config), "--shards", "1")
+
+
+def test_an_address_of_another_program_that_vanishes_is_reported(unmanaged: RunningLab) -> None:
+    lab = unmanaged
+    assert lab.api_json("/healthz")["missing_addresses"] == []
+    lab.run("gateway", "ip", "address", "delete", f"{lab.vip}/32", "dev", "client0")
+    lab.wait_until("it is reported", lambda: lab.api_json("/healthz")["missing_addresses"] == [lab.vip])
+    lab.run("gateway", "ip", "address", "add", f"{lab.vip}/32", "dev", "client0")
+    lab.wait_until("it is no more", lambda: lab.api_json("/healthz")["missing_addresses"] == [])
