@@ -24,7 +24,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 1
+VERSION = 2
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -74,6 +74,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "session_counts": shards,
         "time_wait_counts": shards,
         "counters": shards * _shard_words(destinations),
+        "heartbeats": shards,
     }
 
 
@@ -124,6 +125,8 @@ class SharedState:
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
         """By shard: how many of its sessions are in TIME_WAIT, as of its last turn."""
         self._counters = sections["counters"].cast("Q")
+        self.heartbeats = sections["heartbeats"].cast("Q")
+        """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
 
     @classmethod
     def create(cls, buffer: memoryview, shards: int, destinations: int) -> "SharedState":

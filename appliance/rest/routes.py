@@ -61,9 +61,10 @@ ROUTES: tuple[Route, ...] = (
         (
             Operation(
                 "GET",
-                "Answers whether every worker is up: the status is 200 if so, and 503 while one is down.",
+                "Answers whether every worker takes packets: the status is 200 if so, and 503 while one is down or does nothing.",
                 "`ok`, or one line for each shard that is down",
-                "`status` (ok or down) and `shards`: a list of objects with `shard`, `up`, `pid` and `starts`",
+                "`status` (ok or down) and `shards`: a list of objects with `shard`, `up`, `pid`, `starts` "
+                "and `silent_s` (seconds for which a worker that is there has done nothing; 0 while it works)",
             ),
         ),
     ),

@@ -32,9 +32,16 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
 def health(states: Sequence[ShardState]) -> Document:
     """The text is ``ok``, or one line for each shard that is down."""
     down = [state for state in states if not state.up]
-    text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
+    text = "".join(map(_condition, down))
     data = {"status": "down" if down else "ok", "shards": [state._asdict() for state in states]}
     return Document(text or "ok\n", data)
+
+
+def _condition(state: ShardState) -> str:
+    """The line about a shard that is down."""
+    if state.silent_s:
+        return f"shard{state.shard} is down: its worker (pid {state.pid}) has done nothing for {state.silent_s:.1f} s\n"
+    return f"shard{state.shard} is down (started {state.starts} times)\n"
 
 
 def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:

@@ -49,6 +49,13 @@ def test_health_names_the_shards_that_are_down() -> None:
     document = health(states)
     assert document.text == "shard1 is down (started 4 times)\nshard2 is down (started 2 times)\n"
     assert document.data["status"] == "down"
-    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4}
+    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4, "silent_s": 0.0}
     assert health(states[:1]).text == "ok\n"
     assert health(states[:1]).data["status"] == "ok"
+
+
+def test_health_says_for_how_long_a_worker_has_done_nothing() -> None:
+    document = health([ShardState(0, True, 100, 1), ShardState(1, False, 101, 1, silent_s=2.5)])
+    assert document.text == "shard1 is down: its worker (pid 101) has done nothing for 2.5 s\n"
+    assert document.data["status"] == "down"
+    assert document.data["shards"][1]["silent_s"] == 2.5
