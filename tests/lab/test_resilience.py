@@ -88,7 +88,7 @@ def test_a_stopped_worker_is_noticed_and_started_anew_under_traffic(fresh_lab: R
         shards = health(lab)["shards"]
         assert [shard["up"] for shard in shards] == [True, False, True, True]
         assert (shards[1]["pid"], shards[1]["silent_s"] >= 2.0) == (victim, True)
-        refusal = lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/stats/ip_vs_conn")
+        refusal = lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/stats/slabinfo")
         assert "shard 1: the worker does nothing" in refusal, "and nobody waits for its answer"
         lab.wait_until("the next one is there", lambda: is_healthy(lab) and worker_pids(lab)[1] != victim)
         load.kill()
