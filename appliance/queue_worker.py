@@ -69,6 +69,8 @@ class QueueWorker:
             raise EdgeError(f"cannot open a raw socket: {error.strerror} (CAP_NET_RAW is needed)") from error
         self._queue = KernelQueue(plan.queue_num, self._judge)
         self._counts[WORKER_STARTS] += 1
+        self._heartbeats = shared.heartbeats
+        self._number = plan.shard
         self._left = 0
         self._turn_ends = 0.0
         self._last_error_log = -_ERROR_LOG_INTERVAL_S
@@ -78,6 +80,7 @@ class QueueWorker:
         look_at, wait_s, more_are_due = 0.0, WAIT_S, False
         self._queue.set_wait(wait_s)
         while not self._control.closed:
+            self._heartbeats[self._number] += 1
             wanted_s = WALK_WAIT_S if self._control.is_walking else WAIT_S
             if wanted_s != wait_s:
                 wait_s = wanted_s

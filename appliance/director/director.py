@@ -23,6 +23,7 @@ from appliance.director.runtime_files import kept_isn_secret, state_file
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
+from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
 from appliance.edge import conntrack, instance_lock, peer, shared_memory, sockstat
 from appliance.edge.errors import EdgeError
@@ -72,6 +73,7 @@ class Director:
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
+        self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
 
     async def run(self, serve_api: ServeApi, stop: asyncio.Event, reload_asked: asyncio.Event) -> None:
         """Serve until `stop` is set, and reload the configuration whenever `reload_asked` is.
@@ -87,6 +89,7 @@ class Director:
             await asyncio.to_thread(host.prepare, self._config.gateway)
             await self._look_at_routes()
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
+            tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
             notices = undo.enter_context(contextlib.closing(Notices()))
@@ -200,7 +203,13 @@ class Director:
     def shard_states(self) -> list[ShardState]:
         """The state of each worker, in the order of shards."""
         return [
-            ShardState(worker.shard, worker.up, worker.pid, self.shared.table(worker.shard, "queue")[WORKER_STARTS])
+            ShardState(
+                worker.shard,
+                worker.up and not worker.is_silent,
+                worker.pid,
+                self.shared.table(worker.shard, "queue")[WORKER_STARTS],
+                self._watchdog.silent_s(worker.shard),
+            )
             for worker in self._workers
         ]
 

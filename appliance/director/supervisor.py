@@ -40,7 +40,8 @@ GOOD_LIFE_S = 10.0
 """After a worker that lived this long, the next one is started after the first pause again."""
 
 ANSWER_TIMEOUT_S = 5.0
-"""How long a change of services waits for a worker's answer. A worker takes a message about every 20 ms, also under load."""
+"""How long a change of services, and each piece of an answer, waits for the worker. A worker takes a message about every 20 ms,
+also under load."""
 
 _LINE_LIMIT_BYTES = 1 << 20
 
@@ -60,12 +61,15 @@ class ShardProcess:
         self.pid: int | None = None
         self.up = False
         """Whether the worker is ready for packets."""
+        self.is_silent = False
+        """Whether the worker does nothing, though it is up: `director.watchdog` writes this."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
         self._shared_fd = shared_fd
         self._on_death = on_death
         self._start = start
+        self._process: Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._numbers = itertools.count(1)
         self._start_number = 0
@@ -102,29 +106,31 @@ class ShardProcess:
         # been sent, and the next one that is has the change in it.
         if self._writer is None:
             return
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._answer_to(self._send(ChangeServices(services)))
-        except ShardDownError:
-            return
-        except TimeoutError as error:
-            raise ShardFailedError(f"shard {self.shard}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from error
+        with contextlib.suppress(ShardDownError):
+            await self._answer_in_time(self._send(ChangeServices(services)))
+
+    def kill(self) -> None:
+        """Kill the worker, if there is one; `run` starts the next one."""
+        if self._process is not None:
+            self._process.kill()
 
     async def ask(self, query: Query) -> AsyncGenerator[Piece, None]:
         """The shard's answer in pieces, each asked for when the one before was taken.
 
         Raises ShardDownError when the worker is away, or dies meanwhile, because an answer that looks whole must be whole; and
-        ShardFailedError when the worker is there and cannot answer.
+        ShardFailedError when the worker is there and cannot answer, does nothing, or takes longer than ANSWER_TIMEOUT_S.
         """
         # Not before it is ready: until then a worker reads its plan and nothing else, and would not answer.
         if not self.up:
             raise ShardDownError(f"the worker of shard {self.shard} is away")
+        if self.is_silent:  # it may well have sessions, so this is not the same as a worker that is away
+            raise ShardFailedError(f"shard {self.shard}: the worker does nothing at this moment")
         writer = self._writer
         walk = number = self._send(Ask(query))
         is_last = False
         try:
             while not is_last:
-                piece = await self._answer_to(number)
+                piece = await self._answer_in_time(number)
                 if not isinstance(piece, Piece):
                     raise ShardFailedError(f"shard {self.shard}: the worker answered a query with {piece!r}")
                 is_last = piece.is_last
@@ -156,6 +162,14 @@ class ShardProcess:
         finally:
             del self._answers[number]
 
+    async def _answer_in_time(self, number: int) -> Done | Piece:
+        """The same; ShardFailedError also when it does not come within ANSWER_TIMEOUT_S."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await self._answer_to(number)
+        except TimeoutError as error:
+            raise ShardFailedError(f"shard {self.shard}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from error
+
     async def _live(self) -> str:
         """Start one worker and wait for its end; returns how it ended."""
         ours, theirs = socket.socketpair()
@@ -167,7 +181,7 @@ class ShardProcess:
                 return await self._live_as(process, reader, writer)
 
     async def _live_as(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        self.pid = process.pid
+        self.pid, self._process = process.pid, process
         self._writer = writer
         failure = None
         try:
@@ -240,7 +254,7 @@ class ShardProcess:
 
     def _is_down(self) -> None:
         self.up = False
-        self.pid = None
+        self.pid = self._process = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -43,11 +43,13 @@ class ShardState(NamedTuple):
 
     shard: int
     up: bool
-    """Whether it is ready for packets."""
+    """Whether it takes packets."""
     pid: int | None
     """None while there is no process."""
     starts: int
     """How often a worker of this shard was started; 1 means that none has died."""
+    silent_s: float = 0.0
+    """Seconds for which its process has been there and has done nothing; 0.0 while it works, and while there is none."""
 
 
 class DutyState(NamedTuple):

@@ -75,6 +75,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "time_wait_counts": shards,
         "udp_counts": shards,
         "counters": shards * _shard_words(destinations),
+        "heartbeats": shards,
     }
 
 
@@ -127,6 +128,8 @@ class SharedState:
         self.udp_counts = sections["udp_counts"].cast("Q")
         """By shard: how many of its sessions are of UDP, at this moment."""
         self._counters = sections["counters"].cast("Q")
+        self.heartbeats = sections["heartbeats"].cast("Q")
+        """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
 
     @classmethod
     def create(cls, buffer: memoryview, shards: int, destinations: int) -> "SharedState":

@@ -61,10 +61,12 @@ ROUTES: tuple[Route, ...] = (
         (
             Operation(
                 "GET",
-                "Answers whether every worker is up and the host is as the appliance has made it: the status is 200 if "
-                "so, and 503 while a worker is down, or rules or addresses of the appliance are gone.",
+                "Answers whether every worker takes packets and the host is as the appliance has made it: the status is "
+                "200 if so, and 503 while a worker is down or does nothing, or rules or addresses of the appliance are "
+                "gone.",
                 "`ok`, or one line for each shard that is down and for each problem of the host",
-                "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid` and `starts`; "
+                "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid`, `starts` and "
+                "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works); "
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false",

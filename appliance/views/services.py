@@ -41,7 +41,7 @@ def health(
     reserve another program has not added them yet.
     """
     down = [state for state in states if not state.up]
-    text = "".join(f"shard{state.shard} is down (started {state.starts} times)\n" for state in down)
+    text = "".join(map(_condition, down))
     text += "".join(f"{problem}\n" for problem in problems)
     data: dict[str, Any] = {
         "status": "down" if down else "impaired" if problems else "ok",
@@ -51,6 +51,13 @@ def health(
         "missing_addresses": list(missing_addresses),
     }
     return Document(text or "ok\n", data)
+
+
+def _condition(state: ShardState) -> str:
+    """The line about a shard that is down."""
+    if state.silent_s:
+        return f"shard{state.shard} is down: its worker (pid {state.pid}) has done nothing for {state.silent_s:.1f} s\n"
+    return f"shard{state.shard} is down (started {state.starts} times)\n"
 
 
 def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,47 @@ def test_overruns_are_counted(fresh_lab: RunningLab) -> None:
         kill(pid, signal.SIGCONT)
     lab.wait_until("the overrun shows", lambda: overruns(lab) > 0)
     assert lab.script("client", "http_load.py", "200", "8")["ok"] == 200
+
+
+def test_a_stopped_worker_is_noticed_and_started_anew_under_traffic(fresh_lab: RunningLab) -> None:
+    """SIGSTOP: the process does not end, its channel stays open, and nothing tells the director."""
+    lab = fresh_lab
+    assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400
+    victim = worker_pids(lab)[1]
+    with lab.start("client", "http_load.py", "20000", "16") as load:
+        stopped_at = time.monotonic()
+        kill(victim, signal.SIGSTOP)
+        lab.wait_until("it is noticed", lambda: not is_healthy(lab))
+        assert time.monotonic() - stopped_at > 1.5, "not before its silence has lasted"
+        shards = health(lab)["shards"]
+        assert [shard["up"] for shard in shards] == [True, False, True, True]
+        assert (shards[1]["pid"], shards[1]["silent_s"] >= 2.0) == (victim, True)
+        refusal = lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/stats/slabinfo")
+        assert "shard 1: the worker does nothing" in refusal, "and nobody waits for its answer"
+        lab.wait_until("the next one is there", lambda: is_healthy(lab) and worker_pids(lab)[1] != victim)
+        load.kill()
+    assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
+    assert [shard["starts"] for shard in health(lab)["shards"]] == [1, 2, 1, 1]
+
+
+def test_a_worker_that_goes_on_in_time_keeps_its_sessions(fresh_lab: RunningLab) -> None:
+    lab = fresh_lab
+    before = worker_pids(lab)
+    with lab.start("client", "idle_session.py", "40") as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        kill(before[1], signal.SIGSTOP)
+        lab.wait_until("it is noticed", lambda: not is_healthy(lab))
+        kill(before[1], signal.SIGCONT)
+        lab.wait_until("it is well again", lambda: is_healthy(lab))
+        assert worker_pids(lab) == before
+        said, _ = idle.communicate("")
+    assert list(json.loads(said).values()) == ["alive"] * 40
+
+
+def health(lab: RunningLab) -> Any:
+    """The JSON of /healthz, whatever its status is."""
+    return json.loads(lab.run("gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz"))
 
 
 def overruns(lab: RunningLab) -> int:

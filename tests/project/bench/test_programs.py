@@ -7,7 +7,11 @@ import sys
 import pytest
 
 from appliance.config.loading import parse as parse_config
+from bench.latency.asking import QUESTION_BYTES, Waits, question
+from bench.latency.report import as_text as as_table
+from bench.latency.run import LOADS, WAYS, Measured
 from bench.rig.gateway import appliance_command
+from bench.rig.machine import this_machine
 from bench.rig.program import exit_code
 from bench.rig.results import Spread
 from bench.rig.tables import aligned, cell
@@ -16,7 +20,17 @@ from bench.senders.flood import NO_FLOOD, Flood
 from bench.transfers.comparison import Reading, as_text
 from bench.transfers.gateway import PORTS, lab_configuration
 
-PROGRAMS = ("bench", "throughput", "flood", "defence", "sessions", "transfers", "senders.syn_flood", "senders.stray_flood")
+PROGRAMS = (
+    "bench",
+    "throughput",
+    "flood",
+    "defence",
+    "sessions",
+    "transfers",
+    "latency",
+    "senders.syn_flood",
+    "senders.stray_flood",
+)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -62,6 +76,26 @@ class TestTables:
     def test_a_spread_is_its_median_and_both_ends(self) -> None:
         assert cell(Spread(1234.5, 0.25, 2000), 2) == "1,234.50 (0.25..2,000.00)"
         assert cell(None, 2) == "-"
+
+
+class TestLatency:
+    """What can be tested without a lab."""
+
+    def test_a_question_has_the_length_that_the_manual_says(self) -> None:
+        for target in (VIPS[0], REAL_SERVERS[1]):
+            assert len(question(target)) == QUESTION_BYTES
+            assert question(target).endswith(b"\r\n\r\n")
+
+    def test_waits_are_milliseconds(self) -> None:
+        assert Waits.of([0.001 * wait for wait in range(1, 102)]) == pytest.approx((101, 51.0, 100.0, 101.0))
+
+    def test_each_load_and_way_has_a_row(self) -> None:
+        measured = Measured(Waits(10, 0.5, 1.5, 2.5), 0.25, 3)
+        text = as_table(this_machine(), 1, 3, {("alone", "appliance"): [measured]})
+        rows = text.splitlines()[2:]
+        assert len(rows) == 1 + len(LOADS) * len(WAYS)
+        (row,) = (row for row in rows if re.match("alone +appliance", row))
+        assert re.findall(r"[0-9.]+ \(", row) == ["0.50 (", "1.50 (", "2.5 (", "0.25 (", "3 ("]
 
 
 class TestTransfers:

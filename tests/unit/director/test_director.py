@@ -11,10 +11,11 @@ import pytest
 
 from appliance.config import loading
 from appliance.config.loading import Config, ConfigError, ConfigProblem, Gateway, RealServer
-from appliance.director import supervisor
+from appliance.director import supervisor, watchdog
 from appliance.director.director import Director
 from appliance.director.host import Host
 from appliance.director.plans import SPARE_SLOTS
+from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
 from appliance.ipc.messages import ChangeServices, Done, Refused, Start
 from appliance.ipc.plan import Plan
@@ -147,13 +148,35 @@ async def test_start_values_are_in_force_from_the_beginning() -> None:
     assert [state.up for state in director.shard_states()] == [False, False]
 
 
-async def test_every_worker_gets_the_same_services_and_the_same_secret() -> None:
+async def test_every_worker_gets_the_same_services_and_the_same_secrets() -> None:
     parts = make()
     async with running(parts) as plans:
         assert [(plan.shard, plan.queue_num) for plan in plans] == [(0, 0), (1, 1)]
         assert all(plan.services == parts.director.services and plan.isn_secret == SECRET for plan in plans)
+        cookie_secret = plans[0].cookie_secret
+        assert len(bytes.fromhex(cookie_secret)) == 16, "nobody guesses it"
+        assert all(plan.cookie_secret == cookie_secret for plan in plans), "whichever shard made a cookie"
         assert all(plan.destinations == parts.director.shared.destinations for plan in plans)
         assert [state.up for state in parts.director.shard_states()] == [True, True]
+
+
+async def test_a_worker_that_does_nothing_is_shown_as_down() -> None:
+    parts = make()
+    async with running(parts):
+        for _ in range(NOTICED_LOOKS + 1):
+            parts.director.shared.heartbeats[0] += 1
+            parts.director._watchdog.look()
+        working, silent = parts.director.shard_states()
+    assert (working.up, working.silent_s) == (True, 0.0)
+    assert (silent.up, silent.pid, silent.silent_s) == (False, 4711, 2.0)
+
+
+async def test_the_watchdog_looks_while_the_director_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = asyncio.Event()
+    monkeypatch.setattr(watchdog, "LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watchdog.Watchdog, "look", lambda _: looked.set())
+    async with running(make()):
+        await looked.wait()
 
 
 async def test_cookies_have_a_secret_of_their_own_with_every_start() -> None:

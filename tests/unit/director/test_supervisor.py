@@ -178,6 +178,35 @@ async def test_a_death_while_an_answer_is_waited_for_is_an_error() -> None:
             await listing
 
 
+async def test_a_worker_that_is_killed_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    ShardProcess(plan(), shared_fd=-1).kill()  # there is none yet, and that is no error
+    async with running() as (process, workers):
+        worker = await workers.started.get()
+        monkeypatch.setattr(worker, "kill", worker.dies)
+        await worker.becomes_ready()
+        await process.first_start
+        process.kill()
+        await (await workers.started.get()).becomes_ready()
+
+
+async def test_a_piece_that_does_not_come_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.0)
+    async with ready() as (process, worker):
+        with pytest.raises(ShardFailedError, match="shard 0: no answer within"):
+            await all_items(process)
+        ask = await worker.hears()
+        assert (await worker.hears()).message == EndWalk(ask.number)
+        assert process.up
+
+
+async def test_a_worker_that_does_nothing_is_not_asked() -> None:
+    """Nobody waits for the whole time then. It is not the error of a worker that is away, because this one has its sessions."""
+    async with ready() as (process, _):
+        process.is_silent = True
+        with pytest.raises(ShardFailedError, match="shard 0: the worker does nothing"):
+            await all_items(process)
+
+
 async def test_a_walk_that_fails_is_an_error_for_whoever_asked_and_for_nobody_else() -> None:
     async with ready() as (process, worker):
         fails, goes_on = (asyncio.ensure_future(all_items(process)) for _ in range(2))

@@ -49,7 +49,7 @@ def test_health_names_the_shards_that_are_down() -> None:
     document = health(states)
     assert document.text == "shard1 is down (started 4 times)\nshard2 is down (started 2 times)\n"
     assert document.data["status"] == "down"
-    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4}
+    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4, "silent_s": 0.0}
     assert health(states[:1]).text == "ok\n"
     assert health(states[:1]).data["status"] == "ok"
 
@@ -61,3 +61,10 @@ def test_health_names_what_is_wrong_on_the_host() -> None:
     assert (document.data["status"], document.data["problems"]) == ("impaired", ["the rules are gone"])
     assert document.data["missing_addresses"] == ["203.0.113.10"]
     assert health(well, [], [], ["203.0.113.10"]).text == "ok\n", "that is for another program to mend"
+
+
+def test_health_says_for_how_long_a_worker_has_done_nothing() -> None:
+    document = health([ShardState(0, True, 100, 1), ShardState(1, False, 101, 1, silent_s=2.5)])
+    assert document.text == "shard1 is down: its worker (pid 101) has done nothing for 2.5 s\n"
+    assert document.data["status"] == "down"
+    assert document.data["shards"][1]["silent_s"] == 2.5
