@@ -1,6 +1,7 @@
 """The entry point of the `appliance` command. It reads the command line and starts what the command needs."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -16,6 +17,11 @@ DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
 
 EXIT_FAILED = 1
 EXIT_BAD_CONFIG = 2
+_OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
+"""What a write to standard output fails with. Other errors would be ours."""
+
+EXIT_READER_CLOSED = 141
+"""As for every program that SIGPIPE ends."""
 
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
@@ -59,7 +65,9 @@ def _check(options: argparse.Namespace) -> int:
     for warning in config.warnings:
         print(f"{options.file}: warning: {warning}", file=sys.stderr)
     real_servers = sum(len(service.real_servers) for service in config.services)
-    print(f"{options.file}: ok ({config.gateway.shards} shards, {len(config.services)} services, {real_servers} real servers)")
+    counted = (("shard", config.gateway.shards), ("service", len(config.services)), ("real server", real_servers))
+    shown = ", ".join(f"{number} {what}" if number == 1 else f"{number} {what}s" for what, number in counted)
+    print(f"{options.file}: ok ({shown})")
     return 0
 
 
@@ -144,13 +152,29 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_CONFIG
     except EdgeError as error:
         print(f"appliance: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        return _cannot_write(error)
     return code
+
+
+def _cannot_write(error: OSError) -> int:
+    """The exit code when the output cannot be written. What is left of it is discarded: Python would try again at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    if isinstance(error, BrokenPipeError):
+        return EXIT_READER_CLOSED
+    print(f"appliance: the output cannot be written: {error.strerror}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

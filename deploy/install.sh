@@ -17,7 +17,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 SOURCE=$(dirname "$(dirname "$(readlink -f "$0")")")
 
 # The sources of a release: the digest is made of these, and the build gets only these.
-RELEASE_SOURCES="appliance pyproject.toml requirements.lock README.md LICENSE"
+RELEASE_SOURCES="appliance pyproject.toml requirements.lock requirements-build.lock README.md LICENSE"
 
 action=install
 root=
@@ -194,11 +194,15 @@ build_release() {
     # shellcheck disable=SC2086 # a list of names
     (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $RELEASE_SOURCES) | tar -xf - -C "$scratch_dir/source"
     run_quietly "$PYTHON" -m venv "$1" || die "cannot make a virtual environment in $1"
+    # Without build isolation, pip builds with what is installed here. With it, pip would fetch the newest setuptools, unchecked.
+    say "release: installing the locked build tools"
+    run_quietly pip_install "$1" --require-hashes --only-binary :all: --requirement "$scratch_dir/source/requirements-build.lock" ||
+        die "cannot install the build tools"
     say "release: installing the locked dependencies"
-    run_quietly pip_install "$1" --require-hashes --requirement "$scratch_dir/source/requirements.lock" ||
+    run_quietly pip_install "$1" --require-hashes --no-build-isolation --requirement "$scratch_dir/source/requirements.lock" ||
         die "cannot install the dependencies"
     say "release: installing the appliance"
-    run_quietly pip_install "$1" --no-deps "$scratch_dir/source" || die "cannot install the appliance"
+    run_quietly pip_install "$1" --no-deps --no-build-isolation "$scratch_dir/source" || die "cannot install the appliance"
     touch "$1/.complete"
 }
 

@@ -88,7 +88,7 @@ async def _session(address: str) -> aiohttp.ClientSession:
 
 
 async def _response(session: aiohttp.ClientSession, address: str, question: Question, *, as_json: bool) -> aiohttp.ClientResponse:
-    headers = {"Accept": "application/json" if as_json else "text/plain", "Content-Type": "text/plain"}
+    headers = {"Accept": f"{'application/json' if as_json else 'text/plain'}, {_PROBLEM}", "Content-Type": "text/plain"}
     try:
         response = await session.request(
             question.method, _url(address, question), data=question.body, headers=headers, allow_redirects=False

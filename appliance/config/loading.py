@@ -4,6 +4,7 @@ Keys and single values are checked first (`tables`). Only when these are right, 
 """
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -22,6 +23,9 @@ from appliance.model.tunables import TUNABLES
 from appliance.policy.steering import MAX_SHARDS
 
 __all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServer", "Service", "load", "parse"]
+
+LONGEST_FILE_BYTES = 8 << 20
+"""Some ten thousand services with their real servers have room in it."""
 
 
 class Config(Table):
@@ -64,7 +68,7 @@ def load(path: str | Path) -> Config:
     """Read and check a configuration file. Raises ConfigError with every problem, also when the file cannot be read."""
     source = str(path)
     try:
-        data = Path(path).read_bytes()
+        data = _read(Path(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(source, (ConfigProblem((), None, f"cannot be read: {reason}"),)) from None
@@ -74,6 +78,21 @@ def load(path: str | Path) -> Config:
         line, column = _place_after(error.object[: error.start].decode("utf-8", "replace"))
         raise ConfigError(source, (ConfigProblem((), None, "not UTF-8 text", line, column),)) from None
     return parse(text, source)
+
+
+def _read(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError and ValueError.
+
+    Nothing else is opened: a FIFO would keep whoever reads it waiting, and a reload with it.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a directory is refused by open(), in words of its own
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as stream:
+        data = stream.read(LONGEST_FILE_BYTES + 1)
+    if len(data) > LONGEST_FILE_BYTES:
+        raise ValueError(f"it is longer than {LONGEST_FILE_BYTES} bytes")
+    return data
 
 
 def parse(text: str, source: str) -> Config:

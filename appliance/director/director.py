@@ -102,7 +102,7 @@ class Director:
                 "reload": lambda: self._reload_when(reload_asked),
             }
             tasks += (asyncio.ensure_future(self._duties.keep(name, duty)) for name, duty in duties.items())
-            log.info("ready: %d shards, API on %s", len(self._workers), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
             await _until(stop, tasks)
             log.info("stopping")
 
@@ -136,12 +136,17 @@ class Director:
     async def reload(self) -> None:
         """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is
         and the log says why."""
-        async with self._tuning.changing:
-            await self._reload()
-
-    async def _reload(self) -> None:
         try:
+            # before the lock: a slow disk must not hold up writes of tunables
             wanted = await asyncio.to_thread(self._read_config)
+        except ConfigError as error:
+            _log_refusal(error)
+            return
+        async with self._tuning.changing:
+            await self._reload(wanted)
+
+    async def _reload(self, wanted: Config) -> None:
+        try:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
@@ -149,10 +154,8 @@ class Director:
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             if tunables:
                 await self._tuning.put_in_force(tunables)
-        except (ConfigError, ReloadRefusedError, TunableError, EdgeError) as error:
-            for line in str(error).splitlines():
-                log.error("%s", line)
-            log.error("reload refused, nothing has changed")
+        except (ReloadRefusedError, TunableError, EdgeError) as error:
+            _log_refusal(error)
         else:
             await self._put_in_force(wanted, changes, services)
             log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
@@ -228,6 +231,16 @@ class Director:
     def rates(self) -> Rates:
         """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
         return self._counts.meter.rates
+
+
+def _shards(number: int) -> str:
+    return "1 shard" if number == 1 else f"{number} shards"
+
+
+def _log_refusal(error: Exception) -> None:
+    for line in str(error).splitlines():
+        log.error("%s", line)
+    log.error("reload refused, nothing has changed")
 
 
 async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Future[None]]) -> None:

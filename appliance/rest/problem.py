@@ -1,4 +1,4 @@
-"""Refusals of the API as problem documents (RFC 9457): the errors that handlers raise, and those that aiohttp raises."""
+"""Refusals of the API, as text or as problem documents (RFC 9457): errors that handlers raise, and those that aiohttp raises."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from appliance.model.did_you_mean import nearest
+from appliance.rest.respond import wants_json
+
+PROBLEM = "application/problem+json"
 
 _LONGEST_PATH_SHOWN = 80
 
@@ -39,14 +42,21 @@ class ProblemError(Exception):
             "detail": detail,
         } | members
 
-    def response(self) -> web.Response:
-        """The document as a response. It is indented, because people read it too."""
+    def response(self, *, as_document: bool) -> web.Response:
+        """The refusal as a document, or as one line of text. The document is indented, because people read it too."""
+        if not as_document:
+            return web.Response(status=self.status, text=f"{self}\n", headers=self.headers)
         text = f"{json.dumps(self.document, indent=2)}\n"
-        return web.Response(status=self.status, text=text, content_type="application/problem+json", headers=self.headers)
+        return web.Response(status=self.status, text=text, content_type=PROBLEM, headers=self.headers)
+
+
+def wants_document(request: web.Request) -> bool:
+    """Whether a refusal is answered as a document: when the client asks for JSON, or says that it reads problem documents."""
+    return wants_json(request) or PROBLEM in request.headers.get("Accept", "").lower()
 
 
 def problem_middleware(paths: Sequence[str]) -> Middleware:
-    """A middleware that answers errors with problem documents. The answer to an unknown path names the nearest of `paths`.
+    """A middleware that answers errors as refusals. The answer to an unknown path names the nearest of `paths`.
 
     Exceptions other than HTTP errors pass through: aiohttp logs them and answers 500, or breaks off an answer that has begun.
     """
@@ -56,9 +66,9 @@ def problem_middleware(paths: Sequence[str]) -> Middleware:
         try:
             return await handler(request)
         except ProblemError as problem:
-            return problem.response()
+            return problem.response(as_document=wants_document(request))
         except web.HTTPException as error:
-            response = _problem_of(request, error, paths).response()
+            response = _problem_of(request, error, paths).response(as_document=wants_document(request))
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response

@@ -178,3 +178,21 @@ def test_a_storm_of_writes_reaches_the_packet_path_a_few_times_a_second(small_la
     assert set(writes["statuses"]) == {"200"}
     assert 0 < applied <= BURST + CHANGES_PER_S * (seconds + 2)
     lab.set_tunable("fullnat_lport_min", 5000)
+
+
+def test_no_request_of_any_kind_restarts_a_worker_or_the_director(small_lab: RunningLab) -> None:
+    """Every route with every parameter, also empty, repeated and absurd: an answer is 200, or a refusal."""
+    lab = small_lab
+    before = director_pid(lab), starts(lab)
+    with lab.start("client", "idle_session.py", "20") as idle:
+        assert idle.stdin is not None
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "idle\n"
+        statuses = lab.script("gateway", "fuzz_api.py", *API, "60")
+        idle.stdin.close()
+    assert set(statuses) <= {"200", "400", "404", "413", "422"}
+    assert statuses["200"] > 100
+    assert statuses["400"] > 100
+    assert (director_pid(lab), starts(lab)) == before
+    assert set(before[1]) == {1}
+    assert lab.script("client", "http_load.py", "100", "8")["ok"] == 100

@@ -30,7 +30,7 @@ def test_a_package_that_both_need_has_one_version() -> None:
     assert {name: docs[name] for name in common} == {name: dev[name] for name in common}, "the lock file says how it was made"
 
 
-@pytest.mark.parametrize("name", [DOCS, DEV, "requirements.lock", "requirements-fuzz.lock"])
+@pytest.mark.parametrize("name", [DOCS, DEV, "requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"])
 def test_a_lock_file_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text

@@ -5,6 +5,7 @@ neither network nor root and look at what the script decides. The last one build
 """
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -83,7 +84,14 @@ def installer(tmp_path: Path) -> Installer:
     for directory in (source / "appliance", source / "etc", root, tools):
         directory.mkdir(parents=True)
     shutil.copytree(PROJECT / "deploy", source / "deploy")
-    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "appliance/__init__.py"):
+    for name in (
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-build.lock",
+        "README.md",
+        "LICENSE",
+        "appliance/__init__.py",
+    ):
         (source / name).write_text(f"# {name}\n")
     (source / "etc/lvs.toml").write_text("# as shipped\n")
     calls.write_text("")
@@ -147,11 +155,24 @@ class TestRelease:
     def test_dependencies_are_hash_checked_and_the_project_comes_without_any(self, installer: Installer) -> None:
         installer.install()
         pip = [call for call in installer.calls() if " install " in call]
-        assert len(pip) == 2
-        assert "--require-hashes" in pip[0]
-        assert pip[0].endswith("/requirements.lock")
-        assert "--no-deps" in pip[1]
-        assert "--editable" not in pip[1]
+        assert len(pip) == 3
+        build, dependencies, project = pip
+        assert "--require-hashes" in build
+        assert "--only-binary :all:" in build
+        assert build.endswith("/requirements-build.lock")
+        assert "--require-hashes" in dependencies
+        assert dependencies.endswith("/requirements.lock")
+        assert "--no-deps" in project
+        assert "--editable" not in project
+
+    def test_nothing_is_built_with_tools_that_no_lock_file_names(self, installer: Installer) -> None:
+        installer.install()
+        _, *building = [call for call in installer.calls() if " install " in call]
+        assert all("--no-build-isolation" in call for call in building)
+        lock = (PROJECT / "requirements-build.lock").read_text()
+        [wanted] = re.findall(r'requires = \["setuptools>=(\d+)"\]', (PROJECT / "pyproject.toml").read_text())
+        [locked] = re.findall(r"^setuptools==(\d+)", lock, re.MULTILINE)
+        assert int(locked) >= int(wanted)
 
     def test_the_build_leaves_no_trace_in_the_source_tree(self, installer: Installer) -> None:
         before = tree_of(installer.source)
@@ -173,7 +194,9 @@ class TestRelease:
         installer.install()
         assert installer.release == release
 
-    @pytest.mark.parametrize("changed", ["appliance/__init__.py", "pyproject.toml", "requirements.lock"])
+    @pytest.mark.parametrize(
+        "changed", ["appliance/__init__.py", "pyproject.toml", "requirements.lock", "requirements-build.lock"]
+    )
     def test_a_changed_source_tree_replaces_the_release(self, installer: Installer, changed: str) -> None:
         installer.install()
         old = installer.release
@@ -183,7 +206,7 @@ class TestRelease:
         assert installer.release != old
         assert not old.exists()
 
-    @pytest.mark.parametrize("failing_step", ["-m venv", "--require-hashes", "--no-deps"])
+    @pytest.mark.parametrize("failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "--no-deps"])
     def test_a_run_that_failed_half_way_is_completed_by_the_next(self, installer: Installer, failing_step: str) -> None:
         failed = installer.run(FAIL_ON=failing_step)
         assert failed.returncode != 0
@@ -338,7 +361,7 @@ class TestPackages:
 @pytest.mark.slow
 def test_the_real_release_runs(installer: Installer) -> None:
     """The locked dependencies install, and the installed command accepts the configuration shipped with it."""
-    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "etc/lvs.toml"):
+    for name in ("pyproject.toml", "requirements.lock", "requirements-build.lock", "README.md", "LICENSE", "etc/lvs.toml"):
         shutil.copy(PROJECT / name, installer.source / name)
     shutil.copytree(PROJECT / "appliance", installer.source / "appliance", dirs_exist_ok=True)
     installer.install(PYTHON=sys.executable)

@@ -15,8 +15,8 @@ has examples.
 """
 _COMMON = "Every answer is there as text and as JSON, from the same URL. These fields of the query string hold for every route:"
 _PROBLEMS = """\
-A request that is refused is answered with a problem document (RFC 9457), as text or as JSON. These refusals are possible on
-every route; those of one route stand with it:
+A request that is refused is answered with one line of text; or with a problem document (RFC 9457), when the client asks for
+JSON or accepts `application/problem+json`. These refusals are possible on every route; those of one route stand with it:
 """
 
 

@@ -1,5 +1,6 @@
 """config/loading.py: the result of a good file, and the message for each mistake."""
 
+import os
 import pickle
 import tomllib
 from ipaddress import IPv4Address
@@ -8,7 +9,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from appliance.config.loading import ConfigError, load, parse
+from appliance.config.loading import LONGEST_FILE_BYTES, ConfigError, load, parse
 from appliance.model.tunables import TUNABLES
 
 REFERENCE = Path(__file__).parents[3] / "etc" / "lvs.toml"
@@ -535,3 +536,17 @@ def test_what_leaves_a_door_open_is_a_warning() -> None:
     assert parse(named, "lvs.toml").warnings == (shared,)
     [warning] = parse(with_gateway("direct_access = true"), "lvs.toml").warnings
     assert warning.startswith("gateway.direct_access is true")
+
+
+def test_only_a_regular_file_of_bounded_length_is_read(tmp_path: Path) -> None:
+    """A FIFO would keep a reload waiting for ever."""
+    fifo, long = tmp_path / "fifo", tmp_path / "long"
+    os.mkfifo(fifo)
+    with pytest.raises(ConfigError, match="cannot be read: it is not a regular file"):
+        load(fifo)
+    with pytest.raises(ConfigError, match="cannot be read: it is not a regular file"):
+        load("/dev/zero")
+    with long.open("wb") as stream:
+        stream.truncate(LONGEST_FILE_BYTES + 1)
+    with pytest.raises(ConfigError, match="cannot be read: it is longer than"):
+        load(long)

@@ -17,5 +17,6 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 async def client(gateway: FakeGateway) -> AsyncIterator[Client]:
-    async with test_utils.TestClient(test_utils.TestServer(make_app(gateway))) as client:
+    reads_problems = {"Accept": "*/*, application/problem+json"}
+    async with test_utils.TestClient(test_utils.TestServer(make_app(gateway)), headers=reads_problems) as client:
         yield client

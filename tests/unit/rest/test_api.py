@@ -104,3 +104,20 @@ async def test_wrong_method_names_the_right_ones(client: Client, method: str, pa
     problem = await problem_of(response, 405)
     assert response.headers["Allow"] == allowed
     assert problem["allowed"] == allowed.split(",")
+
+
+REFUSED = [("GET", "/sysctl/nothing", 404), ("GET", "/nothing", 404), ("POST", "/sysctl", 405), ("GET", "/conns?by=1", 400)]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [*REFUSED, ("PUT", ESTABLISHED, 422)])
+async def test_a_client_of_text_is_refused_in_text(client: Client, method: str, path: str, status: int) -> None:
+    response = await client.request(method, path, data=b"1", headers={"Accept": "*/*"})
+    problem = await problem_of(await client.request(method, path, data=b"1"), status)
+    assert (response.status, response.headers["Content-Type"]) == (status, "text/plain; charset=utf-8")
+    assert await response.text() == problem["detail"] + "\n"
+
+
+@pytest.mark.parametrize("headers", [{"Accept": "application/json"}, {"Accept": "text/plain, application/problem+json"}])
+async def test_a_client_of_json_or_of_problems_is_refused_with_a_document(client: Client, headers: dict[str, str]) -> None:
+    await problem_of(await client.get("/sysctl/nothing", headers=headers), 404)
+    await problem_of(await client.get("/sysctl/nothing", params={"format": "json"}, headers={"Accept": "*/*"}), 404)

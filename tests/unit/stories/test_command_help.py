@@ -1,7 +1,10 @@
 """The help texts of the `appliance` command: complete, and fit for a terminal of 80 columns."""
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +67,10 @@ def test_help_fits_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("top-")])
 def test_the_default_of_top_is_the_one_of_the_api(name: str) -> None:
     assert f"(default: {TOP_LINES})" in parser_of(name).format_help()
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_no_trace() -> None:
+    command = [sys.executable, "-m", "appliance", "check", str(Path(__file__).parents[3] / "etc/lvs.toml")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "appliance: the output cannot be written: No space left on device\n")
