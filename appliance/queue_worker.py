@@ -1,7 +1,8 @@
 """The worker process: one process, one packet queue, one shard.
 
-Each turn of its loop takes a bounded number of packets for a bounded time, and then looks at the timers and at the control
-channel. So timers and queries go on under any flood, and a packet waits at most one turn for them.
+Each turn of its loop judges a bounded number of packets for a bounded time, and then looks at the timers and at the control
+channel. So timers and queries go on under any flood, and a packet waits at most one turn for them. While packets pile up, the
+flows have their turns, so that one bulk stream does not delay everybody else.
 """
 
 import argparse
@@ -26,12 +27,22 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.shard.shard import Shard
 from appliance.worker.control_channel import ControlChannel
+from appliance.worker.fair_queue import FairQueue
 
 log = logging.getLogger("appliance.worker")
 
 TURN_PACKETS = 64
 """Packets of one turn: about a millisecond of work. That makes the rest of a turn cheap and is short enough for timers and
 queries."""
+
+SORTED_PACKETS = 128
+"""When a turn has left packets in the kernel's queue, the next ones take so many out of it and sort them by flow, and then judge
+TURN_PACKETS of them. Nobody can overtake in the kernel's queue, so it is emptied faster than packets are judged; and what sorting
+costs in a turn is bounded under a flood as well."""
+
+MOST_WAITING = 1024
+"""While so many sorted packets wait, no more are taken out of the kernel's queue. The kernel looks for a packet that gets its
+verdict before older ones among those, so there must not be too many."""
 
 TURN_S = 0.02
 """After this time a turn ends with its next packet, so that packets that come slowly do not make it long."""
@@ -67,10 +78,12 @@ class QueueWorker:
             self._sink = SegmentSink()
         except OSError as error:
             raise EdgeError(f"cannot open a raw socket: {error.strerror} (CAP_NET_RAW is needed)") from error
-        self._queue = KernelQueue(plan.queue_num, self._judge)
+        self._queue = KernelQueue(plan.queue_num, self._arrived)
         self._counts[WORKER_STARTS] += 1
         self._heartbeats = shared.heartbeats
         self._number = plan.shard
+        self._waiting: FairQueue[Packet] = FairQueue()
+        self._is_sorting = False
         self._left = 0
         self._turn_ends = 0.0
         self._last_error_log = -_ERROR_LOG_INTERVAL_S
@@ -85,9 +98,8 @@ class QueueWorker:
             if wanted_s != wait_s:
                 wait_s = wanted_s
                 self._queue.set_wait(wait_s)
-            self._left = TURN_PACKETS
             self._turn_ends = time.monotonic() + TURN_S
-            self._queue.receive(wait=not (self._control.has_output or more_are_due))
+            self._take_turn(wait=not (self._control.has_output or more_are_due))
             self._shard.publish_counts()
             now = time.monotonic()
             if now >= look_at:
@@ -98,11 +110,38 @@ class QueueWorker:
                 self._send_segments()
         self._queue.close()
 
-    def _judge(self, packet: Packet) -> None:
+    def _take_turn(self, *, wait: bool) -> None:
+        """Judge the packets of one turn: as they come, or sorted by flow while more come than can be judged at once."""
+        if not self._is_sorting:
+            self._left = TURN_PACKETS
+            self._queue.receive(wait=wait)
+            self._is_sorting = not self._left
+            return
+        if len(self._waiting) < MOST_WAITING:
+            self._left = SORTED_PACKETS
+            self._queue.receive(wait=False)
+        for _ in range(min(TURN_PACKETS, len(self._waiting))):
+            if self._judge(*self._waiting.take()) > self._turn_ends:
+                break
+        # Only when none waits any more: a packet that is judged as it comes must not overtake one of its own flow.
+        self._is_sorting = bool(self._waiting)
+
+    def _arrived(self, packet: Packet) -> None:
+        now = 0.0
+        if self._is_sorting:
+            self._waiting.put(packet, packet.get_payload())
+        else:
+            now = self._judge(packet, packet.get_payload())
+        self._left -= 1
+        if not self._left or now > self._turn_ends:
+            raise BatchEnd
+
+    def _judge(self, packet: Packet, raw: bytes) -> float:
+        """Judge a packet and give its verdict; returns the time at which that began."""
         shard = self._shard
         now = time.monotonic()
         try:
-            verdict = shard.handle(packet.get_payload(), now)
+            verdict = shard.handle(raw, now)
         except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR
@@ -115,9 +154,7 @@ class QueueWorker:
             packet.drop()
         if shard.output.segments:
             self._send_segments()
-        self._left -= 1
-        if not self._left or now > self._turn_ends:
-            raise BatchEnd
+        return now
 
     def _report_error(self, now: float) -> None:
         self._verdict_counts[INTERNAL_ERROR.index] += 1

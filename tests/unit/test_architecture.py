@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, str] = {
     "proxy": "wire model state nat sessions",
     "shard": "wire timers model policy ipc state nat sessions proxy",
     "edge": "wire model policy ipc",
-    "worker": "model ipc sessions shard edge",
+    "worker": "wire model ipc sessions shard edge",
     "queue_worker": "model ipc shard edge worker",
     "director": "model policy ipc config edge",
     "views": "model policy ipc",
