@@ -106,11 +106,11 @@ UDP_PER_S, UDP_SECONDS = 1500, 10
 
 
 @pytest.mark.parametrize(
-    "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 2000}], ids=["2,000 local ports", "a table of 2,000 sessions"]
+    "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 4000}], ids=["2,000 local ports", "a table of 4,000 sessions"]
 )
 def test_clients_of_both_protocols_are_served_under_a_flood_of_udp(both_services: RunningLab, limits: dict[str, int]) -> None:
     """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In
-    two seconds these take all the ports, or all places, that there are."""
+    three seconds these take all the ports, or all places, that there are."""
     lab, turns = both_services, 0
     for name, value in limits.items():
         lab.set_tunable(name, value)
