@@ -55,7 +55,9 @@ def test_a_flushed_ruleset_comes_back(fresh_lab: RunningLab) -> None:
 
 def test_a_second_appliance_in_the_namespace_is_refused(fresh_lab: RunningLab) -> None:
     config = str(Path(fresh_lab.environment["LAB_DIR"]) / "lvs.toml")
-    command = fresh_lab.enter("gateway", sys.executable, "-m", "appliance", "run", "--config", config)
+    # The lock lies in /run, of which the director of a lab has one of its own.
+    inside = ("nsenter", f"--target={director_pid(fresh_lab)}", "--mount", "--")
+    command = fresh_lab.enter("gateway", *inside, sys.executable, "-m", "appliance", "run", "--config", config)
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert f"another appliance (pid {director_pid(fresh_lab)}) already runs in this network namespace" in second.stderr
