@@ -62,6 +62,9 @@ _WAS_IN_RAW = 0x40000000
 STEERED = "a9:0"
 """The packet priority of everything that has been steered. No network gives a packet such a priority by itself."""
 
+_SAYS_STEERED = (f"meta priority set {STEERED}",)
+"""It must be said in the chain that queues, or behind it: a flush may come between two chains, also for a packet on its way."""
+
 _ELEMENTS_PER_LINE = 8
 
 _ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, parameter-problem }"
@@ -95,8 +98,8 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         *_base_chain("fragments", "prerouting", _FRAGMENTS_PRIORITY, _defence_rules(defence)["fragments"]),
         *_base_chain("prerouting", "prerouting", PRIORITY, _arriving(steered.sides)),
         *_chain("forged", forged(steered.sides)),
-        *_chain("to_service", _to_service(steered.sides, choice)),
-        *_chain("to_local_address", _to_local_address(choice)),
+        *_chain("to_service", _to_service(steered.sides, choice, _SAYS_STEERED if native else ())),
+        *_chain("to_local_address", _to_local_address(choice, _SAYS_STEERED if native else ())),
         *_chain("arriving_errors", _arriving_errors(steered.sides)),
         *_chain("unsolicited", _defence_rules(defence)["unsolicited"]),
         *_chain("reassembly", _defence_rules(defence)["reassembly"]),
@@ -109,7 +112,8 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     if not native:
         lost = f"meta mark & {_MARK_BASE | _WAS_IN_RAW:#x} == {_MARK_BASE:#x} counter drop"
         unmark = f"meta mark & {_MARK_BASE:#x} == {_MARK_BASE:#x} {_set_mark(0)}"
-        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [lost, unmark])
+        was_queued = f"meta mark & {_MARK_BASE:#x} == {_MARK_BASE:#x} {_SAYS_STEERED[0]}"
+        lines += _base_chain("unmark", "prerouting", _UNMARK_PRIORITY, [lost, was_queued, unmark])
         icmp = "meta l4proto icmp"
         lines += _base_chain("unmark_output", "output", _UNMARK_PRIORITY, [f"{icmp} {lost}", f"{icmp} {unmark}"])
     lines.append("}")
@@ -204,17 +208,17 @@ def _arriving(sides: Sides) -> list[str]:
     ]
 
 
-def _to_service(sides: Sides, choice: _Choice) -> list[str]:
+def _to_service(sides: Sides, choice: _Choice, says_steered: Iterable[str]) -> list[str]:
     return [
         "jump forged",
         *misplaced(sides),
-        f"meta priority set {STEERED}",
+        *says_steered,
         choice.by_client("ip saddr", "th sport"),
     ]
 
 
-def _to_local_address(choice: _Choice) -> list[str]:
-    return ["jump forged", f"meta priority set {STEERED}", choice.by_local_port()]
+def _to_local_address(choice: _Choice, says_steered: Iterable[str]) -> list[str]:
+    return ["jump forged", *says_steered, choice.by_local_port()]
 
 
 def _arriving_errors(sides: Sides) -> list[str]:

@@ -129,7 +129,11 @@ def test_errors_of_the_kernel_itself_are_steered_once_where_it_sends_them(shards
 def test_marks_are_cleared_wherever_they_are_set(hook: str) -> None:
     text = ruleset(64, native=False).nft
     (marks,) = [line for line in text.splitlines() if f"hook {hook} priority -299" in line]
-    lost, clearing = (line.strip() for line in text.split(marks)[1].split("}")[0].strip().splitlines())
+    lost, *said, clearing = (line.strip() for line in text.split(marks)[1].split("}")[0].strip().splitlines())
+    assert said == (["meta mark & 0x80000000 == 0x80000000 meta priority set a9:0"] if hook == "prerouting" else [])
+    assert "priority set" not in "".join(chain(text, "to_service") + chain(text, "to_local_address")), (
+        "it is not queued yet there"
+    )
     match = re.fullmatch(r"(?:meta l4proto icmp )?meta mark & (0x\w+) == (0x\w+) meta mark set meta mark & 0x00ffffff", clearing)
     assert match is not None, clearing
     assert all((base + shard) << 24 & int(match[1], 16) == int(match[2], 16) for base in (0x80, 0xC0) for shard in range(64))
