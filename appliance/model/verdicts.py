@@ -169,6 +169,14 @@ CHALLENGED = Verdict(
     "to cut sessions off (RFC 5961).",
     remedy="Nothing to do: a client that really began anew gets its connection within one round trip.",
 )
+UNSEEN_ANSWER = Verdict(
+    Action.DROP,
+    "unseen_answer",
+    "a client packet of a half-open session that acknowledges what no real server has sent",
+    cause="Somebody forges a client's address: a client acknowledges the real server's SYN-ACK, which only it has seen. Or a "
+    "packet of an older connection was late.",
+    remedy="Nothing to do: the session stays half-open, and its handshake can still be completed.",
+)
 STALE_ANSWER = Verdict(
     Action.DROP,
     "stale_answer",

@@ -15,6 +15,7 @@ from appliance.model.verdicts import (
     STALE_ANSWER,
     TO_CLIENT,
     TO_REAL_SERVER,
+    UNSEEN_ANSWER,
 )
 from appliance.nat.fullnat import shifted
 from appliance.nat.opening import check_answer, to_client, to_real_server
@@ -23,7 +24,7 @@ from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.state.output import ShardOutput
-from appliance.state.progress import progress_of
+from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, progress_of
 from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_phases import Challenge, Opening
@@ -32,6 +33,7 @@ from appliance.wire.flow import Direction
 from appliance.wire.integrity import is_damaged
 from appliance.wire.layout import FIN, RST, SYN
 from appliance.wire.segment import Segment
+from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
 
 _CHALLENGE_INTERVAL_S = 0.5
@@ -96,6 +98,8 @@ class SlowPath:
         opening = session.opening
         if opening is not None and opening.handshake is not None:
             return self._proxy.hold(session, opening.handshake, segment)
+        if opening is not None and session.state == TcpState.SYN_RECV and not _has_seen_answer(session, opening, segment):
+            return UNSEEN_ANSWER
         has_been_sent_one = session.challenge is not None and session.challenge.ack == _NO_NUMBER
         if session.service.synproxy != NEVER and (session.state in CLOSING or has_been_sent_one):
             offer = self._proxy.offer_for_reuse(session, segment, now)
@@ -239,3 +243,17 @@ class SlowPath:
             return False
         session.restart(client_isn, self._sessions.next_isn(session))
         return True
+
+
+def _has_seen_answer(session: Session, opening: Opening, segment: Segment) -> bool:
+    """Whether a client's packet other than a SYN or RST acknowledges exactly what its real server has sent.
+
+    Without that, a SYN and an ACK with a forged address would make a session that counts as established, and the limit of
+    half-open ones would limit nobody.
+    """
+    if segment.flags & (SYN | RST):
+        return True
+    words = session.words
+    newest = words[RS_NEXT_SEQ] - session.record(Direction.INBOUND).ack_delta
+    acked = words[CLIENT_ACKED]
+    return opening.syn is None and bool((segment.ack - acked) & SEQ_MASK <= (newest - acked) & SEQ_MASK)

@@ -16,10 +16,12 @@ from appliance.model.verdict import Action, Verdict
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import Piece
 from appliance.shard.shard import Shard
+from appliance.state.progress import progress_of
 from appliance.state.session import Session
-from appliance.wire.flow import destination_of
+from appliance.wire.flow import destination_of, source_of
+from appliance.wire.seq import add
 from appliance.wire.show import show
-from tests.support.addresses import CLIENT, LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
+from tests.support.addresses import CLIENT, LIP1, LIP2, R0, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
 from tests.support.segments import Seen, read_tcp, tcp
 
 
@@ -171,6 +173,13 @@ class World:
     def sessions(self) -> list[Session]:
         """All TCP sessions."""
         return [session for bucket in self.inside.tcp.walk() for session in bucket]
+
+    def complete(self, client: bytes) -> Verdict:
+        """Do what is left of this client's handshake with a plain service after its SYN."""
+        session = next(session for session in self.sessions() if source_of(session.client_key) == client)
+        rs, local = source_of(session.server_key), destination_of(session.server_key)
+        self.put(tcp(rs, local, "SA", seq=R0, ack=add(session.isn, 1)))
+        return self.put(tcp(client, VIP, "A", seq=progress_of(session).client.next_seq, ack=R0 + 1))
 
     def _note(self, line: str) -> None:
         self.transcript.append(line)

@@ -49,7 +49,7 @@ class TestFilter:
         world = crowd(10)
         world.put(udp(CLIENT, VIP, b"?"))
         world.client.sends("S", seq=C0)
-        world.client.sends("A", seq=C0 + 1)
+        world.complete(CLIENT)
         assert len(world.rows()) == 12
         assert len(world.rows(real_server="192.0.2.101")) + len(world.rows(real_server="192.0.2.102:8080")) == 12
         assert not world.rows(real_server="192.0.2.102:80")

@@ -64,7 +64,7 @@ def test_lport_tries_bounds_the_search() -> None:
     clients = [CLIENT[:4] + port.to_bytes(2, "big") for port in range(20000, 20021)]
     for client in clients[:20]:
         assert world.put(tcp(client, VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
-        world.put(tcp(client, VIP, "A", seq=C0 + 1))
+        world.complete(client)
     world.put(tcp(clients[15], VIP, "R", seq=C0 + 1))
     world.sleep(11)
     assert len(world.inside.tcp) == 19, "the sixteenth port behind the one that was taken last is free now"

@@ -258,3 +258,34 @@ def test_sides_that_lose_packets_on_their_way_here_are_followed_all_the_same() -
     assert progress.real_server.next_seq == R0 + 507
     world.client.sends("FA", seq=seq + 2001, ack=R0 + 507)
     assert world.state() == "CLOSE_WAIT"
+
+
+def half_open(answered: bool) -> World:
+    """A session of a plain service whose client has sent a SYN, and whose real server has sent its answer or not."""
+    world = World()
+    world.client.sends("S", seq=C0)
+    world.rs.gets("S")
+    if answered:
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    return world
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@given(ack=GUESSES, flags=st.sampled_from(["A", "PA", "FA", "FPA"]), seq=st.sampled_from([C0 + 1, C0 + 1000]))
+def test_no_guess_completes_a_handshake(answered: bool, ack: int, flags: str, seq: int) -> None:
+    """Two packets would make an established session otherwise, and the backlog would limit nobody."""
+    world = half_open(answered)
+    assume(not answered or ack != R0 + 1)
+    assert world.put(tcp(CLIENT, VIP, flags, seq=seq, ack=ack)) is verdicts.UNSEEN_ANSWER
+    assert world.state() == "SYN_RECV"
+    if not answered:
+        world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    world.client.sends("A", seq=C0 + 1, ack=R0 + 1)
+    assert world.state() == "ESTABLISHED"
+
+
+def test_a_client_may_acknowledge_what_its_real_server_sent_behind_its_syn_ack() -> None:
+    world = half_open(answered=True)
+    world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"hello")
+    world.client.sends("A", seq=C0 + 1, ack=R0 + 6)
+    assert world.state() == "ESTABLISHED"

@@ -28,7 +28,7 @@ def asks(world: World, number: int) -> Verdict:
 def establish(world: World, *numbers: int) -> None:
     for number in numbers:
         assert asks(world, number).action is Action.REWRITTEN
-        world.put(tcp(client(number), VIP, "A", seq=C0 + 1))
+        world.complete(client(number))
     world._on_the_wire.clear()
 
 
@@ -159,7 +159,7 @@ class TestEarlyDrop:
         world = World(conn_max=2)
         later(world, 1)
         establish(world, 2)
-        world.put(tcp(client(1), VIP, "A", seq=C0 + 1))
+        world.complete(client(1))
         assert later(world, 3) is verdicts.TABLE_FULL
 
     def test_a_retransmitted_syn_does_not_count_as_a_later_one(self) -> None:

@@ -237,8 +237,8 @@ class TestShares:
     def test_tcp_leaves_udp_its_share(self) -> None:
         world = dns(conn_max=8)
         for number in range(10):
-            world.put(tcp(client(number), VIP, "S"))
-            world.put(tcp(client(number), VIP, "A", seq=1))
+            if world.put(tcp(client(number), VIP, "S")) is verdicts.TO_REAL_SERVER:
+                world.complete(client(number))
         assert world.by_state() == {"established": 6}
         world._on_the_wire.clear()
         assert [ask(world, number) for number in range(3)] == [verdicts.TO_REAL_SERVER] * 2 + [verdicts.TABLE_FULL]
@@ -260,7 +260,7 @@ class TestShares:
         world = dns(conn_max=8)
         for number in range(6):
             world.put(tcp(client(number), VIP, "S"))
-            world.put(tcp(client(number), VIP, "A", seq=1))
+            world.complete(client(number))
         ask(world, 0)
         world.now += 1
         assert world.put(tcp(client(7), VIP, "S")) is verdicts.TABLE_FULL, "not in the place of the datagram's session"
