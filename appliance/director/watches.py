@@ -17,6 +17,7 @@ from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.shared_layout import SharedState, totals
 from appliance.model.counters import (
+    BACKLOG_DROPPED,
     DIRECT_ACCESS_DROPS,
     FORGED_SOURCE_DROPS,
     HALF_OPEN_DROPPED,
@@ -26,6 +27,7 @@ from appliance.model.counters import (
     SYNCOOKIES_DISENGAGED,
     SYNCOOKIES_ENGAGED,
     TIME_WAIT_OVERFLOWS,
+    UNCONFIRMED_DROPPED,
 )
 from appliance.model.rates import RateMeter
 from appliance.model.verdicts import REFUSALS, TABLE_FULL
@@ -96,7 +98,7 @@ class Events:
             what = f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}"
             self._log("verdicts", verdict.index, what, "table full, dropping packet: " if verdict is TABLE_FULL else "")
         self._log("queue", TIME_WAIT_OVERFLOWS, QUEUE_COUNTERS[TIME_WAIT_OVERFLOWS].summary, "time wait bucket table overflow: ")
-        for place in (HALF_OPEN_DROPPED, SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
+        for place in (HALF_OPEN_DROPPED, BACKLOG_DROPPED, UNCONFIRMED_DROPPED, SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
             self._log("queue", place, QUEUE_COUNTERS[place].summary)
 
     def _log(self, table: str, place: int, what: str, in_kernel_words: str = "") -> None:

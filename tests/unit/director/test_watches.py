@@ -13,7 +13,16 @@ from appliance.director.watches import Counts, Events, KernelDrops, QueueDrops, 
 from appliance.edge.errors import EdgeError
 from appliance.edge.queue_stats import QueueStats
 from appliance.ipc.plan import ServicePlan
-from appliance.model.counters import QUEUE_FULL_DROPS, SOCKET_DROPS, SYNCOOKIES_ENGAGED, TIME_WAIT_OVERFLOWS
+from appliance.model.counters import (
+    BACKLOG_DROPPED,
+    HALF_OPEN_DROPPED,
+    QUEUE_COUNTERS,
+    QUEUE_FULL_DROPS,
+    SOCKET_DROPS,
+    SYNCOOKIES_ENGAGED,
+    TIME_WAIT_OVERFLOWS,
+    UNCONFIRMED_DROPPED,
+)
 from appliance.model.verdicts import SYN_BACKLOG_FULL, TABLE_FULL
 from tests.support.gateway import SERVICES, shared_state
 
@@ -45,6 +54,16 @@ def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: p
     full, overflow = caplog.messages
     assert full == f"table full, dropping packet: 4000 connections in 2 s {TABLE_FULL.summary}"
     assert overflow.startswith("time wait bucket table overflow: 2 sessions in TIME_WAIT that ended early")
+
+
+@pytest.mark.parametrize("place", [HALF_OPEN_DROPPED, BACKLOG_DROPPED, UNCONFIRMED_DROPPED])
+def test_sessions_that_made_way_are_logged(place: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A flood that is held off this way shows in no other line."""
+    shared = shared_state(2, 0)
+    events = Events(shared)
+    shared.table(1, "queue")[place] += 300
+    events.look()
+    assert caplog.messages == [f"300 {QUEUE_COUNTERS[place].summary}"]
 
 
 @pytest.mark.parametrize("error", [EdgeError("why"), OSError("why")], ids=["the tool's", "a mistake"])
