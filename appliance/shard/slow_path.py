@@ -24,14 +24,14 @@ from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.state.output import ShardOutput
-from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, progress_of
+from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, is_acceptable_ack, progress_of
 from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_phases import Challenge, Opening
 from appliance.wire import craft
 from appliance.wire.flow import Direction
 from appliance.wire.integrity import is_damaged
-from appliance.wire.layout import FIN, RST, SYN
+from appliance.wire.layout import ACK, FIN, RST, SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
@@ -150,8 +150,9 @@ class SlowPath:
         elif (challenge := session.challenge) is not None:
             if segment.flags & RST and segment.seq == challenge.ack:
                 return self._start_anew(session, Segment.parse(challenge.syn))
-            session.challenge = None
-            session.settle()
+            if _goes_on(session, segment):  # anybody else's packet must not keep a client that began anew from its connection
+                session.challenge = None
+                session.settle()
         if session.real_server.is_removed:
             return self._sessions.refuse_removed(session)
         if is_late or (segment.flags & RST and not may_reset(session, Direction.INBOUND, segment)):
@@ -257,3 +258,9 @@ def _has_seen_answer(session: Session, opening: Opening, segment: Segment) -> bo
     newest = words[RS_NEXT_SEQ] - session.record(Direction.INBOUND).ack_delta
     acked = words[CLIENT_ACKED]
     return opening.syn is None and bool((segment.ack - acked) & SEQ_MASK <= (newest - acked) & SEQ_MASK)
+
+
+def _goes_on(session: Session, segment: Segment) -> bool:
+    """Whether a client's packet is of the connection as it is, by the number that it acknowledges."""
+    ack_delta = session.record(Direction.INBOUND).ack_delta
+    return segment.flags & (ACK | RST) == ACK and is_acceptable_ack(session.words, Direction.INBOUND, segment.ack, ack_delta)

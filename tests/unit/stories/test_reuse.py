@@ -200,6 +200,18 @@ class TestEstablished:
         world.rs.gets("R", seq=C0 + 1)
         assert reused(world) == {}, "the session spoke: whatever was held is forgotten"
 
+    @pytest.mark.parametrize(("flags", "ack"), [("A", 7), ("PA", R0 + 2), ("FA", R0 + (1 << 20)), ("R", 0), ("RA", R0 + 1)])
+    def test_a_stranger_s_packet_does_not_keep_the_client_from_its_proof(self, flags: str, ack: int) -> None:
+        world = World()
+        reach(world, "ESTABLISHED")
+        world.client.sends("S", seq=C1)
+        question = world.client.gets("A", seq=R0 + 1, ack=C0 + 1)
+        world.client.sends(flags, seq=12345, ack=ack)
+        world.rs.gets(flags)
+        world.client.sends("R", seq=question.ack)
+        world.rs.gets("S", seq=C1)
+        assert world.state() == "SYN_RECV"
+
     @pytest.mark.parametrize("guess", [C0, C0 + 2, C1, C1 + 1])
     def test_a_reset_with_a_guessed_number_is_no_proof(self, guess: int) -> None:
         world = World()

@@ -8,6 +8,7 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.verdict import Verdict
 from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.sessions.room import HALF_OPEN_GRACE_S
+from appliance.state.progress import progress_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.proxied import GET, asks, opens, proves
 from tests.support.segments import Seen, icmp_error, options_of, read_tcp, tcp
@@ -684,12 +685,14 @@ class TestReuse:
 
     @pytest.mark.parametrize("state", ["CLOSE", "TIME_WAIT"])
     def test_a_cookie_counts_also_when_another_packet_came_after_its_syn(self, state: str) -> None:
-        """The real server sends its FIN again, and the client, which knows nothing of that connection, resets it."""
+        """A late acknowledgement of the old connection, or a RST because the real server has sent its FIN again."""
         world = proxied()
         self.reach(world, state)
         cookie = asks(world, seq=C1).seq
+        (session,) = world.sessions()
+        world.client.sends("A", seq=C0 + 1 + len(GET), ack=progress_of(session).client.acked)
+        assert session.challenge is None
         world.client.sends("R", seq=C0 + 2 + len(GET))
-        assert world.sessions()[0].challenge is None
         assert world.client.sends("PA", seq=C1 + 1, ack=cookie + 1, data=GET) is verdicts.TO_REAL_SERVER
         assert world.counter("synproxy_conn_reused") == 1
 
