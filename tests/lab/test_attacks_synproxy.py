@@ -41,7 +41,7 @@ SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config: Path = tmp_path_factory.mktemp("attacks-synproxy") / "lvs.toml"
-    config.write_text(SHIPPED_CONFIG.read_text().replace("\nsynproxy = false\n", "\nsynproxy = true\n"))
+    config.write_text(SHIPPED_CONFIG.read_text().replace('\nsynproxy = "auto"\n', "\nsynproxy = true\n"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         with raw_addresses(lab, ODD_CLIENT):
             yield lab
