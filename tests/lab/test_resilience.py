@@ -250,8 +250,9 @@ def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Pat
         assert "203.0.113.10" in running["addresses"]
         assert appliance.end(number) == 0
         assert host_state(bare_gateway) == before
-        (key,) = (path for path in tmp_path.iterdir() if path.name != "lvs.toml")
+        key, lock = sorted(path for path in tmp_path.iterdir() if path.name != "lvs.toml")
         assert key.name.startswith("isn-secret-"), "the one thing that is to outlive a run"
+        assert lock.name.startswith("lock-"), "removing it would let two runs lock two files of one name"
         keys.add(key.read_text())
     assert len(keys) == 1, "real servers see sequence numbers that go on where those of the run before ended"
 
