@@ -230,19 +230,22 @@ class Host:
         self.missing_addresses = missing
 
     def undo(self) -> None:
-        """Undo everything, the latest change first. A step that fails is logged, and the rest is undone all the same."""
-        for interface, address in reversed(self._addresses):
-            self._try(addresses.remove, interface, address)
+        """Undo everything, the latest change first. A step that fails is logged, and the rest is undone all the same.
+
+        `mend` may still run in a thread, for its task was cancelled and not the thread. It must put nothing back after this.
+        """
         with self._steering:
+            for interface, address in reversed(self._addresses):
+                self._try(addresses.remove, interface, address)
             if self._ruleset is not None:
                 self._try(nft.remove)
             self._ruleset = self._in_force = None
             if self._guard is not None:
                 self._guard.release()
-        for path, value in reversed(self._sysctls):
-            self._try(sysctl.write, path, value)
-        self._sysctls, self._addresses = [], []
-        self._file.unlink(missing_ok=True)
+            for path, value in reversed(self._sysctls):
+                self._try(sysctl.write, path, value)
+            self._sysctls, self._addresses = [], []
+            self._file.unlink(missing_ok=True)
 
     @staticmethod
     def _try(action: Callable[..., None], *arguments: str) -> None:

@@ -1,6 +1,7 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
 from pathlib import Path
+from threading import Thread
 from typing import ClassVar, cast
 
 import pytest
@@ -213,6 +214,30 @@ def test_addresses_of_another_program_are_reported_once_when_they_go(
     assert addresses.there == {"192.0.2.10", "192.0.2.11"}
     assert len(caplog.messages) == 1
     assert caplog.messages[0].endswith("203.0.113.10")
+
+
+@pytest.mark.usefixtures("nft")
+def test_what_is_undone_is_not_put_back_by_a_mend_that_still_runs(
+    addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE, ALL)
+    mends = list[Thread]()
+    remove = addresses.remove
+
+    def remove_meanwhile(interface: str, address: str) -> None:
+        remove(interface, address)
+        assert host._steering.locked(), "a mend waits until all is undone"
+        mends.append(Thread(target=host.mend))
+        mends[-1].start()
+
+    monkeypatch.setattr(addresses, "remove", remove_meanwhile)
+    host.undo()
+    for mend in mends:
+        mend.join()
+    assert len(mends) == 3
+    assert addresses.there == set()
 
 
 def test_a_problem_lasts_until_it_is_mended(host: Host, nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
