@@ -101,13 +101,14 @@ def test_a_closed_port_refuses_the_client(lab: RunningLab) -> None:
 
 
 def test_the_timeout_of_sessions_can_be_lowered_and_raised(lab: RunningLab) -> None:
+    """Their clients send again after an answer: before that, udp_timeout_unconfirmed is their timeout."""
     try:
         lab.set_tunable("udp_timeout", 2000)
-        short = lab.script("client", "udp_echo.py", "20", "1")["sources"]
+        short = lab.script("client", "udp_echo.py", "20", "2")["sources"]
         assert all(left_s <= 2 for left_s in expiries(lab, short))
         lab.wait_until("they are gone", lambda: not expiries(lab, short))
         lab.set_tunable("udp_timeout", 600_000)
-        long = lab.script("client", "udp_echo.py", "20", "1")["sources"]
+        long = lab.script("client", "udp_echo.py", "20", "2")["sources"]
         assert all(500 < left_s <= 600 for left_s in expiries(lab, long))
         lab.wait_until("they have outlived the lower timeout", lambda: max(expiries(lab, long)) < 597)
         assert len(expiries(lab, long)) == 20
