@@ -43,7 +43,7 @@ test: venv
 	@$(MAKE) --no-print-directory docs
 	@echo "##### 3 of 4: tests without a network (unit tests, tests of the project's own tools)"
 	$(PYTHON) -m pytest tests --ignore=tests/lab
-	@echo "##### 4 of 4: tests on real packets, in a lab of network namespaces (needs root; about ten minutes)"
+	@echo "##### 4 of 4: tests on real packets, in a lab of network namespaces (needs root; about twenty minutes)"
 	$(PYTHON) -m pytest tests/lab
 
 docs: venv
