@@ -183,7 +183,9 @@ def check_deadline(session: Session, verdict: Verdict, flags: int, timeouts_s: S
 
     A session in SYN_SENT has the time until its SYN is sent again.
     """
-    moves = verdict is TO_CLIENT or (verdict is TO_REAL_SERVER and not flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST))
+    moves = (verdict is TO_CLIENT and not flags & dpkt.tcp.TH_RST) or (
+        verdict is TO_REAL_SERVER and not flags & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_RST)
+    )
     if (moves or verdict is HANDSHAKE_PACKET) and session.state != TcpState.SYN_SENT:
         assert session.deadline == now + timeouts_s[session.state], "not the time of its state"
 
