@@ -15,7 +15,7 @@ from bench.flood.ways import COMPARED, UNPROTECTED
 from bench.rig.checks import check_way
 from bench.rig.counters import growth, queue_counts, syns_sent_again
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals
+from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, output_of
@@ -31,11 +31,9 @@ _SETTLE_S = 1.0
 _TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Entry point; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    return exit_code("bench.flood", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
+    return run("bench.flood", sys.argv[1:], parse, _make_lab, _measure_inside)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

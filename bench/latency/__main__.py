@@ -13,17 +13,15 @@ from bench.latency.report import as_text
 from bench.latency.run import SHARDS, measure_all
 from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals, within
+from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals, within
 from bench.rig.topology import Site
 
 _TOOLS = ("iperf3", "nft", "iptables-nft", "ip", "ss", "nsenter")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Entry point; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    return exit_code("bench.latency", lambda: _measure_inside(options) if options.inside_lab else _make_lab(given))
+    return run("bench.latency", sys.argv[1:], parse, _make_lab, _measure_inside)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -37,7 +35,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _make_lab(given: Sequence[str]) -> int:
+def _make_lab(_: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench")
     return run_in_lab("bench.latency", given, SHARDS, appliance=configuration())

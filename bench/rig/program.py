@@ -30,6 +30,21 @@ def exit_code(name: str, program: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+def run(
+    name: str,
+    given: Sequence[str],
+    parse: Callable[[Sequence[str]], argparse.Namespace],
+    make_lab: Callable[[argparse.Namespace, Sequence[str]], int],
+    measure_inside: Callable[[argparse.Namespace], int],
+) -> int:
+    """Run one half of a program that measures in a lab: `make_lab`, or in that lab `measure_inside`. Returns the exit code.
+
+    `given` is the command line. `parse` reads `--inside-lab` from it, which `run_in_lab` gives.
+    """
+    options = parse(given)
+    return exit_code(name, lambda: measure_inside(options) if options.inside_lab else make_lab(options, given))
+
+
 def within(low: int, high: int) -> Callable[[str], int]:
     """The type of a whole number on the command line, from `low` to `high`."""
 

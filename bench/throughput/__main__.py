@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, exit_code, run_in_lab, unwind_on_signals, within
+from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals, within
 from bench.rig.topology import BenchError, Site, module, output_of
 from bench.throughput.report import Setup, as_json, as_text
 from bench.throughput.run import measure_all
@@ -24,11 +24,9 @@ _MICROBENCHMARK_TIMEOUT_S = 300.0
 _TOOLS = ("wrk", "iperf3", "nft", "iptables-nft", "ip", "ss", "nsenter")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Entry point; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    return exit_code("bench", lambda: _measure_inside(options) if options.inside_lab else _make_lab(options, given))
+    return run("bench", sys.argv[1:], parse, _make_lab, _measure_inside)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

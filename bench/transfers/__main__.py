@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench.rig.program import exit_code, run_in_lab, within
+from bench.rig.program import run, run_in_lab, within
 from bench.rig.topology import BenchError
 from bench.transfers.comparison import compared
 from bench.transfers.gateway import lab_configuration
@@ -20,11 +20,9 @@ from bench.transfers.transfer import download, upload
 _SHARDS = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Entry point; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(given)
-    return exit_code("bench.transfers", lambda: _measure_inside(options) if options.inside_lab else _make_lab(given))
+    return run("bench.transfers", sys.argv[1:], parse, _make_lab, _measure_inside)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -39,7 +37,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _make_lab(given: Sequence[str]) -> int:
+def _make_lab(_: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     return run_in_lab("bench.transfers", given, _SHARDS, lab=lab_configuration())
 
