@@ -17,14 +17,23 @@ from appliance.wire.segment import Segment
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
 
+MOST_IN_FLIGHT = 1 << 20
+"""How far ahead of what its receiver has acknowledged a FIN or RST may be to move a session at once, in bytes.
+
+`next_seq` is what packets of the sender claim. Those of a stranger need a number that his RST or FIN does not need any more: that
+of an acknowledgement. While much data is on its way to the sender, one guess in some thousand has it.
+"""
+
 _record_at = RECORD.unpack_from
 
 
 def may_reset(session: Session, direction: int, rst: Segment) -> bool:
     """Whether a RST stands exactly where its receiver waits, or behind all that its sender has sent; and is not damaged."""
     sender, receiver = _sides(progress_of(session), direction)
-    shown_seq = add(rst.seq, session.record(direction).seq_delta)
-    return (shown_seq == receiver.acked or rst.seq == sender.next_seq) and not is_damaged(rst.raw)
+    in_flight = (rst.seq + session.record(direction).seq_delta - receiver.acked) & SEQ_MASK
+    is_behind_late_fin = session.late_fin is not None and session.late_fin.direction == direction
+    is_behind_all = rst.seq == sender.next_seq and in_flight <= MOST_IN_FLIGHT and not is_behind_late_fin
+    return (not in_flight or is_behind_all) and not is_damaged(rst.raw)
 
 
 def weigh_fin(session: Session, direction: int, fin: Segment) -> int:
@@ -44,11 +53,13 @@ def weigh_fin(session: Session, direction: int, fin: Segment) -> int:
 def _is_in_order(session: Session, direction: int, fin: Segment, seq_delta: int) -> bool:
     """Whether nothing that precedes a FIN is missing, as far as its receiver or the gateway has seen."""
     words, payload_bytes = session.words, fin.payload_bytes
-    if (words[SIDES[1 - direction][0]] - fin.seq - seq_delta) & SEQ_MASK <= payload_bytes:
+    in_flight = (fin.seq + seq_delta - words[SIDES[1 - direction][0]]) & SEQ_MASK
+    if -in_flight & SEQ_MASK <= payload_bytes:
         return True
     # `next_seq` lies behind a FIN that is repeated; before there was any, it does not.
     was_fin = session.state in CLOSING
-    return session.late_fin is None and (words[SIDES[direction][1]] - fin.seq) & SEQ_MASK <= payload_bytes + was_fin
+    is_behind_all = (words[SIDES[direction][1]] - fin.seq) & SEQ_MASK <= payload_bytes + was_fin
+    return is_behind_all and in_flight <= MOST_IN_FLIGHT and session.late_fin is None
 
 
 def _remember_late_fin(session: Session, direction: int, fin: Segment) -> None:

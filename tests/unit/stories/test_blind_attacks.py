@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
+from appliance.shard.closing import MOST_IN_FLIGHT
 from appliance.state.progress import progress_of
 from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.proxied import GET, opens
@@ -289,3 +290,47 @@ def test_a_client_may_acknowledge_what_its_real_server_sent_behind_its_syn_ack()
     world.rs.sends("PA", seq=R0 + 1, ack=C0 + 1, data=b"hello")
     world.client.sends("A", seq=C0 + 1, ack=R0 + 6)
     assert world.state() == "ESTABLISHED"
+
+
+@WORLDS
+@pytest.mark.parametrize("from_client", [True, False])
+@pytest.mark.parametrize("first", ["FA", "FPA", "PA"])
+@pytest.mark.parametrize("last", ["R", "RA", "FA"])
+@pytest.mark.parametrize("ahead", [MOST_IN_FLIGHT + 1, 1 << 24, (1 << 29) + 12_345])
+def test_what_one_guess_has_claimed_makes_no_second_one_right(
+    scene: Callable[[], World], from_client: bool, first: str, last: str, ahead: int
+) -> None:
+    """The first packet has a right acknowledgement by chance, and says that its sender has sent much more. The second one stands
+    behind that."""
+    world = scene()
+    end, seq, ack = both_ends(world)[not from_client]
+    data = b"x" * ("P" in first)
+    end.sends(first, seq=seq + ahead, ack=ack, data=data)
+    assert world.state() == "ESTABLISHED"
+    end.sends(last, seq=(seq + ahead + len(data) + ("F" in first)) % 2**32, ack=ack)
+    assert world.state() == "ESTABLISHED"
+
+
+@WORLDS
+@pytest.mark.parametrize("from_client", [True, False])
+@pytest.mark.parametrize("old_ack_by", [0, 1, 60_000])
+def test_a_late_fin_makes_no_rst_right(scene: Callable[[], World], from_client: bool, old_ack_by: int) -> None:
+    world = scene()
+    end, seq, ack = both_ends(world)[not from_client]
+    end.sends("FA", seq=seq + 1000, ack=(ack - old_ack_by) % 2**32)
+    end.sends("R", seq=seq + 1001)
+    assert world.state() == "ESTABLISHED"
+
+
+@WORLDS
+@pytest.mark.parametrize("from_client", [True, False])
+@pytest.mark.parametrize(("last", "states"), [("R", ("CLOSE", "CLOSE")), ("FA", ("CLOSE_WAIT", "FIN_WAIT"))])
+def test_data_that_nobody_has_acknowledged_yet_may_be_followed_by_the_end(
+    scene: Callable[[], World], from_client: bool, last: str, states: tuple[str, str]
+) -> None:
+    world = scene()
+    end, seq, ack = both_ends(world)[not from_client]
+    for turn in range(20):
+        end.sends("PA", seq=seq + turn * 1000, ack=ack, data=b"x" * 1000)
+    end.sends(last, seq=seq + 20_000, ack=ack)
+    assert world.state() == states[not from_client]
