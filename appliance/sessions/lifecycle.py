@@ -25,7 +25,7 @@ from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_PACKETS, progress_of
 from appliance.state.rewrite_record import client_in
-from appliance.state.services import USUAL_MTU, RealServer, VirtualService
+from appliance.state.services import MOST_MTU, USUAL_MTU, RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -61,7 +61,7 @@ class Sessions:
         self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end)
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
-        ports, key = self._ports(), _port_key(plan, now)
+        ports, key = self._ports(*self.tunables.lport_range), _port_key(plan, now)
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
@@ -253,24 +253,30 @@ class Sessions:
         self._shared.time_wait_counts[self._plan.shard] = by_state[TcpState.TIME_WAIT]
 
     def read_shared(self) -> None:
-        """Take over the tunables and route MTUs that the director wrote."""
+        """Take over the tunables and route MTUs that the director wrote.
+
+        The director may be in the middle of writing, for instance one end of the range of local ports. A range without ports
+        cannot be used until it has written the other end and says so, by the next generation.
+        """
         lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
-        self.tunables = LiveTunables(self._shared.tunables, self._plan.shards)
+        tunables = LiveTunables(self._shared.tunables, self._plan.shards)
+        ports = None if tunables.lport_range == lport_range else self._ports(*tunables.lport_range)
+        if ports is not None and not ports:
+            return
+        self.tunables = tunables
         if self.tunables.source_prefix_bits != prefix_bits:
             for counts in self.sources.values():
                 counts.change_prefix(self.tunables.source_prefix_bits)
-        if self.tunables.lport_range != lport_range:
-            ports = self._ports()
+        if ports is not None:
             self._tcp_admission.local_ports.change_range(ports)
             self._udp_admission.local_ports.change_range(ports)
         for service in self._services.values():
             for real_server in service.all_real_servers:
-                real_server.mtu = self._shared.mtus[real_server.slot] or USUAL_MTU
+                real_server.mtu = min(self._shared.mtus[real_server.slot] or USUAL_MTU, MOST_MTU)
             service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
 
-    def _ports(self) -> "array[int]":
-        table = steering.shard_table(self._plan.shards)
-        return steering.ports_of_shard(table, self._plan.shard, *self.tunables.lport_range)
+    def _ports(self, low: int, high: int) -> "array[int]":
+        return steering.ports_of_shard(steering.shard_table(self._plan.shards), self._plan.shard, low, high)
 
 
 def _port_key(plan: Plan, now: float) -> bytes:

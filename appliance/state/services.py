@@ -15,7 +15,7 @@ from appliance.wire.flow import pack_endpoint
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
 """Whether a service's clients have to prove themselves with a SYN cookie."""
 
-USUAL_MTU = 1500
+USUAL_MTU, MOST_MTU = 1500, 65_535
 """The MTU of Ethernet, in bytes, assumed for a real server whose route is not known."""
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model import verdicts
+from appliance.model.tunables import INDEX
 from appliance.model.verdict import Action, Verdict
 from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
 from tests.support.segments import read_tcp, tcp
@@ -114,3 +115,32 @@ def test_a_packet_sent_back_through_the_shard_is_the_same_packet(flags: str, dat
     world.put(tcp(there.destination, there.source, flags, seq=R0 + 2, ack=there.seq, data=data, window=window, ttl=ttl))
     back = read_tcp(world.take(CLIENT))
     assert back.raw == tcp(VIP, CLIENT, flags, seq=R0 + 2, ack=5, data=data, window=window, ttl=ttl)
+
+
+def test_a_range_of_ports_that_is_written_in_half_is_not_taken_over() -> None:
+    """Another change may have moved the generation on before the director has written the second end."""
+    world = World(fullnat_lport_min=5000, fullnat_lport_max=6000)
+    world.put(tcp(CLIENT, VIP, "S", seq=C0))
+    world.shared.tunables[INDEX["fullnat_lport_min"]] = 20_000
+    world.shared.set_tunables({"tcp_timeout_syn_recv": 7000})
+    world.sleep(0.2)
+    assert world.put(tcp(CLIENT[:4] + b"\x50\x00", VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
+    assert max(session.local_port for session in world.sessions()) <= 6000
+    world.shared.set_tunables({"fullnat_lport_max": 30_000})
+    world.sleep(0.2)
+    assert world.put(tcp(CLIENT[:4] + b"\x50\x01", VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
+    assert max(session.local_port for session in world.sessions()) >= 20_000
+
+
+def test_a_session_whose_first_packet_cannot_be_rewritten_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OverflowError
+
+    world = World()
+    with monkeypatch.context() as failing:
+        failing.setattr("appliance.shard.first_packet.to_real_server", fail)
+        with pytest.raises(OverflowError):
+            world.shard.handle(tcp(CLIENT, VIP, "S", seq=C0), world.now)
+    assert world.by_state() == {"syn_recv": 1}
+    world.sleep(61)
+    assert world.sessions() == []
