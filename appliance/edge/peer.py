@@ -69,13 +69,13 @@ def may_write(peer: TcpEnds | LocalUser) -> bool | None:
     """Whether the user at the other end is root, the user of this process, or in its group; None for another host.
 
     Blocks for about a millisecond. Raises EdgeError when the kernel cannot be asked. The answer is False when nobody can be
-    found behind a connection from a loopback address, for instance because its client has closed it already.
+    found behind a connection from or to a loopback address, for instance because its client has closed it already.
     """
     if isinstance(peer, LocalUser):
         return peer.uid in (_ROOT, os.geteuid()) or os.getegid() in peer.groups
     uid = _owner(peer)
     if uid is None:
-        return False if peer.client[0].is_loopback else None
+        return False if peer.client[0].is_loopback or peer.server[0].is_loopback else None
     return uid in (_ROOT, os.geteuid()) or os.getegid() in _groups(uid)
 
 

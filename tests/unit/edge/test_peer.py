@@ -67,6 +67,12 @@ def test_a_user_on_loopback_is_judged_by_the_owner(monkeypatch: pytest.MonkeyPat
     assert may_write(TcpEnds(end, end)) is expected
 
 
+def test_nobody_who_reaches_a_loopback_address_is_on_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of this host may take any of its addresses as source, and close its socket before its owner is asked for."""
+    monkeypatch.setattr(peer, "_owner", lambda _: None)
+    assert may_write(TcpEnds((ip_address("198.51.100.1"), 1), (ip_address("127.0.0.1"), 9380))) is False
+
+
 def test_nobody_here_behind_another_address_is_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer, "_owner", lambda _: None)
     assert may_write(TcpEnds((ip_address("198.51.100.2"), 1), (ip_address("198.51.100.1"), 9380))) is None
