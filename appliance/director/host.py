@@ -9,7 +9,7 @@ and a sysctl gets its old value back.
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from appliance.config.loading import Config, Gateway
 from appliance.director.leftovers import read_leftovers
@@ -118,7 +118,7 @@ class Host:
 
     def _mend_ruleset(self) -> None:
         ruleset = self._ruleset_in_force()
-        if nft.listing(ruleset) != self._listing:
+        if not self._is_loaded(ruleset):
             self.problems["ruleset"] = "steering: the rules in the kernel are not those of the appliance; they are put back"
             log.error("the ruleset of the appliance is gone or changed (a flush?): loading it again")
             self._load(ruleset)
@@ -152,12 +152,16 @@ class Host:
     def _change(self, wanted: Steered, defence: Defence, native: bool, text: str) -> None:
         """Put another ruleset in force: by the change alone when that in force is loaded as it is to be, else as a whole."""
         ruleset = render(wanted, defence, native=native)
-        if nft.listing(ruleset) == self._listing:
+        if self._is_loaded(ruleset):
             nft.change(text)
             self._listing = nft.listing(ruleset)
         else:
             self._load(ruleset)
         self._put_in_force(wanted, defence, native=native)
+
+    def _is_loaded(self, ruleset: Ruleset) -> bool:
+        """Whether the kernel lists what it did right after the rules were loaded, which was nothing if they were gone by then."""
+        return bool(self._listing) and nft.listing(ruleset) == self._listing
 
     def _load(self, ruleset: Ruleset) -> None:
         """Load the whole ruleset. Its counters start at zero again, so what they have counted is added up first."""
@@ -211,14 +215,14 @@ class Host:
         placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
         return placed + [(gateway.client_interface, str(vip)) for vip in sorted({service.vip for service in wanted.services})]
 
-    def _add_addresses(self, missing: Iterable[tuple[str, str]], *, at_start: bool) -> None:
+    def _add_addresses(self, missing: Sequence[tuple[str, str]], *, at_start: bool) -> None:
+        if new := [pair for pair in missing if pair not in self._addresses]:
+            self._addresses += new
+            self._save()
         for interface, address in missing:
             if not at_start:
                 self.problems["address"] = f"{address} has gone from {interface}; it is put back"
                 log.error("%s has gone from %s: adding it again", address, interface)
-            if (interface, address) not in self._addresses:
-                self._addresses.append((interface, address))
-                self._save()
             addresses.add(interface, address)
             log.info("added %s to %s", address, interface)
         self.problems.pop("address", None)
@@ -251,12 +255,12 @@ class Host:
     def _try(action: Callable[..., None], *arguments: str) -> None:
         try:
             action(*arguments)
-        except EdgeError as error:
-            log.error("while undoing: %s", error)
+        except Exception as error:  # whatever it is, the rest has to be undone
+            log.error("while undoing: %s", error, exc_info=not isinstance(error, EdgeError))
 
     def _save(self) -> None:
         """Write to the file what has been changed so far."""
-        state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset}
+        state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset is not None}
         write_state(self._file, json.dumps(state))
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from appliance.edge.errors import EdgeError
@@ -16,6 +17,9 @@ from appliance.edge.errors import EdgeError
 _QUESTION = "describe ip daddr\n"
 _ANSWER = "payload expression"
 """What `nft` prints for _QUESTION: it has then done all that was asked before."""
+
+_ANSWER_S = 60.0
+"""How long `nft` may take for a command; then it is killed. All that changes the rules waits for it."""
 
 _END_GRACE_S = 2.0
 
@@ -74,10 +78,15 @@ class Guard:
         except OSError as error:
             raise EdgeError(f"nft -i ended: {error.strerror}") from error
         said: list[str] = []
-        for line in self._nft.stdout:
-            if line.startswith(_ANSWER):
-                return " ".join(said)
-            said.append(line.strip())
+        deadline = threading.Timer(_ANSWER_S, self._nft.kill)
+        deadline.start()
+        try:
+            for line in self._nft.stdout:
+                if line.startswith(_ANSWER):
+                    return " ".join(said)
+                said.append(line.strip())
+        finally:
+            deadline.cancel()
         raise EdgeError(f"nft -i ended: {' '.join(said)}")
 
 

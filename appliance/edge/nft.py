@@ -12,14 +12,19 @@ from typing import Any
 from appliance.edge.errors import EdgeError
 from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Ruleset
 
+_TOOL_S = 60.0
+"""How long a tool may take: far longer than any rules need. All that changes the rules, and the end of a run, waits for it."""
+
 _PROBE = "table ip appliance_probe {\n\tchain probe {\n\t\tqueue num 0\n\t}\n}\n"
 
 
 def _run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_TOOL_S)
     except FileNotFoundError as error:
         raise EdgeError(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise EdgeError(f"{command[0]} has not answered within {_TOOL_S:.0f} s") from error
 
 
 def _must(*command: str, text: str | None = None) -> str:
@@ -53,9 +58,8 @@ def change(text: str) -> None:
 
 def named_counters() -> dict[str, int]:
     """Packets by the name of each named counter of our table; empty while the table is not there."""
-    done = _run("nft", "--json", "list", "counters", "table", "ip", TABLE)
-    listing: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
-    return {item["counter"]["name"]: item["counter"]["packets"] for item in listing if "counter" in item}
+    items = _listed("counters", "table", "ip", TABLE)
+    return {item["counter"]["name"]: item["counter"]["packets"] for item in items if "counter" in item}
 
 
 def listing(ruleset: Ruleset) -> str:
@@ -91,10 +95,15 @@ def remove() -> None:
     _remove_idle_raw_chains()
 
 
+def _listed(*what: str) -> list[dict[str, dict[str, Any]]]:
+    """What nft lists, item by item; empty when that is not there."""
+    done = _run("nft", "--json", "list", *what)
+    items: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
+    return items
+
+
 def _raw_table() -> list[dict[str, dict[str, Any]]]:
-    done = _run("nft", "--json", "list", "table", "ip", "raw")
-    listing: list[dict[str, dict[str, Any]]] = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
-    return listing
+    return _listed("table", "ip", "raw")
 
 
 def _remove_iptables_rules() -> None:

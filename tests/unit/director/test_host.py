@@ -240,6 +240,46 @@ def test_what_is_undone_is_not_put_back_by_a_mend_that_still_runs(
     assert addresses.there == set()
 
 
+def test_a_step_that_cannot_be_undone_leaves_no_other_undone(
+    nft: FakeNft, addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: str, address: str) -> None:
+        if address == "203.0.113.10":
+            raise OSError(24, "Too many open files")
+        addresses.there.discard(address)
+
+    host = Host()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE, ALL)
+    monkeypatch.setattr(addresses, "remove", refuse)
+    host.undo()
+    assert addresses.there == {"203.0.113.10"}
+    assert not nft.is_there
+    assert "Too many open files" in caplog.messages[-1]
+
+
+def test_rules_that_are_gone_before_they_are_listed_are_loaded_again(nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    with monkeypatch.context() as flushed:
+        flushed.setattr(nft, "listing", lambda _: "")
+        host.start_steering(SHIPPED, ALL)
+    nft.flush()
+    host.mend()
+    host.mend()
+    assert nft.done == [whole(ALL)] * 2
+    assert nft.is_there
+
+
+def test_the_record_for_the_time_after_a_crash_does_not_grow_with_the_rules(nft: FakeNft, tmp_path: Path) -> None:
+    """A record that is too long is refused. It only says that there are rules."""
+    Host().start_steering(SHIPPED, ALL)
+    assert nft.is_there
+    (record,) = tmp_path.glob("host-*.json")
+    assert "chain" not in record.read_text()
+    assert Host().undo_leftovers()
+    assert not nft.is_there
+
+
 def test_a_problem_lasts_until_it_is_mended(host: Host, nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Ruleset) -> None:
         raise EdgeError("why")
