@@ -94,7 +94,12 @@ class LocalPortPool:
             at[first] = index
             self._place[index], self._place[other] = first, place
         self._cursor = first + 1
-        used[first] = 1
+        return self._take(first)
+
+    def _take(self, place: int) -> LocalPort:
+        """The port at this place, which is in use from now on."""
+        index = self._at[place]
+        self._used[place] = 1
         self.in_use += 1
         last_seq = self._last_seqs[index]
         return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
@@ -113,10 +118,7 @@ class LocalPortPool:
         index = self._index_of(port)
         if index is None or self._used[self._place[index]]:
             return None
-        self._used[self._place[index]] = 1
-        self.in_use += 1
-        last_seq = self._last_seqs[index]
-        return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
+        return self._take(self._place[index])
 
     def release(self, port: int, last_seq: int) -> None:
         """Give back a port that `acquire` gave. `last_seq` is the last number that the real server acknowledged on it."""

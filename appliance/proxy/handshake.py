@@ -5,6 +5,7 @@ the cookie does the real server get a SYN, made anew from what the cookie rememb
 """
 
 from appliance.model.syn_offer import AnswerTerms, SynOffer
+from appliance.nat.fullnat import MOST_WINDOW, shifted
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
@@ -15,8 +16,6 @@ from appliance.wire.seq import add
 
 ADVERTISED_SCALE = 7
 """The window shift that is offered to clients that scale. Windows of the real server are converted to it afterwards."""
-
-MOST_WINDOW = 0xFFFF
 
 
 def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, path_mss: int, now: float) -> bytes:
@@ -73,9 +72,8 @@ def syn_for_real_server(client_key: bytes, client_isn: int, offer: SynOffer, win
 
     `window` is the field of the client's ACK; in a SYN it is not scaled, so it is shown as the bytes it stands for.
     """
-    shown_window = min(window << (offer.scale or 0), MOST_WINDOW)
     options = _options(offer.mss, offer.scale, offer.sack)
-    return craft.segment(client_key, client_isn, 0, at.SYN, shown_window, options)
+    return craft.segment(client_key, client_isn, 0, at.SYN, shifted(window, offer.scale or 0), options)
 
 
 def scale_of(options: bytes) -> int | None:

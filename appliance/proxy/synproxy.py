@@ -13,6 +13,7 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_COOKIE,
+    COOKIE_SENT,
     HELD,
     HOLD_OVERFLOW,
     KEEPALIVE_ANSWERED,
@@ -23,7 +24,7 @@ from appliance.model.verdicts import (
 )
 from appliance.nat.opening import mss_for, to_real_server
 from appliance.nat.resets import reset_client
-from appliance.proxy.cookie import CookieJar
+from appliance.proxy.cookie import COOKIE_LIFE_S, CookieJar
 from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
@@ -87,19 +88,20 @@ class SynProxy:
         self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
 
     def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
-        """Whether a SYN to the service is answered with a cookie at this moment. Changes nothing; see `update_engagement`."""
+        """Whether a SYN to the service is answered with a cookie; called once for each SYN to it."""
         if service.synproxy == NEVER:
             return False
+        self._update_engagement(service)
         if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
             return True
         return service.is_engaged and self._sessions.tunables.syncookies == 1
 
-    def update_engagement(self, service: VirtualService[Session]) -> None:
-        """Engage or disengage cookies of a service in AUTO by its half-open sessions; called once for each SYN to it.
+    def _update_engagement(self, service: VirtualService[Session]) -> None:
+        """Engage or disengage cookies of a service in AUTO by its half-open sessions.
 
         They engage when the backlog is full, and disengage below three quarters of it.
         """
-        if service.synproxy in (NEVER, ALWAYS) or self._sessions.tunables.syncookies == 2:
+        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
             return
         is_engaged = (
             self._sessions.tunables.syncookies == 1
@@ -109,10 +111,12 @@ class SynProxy:
             service.is_engaged = is_engaged
             self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
 
-    def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> bytes:
-        """The SYN-ACK for a SYN to the service."""
+    def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
+        """Answer a SYN to the service with a cookie."""
         self._ext[counters.SYN_CNT] += 1
-        return answer_syn(syn, self._jar, self._sessions.tunables.terms, self._path_mss(service), now)
+        service.cookies_until = now + COOKIE_LIFE_S
+        self._output.rewritten = answer_syn(syn, self._jar, self._sessions.tunables.terms, self._path_mss(service), now)
+        return COOKIE_SENT
 
     def _path_mss(self, service: VirtualService[Session]) -> int:
         """The size of segment that gets to each real server of the service, with the client-address option."""
@@ -167,7 +171,7 @@ class SynProxy:
             return False
         if not self._jar.was_good(segment.key, client_isn, add(segment.ack, -1), now):
             return False
-        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        self._reset(segment)
         return True
 
     def _offer_in(self, segment: Segment, now: float) -> SynOffer | None:
@@ -176,7 +180,7 @@ class SynProxy:
     def refuse(self, segment: Segment, now: float) -> None:
         """Answer RST to a client's packet with an acknowledgement, unless it is damaged, or there were too many of late."""
         if not is_damaged(segment.raw) and self._resets.allow(now):
-            self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+            self._reset(segment)
 
     def ask(self, session: Session, proof: Segment, offer: SynOffer, now: float) -> Verdict:
         """Ask the real server, for a client that proved itself with this packet: it is held, and a SYN goes on in its place."""
@@ -280,8 +284,12 @@ class SynProxy:
         """Tell a proven client that it gets no new connection: it believes that it has one, and would wait. One RST for one
         packet of somebody who returned a cookie needs no limit."""
         self._queue_counts[counters.NEW_CONNECTIONS_RESET] += 1
-        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
+        self._reset(segment)
         return REUSE_REFUSED
+
+    def _reset(self, segment: Segment) -> None:
+        """Answer RST to a client's packet with an acknowledgement, in the numbers it acknowledges."""
+        self._output.segments.append(craft.rst(reverse_key(segment.key), segment.ack))
 
     def is_storm(self, session: Session, segment: Segment, now: float) -> bool:
         """Whether a real server's packet without data is one pure acknowledgement too many of the same.

@@ -24,14 +24,13 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_PACKETS, progress_of
-from appliance.state.rewrite_record import client_in
 from appliance.state.services import MOST_MTU, USUAL_MTU, RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
-from appliance.wire.flow import Direction, pack_endpoint, source_address_of, split_endpoint
+from appliance.wire.flow import Direction, pack_endpoint, source_address_of
 
 _SETTLED_AT_ONCE = 4000
 """How many sessions are settled between two packets: a millisecond's work, or two."""
@@ -105,7 +104,7 @@ class Sessions:
         table.insert(session)
         session.counts[CONNS] += 1
         self._session_counts[self._plan.shard] += 1
-        self.sources[session.service.protocol].add(_client_address(session))
+        self.sources[session.service.protocol].add(session.client_address)
 
     def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
         """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
@@ -181,7 +180,7 @@ class Sessions:
         is_udp = session.state == UDP_STATE
         (self.udp if is_udp else self.tcp).remove(session)
         (self._udp_admission if is_udp else self._tcp_admission).close(session)
-        self.sources[session.service.protocol].remove(_client_address(session))
+        self.sources[session.service.protocol].remove(session.client_address)
         self._shared.udp_counts[self._plan.shard] -= is_udp
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
@@ -282,8 +281,3 @@ class Sessions:
 def _port_key(plan: Plan, now: float) -> bytes:
     """The key that local ports are drawn by: another one for each shard, and for each start of its worker."""
     return blake2s(f"local ports {plan.shard} {now}".encode(), key=bytes.fromhex(plan.isn_secret)).digest()
-
-
-def _client_address(session: Session) -> bytes:
-    address, _ = split_endpoint(client_in(session.records))
-    return address

@@ -19,7 +19,7 @@ from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
 from appliance.state.rewrite_record import client_in
 from appliance.state.session import Session
-from appliance.wire.flow import Direction, split_endpoint
+from appliance.wire.flow import Direction
 from appliance.wire.show import show_address, show_endpoint
 
 BUDGET = 1000
@@ -133,7 +133,7 @@ class _Group(NamedTuple):
 
 
 _GROUPS = {
-    "client": _Group(lambda session: split_endpoint(client_in(session.records))[0], show_address),
+    "client": _Group(lambda session: session.client_address, show_address),
     "service": _Group(lambda session: session.service.name, str),
     "real_server": _Group(lambda session: session.real_server.endpoint, show_endpoint),
 }

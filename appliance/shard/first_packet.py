@@ -5,7 +5,6 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_HEADER,
-    COOKIE_SENT,
     LAND,
     NO_SERVICE,
     NO_SESSION,
@@ -14,12 +13,11 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.opening import to_real_server
-from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.output import ShardOutput
-from appliance.state.services import ALWAYS, NEVER, VirtualService
+from appliance.state.services import ALWAYS, VirtualService
 from appliance.state.session import Session
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
@@ -76,12 +74,8 @@ class FirstPacket:
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):
             return BAD_CHECKSUM
-        if service.synproxy != NEVER:
-            self._proxy.update_engagement(service)
-            if self._proxy.answers_with_cookies(service):
-                service.cookies_until = now + COOKIE_LIFE_S
-                self._output.rewritten = self._proxy.answer(service, syn, now)
-                return COOKIE_SENT
+        if self._proxy.answers_with_cookies(service):
+            return self._proxy.answer(service, syn, now)
         tunables = self._sessions.tunables
         has_room = self._sessions.has_backlog_room(service, syn.key, now)
         opened = self._sessions.open_tcp(service, syn.key, syn.seq, now) if has_room else SYN_BACKLOG_FULL

@@ -10,7 +10,6 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     CHALLENGED,
-    COOKIE_SENT,
     HANDSHAKE_PACKET,
     STALE_ANSWER,
     TO_CLIENT,
@@ -19,7 +18,6 @@ from appliance.model.verdicts import (
 )
 from appliance.nat.fullnat import shifted
 from appliance.nat.opening import check_answer, to_client, to_real_server
-from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
@@ -74,11 +72,15 @@ class SlowPath:
         flags = segment.flags
         if flags & FIN:
             flags = weigh_fin(session, direction, segment)
-        if direction:
-            self._output.rewritten = to_client(segment, session, self._sessions.tunables)
-        else:
-            self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
+        self._rewrite(session, direction, segment)
         return flags
+
+    def _rewrite(self, session: Session, direction: int, segment: Segment) -> None:
+        tunables = self._sessions.tunables
+        if direction:
+            self._output.rewritten = to_client(segment, session, tunables)
+        else:
+            self._output.rewritten = to_real_server(segment, session, tunables, self._ext_counts)
 
     def _judge_real_server(self, session: Session, segment: Segment, now: float) -> Outcome:
         """A real server's packet: None when its client should get it, and it may move the session."""
@@ -167,10 +169,7 @@ class SlowPath:
         anew with the same number from a late copy. And a stranger who sends SYNs to be able to guess cookies gets few such
         chances. All other SYNs are challenged, and only the exact number answers that.
         """
-        if session.state == TcpState.SYN_RECV:
-            return False
-        self._proxy.update_engagement(session.service)
-        if not self._proxy.answers_with_cookies(session.service):
+        if session.state == TcpState.SYN_RECV or not self._proxy.answers_with_cookies(session.service):
             return False
         return session.state != TcpState.ESTABLISHED or (not is_same and self._proxy.may_stake_session(now))
 
@@ -182,19 +181,14 @@ class SlowPath:
     def _pass_on_only(self, session: Session, direction: int, segment: Segment) -> Verdict:
         """A SYN or RST that must not move the session, but that its receiver may judge for itself."""
         session.count_packet(direction, len(segment.raw))
-        if direction:
-            self._output.rewritten = to_client(segment, session, self._sessions.tunables)
-            return TO_CLIENT
-        self._output.rewritten = to_real_server(segment, session, self._sessions.tunables, self._ext_counts)
-        return TO_REAL_SERVER
+        self._rewrite(session, direction, segment)
+        return TO_CLIENT if direction else TO_REAL_SERVER
 
     def _answer_with_cookie(self, session: Session, syn: Segment, now: float) -> Verdict:
         # The cookie is the challenge here: a client that returns it has begun anew. A RST is no answer to it.
         session.challenge = Challenge(syn.raw, _NO_NUMBER, now)
         session.settle()
-        session.service.cookies_until = now + COOKIE_LIFE_S
-        self._output.rewritten = self._proxy.answer(session.service, syn, now)
-        return COOKIE_SENT
+        return self._proxy.answer(session.service, syn, now)
 
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:
         """A SYN with another number than the one that opened the session: None when it only opens the session once more."""

@@ -98,11 +98,10 @@ class VirtualService(Generic[OrderedT]):
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             real_server.weight = plan.weight
             self.real_servers.append(real_server)
-        departed = list(known.values())
-        self.all_real_servers = self.real_servers + departed
+        self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
         changed = False
         for real_server in self.all_real_servers:
-            is_removed = real_server in departed
+            is_removed = real_server.endpoint in known
             changed |= is_removed != real_server.is_removed
             real_server.is_removed = is_removed
             if is_removed:

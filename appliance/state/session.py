@@ -8,10 +8,10 @@ from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE
 from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, fresh_words
-from appliance.state.rewrite_record import RewriteRecord, key_in, packed, record_of, rewrite_records, shown_isn
+from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
 from appliance.state.session_phases import Challenge, LateFin, Opening
-from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of
+from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of, split_endpoint
 from appliance.wire.seq import add
 
 _STATES = range(len(STATE_NAMES))
@@ -143,6 +143,11 @@ class Session:
     def client_isn(self) -> int:
         """The initial sequence number that the client chose."""
         return add(self.isn, -self.record(_INBOUND).seq_delta)
+
+    @property
+    def client_address(self) -> bytes:
+        """The client's address."""
+        return split_endpoint(client_in(self.records))[0]
 
     @property
     def local_address(self) -> bytes:
