@@ -20,9 +20,6 @@ EXIT_BAD_CONFIG = 2
 _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 """What a write to standard output fails with. Other errors would be ours."""
 
-EXIT_READER_CLOSED = 141
-"""As for every program that SIGPIPE ends."""
-
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
 run, check, render-nft and cleanup work on this host. conns to conntrack ask a running appliance. lab needs no other host:
@@ -167,12 +164,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cannot_write(error: OSError) -> int:
-    """The exit code when the output cannot be written. What is left of it is discarded: Python would try again at its exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """The exit code when the output cannot be written."""
+    from appliance.cli.operator import READER_CLOSED, give_up_output
+
+    give_up_output()
     if isinstance(error, BrokenPipeError):
-        return EXIT_READER_CLOSED
+        return READER_CLOSED
     print(f"appliance: the output cannot be written: {error.strerror}", file=sys.stderr)
     return EXIT_FAILED
 

@@ -85,10 +85,9 @@ class _StatusHandlers:
         self._sessions = sessions
 
     async def health(self, request: web.Request) -> web.Response:
-        states = self._gateway.shard_states()
-        problems = self._gateway.host_problems()
-        is_well = all(state.up for state in states) and not problems
-        document = health(states, self._gateway.duty_states(), problems, self._gateway.missing_addresses())
+        gateway = self._gateway
+        document = health(gateway.shard_states(), gateway.duty_states(), gateway.host_problems(), gateway.missing_addresses())
+        is_well = document.data["status"] == "ok"
         return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def slabinfo(self, request: web.Request) -> web.Response:

@@ -30,7 +30,8 @@ API_VARIABLE = "APPLIANCE_API"
 
 _REFUSED = 1
 _ENDED_BY_CTRL_C = 128 + signal.SIGINT
-_READER_CLOSED = 128 + signal.SIGPIPE
+READER_CLOSED = 128 + signal.SIGPIPE
+"""As for every program that SIGPIPE ends."""
 
 _TOP_LINES = 10
 """What the API answers without `n`."""
@@ -132,13 +133,13 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
     try:
         return _answered(act, options)
     except KeyboardInterrupt:
-        _give_up_output()
+        give_up_output()
         return _ENDED_BY_CTRL_C
     except BrokenPipeError:
-        _give_up_output()
-        return _READER_CLOSED
+        give_up_output()
+        return READER_CLOSED
     except OSError as error:
-        _give_up_output()
+        give_up_output()
         return _failed(f"the answer cannot be written: {error.strerror}")
 
 
@@ -158,7 +159,7 @@ def _failed(message: str) -> int:
     return _REFUSED
 
 
-def _give_up_output() -> None:
+def give_up_output() -> None:
     """Discard what is still in the output buffer. Python would try to write it at its exit, and would fail or wait."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -113,7 +113,7 @@ def side_problems(gateway: Gateway, services: tuple[Service, ...]) -> Iterator[C
 
 def warnings(gateway: Gateway) -> Iterator[str]:
     """What is allowed and leaves a door open, a sentence or two for each."""
-    shared = [name for name in gateway.all_client_interfaces if name in gateway.all_server_interfaces]
+    shared = gateway.sides.shared
     if shared and not gateway.server_networks:
         yield (
             f"gateway.server_networks is not given, and both sides share the interface {shared[0]}: only the addresses of real "

@@ -26,6 +26,7 @@ from appliance.config.values import (
 )
 from appliance.model.tunables import TUNABLES
 from appliance.policy.schedulers.registry import SCHEDULERS
+from appliance.policy.sides import Sides
 from appliance.policy.steering import MAX_SHARDS
 
 LAST_QUEUE_NUM = 65535
@@ -101,14 +102,14 @@ class Gateway(Table):
     ] = False
 
     @property
-    def all_client_interfaces(self) -> tuple[str, ...]:
-        """The interfaces of the client side, each once."""
-        return tuple(dict.fromkeys((self.client_interface, *self.client_interfaces)))
-
-    @property
-    def all_server_interfaces(self) -> tuple[str, ...]:
-        """The interfaces of the server side, each once."""
-        return tuple(dict.fromkeys((self.server_interface, *self.server_interfaces)))
+    def sides(self) -> Sides:
+        """Where the packets of clients and of real servers arrive. Each interface is named once on a side."""
+        return Sides(
+            tuple(dict.fromkeys((self.client_interface, *self.client_interfaces))),
+            tuple(dict.fromkeys((self.server_interface, *self.server_interfaces))),
+            self.server_networks,
+            self.direct_access,
+        )
 
 
 class Api(Table):

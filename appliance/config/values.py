@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 # 15 is IFNAMSIZ without its NUL. The kernel also allows non-ASCII characters, quotes, stars and backslashes; but these names
 # go into an nft ruleset, where a quote cannot be escaped and a star or a backslash makes a pattern.
-_INTERFACE_NAME = re.compile(r'(?:(?![/:"*\\])[!-~]){1,15}')
+INTERFACE_NAME = re.compile(r'(?:(?![/:"*\\])[!-~]){1,15}')
 INTERFACE_RULE = "1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
 _TCP_LISTEN = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
@@ -101,7 +101,7 @@ def _name(value: str) -> str:
 
 
 def _interface_name(value: str) -> str:
-    if value in (".", "..") or not _INTERFACE_NAME.fullmatch(value):
+    if value in (".", "..") or not INTERFACE_NAME.fullmatch(value):
         raise ValueError(f"is not an interface name; it has {INTERFACE_RULE}")
     return value
 

@@ -66,7 +66,7 @@ class Host:
 
     def prepare(self, gateway: Gateway) -> None:
         """Set the sysctls that the gateway needs. Raises EdgeError, for instance when an interface does not exist."""
-        interfaces = _interfaces(gateway)
+        interfaces = list(gateway.sides.all)
         if missing := addresses.missing_interfaces(interfaces):
             raise EdgeError(f"interface {missing[0]} (of a key of [gateway]) does not exist")
         self._gateway = gateway
@@ -192,7 +192,7 @@ class Host:
         gateway = self._gateway
         if gateway is None:
             return
-        interfaces = _interfaces(gateway)
+        interfaces = list(gateway.sides.all)
         if gone := addresses.missing_interfaces(interfaces):
             self.problems["interface"] = f"interface {gone[0]} does not exist"
             raise EdgeError(self.problems["interface"])
@@ -262,7 +262,3 @@ class Host:
         """Write to the file what has been changed so far."""
         state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset is not None}
         write_state(self._file, json.dumps(state))
-
-
-def _interfaces(gateway: Gateway) -> list[str]:
-    return list(dict.fromkeys((*gateway.all_client_interfaces, *gateway.all_server_interfaces)))

@@ -12,11 +12,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from appliance.config.values import INTERFACE_NAME
 from appliance.edge import sysctl
 from appliance.edge.errors import EdgeError
 
 _LONGEST_BYTES = 1 << 20
-_INTERFACE = re.compile(r'(?:(?![/:"*\\])[!-~]){1,15}')
 _VALUE = re.compile(r"[0-9]{1,3}")
 
 
@@ -80,7 +80,7 @@ def _sysctl(path: Any, value: Any) -> tuple[str, str]:
 
 
 def _address(interface: Any, address: Any) -> tuple[str, str]:
-    if not isinstance(interface, str) or not _INTERFACE.fullmatch(interface):
+    if not isinstance(interface, str) or not INTERFACE_NAME.fullmatch(interface):
         raise ValueError(f"{interface!r} is no interface")
     if not isinstance(address, str):
         raise ValueError(f"{address!r} is no address")

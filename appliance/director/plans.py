@@ -6,7 +6,6 @@ from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService
-from appliance.policy.sides import Sides
 from appliance.policy.steering import shard_table
 
 SPARE_SLOTS = 256
@@ -29,12 +28,7 @@ def steered(config: Config) -> Steered:
         queue_base=config.gateway.queue_base,
         real_servers=sorted({server.address for service in config.services for server in service.real_servers}),
         udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
-        sides=Sides(
-            config.gateway.all_client_interfaces,
-            config.gateway.all_server_interfaces,
-            config.gateway.server_networks,
-            config.gateway.direct_access,
-        ),
+        sides=config.gateway.sides,
     )
 
 

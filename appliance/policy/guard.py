@@ -25,7 +25,7 @@ def render_guard(steered: Steered) -> str:
         'iif "lo" accept',
         "ip daddr . meta l4proto . th dport @services counter drop",
         f"ip daddr @local_addresses {from_server_side(steered.sides)} meta l4proto {{ tcp, udp }} counter drop",
-        *(rule for rule in around(steered.sides, counter="counter") if "@local_addresses" in rule),
+        *around(steered.sides, ["local_addresses"], counter="counter"),
     ]
     lines = [
         f"table ip {GUARD_TABLE} {{ flags owner; }}",

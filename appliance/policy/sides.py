@@ -87,10 +87,15 @@ def misplaced(sides: Sides) -> list[str]:
     return rules
 
 
-def around(sides: Sides, counter: str = f"counter name {DIRECT_ACCESS}") -> list[str]:
-    """Rules that drop packets of the client side to real servers and to local addresses; none when these are allowed.
+_AROUND = ("real_servers", "local_addresses")
+"""The sets of addresses that clients reach through services only."""
 
-    `counter` is the nft statement that counts them."""
+
+def around(sides: Sides, targets: Sequence[str] = _AROUND, counter: str = f"counter name {DIRECT_ACCESS}") -> list[str]:
+    """Rules that drop packets of the client side to the sets `targets`; none when these are allowed.
+
+    `counter` is the nft statement that counts them.
+    """
     if sides.direct_access:
         return []
     origins = []
@@ -98,7 +103,6 @@ def around(sides: Sides, counter: str = f"counter name {DIRECT_ACCESS}") -> list
         origins.append(arrives_on(sides.clients_alone))
     if sides.shared:
         origins.append(f"{arrives_on(sides.shared)} ip saddr != @server_sources")
-    targets = ("real_servers", "local_addresses")
     return [f"{origin} ip daddr @{target} {counter} drop" for origin in origins for target in targets]
 
 

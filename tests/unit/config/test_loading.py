@@ -500,8 +500,8 @@ def with_gateway(keys: str) -> str:
 
 def test_interfaces_of_a_side_are_listed_each_once() -> None:
     gateway = parse(with_gateway('client_interfaces = ["eth2", "eth0"]\nserver_interfaces = ["eth3"]'), "lvs.toml").gateway
-    assert gateway.all_client_interfaces == ("eth0", "eth2")
-    assert gateway.all_server_interfaces == ("eth1", "eth3")
+    assert gateway.sides.client_interfaces == ("eth0", "eth2")
+    assert gateway.sides.server_interfaces == ("eth1", "eth3")
 
 
 @pytest.mark.parametrize(
