@@ -71,8 +71,8 @@ class Gateway(Table):
         Listed[InterfaceName],
         Allowed(f"a list of interface names: {INTERFACE_RULE}"),
         Field(
-            description="More interfaces on which packets of clients arrive. Packets to a VIP that arrive on an interface of "
-            "neither side are dropped."
+            description="More interfaces on which packets of clients arrive. Packets to a service that arrive on an interface "
+            "of neither side are dropped."
         ),
     ] = ()
     server_interfaces: Annotated[

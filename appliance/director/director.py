@@ -1,7 +1,8 @@
 """The parent process: it prepares the host, keeps the workers alive, reads what the kernel counts, and serves the API.
 
 It never sees a packet. At the start, queues are bound before packets are steered to them, and packets are steered before the
-addresses that attract them are added. A stop undoes this in the opposite order.
+addresses that attract them are added. A stop ends the API and the workers, and then takes addresses and rules away; packets in
+between are dropped.
 """
 
 import asyncio
