@@ -42,10 +42,10 @@ FLAG_BITS = 0x3F
 """The six flags of RFC 9293 that the state machine looks at; ECN bits pass through untouched."""
 
 DATA_OFFSET_SHIFT = 12
+"""From the 16 bits of data offset and flags to the offset in words."""
 
 ALL_FLAGS = (1 << DATA_OFFSET_SHIFT) - 1
 """Everything beside the data offset: those six, the ECN bits and the reserved ones."""
-"""From the 16 bits of data offset and flags to the offset in words."""
 
 LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
 """Data offset and flags of the shortest TCP header; a smaller number is a header of less than twenty bytes."""
