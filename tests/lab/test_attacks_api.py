@@ -11,6 +11,7 @@ import pytest
 from appliance.director.tuning import BURST, CHANGES_PER_S
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid
+from tests.lab.idle_sessions import IdleSessions
 
 API = ("127.0.0.1", "9380")
 DESCRIPTORS = 1024
@@ -57,13 +58,9 @@ def starts(lab: RunningLab) -> list[int]:
 def nothing_ends(lab: RunningLab) -> Iterator[None]:
     """Twenty sessions live through the block, and so do the director and all workers."""
     before = director_pid(lab), starts(lab)
-    with lab.start("client", "idle_session.py", "20") as idle:
-        assert idle.stdout is not None
-        assert idle.stdin is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 20) as idle:
         yield
-        idle.stdin.close()
-        assert list(json.loads(idle.stdout.read()).values()) == ["alive"] * 20
+        assert list(idle.stop().values()) == ["alive"] * 20
     assert (director_pid(lab), starts(lab)) == before
     assert set(before[1]) == {1}
 
@@ -184,12 +181,9 @@ def test_no_request_of_any_kind_restarts_a_worker_or_the_director(small_lab: Run
     """Every route with every parameter, also empty, repeated and absurd: an answer is 200, or a refusal."""
     lab = small_lab
     before = director_pid(lab), starts(lab)
-    with lab.start("client", "idle_session.py", "20") as idle:
-        assert idle.stdin is not None
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 20) as idle:
         statuses = lab.script("gateway", "fuzz_api.py", *API, "60")
-        idle.stdin.close()
+        idle.stop()
     assert set(statuses) <= {"200", "400", "404", "413", "422"}
     assert statuses["200"] > 100
     assert statuses["400"] > 100

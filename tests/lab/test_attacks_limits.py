@@ -3,69 +3,25 @@
 Each flood is bounded in rate and time, and comes from addresses that nobody in the lab has.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
 from bench.rig.topology import HTTP_PORT
-from bench.senders.flood import SPOOFED_NETWORK
 from tests.lab.conftest import RunningLab, running_lab
-
-SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
-CLIENT = "198.51.100.2"
+from tests.lab.floods import Flood, give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.shipped_config import SHIPPED, with_synproxy
 
 CONNECTIONS = 40
 """Connections in each turn of the honest client, which goes on as long as the flood."""
-
-
-class Flood:
-    """A program of `bench.senders` in the client's namespace. It ends by itself, or with its block."""
-
-    def __init__(self, lab: RunningLab, sender: str, *arguments: str) -> None:
-        command = lab.enter("client", sys.executable, "-m", f"bench.senders.{sender}", *arguments)
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "flooding\n"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    @property
-    def is_on(self) -> bool:
-        return self._process.poll() is None
-
-    def sent(self) -> int:
-        """Wait for the end; returns how many packets were sent."""
-        assert self._process.stdout is not None
-        result: dict[str, Any] = json.loads(self._process.stdout.read())
-        print(f"flood: {result['sent'] / result['seconds']:,.0f} packets/s for {result['seconds']:.1f} s")
-        return int(result["sent"])
-
-
-def syn_flood(lab: RunningLab, rate_per_s: int, seconds: int) -> Flood:
-    return Flood(lab, "syn_flood", lab.vip, str(lab.port), "--rate", str(rate_per_s), "--seconds", str(seconds))
-
-
-def give_spoofed_answers_a_next_hop(lab: RunningLab) -> None:
-    """Answers to the spoofed addresses go to the client's host, which is no router and drops them."""
-    lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
 
 
 @pytest.fixture(params=["as shipped", "synproxy = false"])
 def one_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningLab]:
     """A lab with the shipped configuration; and one whose service is without SYNPROXY for good."""
     config = tmp_path / "lvs.toml"
-    text = SHIPPED_CONFIG.read_text()
-    config.write_text(text if request.param == "as shipped" else text.replace('\nsynproxy = "auto"\n', "\nsynproxy = false\n"))
+    config.write_text(SHIPPED.read_text() if request.param == "as shipped" else with_synproxy("false"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         give_spoofed_answers_a_next_hop(lab)
         yield lab

@@ -17,6 +17,7 @@ from appliance.lab import namespaces
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, reload
+from tests.lab.idle_sessions import IdleSessions
 from tests.support.segments import tcp, udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
@@ -103,9 +104,7 @@ def packed(text: str) -> bytes:
 
 def test_the_client_side_cannot_speak_for_real_servers(two_armed: RunningLab) -> None:
     lab = two_armed
-    with udp_session(lab) as (client, local, real_server), lab.start("client", "idle_session.py", "20") as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with udp_session(lab) as (client, local, real_server), IdleSessions(lab, 20) as idle:
         tcp_rows = [row for row in sessions(lab) if row["protocol"] == "TCP"]
         assert len(tcp_rows) == 20
         resets = [tcp(packed(row["destination"]), packed(row["local"]), "R", seq=5) for row in tcp_rows]
@@ -116,7 +115,7 @@ def test_the_client_side_cannot_speak_for_real_servers(two_armed: RunningLab) ->
         role = {RS1: "rs1", RS2: "rs2"}[real_server.partition(":")[0]]
         inject(lab, role, [udp(packed(real_server), packed(local), b"from the server side")])
         assert client.recv(2048) == b"from the server side", "and nothing before it"
-        idle.communicate("")
+        idle.stop()
 
 
 def test_a_stranger_on_the_same_network_cannot_speak_for_real_servers(one_armed: RunningLab) -> None:
@@ -257,16 +256,13 @@ def test_sessions_survive_when_somebody_removes_the_rules(two_armed: RunningLab,
     """Established sessions are not reset, new ones are not refused, and the rules are what they were, all within a moment."""
     lab = two_armed
     before = loaded(lab)
-    with lab.start("client", "idle_session.py", "60") as idle, lab.start("client", "http_load.py", "6000", "16") as load:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 60) as idle, lab.start("client", "http_load.py", "6000", "16") as load:
         for _ in range(3):
             lab.run("gateway", "sh", "-c", damage)
             lab.wait_until("the rules are what they were", lambda: loaded(lab) == before)
         out, _ = load.communicate()
         assert json.loads(out)["errors"] == {}
-        endings = json.loads(idle.communicate("\n")[0])
-    assert list(endings.values()) == ["alive"] * 60
+        assert list(idle.stop().values()) == ["alive"] * 60
     assert lab.api("/healthz") == "ok\n"
 
 
@@ -274,9 +270,7 @@ def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed:
     """The director is stopped, so the rules stay away. The guard lives in a process of its own."""
     lab = two_armed
     pid = director_pid(lab)
-    with lab.start("client", "idle_session.py", "10") as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 10) as idle:
         (local, *_) = (row["local"] for row in sessions(lab))
         before = resets_sent(lab)
         os.kill(pid, signal.SIGSTOP)
@@ -292,7 +286,7 @@ def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed:
             os.kill(pid, signal.SIGCONT)
         assert sent == before
         assert guarded.count("counter packets 1 ") == 2, guarded
-        assert set(json.loads(idle.communicate("\n")[0]).values()) == {"alive"}
+        assert set(idle.stop().values()) == {"alive"}
     lab.wait_until("the table is back", lambda: "chain shard0" in lab.run("gateway", "nft", "list", "ruleset"))
 
 

@@ -22,6 +22,7 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.leaving import leave_in_close_wait, leave_in_fin_wait, leave_in_last_ack, leave_in_time_wait
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.lab.segment_client import ConnectionFailed, SegmentClient, SegmentConnection
+from tests.lab.shipped_config import with_synproxy
 from tests.support.segments import tcp, udp
 
 CLIENT, ODD_CLIENT = "198.51.100.2", "198.51.100.97"
@@ -35,13 +36,12 @@ ANSWER_TIMEOUT_S = 60.0
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config: Path = tmp_path_factory.mktemp("attacks-synproxy") / "lvs.toml"
-    config.write_text(SHIPPED_CONFIG.read_text().replace('\nsynproxy = "auto"\n', "\nsynproxy = true\n"))
+    config.write_text(with_synproxy("true"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         with raw_addresses(lab, ODD_CLIENT):
             yield lab

@@ -1,6 +1,5 @@
 """Each tunable of FULLNAT that changes packets, written while traffic flows: the packets on the wire change with it."""
 
-import json
 from collections.abc import Iterator
 
 import dpkt
@@ -8,6 +7,7 @@ import pytest
 
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.idle_sessions import IdleSessions
 from tests.lab.raw_client import RawClient, raw_addresses
 
 MSS, TIMESTAMP = dpkt.tcp.TCP_OPT_MSS, dpkt.tcp.TCP_OPT_TIMESTAMP
@@ -100,17 +100,13 @@ def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
         Capture(lab, "client") as at_client,
         Capture(lab, "rs1") as at_rs1,
         Capture(lab, "rs2") as at_rs2,
-        lab.start("client", "idle_session.py", "2") as idle,
+        IdleSessions(lab, 2) as idle,
     ):
-        assert idle.stdout is not None
-        assert idle.stdin is not None
-        assert idle.stdout.readline() == "idle\n"
         lab.wait_until("the sessions are gone", lambda: "ESTABLISHED" not in lab.api("/stats/ip_vs_conn"))
         resets = [
             sum(packet.seen.flags == "R" for capture in captures for packet in capture.take_arrived())
             for captures in ((at_client,), (at_rs1, at_rs2))
         ]
-        idle.stdin.close()
-        endings = json.loads(idle.stdout.read())
+        endings = idle.stop()
     assert resets == [2 * expire_rst, 2 * expire_rst]
     assert list(endings.values()) == ["reset" if expire_rst else "alive"] * 2

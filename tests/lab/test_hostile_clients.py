@@ -20,6 +20,7 @@ from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.raw_client import raw_addresses
 from tests.lab.segment_client import SegmentClient
+from tests.lab.shipped_config import with_synproxy
 
 HOSTILE, ORDINARY = "198.51.100.66", "198.51.100.2"
 
@@ -42,13 +43,11 @@ QUIET_S = 0.2
 BODY_BYTES = 3000
 SEGMENT_BYTES = 700
 
-SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config: Path = tmp_path_factory.mktemp("hostile") / "lvs.toml"
-    config.write_text(SHIPPED_CONFIG.read_text().replace('\nsynproxy = "auto"\n', "\nsynproxy = true\n"))
+    config.write_text(with_synproxy("true"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
         assert lab.counter("ext", "synproxy_ok_ack") == 0
         # Sessions of the ordinary client, which shows that everything works, must not be in the table when it has finished.

@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.idle_sessions import IdleSessions
 
 REQUESTS = 20
 OTHERS = 3
@@ -44,21 +44,6 @@ def listed(lab: RunningLab, *words: str) -> list[dict[str, str]]:
     return rows
 
 
-@contextmanager
-def idle_sessions(lab: RunningLab, count: int) -> Iterator["subprocess.Popen[str]"]:
-    """A client that holds so many sessions, which are all established."""
-    with lab.start("client", "idle_session.py", str(count)) as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
-        yield idle
-
-
-def endings(idle: "subprocess.Popen[str]") -> list[str]:
-    """Stop the client. Returns how each of its sessions had ended until then."""
-    said, _ = idle.communicate()
-    return list(json.loads(said).values())
-
-
 def test_pages_have_all_that_the_whole_list_has(lab: RunningLab) -> None:
     assert lab.script("client", "http_load.py", str(REQUESTS), "4")["ok"] == REQUESTS
     lines = [line.split() for line in printed(lab, "conns").splitlines()[2:]]
@@ -89,23 +74,22 @@ def test_top_counts_what_filters_find(lab: RunningLab) -> None:
 
 
 def test_cut_ends_the_session_that_was_named_and_no_other(lab: RunningLab) -> None:
-    with idle_sessions(lab, 1) as named:
+    with IdleSessions(lab, 1) as named:
         (row,) = listed(lab)
-        with idle_sessions(lab, OTHERS) as others:
+        with IdleSessions(lab, OTHERS) as others:
             assert printed(lab, "cut", "--client", row["source"]) == "1 session cut\n"
-            assert named.stdout is not None
-            assert json.loads(named.stdout.read()) == {row["source"]: "reset"}
+            assert named.wait_for_the_last() == {row["source"]: "reset"}
             assert len(listed(lab, "--state", "established")) == OTHERS
-            assert endings(others) == ["alive"] * OTHERS
+            assert list(others.stop().values()) == ["alive"] * OTHERS
 
 
 def test_cut_without_a_word_ends_nothing(lab: RunningLab) -> None:
-    with idle_sessions(lab, 1) as idle:
+    with IdleSessions(lab, 1) as idle:
         refused = run(lab, "cut")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("appliance: say which sessions ")
         assert len(listed(lab, "--state", "established")) == 1
-        assert endings(idle) == ["alive"]
+        assert list(idle.stop().values()) == ["alive"]
 
 
 def test_a_written_tunable_is_in_force_and_a_refused_one_is_not(lab: RunningLab) -> None:
@@ -114,16 +98,16 @@ def test_a_written_tunable_is_in_force_and_a_refused_one_is_not(lab: RunningLab)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith("; the value stays 600000\n")
     assert printed(lab, "sysctl", "tcp_timeout_established") == "tcp_timeout_established = 600000\n"
-    with idle_sessions(lab, 1) as idle:
+    with IdleSessions(lab, 1) as idle:
         (row,) = listed(lab, "--state", "established")
         assert 0 < float(row["expires_s"]) <= 600
-        assert endings(idle) == ["alive"]
+        assert list(idle.stop().values()) == ["alive"]
 
 
 def test_tables_of_the_running_gateway(lab: RunningLab) -> None:
-    with idle_sessions(lab, OTHERS) as idle:
+    with IdleSessions(lab, OTHERS) as idle:
         assert json.loads(printed(lab, "slabinfo", "--json"))["tcp_conn"]["active_objs"] == OTHERS
         sockets = json.loads(printed(lab, "sockstat", "--json"))["appliance"]
         assert (sockets["TCP"]["inuse"], sockets["RAW"]) == (OTHERS, {"inuse": 2})
         assert printed(lab, "conntrack").splitlines()[1].split()[:2] == ["count", str(OTHERS)]
-        assert endings(idle) == ["alive"] * OTHERS
+        assert list(idle.stop().values()) == ["alive"] * OTHERS

@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab
 from tests.lab.director import director_pid, worker_pids
+from tests.lab.idle_sessions import IdleSessions
 
 
 def kill(pid: int, number: signal.Signals) -> None:
@@ -101,16 +102,13 @@ def test_a_stopped_worker_is_noticed_and_started_anew_under_traffic(fresh_lab: R
 def test_a_worker_that_goes_on_in_time_keeps_its_sessions(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
     before = worker_pids(lab)
-    with lab.start("client", "idle_session.py", "40") as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 40) as idle:
         kill(before[1], signal.SIGSTOP)
         lab.wait_until("it is noticed", lambda: not is_healthy(lab))
         kill(before[1], signal.SIGCONT)
         lab.wait_until("it is well again", lambda: is_healthy(lab))
         assert worker_pids(lab) == before
-        said, _ = idle.communicate("")
-    assert list(json.loads(said).values()) == ["alive"] * 40
+        assert list(idle.stop().values()) == ["alive"] * 40
 
 
 def health(lab: RunningLab) -> Any:
@@ -125,16 +123,13 @@ def overruns(lab: RunningLab) -> int:
 def test_queries_and_timers_go_on_under_a_flood(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
     lab.set_tunable("tcp_timeout_established", 2000)
-    with lab.start("client", "idle_session.py", "8") as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
-        with lab.start("client", "segment_flood.py", "300000") as flood:
-            assert flood.stdout is not None
-            assert flood.stdout.readline() == "flooding\n"
-            endings = json.loads(idle.stdout.read())
-            assert lab.api_json("/stats/ip_vs_conn") == [], "a query is answered under the flood"
-            assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
-            flood.kill()
+    with IdleSessions(lab, 8) as idle, lab.start("client", "segment_flood.py", "300000") as flood:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == "flooding\n"
+        endings = idle.wait_for_the_last()
+        assert lab.api_json("/stats/ip_vs_conn") == [], "a query is answered under the flood"
+        assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
+        flood.kill()
     assert list(endings.values()) == ["reset"] * 8, "expired under the flood"
     assert lab.counter("drops", "no_session") > 1000, "the flood did reach the workers"
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.idle_sessions import IdleSessions
 from tests.lab.raw_client import raw_addresses
 from tests.lab.segment_client import SegmentClient, SegmentConnection
 
@@ -135,10 +136,7 @@ def time_wait(lab: RunningLab) -> int:
 
 def test_sessions_are_listed_counted_and_cut_by_filter(lab: RunningLab) -> None:
     """The numbers of views are consistent, and a client whose session is cut notices it at once."""
-    with lab.start("client", "idle_session.py", "40") as held:
-        assert held.stdout is not None
-        assert held.stdin is not None
-        assert held.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 40) as held:
         rows = established(lab)
         assert len(rows) == 40
         top = lab.api_json("/conns/top?by=real_server&state=ESTABLISHED")
@@ -154,9 +152,7 @@ def test_sessions_are_listed_counted_and_cut_by_filter(lab: RunningLab) -> None:
         one = rows[0]["source"]
         assert lab.api(f"/conns?client={one}", "-X", "DELETE") == "1\n"
         assert lab.api("/conns?real_server=192.0.2.102", "-X", "DELETE") == f"{rest_of(rows, one)}\n"
-        held.stdin.close()
-        endings = json.loads(held.stdout.read())
-        assert held.wait() == 0
+        endings = held.stop()
     cut = {one} | {row["source"] for row in rows if row["destination"].startswith("192.0.2.102:")}
     assert {name for name, how in endings.items() if how == "reset"} == cut
     assert {how for name, how in endings.items() if name not in cut} == {"alive"}

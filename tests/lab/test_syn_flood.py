@@ -3,20 +3,14 @@
 The flooder, the client and the servers use half of the machine, so there is no figure of speed here: `bench.flood` measures them.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
-from bench.senders.flood import SPOOFED_NETWORK
 from tests.lab.conftest import RunningLab, running_lab
-
-SHIPPED_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
-CLIENT = "198.51.100.2"
+from tests.lab.floods import CLIENT, give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.shipped_config import with_synproxy
 
 RATE_PER_S, SECONDS = 20_000, 10
 CONNECTIONS = 200
@@ -28,46 +22,15 @@ MOST_GROWTH_BYTES = 4 << 20
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[RunningLab]:
-    """A lab with two shards. Answers to the spoofed addresses go to the client's host, which is no router and drops them. They
-    need a next hop, or the gateway would wait for addresses that nobody has."""
+    """A lab with two shards, whose service always answers with cookies."""
     config = tmp_path / "lvs.toml"
-    config.write_text(SHIPPED_CONFIG.read_text().replace('\nsynproxy = "auto"\n', "\nsynproxy = true\n"))
+    config.write_text(with_synproxy("true"))
     for lab in running_lab("--config", str(config), "--shards", "2"):
-        lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
+        give_spoofed_answers_a_next_hop(lab)
         # Sessions of the legitimate client end soon, so that only the flood could make the memory grow.
         for state in ("time_wait", "last_ack", "fin_wait", "close_wait", "close"):
             lab.set_tunable(f"tcp_timeout_{state}", 1000)
         yield lab
-
-
-class Flood:
-    """A flood from the client's namespace. It ends by itself, or with its block."""
-
-    def __init__(self, lab: RunningLab, rate_per_s: int, seconds: int) -> None:
-        arguments = ("--rate", str(rate_per_s), "--seconds", str(seconds))
-        command = lab.enter("client", sys.executable, "-m", "bench.senders.syn_flood", lab.vip, str(lab.port), *arguments)
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "flooding\n"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    @property
-    def is_on(self) -> bool:
-        return self._process.poll() is None
-
-    def sent(self) -> int:
-        """Wait for the end; returns how many SYNs were sent."""
-        assert self._process.stdout is not None
-        result: dict[str, Any] = json.loads(self._process.stdout.read())
-        print(f"flood: {result['sent'] / result['seconds']:,.0f} SYN/s for {result['seconds']:.1f} s")
-        assert result["failed"] == 0
-        return int(result["sent"])
 
 
 class Turns:
@@ -105,7 +68,7 @@ def test_legitimate_clients_are_served_during_a_flood(lab: RunningLab) -> None:
 
 def flood_and_serve(lab: RunningLab, turns: Turns, seconds: int) -> int:
     """Let the client take turns as long as a flood goes on; returns how many SYNs the flood had."""
-    with Flood(lab, RATE_PER_S, seconds) as flood:
+    with syn_flood(lab, RATE_PER_S, seconds) as flood:
         while flood.is_on:
             turns.take()
             assert {row["source"].split(":")[0] for row in lab.api_json("/stats/ip_vs_conn")} <= {CLIENT}

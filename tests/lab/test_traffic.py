@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.lab.conftest import RunningLab
+from tests.lab.idle_sessions import IdleSessions
 
 GIB = 1 << 30
 
@@ -72,10 +73,8 @@ def test_an_idle_session_is_reset_at_both_ends(lab: RunningLab) -> None:
     lab.set_tunable("tcp_timeout_established", 2000)
     resets_before = kernel_counter(lab, "EstabResets")
     try:
-        with lab.start("client", "idle_session.py", "8") as idle:
-            assert idle.stdout is not None
-            assert idle.stdout.readline() == "idle\n"
-            endings = json.loads(idle.stdout.read())
+        with IdleSessions(lab, 8) as idle:
+            endings = idle.wait_for_the_last()
     finally:
         lab.set_tunable("tcp_timeout_established", 900_000)
     assert list(endings.values()) == ["reset"] * 8
@@ -85,9 +84,7 @@ def test_an_idle_session_is_reset_at_both_ends(lab: RunningLab) -> None:
 def test_icmp_errors_reach_the_shard_that_owns_the_session(lab: RunningLab) -> None:
     """Every error about a packet of 32 sessions, in both directions, arrives at the end that sent the packet, with its
     addresses."""
-    with lab.start("client", "idle_session.py", "32") as idle:
-        assert idle.stdout is not None
-        assert idle.stdout.readline() == "idle\n"
+    with IdleSessions(lab, 32) as idle:
         sessions = [row for row in lab.api_json("/stats/ip_vs_conn") if row["state"] == "ESTABLISHED"]
         assert len(sessions) == 32
         to_rs1 = [row for row in sessions if row["destination"] == "192.0.2.101:8080"]
@@ -95,8 +92,7 @@ def test_icmp_errors_reach_the_shard_that_owns_the_session(lab: RunningLab) -> N
         assert exchange_errors(lab, "rs1", inbound, "client", 32) == quoted(sessions, "source", "virtual")
         outbound = [(row["virtual"], row["source"]) for row in to_rs1]
         assert exchange_errors(lab, "client", outbound, "rs1", len(to_rs1)) == quoted(to_rs1, "destination", "local")
-        assert idle.stdin is not None
-        idle.stdin.close()
+        idle.stop()
 
 
 def quoted(sessions: list[dict[str, str]], source: str, destination: str) -> list[str]:

@@ -1,0 +1,54 @@
+"""Floods from the client's namespace, for the tests that serve honest clients meanwhile."""
+
+import json
+import subprocess
+import sys
+from typing import Any, Self
+
+from bench.senders.flood import BEGUN, SPOOFED_NETWORK
+from tests.lab.conftest import RunningLab
+
+CLIENT = "198.51.100.2"
+"""The address of the client's host."""
+
+
+class Flood:
+    """A program of `bench.senders` in the client's namespace. It ends by itself, or with its block."""
+
+    def __init__(self, lab: RunningLab, sender: str, *arguments: str) -> None:
+        command = lab.enter("client", sys.executable, "-m", f"bench.senders.{sender}", *arguments)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == f"{BEGUN}\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def is_on(self) -> bool:
+        return self._process.poll() is None
+
+    def sent(self) -> int:
+        """Wait for the end; returns how many packets were sent. All that were to be sent were."""
+        assert self._process.stdout is not None
+        result: dict[str, Any] = json.loads(self._process.stdout.read())
+        print(f"flood: {result['sent'] / result['seconds']:,.0f} packets/s for {result['seconds']:.1f} s")
+        assert result["failed"] == 0
+        return int(result["sent"])
+
+
+def syn_flood(lab: RunningLab, rate_per_s: int, seconds: int) -> Flood:
+    """SYNs from spoofed addresses to the service of the lab."""
+    return Flood(lab, "syn_flood", lab.vip, str(lab.port), "--rate", str(rate_per_s), "--seconds", str(seconds))
+
+
+def give_spoofed_answers_a_next_hop(lab: RunningLab) -> None:
+    """Answers to the spoofed addresses go to the client's host, which is no router and drops them.
+
+    Without that the gateway would wait for addresses that nobody has.
+    """
+    lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
