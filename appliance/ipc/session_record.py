@@ -1,38 +1,16 @@
-"""The session record: one session as 176 bytes, with everything that is needed to rebuild it.
+"""The session record: one session as 256 bytes, with everything that is needed to rebuild it.
 
-Nothing in the appliance uses it yet. It is fixed now so that everything that will copy sessions copies the same bytes: the
-kernel's own table of them, a worker that takes over from another process, another host.
+The kernel's table of sessions (the lane) consists of these records, and so does what a worker adopts from an earlier one.
 
-Numbers are little-endian and naturally aligned, so a C compiler lays out this struct without padding:
+FIELDS is the one definition: Python packs it, and `ipc.lane_header` writes the C struct from it. Numbers are those of the host
+(little-endian on everything that is supported) and naturally aligned, so a compiler adds no padding; addresses and ports are bytes
+in network order. The bytes from `storm_ns` on belong to the kernel's program alone: they are written as zero and not read.
 
-    struct endpoint {
-        __u8  address[16];         /* network order; IPv4 has the first four bytes, the others are zero */
-        __u16 port;
-    };
-    struct session_record {
-        __u16 version;             /*   0  VERSION */
-        __u8  family;              /*   2  4 or 6: the version of IP */
-        __u8  protocol;            /*   3  6 (TCP) or 17 (UDP) */
-        __u8  state;               /*   4  as in model/tcp_state.py; 11 is UDP */
-        __u8  flags;               /*   5  see Flags */
-        __s8  inbound_window_shift, outbound_window_shift;
-        struct endpoint client, vip, local, real_server;                   /*   8 */
-        __u32 slot;                /*  80 */
-        __u32 cookie;              /*  84  zero without HAS_COOKIE */
-        __u32 client_isn, isn;     /*  88 */
-        __u32 inbound_seq_delta, inbound_ack_delta;                        /*  96 */
-        __u32 outbound_seq_delta, outbound_ack_delta;                      /* 104 */
-        __u32 client_next_seq, client_ack, rs_next_seq, rs_ack;            /* 112 */
-        __u16 client_window, rs_window;                                    /* 128 */
-        __u32 reserved;            /* 132  zero */
-        __u64 deadline_ns;         /* 136 */
-        __u64 inbound_packets, outbound_packets;                           /* 144 */
-        __u64 inbound_bytes, outbound_bytes;                               /* 160 */
-    };
+How far checksums move follows from the endpoints. It is in the record because the kernel would otherwise compute it for each
+packet; a record in which it does not fit the endpoints is refused.
 
-How far the checksums move follows from the addresses and ports, so it is not in the record. Three things are not in it either:
-the packets that an opening session holds back, the question to a client whose SYN has met a live session, and the count of an ACK
-storm. So a session with IS_OPENING cannot be rebuilt from its record alone.
+What is not in a record: the SYN of a handshake under way, the packets that a proxied one holds back, the question to a client
+whose SYN has met a live session, and a FIN that came too early. Whoever rebuilds a session begins without them.
 """
 
 from enum import IntFlag
@@ -40,37 +18,105 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from appliance.model.tcp_state import UDP_STATE
+from appliance.wire.checksum import MODULUS, delta
 from appliance.wire.family import FAMILIES
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 
-VERSION = 1
-"""Whoever changes the layout, or the meaning of a field, increases it."""
+VERSION = 2
+"""Whoever changes the layout, or the meaning of a field, increases it. A record of version 0 is an entry without a session."""
 
-_LAYOUT = Struct("<HBBBBbb" + 4 * "16sH" + "II" + 10 * "I" + "HHI" + 5 * "Q")
+FIELDS: tuple[tuple[str, str], ...] = (
+    ("version", "H"),
+    ("family", "B"),
+    ("protocol", "B"),
+    # These four are one word, which the kernel moves by compare-and-swap.
+    ("state", "B"),
+    ("flags", "B"),
+    ("state_reserved", "2s"),
+    ("inbound_window_shift", "b"),
+    ("outbound_window_shift", "b"),
+    ("shift_reserved", "2s"),
+    ("held", "I"),
+    ("client_address", "16s"),
+    ("vip_address", "16s"),
+    ("local_address", "16s"),
+    ("real_server_address", "16s"),
+    ("client_port", "2s"),
+    ("vip_port", "2s"),
+    ("local_port", "2s"),
+    ("real_server_port", "2s"),
+    ("inbound_ip_delta", "H"),
+    ("inbound_transport_delta", "H"),
+    ("outbound_ip_delta", "H"),
+    ("outbound_transport_delta", "H"),
+    ("inbound_seq_delta", "I"),
+    ("inbound_ack_delta", "I"),
+    ("outbound_seq_delta", "I"),
+    ("outbound_ack_delta", "I"),
+    ("client_isn", "I"),
+    ("isn", "I"),
+    ("cookie", "I"),
+    ("rs_first_seq", "I"),
+    ("slot", "I"),
+    ("slot_reserved", "I"),
+    ("last_seen_ns", "Q"),
+    # As `state.progress` has them: ten words.
+    ("client_acked", "Q"),
+    ("client_next_seq", "Q"),
+    ("client_window", "Q"),
+    ("inbound_packets", "Q"),
+    ("inbound_bytes", "Q"),
+    ("rs_acked", "Q"),
+    ("rs_next_seq", "Q"),
+    ("rs_window", "Q"),
+    ("outbound_packets", "Q"),
+    ("outbound_bytes", "Q"),
+    # Of the kernel's program alone: the last acknowledgement of the real server, and how often it came in a row.
+    ("storm_ns", "Q"),
+    ("storm_options", "Q"),
+    ("storm_seq", "I"),
+    ("storm_ack", "I"),
+    ("storm_window", "H"),
+    ("storm_repeats", "H"),
+    ("storm_reserved", "I"),
+)
+"""Name and `struct` code of each field, in their order."""
+
+_LAYOUT = Struct("<" + "".join(code for _, code in FIELDS))
 
 RECORD_BYTES = _LAYOUT.size
+"""256."""
 
 ADDRESS_BYTES = {family.version: family.address_bytes for family in FAMILIES}
 """By family: how many bytes an address has."""
 
-_FIELD_BYTES = 16
 _LARGEST_SHIFT = 14
 """RFC 7323, 2.3."""
+
+
+def _offset(field: str) -> int:
+    before = [code for name, code in FIELDS[: [name for name, _ in FIELDS].index(field)]]
+    return Struct("<" + "".join(before)).size
+
+
+OFFSETS = {name: _offset(name) for name, _ in FIELDS}
+"""By name: where a field begins, in bytes."""
+
+WORDS_START, WORDS_END = OFFSETS["client_acked"], OFFSETS["storm_ns"]
+"""Where the ten words of `state.progress` lie."""
 
 
 class Flags(IntFlag):
     """The bits of `flags`; all others are zero."""
 
     IS_OPENING = 1
-    """The client has not yet acknowledged the real server's first byte."""
-    NEEDS_SLOW_PATH = 2
-    """Its packets need more than the numbers in this record."""
+    """Its client's packets still carry the client-address option."""
+    HAS_ANSWER = 2
+    """The real server has answered the SYN, so `rs_first_seq` counts."""
     IN_FIRST_TABLE = 4
     """No packet of the real server has been seen yet (table FIRST of `model.tcp_state`)."""
     HAS_COOKIE = 8
-    """The client was answered with a SYN cookie."""
-    HAS_CLIENT_ACK = 16
-    """The client has acknowledged something, so `client_ack` counts."""
+    """The client was answered with a SYN cookie: the session is proxied."""
 
 
 _ALL_FLAGS = sum(Flags)
@@ -84,7 +130,7 @@ class Endpoint(NamedTuple):
 
 
 class SessionRecord(NamedTuple):
-    """One session. Sequence and acknowledgement numbers are modulo 2**32."""
+    """One session. Sequence and acknowledgement numbers are modulo 2**32, and the ten words are those of `state.progress`."""
 
     family: int
     """4 or 6."""
@@ -93,26 +139,19 @@ class SessionRecord(NamedTuple):
     state: int
     """One of `model.tcp_state.TcpState`, or UDP_STATE."""
     flags: Flags
-    """HAS_COOKIE is set exactly when `cookie` is not None."""
+    """HAS_COOKIE is set exactly when `cookie` is not None, HAS_ANSWER exactly when `rs_first_seq` is not None."""
     inbound_window_shift: int
     """How many bits the window of a packet from the client moves to the left, or to the right when negative. -14..14."""
     outbound_window_shift: int
     """The same for a packet from the real server."""
+    is_held: bool
+    """Whether its worker has it: then all its packets go to Python."""
     client: Endpoint
     vip: Endpoint
     """With the protocol it identifies the service."""
     local: Endpoint
     real_server: Endpoint
     """It identifies the real server within the service."""
-    slot: int
-    """The place of the real server in the shared counters. It holds for one run only: whoever reads the record in another run
-    finds the slot by the endpoint."""
-    cookie: int | None
-    """The number with which the client's SYN was answered before there was a session; None when the real server answered."""
-    client_isn: int
-    """The initial sequence number that the client chose."""
-    isn: int
-    """The initial sequence number that the real server was shown instead."""
     inbound_seq_delta: int
     """Added to the sequence number of a packet from the client."""
     inbound_ack_delta: int
@@ -120,85 +159,98 @@ class SessionRecord(NamedTuple):
     outbound_seq_delta: int
     outbound_ack_delta: int
     """The same for a packet from the real server."""
+    client_isn: int
+    """The initial sequence number that the client chose."""
+    isn: int
+    """The initial sequence number that the real server was shown instead."""
+    cookie: int | None
+    """The number with which the client's SYN was answered before there was a session; None when the real server answered."""
+    rs_first_seq: int | None
+    """The number of the real server's first byte, as the real server counts; None before it has answered."""
+    slot: int
+    """The place of the real server in the shared counters. It holds for one run only: whoever reads the record in another run
+    finds the slot by the endpoint."""
+    last_seen_ns: int
+    """When its last packet came, in nanoseconds of CLOCK_MONOTONIC, the clock of `time.monotonic` and of `bpf_ktime_get_ns`. Its
+    deadline is that moment and the time-out of its state. On another host it means nothing."""
+    client_acked: int
     client_next_seq: int
-    """The number after the client's last byte, in the client's numbers; 0 while it is not known."""
-    client_ack: int
-    """The client's last acknowledgement, in the client's numbers; it counts with HAS_CLIENT_ACK."""
-    rs_next_seq: int
-    """The number after the real server's last byte, in the real server's numbers; 0 while it is not known."""
-    rs_ack: int
-    """The real server's last acknowledgement, in the real server's numbers; `isn` before the first."""
     client_window: int
-    """The window in the client's last packet, as it stood there, 0..65535."""
-    rs_window: int
-    """The window in the real server's last packet, as it stood there, 0..65535."""
-    deadline_ns: int
-    """When the session expires if no packet comes, in nanoseconds of CLOCK_MONOTONIC, the clock of `time.monotonic` and of the
-    kernel's `bpf_ktime_get_ns`. It is a moment and not the time that is left: so a record that waits does not become younger, and
-    the kernel can compare it with its clock. On another host it means nothing, so whoever sends a record there converts it."""
     inbound_packets: int
-    outbound_packets: int
     inbound_bytes: int
-    """Bytes of IP packets."""
+    rs_acked: int
+    rs_next_seq: int
+    rs_window: int
+    outbound_packets: int
     outbound_bytes: int
+    """Of IP packets."""
 
 
-_ENDPOINTS_START = 6
-_WORDS = slice(12, 24)
-"""From `client_isn` to `rs_window`; the reserved bytes follow."""
-
-_BITS = (
-    dict.fromkeys(SessionRecord._fields[_WORDS], 32)
-    | {"slot": 32, "client_window": 16, "rs_window": 16, "cookie": 32}
-    | dict.fromkeys(SessionRecord._fields[_WORDS.stop :], 64)
-)
+_BITS = {name: {"I": 32, "Q": 64}[code] for name, code in FIELDS if name in SessionRecord._fields and code in "IQ"}
 """By field: how many bits an unsigned number has."""
+
+_RESERVED = ("state_reserved", "shift_reserved", "slot_reserved")
+_ENDPOINTS = ("client", "vip", "local", "real_server")
 
 
 def encode(record: SessionRecord) -> bytes:
     """The record as RECORD_BYTES bytes. Raises ValueError, which names what is wrong, for a record that cannot be written."""
     _check(record)
-    values: list[Any] = list(record)
-    endpoints = (part for endpoint in _endpoints(record).values() for part in endpoint)
-    return _LAYOUT.pack(
-        VERSION,
-        *values[:_ENDPOINTS_START],
-        *endpoints,
-        record.slot,
-        record.cookie or 0,
-        *values[_WORDS],
-        0,
-        *values[_WORDS.stop :],
-    )
+    values: dict[str, Any] = {name: b"" if code.endswith("s") else 0 for name, code in FIELDS} | record._asdict()
+    for name in _ENDPOINTS:
+        endpoint: Endpoint = values.pop(name)
+        values |= {f"{name}_address": endpoint.address, f"{name}_port": endpoint.port.to_bytes(2, "big")}
+    values |= _checksum_deltas(record)
+    values |= {"version": VERSION, "held": int(values.pop("is_held"))}
+    values |= {"cookie": record.cookie or 0, "rs_first_seq": record.rs_first_seq or 0}
+    return _LAYOUT.pack(*(values[name] for name, _ in FIELDS))
 
 
 def decode(data: bytes) -> SessionRecord:
-    """The record in RECORD_BYTES bytes. Raises ValueError, which names what is wrong, for bytes that `encode` does not write."""
+    """The record in RECORD_BYTES bytes. Raises ValueError, which names what is wrong, for bytes that `encode` does not write and
+    the kernel does not make of them."""
     if len(data) != RECORD_BYTES:
         raise _error(f"{len(data)} bytes and not {RECORD_BYTES}")
-    version, *values = _LAYOUT.unpack(data)
-    if version != VERSION:
-        raise _error(f"version {version} and not {VERSION}")
-    (family, protocol, state, flags, *shifts), endpoints, (slot, cookie, *numbers) = values[:6], values[6:14], values[14:]
-    reserved = numbers.pop(_WORDS.stop - _WORDS.start)
-    if reserved:
-        raise _error(f"reserved bytes {reserved:#x} are not zero")
+    values = dict(zip((name for name, _ in FIELDS), _LAYOUT.unpack(data), strict=True))
+    if values["version"] != VERSION:
+        raise _error(f"version {values['version']} and not {VERSION}")
+    for name in _RESERVED:
+        if any(values[name].to_bytes(4, "little") if isinstance(values[name], int) else values[name]):
+            raise _error(f"{name} is not zero")
+    family, held = values["family"], values["held"]
     if family not in ADDRESS_BYTES:
         raise _error(f"family {family} is neither 4 nor 6")
-    if cookie and not flags & Flags.HAS_COOKIE:
-        raise _error(f"cookie {cookie:#x} without HAS_COOKIE")
-    parts = (Endpoint(_address(family, field), port) for field, port in zip(endpoints[::2], endpoints[1::2], strict=True))
-    has_cookie = flags & Flags.HAS_COOKIE
-    record = SessionRecord._make(
-        (family, protocol, state, Flags(flags), *shifts, *parts, slot, cookie if has_cookie else None, *numbers)
-    )
+    if held > 1:
+        raise _error(f"held {held} is neither 0 nor 1")
+    for name, flag in (("cookie", Flags.HAS_COOKIE), ("rs_first_seq", Flags.HAS_ANSWER)):
+        if not values["flags"] & flag:
+            if values[name]:
+                raise _error(f"{name} {values[name]:#x} without {flag.name}")
+            values[name] = None
+    values |= {"flags": Flags(values["flags"]), "is_held": bool(held)}
+    for name in _ENDPOINTS:
+        address = _address(family, values[f"{name}_address"])
+        values[name] = Endpoint(address, int.from_bytes(values[f"{name}_port"], "big"))
+    record = SessionRecord(**{name: values[name] for name in SessionRecord._fields})
     _check(record)
+    for name, wanted in _checksum_deltas(record).items():
+        if values[name] != wanted:
+            raise _error(f"{name} {values[name]} does not fit the endpoints, which give {wanted}")
     return record
 
 
-def _endpoints(record: SessionRecord) -> dict[str, Endpoint]:
-    """In the order of the layout."""
-    return {"client": record.client, "vip": record.vip, "local": record.local, "real_server": record.real_server}
+def _checksum_deltas(record: SessionRecord) -> dict[str, int]:
+    """What checksums move by; see `wire.checksum`."""
+    arriving, leaving = record.client.address + record.vip.address, record.local.address + record.real_server.address
+    ports = [endpoint.port.to_bytes(2, "big") for endpoint in (record.client, record.vip, record.local, record.real_server)]
+    addresses, transport = delta(arriving, leaving), delta(b"".join(ports[:2]), b"".join(ports[2:]))
+    transport = (transport + addresses) % MODULUS
+    return {
+        "inbound_ip_delta": addresses,
+        "inbound_transport_delta": transport,
+        "outbound_ip_delta": -addresses % MODULUS,
+        "outbound_transport_delta": -transport % MODULUS,
+    }
 
 
 def _error(what: str) -> ValueError:
@@ -223,13 +275,14 @@ def _check(record: SessionRecord) -> None:
         raise _error(f"state {record.state} is out of range for protocol {record.protocol}")
     if record.flags & ~_ALL_FLAGS:
         raise _error(f"unknown bits in flags {int(record.flags):#x}")
-    if bool(record.flags & Flags.HAS_COOKIE) != (record.cookie is not None):
-        raise _error(f"cookie {record.cookie} does not fit flags {int(record.flags):#x}")
+    for value, flag in ((record.cookie, Flags.HAS_COOKIE), (record.rs_first_seq, Flags.HAS_ANSWER)):
+        if bool(record.flags & flag) != (value is not None):
+            raise _error(f"flags {int(record.flags):#x} do not fit {value}: {flag.name} says whether there is a value")
     for field in ("inbound_window_shift", "outbound_window_shift"):
         if not -_LARGEST_SHIFT <= getattr(record, field) <= _LARGEST_SHIFT:
             raise _error(f"{field} {getattr(record, field)} is out of range -{_LARGEST_SHIFT}..{_LARGEST_SHIFT}")
-    for name, endpoint in _endpoints(record).items():
-        _check_endpoint(name, endpoint, record.family)
+    for name in _ENDPOINTS:
+        _check_endpoint(name, getattr(record, name), record.family)
     for field, bits in _BITS.items():
         if not 0 <= (getattr(record, field) or 0) < 1 << bits:
             raise _error(f"{field} {getattr(record, field)} does not fit {bits} bits")

@@ -1,0 +1,38 @@
+"""Counters of the lane: what the kernel's program did with packets of sessions, and why others went up to Python."""
+
+from typing import NamedTuple
+
+
+class LaneCounter(NamedTuple):
+    """One counter. Its place in LANE_COUNTERS is its key in the kernel's map."""
+
+    name: str
+    meaning: str
+
+
+LANE_COUNTERS: tuple[LaneCounter, ...] = (
+    LaneCounter("carried", "packets carried by the lane, with their new headers"),
+    LaneCounter("up_no_session", "packets of no session in the lane: new ones, and everything that is not of a service"),
+    LaneCounter("up_held", "packets of a session that Python has at this moment"),
+    LaneCounter("up_closed", "packets that came while the lane was closed"),
+    LaneCounter("up_side", "packets of a session that came from the wrong side of the gateway"),
+    LaneCounter("up_ip", "packets with IP options, fragments, or with a length that does not fit"),
+    LaneCounter("up_ttl", "packets whose time to live is used up"),
+    LaneCounter("up_flags", "packets with SYN or RST, or with flags that make no sense together"),
+    LaneCounter("up_options", "packets with TCP options in an unusual order"),
+    LaneCounter("up_numbers", "packets whose sequence or acknowledgement number does not fit the session"),
+    LaneCounter("up_checksum", "packets whose checksum is wrong, or was not looked at by anybody, where it matters"),
+    LaneCounter("up_answer", "answers to a SYN that are not the usual one"),
+    LaneCounter("up_closing", "packets of a session that closes, behind SYN cookies"),
+    LaneCounter("up_removed", "packets for a real server that was removed"),
+    LaneCounter("up_route", "packets for which the kernel's route says no, or that are too big for it"),
+    LaneCounter("up_segments", "packets of several segments that need the client-address option"),
+    LaneCounter("up_race", "packets that met another one of the same session on another CPU, several times"),
+    LaneCounter("up_room", "packets that could not be made longer"),
+    LaneCounter("option_added", "packets to which the client-address option was added"),
+    LaneCounter("option_no_room", "packets that needed the client-address option and had no room for it"),
+    LaneCounter("storm", "acknowledgements of a real server that were dropped because they came again and again"),
+)
+
+LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}
+"""By name: the key in the kernel's map."""
