@@ -71,7 +71,7 @@ class Director:
         self._host = host
         self._tuning = Tuning(self.shared, host.change_defence)
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
-        self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops)
+        self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)

@@ -55,6 +55,10 @@ class Slots:
         """Slots for the real servers of `config`, and SPARE_SLOTS more."""
         return cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
 
+    def service_names(self) -> dict[int, str]:
+        """The name of the service that each slot belongs to, by slot. A slot that nobody has yet is not there."""
+        return {slot: service for (service, _, _), slot in self._slots.items()}
+
     def plan(self, config: Config) -> tuple[ServicePlan, ...]:
         """The services as shards need them.
 

@@ -64,6 +64,13 @@ def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
     assert slots.capacity == 4 + SPARE_SLOTS
 
 
+def test_every_slot_knows_the_name_of_its_service_also_of_a_real_server_that_is_away() -> None:
+    slots = Slots.sized_for(RUNNING)
+    slots.plan(having(WEB, web(name="other", port=81)))
+    slots.plan(having(WEB))
+    assert slots.service_names() == {0: "web", 1: "web", 2: "other", 3: "other"}
+
+
 def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
     slots = Slots.sized_for(RUNNING)
     rs1, rs2 = WEB.real_servers

@@ -19,6 +19,7 @@ from appliance.model.counters import (
     QUEUE_COUNTERS,
     QUEUE_FULL_DROPS,
     SOCKET_DROPS,
+    SYNCOOKIES_DISENGAGED,
     SYNCOOKIES_ENGAGED,
     TIME_WAIT_OVERFLOWS,
     UNCONFIRMED_DROPPED,
@@ -29,23 +30,51 @@ from tests.support.gateway import SERVICES, shared_state
 (FIRST, SECOND) = (server.address for server in SERVICES[0].real_servers)
 
 
-def test_refusals_and_the_edges_of_syn_cookies_are_logged_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
+def no_services() -> dict[int, str]:
+    return {}
+
+
+def test_refusals_are_logged_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
-    shared.table(1, "queue")[SYNCOOKIES_ENGAGED] += 1
     events.look()
     events.look()
-    assert caplog.messages == [
-        f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}",
-        '1 times a service in "auto" began to answer with SYN cookies: its backlog was over the limit',
-    ]
+    assert caplog.messages == [f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}"]
+
+
+def test_each_edge_of_syn_cookies_is_logged_with_the_name_of_its_service(caplog: pytest.LogCaptureFixture) -> None:
+    """A service is counted in the slot of any of its real servers, in each shard."""
+    shared = shared_state(2, 3)
+    events = Events(shared, lambda: {0: "web", 1: "web", 2: "mail"})
+    began = "began to answer with SYN cookies: its backlog was over the limit"
+    stopped = "stopped answering with SYN cookies: its backlog was well below the limit again"
+
+    def count(shard: int, slot: int, edge: int) -> None:
+        shared.cookie_edges(shard, slot)[edge] += 1
+        shared.table(shard, "queue")[(SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED)[edge]] += 1
+
+    def logged() -> list[str]:
+        caplog.clear()
+        events.look()
+        return caplog.messages
+
+    count(1, 2, 0)
+    assert logged() == [f"service mail {began}"]
+    assert logged() == []
+    count(0, 0, 0)
+    count(1, 1, 0)
+    count(1, 2, 1)
+    assert logged() == [f"service mail {stopped}", f"service web {began} (2 times)"]
+    count(0, 0, 1)
+    count(1, 0, 1)
+    assert logged() == [f"service web {stopped} (2 times)"]
 
 
 def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever greps a log for them finds ours as well."""
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     for shard in (0, 1):
         shared.table(shard, "verdicts")[TABLE_FULL.index] += 2000
         shared.table(shard, "queue")[TIME_WAIT_OVERFLOWS] += 1
@@ -60,7 +89,7 @@ def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: p
 def test_sessions_that_made_way_are_logged(place: int, caplog: pytest.LogCaptureFixture) -> None:
     """A flood that is held off this way shows in no other line."""
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     shared.table(1, "queue")[place] += 300
     events.look()
     assert caplog.messages == [f"300 {QUEUE_COUNTERS[place].summary}"]
@@ -96,7 +125,7 @@ async def test_a_look_at_the_counts_takes_a_sample_and_looks_at_everything(
 ) -> None:
     monkeypatch.setattr("appliance.edge.queue_stats.read", lambda: {0: QueueStats(0, 5, 1)})
     shared, read = shared_state(1, 1), Mock(return_value={})
-    counts = Counts(shared, 0, KernelDrops(read))
+    counts = Counts(shared, 0, KernelDrops(read), no_services)
     shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
     await counts.look()
     assert counts.meter.rates.shards == ((0.0,) * 5,)
