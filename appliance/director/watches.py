@@ -20,6 +20,7 @@ from appliance.ipc.shared_layout import SharedState, totals
 from appliance.model.counters import (
     BACKLOG_DROPPED,
     DIRECT_ACCESS_DROPS,
+    FORGED_CLIENT_OPTIONS,
     FORGED_SOURCE_DROPS,
     HALF_OPEN_DROPPED,
     QUEUE_COUNTERS,
@@ -193,7 +194,7 @@ class Counts:
         self._events.look()
         dropped = await self._kernel_drops.look()
         counts = self._shared.table(0, "queue")
-        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS):
+        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS, FORGED_CLIENT_OPTIONS):
             counts[place] = dropped.get(QUEUE_COUNTERS[place].name, counts[place])
 
 

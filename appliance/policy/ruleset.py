@@ -32,7 +32,17 @@ from typing import NamedTuple
 from appliance.policy import steering
 from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, server_sets
 from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
-from appliance.policy.sides import COUNTERS, Sides, around, arrives_on, forged, from_server_side, misplaced
+from appliance.policy.sides import (
+    COUNTERS,
+    PAST_SERVICES,
+    Sides,
+    around,
+    arrives_on,
+    disarming,
+    forged,
+    from_server_side,
+    misplaced,
+)
 from appliance.wire.layout import FRAGMENT_BITS
 
 TABLE = "appliance"
@@ -101,6 +111,7 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         *_chain("to_service", _to_service(steered.sides, choice, _SAYS_STEERED if native else ())),
         *_chain("to_local_address", _to_local_address(choice, _SAYS_STEERED if native else ())),
         *_chain("arriving_errors", _arriving_errors(steered.sides)),
+        *_chain("past_services", _defence_rules(defence)["past_services"]),
         *_chain("unsolicited", _defence_rules(defence)["unsolicited"]),
         *_chain("reassembly", _defence_rules(defence)["reassembly"]),
         *_base_chain("output", "output", PRIORITY, _OUTPUT),
@@ -131,7 +142,12 @@ def render_defence(defence: Defence) -> str:
 
 def _defence_rules(defence: Defence) -> dict[str, list[str]]:
     """The rules of each chain that the defence changes."""
-    rules: dict[str, list[str]] = {"fragments": [], "unsolicited": [], "reassembly": []}
+    rules: dict[str, list[str]] = {
+        "fragments": [],
+        "past_services": disarming(defence.toa_kind),
+        "unsolicited": [],
+        "reassembly": [],
+    }
     for rule in defence.rules:
         rules["fragments" if rule.protocol is None else "unsolicited"] += _dropping(rule)
     if not defence.has(FRAGMENTS):
@@ -202,6 +218,7 @@ def _arriving(sides: Sides) -> list[str]:
         *around(sides),
         "ip daddr . meta l4proto . th dport @services goto to_service",
         f"ip daddr @local_addresses {from_server_side(sides)} meta l4proto {{ tcp, udp }} goto to_local_address",
+        f"{PAST_SERVICES} goto past_services",
         'iif != "lo" ip daddr @vips jump forged',
         'iif != "lo" meta l4proto icmp goto arriving_errors',
         "jump unsolicited",

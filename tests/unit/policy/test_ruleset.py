@@ -14,7 +14,7 @@ from appliance.policy import steering
 from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
-from appliance.policy.ruleset import Ruleset, render, render_real_servers
+from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
 from appliance.policy.sides import Sides
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, SIDES, VIP_ADDRESS
 
@@ -203,6 +203,27 @@ def test_sides_on_one_interface_are_told_apart_by_source() -> None:
 def test_the_way_around_is_open_when_the_configuration_says_so() -> None:
     text = text_with(Sides(("c0",), ("s0",), direct_access=True))
     assert not any("direct_access" in rule for rule in chain(text, "prerouting"))
+
+
+@pytest.mark.parametrize("direct_access", [True, False])
+def test_past_the_services_no_client_option_reaches_a_real_server(direct_access: bool) -> None:
+    """Also on interfaces of neither side. Packets of services are steered before, so they do not pay for it."""
+    text = text_with(Sides(("c0",), ("s0",), direct_access=direct_access))
+    rules = chain(text, "prerouting")
+    place = rules.index("ip daddr @real_servers ip protocol tcp goto past_services")
+    assert all(rule.endswith(("goto to_service", "goto to_local_address", "drop", "accept;")) for rule in rules[:place])
+    fragments, *options = chain(text, "past_services")
+    assert fragments.endswith("counter name forged_client_options drop")
+    assert options == [
+        "tcp option 254 exists counter name forged_client_options reset tcp option 254",
+        "tcp option 254 exists drop",
+    ]
+
+
+def test_the_kind_of_the_option_changes_with_its_tunable() -> None:
+    lines = render_defence(ALL_IN_FORCE._replace(toa_kind=200)).splitlines()
+    start = lines.index("flush chain ip appliance past_services")
+    assert lines[start + 3] == "add rule ip appliance past_services tcp option 200 exists drop"
 
 
 def test_real_servers_change_in_one_transaction() -> None:
