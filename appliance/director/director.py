@@ -58,7 +58,7 @@ class Director:
         self._config = config
         self._read_config = read_config
         self._slots = Slots.sized_for(config)
-        self.services = self._slots.plan(config)
+        self.services = self._slots.take(config)
         shards, destinations = config.gateway.shards, self._slots.capacity
         self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
         self.shared = SharedState.create(shared_memory.attach(self._shared_fd), shards, destinations)
@@ -158,6 +158,7 @@ class Director:
         except (ReloadRefusedError, TunableError, EdgeError) as error:
             _log_refusal(error)
         else:
+            self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
             log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
 
