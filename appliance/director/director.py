@@ -130,8 +130,8 @@ class Director:
             return False
 
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel has dropped for the defence, by extended counter, at this moment; or at the last look that did
-        not fail."""
+        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
+        counter."""
         return await self._kernel_drops.look()
 
     async def reload(self) -> None:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 from appliance.edge import queue_stats, routes
@@ -41,24 +42,42 @@ WATCH_INTERVAL_S = 5.0
 LEAST_PAUSE_S = 0.1
 """Between two looks at the host, however many notices there are."""
 
+FRESH_S = 0.25
+"""For how long the kernel's own counters, once read, are answered without another look."""
+
 _NO_DROPS = queue_stats.QueueStats(0, 0, 0)
 
 
 class KernelDrops:
-    """How many packets the kernel has dropped for the defence, by extended counter."""
+    """How many packets the kernel has dropped for the defence, by extended counter.
 
-    def __init__(self, read: Callable[[], dict[str, int]]) -> None:
+    A look starts a process. However many ask, there is one at a time, and a new one not before FRESH_S.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, int]], now: Callable[[], float] = time.monotonic) -> None:
         """`read` asks the kernel. It blocks."""
         self._read = read
+        self._now = now
         self._last: dict[str, int] = {}
+        self._fresh_until = -inf
+        self._looking: asyncio.Future[None] | None = None
 
     async def look(self) -> dict[str, int]:
-        """The numbers at this moment; those of the last look that did not fail when the kernel cannot be asked."""
+        """The numbers of FRESH_S ago or later; those of the last look that did not fail when the kernel cannot be asked."""
+        if self._looking is None and self._now() >= self._fresh_until:
+            self._looking = asyncio.ensure_future(self._look())
+        if self._looking is not None:
+            await asyncio.shield(self._looking)  # one who does not wait any longer ends it for nobody else
+        return self._last
+
+    async def _look(self) -> None:
+        began = self._now()
         try:
             self._last = await asyncio.to_thread(self._read)
         except Exception as error:  # packets are dropped all the same, so even an error of ours must not end the appliance
             log.error("cannot read what the kernel has dropped: %s", error, exc_info=not isinstance(error, EdgeError))
-        return self._last
+        finally:
+            self._fresh_until, self._looking = began + FRESH_S, None
 
 
 class QueueDrops:

@@ -1,15 +1,17 @@
 """watches.py: what is counted, logged and told to shards at each look, and that no look ends the appliance."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Event
 from unittest.mock import Mock
 
 import pytest
 
 from appliance.director import watches
-from appliance.director.watches import Counts, Events, KernelDrops, QueueDrops, Routes
+from appliance.director.watches import FRESH_S, Counts, Events, KernelDrops, QueueDrops, Routes
 from appliance.edge.errors import EdgeError
 from appliance.edge.queue_stats import QueueStats
 from appliance.ipc.plan import ServicePlan
@@ -99,12 +101,35 @@ def test_sessions_that_made_way_are_logged(place: int, caplog: pytest.LogCapture
 async def test_kernel_drops_are_those_of_the_last_look_that_did_not_fail(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers = iter([{"defence_udp_drop": 3}, error, {"defence_udp_drop": 4}])
-    drops = KernelDrops(Mock(side_effect=answers))
+    answers, clock = iter([{"defence_udp_drop": 3}, error, {"defence_udp_drop": 4}]), itertools.count()
+    drops = KernelDrops(Mock(side_effect=answers), lambda: next(clock))
     assert await drops.look() == {"defence_udp_drop": 3}
     assert await drops.look() == {"defence_udp_drop": 3}
     assert caplog.messages == ["cannot read what the kernel has dropped: why"]
     assert await drops.look() == {"defence_udp_drop": 4}
+
+
+async def test_all_who_ask_at_once_share_one_look_at_the_kernel_and_it_is_fresh_for_a_moment() -> None:
+    """Each look starts a process, and anybody on the host may ask."""
+    now, asked, go = 100.0, 0, Event()
+
+    def read() -> dict[str, int]:
+        nonlocal asked
+        asked += 1
+        go.wait()
+        return {"defence_udp_drop": asked}
+
+    drops = KernelDrops(read, lambda: now)
+    looks = [asyncio.ensure_future(drops.look()) for _ in range(50)]
+    await asyncio.sleep(0)
+    looks.pop().cancel()
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*looks) == [{"defence_udp_drop": 1}] * 49
+    now += 0.9 * FRESH_S
+    assert await drops.look() == {"defence_udp_drop": 1}
+    now += 0.2 * FRESH_S
+    assert await drops.look() == {"defence_udp_drop": 2}
 
 
 def test_queue_drops_add_up_over_the_lives_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
