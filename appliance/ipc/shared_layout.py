@@ -128,7 +128,7 @@ class SharedState:
         """By shard: how many sessions it has at this moment. They stand side by side, because each shard sums them up when it
         opens a session."""
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
-        """By shard: how many of its sessions are in TIME_WAIT, as of its last turn."""
+        """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
         self.udp_counts = sections["udp_counts"].cast("Q")
         """By shard: how many of its sessions are of UDP, at this moment."""
         self._counters = sections["counters"].cast("Q")

@@ -1,5 +1,6 @@
 """queue_worker.py with a queue that is a list: in which order packets are judged while they pile up, and what is done between."""
 
+import itertools
 import select
 import socket
 import time
@@ -219,3 +220,24 @@ def test_all_sessions_are_cut_some_in_each_turn_and_packets_are_judged_in_betwee
     assert len(set(judged_after)) > len(director.pieces) >= 8, "packets were judged between any two pieces"
     assert scene.queue.waits_for_either == len(director.pieces) - 1
     assert scene.queue.waits == [True, *[False] * (len(scene.queue.waits) - 2), True]
+
+
+def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy worker makes a thousand turns a second, and there may be a thousand real servers."""
+    now, turns, published = 50.0, 0, list[int]()
+
+    def meanwhile() -> None:
+        nonlocal now, turns
+        now += 0.001
+        turns += 1
+        if turns == 100:
+            ends[0].close()
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(scene.worker._shard, "publish_counts", lambda: published.append(turns))
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert len(published) == 5
+    assert {after - before for before, after in itertools.pairwise(published)} <= {20, 21}
