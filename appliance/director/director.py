@@ -36,6 +36,7 @@ from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import WORKER_STARTS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
+from appliance.policy.steering import hash_seed
 
 log = logging.getLogger("appliance.director")
 
@@ -273,4 +274,5 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
     with instance_lock.held(state_file("lock")):
-        await Director(config, kept_isn_secret(), read_config, Host()).run(serve_api, stop, reload_asked)
+        secret = kept_isn_secret()
+        await Director(config, secret, read_config, Host(hash_seed(secret))).run(serve_api, stop, reload_asked)

@@ -24,6 +24,7 @@ from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
 from appliance.policy.sides import COUNTERS as SIDE_COUNTERS
+from appliance.policy.steering import HASH_SEED
 
 log = logging.getLogger("appliance.host")
 
@@ -31,7 +32,9 @@ log = logging.getLogger("appliance.host")
 class Host:
     """The changes of one run. All methods block, so call them from a thread and not from the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, hash_seed: int = HASH_SEED) -> None:
+        """`hash_seed` is that of the gateway, see `policy.steering`."""
+        self._hash_seed = hash_seed
         self._file = state_file("host").with_suffix(".json")
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
@@ -94,7 +97,7 @@ class Host:
         native = nft.kernel_has_queue_statement()
         log.info("steering: %s", "native nft queue" if native else "compat: nft marks, iptables NFQUEUE")
         with self._steering:
-            self._put_in_force(steered(config), defence, native=native)
+            self._put_in_force(steered(config, self._hash_seed), defence, native=native)
             self._save()
             nft.apply(self._ruleset_in_force())
             self._listing = nft.listing(self._ruleset_in_force())

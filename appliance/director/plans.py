@@ -7,7 +7,7 @@ from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService
-from appliance.policy.steering import shard_table
+from appliance.policy.steering import HASH_SEED, shard_table
 
 SPARE_SLOTS = 256
 """How many real servers can be added during a run. The shared counters cannot grow, because workers have them mapped, and a slot
@@ -18,8 +18,8 @@ a large fleet more than once. More slots would cost time: each sample of the rat
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
 
-def steered(config: Config) -> Steered:
-    """The part of the configuration from which the ruleset is made."""
+def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
+    """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`."""
     pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
     udp_services = [service for service in config.services if service.protocol == "udp"]
     return Steered(
@@ -30,6 +30,7 @@ def steered(config: Config) -> Steered:
         real_servers=sorted({server.address for service in config.services for server in service.real_servers}),
         udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
         sides=config.gateway.sides,
+        hash_seed=hash_seed,
     )
 
 

@@ -97,7 +97,7 @@ class Ruleset(NamedTuple):
 
 def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     """The whole ruleset. Loading its nft text replaces the table in one transaction."""
-    choice = _Choice(are_several=steered.shards > 1)
+    choice = _Choice(steered.hash_seed, are_several=steered.shards > 1)
     lines = [
         f"table ip {TABLE}",
         f"delete table ip {TABLE}",
@@ -191,13 +191,15 @@ def _slot_map(kind: _SlotKind, shard_table: steering.ShardTable) -> list[str]:
 class _Choice:
     """The end of a rule, which finds the slot of a packet and goes to the chain of the shard that owns it."""
 
-    def __init__(self, *, are_several: bool) -> None:
-        """`are_several`: there is more than one shard. A single shard needs no slots: every packet is its own."""
+    def __init__(self, hash_seed: int, *, are_several: bool) -> None:
+        """`hash_seed` is that of the gateway. `are_several`: there is more than one shard. A single shard needs no slots: every
+        packet is its own."""
+        self._hash_seed = hash_seed
         self._are_several = are_several
 
     def by_client(self, address: str, port: str) -> str:
         """`address` and `port` are the fields that hold those of the client."""
-        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {steering.HASH_SEED:#x}"
+        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {self._hash_seed:#x}"
         return self._of_slot(slot, _BY_HASH)
 
     def by_local_port(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from appliance.lab import namespaces
+from appliance.policy.steering import HASH_SEED
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, reload
@@ -259,6 +261,14 @@ def test_past_the_services_nobody_writes_a_client_option(open_lab: RunningLab, s
     lab.set_tunable("fullnat_toa_kind", 0xFD)
     arrived = reaches(lab, "rs1", [syn(b"other...", other), syn(b"of old..", claim)], sender)
     assert (client_options(arrived[b"other..."]), client_options(arrived[b"of old.."])) == (nops, claim)
+
+
+def test_nobody_outside_can_reckon_which_shard_a_port_leads_to(two_armed: RunningLab) -> None:
+    """The rules have a seed of the gateway's own, the same for packets and for errors about them; not the one of the manual."""
+    rules = two_armed.run("gateway", "nft", "list", "table", "ip", "appliance")
+    seeds = set(re.findall(r"jhash .* mod 256 seed (0x[0-9a-f]+)", rules))
+    assert len(seeds) == 1
+    assert seeds != {f"{HASH_SEED:#x}"}
 
 
 def test_a_real_server_that_a_reload_adds_is_on_the_server_side(two_armed: RunningLab) -> None:

@@ -105,6 +105,25 @@ def whole(defence: Defence) -> Ruleset:
     return render(steered(SHIPPED), defence, native=True)
 
 
+def test_the_seed_of_the_gateway_is_in_the_rules_from_the_start_on_and_after_a_change(nft: FakeNft) -> None:
+    host = Host(0x89ABCDEF)
+    host.start_steering(two_shards(SHIPPED), ALL)
+    (service,) = SHIPPED.services
+    new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
+    changed = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
+    host.add_real_servers(two_shards(changed))
+    nft.flush()
+    host.mend()
+    first, _, last = nft.done
+    for ruleset in (first, last):
+        assert isinstance(ruleset, Ruleset)
+        assert ruleset.nft.count(" seed 0x89abcdef ") == ruleset.nft.count("jhash") == 2
+
+
+def two_shards(config: loading.Config) -> loading.Config:
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"shards": 2})})
+
+
 def test_a_change_touches_nothing_but_the_rules(host: Host, nft: FakeNft) -> None:
     host.change_defence(NO_UDP)
     assert nft.done == [render_defence(NO_UDP)]

@@ -24,10 +24,15 @@ ROOT = Path(__file__).parents[3]
 ALL_IN_FORCE = Defence(frag_drop=True, tcp_drop=True, udp_drop=True)
 
 
+SEED = 0x89ABCDEF
+
+
 def ruleset_for(table: steering.ShardTable, *, native: bool = True, queue_base: int = 0) -> Ruleset:
     services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
     return render(
-        Steered(services, [LIP1, LIP2], table, queue_base, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES), ALL_IN_FORCE, native=native
+        Steered(services, [LIP1, LIP2], table, queue_base, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES, SEED),
+        ALL_IN_FORCE,
+        native=native,
     )
 
 
@@ -106,7 +111,8 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
     assert about_outbound.startswith("ip daddr @vips icmp")
     assert rule(text, "ip daddr . meta l4proto . th dport @services").endswith(" goto to_service")
     hashed = chain(text, "to_service")[-1]
-    choice = f"mod 256 seed {steering.HASH_SEED:#x} vmap @shard_by_hash"
+    choice = "mod 256 seed 0x89abcdef vmap @shard_by_hash"
+    assert text.count("jhash") == text.count(choice), "errors about a client's packets are hashed as these are"
     assert about_outbound.endswith(f"jhash @th,192,32 . @th,240,16 {choice}"), "destination of the quoted packet: the client"
     assert hashed.endswith(f"jhash ip saddr . th sport {choice}")
     for line in (about_outbound, about_inbound):
