@@ -9,6 +9,7 @@ from appliance.policy.ruleset import render
 
 NOTE = """\
 # The native ruleset for etc/lvs.toml, as `appliance run` loads it by itself. Made by `make gen`; do not edit.
+# Only the seed of `jhash` is another one: each gateway has its own.
 # To look at that of another configuration: appliance render-nft --config FILE
 """
 

@@ -127,7 +127,7 @@ def warnings(gateway: Gateway) -> Iterator[str]:
     if gateway.direct_access:
         yield (
             "gateway.direct_access is true: clients that route through the gateway reach real servers and local addresses past "
-            "the services, and a client-address option that they write themselves reaches a real server unchanged."
+            "the services and their protection."
         )
 
 

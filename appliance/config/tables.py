@@ -97,7 +97,7 @@ class Gateway(Table):
         Allowed("true or false"),
         Field(
             description="false: packets of the client side to real servers and to local addresses are dropped. true: the host "
-            "forwards them, and nothing of what the appliance does for a service is done for them."
+            "forwards them, and all that is done for them is that a client-address option is overwritten."
         ),
     ] = False
 

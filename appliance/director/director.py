@@ -36,6 +36,7 @@ from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import WORKER_STARTS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
+from appliance.policy.steering import hash_seed
 
 log = logging.getLogger("appliance.director")
 
@@ -58,7 +59,7 @@ class Director:
         self._config = config
         self._read_config = read_config
         self._slots = Slots.sized_for(config)
-        self.services = self._slots.plan(config)
+        self.services = self._slots.take(config)
         shards, destinations = config.gateway.shards, self._slots.capacity
         self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
         self.shared = SharedState.create(shared_memory.attach(self._shared_fd), shards, destinations)
@@ -71,7 +72,7 @@ class Director:
         self._host = host
         self._tuning = Tuning(self.shared, host.change_defence)
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
-        self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops)
+        self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -130,8 +131,8 @@ class Director:
             return False
 
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel has dropped for the defence, by extended counter, at this moment; or at the last look that did
-        not fail."""
+        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
+        counter."""
         return await self._kernel_drops.look()
 
     async def reload(self) -> None:
@@ -158,6 +159,7 @@ class Director:
         except (ReloadRefusedError, TunableError, EdgeError) as error:
             _log_refusal(error)
         else:
+            self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
             log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
 
@@ -272,4 +274,5 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
     with instance_lock.held(state_file("lock")):
-        await Director(config, kept_isn_secret(), read_config, Host()).run(serve_api, stop, reload_asked)
+        secret = kept_isn_secret()
+        await Director(config, secret, read_config, Host(hash_seed(secret))).run(serve_api, stop, reload_asked)

@@ -9,7 +9,8 @@ and a sysctl gets its old value back.
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from appliance.config.loading import Config, Gateway
 from appliance.director.leftovers import read_leftovers
@@ -23,6 +24,7 @@ from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
 from appliance.policy.sides import COUNTERS as SIDE_COUNTERS
+from appliance.policy.steering import HASH_SEED
 
 log = logging.getLogger("appliance.host")
 
@@ -30,7 +32,9 @@ log = logging.getLogger("appliance.host")
 class Host:
     """The changes of one run. All methods block, so call them from a thread and not from the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, hash_seed: int = HASH_SEED) -> None:
+        """`hash_seed` is that of the gateway, see `policy.steering`."""
+        self._hash_seed = hash_seed
         self._file = state_file("host").with_suffix(".json")
         self._sysctls: list[tuple[str, str]] = []
         self._addresses: list[tuple[str, str]] = []
@@ -73,8 +77,12 @@ class Host:
         self._set_sysctls(interfaces)
 
     def _set_sysctls(self, interfaces: list[str]) -> None:
+        """Set them for each of the interfaces, also after one that failed. Raises EdgeError."""
+        _do_all(partial(self._set_sysctls_of, interface) for interface in interfaces)
+
+    def _set_sysctls_of(self, interface: str) -> None:
         known = {path for path, _ in self._sysctls}
-        for change in sysctl.needed_changes(interfaces):
+        for change in sysctl.needed_changes([interface]):
             log.info("%s: %s -> %s", change.name, change.before, change.after)
             if change.path not in known:
                 self._sysctls.append((change.path, change.before))
@@ -89,7 +97,7 @@ class Host:
         native = nft.kernel_has_queue_statement()
         log.info("steering: %s", "native nft queue" if native else "compat: nft marks, iptables NFQUEUE")
         with self._steering:
-            self._put_in_force(steered(config), defence, native=native)
+            self._put_in_force(steered(config, self._hash_seed), defence, native=native)
             self._save()
             nft.apply(self._ruleset_in_force())
             self._listing = nft.listing(self._ruleset_in_force())
@@ -188,16 +196,32 @@ class Host:
             return self._kernel_drops.totals
 
     def _mend_addresses(self, *, at_start: bool) -> None:
-        """Add the VIPs and local addresses that no interface has; when another program is to add them, note them."""
+        """Put back the sysctls of the interfaces, and the VIPs and local addresses that none has.
+
+        An interface that is gone, and a step that fails, keep nothing else from being put back. Raises EdgeError in the end.
+        """
         gateway = self._gateway
         if gateway is None:
             return
-        interfaces = list(gateway.sides.all)
-        if gone := addresses.missing_interfaces(interfaces):
-            self.problems["interface"] = f"interface {gone[0]} does not exist"
-            raise EdgeError(self.problems["interface"])
-        self.problems.pop("interface", None)
-        self._set_sysctls(interfaces)
+        gone = addresses.missing_interfaces(gateway.sides.all)
+        present = [interface for interface in gateway.sides.all if interface not in gone]
+        _do_all((
+            partial(self._set_sysctls, present),
+            partial(self._look_for_addresses, gateway, gone, at_start=at_start),
+            partial(self._note_gone, gone),
+        ))  # fmt: skip
+
+    def _note_gone(self, interfaces: Sequence[str]) -> None:
+        if not interfaces:
+            self.problems.pop("interface", None)
+            return
+        words = f"interface {interfaces[0]} does" if len(interfaces) == 1 else f"interfaces {', '.join(interfaces)} do"
+        self.problems["interface"] = f"{words} not exist"
+        raise EdgeError(self.problems["interface"])
+
+    def _look_for_addresses(self, gateway: Gateway, gone: Sequence[str], *, at_start: bool) -> None:
+        """Add the VIPs and local addresses that no interface has, but to those that are gone; when another program is to add
+        them, note them."""
         wanted = self._wanted_addresses(gateway)
         present = addresses.all_present()
         missing = [(interface, address) for interface, address in wanted if address not in present]
@@ -205,7 +229,7 @@ class Host:
             for address in (address for _, address in wanted if address in present and gateway.manage_addresses):
                 log.info("%s is on this host already: left as it is", address)
         if gateway.manage_addresses:
-            self._add_addresses(missing, at_start=at_start)
+            self._add_addresses([pair for pair in missing if pair[0] not in gone], at_start=at_start)
         else:
             self._note_missing(tuple(address for _, address in missing))
 
@@ -219,13 +243,15 @@ class Host:
         if new := [pair for pair in missing if pair not in self._addresses]:
             self._addresses += new
             self._save()
-        for interface, address in missing:
-            if not at_start:
-                self.problems["address"] = f"{address} has gone from {interface}; it is put back"
-                log.error("%s has gone from %s: adding it again", address, interface)
-            addresses.add(interface, address)
-            log.info("added %s to %s", address, interface)
+        _do_all(partial(self._add_address, interface, address, at_start=at_start) for interface, address in missing)
         self.problems.pop("address", None)
+
+    def _add_address(self, interface: str, address: str, *, at_start: bool) -> None:
+        if not at_start:
+            self.problems["address"] = f"{address} has gone from {interface}; it is put back"
+            log.error("%s has gone from %s: adding it again", address, interface)
+        addresses.add(interface, address)
+        log.info("added %s to %s", address, interface)
 
     def _note_missing(self, missing: tuple[str, ...]) -> None:
         if missing != self.missing_addresses:
@@ -262,3 +288,15 @@ class Host:
         """Write to the file what has been changed so far."""
         state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset is not None}
         write_state(self._file, json.dumps(state))
+
+
+def _do_all(steps: Iterable[Callable[[], None]]) -> None:
+    """Do each step, also after one that failed. Raises EdgeError with the words of all that failed."""
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except EdgeError as error:
+            failures.append(str(error))
+    if failures:
+        raise EdgeError("; ".join(failures))

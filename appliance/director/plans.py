@@ -1,12 +1,13 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService
-from appliance.policy.steering import shard_table
+from appliance.policy.steering import HASH_SEED, shard_table
 
 SPARE_SLOTS = 256
 """How many real servers can be added during a run. The shared counters cannot grow, because workers have them mapped, and a slot
@@ -17,8 +18,8 @@ a large fleet more than once. More slots would cost time: each sample of the rat
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
 
-def steered(config: Config) -> Steered:
-    """The part of the configuration from which the ruleset is made."""
+def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
+    """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`."""
     pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
     udp_services = [service for service in config.services if service.protocol == "udp"]
     return Steered(
@@ -29,6 +30,7 @@ def steered(config: Config) -> Steered:
         real_servers=sorted({server.address for service in config.services for server in service.real_servers}),
         udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
         sides=config.gateway.sides,
+        hash_seed=hash_seed,
     )
 
 
@@ -40,6 +42,10 @@ def worker_plans(
     return [Plan(shard, shards, queue_base + shard, destinations, services, isn_secret, cookie_secret) for shard in range(shards)]
 
 
+_SlotOf: TypeAlias = dict[tuple[str, str, int], int]
+"""By the name of the service, and the address and port of the real server."""
+
+
 class Slots:
     """The place in the shared counters of each real server of each service, for the whole run.
 
@@ -48,18 +54,33 @@ class Slots:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._slots: dict[tuple[str, str, int], int] = {}
+        self._slots: _SlotOf = {}
 
     @classmethod
     def sized_for(cls, config: Config) -> "Slots":
         """Slots for the real servers of `config`, and SPARE_SLOTS more."""
         return cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
 
-    def plan(self, config: Config) -> tuple[ServicePlan, ...]:
-        """The services as shards need them.
+    def service_names(self) -> dict[int, str]:
+        """The name of the service that each slot belongs to, by slot. A slot that nobody has yet is not there."""
+        return {slot: service for (service, _, _), slot in self._slots.items()}
 
-        Raises ReloadRefusedError when there are not enough slots for all new real servers; then none of them gets one.
+    def take(self, config: Config) -> tuple[ServicePlan, ...]:
+        """The services as shards need them; each new real server has its slot for good. Raises ReloadRefusedError, as `plan`."""
+        self._slots = self._with_new(config)
+        return self.plan(config)
+
+    def plan(self, config: Config) -> tuple[ServicePlan, ...]:
+        """The services as shards will need them; `take` with the same configuration gives the same slots as long as no other one
+        comes between. Nothing is used up: the configuration may still be refused.
+
+        Raises ReloadRefusedError when there are not enough slots for all new real servers.
         """
+        slots = self._with_new(config)
+        return tuple(_service_plan(config, service, slots) for service in config.services)
+
+    def _with_new(self, config: Config) -> _SlotOf:
+        """The slots, with one for each new real server."""
         wanted = [
             (service.name, str(real_server.address), real_server.port)
             for service in config.services
@@ -72,29 +93,26 @@ class Slots:
                 f"{len(new)} real servers are new in this run of the appliance, and there are counters for {free} more: "
                 "adding them needs a restart"
             )
-        for key in new:
-            self._slots[key] = len(self._slots)
-        return tuple(self._service_plan(config, service) for service in config.services)
+        return self._slots | {key: slot for slot, key in enumerate(new, len(self._slots))}
 
-    def _service_plan(self, config: Config, service: Service) -> ServicePlan:
-        pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
-        real_servers = tuple(
-            RealServerPlan(
-                str(server.address), server.port, server.weight, self._slots[service.name, str(server.address), server.port]
-            )
-            for server in service.real_servers
-        )
-        return ServicePlan(
-            service.name,
-            str(service.vip),
-            service.port,
-            service.scheduler,
-            pool,
-            real_servers,
-            service.protocol,
-            _SYNPROXY[service.synproxy],
-            _defer(service),
-        )
+
+def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePlan:
+    pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
+    real_servers = tuple(
+        RealServerPlan(str(server.address), server.port, server.weight, slots[service.name, str(server.address), server.port])
+        for server in service.real_servers
+    )
+    return ServicePlan(
+        service.name,
+        str(service.vip),
+        service.port,
+        service.scheduler,
+        pool,
+        real_servers,
+        service.protocol,
+        _SYNPROXY[service.synproxy],
+        _defer(service),
+    )
 
 
 def _defer(service: Service) -> int | None:

@@ -1,6 +1,6 @@
 """Queries about sessions: each is put to all shards, and their answers become one. `sessions.walk` is the part in a shard."""
 
-import contextlib
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
@@ -59,14 +59,28 @@ class SessionQueries:
         return counts
 
     async def cut(self, wanted: SessionFilter) -> int:
-        """End the sessions that a filter selects; returns how many there were. A worker that is not running has none."""
+        """End the sessions that a filter selects; returns how many there were. A worker that is not running has none.
+
+        All shards do so at the same time, and one that fails keeps none of the others from it.
+        """
+        outcomes = await asyncio.gather(*(_cut_in(worker, wanted) for worker in self._workers), return_exceptions=True)
         ended = 0
-        for worker in self._workers:
-            with contextlib.suppress(ShardDownError):
-                async for piece in worker.ask(Query(CUT, wanted)):
-                    ended += sum(piece.items)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            ended += outcome
         return ended
 
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
         return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]
+
+
+async def _cut_in(worker: ShardProcess, wanted: SessionFilter) -> int:
+    ended = 0
+    try:
+        async for piece in worker.ask(Query(CUT, wanted)):
+            ended += sum(piece.items)
+    except ShardDownError:
+        return ended
+    return ended

@@ -9,7 +9,9 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 from appliance.edge import queue_stats, routes
@@ -19,6 +21,7 @@ from appliance.ipc.shared_layout import SharedState, totals
 from appliance.model.counters import (
     BACKLOG_DROPPED,
     DIRECT_ACCESS_DROPS,
+    FORGED_CLIENT_OPTIONS,
     FORGED_SOURCE_DROPS,
     HALF_OPEN_DROPPED,
     QUEUE_COUNTERS,
@@ -39,24 +42,42 @@ WATCH_INTERVAL_S = 5.0
 LEAST_PAUSE_S = 0.1
 """Between two looks at the host, however many notices there are."""
 
+FRESH_S = 0.25
+"""For how long the kernel's own counters, once read, are answered without another look."""
+
 _NO_DROPS = queue_stats.QueueStats(0, 0, 0)
 
 
 class KernelDrops:
-    """How many packets the kernel has dropped for the defence, by extended counter."""
+    """How many packets the kernel has dropped for the defence, by extended counter.
 
-    def __init__(self, read: Callable[[], dict[str, int]]) -> None:
+    A look starts a process. However many ask, there is one at a time, and a new one not before FRESH_S.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, int]], now: Callable[[], float] = time.monotonic) -> None:
         """`read` asks the kernel. It blocks."""
         self._read = read
+        self._now = now
         self._last: dict[str, int] = {}
+        self._fresh_until = -inf
+        self._looking: asyncio.Future[None] | None = None
 
     async def look(self) -> dict[str, int]:
-        """The numbers at this moment; those of the last look that did not fail when the kernel cannot be asked."""
+        """The numbers of FRESH_S ago or later; those of the last look that did not fail when the kernel cannot be asked."""
+        if self._looking is None and self._now() >= self._fresh_until:
+            self._looking = asyncio.ensure_future(self._look())
+        if self._looking is not None:
+            await asyncio.shield(self._looking)  # one who does not wait any longer ends it for nobody else
+        return self._last
+
+    async def _look(self) -> None:
+        began = self._now()
         try:
             self._last = await asyncio.to_thread(self._read)
         except Exception as error:  # packets are dropped all the same, so even an error of ours must not end the appliance
             log.error("cannot read what the kernel has dropped: %s", error, exc_info=not isinstance(error, EdgeError))
-        return self._last
+        finally:
+            self._fresh_until, self._looking = began + FRESH_S, None
 
 
 class QueueDrops:
@@ -88,9 +109,12 @@ class QueueDrops:
 class Events:
     """Logs refused connections and full tables: one line for each kind and look, so that a flood does not fill the log."""
 
-    def __init__(self, shared: SharedState) -> None:
+    def __init__(self, shared: SharedState, service_names: Callable[[], Mapping[int, str]]) -> None:
+        """`service_names` gives the name of the service that each slot belongs to."""
         self._shared = shared
+        self._service_names = service_names
         self._logged: dict[tuple[str, int], int] = {}
+        self._edges_logged = Counter[tuple[str, int]]()
 
     def look(self) -> None:
         """Log what has happened since the last look."""
@@ -98,16 +122,40 @@ class Events:
             what = f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}"
             self._log("verdicts", verdict.index, what, "table full, dropping packet: " if verdict is TABLE_FULL else "")
         self._log("queue", TIME_WAIT_OVERFLOWS, QUEUE_COUNTERS[TIME_WAIT_OVERFLOWS].summary, "time wait bucket table overflow: ")
-        for place in (HALF_OPEN_DROPPED, BACKLOG_DROPPED, UNCONFIRMED_DROPPED, SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED):
+        for place in (HALF_OPEN_DROPPED, BACKLOG_DROPPED, UNCONFIRMED_DROPPED):
             self._log("queue", place, QUEUE_COUNTERS[place].summary)
+        if sum(self._more("queue", place) for place in (SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED)):
+            self._log_cookie_edges()
 
     def _log(self, table: str, place: int, what: str, in_kernel_words: str = "") -> None:
         """`in_kernel_words` are the words of the kernel's own message, for those who search a log for them."""
+        if more := self._more(table, place):
+            log.warning("%s%d %s", in_kernel_words, more, what)
+
+    def _more(self, table: str, place: int) -> int:
+        """By how much a counter has grown since the last look, in all shards."""
         total = sum(self._shared.table(shard, table)[place] for shard in range(self._shared.shards))
         before = self._logged.get((table, place), 0)
-        if total > before:
-            log.warning("%s%d %s", in_kernel_words, total - before, what)
         self._logged[table, place] = total
+        return max(0, total - before)
+
+    def _log_cookie_edges(self) -> None:
+        """Say which services have begun or stopped to answer with SYN cookies: two lines for each of them at most."""
+        edges = Counter[tuple[str, int]]()
+        for slot, name in self._service_names().items():
+            for shard in range(self._shared.shards):
+                edges.update({(name, edge): times for edge, times in enumerate(self._shared.cookie_edges(shard, slot)) if times})
+        for (name, edge), total in sorted(edges.items()):
+            if times := total - self._edges_logged[name, edge]:
+                log.warning("service %s %s%s", name, _COOKIE_EDGES[edge], f" ({times} times)" if times > 1 else "")
+        self._edges_logged = edges
+
+
+_COOKIE_EDGES = (
+    "began to answer with SYN cookies: its backlog was over the limit",
+    "stopped answering with SYN cookies: its backlog was well below the limit again",
+)
+"""The words for each of the `cookie_edges` of the shared memory. Each shard has a backlog of its own for the service."""
 
 
 class Routes:
@@ -149,11 +197,13 @@ def _log_route(address: str, before: int | None, now: int) -> None:
 class Counts:
     """Everything that is looked at every SAMPLE_INTERVAL_S."""
 
-    def __init__(self, shared: SharedState, queue_base: int, kernel_drops: KernelDrops) -> None:
+    def __init__(
+        self, shared: SharedState, queue_base: int, kernel_drops: KernelDrops, service_names: Callable[[], Mapping[int, str]]
+    ) -> None:
         self.meter = RateMeter()
         self._shared = shared
         self._queue_drops = QueueDrops(shared, queue_base)
-        self._events = Events(shared)
+        self._events = Events(shared, service_names)
         self._kernel_drops = kernel_drops
 
     async def look(self) -> None:
@@ -163,7 +213,7 @@ class Counts:
         self._events.look()
         dropped = await self._kernel_drops.look()
         counts = self._shared.table(0, "queue")
-        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS):
+        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS, FORGED_CLIENT_OPTIONS):
             counts[place] = dropped.get(QUEUE_COUNTERS[place].name, counts[place])
 
 

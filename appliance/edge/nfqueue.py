@@ -6,6 +6,7 @@ ends that loop, so the callback ends a batch by raising `BatchEnd` after its ver
 """
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class KernelQueue:
                 f"cannot bind packet queue {queue_num}: another program has it (see /proc/net/netfilter/nfnetlink_queue), "
                 "or CAP_NET_ADMIN is missing"
             ) from error
+        self._poll = select.poll()
+        self._poll.register(self._queue.get_fd(), select.POLLIN)
 
     def set_wait(self, wait_s: float) -> None:
         """Set how long a batch waits for its next packet, in seconds, less than one. Until this is called it waits for ever."""
@@ -61,6 +64,17 @@ class KernelQueue:
             self._queue.run(block=wait)
         except BatchEnd:
             return
+
+    def also_wait_for(self, other: socket.socket) -> None:
+        """Let `wait` end as well when this socket can be read."""
+        self._poll.register(other, select.POLLIN)
+
+    def wait(self, wait_s: float) -> None:
+        """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`.
+
+        It costs one system call more than `receive` with a wait.
+        """
+        self._poll.poll(wait_s * 1000)
 
     def close(self) -> None:
         """Unbind the queue; the kernel drops the packets that still wait in it."""

@@ -19,12 +19,15 @@ from appliance.model.tunables import INDEX, TUNABLES
 TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 """The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
 
+COOKIE_EDGES = 2
+"""How often a service has begun to answer with SYN cookies, and how often it has stopped: one word each."""
+
 WORD_BYTES = 8
 
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 2
+VERSION = 4
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -76,6 +79,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "udp_counts": shards,
         "counters": shards * _shard_words(destinations),
         "heartbeats": shards,
+        "cookie_edges": shards * destinations * COOKIE_EDGES,
     }
 
 
@@ -124,12 +128,13 @@ class SharedState:
         """By shard: how many sessions it has at this moment. They stand side by side, because each shard sums them up when it
         opens a session."""
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
-        """By shard: how many of its sessions are in TIME_WAIT, as of its last turn."""
+        """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
         self.udp_counts = sections["udp_counts"].cast("Q")
         """By shard: how many of its sessions are of UDP, at this moment."""
         self._counters = sections["counters"].cast("Q")
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
+        self._cookie_edges = sections["cookie_edges"].cast("Q")
 
     @classmethod
     def create(cls, buffer: memoryview, shards: int, destinations: int) -> "SharedState":
@@ -173,6 +178,14 @@ class SharedState:
         words = len(DESTINATION_FIELDS)
         start = shard * _shard_words(self.destinations) + _DESTINATIONS_START + slot * words
         return self._counters[start : start + words]
+
+    def cookie_edges(self, shard: int, slot: int) -> memoryview:
+        """How often one shard has begun to answer with SYN cookies for a service, and how often it has stopped.
+
+        A service is counted in the slot of any of its real servers, so its number is the sum over all of them.
+        """
+        start = (shard * self.destinations + slot) * COOKIE_EDGES
+        return self._cookie_edges[start : start + COOKIE_EDGES]
 
 
 def _check(buffer: memoryview, shards: int, destinations: int) -> None:

@@ -135,6 +135,11 @@ QUEUE_COUNTERS: Final = (
         "packets from the client side to a real server or a local address, past the services, that the kernel dropped; those of "
         "the whole gateway are counted for shard 0",
     ),
+    Counter(
+        "forged_client_options",
+        "TCP packets past the services to a real server in which the kernel overwrote a client-address option, and fragments "
+        "that could have hidden one, which it dropped; those of the whole gateway are counted for shard 0",
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -159,6 +164,7 @@ QUEUE_COUNTERS: Final = (
     TIME_WAIT_PORTS_TAKEN,
     FORGED_SOURCE_DROPS,
     DIRECT_ACCESS_DROPS,
+    FORGED_CLIENT_OPTIONS,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

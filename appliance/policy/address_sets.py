@@ -31,6 +31,8 @@ class Steered(NamedTuple):
     udp_servers: Sequence[tuple[IPv4Address, int]]
     """Address and port of each real server of a UDP service."""
     sides: Sides
+    hash_seed: int = steering.HASH_SEED
+    """What the hash that chooses the slot of a client begins with: 1..0xFFFFFFFF."""
 
     @property
     def shards(self) -> int:

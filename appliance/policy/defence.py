@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from appliance.model.counters import EXT_COUNTERS
+from appliance.model.tunables import TUNABLES
 from appliance.wire.layout import PROTO_OSPF, PROTO_TCP, PROTO_UDP
 
 
@@ -17,6 +18,9 @@ class Guarded(Enum):
 
     VIP = "vips"
     LOCAL_ADDRESS = "local_addresses"
+
+
+_TOA_KIND = "fullnat_toa_kind"
 
 
 class Rule(NamedTuple):
@@ -59,20 +63,23 @@ def rule_for(protocol: int, *, is_fragment: bool) -> Rule | None:
 
 
 class Defence(NamedTuple):
-    """Which rules are in force: one switch for each rule, in the order of RULES."""
+    """What tunables say of packets that no shard sees: one switch for each rule, in the order of RULES, and the kind of the TCP
+    option that only the gateway may send to real servers."""
 
     frag_drop: bool
     tcp_drop: bool
     udp_drop: bool
+    toa_kind: int = TUNABLES[_TOA_KIND].default
 
     @classmethod
     def of(cls, values: Mapping[str, int]) -> "Defence":
-        """Made from values of tunables by name. Raises KeyError when one of the three is missing."""
-        return cls(*(bool(values[rule.tunable]) for rule in RULES))
+        """Made from values of tunables by name. Raises KeyError when one of TUNABLE_NAMES is missing."""
+        frag_drop, tcp_drop, udp_drop = (bool(values[rule.tunable]) for rule in RULES)
+        return cls(frag_drop, tcp_drop, udp_drop, values[_TOA_KIND])
 
     def has(self, rule: Rule) -> bool:
         """Whether the rule is in force."""
-        return self[RULES.index(rule)]
+        return bool(self[RULES.index(rule)])
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -80,7 +87,7 @@ class Defence(NamedTuple):
         return tuple(filter(self.has, RULES))
 
 
-TUNABLE_NAMES = frozenset(rule.tunable for rule in RULES)
+TUNABLE_NAMES = frozenset((*(rule.tunable for rule in RULES), _TOA_KIND))
 """The tunables whose change is a change of the defence."""
 
 

@@ -32,7 +32,17 @@ from typing import NamedTuple
 from appliance.policy import steering
 from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, server_sets
 from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
-from appliance.policy.sides import COUNTERS, Sides, around, arrives_on, forged, from_server_side, misplaced
+from appliance.policy.sides import (
+    COUNTERS,
+    PAST_SERVICES,
+    Sides,
+    around,
+    arrives_on,
+    disarming,
+    forged,
+    from_server_side,
+    misplaced,
+)
 from appliance.wire.layout import FRAGMENT_BITS
 
 TABLE = "appliance"
@@ -87,7 +97,7 @@ class Ruleset(NamedTuple):
 
 def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
     """The whole ruleset. Loading its nft text replaces the table in one transaction."""
-    choice = _Choice(are_several=steered.shards > 1)
+    choice = _Choice(steered.hash_seed, are_several=steered.shards > 1)
     lines = [
         f"table ip {TABLE}",
         f"delete table ip {TABLE}",
@@ -101,6 +111,7 @@ def render(steered: Steered, defence: Defence, *, native: bool) -> Ruleset:
         *_chain("to_service", _to_service(steered.sides, choice, _SAYS_STEERED if native else ())),
         *_chain("to_local_address", _to_local_address(choice, _SAYS_STEERED if native else ())),
         *_chain("arriving_errors", _arriving_errors(steered.sides)),
+        *_chain("past_services", _defence_rules(defence)["past_services"]),
         *_chain("unsolicited", _defence_rules(defence)["unsolicited"]),
         *_chain("reassembly", _defence_rules(defence)["reassembly"]),
         *_base_chain("output", "output", PRIORITY, _OUTPUT),
@@ -131,7 +142,12 @@ def render_defence(defence: Defence) -> str:
 
 def _defence_rules(defence: Defence) -> dict[str, list[str]]:
     """The rules of each chain that the defence changes."""
-    rules: dict[str, list[str]] = {"fragments": [], "unsolicited": [], "reassembly": []}
+    rules: dict[str, list[str]] = {
+        "fragments": [],
+        "past_services": disarming(defence.toa_kind),
+        "unsolicited": [],
+        "reassembly": [],
+    }
     for rule in defence.rules:
         rules["fragments" if rule.protocol is None else "unsolicited"] += _dropping(rule)
     if not defence.has(FRAGMENTS):
@@ -175,13 +191,15 @@ def _slot_map(kind: _SlotKind, shard_table: steering.ShardTable) -> list[str]:
 class _Choice:
     """The end of a rule, which finds the slot of a packet and goes to the chain of the shard that owns it."""
 
-    def __init__(self, *, are_several: bool) -> None:
-        """`are_several`: there is more than one shard. A single shard needs no slots: every packet is its own."""
+    def __init__(self, hash_seed: int, *, are_several: bool) -> None:
+        """`hash_seed` is that of the gateway. `are_several`: there is more than one shard. A single shard needs no slots: every
+        packet is its own."""
+        self._hash_seed = hash_seed
         self._are_several = are_several
 
     def by_client(self, address: str, port: str) -> str:
         """`address` and `port` are the fields that hold those of the client."""
-        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {steering.HASH_SEED:#x}"
+        slot = f"jhash {address} . {port} mod {steering.SLOTS} seed {self._hash_seed:#x}"
         return self._of_slot(slot, _BY_HASH)
 
     def by_local_port(self) -> str:
@@ -202,6 +220,7 @@ def _arriving(sides: Sides) -> list[str]:
         *around(sides),
         "ip daddr . meta l4proto . th dport @services goto to_service",
         f"ip daddr @local_addresses {from_server_side(sides)} meta l4proto {{ tcp, udp }} goto to_local_address",
+        f"{PAST_SERVICES} goto past_services",
         'iif != "lo" ip daddr @vips jump forged',
         'iif != "lo" meta l4proto icmp goto arriving_errors',
         "jump unsolicited",

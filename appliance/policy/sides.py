@@ -8,19 +8,30 @@ need such a source on every interface, because no session has another one.
 - A packet to a VIP is taken from the client side; from the server side it is taken when its source is a real server, which may be
   a client of a VIP itself. On an interface of clients alone, no packet has the address of a real server.
 - A packet from the client side to a real server or a local address goes around the gateway, and is dropped.
+- A packet to a real server past the services, from wherever that is allowed, has no client-address option when it arrives.
 """
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from appliance.wire.layout import FRAGMENT_OFFSET_BITS
+
 NO_HOST = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")
 """Addresses that no host on a network has: this network, loopback, multicast, reserved and broadcast (RFC 6890)."""
 
 FORGED_SOURCE = "forged_source_drops"
 DIRECT_ACCESS = "direct_access_drops"
-COUNTERS = (FORGED_SOURCE, DIRECT_ACCESS)
-"""Names of the counters: packets with a source that nobody has at that place, and packets around the gateway."""
+FORGED_OPTION = "forged_client_options"
+COUNTERS = (FORGED_SOURCE, DIRECT_ACCESS, FORGED_OPTION)
+"""Names of the counters: packets with a source that nobody has at that place, packets around the gateway, and packets past the
+services to a real server in which their sender claims an address."""
+
+PAST_SERVICES = "ip daddr @real_servers ip protocol tcp"
+"""The nft expression for a segment to a real server that no shard has sent there."""
+
+_LAST_OFFSET_OF_HEADER = 7
+"""In units of eight bytes: a fragment that begins behind it has nothing of a TCP header, which has at most sixty bytes."""
 
 
 class Sides(NamedTuple):
@@ -104,6 +115,22 @@ def around(sides: Sides, targets: Sequence[str] = _AROUND, counter: str = f"coun
     if sides.shared:
         origins.append(f"{arrives_on(sides.shared)} ip saddr != @server_sources")
     return [f"{origin} ip daddr @{target} {counter} drop" for origin in origins for target in targets]
+
+
+def disarming(toa_kind: int) -> list[str]:
+    """Rules for packets PAST_SERVICES: real servers believe the client-address option (TCP option `toa_kind`), so nobody may send
+    one but the gateway.
+
+    The kernel overwrites one such option in a packet with NOPs. No honest packet has two; one that has is dropped. So is the
+    fragment that would complete a TCP header begun in another fragment, or overwrite it (RFC 3128): nobody sees the options then.
+    """
+    has_option, count = f"tcp option {toa_kind} exists", f"counter name {FORGED_OPTION}"
+    return [
+        f"ip frag-off & {FRAGMENT_OFFSET_BITS:#x} >= 1 ip frag-off & {FRAGMENT_OFFSET_BITS:#x} <= {_LAST_OFFSET_OF_HEADER} "
+        f"{count} drop",
+        f"{has_option} {count} reset tcp option {toa_kind}",
+        f"{has_option} drop",
+    ]
 
 
 def source_ranges(sources: Iterable[IPv4Address | IPv4Network]) -> list[str]:

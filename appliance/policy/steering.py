@@ -2,7 +2,7 @@
 
 Every packet falls into one of 256 slots, and a shard table says which shard owns each slot:
 
-- client to VIP: the slot is an nft `jhash` of the client's address and port, modulo 256;
+- client to VIP: the slot is an nft `jhash` of the client's address and port, with a seed of the gateway's own, modulo 256;
 - real server to local address: the slot is the low 8 bits of the local port.
 
 A shard hands out only local ports in slots of its own, so both directions of a session reach one shard without any shared state.
@@ -12,6 +12,7 @@ other slots keep their shard.
 """
 
 from array import array
+from hashlib import blake2s
 from itertools import chain
 from typing import TypeAlias
 
@@ -24,10 +25,18 @@ SLOT_MASK = SLOTS - 1
 """The bits of a local port that are its slot."""
 
 HASH_SEED = 0x1F2E3D4C
-"""Seed of the nft `jhash`. Any constant would do, but all rules that must agree have to use the same one."""
+"""Seed of the nft `jhash` in rules that are only shown, and in benchmarks. Who knows the seed can aim packets at one shard, so a
+gateway has its own (`hash_seed`). All rules that must agree have to use the same one."""
 
 ShardTable: TypeAlias = bytes
 """The shard of each slot: SLOTS bytes, each the number of a shard. Every shard from 0 up to the highest owns at least one."""
+
+
+def hash_seed(secret: str) -> int:
+    """The seed of a gateway with this secret (hexadecimal): 1..0xFFFFFFFF. It is the same from run to run, so that a client's
+    packets go on coming to the same slot."""
+    digest = blake2s(b"client to slot", key=bytes.fromhex(secret), digest_size=4).digest()
+    return int.from_bytes(digest, "big") or HASH_SEED
 
 
 def shard_table(shards: int) -> ShardTable:

@@ -109,7 +109,7 @@ class SynProxy:
         )
         if is_engaged != service.is_engaged:
             service.is_engaged = is_engaged
-            self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
+            self._sessions.count_cookie_edge(service)
 
     def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         """Answer a SYN to the service with a cookie."""

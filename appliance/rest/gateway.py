@@ -51,7 +51,7 @@ class Gateway(Protocol):
         """Whether the user at the other end of a connection may change anything. The socket is looked at before this waits."""
 
     async def kernel_drops(self) -> dict[str, int]:
-        """The packets that the kernel dropped for the defence, by the name of the extended counter."""
+        """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""
 
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""

@@ -9,7 +9,7 @@ from itertools import chain
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import CONNS
+from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_ENGAGED
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.model.verdict import Verdict
@@ -184,6 +184,12 @@ class Sessions:
         self._shared.udp_counts[self._plan.shard] -= is_udp
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
+
+    def count_cookie_edge(self, service: VirtualService[Session]) -> None:
+        """Count that a service has begun to answer with SYN cookies, or has stopped: for itself, and then in all."""
+        real_server, has_stopped = service.all_real_servers[0], not service.is_engaged
+        self._shared.cookie_edges(self._plan.shard, real_server.slot)[has_stopped] += 1
+        self._queue_counts[SYNCOOKIES_DISENGAGED if has_stopped else SYNCOOKIES_ENGAGED] += 1
 
     def next_isn(self, session: Session) -> int:
         """The initial sequence number that a new connection in the place of this session shows the real server."""

@@ -37,7 +37,8 @@ class ControlChannel:
     """Reads what the director says, and answers it. After `wait_for_plan` nothing here blocks."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._socket = control
+        self.socket = control
+        """This end. Only this class reads it and writes to it; others may wait for it."""
         self._reader = LineReader()
         self._received: deque[bytes] = deque()
         self._sent = 0
@@ -53,11 +54,11 @@ class ControlChannel:
     def wait_for_plan(self) -> Plan:
         """Block until the director has sent the plan. Raises SystemExit when it went away instead, or sent something else."""
         while not self._received:
-            data = self._socket.recv(_READ_BYTES)
+            data = self.socket.recv(_READ_BYTES)
             if not data:
                 raise SystemExit("the director went away before it sent a plan")
             self._received += self._reader.feed(data)
-        self._socket.setblocking(False)
+        self.socket.setblocking(False)
         try:
             self._start_number, message = decode(self._received.popleft())
             if not isinstance(message, Start):
@@ -95,7 +96,7 @@ class ControlChannel:
     def _receive(self) -> None:
         """Take in lines; the director's end of file closes the channel."""
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data = self.socket.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except ConnectionResetError:  # a director that was killed before it had read everything
@@ -174,7 +175,7 @@ class ControlChannel:
 
     def _flush(self) -> None:
         try:
-            sent = self._socket.send(self._unsent) if self._unsent else 0
+            sent = self.socket.send(self._unsent) if self._unsent else 0
         except BlockingIOError:
             return
         except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from appliance.lab import namespaces
+from appliance.policy.steering import HASH_SEED
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, reload
 from tests.lab.idle_sessions import IdleSessions
-from tests.support.segments import tcp, udp
+from tests.support.segments import fragments, read_tcp, tcp, udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
 ONE_ARMED, TWO_ARMED = ("--one-armed",), ()
@@ -175,8 +177,9 @@ def test_two_real_servers_do_not_answer_each_other_for_ever(either_lab: RunningL
     assert sessions(lab) == []
 
 
-def reaches(lab: RunningLab, role: str, packets: Sequence[bytes]) -> set[bytes]:
-    """Send packets from the client; the payloads that arrive at a real server before one that comes through the VIP."""
+def reaches(lab: RunningLab, role: str, packets: Sequence[bytes], sender: str = "client") -> dict[bytes, bytes]:
+    """Send packets by the gateway; those that arrive at a real server before one that comes through the VIP, by their last eight
+    bytes."""
 
     def listening() -> socket.socket:
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE_IPV4))
@@ -185,14 +188,16 @@ def reaches(lab: RunningLab, role: str, packets: Sequence[bytes]) -> set[bytes]:
         return opened
 
     with namespaces.call_inside(lab.namespace(role), listening) as wire:
-        inject(lab, "client", packets)
-        with namespaces.call_inside(lab.namespace("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
-            client.connect((lab.vip, lab.port))
-            for _ in range(4):
-                client.send(b"the end")
-        seen = set()
-        while not (packet := wire.recv(2048)).endswith(b"the end"):
-            seen.add(packet[-8:])
+        inject(lab, sender, packets)
+        the_end = os.urandom(8)
+        for _ in range(2):  # each from a port of its own: the real servers have their turns
+            with namespaces.call_inside(
+                lab.namespace("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            ) as client:
+                client.sendto(the_end, (lab.vip, lab.port))
+        seen = dict[bytes, bytes]()
+        while not (packet := wire.recv(2048)).endswith(the_end):
+            seen[packet[-8:]] = packet
         return seen
 
 
@@ -208,10 +213,62 @@ def test_the_way_around_the_gateway(is_open: bool, tmp_path: Path) -> None:
         assert lab.script("client", "udp_ask.py", "4") == {"answered": 4}, "all neighbours are known from here on"
         before = dropped(lab)
         expected = {b"direct00", b"direct01"} if is_open else set()
-        assert reaches(lab, "rs1", direct) == expected
+        assert reaches(lab, "rs1", direct).keys() == expected
         inject(lab, "client", [tcp(stranger, endpoint(LOCAL_ADDRESS, 6000), "S", seq=5)])
         if not is_open:
             expect_dropped(lab, before, 3)
+
+
+def client_options(raw: bytes) -> bytes:
+    """The options of a segment, whose checksums are right."""
+    read_tcp(raw)
+    return raw[40 : 20 + (raw[32] >> 4) * 4]
+
+
+@pytest.fixture
+def open_lab(tmp_path: Path) -> Iterator[RunningLab]:
+    """A lab in which the way around the gateway is open."""
+    config = tmp_path / "lvs.toml"
+    config.write_text(CONFIG.read_text().replace("[gateway]\n", "[gateway]\ndirect_access = true\n"))
+    yield from running_lab("--config", str(config), "--shards", "1")
+
+
+@pytest.mark.parametrize("sender", ["client", "rs2"])
+def test_past_the_services_nobody_writes_a_client_option(open_lab: RunningLab, sender: str) -> None:
+    """Neither a client, where the way around is open, nor a host on the server side: one option is overwritten, and what could
+    hide one is dropped. The rules follow `fullnat_toa_kind`."""
+    lab = open_lab
+    add_routes(lab)
+    assert lab.script("client", "udp_ask.py", "4") == {"answered": 4}, "all neighbours are known from here on"
+    stranger, rs1 = endpoint("198.51.100.2" if sender == "client" else RS2, 7000), endpoint(RS1, SERVICE_PORT)
+    claim, nops, mss = b"\xfe\x08" + (9999).to_bytes(2, "big") + bytes((9, 9, 9, 9)), b"\1" * 8, b"\2\4\5\xb4"
+    other = b"\xfd" + claim[1:]
+
+    def syn(mark: bytes, options: bytes) -> bytes:
+        return tcp(stranger, rs1, "S", seq=5, options=options, data=mark)
+
+    forged = [
+        syn(b"without.", mss),
+        syn(b"one.....", mss + claim),
+        syn(b"another.", other),
+        syn(b"two.....", claim + claim),
+        syn(b"a decoy.", b"\xfe\2\1\1" + claim),
+        *fragments(syn(b"in.parts", claim), 24),
+    ]
+    arrived = {mark: client_options(packet) for mark, packet in reaches(lab, "rs1", forged, sender).items() if b"." in mark}
+    assert arrived == {b"without.": mss, b"one.....": mss + nops, b"another.": other}
+    lab.wait_until("all are counted", lambda: lab.counter("queues", "forged_client_options") == 4)
+    lab.set_tunable("fullnat_toa_kind", 0xFD)
+    arrived = reaches(lab, "rs1", [syn(b"other...", other), syn(b"of old..", claim)], sender)
+    assert (client_options(arrived[b"other..."]), client_options(arrived[b"of old.."])) == (nops, claim)
+
+
+def test_nobody_outside_can_reckon_which_shard_a_port_leads_to(two_armed: RunningLab) -> None:
+    """The rules have a seed of the gateway's own, the same for packets and for errors about them; not the one of the manual."""
+    rules = two_armed.run("gateway", "nft", "list", "table", "ip", "appliance")
+    seeds = set(re.findall(r"jhash .* mod 256 seed (0x[0-9a-f]+)", rules))
+    assert len(seeds) == 1
+    assert seeds != {f"{HASH_SEED:#x}"}
 
 
 def test_a_real_server_that_a_reload_adds_is_on_the_server_side(two_armed: RunningLab) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -310,6 +311,12 @@ def in_syn_recv(lab: RunningLab) -> int:
     return sum(row["state"] == "SYN_RECV" for row in lab.api_json("/stats/ip_vs_conn"))
 
 
+def cookie_edges_in_log(lab: RunningLab, service_name: str) -> set[str]:
+    """The words "began" and "stopped", as far as the log has said them of the SYN cookies of a service."""
+    log = (Path(lab.environment["LAB_DIR"]) / "appliance.log").read_text()
+    return set(re.findall(rf"service {service_name} (began|stopped) \w+(?: \w+)? with SYN cookies", log))
+
+
 def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> None:
     auto, ext, queues = at_port(lab, AUTO), Totals(lab, "ext"), Totals(lab, "queues")
     edges = ("syncookies_engaged", "syncookies_disengaged")
@@ -326,6 +333,8 @@ def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> Non
         assert auto.script("client", "http_load.py", "300", "4")["clients"] == {"right": 300}
         queues.wait_for("syncookies_disengaged", SHARDS)
     assert queues.growth(*edges) == (SHARDS, SHARDS)
+    lab.wait_until("the log names the service", lambda: {"began", "stopped"} <= cookie_edges_in_log(lab, "auto"))
+    assert not any(cookie_edges_in_log(lab, name) for name in ("proxied", "plain", "mail"))
     assert ext.growth("synproxy_ok_ack", "synproxy_null_ack") == with_cookies
 
 

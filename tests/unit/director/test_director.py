@@ -424,6 +424,19 @@ async def test_a_refused_reload_uses_up_no_slots() -> None:
     assert len(director.services[0].real_servers) == SPARE_SLOTS
 
 
+async def test_a_reload_that_the_kernel_refuses_uses_up_no_slots() -> None:
+    first, second = (
+        tuple(RealServer.model_validate({"address": address, "port": port}) for port in range(1, SPARE_SLOTS + 1))
+        for address in ("192.0.2.200", "192.0.2.201")
+    )
+    parts = make(with_sysctl(with_real_servers(first), defence_tcp_drop=0), with_real_servers(second))
+    parts.host.refuses = True
+    await parts.director.reload()
+    assert parts.director.services == make().director.services
+    await parts.director.reload()
+    assert {server.address for server in parts.director.services[0].real_servers} == {"192.0.2.201"}
+
+
 async def test_each_signal_is_a_reload_and_one_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
     attempts, loop, done = 0, asyncio.get_running_loop(), asyncio.Event()
 

@@ -1,5 +1,6 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar, cast
@@ -104,6 +105,25 @@ def whole(defence: Defence) -> Ruleset:
     return render(steered(SHIPPED), defence, native=True)
 
 
+def test_the_seed_of_the_gateway_is_in_the_rules_from_the_start_on_and_after_a_change(nft: FakeNft) -> None:
+    host = Host(0x89ABCDEF)
+    host.start_steering(two_shards(SHIPPED), ALL)
+    (service,) = SHIPPED.services
+    new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
+    changed = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
+    host.add_real_servers(two_shards(changed))
+    nft.flush()
+    host.mend()
+    first, _, last = nft.done
+    for ruleset in (first, last):
+        assert isinstance(ruleset, Ruleset)
+        assert ruleset.nft.count(" seed 0x89abcdef ") == ruleset.nft.count("jhash") == 2
+
+
+def two_shards(config: loading.Config) -> loading.Config:
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"shards": 2})})
+
+
 def test_a_change_touches_nothing_but_the_rules(host: Host, nft: FakeNft) -> None:
     host.change_defence(NO_UDP)
     assert nft.done == [render_defence(NO_UDP)]
@@ -162,14 +182,19 @@ class FakeAddresses:
 
     def __init__(self) -> None:
         self.there: set[str] = set()
+        self.gone_interfaces: set[str] = set()
+        self.refused: set[str] = set()
 
-    def missing_interfaces(self, _: list[str]) -> list[str]:
-        return []
+    def missing_interfaces(self, interfaces: Sequence[str]) -> list[str]:
+        return [interface for interface in interfaces if interface in self.gone_interfaces]
 
     def all_present(self) -> set[str]:
         return self.there
 
-    def add(self, _: str, address: str) -> None:
+    def add(self, interface: str, address: str) -> None:
+        assert interface not in self.gone_interfaces
+        if address in self.refused:
+            raise EdgeError(f"cannot add {address}")
         self.there.add(address)
 
     def remove(self, _: str, address: str) -> None:
@@ -196,6 +221,59 @@ def test_an_address_that_goes_is_added_again_and_removed_in_the_end(addresses: F
     assert host.problems == {}
     host.undo()
     assert addresses.there == set()
+
+
+@pytest.mark.usefixtures("nft")
+@pytest.mark.parametrize(
+    ("gone", "stays_away", "words"),
+    [
+        ({"client0"}, {"203.0.113.10"}, "interface client0 does not exist"),
+        ({"server0"}, {"192.0.2.10", "192.0.2.11"}, "interface server0 does not exist"),
+        ({"client0", "server0"}, {"203.0.113.10", "192.0.2.10", "192.0.2.11"}, "interfaces client0, server0 do not exist"),
+    ],
+)
+def test_an_interface_that_is_gone_keeps_nothing_from_being_put_back_on_others(
+    gone: set[str], stays_away: set[str], words: str, addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, looked_at = Host(), list[str]()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE, ALL)
+    everything = set(addresses.there)
+
+    def look(interfaces: list[str]) -> list[object]:
+        looked_at.extend(interfaces)
+        return []
+
+    monkeypatch.setattr("appliance.edge.sysctl.needed_changes", look)
+    addresses.there, addresses.gone_interfaces = set(), gone
+    with pytest.raises(EdgeError, match=words):
+        host.mend()
+    assert addresses.there == everything - stays_away
+    assert set(looked_at) == {"client0", "server0"} - gone
+    assert host.problems == {"interface": words}
+    addresses.gone_interfaces = set()
+    host.mend()
+    assert (addresses.there, host.problems) == (everything, {})
+
+
+@pytest.mark.usefixtures("nft")
+def test_a_step_that_fails_keeps_no_other_from_being_done(addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE, ALL)
+    everything, addresses.there, addresses.refused = set(addresses.there), set(), {"192.0.2.10", "203.0.113.10"}
+
+    def refuse(interfaces: list[str]) -> list[object]:
+        raise EdgeError(f"cannot read a sysctl of {interfaces[0]}")
+
+    monkeypatch.setattr("appliance.edge.sysctl.needed_changes", refuse)
+    with pytest.raises(EdgeError) as failed:
+        host.mend()
+    assert addresses.there == everything - addresses.refused
+    assert str(failed.value) == (
+        "cannot read a sysctl of client0; cannot read a sysctl of server0; cannot add 192.0.2.10; cannot add 203.0.113.10"
+    )
+    assert list(host.problems) == ["address"]
 
 
 @pytest.mark.usefixtures("nft")

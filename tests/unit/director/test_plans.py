@@ -27,11 +27,11 @@ def web(**changes: Any) -> Service:
 
 
 def slots_of(slots: Slots, wanted: Config) -> list[int]:
-    return [real_server.slot for service in slots.plan(wanted) for real_server in service.real_servers]
+    return [real_server.slot for service in slots.take(wanted) for real_server in service.real_servers]
 
 
 def test_the_plan_says_what_the_configuration_says() -> None:
-    (service,) = Slots.sized_for(RUNNING).plan(RUNNING)
+    (service,) = Slots.sized_for(RUNNING).take(RUNNING)
     assert (service.name, service.vip, service.port, service.protocol) == ("web", "203.0.113.10", 80, "tcp")
     assert (service.scheduler, service.local_addresses) == ("rr", ("192.0.2.10", "192.0.2.11"))
     assert [(server.address, server.port, server.weight) for server in service.real_servers] == [
@@ -41,7 +41,7 @@ def test_the_plan_says_what_the_configuration_says() -> None:
 
 
 def test_a_plan_has_the_protocol_of_its_service() -> None:
-    (service,) = Slots.sized_for(RUNNING).plan(having(web(protocol="udp")))
+    (service,) = Slots.sized_for(RUNNING).take(having(web(protocol="udp")))
     assert service.protocol == "udp"
 
 
@@ -53,7 +53,7 @@ def test_in_auto_a_proxied_session_opens_at_the_end_of_the_handshake(
     synproxy: bool | str, of_service: int | None, planned: tuple[str, int | None]
 ) -> None:
     """Unless the service says otherwise: a service whose server speaks first works with cookies as it does without."""
-    (service,) = Slots.sized_for(RUNNING).plan(having(web(synproxy=synproxy, synproxy_defer=of_service)))
+    (service,) = Slots.sized_for(RUNNING).take(having(web(synproxy=synproxy, synproxy_defer=of_service)))
     assert (service.synproxy, service.synproxy_defer) == planned
 
 
@@ -64,6 +64,13 @@ def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
     assert slots.capacity == 4 + SPARE_SLOTS
 
 
+def test_every_slot_knows_the_name_of_its_service_also_of_a_real_server_that_is_away() -> None:
+    slots = Slots.sized_for(RUNNING)
+    slots.take(having(WEB, web(name="other", port=81)))
+    slots.take(having(WEB))
+    assert slots.service_names() == {0: "web", 1: "web", 2: "other", 3: "other"}
+
+
 def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
     slots = Slots.sized_for(RUNNING)
     rs1, rs2 = WEB.real_servers
@@ -72,12 +79,19 @@ def test_a_real_server_keeps_its_slot_while_it_is_away() -> None:
     assert slots_of(slots, having(web(real_servers=(RS3, rs1, rs2)))) == [2, 0, 1]
 
 
+def test_a_plan_uses_up_nothing_until_it_is_taken() -> None:
+    slots = Slots.sized_for(RUNNING)
+    planned = slots.plan(RUNNING)
+    assert slots.service_names() == {}
+    assert slots.take(RUNNING) == planned
+
+
 def test_when_slots_are_used_up_nothing_new_gets_one_and_the_old_keep_theirs() -> None:
     slots = Slots(3)
     rs1, rs2 = WEB.real_servers
     rs4 = RS3.model_copy(update={"port": 1})
     assert slots_of(slots, RUNNING) == [0, 1]
     with pytest.raises(ReloadRefusedError, match=r"2 real servers are new .* counters for 1 more"):
-        slots.plan(having(web(real_servers=(rs1, rs2, RS3, rs4))))
+        slots.take(having(web(real_servers=(rs1, rs2, RS3, rs4))))
     assert slots_of(slots, having(web(real_servers=(rs4,)))) == [2]
     assert slots_of(slots, RUNNING) == [0, 1]

@@ -1,5 +1,6 @@
 """session_queries.py: one answer from many shards. The shards are real, the processes between are not."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, cast
@@ -9,12 +10,15 @@ import pytest
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.ipc.messages import Ask, Piece, decode, encode
-from appliance.ipc.queries import Query, QueryError, SessionFilter, ShardDownError
+from appliance.ipc.queries import Query, QueryError, SessionFilter, ShardDownError, ShardFailedError
 from appliance.ipc.rows import SessionRow
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
 from tests.support.segments import tcp
 from tests.support.world import World, plan
+
+ASKED: list[int] = []
+"""The shards that were asked for a piece, in order."""
 
 
 class InProcess:
@@ -31,6 +35,8 @@ class InProcess:
         assert isinstance(question, Ask)
         walk = self.world.shard.walk(question.query)
         while True:
+            await asyncio.sleep(0)  # as between processes: others have their turns
+            ASKED.append(self.shard)
             answer = decode(encode(1, Piece(1, *walk.step(self.world.now)))).message
             assert isinstance(answer, Piece)
             yield answer
@@ -98,6 +104,27 @@ async def test_a_cut_goes_through_all_shards_and_past_those_that_are_down() -> N
     inquiry = shards(3, None, 150)
     assert await inquiry.cut(SessionFilter(client="198.51.100.1")) == 1 + 50
     assert await inquiry.cut(EVERYTHING) == 2 + 100
+
+
+async def test_all_shards_cut_at_the_same_time() -> None:
+    inquiry = shards(150, 150)
+    ASKED.clear()
+    await inquiry.cut(EVERYTHING)
+    assert ASKED[:4] == [0, 1, 0, 1]
+
+
+async def test_a_shard_that_cannot_cut_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    inquiry = shards(150, 150)
+    stopped, other = cast("list[InProcess]", inquiry._workers)
+
+    def fail(_: Query) -> AsyncIterator[Piece]:
+        raise ShardFailedError("the worker does nothing")
+
+    monkeypatch.setattr(stopped, "ask", fail)
+    with pytest.raises(ShardFailedError):
+        await inquiry.cut(EVERYTHING)
+    assert other.world is not None
+    assert other.world.rows() == []
 
 
 async def test_tables_come_shard_by_shard() -> None:

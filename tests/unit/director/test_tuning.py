@@ -8,7 +8,7 @@ from appliance.director.tuning import BURST, CHANGES_PER_S, Tuning
 from appliance.edge.errors import EdgeError
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.tunables import TunableError
-from appliance.policy.defence import Defence
+from appliance.policy.defence import TUNABLE_NAMES, Defence
 from tests.support.gateway import shared_state
 
 
@@ -73,8 +73,9 @@ async def test_a_tunable_of_the_defence_is_in_force_in_the_kernel_before_it_is_i
     await tuned.tuning.set_tunable("defence_udp_drop", 0)
     await tuned.tuning.set_tunable("defence_frag_drop", 0)
     await tuned.tuning.set_tunable("udp_timeout", 2000)
-    assert tuned.kernel.asked == [Defence(True, True, False), Defence(False, True, False)]
-    assert tuned.kernel.values_meanwhile == [1, 0]
+    await tuned.tuning.set_tunable("fullnat_toa_kind", 200)
+    assert tuned.kernel.asked == [Defence(True, True, False), Defence(False, True, False), Defence(False, True, False, 200)]
+    assert tuned.kernel.values_meanwhile == [1, 0, 0]
     assert tuned.shared.tunable("defence_udp_drop") == 0
 
 
@@ -82,7 +83,7 @@ async def test_writes_at_once_leave_kernel_and_shards_with_the_same_values() -> 
     tuned = Tuned()
     names = ("defence_tcp_drop", "defence_udp_drop", "defence_frag_drop")
     await asyncio.gather(*(tuned.tuning.set_tunable(name, value) for value in (0, 1, 0) for name in names))
-    in_force = Defence.of({name: tuned.shared.tunable(name) for name in names})
+    in_force = Defence.of({name: tuned.shared.tunable(name) for name in TUNABLE_NAMES})
     assert tuned.kernel.asked[-1] == in_force == Defence(False, False, False)
 
 

@@ -1,15 +1,17 @@
 """watches.py: what is counted, logged and told to shards at each look, and that no look ends the appliance."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Event
 from unittest.mock import Mock
 
 import pytest
 
 from appliance.director import watches
-from appliance.director.watches import Counts, Events, KernelDrops, QueueDrops, Routes
+from appliance.director.watches import FRESH_S, Counts, Events, KernelDrops, QueueDrops, Routes
 from appliance.edge.errors import EdgeError
 from appliance.edge.queue_stats import QueueStats
 from appliance.ipc.plan import ServicePlan
@@ -19,6 +21,7 @@ from appliance.model.counters import (
     QUEUE_COUNTERS,
     QUEUE_FULL_DROPS,
     SOCKET_DROPS,
+    SYNCOOKIES_DISENGAGED,
     SYNCOOKIES_ENGAGED,
     TIME_WAIT_OVERFLOWS,
     UNCONFIRMED_DROPPED,
@@ -29,23 +32,51 @@ from tests.support.gateway import SERVICES, shared_state
 (FIRST, SECOND) = (server.address for server in SERVICES[0].real_servers)
 
 
-def test_refusals_and_the_edges_of_syn_cookies_are_logged_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
+def no_services() -> dict[int, str]:
+    return {}
+
+
+def test_refusals_are_logged_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
-    shared.table(1, "queue")[SYNCOOKIES_ENGAGED] += 1
     events.look()
     events.look()
-    assert caplog.messages == [
-        f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}",
-        '1 times a service in "auto" began to answer with SYN cookies: its backlog was over the limit',
-    ]
+    assert caplog.messages == [f"3 connections in 2 s {SYN_BACKLOG_FULL.summary}"]
+
+
+def test_each_edge_of_syn_cookies_is_logged_with_the_name_of_its_service(caplog: pytest.LogCaptureFixture) -> None:
+    """A service is counted in the slot of any of its real servers, in each shard."""
+    shared = shared_state(2, 3)
+    events = Events(shared, lambda: {0: "web", 1: "web", 2: "mail"})
+    began = "began to answer with SYN cookies: its backlog was over the limit"
+    stopped = "stopped answering with SYN cookies: its backlog was well below the limit again"
+
+    def count(shard: int, slot: int, edge: int) -> None:
+        shared.cookie_edges(shard, slot)[edge] += 1
+        shared.table(shard, "queue")[(SYNCOOKIES_ENGAGED, SYNCOOKIES_DISENGAGED)[edge]] += 1
+
+    def logged() -> list[str]:
+        caplog.clear()
+        events.look()
+        return caplog.messages
+
+    count(1, 2, 0)
+    assert logged() == [f"service mail {began}"]
+    assert logged() == []
+    count(0, 0, 0)
+    count(1, 1, 0)
+    count(1, 2, 1)
+    assert logged() == [f"service mail {stopped}", f"service web {began} (2 times)"]
+    count(0, 0, 1)
+    count(1, 0, 1)
+    assert logged() == [f"service web {stopped} (2 times)"]
 
 
 def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever greps a log for them finds ours as well."""
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     for shard in (0, 1):
         shared.table(shard, "verdicts")[TABLE_FULL.index] += 2000
         shared.table(shard, "queue")[TIME_WAIT_OVERFLOWS] += 1
@@ -60,7 +91,7 @@ def test_full_tables_are_logged_in_the_words_of_the_kernel_once_a_look(caplog: p
 def test_sessions_that_made_way_are_logged(place: int, caplog: pytest.LogCaptureFixture) -> None:
     """A flood that is held off this way shows in no other line."""
     shared = shared_state(2, 0)
-    events = Events(shared)
+    events = Events(shared, no_services)
     shared.table(1, "queue")[place] += 300
     events.look()
     assert caplog.messages == [f"300 {QUEUE_COUNTERS[place].summary}"]
@@ -70,12 +101,35 @@ def test_sessions_that_made_way_are_logged(place: int, caplog: pytest.LogCapture
 async def test_kernel_drops_are_those_of_the_last_look_that_did_not_fail(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers = iter([{"defence_udp_drop": 3}, error, {"defence_udp_drop": 4}])
-    drops = KernelDrops(Mock(side_effect=answers))
+    answers, clock = iter([{"defence_udp_drop": 3}, error, {"defence_udp_drop": 4}]), itertools.count()
+    drops = KernelDrops(Mock(side_effect=answers), lambda: next(clock))
     assert await drops.look() == {"defence_udp_drop": 3}
     assert await drops.look() == {"defence_udp_drop": 3}
     assert caplog.messages == ["cannot read what the kernel has dropped: why"]
     assert await drops.look() == {"defence_udp_drop": 4}
+
+
+async def test_all_who_ask_at_once_share_one_look_at_the_kernel_and_it_is_fresh_for_a_moment() -> None:
+    """Each look starts a process, and anybody on the host may ask."""
+    now, asked, go = 100.0, 0, Event()
+
+    def read() -> dict[str, int]:
+        nonlocal asked
+        asked += 1
+        go.wait()
+        return {"defence_udp_drop": asked}
+
+    drops = KernelDrops(read, lambda: now)
+    looks = [asyncio.ensure_future(drops.look()) for _ in range(50)]
+    await asyncio.sleep(0)
+    looks.pop().cancel()
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*looks) == [{"defence_udp_drop": 1}] * 49
+    now += 0.9 * FRESH_S
+    assert await drops.look() == {"defence_udp_drop": 1}
+    now += 0.2 * FRESH_S
+    assert await drops.look() == {"defence_udp_drop": 2}
 
 
 def test_queue_drops_add_up_over_the_lives_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +150,7 @@ async def test_a_look_at_the_counts_takes_a_sample_and_looks_at_everything(
 ) -> None:
     monkeypatch.setattr("appliance.edge.queue_stats.read", lambda: {0: QueueStats(0, 5, 1)})
     shared, read = shared_state(1, 1), Mock(return_value={})
-    counts = Counts(shared, 0, KernelDrops(read))
+    counts = Counts(shared, 0, KernelDrops(read), no_services)
     shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
     await counts.look()
     assert counts.meter.rates.shards == ((0.0,) * 5,)

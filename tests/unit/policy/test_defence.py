@@ -12,7 +12,9 @@ def test_tunables_and_counters_are_those_of_the_contract() -> None:
     assert {rule.tunable for rule in RULES} <= INDEX.keys()
     assert {EXT_COUNTERS[rule.place].name for rule in RULES} == {rule.counter for rule in RULES}
     assert Defence.of({name: DEFAULTS[place] for name, place in INDEX.items()}).rules == RULES, "all are in force by default"
-    assert FRAGMENTS not in Defence.of({rule.tunable: int(rule is not FRAGMENTS) for rule in RULES}).rules
+    values = {rule.tunable: int(rule is not FRAGMENTS) for rule in RULES} | {"fullnat_toa_kind": 200}
+    assert FRAGMENTS not in Defence.of(values).rules
+    assert Defence.of(values).toa_kind == 200
 
 
 def test_kernel_counts_add_up_over_every_reset() -> None:

@@ -14,7 +14,7 @@ from appliance.policy import steering
 from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
-from appliance.policy.ruleset import Ruleset, render, render_real_servers
+from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
 from appliance.policy.sides import Sides
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, SIDES, VIP_ADDRESS
 
@@ -24,10 +24,15 @@ ROOT = Path(__file__).parents[3]
 ALL_IN_FORCE = Defence(frag_drop=True, tcp_drop=True, udp_drop=True)
 
 
+SEED = 0x89ABCDEF
+
+
 def ruleset_for(table: steering.ShardTable, *, native: bool = True, queue_base: int = 0) -> Ruleset:
     services = [SteeredService(VIP_ADDRESS, "tcp", 80), SteeredService(VIP_ADDRESS, "udp", 53)]
     return render(
-        Steered(services, [LIP1, LIP2], table, queue_base, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES), ALL_IN_FORCE, native=native
+        Steered(services, [LIP1, LIP2], table, queue_base, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES, SEED),
+        ALL_IN_FORCE,
+        native=native,
     )
 
 
@@ -106,7 +111,8 @@ def test_errors_go_to_the_shard_of_the_quoted_packet() -> None:
     assert about_outbound.startswith("ip daddr @vips icmp")
     assert rule(text, "ip daddr . meta l4proto . th dport @services").endswith(" goto to_service")
     hashed = chain(text, "to_service")[-1]
-    choice = f"mod 256 seed {steering.HASH_SEED:#x} vmap @shard_by_hash"
+    choice = "mod 256 seed 0x89abcdef vmap @shard_by_hash"
+    assert text.count("jhash") == text.count(choice), "errors about a client's packets are hashed as these are"
     assert about_outbound.endswith(f"jhash @th,192,32 . @th,240,16 {choice}"), "destination of the quoted packet: the client"
     assert hashed.endswith(f"jhash ip saddr . th sport {choice}")
     for line in (about_outbound, about_inbound):
@@ -203,6 +209,27 @@ def test_sides_on_one_interface_are_told_apart_by_source() -> None:
 def test_the_way_around_is_open_when_the_configuration_says_so() -> None:
     text = text_with(Sides(("c0",), ("s0",), direct_access=True))
     assert not any("direct_access" in rule for rule in chain(text, "prerouting"))
+
+
+@pytest.mark.parametrize("direct_access", [True, False])
+def test_past_the_services_no_client_option_reaches_a_real_server(direct_access: bool) -> None:
+    """Also on interfaces of neither side. Packets of services are steered before, so they do not pay for it."""
+    text = text_with(Sides(("c0",), ("s0",), direct_access=direct_access))
+    rules = chain(text, "prerouting")
+    place = rules.index("ip daddr @real_servers ip protocol tcp goto past_services")
+    assert all(rule.endswith(("goto to_service", "goto to_local_address", "drop", "accept;")) for rule in rules[:place])
+    fragments, *options = chain(text, "past_services")
+    assert fragments.endswith("counter name forged_client_options drop")
+    assert options == [
+        "tcp option 254 exists counter name forged_client_options reset tcp option 254",
+        "tcp option 254 exists drop",
+    ]
+
+
+def test_the_kind_of_the_option_changes_with_its_tunable() -> None:
+    lines = render_defence(ALL_IN_FORCE._replace(toa_kind=200)).splitlines()
+    start = lines.index("flush chain ip appliance past_services")
+    assert lines[start + 3] == "add rule ip appliance past_services tcp option 200 exists drop"
 
 
 def test_real_servers_change_in_one_transaction() -> None:

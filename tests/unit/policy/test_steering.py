@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.policy.steering import (
+    HASH_SEED,
     MAX_SHARDS,
     SLOTS,
     ShardTable,
+    hash_seed,
     ports_of_shard,
     rebalanced,
     shard_count,
@@ -108,3 +110,10 @@ def test_a_range_as_long_as_there_are_shards_is_enough_for_a_power_of_two(shards
 def test_ports_are_shared_out_fairly(shards: int) -> None:
     counts = [len(ports_of_shard(shard_table(shards), shard, 5000, 65535)) for shard in range(shards)]
     assert max(counts) <= 1.15 * min(counts) + 1
+
+
+def test_each_gateway_has_a_seed_of_its_own_and_keeps_it() -> None:
+    seeds = [hash_seed(f"{number:032x}") for number in range(100)]
+    assert len({*seeds, HASH_SEED}) == 101
+    assert all(0 < seed < 1 << 32 for seed in seeds)
+    assert hash_seed("00" * 16) == seeds[0]

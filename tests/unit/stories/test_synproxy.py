@@ -880,11 +880,13 @@ class TestAdmission:
         world = proxied(AUTO, tcp_max_syn_backlog=16)
         assert self.syns(world, 20) == [verdicts.TO_REAL_SERVER] * 16 + [verdicts.COOKIE_SENT] * 4
         assert world.counter("syncookies_engaged") == 1
+        assert world.shared.cookie_edges(0, 0).tolist() == [1, 0]
         self.finish(world, 4)
         assert self.syns(world, 1, 30000) == [verdicts.COOKIE_SENT], "twelve are half-open: not below three quarters yet"
         self.finish(world, 5)
         assert self.syns(world, 1, 30001) == [verdicts.TO_REAL_SERVER]
         assert world.counter("syncookies_disengaged") == 1
+        assert world.shared.cookie_edges(0, 0).tolist() == [1, 1]
 
     @pytest.mark.parametrize(("mode", "first"), [(0, verdicts.TO_REAL_SERVER), (2, verdicts.COOKIE_SENT)])
     def test_auto_can_be_told_always_and_never(self, mode: int, first: Verdict) -> None:

@@ -124,6 +124,7 @@ unconfirmed_dropped        16       1     17
 time_wait_ports_taken      17       1     18
 forged_source_drops        18       1     19
 direct_access_drops        19       1     20
+forged_client_options      20       1     21
 """
     )
 
