@@ -51,6 +51,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     rates = options.rates or (_QUICK_RATES_PER_S if options.quick else RATES_PER_S)
+    options.stops = options.rates is None
     options.rates = tuple(sorted({0, *rates}))
     rounds, seconds = _QUICK if options.quick else _THOROUGH
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
@@ -94,13 +95,15 @@ def _measure_compared(site: Site, options: argparse.Namespace, results: FloodRes
 
 
 def _measure_alone(site: Site, options: argparse.Namespace, way: Way, results: FloodResults) -> None:
-    """At higher and higher rates until it breaks. Each measurement floods the next VIP, so that none begins with the half-open
-    sessions of the one before."""
+    """At higher and higher rates: at all that were named on the command line, else until it breaks.
+
+    Each measurement floods the next VIP, so that none begins with the half-open sessions of the one before.
+    """
     vips = count()
     for rate in options.rates:
         for _ in range(options.rounds):
             results.add(way, rate, _measure(site, options, way, rate, next(vips)))
-        if results.is_broken(way, rate):
+        if options.stops and results.is_broken(way, rate):
             return
 
 

@@ -194,7 +194,9 @@ def test_one_way_can_be_measured_at_rates_of_ones_own() -> None:
     options = parse_options(["--rates", "5000", "600", "--rounds", "5", "--seconds", "3", "--ways", "shipped"])
     assert (options.rates, options.rounds, options.seconds) == ((0, 600, 5000), 5, 3)
     assert options.ways == (AS_SHIPPED,)
+    assert not options.stops, "what was asked for is measured"
     assert parse_options([]).ways == WAYS
+    assert parse_options([]).stops
 
 
 @pytest.mark.parametrize("wrong", ["-1", "500001", "many"])
