@@ -20,7 +20,8 @@ PER_S = 100
 """Connections a second of the simulated time. A session rests for two minutes at its end, so there are some ten thousand."""
 
 WARM_UP = 13_000
-ROUNDS, CONNECTIONS_PER_ROUND = 7, 1_500
+ROUNDS, CONNECTIONS_PER_ROUND = 300, 20
+"""A round takes a millisecond or two: on a busy machine many of them are not interrupted."""
 
 PACKETS = ("SYN", "SYN-ACK", "ACK", "request", "response and FIN", "FIN", "last ACK")
 VERDICTS = (TO_REAL_SERVER, TO_CLIENT, TO_REAL_SERVER, TO_REAL_SERVER, TO_CLIENT, TO_REAL_SERVER, TO_CLIENT)

@@ -20,10 +20,9 @@ from appliance.shard import shard as shard_module
 from appliance.shard.shard import Shard
 from bench.throughput.conversation import Conversation, handled, new_shard
 
-PACKETS_PER_ROUND = 50_000
-STREAM_PACKETS = 5_000
-ROUNDS = 7
-STREAM_ROUNDS = 35
+PACKETS_PER_ROUND = 600
+ROUNDS = 300
+"""A round takes a millisecond or two: on a busy machine many of them are not interrupted."""
 
 FULL = bytes(1460)
 NUMBERS = frozenset(("acked", "tells"))
@@ -140,9 +139,9 @@ def _same_packet() -> None:
 
 
 def _stream(stream: Stream) -> None:
-    packets, cut = packets_of(stream, STREAM_PACKETS), without_judgement()
+    packets, cut = packets_of(stream, PACKETS_PER_ROUND), without_judgement()
     whole, rest = [], []
-    for _ in range(STREAM_ROUNDS):
+    for _ in range(ROUNDS):
         whole.append(microseconds_per_packet(opened_shard().handle, packets))
         rest.append(microseconds_per_packet(partial(cut, opened_shard()), packets))
     report(f"{stream.__name__}", whole)
