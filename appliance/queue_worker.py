@@ -125,20 +125,19 @@ class QueueWorker:
         if len(self._waiting) < MOST_WAITING:
             self._left = SORTED_PACKETS
             self._queue.receive(wait=False)
-        for _ in range(min(TURN_PACKETS, len(self._waiting))):
-            if self._judge(*self._waiting.take()) > self._turn_ends:
+        for packet, raw in self._waiting.take(TURN_PACKETS):
+            if self._judge(packet, raw) > self._turn_ends:
                 break
         # Only when none waits any more: a packet that is judged as it comes must not overtake one of its own flow.
         self._is_sorting = bool(self._waiting)
 
     def _arrived(self, packet: Packet) -> None:
-        now = 0.0
+        self._left -= 1
         if self._is_sorting:
             self._waiting.put(packet, packet.get_payload())
-        else:
-            now = self._judge(packet, packet.get_payload())
-        self._left -= 1
-        if not self._left or now > self._turn_ends:
+        elif self._judge(packet, packet.get_payload()) > self._turn_ends:
+            raise BatchEnd
+        if not self._left:
             raise BatchEnd
 
     def _judge(self, packet: Packet, raw: bytes) -> float:

@@ -66,11 +66,11 @@ _PICTURE = {
 }
 
 
-def _column_bytes(row: str) -> bytes:
-    return bytes(_SHORT[short] for short in row.split())
+def _columns(row: str) -> tuple[int, ...]:
+    return tuple(int(_SHORT[short]) for short in row.split())
 
 
-_NO_FLAGS = bytes([TcpState.CLOSE]) * len(TcpState)
+_NO_FLAGS = (int(TcpState.CLOSE),) * len(TcpState)
 
 
 def _event_of(flags: int) -> int:
@@ -83,9 +83,9 @@ def _event_of(flags: int) -> int:
 EVENT: bytes = bytes(_event_of(flags) for flags in range(FLAG_BITS + 1))
 """EVENT[flags & FLAG_BITS] is the event of a segment. Of several flags, RST counts before SYN, before FIN, before ACK."""
 
-_BY_EVENT = tuple((*(_column_bytes(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST))
+_BY_EVENT = tuple((*(_columns(row) for _, row in _PICTURE[table]), _NO_FLAGS) for table in (IN, OUT, FIRST))
 
-NEXT: tuple[tuple[bytes, ...], ...] = tuple(tuple(rows[event] for event in EVENT) for rows in _BY_EVENT)
+NEXT: tuple[tuple[tuple[int, ...], ...], ...] = tuple(tuple(rows[event] for event in EVENT) for rows in _BY_EVENT)
 """NEXT[table][flags & FLAG_BITS][state] is the next state."""
 
 

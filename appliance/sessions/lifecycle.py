@@ -85,7 +85,7 @@ class Sessions:
         if isinstance(session, Session):
             session.opening = Opening()
             session.needs_slow_path = True
-            self._insert(self.tcp, session)
+            self._insert(self.tcp, session, client_key)
         return session
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
@@ -95,16 +95,16 @@ class Sessions:
         session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state = UDP_STATE
-            self._insert(self.udp, session)
+            self._insert(self.udp, session, client_key)
             self._shared.udp_counts[self._plan.shard] += 1
             session.await_confirmation()
         return session
 
-    def _insert(self, table: SessionTable, session: Session) -> None:
+    def _insert(self, table: SessionTable, session: Session, client_key: bytes) -> None:
         table.insert(session)
         session.counts[CONNS] += 1
         self._session_counts[self._plan.shard] += 1
-        self.sources[session.service.protocol].add(session.client_address)
+        self.sources[session.service.protocol].add(source_address_of(client_key))
 
     def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
         """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.

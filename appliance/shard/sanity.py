@@ -4,6 +4,7 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import BAD_HEADER, FRAGMENT, IP_OPTIONS, SHORT_HEADER, TRUNCATED
 from appliance.wire.layout import (
     ACK,
+    DATA_OFFSET_SHIFT,
     FIN,
     FLAG_BITS,
     FRAGMENT_BITS,
@@ -16,6 +17,7 @@ from appliance.wire.layout import (
     PSH,
     RST,
     SYN,
+    TCP_HEADER_BYTES,
     TOTAL_LENGTH,
     URG,
 )
@@ -25,8 +27,19 @@ _SENSIBLE_FLAGS = frozenset(
 )  # fmt: skip
 """The combinations that the kernel's connection tracking accepts; PSH may go with each."""
 
-ARE_SENSIBLE = bytes((flags & ~PSH) in _SENSIBLE_FLAGS for flags in range(FLAG_BITS + 1))
-"""Whether any host sends these six flags together, indexed by the flags."""
+OFFSET_AND_FLAGS = 0xF << DATA_OFFSET_SHIFT | FLAG_BITS
+"""The bits of `HEADERS_BYTES`."""
+
+HEADERS_BYTES = {
+    words << DATA_OFFSET_SHIFT | flags: IP_HEADER_BYTES + 4 * words
+    for words in range(TCP_HEADER_BYTES // 4, 16)
+    for flags in range(FLAG_BITS + 1)
+    if flags & ~PSH in _SENSIBLE_FLAGS
+}
+"""By data offset and flags that any host sends: where the data begins, in bytes from the start of the packet."""
+
+NEVER_FITS = 1 << 16
+"""In the place of that for all others: more bytes than any packet has."""
 
 
 def whole_packet_verdict(raw: bytes) -> Verdict | None:

@@ -25,7 +25,7 @@ from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.first_packet import FirstPacket
-from appliance.shard.sanity import ARE_SENSIBLE, whole_packet_verdict
+from appliance.shard.sanity import HEADERS_BYTES, NEVER_FITS, OFFSET_AND_FLAGS, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.by_state import NOT_IN_ORDER
@@ -74,6 +74,10 @@ _SHAPE = 0xF << DATA_OFFSET_SHIFT | ACK | SYN | FIN | RST
 _PLAIN = LEAST_OFFSET_FLAGS | ACK
 """A packet without options, with an acknowledgement, that opens, closes and resets nothing: nearly all are like that."""
 
+_ACK_RST = ACK | RST
+"""A segment that tells where its sender stands has ACK of these, and not RST. A number that has not changed is not judged again:
+most packets of a stream bring one new number of the two, and arithmetic with numbers of this size is slow."""
+
 
 class Shard:
     """One slice of the traffic. This is its whole contract with the worker that runs it.
@@ -110,11 +114,9 @@ class Shard:
         length = len(raw)
         fields = _parse(raw) if length >= _SHORTEST_TCP_BYTES else _NO_FIELDS
         version_ihl, total, fragment, protocol, ip_checksum, key, seq, ack, offset_flags, window, tcp_checksum = fields
-        payload_bytes = length - IP_HEADER_BYTES - 4 * (offset_flags >> DATA_OFFSET_SHIFT)
-        flags = offset_flags & FLAG_BITS
-        makes_sense = payload_bytes >= 0 and offset_flags >= LEAST_OFFSET_FLAGS and ARE_SENSIBLE[flags]
-        is_whole = version_ihl == IPV4_NO_OPTIONS and total == length and not fragment & FRAGMENT_BITS
-        if protocol != PROTO_TCP or not is_whole or not makes_sense:
+        is_plain = offset_flags & _SHAPE == _PLAIN
+        fits = is_plain or HEADERS_BYTES.get(offset_flags & OFFSET_AND_FLAGS, NEVER_FITS) <= length
+        if protocol != PROTO_TCP or version_ihl != IPV4_NO_OPTIONS or total != length or fragment & FRAGMENT_BITS or not fits:
             return self._count(self._judge_unusual(raw, now))
         bucket = hash(key) >> BUCKET_SHIFT
         session, direction = self._inbound[bucket].get(key), 0
@@ -122,21 +124,24 @@ class Shard:
             session, direction = self._outbound[bucket].get(key), 1
             if session is None:
                 return self._count(self._first_packet.of_tcp(Segment.of(fields, raw), now))
-        is_plain = offset_flags & _SHAPE == _PLAIN and not session.needs_slow_path
-        if not is_plain:
-            segment = _new_segment(Segment, (*fields, raw, flags, length - payload_bytes))
+        if is_plain and not session.needs_slow_path:
+            flags, end = ACK, seq + length - _SHORTEST_TCP_BYTES
+        else:
+            is_plain, headers_bytes = False, HEADERS_BYTES[offset_flags & OFFSET_AND_FLAGS]
+            segment = _new_segment(Segment, (*fields, raw, offset_flags & FLAG_BITS, headers_bytes))
             outcome = self._slow_path.judge(session, direction, segment, now)
             if not isinstance(outcome, int):
                 return self._conclude(outcome, now)
-            flags = outcome
-        if direction and not payload_bytes and session.cookie is not None and self._is_storm(session, fields, raw, now):
+            flags, end = outcome, seq + length - headers_bytes + CONSUMES[outcome]
+        if direction and session.cookie is not None and end == seq and self._is_storm(session, fields, raw, now):
             return self._count(STORM)
         record = _record_at(session.records, direction * RECORD_BYTES)
         words, (acked_at, next_seq_at, window_at, packets_at, bytes_at, sent_at) = session.words, SIDES[direction]
-        acked, sent = words[acked_at], words[sent_at] - record[ACK_DELTA]
-        if flags & (ACK | RST) == ACK and (ack - acked) & SEQ_MASK <= (sent - acked) & SEQ_MASK:
-            words[acked_at], words[window_at], end = ack, window, seq + payload_bytes + CONSUMES[flags]
-            if (end - words[next_seq_at]) & SEQ_MASK < SENT_REACH:
+        acked, next_seq = words[acked_at], words[next_seq_at]
+        tells = is_plain or flags & _ACK_RST == ACK
+        if tells and (ack == acked or (ack - acked) & SEQ_MASK <= (words[sent_at] - record[ACK_DELTA] - acked) & SEQ_MASK):
+            words[acked_at], words[window_at] = ack, window
+            if end != next_seq and (end - next_seq) & SEQ_MASK < SENT_REACH:
                 words[next_seq_at] = end
         words[packets_at] += 1
         words[bytes_at] += length

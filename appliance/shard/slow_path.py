@@ -23,6 +23,7 @@ from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, is_acceptable_ack, progress_of
+from appliance.state.rewrite_record import ACK_DELTA, RECORD
 from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_phases import Challenge, Opening
@@ -44,6 +45,9 @@ _ALIVE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT
 
 _NO_NUMBER = -1
 """The number of a challenge that no RST can answer."""
+
+_inbound_record = RECORD.unpack_from
+"""The bare record of packets of clients, which stands first among those of a session."""
 
 Outcome = Verdict | bytes | None
 """A verdict: the packet is dealt with. Bytes: the packet to judge in its place. None: it goes on."""
@@ -248,9 +252,8 @@ def _has_seen_answer(session: Session, opening: Opening, segment: Segment) -> bo
     """
     if segment.flags & (SYN | RST):
         return True
-    words = session.words
-    newest = words[RS_NEXT_SEQ] - session.record(Direction.INBOUND).ack_delta
-    acked = words[CLIENT_ACKED]
+    words, record = session.words, _inbound_record(session.records)
+    newest, acked = words[RS_NEXT_SEQ] - record[ACK_DELTA], words[CLIENT_ACKED]
     return opening.syn is None and bool((segment.ack - acked) & SEQ_MASK <= (newest - acked) & SEQ_MASK)
 
 

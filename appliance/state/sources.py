@@ -24,31 +24,32 @@ class SourceCounts:
     def change_prefix(self, prefix_bits: int) -> None:
         """Count from nothing, by prefixes of this length. The sessions that there are do not count, and when they end they may be
         taken off the count of others; so counts can be too low until all of them have ended, but never too high."""
-        self._tables = (_EMPTY[:], _EMPTY[:])
+        self._first, self._second = _EMPTY[:], _EMPTY[:]
         self._mask = ((1 << prefix_bits) - 1) << (_ADDRESS_BITS - prefix_bits)
 
     @property
     def in_use(self) -> int:
         """How many places are not empty."""
-        return sum(len(table) - table.count(0) for table in self._tables)
+        return sum(len(table) - table.count(0) for table in (self._first, self._second))
 
     def count(self, address: bytes) -> int:
         """How many sessions the network of this address (4 bytes) has, or a few more."""
-        (first, one), (second, other) = self._places(address)
-        return min(first[one], second[other])
+        one, other = self._places(address)
+        return min(self._first[one], self._second[other])
 
     def add(self, address: bytes) -> None:
         """Count a session of this client."""
-        for table, place in self._places(address):
-            table[place] += 1
+        one, other = self._places(address)
+        self._first[one] += 1
+        self._second[other] += 1
 
     def remove(self, address: bytes) -> None:
         """A session of this client has ended."""
-        for table, place in self._places(address):
+        for table, place in zip((self._first, self._second), self._places(address), strict=True):
             if table[place]:
                 table[place] -= 1
 
-    def _places(self, address: bytes) -> "tuple[tuple[array[int], int], tuple[array[int], int]]":
+    def _places(self, address: bytes) -> tuple[int, int]:
+        """That of its network in either table."""
         hashed = hash((int.from_bytes(address, "big") & self._mask).to_bytes(4, "big"))
-        first, second = self._tables
-        return (first, hashed & _PLACE_MASK), (second, hashed >> _PLACE_BITS & _PLACE_MASK)
+        return hashed & _PLACE_MASK, hashed >> _PLACE_BITS & _PLACE_MASK

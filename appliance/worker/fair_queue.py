@@ -6,6 +6,7 @@ addresses fills all buckets alike: then a packet waits for those before it, as i
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from appliance.wire.layout import ADDRESSES_END, ADDRESSES_START
@@ -23,10 +24,9 @@ class FairQueue(Generic[_Item]):
         self._buckets: list[deque[tuple[_Item, bytes]]] = [deque() for _ in range(BUCKETS)]
         self._in_turn: deque[deque[tuple[_Item, bytes]]] = deque()
         """The buckets that are not empty, the next one first."""
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._in_turn))
 
     def put(self, item: _Item, raw: bytes) -> None:
         """Add an item behind all others of its flow. `raw` is its packet, from the IP header on."""
@@ -34,13 +34,17 @@ class FairQueue(Generic[_Item]):
         if not bucket:
             self._in_turn.append(bucket)
         bucket.append((item, raw))
-        self._count += 1
 
-    def take(self) -> tuple[_Item, bytes]:
-        """Remove the next item, with its packet. Raises IndexError when there is none."""
-        bucket = self._in_turn.popleft()
-        taken = bucket.popleft()
-        if bucket:
-            self._in_turn.append(bucket)
-        self._count -= 1
-        return taken
+    def take(self, most: int) -> Iterator[tuple[_Item, bytes]]:
+        """Remove the next items, up to `most`, with their packets. Each is removed when it is asked for."""
+        in_turn = self._in_turn
+        for _ in range(most):
+            if not in_turn:
+                return
+            bucket = in_turn[0]
+            taken = bucket.popleft()
+            if bucket:
+                in_turn.rotate(-1)
+            else:
+                in_turn.popleft()
+            yield taken

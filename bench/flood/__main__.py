@@ -7,20 +7,21 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 
 from bench.flood.gateway import configuration
 from bench.flood.load import measure
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import COMPARED, UNPROTECTED
+from bench.flood.ways import ALONE, COMPARED, WAYS
 from bench.rig.checks import check_way
 from bench.rig.counters import growth, queue_counts, syns_sent_again
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals
+from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals, within
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, output_of
 from bench.rig.ways import Way
-from bench.senders.flood import SPOOFED_NETWORK
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
 """Each twice the one before, up to more than a sender can send on a small machine that runs everything else as well."""
@@ -41,10 +42,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.flood", description="Fresh connections while a VIP is flooded.")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s at four rates: the figures are rough")
     parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
+    parser.add_argument(
+        "--rates", nargs="+", type=within(0, RATE_MAX_PER_S), metavar="N", help="SYNs a second; 0 is measured in any case"
+    )
+    parser.add_argument("--rounds", type=within(1, 100), metavar="N", help="default 3")
+    parser.add_argument("--seconds", type=within(1, 30), metavar="S", help="of each measurement, default 4")
+    parser.add_argument("--ways", nargs="+", choices=[way.name for way in WAYS], help="default all")
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.rates = _QUICK_RATES_PER_S if options.quick else RATES_PER_S
-    options.rounds, options.seconds = _QUICK if options.quick else _THOROUGH
+    rates = options.rates or (_QUICK_RATES_PER_S if options.quick else RATES_PER_S)
+    options.stops = options.rates is None
+    options.rates = tuple(sorted({0, *rates}))
+    rounds, seconds = _QUICK if options.quick else _THOROUGH
+    options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
+    options.ways = tuple(way for way in WAYS if not options.ways or way.name in options.ways)
     return options
 
 
@@ -63,11 +74,12 @@ def _measure_inside(options: argparse.Namespace) -> int:
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     results = FloodResults()
     with servers_running(site):
-        for way in (*COMPARED, UNPROTECTED):
+        for way in options.ways:
             with way.opened(site, options.shards):
                 check_way(site, way, options.shards)
         _measure_compared(site, options, results)
-        _measure_unprotected(site, options, results)
+        for way in (way for way in ALONE if way in options.ways):
+            _measure_alone(site, options, way, results)
     print(as_text(machine, options.rounds, options.seconds, options.shards, results), end="")
     return 0
 
@@ -75,17 +87,23 @@ def _measure_inside(options: argparse.Namespace) -> int:
 def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
     """The ways are measured one right after the other, because a machine drifts. Each round begins with the next way, and floods
     the next VIP."""
-    for rate in options.rates:
+    ways = [way for way in COMPARED if way in options.ways]
+    for rate in options.rates if ways else ():
         for number in range(options.rounds):
-            for way in rotated(COMPARED, number):
+            for way in rotated(ways, number):
                 results.add(way, rate, _measure(site, options, way, rate, number))
 
 
-def _measure_unprotected(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """At higher and higher rates until it breaks: it needs a minute to recover."""
-    for number, rate in enumerate(options.rates):
-        results.add(UNPROTECTED, rate, _measure(site, options, UNPROTECTED, rate, number))
-        if results.is_broken(UNPROTECTED, rate):
+def _measure_alone(site: Site, options: argparse.Namespace, way: Way, results: FloodResults) -> None:
+    """At higher and higher rates: at all that were named on the command line, else until it breaks.
+
+    Each measurement floods the next VIP, so that none begins with the half-open sessions of the one before.
+    """
+    vips = count()
+    for rate in options.rates:
+        for _ in range(options.rounds):
+            results.add(way, rate, _measure(site, options, way, rate, next(vips)))
+        if options.stops and results.is_broken(way, rate):
             return
 
 

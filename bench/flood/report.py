@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bench.flood.load import Load
-from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED
+from bench.flood.ways import COMPARED, KERNEL, PROXIED, WAYS
 from bench.rig.machine import Machine
 from bench.rig.tables import aligned
 from bench.rig.ways import Way
@@ -13,7 +13,6 @@ from bench.rig.ways import Way
 LEAST_SHARE = 0.5
 """A way that makes less than this share of the fresh connections that it makes without a flood counts as broken."""
 
-_ALL = (*COMPARED, UNPROTECTED)
 _HEADS = (
     "SYN/s wanted",
     "way",
@@ -82,10 +81,10 @@ class FloodResults:
 
 def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: FloodResults) -> str:
     """The table and what follows from it, for people."""
-    rows = [_row(results, way, rate) for rate in results.rates() for way in _ALL if results.rounds(way, rate)]
+    rows = [_row(results, way, rate) for rate in results.rates() for way in WAYS if results.rounds(way, rate)]
     parts = (
         f"{machine.in_words}\n"
-        f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the third after them\n"
+        f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the others after them\n"
         f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
         f"{machine.load_at_start} at the start:\ncompare the ways with each other, do not take the figures for a machine's\n",
         aligned([_HEADS, *rows], left={1}),
@@ -114,25 +113,28 @@ def _row(results: FloodResults, way: Way, rate: int) -> list[str]:
 
 
 def _ratios(results: FloodResults) -> Iterator[str]:
-    yield f"fresh conn/s, {PROXIED.title} / {KERNEL.title}, by SYN/s:\n"
-    for rate in results.rates():
-        if all(results.rounds(way, rate) for way in COMPARED):
-            base = results.fresh_per_s(KERNEL, rate)
-            yield f"  {rate:>8,}  {results.fresh_per_s(PROXIED, rate) / base:.2f}\n" if base else f"  {rate:>8,}  -\n"
+    compared = [rate for rate in results.rates() if all(results.rounds(way, rate) for way in COMPARED)]
+    if compared:
+        yield f"fresh conn/s, {PROXIED.title} / {KERNEL.title}, by SYN/s:\n"
+    for rate in compared:
+        base = results.fresh_per_s(KERNEL, rate)
+        yield f"  {rate:>8,}  {results.fresh_per_s(PROXIED, rate) / base:.2f}\n" if base else f"  {rate:>8,}  -\n"
 
 
 def _ends(results: FloodResults) -> Iterator[str]:
     yield f"broken (any error, or below {LEAST_SHARE:.0%} of the way's own unflooded rate) at:\n"
-    for way in _ALL:
-        first = results.breaks_at(way)
-        highest = max((rate for rate in results.rates() if results.rounds(way, rate)), default=0)
+    for way in WAYS:
+        measured = [rate for rate in results.rates() if results.rounds(way, rate)]
+        if not measured:
+            continue
+        first, highest = results.breaks_at(way), max(measured)
         yield f"  {way.title}: {f'held at all rates up to {highest:,}' if first is None else f'{first:,}'} SYN/s\n"
 
 
 def _errors(results: FloodResults) -> Iterable[str]:
     return (
         f"  {way.title}, {rate:,} SYN/s: {'; '.join(results.errors(way, rate))}\n"
-        for way in _ALL
+        for way in WAYS
         for rate in results.rates()
         if results.rounds(way, rate) and results.errors(way, rate)
     )

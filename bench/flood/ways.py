@@ -1,9 +1,9 @@
-"""The three ways that are flooded: the appliance with SYNPROXY, the kernel's own `synproxy` statement, the appliance without."""
+"""The ways that are flooded: the appliance with SYNPROXY, as shipped, without SYNPROXY; the kernel's own `synproxy` statement."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.flood.gateway import UNPROTECTED_VIPS
+from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS
 from bench.rig.rules import appliance_asleep
 from bench.rig.topology import (
     HTTP_PORT,
@@ -81,7 +81,12 @@ def _appliance(_site: Site, _shards: int) -> Iterator[None]:
 PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
 KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None, True, _kernel)
 UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+AS_SHIPPED = Way("shipped", "appliance, as shipped", SHIPPED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
 
 COMPARED = (PROXIED, KERNEL)
-"""The ways that are measured in turns. UNPROTECTED is measured after them: it leaves half-open connections at the real
-servers."""
+"""The ways that are measured in turns."""
+
+ALONE = (AS_SHIPPED, UNPROTECTED)
+"""The ways that are measured after them, one after the other: they leave half-open connections at the real servers."""
+
+WAYS = (*COMPARED, *ALONE)

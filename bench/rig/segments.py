@@ -10,10 +10,11 @@ from appliance.wire.flow import addresses_of, destination_of, pack_endpoint, sou
 VIP = pack_endpoint(IPv4Address("203.0.113.10"), 80)
 
 
-def segment(key: bytes, flags: int, payload: bytes = b"", seq: int = 1000, ack: int = 2000) -> bytes:
-    """A TCP packet of the flow `key`, with right checksums."""
+def segment(key: bytes, flags: int, payload: bytes = b"", seq: int = 1000, ack: int = 2000, options: bytes = b"") -> bytes:
+    """A TCP packet of the flow `key`, with right checksums. `options` are a multiple of four bytes."""
     (source, source_port), (destination, destination_port) = split_endpoint(source_of(key)), split_endpoint(destination_of(key))
     ports = int.from_bytes(source_port, "big"), int.from_bytes(destination_port, "big")
-    bare = at.TCP_HEADER.pack(*ports, seq, ack, 5 << at.DATA_OFFSET_SHIFT | flags, 64240, 0, 0) + payload
+    offset = (at.TCP_HEADER_BYTES + len(options)) // 4 << at.DATA_OFFSET_SHIFT
+    bare = at.TCP_HEADER.pack(*ports, seq, ack, offset | flags, 64240, 0, 0) + options + payload
     total = checksum(bare, pseudo_header_sum(addresses_of(key), at.PROTO_TCP, len(bare)))
     return ip_packet(source, destination, at.PROTO_TCP, bare[:16] + total.to_bytes(2, "big") + bare[18:])

@@ -8,10 +8,10 @@ import pytest
 from appliance.config.loading import parse as parse_config
 from bench.flood.__main__ import RATES_PER_S
 from bench.flood.__main__ import parse as parse_options
-from bench.flood.gateway import UNPROTECTED_VIPS, configuration
+from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
 from bench.flood.load import Load
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
+from bench.flood.ways import AS_SHIPPED, KERNEL, PROXIED, UNPROTECTED, WAYS, synproxy_table
 from bench.rig.load import Reading
 from bench.rig.machine import Machine
 from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
@@ -91,17 +91,20 @@ def test_a_bounded_flood_of_a_test_address_is_taken() -> None:
 # the ways
 
 
-def test_only_the_protected_services_have_synproxy() -> None:
-    services = parse_config(configuration(), "flood.toml").services
+def test_each_way_has_services_with_its_own_protection() -> None:
+    text = configuration()
+    services = parse_config(text, "flood.toml").services
+    assert text.count("synproxy =") == len(VIPS + UNPROTECTED_VIPS), "what is shipped is not written down"
     assert {str(service.vip): service.synproxy for service in services} == {
         **dict.fromkeys(VIPS, True),
         **dict.fromkeys(UNPROTECTED_VIPS, False),
+        **dict.fromkeys(SHIPPED_VIPS, "auto"),
     }
     assert {service.port for service in services} == {HTTP_PORT}
 
 
 def test_no_address_belongs_to_two_ways() -> None:
-    targets = [target for way in (*COMPARED, UNPROTECTED) for target in way.targets]
+    targets = [target for way in WAYS for target in way.targets]
     assert len(set(targets)) == len(targets)
 
 
@@ -169,6 +172,7 @@ def test_the_text_says_what_it_was_measured_on_and_what_broke() -> None:
     text = text_of(results)
     assert "the 2 cores also run the flooder, the client and the real servers" in text
     assert f"{PROXIED.title}: 5,000 SYN/s" in text
+    assert AS_SHIPPED.title not in text, "it was not measured"
     assert f"{UNPROTECTED.title}: held at all rates up to 0 SYN/s" in text
     assert f"{PROXIED.title}, 5,000 SYN/s: wrk: 7 timeout errors" in text
     ratios = text.partition("by SYN/s:\n")[2].splitlines()
@@ -184,3 +188,20 @@ def test_the_thorough_run_is_the_default() -> None:
     assert set(quick.rates) < set(thorough.rates)
     assert quick.rates[0] == thorough.rates[0] == 0, "the shares are of what there is without a flood"
     assert thorough.rounds * thorough.seconds > quick.rounds * quick.seconds
+
+
+def test_one_way_can_be_measured_at_rates_of_ones_own() -> None:
+    options = parse_options(["--rates", "5000", "600", "--rounds", "5", "--seconds", "3", "--ways", "shipped"])
+    assert (options.rates, options.rounds, options.seconds) == ((0, 600, 5000), 5, 3)
+    assert options.ways == (AS_SHIPPED,)
+    assert not options.stops, "what was asked for is measured"
+    assert parse_options([]).ways == WAYS
+    assert parse_options([]).stops
+
+
+@pytest.mark.parametrize("wrong", ["-1", "500001", "many"])
+def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse_options(["--rates", wrong])
+    assert refused.value.code == 2
+    assert "--rates" in capsys.readouterr().err

@@ -125,6 +125,26 @@ def test_a_client_that_aborts_with_data_on_its_way_moves_its_session(scene: Call
     assert world.state() == "CLOSE"
 
 
+@WORLDS
+@pytest.mark.parametrize("from_client", [True, False])
+@pytest.mark.parametrize(
+    ("flags", "right_seqs", "right_acks"),
+    [("FA", range(-100, 1), range(-(1 << 16), 1)), ("RA", range(1), range(-(1 << 31), 1 << 31))],
+)
+def test_as_many_numbers_are_right_as_the_manual_says(
+    scene: Callable[[], World], flags: str, right_seqs: range, right_acks: range, from_client: bool
+) -> None:
+    """On an idle session, of a FIN with 100 bytes of data, and of a RST: the first and the last right one, and those beside."""
+    tries = [(seq, 0, seq in right_seqs) for seq in (right_seqs[0] - 1, right_seqs[0], right_seqs[-1], right_seqs[-1] + 1)]
+    tries += [(0, right_acks[0], True), (0, right_acks[-1], True)]
+    for seq_off, ack_off, is_right in tries:
+        world = scene()
+        end, seq, ack = both_ends(world)[not from_client]
+        data = bytes(100) if flags == "FA" else b""
+        end.sends(flags, seq=(seq + seq_off) % 2**32, ack=(ack + ack_off) % 2**32, data=data)
+        assert (world.state() != "ESTABLISHED") == is_right, (seq_off, ack_off)
+
+
 class TestSyn:
     """A SYN in the name of a client whose session is alive is a question to that client."""
 
