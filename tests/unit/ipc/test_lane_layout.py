@@ -1,6 +1,7 @@
 """lane_layout.py and lane_counters.py: what the kernel's program and Python have to agree on, byte by byte."""
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_each_entry_belongs_to_one_slot(entries: int) -> None:
     assert parts[0].start == 0
     assert parts[-1].stop == entries
     assert all(len(part) == entries // SLOTS for part in parts)
-    assert all(left.stop == right.start for left, right in zip(parts, parts[1:], strict=False))
+    assert all(left.stop == right.start for left, right in pairwise(parts))
     assert entries % CHANGED_PAGE_BYTES == 0
 
 
