@@ -80,7 +80,7 @@ def flags_of(session: Session, before: int) -> int:
         flags = before & _HAS_ANSWER
     else:
         flags = _IS_OPENING | _HAS_ANSWER if opening.rs_first_seq is not None else _IS_OPENING
-    if session.first_table == FIRST and session.state != UDP_STATE:
+    if session.first_table == FIRST:
         flags |= _IN_FIRST_TABLE
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
@@ -152,7 +152,7 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         record.isn,
     )
     session.cookie = record.cookie
-    session.first_table = FIRST if record.flags & Flags.IN_FIRST_TABLE or record.state == UDP_STATE else IN
+    session.first_table = FIRST if record.flags & Flags.IN_FIRST_TABLE else IN
     session.words = array("Q", (getattr(record, field) for field in _WORD_FIELDS))
     if record.flags & Flags.IS_OPENING:
         opening = session.opening = Opening()
