@@ -198,6 +198,11 @@ class World:
             if piece.is_last:
                 return
 
+    def walk_all(self, kind: str) -> None:
+        """Answer a query of a kind about all sessions to its end."""
+        for _ in self.walk(Query(kind, SessionFilter())):
+            pass
+
     def sessions(self) -> list[Session]:
         """All TCP sessions."""
         return [session for bucket in self.inside.tcp.walk() for session in bucket]
