@@ -18,7 +18,7 @@ def somebody() -> Session:
 
 
 def test_there_is_none_without_a_lane_or_in_slots_of_others() -> None:
-    assert not LaneEntries(0, range(SLOTS))
+    assert not LaneEntries(0, range(SLOTS)).parts
     assert LaneEntries(0, range(SLOTS)).take(5, somebody(), 0.0) is None
     entries = LaneEntries(SLOTS * SIZE, [5])
     assert entries.take(6, somebody(), 0.0) is None
