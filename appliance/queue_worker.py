@@ -25,6 +25,7 @@ from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
+from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
@@ -61,6 +62,10 @@ EXPIRIES_PER_TURN = 50
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""
 
+RECONCILE_INTERVAL_S = 0.01
+RECONCILED_PER_TURN = 300
+"""How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
+
 EXIT_CANNOT_START = 3
 
 _ERROR_LOG_INTERVAL_S = 10.0
@@ -73,7 +78,9 @@ class QueueWorker:
 
     def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel) -> None:
         """Bind the queue and open the raw socket. Raises EdgeError when the kernel refuses either."""
-        self._shard = Shard(plan, shared, time.monotonic())
+        now = time.monotonic()
+        self._shard = Shard(plan, shared, now)
+        _report(self._shard.adopt(now))
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -94,13 +101,15 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        publish_at, look_at, more_are_due = 0.0, 0.0, False
+        publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
         self._queue.set_wait(WAIT_S)
         while not self._control.closed:
             self._heartbeats[self._number] += 1
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn(wait=not (self._control.has_output or more_are_due))
             now = time.monotonic()
+            if now >= reconcile_at and not self._shard.reconcile(RECONCILED_PER_TURN):
+                reconcile_at = now + RECONCILE_INTERVAL_S
             if now >= publish_at:
                 publish_at = now + PUBLISH_INTERVAL_S
                 self._shard.publish_counts()
@@ -171,6 +180,14 @@ class QueueWorker:
         refused = sum(not self._sink.send(segment) for segment in segments)
         self._counts[EMIT_ERRORS] += refused
         segments.clear()
+
+
+def _report(adopted: Adopted) -> None:
+    """Say what became of the sessions that were in the lane, if there were any."""
+    if adopted.sessions or adopted.unserved:
+        log.info("%d sessions adopted, %d reset because their service is gone", adopted.sessions, adopted.unserved)
+    if adopted.refused:
+        log.error("%d records of sessions make no sense and were given up; %s", adopted.refused, adopted.first_problem)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -119,4 +119,4 @@ def tcp_states() -> bytes:
 def _rows() -> Iterator[bytes]:
     for table in range(TABLES):
         for flags in EVENTS:
-            yield NEXT[table][flags][: len(TcpState)].ljust(STATE_COLUMNS, b"\0")
+            yield bytes(NEXT[table][flags][: len(TcpState)]).ljust(STATE_COLUMNS, b"\0")

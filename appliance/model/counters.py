@@ -140,6 +140,15 @@ QUEUE_COUNTERS: Final = (
         "TCP packets past the services to a real server in which the kernel overwrote a client-address option, and fragments "
         "that could have hidden one, which it dropped; those of the whole gateway are counted for shard 0",
     ),
+    Counter("lane_full", "sessions that stayed with the shard alone, because the lane had no free entry for them"),
+    Counter("sessions_adopted", "sessions taken over from the lane when the worker of the shard started"),
+    Counter(
+        "records_refused",
+        "records of the lane that were given up when the worker of the shard started, because they make no sense",
+    ),
+    Counter(
+        "sessions_unserved", "sessions of the lane that were reset when the worker of the shard started: their service was gone"
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -165,6 +174,10 @@ QUEUE_COUNTERS: Final = (
     FORGED_SOURCE_DROPS,
     DIRECT_ACCESS_DROPS,
     FORGED_CLIENT_OPTIONS,
+    LANE_FULL,
+    SESSIONS_ADOPTED,
+    RECORDS_REFUSED,
+    SESSIONS_UNSERVED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

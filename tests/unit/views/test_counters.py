@@ -125,6 +125,10 @@ time_wait_ports_taken      17       1     18
 forged_source_drops        18       1     19
 direct_access_drops        19       1     20
 forged_client_options      20       1     21
+lane_full                  21       1     22
+sessions_adopted           22       1     23
+records_refused            23       1     24
+sessions_unserved          24       1     25
 """
     )
 
