@@ -24,7 +24,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m tools.lane_header >"$work/lane_layout.h"
 # BTF describes the maps to libbpf; it is made from debug information, which is taken out afterwards.
-"$clang" -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -mllvm -no-stack-slot-sharing \
+"$clang" -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter \
   -I"$work" -Ibpf -idirafter "/usr/include/$(uname -m)-linux-gnu" -c bpf/lane.bpf.c -o "$work/lane.bpf.o"
 "$strip" --strip-debug "$work/lane.bpf.o"
 mkdir -p "$(dirname "$object")"
