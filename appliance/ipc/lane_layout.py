@@ -4,9 +4,9 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 
 | map | kind | key | value | who writes |
 |---|---|---|---|---|
-| sessions | array, mapped into memory | entry | a session record (`ipc.session_record`) | the shard that owns the entry, and the kernel |
+| sessions | array, mapped | entry | a session record (`ipc.session_record`) | the shard that owns the entry, and the kernel |
 | flows | hash | flow, 40 bytes | entry * 2 + direction | the shard that owns the entry |
-| changed | array of pages, mapped | entry / 4096 | a byte for each entry, 1 when its state moved | the kernel sets, the shard clears |
+| changed | array of pages, mapped | entry / 4096 | a byte an entry, 1 when its state moved | the kernel sets, the shard clears |
 | settings | array of one, mapped | 0 | SETTINGS | the director |
 | real_servers | array, mapped | slot | REAL_SERVER | the director |
 | interfaces | hash | index of an interface | a byte of SIDES | the director |
