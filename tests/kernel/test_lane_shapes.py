@@ -27,5 +27,5 @@ def test_a_plain_life(lane: Lane) -> None:
         (tcp(rs, local, "FA", seq=R0 + 1001, ack=isn + 5, options=timestamp), 1),
         (tcp(CLIENT, VIP, "A", seq=C0 + 5, ack=R0 + 1002, options=timestamp), 0),
     ):
-        assert lives.put(raw, direction).verdict == CARRIED, (lives.reasons, world.transcript)
+        assert lives.put(raw, direction).verdict == CARRIED, (lives.told, world.transcript)
     assert world.state() == "CLOSE"
