@@ -12,6 +12,7 @@ from pathlib import Path
 import dpkt
 import pytest
 
+from appliance.director.watches import FRESH_S
 from appliance.lab import namespaces
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
@@ -110,7 +111,11 @@ Counts = dict[str, tuple[int, int]]
 
 
 def dropped(lab: RunningLab) -> Counts:
-    """Packets dropped by each counter of the defence: by the kernel, and by shards."""
+    """Packets dropped by each counter of the defence: by the kernel, and by shards.
+
+    The API asks the kernel anew after FRESH_S.
+    """
+    time.sleep(FRESH_S)
     rows = lab.api_json("/stats/ext")
     names = ("defence_ip_frag_drop", "defence_tcp_drop", "defence_udp_drop")
     return {name: (rows[name]["kernel"], sum(rows[name]["shards"])) for name in names}

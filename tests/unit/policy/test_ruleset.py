@@ -196,6 +196,17 @@ def test_sides_with_interfaces_of_their_own() -> None:
     ]
 
 
+def test_packets_with_sources_that_nobody_has_are_dropped_before_they_get_a_shard() -> None:
+    text = text_with(Sides(("c0",), ("s0",)))
+    assert chain(text, "forged")[:2] == [
+        "ip saddr @no_host counter name forged_source_drops drop",
+        "fib saddr type { local, broadcast, multicast } counter name forged_source_drops drop",
+    ]
+    assert "elements = { 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/3 }" in text
+    for name in ("to_service", "to_local_address"):
+        assert chain(text, name)[0] == "jump forged"
+
+
 def test_sides_on_one_interface_are_told_apart_by_source() -> None:
     text = text_with(Sides(("eth0",), ("eth0",), (IPv4Network("192.0.2.0/24"),)))
     assert "elements = { 192.0.2.0/24, 192.0.2.101 }" in text
