@@ -306,6 +306,7 @@ def test_what_another_cpu_moves_is_of_the_old_connection_when_it_has_started_ane
     moved_late(world, TcpState.TIME_WAIT)
     world.client.sends("S", seq=C0 + 70_000)
     assert world.state() == "SYN_RECV"
+    assert record(world).flags == Flags.IS_OPENING | Flags.IN_FIRST_TABLE
     check(world)
 
 
