@@ -3,8 +3,8 @@
 The kernel's table of sessions (the lane) consists of these records, and so does what a worker adopts from an earlier one.
 
 FIELDS is the one definition: Python packs it, and `ipc.lane_header` writes the C struct from it. Numbers are those of the host
-(little-endian on everything that is supported) and naturally aligned, so a compiler adds no padding; addresses and ports are bytes
-in network order. The bytes from `storm_ns` on belong to the kernel's program alone: they are written as zero and not read.
+(little-endian on everything that is supported) and naturally aligned, so a compiler adds no padding; addresses and ports are
+bytes in network order. The bytes from `storm_ns` on belong to the kernel's program alone: they are written as zero and not read.
 
 How far checksums move follows from the endpoints. It is in the record because the kernel would otherwise compute it for each
 packet; a record in which it does not fit the endpoints is refused.
