@@ -124,6 +124,10 @@ unconfirmed_dropped        16       1     17
 time_wait_ports_taken      17       1     18
 forged_source_drops        18       1     19
 direct_access_drops        19       1     20
+lane_full                  20       1     21
+sessions_adopted           21       1     22
+records_refused            22       1     23
+sessions_unserved          23       1     24
 """
     )
 
