@@ -1,4 +1,4 @@
-"""Attaches the lane's program to interfaces, and takes it off again: one filter of tc at the ingress of each (clsact, direct action).
+"""Attaches the lane's program to interfaces, and takes it off again: one filter of tc at the ingress of each (clsact).
 
 Filters of others stay untouched. Ours comes behind them, so what they drop the lane never sees; and the qdisc that holds the
 filters is removed only when it holds no other. `clsact` and not TCX, which kernels before 6.6 do not have.
@@ -43,7 +43,9 @@ def links(interfaces: Iterable[str]) -> dict[str, Link]:
     with _netlink() as ipr:
         found = {message.get_attr("IFLA_IFNAME"): message for message in ipr.get_links()}
     return {
-        name: Link(found[name]["index"], found[name]["ifi_type"] == _ETHERNET) for name in dict.fromkeys(interfaces) if name in found
+        name: Link(found[name]["index"], found[name]["ifi_type"] == _ETHERNET)
+        for name in dict.fromkeys(interfaces)
+        if name in found
     }
 
 

@@ -159,7 +159,8 @@ class LaneKernel:
         """The numbers of LANE_COUNTERS, in their order."""
         counts = self.maps["counts"]
         return [
-            sum(_COUNT.unpack(value)[0] for value in counts.lookup_of_cpus(_INDEX.pack(place))) for place in range(len(LANE_COUNTERS))
+            sum(_COUNT.unpack(value)[0] for value in counts.lookup_of_cpus(_INDEX.pack(place)))
+            for place in range(len(LANE_COUNTERS))
         ]
 
     def entries_in_use(self) -> int:
