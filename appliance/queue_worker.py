@@ -25,6 +25,7 @@ from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
+from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
@@ -74,7 +75,9 @@ class QueueWorker:
 
     def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel) -> None:
         """Bind the queue and open the raw socket. Raises EdgeError when the kernel refuses either."""
-        self._shard = Shard(plan, shared, time.monotonic())
+        now = time.monotonic()
+        self._shard = Shard(plan, shared, now)
+        _report(self._shard.adopt(now))
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -173,6 +176,14 @@ class QueueWorker:
         refused = sum(not self._sink.send(segment) for segment in segments)
         self._counts[EMIT_ERRORS] += refused
         segments.clear()
+
+
+def _report(adopted: Adopted) -> None:
+    """Say what became of the sessions that were in the lane, if there were any."""
+    if adopted.sessions or adopted.unserved:
+        log.info("%d sessions adopted, %d reset because their service is gone", adopted.sessions, adopted.unserved)
+    if adopted.refused:
+        log.error("%d records of sessions make no sense and were given up; %s", adopted.refused, adopted.first_problem)
 
 
 def main(arguments: list[str] | None = None) -> int:
