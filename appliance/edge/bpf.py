@@ -21,9 +21,6 @@ _LOG_BYTES = 1 << 20
 _LOG_LINES = 12
 """Of the verifier's log: how many bytes it may have, and how many of its last lines an error shows."""
 
-_FOR_EACH_CPU = frozenset((5, 6))
-"""BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY."""
-
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 
 
@@ -61,6 +58,14 @@ class Descriptor:
 class Program(Descriptor):
     """A loaded program."""
 
+    @property
+    def number(self) -> int:
+        """The number by which the kernel names it, for instance in a list of filters."""
+        info, size = MapInfo(), c_uint32(sizeof(MapInfo))  # that of a program begins in the same way
+        if answer := library().bpf_obj_get_info_by_fd(self.fd, byref(info), byref(size)):
+            raise failed("ask what a program is like", answer)
+        return int(info.id)
+
     def test_run(self, packet: bytes, context: bytes = b"", *, repeat: int = 1, room: int = 256) -> tuple[int, bytes, int]:
         """Let it judge a packet that nobody sent: its verdict (signed), the packet afterwards, nanoseconds for each of `repeat`
         runs. `context` is the beginning of a `struct __sk_buff`; the packet may grow by `room` bytes."""
@@ -87,23 +92,24 @@ class Map(Descriptor):
         self.key_bytes: int = info.key_size
         self.value_bytes: int = info.value_size
         self.entries: int = info.max_entries
-        self._place_bytes = self.value_bytes
-        if info.type in _FOR_EACH_CPU:
-            self._place_bytes = -(-self.value_bytes // 8) * 8 * possible_cpus()
 
     def lookup(self, key: bytes) -> bytes | None:
-        """The value of a key; None when there is none. A map for each CPU has as many values, see `of_cpus`."""
-        value = create_string_buffer(self._place_bytes)
+        """The value of a key; None when there is none."""
+        return self._look_up(key, self.value_bytes)
+
+    def lookup_of_cpus(self, key: bytes) -> list[bytes]:
+        """The values of a key of a map for each CPU; empty when there is none."""
+        stride = -(-self.value_bytes // 8) * 8
+        values = self._look_up(key, stride * possible_cpus())
+        return [values[at : at + self.value_bytes] for at in range(0, len(values), stride)] if values else []
+
+    def _look_up(self, key: bytes, value_bytes: int) -> bytes | None:
+        value = create_string_buffer(value_bytes)
         if answer := library().bpf_map_lookup_elem(self.fd, self._checked(key), value):
             if answer == -errno.ENOENT:
                 return None
             raise failed(f"look into map {self.name}", answer)
         return value.raw
-
-    def of_cpus(self, value: bytes) -> list[bytes]:
-        """The values of all CPUs, which come as one: each is filled up to a multiple of 8 bytes."""
-        stride = len(value) // possible_cpus()
-        return [value[at : at + self.value_bytes] for at in range(0, len(value), stride)]
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value of a key, whether there is one already or not."""
@@ -143,7 +149,7 @@ class Map(Descriptor):
 
     def items(self, at_once: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a hash or an array. What others write meanwhile may be missed, or come twice."""
-        keys, values = create_string_buffer(self.key_bytes * at_once), create_string_buffer(self._place_bytes * at_once)
+        keys, values = create_string_buffer(self.key_bytes * at_once), create_string_buffer(self.value_bytes * at_once)
         position, is_last, is_first = create_string_buffer(max(self.key_bytes, 8)), False, True
         while not is_last:
             count, here = c_uint32(at_once), None if is_first else position
@@ -153,8 +159,8 @@ class Map(Descriptor):
                 raise failed(f"read map {self.name}", answer)
             some_keys, some_values = keys.raw, values.raw
             for place in range(count.value):
-                key_at, value_at = place * self.key_bytes, place * self._place_bytes
-                yield some_keys[key_at : key_at + self.key_bytes], some_values[value_at : value_at + self._place_bytes]
+                key_at, value_at = place * self.key_bytes, place * self.value_bytes
+                yield some_keys[key_at : key_at + self.key_bytes], some_values[value_at : value_at + self.value_bytes]
 
     def mapped(self) -> mmap.mmap:
         """The values of a mappable array as memory that the program shares: value after value, each a multiple of 8 bytes."""

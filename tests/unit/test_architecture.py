@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, str] = {
     "edge": "wire model policy ipc",
     "worker": "wire model ipc sessions shard edge",
     "queue_worker": "model ipc sessions shard edge worker",
-    "director": "model policy ipc config edge",
+    "director": "model policy ipc config sessions edge",
     "views": "model policy ipc",
     "rest": "model policy ipc views",
     "api": "model policy ipc views rest",
