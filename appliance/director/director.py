@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
@@ -106,7 +105,7 @@ class Director:
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
             log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
-            await _until(asked, tasks)
+            await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
             log.info("stopping" if self._ends_for_good else "leaving everything in the kernel for the next run")
 
@@ -257,8 +256,12 @@ class Director:
         return self._lane.state
 
     async def lane_stats(self) -> LaneStats:
-        """What the lane has counted, at this moment. Raises EdgeError when the kernel cannot be asked."""
-        counts = await self._count_lane()
+        """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
+        counts = None
+        try:
+            counts = await self._count_lane()
+        except EdgeError as error:
+            log.error("cannot read what the lane has counted: %s", error)
         return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
@@ -311,16 +314,6 @@ def _log_refusal(error: Exception) -> None:
     for line in str(error).splitlines():
         log.error("%s", line)
     log.error("reload refused, nothing has changed")
-
-
-async def _until(asked: Asked, tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Wait for the end. No task ends by itself unless it has failed; then its error is raised here."""
-    ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in (asked.stop, asked.leave)]
-    done, _ = await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
-    for task in done:
-        task.result()
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:

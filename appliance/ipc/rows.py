@@ -16,6 +16,8 @@ class SessionRow(NamedTuple):
     """Seconds until it expires when no packet comes."""
     protocol: str
     """"TCP" or "UDP"."""
+    in_lane: bool = False
+    """Whether the kernel may carry its packets."""
 
 
 class Page(NamedTuple):
