@@ -118,6 +118,7 @@ class Director:
         undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
         await asyncio.to_thread(host.prepare, self._config.gateway)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
+        await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity)
         await self._look_at_routes()
         lane.put_tunables(self.shared.tunable)
