@@ -152,16 +152,13 @@ class LaneKernel:
         return found
 
     def _of_direction(self, place: int) -> tuple[int, int]:
-        values = [TRAFFIC.unpack(value) for value in self.maps["traffic"].lookup_of_cpus(_INDEX.pack(place))]
+        values = [TRAFFIC.unpack(value) for value in _of_cpus(self.maps["traffic"], place)]
         return sum(packets for packets, _ in values), sum(size for _, size in values)
 
     def counts(self) -> list[int]:
         """The numbers of LANE_COUNTERS, in their order."""
-        counts = self.maps["counts"]
-        return [
-            sum(_COUNT.unpack(value)[0] for value in counts.lookup_of_cpus(_INDEX.pack(place)))
-            for place in range(len(LANE_COUNTERS))
-        ]
+        places = range(len(LANE_COUNTERS))
+        return [sum(_COUNT.unpack(value)[0] for value in _of_cpus(self.maps["counts"], place)) for place in places]
 
     def entries_in_use(self) -> int:
         """How many records there are."""
@@ -193,6 +190,12 @@ class LaneKernel:
             view.release()
         for descriptor in (self.program, *self.maps.values()):
             descriptor.close()
+
+
+def _of_cpus(of_cpus: bpf.Map, place: int) -> list[bytes]:
+    """The values of a place in an array for each CPU."""
+    values = of_cpus.lookup(_INDEX.pack(place))
+    return [] if values is None else of_cpus.of_cpus(values)
 
 
 class Pinned:
