@@ -13,8 +13,17 @@ from typing import NamedTuple
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.ipc import lane_layout
-from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, REAL_SERVER, SETTINGS, SETTINGS_FIELDS, TRAFFIC
+from appliance.ipc.lane_layout import (
+    CHANGED_PAGE_BYTES,
+    LEAST_ENTRIES,
+    MOST_ENTRIES,
+    REAL_SERVER,
+    SETTINGS,
+    SETTINGS_FIELDS,
+    TRAFFIC,
+)
 from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
 PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -237,6 +246,19 @@ class Pinned:
         with contextlib.suppress(EdgeError):
             return memoryview(sessions.mapped())
         return None
+
+    def copied_records(self) -> bytes | None:
+        """A copy of all records, when this version can read every one of them, whatever the other maps are; else None.
+
+        The filters must be off, or a program would go on writing to the originals.
+        """
+        records = self.records()
+        if records is None or len(records) // RECORD_BYTES not in range(LEAST_ENTRIES, MOST_ENTRIES + 1, CHANGED_PAGE_BYTES):
+            return None
+        copy = bytes(records)
+        records.release()
+        versions = set(memoryview(copy).cast("H")[:: RECORD_BYTES // 2])
+        return copy if versions <= {0, RECORD_VERSION} else None
 
     def unpin(self) -> None:
         """Close the maps and remove the pins."""

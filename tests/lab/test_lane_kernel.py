@@ -13,7 +13,7 @@ from appliance.edge import bpffs
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc.lane_layout import LEAST_ENTRIES, RealServerFlags, flow
-from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
 SIZES = Sizes(LEAST_ENTRIES, 260)
@@ -93,6 +93,15 @@ def test_maps_of_another_layout_are_refused_and_their_records_can_be_read(direct
     records.release()
     kernel.put_settings(kernel.settings._replace(version=1, layout_hash=bytes(8)))
     assert "of their layout" in Pinned(directory).why_not()
+
+
+def test_records_can_be_copied_when_all_have_this_version(directory: Path, kernel: LaneKernel) -> None:
+    kernel.put_settings(Settings(9, 1, b"another!"))
+    kernel.records[:2] = VERSION.to_bytes(2, "little")
+    kernel.records[200] = 7
+    assert Pinned(directory).copied_records() == bytes(kernel.records)
+    kernel.records[RECORD_BYTES] = VERSION + 1
+    assert Pinned(directory).copied_records() is None
 
 
 def test_maps_that_contradict_themselves_are_refused(directory: Path, kernel: LaneKernel) -> None:

@@ -15,6 +15,7 @@ from appliance.edge.lane_kernel import Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.session_record import RECORD_BYTES
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
 from tests.support.gateway import shared_state
@@ -38,7 +39,7 @@ class Kernel:
         self.settings = Settings(lane_layout.VERSION, sizes.entries, lane_layout.layout_hash())
         self.servers: dict[int, tuple[int, int]] = {}
         self.interfaces: dict[int, int] = {}
-        self.records = memoryview(b"records of this run")
+        self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
         self.missing: list[str] = []
 
@@ -91,8 +92,13 @@ class PinnedMaps:
     def why_not(self) -> str:
         return self.host.why_not
 
+    directory = Path("/run/x/bpf/4026")
+
     def records(self) -> memoryview:
         return memoryview(b"records of an earlier run")
+
+    def copied_records(self) -> bytes | None:
+        return self.host.readable
 
     def unpin(self) -> None:
         self.host.pinned = False
@@ -108,6 +114,8 @@ class Host:
         self.filters: dict[int, int] = {}
         self.pinned = False
         self.why_not = ""
+        self.readable: bytes | None = None
+        """The records of the earlier run, if this one can read them."""
         self.bpffs = ""
         """Why there is none; empty when there is one."""
         self.kernel: Kernel | None = None
@@ -222,6 +230,16 @@ def test_a_lane_that_nobody_can_go_on_with_is_reset_and_made_anew(
     assert not lane_of(host).open(slots)
     assert host.steps == ["detached from 2", "reset: records of an earlier run", "old pins removed", "made"]
     assert caplog.messages == [f"the sessions of an earlier run cannot be taken over, because {words}: reset both ends of 12"]
+
+
+def test_sessions_of_a_lane_that_is_laid_out_in_another_way_move_into_a_new_one(host: Host) -> None:
+    host.pinned, host.filters, host.why_not = True, {2: 66}, "they have version 9 of their layout and not 1"
+    host.readable = bytes(4095 * RECORD_BYTES) + b"\2" * RECORD_BYTES
+    assert lane_of(host).open(300)
+    assert host.steps == ["detached from 2", "old pins removed", "made"]
+    assert host.kernel is not None
+    assert host.kernel.sizes == Sizes(4096, 300)
+    assert bytes(host.kernel.records) == host.readable
 
 
 def test_filters_whose_maps_nobody_can_read_any_more_go(host: Host) -> None:
