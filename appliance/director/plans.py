@@ -1,10 +1,12 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
+from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.steering import HASH_SEED, shard_table
@@ -34,12 +36,10 @@ def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
     )
 
 
-def worker_plans(
-    config: Config, services: tuple[ServicePlan, ...], destinations: int, isn_secret: str, cookie_secret: str
-) -> list[Plan]:
+def worker_plans(config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys) -> list[Plan]:
     """The plan of each worker, in the order of shards. `services` have slots below `destinations`."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, isn_secret, cookie_secret) for shard in range(shards)]
+    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys) for shard in range(shards)]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
@@ -47,14 +47,24 @@ _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
 
 
 class Slots:
-    """The place in the shared counters of each real server of each service, for the whole run.
+    """The place in the shared counters of each real server of each service, for the whole run and those that take it over.
 
     A real server that is removed keeps its slot: its traffic stays in the totals, and it counts on from there when it comes back.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, taken: Mapping[tuple[str, str, int], int] = MappingProxyType({})) -> None:
+        """`taken` has the slot of each real server that has one: by service name, address and port."""
         self.capacity = capacity
-        self._slots: _SlotOf = {}
+        self._slots: _SlotOf = dict(taken)
+
+    @property
+    def taken(self) -> _SlotOf:
+        """The slot of each real server that has one: by service name, address and port."""
+        return dict(self._slots)
+
+    def have_room_for(self, config: Config) -> bool:
+        """Whether all real servers of a configuration get a slot."""
+        return len(set(_real_servers(config)) | self._slots.keys()) <= self.capacity
 
     @classmethod
     def sized_for(cls, config: Config) -> "Slots":
@@ -70,6 +80,10 @@ class Slots:
         self._slots = self._with_new(config)
         return self.plan(config)
 
+    def after(self, config: Config) -> "Slots":
+        """These slots as they will be once `config` has taken its own. Raises ReloadRefusedError, as `plan`."""
+        return Slots(self.capacity, self._with_new(config))
+
     def plan(self, config: Config) -> tuple[ServicePlan, ...]:
         """The services as shards will need them; `take` with the same configuration gives the same slots as long as no other one
         comes between. Nothing is used up: the configuration may still be refused.
@@ -81,12 +95,7 @@ class Slots:
 
     def _with_new(self, config: Config) -> _SlotOf:
         """The slots, with one for each new real server."""
-        wanted = [
-            (service.name, str(real_server.address), real_server.port)
-            for service in config.services
-            for real_server in service.real_servers
-        ]
-        new = [key for key in wanted if key not in self._slots]
+        new = [key for key in _real_servers(config) if key not in self._slots]
         free = self.capacity - len(self._slots)
         if len(new) > free:
             raise ReloadRefusedError(
@@ -112,7 +121,13 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         service.protocol,
         _SYNPROXY[service.synproxy],
         _defer(service),
+        service.lane,
     )
+
+
+def _real_servers(config: Config) -> list[tuple[str, str, int]]:
+    """Name of the service, address and port of each real server."""
+    return [(service.name, str(server.address), server.port) for service in config.services for server in service.real_servers]
 
 
 def _defer(service: Service) -> int | None:

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any, Generic
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
@@ -14,9 +15,6 @@ from appliance.wire.flow import pack_endpoint, split_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
 """Whether a service's clients have to prove themselves with a SYN cookie."""
-
-USUAL_MTU, MOST_MTU = 1500, 65_535
-"""The MTU of Ethernet, in bytes, assumed for a real server whose route is not known."""
 
 UNLISTED = 0xFFFF_FFFF
 """The slot of a real server that has no place in the shared counters: it is in no plan of this run, but some sessions still are
