@@ -29,11 +29,15 @@ static __always_inline __u32 is_closing(__u32 state)
 static __always_inline __u32 next_state(union state_word was, __u32 direction, __u32 event)
 {
 	__u32 table = direction ? TABLE_OUT : was.flags & IN_FIRST_TABLE ? TABLE_FIRST : TABLE_IN;
-	__u32 place = (table * (EVENT_NONE + 1) + event) * STATE_COLUMNS + was.state % STATE_COLUMNS;
+	__u64 place = (table * (EVENT_NONE + 1) + event) * STATE_COLUMNS + was.state % STATE_COLUMNS;
 	__u32 zero = 0;
 	struct tcp_states *tables = bpf_map_lookup_elem(&tcp_states, &zero);
 
-	return tables && place < sizeof(tables->next) ? tables->next[place] : was.state;
+	if (!tables)
+		return was.state;
+	/* Linux 6.1 allows no arithmetic with a pointer before it is known not to be null; the compiler would do it there. */
+	asm volatile("" : "+r"(place));
+	return place < sizeof(tables->next) ? tables->next[place] : was.state;
 }
 
 /* Tells the owner of an entry to look at it. Whoever clears the byte reads the record afterwards. */
