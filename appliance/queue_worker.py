@@ -58,6 +58,10 @@ EXPIRIES_PER_TURN = 50
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""
 
+RECONCILE_INTERVAL_S = 0.01
+RECONCILED_PER_TURN = 300
+"""How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
+
 EXIT_CANNOT_START = 3
 
 _ERROR_LOG_INTERVAL_S = 10.0
@@ -90,7 +94,7 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        look_at, wait_s, more_are_due = 0.0, WAIT_S, False
+        look_at, reconcile_at, wait_s, more_are_due = 0.0, 0.0, WAIT_S, False
         self._queue.set_wait(wait_s)
         while not self._control.closed:
             self._heartbeats[self._number] += 1
@@ -100,8 +104,10 @@ class QueueWorker:
                 self._queue.set_wait(wait_s)
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn(wait=not (self._control.has_output or more_are_due))
-            self._shard.publish_counts()
             now = time.monotonic()
+            if now >= reconcile_at and not self._shard.reconcile(RECONCILED_PER_TURN):
+                reconcile_at = now + RECONCILE_INTERVAL_S
+            self._shard.publish_counts()
             if now >= look_at:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S

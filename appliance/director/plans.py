@@ -94,6 +94,7 @@ class Slots:
             service.protocol,
             _SYNPROXY[service.synproxy],
             _defer(service),
+            service.lane,
         )
 
 

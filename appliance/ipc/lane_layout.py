@@ -6,7 +6,7 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 |---|---|---|---|---|
 | sessions | array, mapped | entry | a session record (`ipc.session_record`) | its shard, kernel |
 | flows | hash | flow, 40 bytes | entry * 2 + direction | its shard |
-| changed | array of pages, mapped | entry / 4096 | a byte for each entry: 1 when its state has moved | kernel sets, its shard clears |
+| changed | array of pages, mapped | entry / 4096 | a byte for each entry: 1 after a state moved | kernel, its shard |
 | settings | array of one, mapped | 0 | SETTINGS | director |
 | real_servers | array, mapped | slot | REAL_SERVER | director |
 | interfaces | hash | index of an interface | a byte of SIDES | director |

@@ -9,7 +9,7 @@ from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO,
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
 from appliance.state.live_tunables import LiveTunables
-from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_NEXT_SEQ
+from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_ACKED, RS_NEXT_SEQ
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES, WINDOW_SHIFT
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -85,7 +85,10 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
 def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> bytes:
     """A real server's packet as its client gets it."""
     record = _record_at(session.records, _OUTBOUND * RECORD_BYTES)
-    options = segment.options
+    options, opening = segment.options, session.opening
+    if opening is not None and opening.rs_first_seq is not None and _has_got_data(session, segment, record[ACK_DELTA]):
+        session.opening = None
+        session.settle()
     if segment.offset_flags & SYN:
         record = (*record[:WINDOW_SHIFT], 0)  # RFC 7323, 2.2: the window of a SYN is never scaled
         if tunables.mss_adjust:
@@ -93,6 +96,18 @@ def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> byt
     elif options and not _is_only_timestamp(options):
         options = shift_sack(options, record[ACK_DELTA])
     return translate_with_options(segment, record, options)
+
+
+def _has_got_data(session: Session, segment: Segment, ack_delta: int) -> bool:
+    """Whether a real server's packet acknowledges a byte of its client, and that byte was sent: the option came with it.
+
+    A SYN-ACK may acknowledge what its SYN carried. It does not count, for not every server looks for the option in a SYN.
+    """
+    if segment.offset_flags & (SYN | ACK | RST) != ACK:
+        return False
+    acked, ack = session.words[RS_ACKED], segment.ack
+    has_sent_it = (ack - acked) & SEQ_MASK <= (session.words[CLIENT_NEXT_SEQ] - ack_delta - acked) & SEQ_MASK
+    return has_sent_it and is_before(add(session.isn, 1), ack)
 
 
 def check_answer(session: Session, opening: Opening, syn: bytes, answer: Segment) -> list[bytes] | None:

@@ -38,6 +38,8 @@ _SESSION_JSON = (
 )
 _COUNTER_TEXT = "one line per counter, with one column for each shard and one for the total"
 _COUNTER_JSON = "an object: counter name -> `total` and `shards`, a list with one number per shard"
+_CARRIED_TEXT = "one line per counter, with one column for each shard, one for the lane and one for the total"
+_CARRIED_JSON = "an object: counter name -> `total`, `shards` (a list with one number per shard) and `lane`"
 _TUNABLE_JSON = "`value` (in force), `default`, `min`, `max`, `unit` and `summary`"
 
 _BODY_TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", f"the body is longer than {LONGEST_BODY_BYTES} bytes")
@@ -126,8 +128,9 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers all extended counters.",
-                "one line per counter, with one column for each shard, one for the kernel and one for the total",
-                "an object: counter name -> `total`, `shards` (a list with one number per shard) and `kernel`",
+                "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel "
+                "and one for the total",
+                "an object: counter name -> `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 is_costly=True,
             ),
         ),
@@ -140,7 +143,7 @@ ROUTES: tuple[Route, ...] = (
                 "GET",
                 "Answers one extended counter, by its name here or by its name in the LVS kernels.",
                 "the total",
-                "`name`, `total`, `shards` (a list with one number per shard) and `kernel`",
+                "`name`, `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 refusals=(UNKNOWN_NAME,),
                 is_costly=True,
             ),
@@ -167,9 +170,9 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers sessions, packets and bytes in both directions: since the start, and per second.",
-                "two tables with one column for each shard and one for the total: totals, then rates per second",
+                "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
-                "`out_bytes`, which have `total` and `shards`, a list with one number per shard",
+                "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
             ),
         ),
     ),
@@ -193,8 +196,8 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers how many packets were not translated and sent on, by reason.",
-                _COUNTER_TEXT,
-                _COUNTER_JSON,
+                _CARRIED_TEXT,
+                _CARRIED_JSON,
             ),
         ),
     ),

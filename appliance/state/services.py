@@ -60,7 +60,7 @@ class VirtualService(Generic[OrderedT]):
 
     __slots__ = (
         "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
-        "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "lane", "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -75,6 +75,8 @@ class VirtualService(Generic[OrderedT]):
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
+        self.lane = plan.lane
+        """Whether the lane may carry its sessions."""
         self.half_open: OldestFirst[OrderedT] = OldestFirst()
         """Sessions whose handshake is under way, in this shard."""
         self.by_state = by_state

@@ -25,7 +25,7 @@ class Handshake:
 
 
 class Opening:
-    """A TCP session until its client has acknowledged the real server's first byte."""
+    """A TCP session until its client has acknowledged the real server's first byte, or the real server a byte of its client."""
 
     __slots__ = ("client_option", "handshake", "is_resent", "rs_first_seq", "stale_answers", "syn")
 

@@ -73,6 +73,6 @@ def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
 
 
 def _real_server(shared: SharedState, plan: RealServerPlan) -> dict[str, Any]:
-    columns = zip(*(shared.destination(shard, plan.slot) for shard in range(shared.shards)), strict=True)
+    columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
     counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
     return {"address": plan.address, "port": plan.port, "forward": "FullNat", "weight": plan.weight} | counts

@@ -124,7 +124,7 @@ class FakeGateway:
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""
-        return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5)))
+        return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5), (0.0,) * 5))
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The figures of a host with hardly any sockets."""

@@ -60,6 +60,33 @@ def test_the_option_is_on_every_packet_until_the_real_servers_first_byte_is_ackn
     assert world.counter("fullnat_add_toa_ok") == 5
 
 
+def test_an_upload_carries_the_option_until_the_real_server_has_acknowledged_a_byte_of_it() -> None:
+    world = World()
+    world.client.connects(C0, R0)
+    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"one")
+    assert options_of(world.rs.gets("PA")) == TOA
+    world.rs.sends("A", seq=R0 + 1, ack=C0 + 1)
+    world.client.gets("A")
+    world.client.sends("PA", seq=C0 + 4, ack=R0 + 1, data=b"two")
+    assert options_of(world.rs.gets("PA")) == TOA, "nothing but the SYN was acknowledged"
+    world.rs.sends("A", seq=R0 + 1, ack=C0 + 4)
+    world.client.gets("A")
+    world.client.sends("PA", seq=C0 + 7, ack=R0 + 1, data=b"three")
+    assert options_of(world.rs.gets("PA")) == b""
+
+
+@pytest.mark.parametrize(("flags", "ack"), [("A", 400), ("A", -400), ("RA", 4), ("SA", 4)])
+def test_the_option_stays_while_no_byte_that_was_sent_is_acknowledged(flags: str, ack: int) -> None:
+    """A number that is none of the client's, a reset, or the answer to a SYN that is repeated."""
+    world = World()
+    world.client.connects(C0, R0)
+    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"one")
+    assert options_of(world.rs.gets("PA")) == TOA
+    world.rs.sends(flags, seq=R0 + 9, ack=C0 + ack)
+    world.client.sends("PA", seq=C0 + 4, ack=R0 + 1, data=b"two")
+    assert options_of(world.rs.gets("PA")) == TOA
+
+
 def test_a_reset_carries_no_option() -> None:
     world = World()
     world.client.connects(C0, R0)

@@ -1,0 +1,109 @@
+"""The C header of the kernel's program, written from the definitions that Python uses. Pure: it makes a text.
+
+So neither side has a number for a place that the other one reads. The build writes it anew each time; it is not kept.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import IntFlag
+from struct import Struct
+
+from appliance.ipc import lane_layout, session_record
+from appliance.ipc.lane_layout import RealServerFlags, Sides
+from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
+from appliance.model.lane_counters import LANE_COUNTER_PLACE
+from appliance.model.tcp_state import UDP_STATE, TcpState
+
+_C_TYPES = {"B": "__u8", "b": "__s8", "H": "__u16", "I": "__u32", "Q": "__u64"}
+"""By `struct` code of a number, the type of the kernel's headers."""
+
+_FLOW_FIELDS = (
+    ("family", "B"),
+    ("protocol", "B"),
+    ("reserved", "H"),
+    ("source_port", "H"),
+    ("destination_port", "H"),
+    ("source_address", "16s"),
+    ("destination_address", "16s"),
+)
+"""As `lane_layout.flow` packs them; the compiler checks the size, and the tests of the program the rest."""
+
+Fields = tuple[tuple[str, str], ...]
+
+
+def header() -> str:
+    """The text of the header."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "/* Written by appliance/ipc/lane_header.py: change nothing here. */"
+    yield "#pragma once"
+    yield "#include <linux/types.h>"
+    yield ""
+    yield from _constants(
+        {
+            "LANE_VERSION": lane_layout.VERSION,
+            "RECORD_VERSION": session_record.VERSION,
+            "LAYOUT_HASH": f'"{_escaped(lane_layout.layout_hash())}"',
+            "CHANGED_PAGE_BYTES": lane_layout.CHANGED_PAGE_BYTES,
+            "USUAL_ENTRIES": lane_layout.USUAL_ENTRIES,
+            "STATE_COLUMNS": lane_layout.STATE_COLUMNS,
+            "UDP_STATE": UDP_STATE,
+            "LANE_COUNTERS": len(LANE_COUNTER_PLACE),
+        }
+    )
+    yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", Sides))
+    yield from _enum("lane_counter", LANE_COUNTER_PLACE, "COUNT_")
+    yield from _enum("tcp_state", {state.name.lower(): state.value for state in TcpState}, "TCP_STATE_")
+    yield from _enum("state_table", {name: place for place, name in enumerate(("in", "out", "first"))}, "TABLE_")
+    yield from _enum("state_event", {name: place for place, name in enumerate(("syn", "fin", "ack", "rst", "none"))}, "EVENT_")
+    yield from _struct("session_record", session_record.FIELDS, RECORD_BYTES, OFFSETS)
+    yield from _struct("flow", _FLOW_FIELDS, lane_layout.FLOW_BYTES)
+    yield from _struct("settings", lane_layout.SETTINGS_FIELDS, lane_layout.SETTINGS.size)
+    yield from _struct("real_server", lane_layout.REAL_SERVER_FIELDS, lane_layout.REAL_SERVER.size)
+    yield from _struct("traffic", lane_layout.TRAFFIC_FIELDS, lane_layout.TRAFFIC.size)
+    yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
+    next_bytes = len(lane_layout.tcp_states())
+    yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)
+
+
+def _escaped(data: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _constants(values: Mapping[str, int | str]) -> Iterator[str]:
+    yield from (f"#define {name} {value}" for name, value in values.items())
+    yield ""
+
+
+def _flags(prefix: str, flags: type[IntFlag]) -> dict[str, int]:
+    return {f"{prefix}{flag.name}": flag.value for flag in flags}
+
+
+def _enum(name: str, values: Mapping[str, int], prefix: str) -> Iterator[str]:
+    yield f"enum {name} {{"
+    yield from (f"\t{prefix}{word.upper()} = {value}," for word, value in values.items())
+    yield "};"
+    yield ""
+
+
+def _struct(name: str, fields: Fields, size: int, offsets: Mapping[str, int] | None = None) -> Iterator[str]:
+    """A struct whose layout the compiler checks: it has to put each field where Python puts it."""
+    places = offsets or _packed(fields)
+    yield f"struct {name} {{"
+    yield from (f"\t{_member(field, code)};" for field, code in fields)
+    yield "};"
+    yield f'_Static_assert(sizeof(struct {name}) == {size}, "size of {name}");'
+    for field, _ in fields:
+        yield f'_Static_assert(__builtin_offsetof(struct {name}, {field}) == {places[field]}, "place of {field} in {name}");'
+    yield ""
+
+
+def _packed(fields: Fields) -> dict[str, int]:
+    return {name: Struct("<" + "".join(code for _, code in fields[:place])).size for place, (name, _) in enumerate(fields)}
+
+
+def _member(field: str, code: str) -> str:
+    if code.endswith("s"):
+        return f"__u8 {field}[{code.removesuffix('s')}]"
+    return f"{_C_TYPES[code]} {field}"

@@ -1,0 +1,101 @@
+/*
+ * The lane: carries the packets of sessions that Python has admitted, as `Shard.handle` would, and hands everything else on as it is.
+ * One program for both directions, at the ingress hook of every interface of the gateway (tc, clsact, direct action).
+ *
+ * A packet is judged before anything of it or of its session is changed. TC_ACT_UNSPEC lets it go on: to filters of somebody else,
+ * then up the stack, and so to Python.
+ */
+#include <linux/pkt_cls.h>
+#include "segment.h"
+
+static __always_inline int up(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
+{
+	struct judged judged = {};
+	struct way_out way = {};
+	__u64 now = bpf_ktime_get_ns();
+	__u32 reason, sum = 0;
+
+	reason = read_tcp(skb, packet);
+	if (!reason)
+		reason = judge_segment(skb, packet, session, to, &judged);
+	if (reason)
+		return up(reason);
+	if (session->was.flags & HAS_COOKIE && session->direction == OUTBOUND &&
+	    is_storm(skb, packet, session->record, session->settings, now)) {
+		count(COUNT_STORM);
+		return TC_ACT_SHOT;
+	}
+	reason = find_way(skb, packet, to, judged.longer, &way);
+	if (reason)
+		return up(reason);
+	if (!is_resized(skb, packet, judged.longer))
+		return up(COUNT_UP_ROOM);
+	if (judged.is_answer)
+		session->record->rs_first_seq = packet->seq + 1;
+	if (!moved(session->record, session->was, judged.is))
+		return up(COUNT_UP_RACE);
+	note_segment(packet, session, &judged);
+	count_carried(packet, session, now);
+	if (judged.lacks_room)
+		count(COUNT_OPTION_NO_ROOM);
+	if (judged.is_answer)
+		to->window_shift = 0; /* RFC 7323, 2.2: the window of a SYN is never scaled */
+	if (judged.sack.edges && to->ack_delta && shift_sack(skb, &judged.sack, to->ack_delta, &sum))
+		return TC_ACT_SHOT;
+	if (judged.longer) {
+		count(COUNT_OPTION_ADDED);
+		if (insert_client_option(skb, packet, session->settings->toa_kind, &sum))
+			return TC_ACT_SHOT;
+	}
+	if (rewrite_tcp(skb, packet, to, judged.longer, judged.mss, sum))
+		return TC_ACT_SHOT;
+	return send(&way);
+}
+
+static __always_inline int carry_datagram(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
+{
+	struct way_out way = {};
+	__u32 reason = read_udp(skb, packet);
+
+	if (!reason)
+		reason = find_way(skb, packet, to, 0, &way);
+	if (reason)
+		return up(reason);
+	if (!is_resized(skb, packet, 0))
+		return up(COUNT_UP_ROOM);
+	count_carried(packet, session, bpf_ktime_get_ns());
+	return rewrite_udp(skb, packet, to) ? TC_ACT_SHOT : send(&way);
+}
+
+SEC("tc")
+int lane(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct session session = {};
+	struct rewrite to = {};
+	__u32 zero = 0, reason;
+
+	session.settings = bpf_map_lookup_elem(&settings, &zero);
+	if (!session.settings || !session.settings->is_open)
+		return up(COUNT_UP_CLOSED);
+	reason = read_ip(skb, &packet);
+	if (!reason)
+		reason = find_session(&packet, &session);
+	if (!reason)
+		reason = may_carry(skb, &packet, &session);
+	if (reason)
+		return up(reason);
+	read_rewrite(&session, &to);
+	if (packet.protocol == IPPROTO_UDP)
+		return carry_datagram(skb, &packet, &session, &to);
+	return carry_segment(skb, &packet, &session, &to);
+}
+
+/* Helpers that change packets are for programs under this licence alone. */
+char _license[] SEC("license") = "GPL";
