@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
+NEEDS_SYSTEMD = (
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces: needs root"),
+    pytest.mark.skipif(not Path("/lib/systemd/systemd").exists(), reason="systemd is not installed"),
+)
+"""The marks of a test with a machine."""
 UNITS = Path("/etc/systemd/machine")
 """Where units lie in the machine."""
 
@@ -39,6 +46,7 @@ class Machine:
 
     def journal(self, unit: str) -> str:
         """What a unit has logged."""
+        self.run("journalctl", "--sync")
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
 
     def read(self, path: str) -> str:
@@ -60,6 +68,12 @@ class Machine:
                 return
             time.sleep(0.1)
         raise AssertionError(f"not reached: {what}\n" + self.run("journalctl", "--no-pager", "--lines=60", check=False))
+
+
+def accounts() -> dict[str, str]:
+    """The files of users and groups, with those of the service."""
+    lines = {"passwd": "appliance:x:64999:64999::/nonexistent:/usr/sbin/nologin\n", "group": "appliance:x:64999:\n"}
+    return {f"/etc/{name}": (Path("/etc") / name).read_text() + line for name, line in lines.items()}
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 The command is a stand-in that writes down what it is asked for, and what it finds in the runtime directory.
 """
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.systemd.machine import UNITS, Machine, booted
+from tests.systemd.machine import NEEDS_SYSTEMD, UNITS, Machine, accounts, booted
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces: needs root"),
-    pytest.mark.skipif(
-        not Path("/lib/systemd/systemd").exists() or not shutil.which("nsenter"), reason="systemd is not installed"
-    ),
-]
+pytestmark = [*NEEDS_SYSTEMD]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DIRECTOR, DATAPLANE = "appliance.service", "appliance-dataplane.service"
@@ -55,12 +48,6 @@ while True:
 
 QUICK = f"[Service]\nRestartSec=200ms\nTimeoutStopSec=1\nReadWritePaths={EVENTS}\n"
 """A drop-in, so that nobody waits for the times that real hosts need."""
-
-
-def accounts() -> dict[str, str]:
-    """The files of users and groups, with those of the service."""
-    lines = {"passwd": "appliance:x:64999:64999::/nonexistent:/usr/sbin/nologin\n", "group": "appliance:x:64999:\n"}
-    return {f"/etc/{name}": (Path("/etc") / name).read_text() + line for name, line in lines.items()}
 
 
 class Stage(NamedTuple):
