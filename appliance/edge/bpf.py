@@ -58,6 +58,14 @@ class Descriptor:
 class Program(Descriptor):
     """A loaded program."""
 
+    @property
+    def number(self) -> int:
+        """The number by which the kernel names it, for instance in a list of filters."""
+        info, size = MapInfo(), c_uint32(sizeof(MapInfo))  # that of a program begins in the same way
+        if answer := library().bpf_obj_get_info_by_fd(self.fd, byref(info), byref(size)):
+            raise failed("ask what a program is like", answer)
+        return int(info.id)
+
     def test_run(self, packet: bytes, context: bytes = b"", *, repeat: int = 1, room: int = 256) -> tuple[int, bytes, int]:
         """Let it judge a packet that nobody sent: its verdict (signed), the packet afterwards, nanoseconds for each of `repeat`
         runs. `context` is the beginning of a `struct __sk_buff`; the packet may grow by `room` bytes."""

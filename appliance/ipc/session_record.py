@@ -128,6 +128,11 @@ class Endpoint(NamedTuple):
     address: bytes
     port: int
 
+    @property
+    def packed(self) -> bytes:
+        """As `wire.flow` has endpoints."""
+        return self.address + self.port.to_bytes(2, "big")
+
 
 class SessionRecord(NamedTuple):
     """One session. Sequence and acknowledgement numbers are modulo 2**32, and the ten words are those of `state.progress`."""

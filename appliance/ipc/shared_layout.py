@@ -43,6 +43,9 @@ _TABLES: dict[str, tuple[str, ...]] = {
 }
 """The tables of each shard: a word for each of these names."""
 
+USUAL_MTU, MOST_MTU = 1500, 65_535
+"""The MTU of Ethernet, in bytes, assumed for a real server whose route is not known; and the largest there is."""
+
 _COUNTED = ("ext", "verdicts", "queue")
 """Those with counters; the others have gauges."""
 
@@ -171,6 +174,10 @@ class SharedState:
         for slot, mtu in mtus.items():
             self.mtus[slot] = mtu
         self.generation[0] += 1
+
+    def mtu(self, slot: int) -> int:
+        """The MTU to go by for the real server in a slot, in bytes."""
+        return min(self.mtus[slot] or USUAL_MTU, MOST_MTU)
 
     def tunable(self, name: str) -> int:
         """The value in force."""

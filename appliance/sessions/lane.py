@@ -15,7 +15,7 @@ from typing import Protocol
 from appliance.ipc.lane_layout import flow
 from appliance.ipc.session_record import RECORD_BYTES
 from appliance.model.counters import LANE_FULL
-from appliance.model.tcp_state import UDP_STATE, TcpState
+from appliance.model.tcp_state import TcpState
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
 from appliance.sessions.lane_maps import LaneMaps
@@ -28,6 +28,7 @@ from appliance.state.lane_entry import (
     LONGS,
     NS_PER_S,
     RS_FIRST_SEQ_CELL,
+    SLOT_CELL,
     STATE_CELL,
     STATE_MASK,
     take_over_phases,
@@ -107,12 +108,16 @@ class Lane:
         self.held.append((session, cells[entry * CELLS + STATE_CELL]))
 
     def adopt(self, session: Session, entry: int) -> None:
-        """Let a session that was rebuilt from the record of this entry have it. The kernel may be at work on it meanwhile."""
+        """Let a session that was rebuilt from the record of this entry have it. The kernel may be at work on it meanwhile, unless
+        it is held: such a one goes back with the next `release_held`."""
+        cells, at = self._cells, entry * CELLS
         self.entries.claim(entry, session)
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
-        write_record(session, self._records, self._cells, entry)
-        if self._cells[entry * CELLS + HELD_CELL]:
-            self.held.append((session, self._cells[entry * CELLS + STATE_CELL]))
+        cells[at + SLOT_CELL] = session.real_server.slot
+        if session.real_server.is_removed:
+            cells[at + HELD_CELL] = 1
+        if cells[at + HELD_CELL]:
+            self.held.append((session, cells[at + STATE_CELL]))
 
     def hold(self, session: Session) -> None:
         """Take a session that has an entry into Python's hands, for a packet of its that came up. The next `release_held` gives
@@ -235,6 +240,11 @@ class Lane:
         self.entries.give_back(entry, self._owner.by_state.now)
         session.settle()
 
+    def entries_with_record(self, entries: range) -> list[int]:
+        """Those of the entries that have a version."""
+        versions = bytes(self._records[entries.start * RECORD_BYTES : entries.stop * RECORD_BYTES : RECORD_BYTES])
+        return [entries.start + place for place, version in enumerate(versions) if version]
+
     def clear(self, entry: int) -> None:
         """Make an entry one without a session. All else stays in its record, for a program that is still at work on it."""
         start = entry * RECORD_BYTES
@@ -244,7 +254,7 @@ class Lane:
 
 def flows_of(session: Session) -> tuple[bytes, bytes]:
     """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
-    protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
+    protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
     client_key, server_key = session.client_key, session.server_key
     return (
         flow(_FAMILY, protocol, source_of(client_key), destination_of(client_key)),

@@ -7,7 +7,7 @@ again: a program on another CPU that found it a moment ago may still be at work 
 from collections import deque
 from collections.abc import Iterable
 
-from appliance.ipc.lane_layout import entries_of_slot
+from appliance.ipc.lane_layout import SLOTS, entries_of_slot
 from appliance.state.session import Session
 
 REST_S = 2.0
@@ -74,6 +74,11 @@ class LaneEntries:
         owners = self.owners.get(slot, [])
         place = entry - slot * self._part_size
         return owners[place] if place < len(owners) else None
+
+    def may_own(self, entry: int) -> bool:
+        """Whether an entry is of the shard's slots, or of none at all."""
+        slot = entry // self._part_size
+        return slot in self._parts or slot >= SLOTS
 
     def claim(self, entry: int, session: Session) -> None:
         """Take just this entry, which was never used here. Those before it in its slot that were not either become free."""

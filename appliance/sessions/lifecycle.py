@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from itertools import chain
 
 from appliance.ipc.plan import Plan, ServicePlan
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.counters import CONNS
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
@@ -26,7 +26,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_PACKETS, progress_of
-from appliance.state.services import MOST_MTU, USUAL_MTU, RealServer, VirtualService
+from appliance.state.services import UNLISTED, RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -106,9 +106,22 @@ class Sessions:
             session.await_confirmation()
         return session
 
+    def take_in(self, session: Session, state: int) -> None:
+        """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
+        if state == UDP_STATE:
+            session.state = state
+            self._put(self.udp, session)
+            self._shared.udp_counts[self._plan.shard] += 1
+        else:
+            self._put(self.tcp, session)
+            session.enter(state)
+
     def _insert(self, table: SessionTable, session: Session) -> None:
-        table.insert(session)
+        self._put(table, session)
         session.counts[CONNS] += 1
+
+    def _put(self, table: SessionTable, session: Session) -> None:
+        table.insert(session)
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(session.client_address)
 
@@ -292,7 +305,8 @@ class Sessions:
             self._udp_admission.local_ports.change_range(ports)
         for service in self._services.values():
             for real_server in service.all_real_servers:
-                real_server.mtu = min(self._shared.mtus[real_server.slot] or USUAL_MTU, MOST_MTU)
+                if real_server.slot != UNLISTED:
+                    real_server.mtu = self._shared.mtu(real_server.slot)
             service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
 
     def _ports(self, low: int, high: int) -> "array[int]":

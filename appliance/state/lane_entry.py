@@ -14,7 +14,6 @@ from appliance.ipc.session_record import (
     VERSION,
     WORDS_END,
     WORDS_START,
-    Endpoint,
     Flags,
     SessionRecord,
 )
@@ -33,8 +32,8 @@ CELL_BYTES = 4
 CELLS = RECORD_BYTES // CELL_BYTES
 """A record's size in cells: 32-bit words, each of which is read and written whole."""
 
-STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL = (
-    OFFSETS[field] // CELL_BYTES for field in ("state", "held", "isn", "rs_first_seq")
+STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL, SLOT_CELL = (
+    OFFSETS[field] // CELL_BYTES for field in ("state", "held", "isn", "rs_first_seq", "slot")
 )
 """Places of cells in a record. That of the state has the flags above it."""
 
@@ -140,8 +139,9 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         raise ValueError(f"session record: sessions of family {record.family} are not carried")
     if add(record.client_isn, record.inbound_seq_delta) != record.isn:
         raise ValueError(f"session record: client_isn {record.client_isn:#x} moved by its delta is not isn {record.isn:#x}")
-    client, vip, local, rs = map(_packed, (record.client, record.vip, record.local, record.real_server))
-    session = Session(service, real_server, flow_key(client, vip), flow_key(local, rs), record.client_isn, record.isn)
+    client_key = flow_key(record.client.packed, record.vip.packed)
+    server_key = flow_key(record.local.packed, record.real_server.packed)
+    session = Session(service, real_server, client_key, server_key, record.client_isn, record.isn)
     session.records = packed(
         session.record(0)._replace(
             seq_delta=record.inbound_seq_delta, ack_delta=record.inbound_ack_delta, window_shift=record.inbound_window_shift
@@ -161,7 +161,3 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         else:
             opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), record.isn, 0, SYN, _MOST_WINDOW)
     return session
-
-
-def _packed(endpoint: Endpoint) -> bytes:
-    return endpoint.address + endpoint.port.to_bytes(2, "big")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.__main__ import parser
-from appliance.rest.routes import TOP_LINES
+from appliance.rest.session_routes import TOP_LINES
 
 
 def subparsers(of: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
