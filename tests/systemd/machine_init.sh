@@ -36,9 +36,9 @@ while read -r here there; do
     mount --bind "$here" "./$there"
 done <"$directory/binds"
 
-# Only what every service stands on: the targets, and the journal. Everything else of this machine would be started too.
+# Only what every service stands on: the targets, the journal, and the end. Everything else of this machine would be started too.
 mkdir -p run/machine/sysinit.target.wants
-cp $units/*.target $units/systemd-journald* run/machine
+cp $units/*.target $units/systemd-journald* $units/systemd-poweroff.service run/machine
 ln -s ../systemd-journald.service run/machine/sysinit.target.wants
 
 mkdir old
