@@ -17,8 +17,8 @@ NEEDS_SYSTEMD = (
     pytest.mark.skipif(not Path("/lib/systemd/systemd").exists(), reason="systemd is not installed"),
 )
 """The marks of a test with a machine."""
-UNITS = Path("/etc/systemd/machine")
-"""Where units lie in the machine."""
+UNITS = Path("/etc/systemd/system")
+"""Where units lie in the machine, which has none of this machine's."""
 
 _LOOKS = 600
 """Looks, 0.1 s apart, before waiting ends. Nothing takes that long: it only ends a test that failed."""

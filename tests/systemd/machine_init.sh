@@ -10,9 +10,10 @@ mkdir "$directory/scratch"
 mount -t tmpfs scratch "$directory/scratch"
 cd "$directory/scratch"
 mkdir upper work root
-cp -a "$directory/layer/." upper  # not a layer of its own, because it lies below the root that is one
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 cd root
+rm -rf etc/systemd/system
+cp -a "$directory/layer/." .
 
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -46,5 +47,5 @@ pivot_root . old
 umount -l /old
 ip link set lo up
 exec env -i container=machine PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    SYSTEMD_UNIT_PATH=/run/systemd/transient:/etc/systemd/machine:/run/machine \
+    SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/machine \
     /lib/systemd/systemd --system --unit=multi-user.target --show-status=no --log-target=journal-or-kmsg

@@ -32,6 +32,7 @@ def leave(number, _frame):
 
 has_key = os.path.exists("/run/appliance/key")
 if sys.argv[1] == "cleanup":
+    time.sleep(1.0 if os.path.exists("{EVENTS}/slow") else 0.0)
     tell("cleanup with key" if has_key else "cleanup")
     sys.exit(0)
 if os.path.exists("{EVENTS}/bad-config"):
@@ -216,6 +217,22 @@ def test_a_release_without_data_plane_is_replaced(idle: Stage) -> None:
     idle.machine.run("systemctl", "stop", "appliance")
     idle.wait_for_the_end()
     assert not idle.machine.has("/run/appliance")
+
+
+def test_an_uninstall_waits_for_the_end_of_the_data_plane(tmp_path: Path) -> None:
+    """The release with the command that ends it is removed only afterwards."""
+    script = "/opt/source/deploy/install.sh"
+    with staged(tmp_path, {script: (DEPLOY / "install.sh").read_text()}) as stage:
+        run = stage.machine.run
+        run("systemctl", "enable", "--now", "appliance")
+        stage.wait_for("run with bpffs")
+        (stage.directory / "slow").touch()
+        run(script, "--uninstall")
+        assert stage.events() == ["run with bpffs", "SIGTERM", "cleanup with key"]
+        for path in ("/opt/appliance", "/run/appliance", UNITS / DIRECTOR, UNITS / DATAPLANE, UNITS / "multi-user.target.wants"):
+            assert not stage.machine.has(str(path)), path
+        assert run("getent", "passwd", "appliance", check=False) == ""
+        assert run("systemctl", "list-units", "--all", "--plain", "--no-legend", "appliance*") == ""
 
 
 def test_a_shutdown_ends_it_before_the_network(tmp_path: Path) -> None:
