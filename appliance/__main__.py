@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.config.loading import Config, ConfigError, load
+from appliance.config.tables import LANE_WORDS
 from appliance.edge.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
@@ -95,7 +96,9 @@ def _cleanup(_: argparse.Namespace) -> int:
 
 def _configuration(options: argparse.Namespace) -> Config:
     config = load(options.config)
-    return config if options.shards is None else config.with_shards(options.shards)
+    if options.shards is not None:
+        config = config.with_shards(options.shards)
+    return config if options.lane is None else config.with_lane(options.lane)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,6 +138,7 @@ def _add_gateway_parsers(commands: "argparse._SubParsersAction[argparse.Argument
             help=f"the configuration file (default: {DEFAULT_CONFIG})",
         )
         with_config.add_argument("--shards", metavar="N", type=int, help="number of shards, instead of gateway.shards in FILE")
+        with_config.add_argument("--lane", choices=LANE_WORDS, help="instead of gateway.lane in FILE")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,6 +34,9 @@ from appliance.policy.steering import MAX_SHARDS
 LAST_QUEUE_NUM = 65535
 
 
+LANE_WORDS = ("auto", "off", "required")
+
+
 class Table(BaseModel):
     """A table of the file. It is immutable, refuses unknown keys, and never converts a value to another type."""
 
@@ -105,7 +108,7 @@ class Gateway(Table):
 
     lane: Annotated[
         str,
-        OneOf(("auto", "off", "required")),
+        OneOf(LANE_WORDS),
         Field(
             description="Whether a program in the kernel carries the packets of sessions that the appliance has opened. auto: it "
             "does where kernel, privileges and interfaces allow it, and where they do not, the appliance works without it and "

@@ -53,7 +53,7 @@ class Adoption:
     def run(self) -> Adopted:
         """Adopt all sessions of the shard's slots."""
         lane, by_state = self._sessions.lane, self._sessions.by_state
-        if lane.entries:
+        if lane.is_on:
             for slot, entries in lane.entries.parts.items():
                 for entry in lane.entries_with_record(entries):
                     self._adopt(entry, slot)

@@ -71,6 +71,7 @@ class Lane:
     def __init__(self, maps: LaneMaps, slots: Iterable[int], owner: Owner, queue_counts: memoryview) -> None:
         """`slots` are those of the shard; `queue_counts` is its table of that name."""
         self.maps = maps
+        self.is_on = maps.entries > 0
         self.entries = LaneEntries(maps.entries, slots)
         self.held: list[tuple[Session, int]] = []
         """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
@@ -88,7 +89,7 @@ class Lane:
 
     def open(self, session: Session) -> None:
         """Give a session an entry; it is held until the next `release_held`. One that has none goes on with Python alone."""
-        if session.entry is not None or not session.service.lane or not self.entries:
+        if not self.is_on or session.entry is not None or not session.service.lane:
             return
         entry = self.entries.take(session.local_port & SLOT_MASK, session, self._owner.by_state.now)
         if entry is None:
@@ -211,7 +212,7 @@ class Lane:
 
     def look_for_room(self, now: float) -> None:
         """Take over all that the kernel has moved, because there is no room for a new session at `now`; not too often."""
-        if self.entries and not 0 <= now - self._last_look < LEAST_INTERVAL_S:
+        if self.is_on and not 0 <= now - self._last_look < LEAST_INTERVAL_S:
             self._last_look = now
             self.reconcile(_MOST_AT_ONCE)
 

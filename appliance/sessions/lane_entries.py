@@ -31,9 +31,6 @@ class LaneEntries:
         self._resting: deque[tuple[float, int]] = deque()
         self.in_use = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._parts)
-
     @property
     def parts(self) -> dict[int, range]:
         """By slot: its entries."""

@@ -201,7 +201,8 @@ class Sessions:
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
-        self.lane.forget(session)
+        if session.entry is not None:
+            self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
         self.wheel.disarm(session)
         is_udp = session.state == UDP_STATE
@@ -219,10 +220,11 @@ class Sessions:
     def time_out(self, session: Session, now: float) -> None:
         """The deadline of a session has passed: end it, unless the kernel has seen packets of it meanwhile, or it only waits for
         its SYN to be sent once more."""
-        self.lane.refresh(session)
-        if session.deadline > now:
-            self.wheel.arm(session)
-            return
+        if session.entry is not None:
+            self.lane.refresh(session)
+            if session.deadline > now:
+                self.wheel.arm(session)
+                return
         opening = session.opening
         if opening is None or opening.syn is None or not opening.stale_answers or opening.is_resent:
             self.end(session, EndReason.EXPIRED)

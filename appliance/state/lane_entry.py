@@ -6,6 +6,7 @@ All else is copied: to the record when Python lets go of the session, and back w
 
 from array import array
 from struct import Struct
+from typing import Any
 
 from appliance.ipc.session_record import (
     FIELDS,
@@ -19,7 +20,7 @@ from appliance.ipc.session_record import (
 )
 from appliance.model.tcp_state import FIRST, IN, UDP_STATE
 from appliance.state.rewrite_record import RECORD as REWRITE
-from appliance.state.rewrite_record import packed
+from appliance.state.rewrite_record import RewriteRecord, packed
 from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -59,7 +60,8 @@ _NAMES = [name for name, _ in FIELDS]
 _HEAD = Struct("<HBB")
 _SHIFTS = Struct("<bb2x")
 _BODY = Struct("<" + "".join(code for _, code in FIELDS[_NAMES.index("client_address") : _NAMES.index("last_seen_ns")]))
-_WORD_FIELDS = _NAMES[_NAMES.index("client_acked") : _NAMES.index("storm_ns")]
+_WORDS = slice(SessionRecord._fields.index("client_acked"), None)
+"""The words of a record, which are its last fields."""
 _BODY_START = OFFSETS["client_address"]
 _SHIFTS_START = OFFSETS["inbound_window_shift"]
 
@@ -80,7 +82,7 @@ def flags_of(session: Session, before: int) -> int:
         flags = before & _HAS_ANSWER
     else:
         flags = _IS_OPENING | _HAS_ANSWER if opening.rs_first_seq is not None else _IS_OPENING
-    if session.first_table == FIRST and session.state != UDP_STATE:
+    if session.first_table == FIRST:
         flags |= _IN_FIRST_TABLE
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
@@ -142,22 +144,25 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
     client_key = flow_key(record.client.packed, record.vip.packed)
     server_key = flow_key(record.local.packed, record.real_server.packed)
     session = Session(service, real_server, client_key, server_key, record.client_isn, record.isn)
+    inbound, outbound = session.record(Direction.INBOUND), session.record(Direction.OUTBOUND)
     session.records = packed(
-        session.record(0)._replace(
-            seq_delta=record.inbound_seq_delta, ack_delta=record.inbound_ack_delta, window_shift=record.inbound_window_shift
-        ),
-        session.record(1)._replace(
-            seq_delta=record.outbound_seq_delta, ack_delta=record.outbound_ack_delta, window_shift=record.outbound_window_shift
-        ),
+        _moved(inbound, record.inbound_seq_delta, record.inbound_ack_delta, record.inbound_window_shift),
+        _moved(outbound, record.outbound_seq_delta, record.outbound_ack_delta, record.outbound_window_shift),
         record.isn,
     )
     session.cookie = record.cookie
-    session.first_table = FIRST if record.flags & Flags.IN_FIRST_TABLE or record.state == UDP_STATE else IN
-    session.words = array("Q", (getattr(record, field) for field in _WORD_FIELDS))
-    if record.flags & Flags.IS_OPENING:
+    flags = int(record.flags)
+    session.first_table = FIRST if flags & _IN_FIRST_TABLE else IN
+    words: Any = record[_WORDS]
+    session.words = array("Q", words)
+    if flags & _IS_OPENING:
         opening = session.opening = Opening()
         if record.rs_first_seq is not None:
             opening.rs_first_seq = add(record.rs_first_seq, record.outbound_seq_delta)
         else:
             opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), record.isn, 0, SYN, _MOST_WINDOW)
     return session
+
+
+def _moved(made: RewriteRecord, seq_delta: int, ack_delta: int, window_shift: int) -> RewriteRecord:
+    return RewriteRecord(made.key, made.ip_delta, made.transport_delta, seq_delta, ack_delta, window_shift)

@@ -5,6 +5,7 @@ session. What the real program cannot decide goes up, and leaves the record as i
 real servers, which the real one counts: too many of the same are a storm.
 """
 
+from array import array
 from collections import Counter
 
 from appliance.ipc.lane_layout import flow
@@ -57,11 +58,13 @@ class LaneKernel:
             return None
         is_proxied_end = session.service.synproxy != NEVER and session.state in CLOSING
         may_be_storm = session.cookie is not None and direction and len(raw) == IP_HEADER_BYTES + 4 * (raw[32] >> 4)
+        counted = self.option_counts()
         verdict = None if is_proxied_end or may_be_storm else shard.handle(raw, now)
         is_done = verdict in (TO_CLIENT, TO_REAL_SERVER) and not shard.output.segments
         shard.output.segments.clear()
         _take_out(shard, session)
         if verdict is None or not is_done or session.late_fin is not None or session.challenge is not None:
+            self._shared.table(0, "ext")[:] = array("Q", counted)
             return None
         self._write_back(session, entry, now)
         self.traffic[record.slot, direction] += 1

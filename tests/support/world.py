@@ -5,6 +5,7 @@ Every packet is written to a transcript, which is printed when an expectation fa
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import ROWS, Query, SessionFilter
@@ -65,7 +66,6 @@ class World:
         self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
         self.maps = maps or FakeMaps(0)
         self.shard = Shard(self.plan, self.shared, self.now, maps)
-        self.kernel = LaneKernel(self.plan, self.shared, self.maps)
         self.carries: Callable[[], bool] = lambda: True
         self.carried = 0
         """How many packets the kernel has carried."""
@@ -73,6 +73,11 @@ class World:
         self.client = Client(self)
         self.rs = RealServerEnd(self)
         self._on_the_wire: list[bytes] = []
+
+    @cached_property
+    def kernel(self) -> LaneKernel:
+        """What carries the packets of the lane."""
+        return LaneKernel(self.plan, self.shared, self.maps)
 
     @property
     def inside(self) -> Sessions:
@@ -103,7 +108,8 @@ class World:
     def change(self, scene: Plan) -> None:
         """Give the services the real servers and weights of another plan, as a reload does, and tell all sessions."""
         self.shard.change_services(scene.services)
-        self.kernel.change_services(scene.services)
+        if self.maps.entries:
+            self.kernel.change_services(scene.services)
         while self.inside.settle_some():
             pass
 
@@ -112,6 +118,7 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.1)
+            self.shard.reconcile(1000)
             while self.shard.on_tick(self.now, 10):
                 pass
         self._note(f"  slept {seconds} s")
@@ -190,6 +197,11 @@ class World:
             yield piece
             if piece.is_last:
                 return
+
+    def walk_all(self, kind: str) -> None:
+        """Answer a query of a kind about all sessions to its end."""
+        for _ in self.walk(Query(kind, SessionFilter())):
+            pass
 
     def sessions(self) -> list[Session]:
         """All TCP sessions."""

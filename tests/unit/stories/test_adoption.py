@@ -1,5 +1,6 @@
 """A worker ends without a word, and the next one adopts its sessions: all of them, with all that was known of them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,9 @@ from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
 from appliance.model.tunables import TUNABLES
 from appliance.shard.shard import Shard
+from appliance.state.session import Session
 from appliance.wire.flow import destination_of, source_of
 from tests.support.addresses import C0, CLIENT, R0, RS2, VIP
-from tests.support.lane_kernel import LaneKernel
 from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.proxied import opens
 from tests.support.segments import read_tcp, tcp, udp
@@ -68,7 +69,7 @@ def restart(world: World, scene: Plan | None = None, **tunables: int) -> World:
     world.shared = SharedState.create(memoryview(bytearray(size)), world.plan.shards, world.plan.destinations)
     world.shared.set_tunables(values)
     world.shard = Shard(world.plan, world.shared, world.now, world.maps)
-    world.kernel = LaneKernel(world.plan, world.shared, world.maps)
+    world.__dict__.pop("kernel", None)
     world.shard.adopt(world.now)
     world._on_the_wire.clear()
     world._collect_segments()
@@ -147,7 +148,8 @@ def test_a_port_outside_the_range_stays_with_its_session() -> None:
 
 def test_what_is_kept_oldest_first_stays_so() -> None:
     world = restart(busy_world())
-    for order in (*(service.half_open for service in world.inside._services.values()), world.inside.by_state.time_wait):
+    lines: list[Iterable[Session]] = [service.half_open for service in world.inside._services.values()]
+    for order in (*lines, world.inside.by_state.time_wait):
         moments = [session.since for session in order]
         assert moments == sorted(moments)
         assert all(1000 <= moment <= world.now for moment in moments)
