@@ -21,7 +21,7 @@ UNITS = Path("/etc/systemd/system")
 """Where units lie in the machine, which has none of this machine's."""
 
 _LOOKS = 600
-"""Looks, 0.1 s apart, before waiting ends. Nothing takes that long: it only ends a test that failed."""
+"""Looks, up to a second apart, before waiting ends. Nothing takes that long: it only ends a test that failed."""
 
 
 class Machine:
@@ -63,10 +63,12 @@ class Machine:
 
     def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
         """Look again and again. Raises AssertionError, with the end of the journal, when it does not come true."""
+        pause_s = 0.05
         for _ in range(_LOOKS):
             if condition():
                 return
-            time.sleep(0.1)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, 1.0)  # looking takes most of the time of a machine that is emulated
         raise AssertionError(f"not reached: {what}\n" + self.run("journalctl", "--no-pager", "--lines=60", check=False))
 
 

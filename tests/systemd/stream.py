@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 LINE_BYTES = 200
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 
 
 class Report:
@@ -31,7 +31,7 @@ class Report:
             new = self._file.with_suffix(".new")
             new.write_text(text)
             os.replace(new, self._file)
-            await asyncio.sleep(5 * PAUSE_S)
+            await asyncio.sleep(4 * PAUSE_S)
 
     def ended(self, error: Exception) -> None:
         self.ends[type(error).__name__] += 1

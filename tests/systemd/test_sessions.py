@@ -20,7 +20,7 @@ OBJECT = PROJECT / "build/lane.bpf.o"
 pytestmark = [*NEEDS_SYSTEMD, pytest.mark.skipif(not OBJECT.exists(), reason="the lane is not built")]
 
 VIP, REAL_SERVERS = "203.0.113.10", ("192.0.2.101", "192.0.2.102")
-CONNECTIONS = 20
+CONNECTIONS = 10
 REPORTS = "/run/reports"
 PYTHON = os.path.realpath(sys.executable)
 COMMAND = f"""\
@@ -68,7 +68,7 @@ class Site(NamedTuple):
         file = self.directory / name
         return json.loads(file.read_text()) if file.exists() else {"open": 0, "lines": 0, "ends": {}, "wrong": []}
 
-    def goes_on(self, lines: int = 20) -> None:
+    def goes_on(self, lines: int = 10) -> None:
         """Every connection brings so many lines more, and none has ended or gone wrong."""
         before = self.report("client")["lines"]
         self.machine.wait_until("every connection brings more", lambda: self.report("client")["lines"] >= before + lines)
