@@ -153,7 +153,7 @@ def test_a_stop_while_it_waits_for_the_next_attempt_ends_the_data_plane(started:
 
 def test_a_bad_configuration_on_a_restart_leaves_sessions_alone(started: Stage) -> None:
     (started.directory / "bad-config").touch()
-    started.machine.run("systemctl", "restart", "appliance")
+    started.machine.run("systemctl", "restart", "appliance", check=False)  # it fails when the director is quick to end
     started.wait_for("exit 2", 2)
     (started.directory / "bad-config").unlink()
     started.wait_for("run with key with bpffs")
