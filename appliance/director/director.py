@@ -100,7 +100,7 @@ class Director:
                 await self._steer()
             self._lane.widen()
             self._lane.set_open(True)
-            undo.push_async_callback(self._cut_all)
+            undo.push_async_callback(self._say_farewell)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
             log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
@@ -118,6 +118,7 @@ class Director:
         undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
         await asyncio.to_thread(host.prepare, self._config.gateway)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
+        await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity)
         await self._look_at_routes()
         lane.put_tunables(self.shared.tunable)
@@ -147,15 +148,18 @@ class Director:
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
         await asyncio.to_thread(end if self._ends_for_good else leave)
 
-    async def _cut_all(self) -> None:
-        """At a stop for good: both ends of all sessions get a RST that they obey."""
-        if not self._ends_for_good:
-            return
-        self._lane.set_open(False)
+    async def _say_farewell(self) -> None:
+        """Reset both ends of the sessions that end with this run: of all of them, or of those that the lane does not carry."""
+        if self._ends_for_good:
+            self._lane.set_open(False)
+        if self._ends_for_good or not self._lane.worker_fds:
+            ending = [SessionFilter()]
+        else:
+            ending = [SessionFilter(service=service.name) for service in self.services if not service.lane]
         try:
             async with asyncio.timeout(CUT_S):
                 if any(self.shared.session_counts):
-                    log.info("sessions ended, both ends reset: %d", await self.sessions.cut(SessionFilter()))
+                    log.info("sessions ended, both ends reset: %d", sum([await self.sessions.cut(wanted) for wanted in ending]))
         except (ShardFailedError, TimeoutError) as error:
             log.error("not all sessions could be reset: %s", error or f"no answer within {CUT_S:.0f} s")
 

@@ -3,6 +3,7 @@
 A stop for good removes them.
 """
 
+import contextlib
 import json
 import logging
 from typing import NamedTuple
@@ -30,7 +31,8 @@ def kept_slots(config: Config) -> Slots:
     slots = _read_slots()
     if slots is not None and slots.have_room_for(config):
         return slots
-    state_file(_COUNTERS).unlink(missing_ok=True)  # they are by slot
+    with contextlib.suppress(OSError):
+        state_file(_COUNTERS).unlink()  # they are by slot
     return Slots.sized_for(config)
 
 

@@ -7,6 +7,7 @@ be, and a packet that has become too big for its route goes up.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
 from appliance.ipc.lane_layout import RealServerFlags, Sides
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
+from appliance.ipc.session_record import RECORD_BYTES
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.tunables import ACK_STORM_INTERVAL_S
 from appliance.policy.sides import Sides as SidesOfConfig
@@ -27,6 +29,9 @@ log = logging.getLogger("appliance.lane")
 _NS_PER_S = 10**9
 _REMOVED = (USUAL_MTU, RealServerFlags.IS_REMOVED)
 """What holds for a slot whose real server is not configured."""
+
+SETTLE_S = 0.02
+"""A program that was at work on another CPU when its filter was removed has ended after this time."""
 
 Reset = Callable[[memoryview], int]
 """Resets both ends of all sessions in these records; returns how many sessions there were."""
@@ -92,11 +97,27 @@ class Lane:
                 if self._kernel.sizes.entries != self._entries:
                     log.warning("lane_entries: %d stay until the appliance is stopped for good", self._kernel.sizes.entries)
                 return True
-            self._discard(pinned, why)
-        for index in lane_attach.all_indexes():  # a program whose maps nobody can read any more
-            lane_attach.detach(index)
+            if self._move(pinned, why, slots):
+                return True
+        _detach_all()  # there may be a program whose maps nobody can read any more
         self._kernel = LaneKernel.make(directory, Sizes(self._entries, slots))
         return False
+
+    def _move(self, pinned: Pinned, why: str, slots: int) -> bool:
+        """Move the sessions of a lane that is laid out in another way into a new one; False when that is not possible, and they
+        were reset. The workers add the flows."""
+        _detach_all()
+        time.sleep(SETTLE_S)
+        records = pinned.copied_records()
+        if records is None:
+            self._discard(pinned, why)
+            return False
+        log.info("the sessions of an earlier run move to other maps, because %s", why)
+        directory = pinned.directory
+        pinned.unpin()
+        self._kernel = LaneKernel.make(directory, Sizes(len(records) // RECORD_BYTES, slots))
+        self._kernel.records[:] = records
+        return True
 
     def _check_interfaces(self) -> None:
         links = lane_attach.links(self._sides.all)
@@ -107,8 +128,7 @@ class Lane:
     def _discard(self, pinned: Pinned, why: str) -> None:
         """Reset the sessions of a lane that nobody goes on with, and remove it."""
         records = pinned.records()
-        for index in lane_attach.all_indexes():
-            lane_attach.detach(index)
+        _detach_all()
         number = self._reset(records) if records is not None else 0
         log.warning("the sessions of an earlier run cannot be taken over, because %s: reset both ends of %d", why, number)
         pinned.unpin()
@@ -121,8 +141,7 @@ class Lane:
                 if pinned.maps:
                     self._discard(pinned, why)
                 bpffs.remove(self._root, self._name)
-            for index in lane_attach.all_indexes():
-                lane_attach.detach(index)
+            _detach_all()
         except EdgeError as error:
             log.error("a lane of an earlier run cannot be removed: %s", error)
 
@@ -228,8 +247,7 @@ class Lane:
             if kernel is None:
                 return
             self._reason = "it has ended"
-            for index in lane_attach.all_indexes():
-                self._try(lambda index=index: lane_attach.detach(index))  # type: ignore[misc]
+            self._try(_detach_all)
             self._try(lambda: self._reset(kernel.records))
             kernel.unpin()
             kernel.close()
@@ -254,6 +272,11 @@ class Lane:
             action()
         except Exception as error:  # whatever it is, the rest has to be undone
             log.error("while ending the lane: %s", error, exc_info=not isinstance(error, EdgeError))
+
+
+def _detach_all() -> None:
+    for index in lane_attach.all_indexes():
+        lane_attach.detach(index)
 
 
 def _too_small(pinned: Pinned, slots: int) -> str:

@@ -21,6 +21,9 @@ _LOG_BYTES = 1 << 20
 _LOG_LINES = 12
 """Of the verifier's log: how many bytes it may have, and how many of its last lines an error shows."""
 
+_FOR_EACH_CPU = frozenset((5, 6))
+"""BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY."""
+
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 
 
@@ -92,24 +95,23 @@ class Map(Descriptor):
         self.key_bytes: int = info.key_size
         self.value_bytes: int = info.value_size
         self.entries: int = info.max_entries
+        self._place_bytes = self.value_bytes
+        if info.type in _FOR_EACH_CPU:
+            self._place_bytes = -(-self.value_bytes // 8) * 8 * possible_cpus()
 
     def lookup(self, key: bytes) -> bytes | None:
-        """The value of a key; None when there is none."""
-        return self._look_up(key, self.value_bytes)
-
-    def lookup_of_cpus(self, key: bytes) -> list[bytes]:
-        """The values of a key of a map for each CPU; empty when there is none."""
-        stride = -(-self.value_bytes // 8) * 8
-        values = self._look_up(key, stride * possible_cpus())
-        return [values[at : at + self.value_bytes] for at in range(0, len(values), stride)] if values else []
-
-    def _look_up(self, key: bytes, value_bytes: int) -> bytes | None:
-        value = create_string_buffer(value_bytes)
+        """The value of a key; None when there is none. A map for each CPU has as many values, see `of_cpus`."""
+        value = create_string_buffer(self._place_bytes)
         if answer := library().bpf_map_lookup_elem(self.fd, self._checked(key), value):
             if answer == -errno.ENOENT:
                 return None
             raise failed(f"look into map {self.name}", answer)
         return value.raw
+
+    def of_cpus(self, value: bytes) -> list[bytes]:
+        """The values of all CPUs, which come as one: each is filled up to a multiple of 8 bytes."""
+        stride = len(value) // possible_cpus()
+        return [value[at : at + self.value_bytes] for at in range(0, len(value), stride)]
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value of a key, whether there is one already or not."""
@@ -149,7 +151,7 @@ class Map(Descriptor):
 
     def items(self, at_once: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a hash or an array. What others write meanwhile may be missed, or come twice."""
-        keys, values = create_string_buffer(self.key_bytes * at_once), create_string_buffer(self.value_bytes * at_once)
+        keys, values = create_string_buffer(self.key_bytes * at_once), create_string_buffer(self._place_bytes * at_once)
         position, is_last, is_first = create_string_buffer(max(self.key_bytes, 8)), False, True
         while not is_last:
             count, here = c_uint32(at_once), None if is_first else position
@@ -159,8 +161,8 @@ class Map(Descriptor):
                 raise failed(f"read map {self.name}", answer)
             some_keys, some_values = keys.raw, values.raw
             for place in range(count.value):
-                key_at, value_at = place * self.key_bytes, place * self.value_bytes
-                yield some_keys[key_at : key_at + self.key_bytes], some_values[value_at : value_at + self.value_bytes]
+                key_at, value_at = place * self.key_bytes, place * self._place_bytes
+                yield some_keys[key_at : key_at + self.key_bytes], some_values[value_at : value_at + self._place_bytes]
 
     def mapped(self) -> mmap.mmap:
         """The values of a mappable array as memory that the program shares: value after value, each a multiple of 8 bytes."""

@@ -13,8 +13,17 @@ from typing import NamedTuple
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.ipc import lane_layout
-from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, REAL_SERVER, SETTINGS, SETTINGS_FIELDS, TRAFFIC
+from appliance.ipc.lane_layout import (
+    CHANGED_PAGE_BYTES,
+    LEAST_ENTRIES,
+    MOST_ENTRIES,
+    REAL_SERVER,
+    SETTINGS,
+    SETTINGS_FIELDS,
+    TRAFFIC,
+)
 from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
 PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -152,16 +161,13 @@ class LaneKernel:
         return found
 
     def _of_direction(self, place: int) -> tuple[int, int]:
-        values = [TRAFFIC.unpack(value) for value in self.maps["traffic"].lookup_of_cpus(_INDEX.pack(place))]
+        values = [TRAFFIC.unpack(value) for value in _of_cpus(self.maps["traffic"], place)]
         return sum(packets for packets, _ in values), sum(size for _, size in values)
 
     def counts(self) -> list[int]:
         """The numbers of LANE_COUNTERS, in their order."""
-        counts = self.maps["counts"]
-        return [
-            sum(_COUNT.unpack(value)[0] for value in counts.lookup_of_cpus(_INDEX.pack(place)))
-            for place in range(len(LANE_COUNTERS))
-        ]
+        places = range(len(LANE_COUNTERS))
+        return [sum(_COUNT.unpack(value)[0] for value in _of_cpus(self.maps["counts"], place)) for place in places]
 
     def entries_in_use(self) -> int:
         """How many records there are."""
@@ -193,6 +199,12 @@ class LaneKernel:
             view.release()
         for descriptor in (self.program, *self.maps.values()):
             descriptor.close()
+
+
+def _of_cpus(of_cpus: bpf.Map, place: int) -> list[bytes]:
+    """The values of a place in an array for each CPU."""
+    values = of_cpus.lookup(_INDEX.pack(place))
+    return [] if values is None else of_cpus.of_cpus(values)
 
 
 class Pinned:
@@ -234,6 +246,19 @@ class Pinned:
         with contextlib.suppress(EdgeError):
             return memoryview(sessions.mapped())
         return None
+
+    def copied_records(self) -> bytes | None:
+        """A copy of all records, when this version can read every one of them, whatever the other maps are; else None.
+
+        The filters must be off, or a program would go on writing to the originals.
+        """
+        records = self.records()
+        if records is None or len(records) // RECORD_BYTES not in range(LEAST_ENTRIES, MOST_ENTRIES + 1, CHANGED_PAGE_BYTES):
+            return None
+        copy = bytes(records)
+        records.release()
+        versions = set(memoryview(copy).cast("H")[:: RECORD_BYTES // 2])
+        return copy if versions <= {0, RECORD_VERSION} else None
 
     def unpin(self) -> None:
         """Close the maps and remove the pins."""

@@ -45,6 +45,7 @@ LEAST_INTERVAL_S = 0.002
 _CHANGED = b"\1"
 _FAMILY = 4
 _CLOSE, _LAST_ACK = int(TcpState.CLOSE), int(TcpState.LAST_ACK)
+_OVER = (_CLOSE, int(TcpState.TIME_WAIT))
 _CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
 _EMPTY = bytes(RECORD_BYTES)
 _NO_VERSION = bytes(2)
@@ -207,8 +208,16 @@ class Lane:
                 session = owners[place - start]
                 if session is not None:
                     self.refresh(session)
+                    if session.state in _OVER and self.entries.is_short(slot):
+                        self._withdraw(session)
                 place = changed.find(_CHANGED, place + 1, end)
         return False
+
+    def _withdraw(self, session: Session) -> None:
+        """Let Python alone go on with a connection that is over: hardly a packet comes, and a new one needs its entry."""
+        if session.entry is not None:
+            self._cells[session.entry * CELLS + HELD_CELL] = 1
+            self.leave(session)
 
     def look_for_room(self, now: float) -> None:
         """Take over all that the kernel has moved, because there is no room for a new session at `now`; not too often."""

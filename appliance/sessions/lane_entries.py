@@ -14,6 +14,9 @@ REST_S = 2.0
 """How long an entry rests, in seconds. A program is done with one after some microseconds, unless its host stops it; the second
 that is asked for is doubled, because the time that the caller tells may be late by a tick of the timers."""
 
+SHORT_PERCENT = 75
+"""Entries are short when more than this part of them are in use or rest. One in TIME_WAIT would keep its entry for minutes."""
+
 
 class LaneEntries:
     """The entries of some slots, and whose they are.
@@ -57,6 +60,10 @@ class LaneEntries:
             return None
         self.in_use += 1
         return entry
+
+    def is_short(self, slot: int) -> bool:
+        """Whether so few entries of a slot are left that those of connections that are over should be free soon."""
+        return len(self.owners[slot]) - len(self._free[slot]) > len(self._parts[slot]) * SHORT_PERCENT // 100
 
     def give_back(self, entry: int, now: float) -> None:
         """An entry has no session any more; it can be taken again when it has rested."""

@@ -29,8 +29,8 @@ class LaneMaps(Protocol):
         """A byte for each entry."""
 
     def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
-        """Add the flows of arriving packets of the client and of the real server; False when either is there already or there is
-        no room, and then neither was added."""
+        """Add the flows of arriving packets of the client and of the real server, in the place of what is there under the same
+        flows; False when there is no room for both, and then neither is there."""
 
     def remove(self, client_flow: bytes, server_flow: bytes) -> None:
         """Take out both flows, whether or not they are there."""

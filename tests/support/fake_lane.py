@@ -11,10 +11,9 @@ from appliance.ipc.shared_layout import SharedState
 class FakeLane:
     """As `director.lane.Lane`. `steps` is what was asked, which the test may share with other fakes."""
 
-    worker_fds = (7, 8, 9)
-
     def __init__(self, steps: list[str]) -> None:
         self.steps = steps
+        self.worker_fds: tuple[int, ...] = (7, 8, 9)
         self.state = LaneState("on", "")
         self.tunables: dict[str, int] = {}
         self.attach_fails = False

@@ -21,7 +21,8 @@ class FakeMaps:
 
     def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
         """Both flows, or neither."""
-        if client_flow in self.table or server_flow in self.table or len(self.table) + 2 > self.room:
+        self.remove(client_flow, server_flow)
+        if len(self.table) + 2 > self.room:
             return False
         self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
         return True

@@ -277,6 +277,36 @@ async def test_a_stop_for_good_cuts_the_sessions_that_there_are() -> None:
     assert parts.host.steps[-4:] == ["the API is gone", "the lane is closed", "the lane is gone", "the host is as it was"]
 
 
+@pytest.mark.parametrize(("lane", "asked"), [(False, [SessionFilter(service="web")]), (True, [])])
+async def test_a_run_that_leaves_resets_sessions_that_the_lane_does_not_carry(lane: bool, asked: list[SessionFilter]) -> None:
+    service = SHIPPED.services[0].model_copy(update={"lane": lane})
+    parts = make(running=SHIPPED.model_copy(update={"services": (service,)}))
+    await leave_with_sessions(parts, asked)
+
+
+async def test_a_run_that_leaves_without_a_lane_resets_all_sessions() -> None:
+    parts = make()
+    parts.lane.worker_fds = ()
+    await leave_with_sessions(parts, [SessionFilter()])
+
+
+async def leave_with_sessions(parts: Parts, asked: list[SessionFilter]) -> None:
+    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.asked))
+    workers = [await parts.workers.started.get() for _ in range(2)]
+    for worker in workers:
+        await worker.becomes_ready()
+    await parts.is_serving.wait()
+    parts.director.shared.session_counts[0] = 3
+    parts.asked.leave.set()
+    for wanted in asked:
+        for worker in workers:
+            number, message = await worker.hears()
+            assert message == Ask(Query(CUT, wanted))
+            worker.says(Piece(number, [3], is_last=True, place=""))
+    await run
+    assert parts.host.steps[-2:] == ["the lane is left", "the host is left"]
+
+
 async def test_the_lane_forbids_before_the_shards_know_and_allows_afterwards() -> None:
     parts = make(with_real_servers(SHIPPED.services[0].real_servers[:1]))
     async with running(parts):

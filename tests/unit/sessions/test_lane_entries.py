@@ -53,6 +53,22 @@ def test_entries_before_an_adopted_one_become_free() -> None:
     assert {entries.take(5, somebody(), 0.0) for _ in range(4)} == {20, 21, 23, None}
 
 
+def test_entries_are_short_when_more_than_three_quarters_are_used_or_rest() -> None:
+    entries = LaneEntries(SLOTS * 4, [5])
+    for _ in range(3):
+        entries.take(5, somebody(), 0.0)
+    assert not entries.is_short(5)
+    entries.take(5, somebody(), 0.0)
+    assert entries.is_short(5)
+    entries.give_back(21, 0.0)
+    assert entries.is_short(5)
+    entries.take(5, somebody(), REST_S)
+    entries.give_back(22, REST_S)
+    entries.give_back(23, REST_S)
+    assert entries.take(5, somebody(), 3 * REST_S) is not None
+    assert not entries.is_short(5)
+
+
 @pytest.mark.parametrize(("entry", "expected"), [(10, True), (11, True), (12, False), (SLOTS * SIZE, True)])
 def test_an_entry_of_no_slot_is_anybodys(entry: int, expected: bool) -> None:
     assert LaneEntries(SLOTS * SIZE, [5]).may_own(entry) is expected

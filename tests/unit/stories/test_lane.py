@@ -143,6 +143,26 @@ def test_a_session_that_ends_takes_its_flows_and_its_entry_along() -> None:
     world.assert_empty()
 
 
+@pytest.mark.parametrize(("maps", "stays"), [(FakeMaps(256), False), (FakeMaps(), True)], ids=["short", "enough"])
+def test_a_connection_that_is_over_leaves_the_lane_when_entries_are_short(maps: FakeMaps, stays: bool) -> None:
+    world = lane_world(None, maps)
+    world.client.connects(C0, R0)
+    world.reconcile()
+    assert world.maps.table
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 2)
+    world.rs.sends("A", seq=R0 + 2, ack=C0 + 2)
+    world.reconcile()
+    assert bool(world.maps.table) is stays
+    assert (only(world).entry is not None) is stays
+    check(world)
+    carried = world.carried
+    assert world.rs.sends("A", seq=R0 + 2, ack=C0 + 2) is verdicts.TO_CLIENT
+    assert (world.carried > carried) is stays
+    world.sleep(200)
+    world.assert_empty()
+
+
 def test_an_entry_rests_a_while_before_another_session_has_it() -> None:
     world = lane_world(None, FakeMaps(256), fullnat_lport_min=5000, fullnat_lport_max=5000)
     world.put(tcp(CLIENT, VIP, "S", seq=C0))
@@ -306,6 +326,7 @@ def test_what_another_cpu_moves_is_of_the_old_connection_when_it_has_started_ane
     moved_late(world, TcpState.TIME_WAIT)
     world.client.sends("S", seq=C0 + 70_000)
     assert world.state() == "SYN_RECV"
+    assert record(world).flags == Flags.IS_OPENING | Flags.IN_FIRST_TABLE
     check(world)
 
 

@@ -1,0 +1,171 @@
+"""The lane's program as a test uses it: one packet in, and what became of it; with its maps as Python reads and writes them."""
+
+from pathlib import Path
+from struct import pack, pack_into
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from appliance.edge import bpf
+from appliance.ipc.lane_layout import (
+    CHANGED_PAGE_BYTES,
+    REAL_SERVER,
+    SETTINGS,
+    TRAFFIC,
+    VERSION,
+    RealServerFlags,
+    Sides,
+    flow,
+    layout_hash,
+    tcp_states,
+)
+from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode, encode
+from appliance.model.lane_counters import LANE_COUNTERS
+from appliance.wire.flow import destination_of, source_of
+
+CLIENTS, SERVERS = "clients0", "servers0"
+"""The interfaces of both sides."""
+
+CARRIED, DROPPED, UP = 7, 2, -1
+"""What the program may say: TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC."""
+
+ETHERNET_BYTES = 14
+_SKB_BYTES = 192
+_IFINDEX, _GSO_SEGS, _GSO_SIZE = 40, 164, 176
+"""Places in `struct __sk_buff`."""
+
+
+class Port(NamedTuple):
+    """An interface: its index, and its hardware address."""
+
+    index: int
+    hardware: bytes
+
+
+class Judged(NamedTuple):
+    """What became of a packet."""
+
+    verdict: int
+    raw: bytes
+    """The IP packet afterwards."""
+    counted: dict[str, int]
+    """By how much each counter moved, when it did."""
+    traffic: dict[int, tuple[int, int]]
+    """By slot * 2 + direction, packets and bytes that were counted."""
+
+
+class Lane:
+    """The program, loaded; `ports` are the interface of the clients and that of the real servers."""
+
+    def __init__(self, file: Path, ports: tuple[Port, Port], *, entries: int, real_servers: int) -> None:
+        sizes = {"sessions": entries, "flows": 2 * entries, "changed": entries // CHANGED_PAGE_BYTES}
+        self._loaded = bpf.load(file, sizes | {"real_servers": real_servers, "traffic": 2 * real_servers})
+        self._maps = self._loaded.maps
+        self._ports = ports
+        self.entries, self._real_servers = entries, real_servers
+        self.records = memoryview(self._maps["sessions"].mapped())
+        self.changed = memoryview(self._maps["changed"].mapped())
+        self._settings = memoryview(self._maps["settings"].mapped())
+        self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
+        self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
+        for port, side in zip(ports, (Sides.CLIENTS, Sides.REAL_SERVERS), strict=True):
+            self._maps["interfaces"].update(pack("<I", port.index), bytes((side,)))
+        self.set()
+        for slot in range(real_servers):
+            self.set_real_server(slot)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._loaded.close()
+
+    def set(
+        self,
+        *,
+        is_open: int = 1,
+        toa: int = 1,
+        toa_kind: int = 254,
+        mss_adjust: int = 1,
+        storm_threshold: int = 10,
+        storm_interval_ns: int = 500_000_000,
+    ) -> None:
+        """Write the settings."""
+        self._settings[: SETTINGS.size] = SETTINGS.pack(
+            VERSION, self.entries, layout_hash(), is_open, toa, toa_kind, mss_adjust, storm_threshold, storm_interval_ns
+        )
+
+    def set_real_server(self, slot: int, mtu: int = 1500, flags: RealServerFlags = RealServerFlags(0)) -> None:  # noqa: B008
+        """Write what is known of a real server."""
+        start = slot * REAL_SERVER.size
+        self._real_server_memory[start : start + REAL_SERVER.size] = REAL_SERVER.pack(mtu, flags)
+
+    def clear(self) -> None:
+        """Forget all sessions."""
+        self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
+        self.records[:] = bytes(len(self.records))
+        self.changed[:] = bytes(len(self.changed))
+
+    def insert(self, entry: int, record: SessionRecord) -> None:
+        """Publish a session: its record, and its flows of both directions."""
+        self.write(entry, encode(record))
+        client, vip, local, real_server = (
+            end.address + end.port.to_bytes(2, "big") for end in (record.client, record.vip, record.local, record.real_server)
+        )
+        for direction, (source, destination) in enumerate(((client, vip), (real_server, local))):
+            key = flow(record.family, record.protocol, source, destination)
+            self._maps["flows"].update(key, pack("<I", entry * 2 + direction))
+
+    def write(self, entry: int, data: bytes) -> None:
+        """Overwrite a record."""
+        self.records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES] = data
+
+    def bytes_of(self, entry: int) -> bytes:
+        """A record as it is in memory."""
+        return bytes(self.records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])
+
+    def record(self, entry: int) -> SessionRecord:
+        """A record."""
+        return decode(self.bytes_of(entry))
+
+    def put(
+        self, raw: bytes, direction: int, *, gso_size: int = 0, padding: bytes = b"", port: Port | None = None, mac: bytes = b""
+    ) -> Judged:
+        """Let the program judge an IP packet that comes in at the interface of the direction's sender, or at `port`.
+
+        `mac` overrides the hardware address that it is sent to; `padding` lies behind it in its frame; with `gso_size` it is
+        several segments in one, of so many bytes of data.
+        """
+        port = port or self._ports[direction]
+        frame = (mac or port.hardware) + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw + padding
+        context = bytearray(_SKB_BYTES)
+        pack_into("<I", context, _IFINDEX, port.index)
+        pack_into("<I", context, _GSO_SIZE, gso_size)
+        before, traffic_before = self.counts(), self.traffic()
+        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context))
+        counted = {name: after - before[name] for name, after in self.counts().items() if after != before[name]}
+        traffic = {
+            key: (packets - traffic_before[key][0], octets - traffic_before[key][1])
+            for key, (packets, octets) in enumerate(self.traffic())
+            if (packets, octets) != traffic_before[key]
+        }
+        return Judged(verdict, frame_after[ETHERNET_BYTES:], counted, traffic)
+
+    def counts(self) -> dict[str, int]:
+        """All counters."""
+        totals = (sum(int.from_bytes(number, "little") for number in numbers) for numbers in self._numbers("counts"))
+        return {counter.name: total for counter, total in zip(LANE_COUNTERS, totals, strict=True)}
+
+    def traffic(self) -> list[tuple[int, int]]:
+        """Packets and bytes of each slot and direction."""
+        pairs = ([TRAFFIC.unpack(value) for value in values] for values in self._numbers("traffic"))
+        return [(sum(packets for packets, _ in each), sum(octets for _, octets in each)) for each in pairs]
+
+    def _numbers(self, name: str) -> list[list[bytes]]:
+        """The values of all CPUs for each key of a map, in their order."""
+        numbers = self._maps[name]
+        return [numbers.of_cpus(values) for _, values in numbers.items(numbers.entries)]
+
+
+def ends_of(key: bytes) -> tuple[bytes, bytes]:
+    """Source and destination of a flow, six bytes each."""
+    return source_of(key), destination_of(key)

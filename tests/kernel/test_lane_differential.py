@@ -1,0 +1,35 @@
+"""The lane's program and `Shard.handle`: two implementations of one thing, and no difference between them."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.model.lane_counters import LANE_COUNTERS
+from tests.kernel.lane import Lane
+from tests.kernel.moves import live
+
+LIVES, BYTES_OF_A_LIFE = 1500, 1200
+"""A packet takes some ten bytes of the life's."""
+
+PACKETS = 100_000
+LEAST_CARRIED = 0.5
+
+_NOT_HERE = {"up_closed", "up_side", "up_segments", "up_race", "up_room"}
+"""Reasons that have tests of their own."""
+
+
+def test_lives(lane: Lane) -> None:
+    told = Counter[str]()
+
+    @settings(max_examples=LIVES)
+    @given(st.binary(min_size=BYTES_OF_A_LIFE, max_size=BYTES_OF_A_LIFE))
+    def a_life(data: bytes) -> None:
+        told.update(live(lane, data).told)
+
+    a_life()
+    ups = sum(number for name, number in told.items() if name.startswith("up_"))
+    print(f"\n{told['carried'] + ups + told['storm']} packets: {told}")
+    assert told["carried"] + ups + told["storm"] >= PACKETS
+    assert told["carried"] >= LEAST_CARRIED * PACKETS
+    assert {counter.name for counter in LANE_COUNTERS} - told.keys() == _NOT_HERE
