@@ -93,15 +93,10 @@ def booted(directory: Path, files: Mapping[str, str], binds: Mapping[Path, str])
     (directory / "binds").write_text("".join(f"{here} {there}\n" for here, there in binds.items()))
     with _control_group() as group, open(directory / "log", "wb") as log:
         script = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
+        within = ["setpriv", "--pdeathsig=KILL", "sh", "-c", script, "sh", str(group)]  # also when this process is killed
         namespaces = ("--pid", "--mount", "--net", "--uts", "--ipc", "--cgroup")
         command = ["unshare", *namespaces, "--fork", "--kill-child", "sh", str(HERE / "machine_init.sh"), str(directory)]
-        outer = subprocess.Popen(
-            ["sh", "-c", script, "sh", str(group), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        outer = subprocess.Popen([*within, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             machine = Machine(_child_of(outer))
             machine.wait_until("booted", lambda: _has_booted(machine, outer, directory / "log"))
