@@ -9,7 +9,7 @@
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
-#   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
+#   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
 #   make venv              only the environment, .venv
 #   make clean             remove the environment, the manual and caches

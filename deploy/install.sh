@@ -11,25 +11,32 @@ umask 022  # a stricter one would leave the service user unable to read the rele
 unset PYTHONPATH PYTHONHOME
 
 SERVICE=appliance
+DATAPLANE=appliance-dataplane
 SERVICE_USER=appliance
 PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev nftables iptables iproute2"
+LANE_PACKAGES="libbpf1"
+# For compiling the lane's program: installed only when a release is built. They may be removed afterwards.
+LANE_BUILD_PACKAGES="clang llvm libbpf-dev"
 PYTHON=${PYTHON:-/usr/bin/python3}
 SOURCE=$(dirname "$(dirname "$(readlink -f "$0")")")
 
 # The sources of a release: the digest is made of these, and the build gets only these.
 RELEASE_SOURCES="appliance pyproject.toml requirements.lock requirements-build.lock README.md LICENSE"
+LANE_SOURCES="bpf tools/__init__.py tools/build_lane.sh tools/lane_header.py"
 
 action=install
 root=
 with_packages=no
+with_lane=yes
 keep_config=no
 scratch_dir=
 
 usage() {
     cat <<'USAGE'
-usage: install.sh [--root DIR] [--with-packages]
+usage: install.sh [--without-lane] [--root DIR] [--with-packages]
        install.sh --uninstall [--keep-config] [--root DIR]
 
+  --without-lane   build no program for the kernel, and so need no clang: every packet goes through Python
   --root DIR       put every file below DIR (no user, no systemctl, no packages)
   --with-packages  with --root: install the missing apt packages too
   --uninstall      stop the service and remove all that was installed, also the configuration
@@ -60,6 +67,7 @@ parse_arguments() {
                 shift
                 ;;
             --with-packages) with_packages=yes ;;
+            --without-lane) with_lane=no ;;
             --uninstall) action=uninstall ;;
             --keep-config) keep_config=yes ;;
             --help | -h)
@@ -72,6 +80,7 @@ parse_arguments() {
     done
     [ "$keep_config" = no ] || [ "$action" = uninstall ] || wrong_usage "--keep-config needs --uninstall"
     [ "$with_packages" = no ] || [ "$action" = install ] || wrong_usage "--with-packages does not go with --uninstall"
+    [ "$with_lane" = yes ] || [ "$action" = install ] || wrong_usage "--without-lane does not go with --uninstall"
 }
 
 # All checks that can refuse a run are here, before the first change.
@@ -80,7 +89,7 @@ check_preconditions() {
         die "must run as root, or with --root DIR and a directory of your own; nothing was changed"
     fi
     [ "$action" = install ] || return 0
-    for needed in $RELEASE_SOURCES etc/lvs.toml "deploy/$SERVICE.service" "deploy/90-$SERVICE.conf"; do
+    for needed in $(sources) etc/lvs.toml "deploy/$SERVICE.service" "deploy/$DATAPLANE.service" "deploy/90-$SERVICE.conf"; do
         [ -e "$SOURCE/$needed" ] || die "the source tree $SOURCE lacks $needed; nothing was changed"
     done
     if [ -e "$command_link" ] && [ ! -L "$command_link" ]; then
@@ -95,6 +104,7 @@ check_preconditions() {
 }
 
 on_this_machine() { [ -z "$root" ]; }
+sources() { printf '%s ' "$RELEASE_SOURCES"; [ "$with_lane" = no ] || printf '%s' "$LANE_SOURCES"; }
 wants_packages() { on_this_machine || [ "$with_packages" = yes ]; }
 # The documented test of sd_booted(3); false in most containers.
 systemd_runs() { on_this_machine && [ -d /run/systemd/system ]; }
@@ -106,6 +116,7 @@ name_the_places() {
     config_dir=$root/etc/appliance
     config=$config_dir/lvs.toml
     unit=$root/etc/systemd/system/$SERVICE.service
+    dataplane_unit=$root/etc/systemd/system/$DATAPLANE.service
     sysctl_file=$root/etc/sysctl.d/90-$SERVICE.conf
     command_link=$root/usr/local/bin/appliance
 }
@@ -137,7 +148,7 @@ run_quietly() {
 }
 
 missing_packages() {
-    for package in $PACKAGES; do
+    for package; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || printf '%s ' "$package"
     done
@@ -148,12 +159,13 @@ apt() {
     env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
 }
 
+# install_packages PACKAGE...: installs those that are missing.
 install_packages() {
     if ! wants_packages; then
         say "packages: not touched with --root"
         return
     fi
-    missing=$(missing_packages)
+    missing=$(missing_packages "$@")
     if [ -z "$missing" ]; then
         say "packages: all present"
         return
@@ -181,8 +193,8 @@ check_python() {
 release_digest() {
     {
         readlink -f "$PYTHON" && "$PYTHON" -V
-        # shellcheck disable=SC2086 # a list of names
-        (cd "$SOURCE" && find $RELEASE_SOURCES -name __pycache__ -prune -o -type f -print0 |
+        # shellcheck disable=SC2046 # a list of names
+        (cd "$SOURCE" && find $(sources) -name __pycache__ -prune -o -type f -print0 |
             LC_ALL=C sort -z | xargs -0 sha256sum)
     } | sha256sum | cut -c 1-16
 }
@@ -191,8 +203,8 @@ release_digest() {
 build_release() {
     rm -rf "$1"
     mkdir -p "$1" "$scratch_dir/source"
-    # shellcheck disable=SC2086 # a list of names
-    (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $RELEASE_SOURCES) | tar -xf - -C "$scratch_dir/source"
+    # shellcheck disable=SC2046 # a list of names
+    (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $(sources)) | tar -xf - -C "$scratch_dir/source"
     run_quietly "$PYTHON" -m venv "$1" || die "cannot make a virtual environment in $1"
     # Without build isolation, pip builds with what is installed here. With it, pip would fetch the newest setuptools, unchecked.
     say "release: installing the locked build tools"
@@ -201,9 +213,20 @@ build_release() {
     say "release: installing the locked dependencies"
     run_quietly pip_install "$1" --require-hashes --no-build-isolation --requirement "$scratch_dir/source/requirements.lock" ||
         die "cannot install the dependencies"
+    [ "$with_lane" = no ] || build_lane "$1"
     say "release: installing the appliance"
     run_quietly pip_install "$1" --no-deps --no-build-isolation "$scratch_dir/source" || die "cannot install the appliance"
     touch "$1/.complete"
+}
+
+# Its header is written by the appliance's own code, which the interpreter of the release can run now. Beside the modules, it is
+# installed with them.
+build_lane() {
+    # shellcheck disable=SC2086 # a list of packages
+    install_packages $LANE_BUILD_PACKAGES
+    say "release: compiling the lane's program"
+    run_quietly env PYTHON="$1/bin/python" "$scratch_dir/source/tools/build_lane.sh" appliance/lane.bpf.o ||
+        die "cannot compile the lane's program; without clang, --without-lane installs the appliance without it"
 }
 
 # The cache is below the prefix and not in a home directory, so that --uninstall removes it too.
@@ -275,8 +298,9 @@ install_config() {
 }
 
 install_system_files() {
-    say "system: $unit, $sysctl_file"
+    say "system: $unit, $dataplane_unit, $sysctl_file"
     place "$SOURCE/deploy/$SERVICE.service" "$unit" 0644
+    place "$SOURCE/deploy/$DATAPLANE.service" "$dataplane_unit" 0644
     place "$SOURCE/deploy/90-$SERVICE.conf" "$sysctl_file" 0644
     if systemd_runs; then
         systemctl daemon-reload
@@ -293,7 +317,7 @@ Installed. The service is not started: the addresses in the shipped configuratio
   3. look                 systemctl status $SERVICE; journalctl -u $SERVICE
 NEXT
     if service_runs && [ "$(running_digest)" != "$digest" ]; then
-        say "the service still runs the release it was started from; to change over: systemctl restart $SERVICE"
+        say "the service still runs the release it was started from; to change over: systemctl restart $SERVICE (sessions of the lane go on)"
     fi
 }
 
@@ -301,11 +325,21 @@ uninstall_service() {
     if systemd_runs && [ -e "$unit" ]; then
         say "service: stopping and disabling $SERVICE"
         systemctl --quiet disable --now "$SERVICE"
+        stop_dataplane
     fi
-    say "files: removing $unit, $sysctl_file, $command_link, $prefix"
-    rm -f "$unit" "$unit.new" "$sysctl_file" "$sysctl_file.new" "$command_link.new"
+    say "files: removing $unit, $dataplane_unit, $sysctl_file, $command_link, $prefix"
+    rm -f "$unit" "$unit.new" "$dataplane_unit" "$dataplane_unit.new" "$sysctl_file" "$sysctl_file.new" "$command_link.new"
     [ ! -L "$command_link" ] || rm -f "$command_link"
     rm -rf "$prefix"
+}
+
+# It ends by itself after the service, but the release must not be removed before that.
+stop_dataplane() {
+    [ ! -e "$dataplane_unit" ] || systemctl --quiet stop "$DATAPLANE"
+    if systemctl --quiet is-failed "$DATAPLANE"; then
+        say "service: something was left on this host (journalctl -u $DATAPLANE says what)"
+    fi
+    rm -rf /run/appliance  # as the service leaves it when it was installed and not restarted since
 }
 
 uninstall_config() {
@@ -316,7 +350,7 @@ uninstall_config() {
         return
     fi
     say "configuration: removing $config_dir (--keep-config would have kept it)"
-    rm -rf "$config_dir" "$unit.d"
+    rm -rf "$config_dir" "$unit.d" "$dataplane_unit.d"
 }
 
 uninstall_user() {
@@ -336,7 +370,8 @@ remove_empty_parents() {
 
 install_all() {
     scratch_dir=$(mktemp -d)
-    install_packages
+    # shellcheck disable=SC2046,SC2086 # lists of packages
+    install_packages $PACKAGES $([ "$with_lane" = no ] || echo $LANE_PACKAGES)
     install_release
     install_user
     install_config
@@ -350,7 +385,7 @@ uninstall_all() {
     uninstall_user
     if systemd_runs; then
         systemctl daemon-reload
-        systemctl reset-failed "$SERVICE" 2>/dev/null || true
+        systemctl reset-failed "$SERVICE" "$DATAPLANE" 2>/dev/null || true
     fi
     remove_empty_parents
     say "uninstalled; the apt packages stay, because other programs may use them"

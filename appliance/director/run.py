@@ -13,7 +13,7 @@ from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
 from appliance.director.runtime_files import kept_keys, namespace_number, runtime_directory, state_file
-from appliance.edge import instance_lock
+from appliance.edge import capabilities, instance_lock
 from appliance.policy.steering import hash_seed
 
 
@@ -23,6 +23,7 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
 
     Raises ConfigError, EdgeError or WorkerFailedError, or what `serve_api` raises, when it cannot start.
     """
+    capabilities.keep_loading_from_children()  # before there is a thread
     config = read_config()
     asked = Asked()
     loop = asyncio.get_running_loop()

@@ -26,9 +26,22 @@ for last; do :; done
 case $* in
     -V) echo "Python 3.11.0" ;;
     "-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
-    *" install "*--no-deps*) cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build" ;;
+    *" install "*--no-deps*)
+        cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build"
+        [ ! -e "$last/appliance/lane.bpf.o" ] || cp "$last/appliance/lane.bpf.o" "$(dirname "$0")" ;;
 esac
 """
+
+STAND_IN_BUILD = """\
+#!/bin/sh
+cd "$(dirname "$0")/.."
+printf 'build_lane %s with %s\\n' "$1" "$PYTHON" >>"$CALLS"
+[ -z "${FAIL_ON:-}" ] || case "build_lane" in *"$FAIL_ON"*) exit 1 ;; esac
+printf 'object' >"$1"
+"""
+"""In the place of tools/build_lane.sh."""
+
+LANE_SOURCES = ("bpf/lane.bpf.c", "tools/__init__.py", "tools/lane_header.py", "tools/build_lane.sh")
 
 
 @dataclass
@@ -81,7 +94,7 @@ class Installer:
 @pytest.fixture
 def installer(tmp_path: Path) -> Installer:
     source, root, tools, calls = (tmp_path / name for name in ("source", "root", "tools", "calls"))
-    for directory in (source / "appliance", source / "etc", root, tools):
+    for directory in (source / "appliance", source / "etc", source / "bpf", source / "tools", root, tools):
         directory.mkdir(parents=True)
     shutil.copytree(PROJECT / "deploy", source / "deploy")
     for name in (
@@ -91,9 +104,12 @@ def installer(tmp_path: Path) -> Installer:
         "README.md",
         "LICENSE",
         "appliance/__init__.py",
+        *LANE_SOURCES,
     ):
         (source / name).write_text(f"# {name}\n")
     (source / "etc/lvs.toml").write_text("# as shipped\n")
+    (source / "tools/build_lane.sh").write_text(STAND_IN_BUILD)
+    (source / "tools/build_lane.sh").chmod(0o755)
     calls.write_text("")
     made = Installer(source, root, tools, calls)
     made.environment = {
@@ -121,6 +137,7 @@ def test_installs_what_the_service_needs(installer: Installer) -> None:
     tree = tree_of(installer.root)
     assert tree["etc/appliance/lvs.toml"] == ("-rw-r-----", b"# as shipped\n")
     assert tree["etc/systemd/system/appliance.service"][0] == "-rw-r--r--"
+    assert tree["etc/systemd/system/appliance-dataplane.service"][0] == "-rw-r--r--"
     assert tree["etc/sysctl.d/90-appliance.conf"][0] == "-rw-r--r--"
     assert (installer.root / "usr/local/bin/appliance").resolve() == installer.release / "bin/appliance"
 
@@ -195,7 +212,8 @@ class TestRelease:
         assert installer.release == release
 
     @pytest.mark.parametrize(
-        "changed", ["appliance/__init__.py", "pyproject.toml", "requirements.lock", "requirements-build.lock"]
+        "changed",
+        ["appliance/__init__.py", "pyproject.toml", "requirements.lock", "requirements-build.lock", *LANE_SOURCES],
     )
     def test_a_changed_source_tree_replaces_the_release(self, installer: Installer, changed: str) -> None:
         installer.install()
@@ -206,7 +224,9 @@ class TestRelease:
         assert installer.release != old
         assert not old.exists()
 
-    @pytest.mark.parametrize("failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "--no-deps"])
+    @pytest.mark.parametrize(
+        "failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "build_lane", "--no-deps"]
+    )
     def test_a_run_that_failed_half_way_is_completed_by_the_next(self, installer: Installer, failing_step: str) -> None:
         failed = installer.run(FAIL_ON=failing_step)
         assert failed.returncode != 0
@@ -227,6 +247,35 @@ class TestRelease:
         failed = installer.run(FAIL_ON="version_info")
         assert failed.returncode == 1
         assert "older than 3.11" in failed.stderr
+
+
+class TestLane:
+    def test_its_program_is_compiled_and_lies_in_the_release(self, installer: Installer) -> None:
+        installer.install()
+        [call] = [call for call in installer.calls() if call.startswith("build_lane")]
+        assert call == f"build_lane appliance/lane.bpf.o with {installer.release}/bin/python"
+        assert (installer.release / "bin/lane.bpf.o").read_text() == "object"
+
+    def test_it_can_be_left_out(self, installer: Installer) -> None:
+        installer.install("--without-lane")
+        assert not [call for call in installer.calls() if call.startswith("build_lane")]
+        assert not (installer.release / "bin/lane.bpf.o").exists()
+
+    def test_leaving_it_out_needs_no_source_of_it(self, installer: Installer) -> None:
+        shutil.rmtree(installer.source / "bpf")
+        shutil.rmtree(installer.source / "tools")
+        assert "lacks bpf" in installer.run().stderr
+        installer.install("--without-lane")
+
+    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer) -> None:
+        installer.install("--without-lane")
+        without = installer.release
+        installer.install()
+        assert installer.release != without
+        assert (installer.release / "bin/lane.bpf.o").exists()
+
+    def test_where_it_cannot_be_compiled_the_way_without_it_is_named(self, installer: Installer) -> None:
+        assert "--without-lane" in installer.run(FAIL_ON="build_lane").stderr
 
 
 class TestConfiguration:
@@ -283,6 +332,7 @@ class TestRefusals:
             (["lvs.toml"], "'lvs.toml'"),
             (["--keep-config"], "--uninstall"),
             (["--uninstall", "--with-packages"], "--with-packages"),
+            (["--uninstall", "--without-lane"], "--without-lane"),
             (["--root"], "directory"),
             (["--root", "/"], "--root"),
         ],
@@ -321,7 +371,7 @@ class TestRefusals:
     def test_help_is_no_refusal(self, installer: Installer) -> None:
         result = installer.run("--help")
         assert result.returncode == 0
-        for option in ("--root", "--with-packages", "--uninstall", "--keep-config"):
+        for option in ("--root", "--with-packages", "--without-lane", "--uninstall", "--keep-config"):
             assert option in result.stdout
 
 
@@ -339,6 +389,24 @@ class TestPackages:
         apt = [call for call in installer.calls() if call.startswith("apt-get")]
         assert len(apt) == 1
         assert apt[0].endswith("install -y --no-install-recommends nftables")
+
+    @pytest.fixture
+    def nothing_of_the_lane_is_there(self, installer: Installer) -> None:
+        installer.add_tool("dpkg-query", 'case "$*" in *clang*|*llvm*|*bpf*) exit 1 ;; *) printf installed ;; esac')
+
+    @pytest.mark.usefixtures("nothing_of_the_lane_is_there")
+    def test_the_compiler_is_installed_to_build_a_release_and_not_later(self, installer: Installer) -> None:
+        installer.install("--with-packages")
+        wanted = [call.partition("recommends ")[2] for call in installer.calls() if call.startswith("apt-get")]
+        assert wanted == ["libbpf1", "clang llvm libbpf-dev"]
+        installer.install("--with-packages")
+        wanted = [call.partition("recommends ")[2] for call in installer.calls() if call.startswith("apt-get")]
+        assert wanted == ["libbpf1"]
+
+    @pytest.mark.usefixtures("nothing_of_the_lane_is_there")
+    def test_without_the_lane_none_of_its_packages_is_installed(self, installer: Installer) -> None:
+        installer.install("--with-packages", "--without-lane")
+        assert not [call for call in installer.calls() if call.startswith("apt-get")]
 
     def test_lists_are_fetched_when_the_installation_fails_without(self, installer: Installer) -> None:
         lists = installer.tools / "lists"
@@ -363,12 +431,15 @@ def test_the_real_release_runs(installer: Installer) -> None:
     """The locked dependencies install, and the installed command accepts the configuration shipped with it."""
     for name in ("pyproject.toml", "requirements.lock", "requirements-build.lock", "README.md", "LICENSE", "etc/lvs.toml"):
         shutil.copy(PROJECT / name, installer.source / name)
-    shutil.copytree(PROJECT / "appliance", installer.source / "appliance", dirs_exist_ok=True)
-    installer.install(PYTHON=sys.executable)
+    for name in ("appliance", "bpf", "tools"):
+        shutil.copytree(PROJECT / name, installer.source / name, dirs_exist_ok=True)
+    has_clang = shutil.which("clang") is not None
+    installer.install(*([] if has_clang else ["--without-lane"]), PYTHON=sys.executable)
 
     where = "import appliance; print(appliance.__file__)"
     imported = subprocess.check_output([installer.release / "bin/python", "-I", "-c", where], text=True)
     assert Path(imported.strip()).is_relative_to(installer.release)
+    assert Path(imported.strip()).with_name("lane.bpf.o").exists() == has_clang
     subprocess.run([installer.release / "bin/python", "-m", "pip", "check"], check=True, capture_output=True)
     command, config = installer.root / "usr/local/bin/appliance", installer.root / "etc/appliance/lvs.toml"
     checked = subprocess.run([command, "check", config], capture_output=True, text=True)

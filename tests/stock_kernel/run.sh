@@ -1,5 +1,6 @@
 #!/bin/bash
-# The native steering on a stock Debian kernel, in a machine emulated by qemu. SHORT=1: four shards, few requests.
+# The native steering, and the service's units with the lane, on a stock Debian kernel in a machine emulated by qemu. SHORT=1:
+# four shards, few requests, and of the units what differs from kernel to kernel.
 # The emulated machine is some twenty times slower than this one: minutes are normal.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,8 +12,18 @@ native() { # SHARDS REQUESTS
   REQUESTS=$2 guest .venv/bin/appliance lab --config tests/lab/tcp_and_udp.toml --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
 }
 
+units() { # FILES and options of pytest
+  guest .venv/bin/python -m pytest -q -p no:cacheprovider "$@"
+}
+
+tools/build_lane.sh
 native 4 40
-[ -n "${SHORT:-}" ] && exit 0
+echo "== stock kernel: the lane with the rights of the service, under systemd; sessions over a restart and a stop"
+if [ -n "${SHORT:-}" ]; then
+  units tests/systemd/test_privileges.py tests/systemd/test_sessions.py -k "allows or restart_keeps or stop_resets"
+  exit 0
+fi
+units tests/systemd
 native 1 200
 native 2 200
 echo "== stock kernel: a stop, a crash and a flush leave the host as it was"
