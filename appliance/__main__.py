@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.config.loading import Config, ConfigError, load
+from appliance.config.tables import LANE_WORDS
 from appliance.edge.errors import EdgeError
 
 DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
@@ -26,8 +27,9 @@ run, check, render-nft and cleanup work on this host. conns to conntrack ask a r
 it makes a network of its own. `appliance COMMAND --help` describes one command.
 """
 _RUN = """\
-Run the appliance in the foreground until SIGTERM or Ctrl-C. SIGHUP reads the configuration again. Needs root, or
-CAP_NET_ADMIN and CAP_NET_RAW.
+Run the appliance in the foreground until SIGTERM or Ctrl-C, which reset all sessions and undo all changes. SIGUSR2 ends it too,
+and leaves everything in the kernel: sessions go on there, and the next run takes them over. SIGHUP reads the configuration again.
+Needs root, or CAP_NET_ADMIN and CAP_NET_RAW; the lane needs CAP_BPF and CAP_PERFMON as well.
 """
 _CHECK = """\
 Check a configuration file and print every problem with its line. Needs no root. Exit code: 0 when the file is right, 2
@@ -35,8 +37,9 @@ when it is not.
 """
 _RENDER_NFT = "Print the nftables ruleset that the appliance loads for a configuration. Changes nothing and needs no root."
 _CLEANUP = """\
-Remove the ruleset and the addresses that a crashed appliance left on this host, and restore the kernel parameters that it
-had changed. Refuses while an appliance runs.
+End for good what an appliance that crashed, or left by SIGUSR2, has left on this host: reset both ends of the sessions that the
+kernel carries, remove lane, ruleset and addresses, and restore kernel parameters. Refuses while an appliance runs. The next
+run would go on with all of it; so do not use this before a restart.
 """
 
 
@@ -44,14 +47,15 @@ def _run(options: argparse.Namespace) -> int:
     import uvloop
 
     from appliance.api import ListenError, make_app, serve
-    from appliance.director import director
+    from appliance.director import run
+    from appliance.director.director import Director
     from appliance.director.supervisor import WorkerFailedError
 
-    async def serve_api(gateway: director.Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
+    async def serve_api(gateway: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
         return (await serve(make_app(gateway), listen)).cleanup
 
     try:
-        uvloop.run(director.run(partial(_configuration, options), serve_api))
+        uvloop.run(run.run(partial(_configuration, options), serve_api))
     except (WorkerFailedError, ListenError) as error:
         raise EdgeError(str(error)) from error
     return 0
@@ -83,19 +87,18 @@ def _render_nft(options: argparse.Namespace) -> int:
 
 
 def _cleanup(_: argparse.Namespace) -> int:
-    from appliance.director.host import Host
-    from appliance.director.runtime_files import state_file
-    from appliance.edge import instance_lock
+    from appliance.director.run import clean_up
 
-    with instance_lock.held(state_file("lock")):
-        if not Host().undo_leftovers():
-            print("nothing to undo")
+    if not clean_up():
+        print("nothing to undo")
     return 0
 
 
 def _configuration(options: argparse.Namespace) -> Config:
     config = load(options.config)
-    return config if options.shards is None else config.with_shards(options.shards)
+    if options.shards is not None:
+        config = config.with_shards(options.shards)
+    return config if options.lane is None else config.with_lane(options.lane)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,6 +138,7 @@ def _add_gateway_parsers(commands: "argparse._SubParsersAction[argparse.Argument
             help=f"the configuration file (default: {DEFAULT_CONFIG})",
         )
         with_config.add_argument("--shards", metavar="N", type=int, help="number of shards, instead of gateway.shards in FILE")
+        with_config.add_argument("--lane", choices=LANE_WORDS, help="instead of gateway.lane in FILE")
 
 
 def main(arguments: list[str] | None = None) -> int:

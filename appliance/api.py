@@ -22,6 +22,7 @@ from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
 from appliance.views.document import Document
+from appliance.views.lane import lane
 from appliance.views.routes import index
 from appliance.views.services import health, services
 
@@ -68,6 +69,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
         ("GET", "/stats/queues"): _show(lambda: counters.queues(shared)),
+        ("GET", "/stats/lane"): status.lane,
         ("GET", "/stats/slabinfo"): status.slabinfo,
         ("GET", "/stats/sockstat"): status.sockstat,
         ("GET", "/stats/conntrack"): _show(lambda: proc.conntrack(shared, gateway.host_conntrack())),
@@ -86,9 +88,18 @@ class _StatusHandlers:
 
     async def health(self, request: web.Request) -> web.Response:
         gateway = self._gateway
-        document = health(gateway.shard_states(), gateway.duty_states(), gateway.host_problems(), gateway.missing_addresses())
+        document = health(
+            gateway.shard_states(),
+            gateway.duty_states(),
+            gateway.host_problems(),
+            gateway.missing_addresses(),
+            gateway.lane_state(),
+        )
         is_well = document.data["status"] == "ok"
         return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def lane(self, request: web.Request) -> web.Response:
+        return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

@@ -18,13 +18,16 @@ from netfilterqueue import Packet
 
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
+from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
+from appliance.edge.process import end_with_parent
 from appliance.edge.raw_socket import SegmentSink
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
+from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
@@ -58,6 +61,10 @@ EXPIRIES_PER_TURN = 50
 LOOK_INTERVAL_S = 0.1
 """How often the timers are looked at: the wheel's own tick."""
 
+RECONCILE_INTERVAL_S = 0.01
+RECONCILED_PER_TURN = 300
+"""How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
+
 EXIT_CANNOT_START = 3
 
 _ERROR_LOG_INTERVAL_S = 10.0
@@ -68,9 +75,15 @@ _REWRITTEN, _ACCEPT = Action.REWRITTEN, Action.ACCEPT
 class QueueWorker:
     """The loop around one shard."""
 
-    def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel) -> None:
-        """Bind the queue and open the raw socket. Raises EdgeError when the kernel refuses either."""
-        self._shard = Shard(plan, shared, time.monotonic())
+    def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel, maps: KernelLaneMaps | None = None) -> None:
+        """Adopt the sessions of the lane, bind the queue, open the raw socket. Raises EdgeError when the kernel refuses.
+
+        Until the queue is bound, the kernel drops what has to be judged, so nobody is answered as if his session did not exist.
+        `maps` are those of the lane; None when there is none.
+        """
+        now = time.monotonic()
+        self._shard = Shard(plan, shared, now, maps)
+        _report(self._shard.adopt(now))
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -90,7 +103,7 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        look_at, wait_s, more_are_due = 0.0, WAIT_S, False
+        look_at, reconcile_at, wait_s, more_are_due = 0.0, 0.0, WAIT_S, False
         self._queue.set_wait(wait_s)
         while not self._control.closed:
             self._heartbeats[self._number] += 1
@@ -100,8 +113,10 @@ class QueueWorker:
                 self._queue.set_wait(wait_s)
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn(wait=not (self._control.has_output or more_are_due))
-            self._shard.publish_counts()
             now = time.monotonic()
+            if now >= reconcile_at and not self._shard.reconcile(RECONCILED_PER_TURN):
+                reconcile_at = now + RECONCILE_INTERVAL_S
+            self._shard.publish_counts()
             if now >= look_at:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
@@ -169,18 +184,34 @@ class QueueWorker:
         segments.clear()
 
 
+def _report(adopted: Adopted) -> None:
+    """Say what became of the sessions that were in the lane, if there were any."""
+    if adopted.sessions or adopted.unserved:
+        log.info("%d sessions adopted, %d reset because their service is gone", adopted.sessions, adopted.unserved)
+    if adopted.refused:
+        log.error("%d records of sessions make no sense and were given up; %s", adopted.refused, adopted.first_problem)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(","))) if text else ()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the worker process; the director passes the file descriptors."""
     parser = argparse.ArgumentParser(prog="appliance.queue_worker", description="One shard; started by the director only.")
     parser.add_argument("--shared-fd", type=int, required=True)
     parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--lane-fds", type=_numbers, default=())
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    if not end_with_parent():
+        return EXIT_CANNOT_START
     control = ControlChannel(socket.socket(fileno=options.control_fd))
     plan = control.wait_for_plan()
     try:
         shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
-        worker = QueueWorker(plan, shared, control)
+        maps = KernelLaneMaps(options.lane_fds) if options.lane_fds else None
+        worker = QueueWorker(plan, shared, control, maps)
     except (EdgeError, LayoutError) as error:
         control.refuse_start(str(error))
         return EXIT_CANNOT_START

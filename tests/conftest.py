@@ -11,6 +11,25 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support", "tests.lab")
 
+LANE_WORDS = {"on": "required", "off": "off"}
+"""What --lane says -> gateway.lane in the labs of tests. With the lane on, a lab without one is an error and no way out."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say whether the tests on real packets run with the lane."""
+    parser.addoption(
+        "--lane",
+        choices=[*LANE_WORDS],
+        default=os.environ.get("LANE", "on"),
+        help="whether labs have a lane (default: LANE, or on)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the labs know."""
+    os.environ["LANE"] = config.getoption("--lane")
+
+
 _SLOW_MACHINE = (HealthCheck.too_slow,)
 """Shared build machines stall; that is no property of the code."""
 

@@ -46,6 +46,10 @@ _FILTER_HELP = {
 _FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
 
 _TABLES = {
+    "lane": (
+        "show what the kernel carries by itself",
+        "Show which share of the packets of sessions the kernel carries, and why others went up to a worker.",
+    ),
     "slabinfo": ("show the size of tables and pools", "Show the objects, their size and the pages of each table and pool."),
     "sockstat": (
         "count sessions as sockets",

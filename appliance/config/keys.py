@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
 from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues, Table
-from appliance.config.values import Allowed, OneOf, Range
+from appliance.config.values import Allowed, Multiple, OneOf, Range
 
 
 class Key(NamedTuple):
@@ -62,10 +62,11 @@ def _keys(table: type[Table]) -> tuple[Key, ...]:
 
 def _key(name: str, field: FieldInfo) -> Key:
     [allowed] = [mark for mark in field.metadata if isinstance(mark, Allowed | OneOf | Range)]
+    text = ", ".join([allowed.text, *(mark.text for mark in field.metadata if isinstance(mark, Multiple))])
     unit = allowed.unit if isinstance(allowed, Range) else ""
     words = allowed.default if isinstance(allowed, Allowed) else ""
     default = None if field.is_required() else words or _default_text(field.default)
-    return Key(name, allowed.text, unit, default, field.description or "")
+    return Key(name, text, unit, default, field.description or "")
 
 
 def _default_text(value: object) -> str:

@@ -50,6 +50,10 @@ class Config(Table):
         """A sentence for each thing that is allowed and leaves a door open."""
         return tuple(checks.warnings(self.gateway))
 
+    def with_lane(self, lane: str) -> "Config":
+        """The same configuration with another word for gateway.lane, which is one of LANE_WORDS."""
+        return self.model_copy(update={"gateway": self.gateway.model_copy(update={"lane": lane})})
+
     def with_shards(self, shards: int) -> "Config":
         """The same configuration with another number of shards.
 

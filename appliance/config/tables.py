@@ -14,6 +14,7 @@ from appliance.config.values import (
     InterfaceName,
     Listed,
     ListenAddress,
+    Multiple,
     Name,
     Network,
     NonEmpty,
@@ -24,12 +25,16 @@ from appliance.config.values import (
     double_brackets,
     not_empty,
 )
+from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
 from appliance.policy.steering import MAX_SHARDS
 
 LAST_QUEUE_NUM = 65535
+
+
+LANE_WORDS = ("auto", "off", "required")
 
 
 class Table(BaseModel):
@@ -100,6 +105,26 @@ class Gateway(Table):
             "forwards them, and nothing of what the appliance does for a service is done for them."
         ),
     ] = False
+
+    lane: Annotated[
+        str,
+        OneOf(LANE_WORDS),
+        Field(
+            description="Whether a program in the kernel carries the packets of sessions that the appliance has opened. auto: it "
+            "does where kernel, privileges and interfaces allow it, and where they do not, the appliance works without it and "
+            "says why. required: the appliance does not start without it. off: every packet goes through a worker."
+        ),
+    ] = "auto"
+    lane_entries: Annotated[
+        int,
+        Range(LEAST_ENTRIES, MOST_ENTRIES),
+        Multiple(CHANGED_PAGE_BYTES),
+        Field(
+            description="How many sessions the lane can carry, in all shards together. Each takes 256 bytes of kernel memory "
+            "that is never swapped out, so the default takes 64 MiB, and some 100 bytes more while it is used. Sessions beyond "
+            "that go through the workers."
+        ),
+    ] = USUAL_ENTRIES
 
     @property
     def sides(self) -> Sides:
@@ -192,6 +217,14 @@ class Service(Table):
             "client's handshake, for protocols in which the server speaks first."
         ),
     ] = None
+    lane: Annotated[
+        bool,
+        Allowed("true or false"),
+        Field(
+            description="Whether the lane may carry the sessions of this service. What it carries passes the rules that the "
+            "operator's own firewall has for forwarded packets with its first packet only. false: every packet passes them."
+        ),
+    ] = True
     local_addresses: Annotated[
         str,
         Allowed("the name of a pool in [local_addresses]"),

@@ -66,6 +66,27 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Multiple:
+    """Allows the multiples of `step` only; a Range stands beside it and says the rest."""
+
+    step: int
+
+    @property
+    def text(self) -> str:
+        """The rule, as it stands behind the range."""
+        return f"a multiple of {self.step}"
+
+    def check(self, value: int) -> int:
+        """`value`. Raises ValueError when it is no multiple."""
+        if value % self.step:
+            raise ValueError(f"is not {self.text}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """Allows only these words."""
 

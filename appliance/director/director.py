@@ -1,38 +1,38 @@
 """The parent process: it prepares the host, keeps the workers alive, reads what the kernel counts, and serves the API.
 
 It never sees a packet. At the start, queues are bound before packets are steered to them, and packets are steered before the
-addresses that attract them are added. A stop ends the API and the workers, and then takes addresses and rules away; packets in
-between are dropped.
+addresses that attract them are added. A stop ends the API, the sessions and the workers, and then takes addresses and rules away;
+packets in between are dropped. Or a run ends and leaves all of that, with the sessions in the lane, to the next one; an end that
+nobody has asked for does the same.
 """
 
 import asyncio
 import contextlib
 import logging
-import secrets
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
+from appliance.director.asked import Asked
 from appliance.director.duties import Duties
 from appliance.director.host import Host
-from appliance.director.plans import Slots, worker_plans
-from appliance.director.runtime_files import kept_isn_secret, state_file
+from appliance.director.kept import Kept, forget, keep_slots
+from appliance.director.lane import Lane
+from appliance.director.plans import worker_plans
+from appliance.director.runtime_files import Keys
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, instance_lock, peer, shared_memory, sockstat
+from appliance.edge import conntrack, peer, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.queries import ShardFailedError
-from appliance.ipc.rows import DutyState, ShardState
-from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.ipc.queries import SessionFilter, ShardFailedError
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.counters import WORKER_STARTS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
@@ -43,69 +43,125 @@ ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitabl
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
 
 
+CUT_S = 8.0
+"""How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
+
+
 class Director:
     """One run of the appliance. The API knows it as a `Gateway`."""
 
     def __init__(
         self,
         config: Config,
-        isn_secret: str,
+        keys: Keys,
         read_config: Callable[[], Config],
         host: Host,
+        lane: Lane,
+        kept: Kept,
         start: StartProcess = start_worker,
     ) -> None:
         """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError."""
         self._config = config
         self._read_config = read_config
-        self._slots = Slots.sized_for(config)
+        self._slots, _, self.shared = kept
         self.services = self._slots.plan(config)
-        shards, destinations = config.gateway.shards, self._slots.capacity
-        self._shared_fd = shared_memory.create(size_bytes(shards, destinations))
-        self.shared = SharedState.create(shared_memory.attach(self._shared_fd), shards, destinations)
         self.shared.set_tunables(config.sysctl)
         self._workers = [
-            ShardProcess(plan, self._shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, destinations, isn_secret, secrets.token_hex(16))
+            ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys)
         ]
         self.sessions = SessionQueries(self._workers)
         self._host = host
-        self._tuning = Tuning(self.shared, host.change_defence)
+        self._lane = lane
+        self._ends_for_good = True
+        self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
 
-    async def run(self, serve_api: ServeApi, stop: asyncio.Event, reload_asked: asyncio.Event) -> None:
-        """Serve until `stop` is set, and reload the configuration whenever `reload_asked` is.
+    async def run(self, serve_api: ServeApi, asked: Asked) -> None:
+        """Serve until `asked.stop` or `asked.leave` is set, and reload the configuration whenever `asked.reload` is.
 
-        Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start.
+        Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start. What an earlier run
+        has left then stays, for the next attempt.
         """
-        host = self._host
         for warning in self._config.warnings:
             log.warning("%s", warning)
         async with contextlib.AsyncExitStack() as undo:
-            await asyncio.to_thread(host.undo_leftovers)
-            undo.push_async_callback(asyncio.to_thread, host.undo)
-            await asyncio.to_thread(host.prepare, self._config.gateway)
-            await self._look_at_routes()
+            goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
             undo.push_async_callback(_cancel, tasks)
             await self._workers_ready()
             notices = undo.enter_context(contextlib.closing(Notices()))
-            await asyncio.to_thread(host.start_steering, self._config, self._tuning.defence({}))
+            if not goes_on:
+                await self._steer()
+            self._lane.widen()
+            self._lane.set_open(True)
+            undo.push_async_callback(self._say_farewell)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
-            duties: dict[str, Callable[[], Awaitable[None]]] = {
-                "look at counters": lambda: watches.watch_counts(self._counts),
-                "look after the host": lambda: watches.watch_host(host.mend, notices),
-                "look at routes": lambda: watches.watch_routes(self._look_at_routes),
-                "reload": lambda: self._reload_when(reload_asked),
-            }
-            tasks += (asyncio.ensure_future(self._duties.keep(name, duty)) for name, duty in duties.items())
+            tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
             log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
-            await _until(stop, tasks)
-            log.info("stopping")
+            self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
+            await asked.end(tasks)
+            self._ends_for_good = asked.stop.is_set()
+            log.info("stopping" if self._ends_for_good else "leaving everything in the kernel for the next run")
+
+    async def _prepare(self, undo: contextlib.AsyncExitStack) -> bool:
+        """Have host and lane ready for the workers; returns whether this run goes on with what an earlier one has left."""
+        host, lane = self._host, self._lane
+        goes_on = await asyncio.to_thread(host.adopt_leftovers)
+        self._ends_for_good = not goes_on
+        undo.push_async_callback(self._end_or_leave, forget, lambda: None)
+        undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
+        await asyncio.to_thread(host.prepare, self._config.gateway)
+        undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
+        await asyncio.to_thread(keep_slots, self._slots)
+        await asyncio.to_thread(lane.open, self._slots.capacity)
+        await self._look_at_routes()
+        lane.put_tunables(self.shared.tunable)
+        await asyncio.to_thread(lane.attach)
+        for worker in self._workers:
+            worker.lane_fds = lane.worker_fds
+        if goes_on:
+            # Before the queues are bound, because the rules of the earlier run may give a slot to another shard. Packets of
+            # sessions that are not in the lane are dropped meanwhile.
+            await self._steer()
+        return goes_on
+
+    async def _steer(self) -> None:
+        await asyncio.to_thread(self._host.start_steering, self._config, self._tuning.defence({}))
+
+    def _all_duties(self, notices: Notices, reload_asked: asyncio.Event) -> dict[str, Callable[[], Awaitable[None]]]:
+        """By name: what is done again and again for the whole run."""
+        return {
+            "look at counters": lambda: watches.watch_counts(self._counts),
+            "look after the host": lambda: watches.watch_host(self._host.mend, notices),
+            "look at routes": lambda: watches.watch_routes(self._look_at_routes),
+            "look after the lane": lambda: watches.watch_lane(self._lane.look),
+            "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
+            "reload": lambda: self._reload_when(reload_asked),
+        }
+
+    async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
+        await asyncio.to_thread(end if self._ends_for_good else leave)
+
+    async def _say_farewell(self) -> None:
+        """Reset both ends of the sessions that end with this run: of all of them, or of those that the lane does not carry."""
+        if self._ends_for_good:
+            self._lane.set_open(False)
+        if self._ends_for_good or not self._lane.worker_fds:
+            ending = [SessionFilter()]
+        else:
+            ending = [SessionFilter(service=service.name) for service in self.services if not service.lane]
+        try:
+            async with asyncio.timeout(CUT_S):
+                if any(self.shared.session_counts):
+                    log.info("sessions ended, both ends reset: %d", sum([await self.sessions.cut(wanted) for wanted in ending]))
+        except (ShardFailedError, TimeoutError) as error:
+            log.error("not all sessions could be reset: %s", error or f"no answer within {CUT_S:.0f} s")
 
     async def _workers_ready(self) -> None:
         """Wait for all workers, so that the first failure is raised and the error of no other is lost."""
@@ -151,6 +207,7 @@ class Director:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
+            await asyncio.to_thread(keep_slots, self._slots)
             tunables = self._tuning.without_those_in_force(changes.tunables)
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             if tunables:
@@ -166,8 +223,10 @@ class Director:
         self._config = config
         if changes.real_servers:
             self.services = services
-            await self._look_at_routes()  # first, so that no packet goes to a real server whose MTU is not known yet
+            # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
+            await self._look_at_routes()
             await self._change_services(services)
+            self._lane.widen()
         for line in changes.real_servers:
             log.info("%s", line)
 
@@ -191,6 +250,23 @@ class Director:
 
     async def _look_at_routes(self) -> None:
         await self._routes.look(self.services)
+        self._lane.narrow(self.services, self.shared.mtu)
+
+    async def _count_lane(self) -> list[int] | None:
+        return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())
+
+    def lane_state(self) -> LaneState:
+        """How the lane goes."""
+        return self._lane.state
+
+    async def lane_stats(self) -> LaneStats:
+        """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
+        counts = None
+        try:
+            counts = await self._count_lane()
+        except EdgeError as error:
+            log.error("cannot read what the lane has counted: %s", error)
+        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The host's own sockets and fragments; empty when the kernel cannot be asked."""
@@ -244,32 +320,7 @@ def _log_refusal(error: Exception) -> None:
     log.error("reload refused, nothing has changed")
 
 
-async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Wait for `stop`. No task ends by itself unless it has failed; then its error is raised here."""
-    stopping: asyncio.Future[bool] = asyncio.ensure_future(stop.wait())
-    waited_for: list[asyncio.Future[Any]] = [stopping, *tasks]
-    done, _ = await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    for task in done:
-        task.result()
-
-
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
-    """Run the appliance until SIGTERM or SIGINT. At a SIGHUP it reads its configuration again.
-
-    Raises ConfigError, EdgeError or WorkerFailedError, or what `serve_api` raises, when it cannot start.
-    """
-    config = read_config()
-    stop, reload_asked = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    with instance_lock.held(state_file("lock")):
-        await Director(config, kept_isn_secret(), read_config, Host()).run(serve_api, stop, reload_asked)

@@ -1,9 +1,9 @@
 """What the appliance changes on its host, how that is put back when somebody else changes it, and how it is undone: sysctls, the
 ruleset, the guard, addresses.
 
-Every change is written to a file before it is made. A clean stop undoes the changes from memory; after a crash the next start, or
-`appliance cleanup`, undoes them from the file. Only what was really changed is undone: an address that was there before stays,
-and a sysctl gets its old value back.
+Every change is written to a file before it is made. A stop for good undoes the changes from memory. After a crash, or when a run
+leaves them on purpose, the next run goes on with them, or `appliance cleanup` undoes them from the file. Only what was really
+changed is undone: an address that was there before stays, and a sysctl gets its old value back.
 """
 
 import json
@@ -64,6 +64,18 @@ class Host:
         self.undo()
         return True
 
+    def adopt_leftovers(self) -> bool:
+        """Go on with what an earlier run in this network namespace has left; it is ours to undo now. True when there was some.
+
+        Raises EdgeError as `undo_leftovers` does.
+        """
+        left = read_leftovers(self._file)
+        if left is None:
+            return False
+        self._sysctls, self._addresses = left.sysctls, left.addresses
+        log.info("going on with what an earlier run has left")
+        return True
+
     def prepare(self, gateway: Gateway) -> None:
         """Set the sysctls that the gateway needs. Raises EdgeError, for instance when an interface does not exist."""
         interfaces = list(gateway.sides.all)
@@ -91,9 +103,9 @@ class Host:
         with self._steering:
             self._put_in_force(steered(config), defence, native=native)
             self._save()
-            nft.apply(self._ruleset_in_force())
-            self._listing = nft.listing(self._ruleset_in_force())
+            self._load(self._ruleset_in_force())
             self._hold_guard()
+            self._remove_addresses_unlike(self._wanted_addresses(config.gateway) if config.gateway.manage_addresses else [])
             self._mend_addresses(at_start=True)
 
     def _put_in_force(self, wanted: Steered, defence: Defence, *, native: bool) -> None:
@@ -227,11 +239,26 @@ class Host:
             log.info("added %s to %s", address, interface)
         self.problems.pop("address", None)
 
+    def _remove_addresses_unlike(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """Remove what an earlier run has added for a configuration that is not in force any more."""
+        for interface, address in [pair for pair in self._addresses if pair not in wanted]:
+            addresses.remove(interface, address)
+            self._addresses.remove((interface, address))
+            log.info("removed %s from %s", address, interface)
+            self._save()
+
     def _note_missing(self, missing: tuple[str, ...]) -> None:
         if missing != self.missing_addresses:
             words = ", ".join(missing) or "none"
             log.warning("VIPs and local addresses that no interface has (manage_addresses is false): %s", words)
         self.missing_addresses = missing
+
+    def leave(self) -> None:
+        """Leave everything as it is for the next run; only the guard ends with this process."""
+        with self._steering:
+            self._ruleset = self._in_force = None
+            if self._guard is not None:
+                self._guard.release()
 
     def undo(self) -> None:
         """Undo everything, the latest change first. A step that fails is logged, and the rest is undone all the same.

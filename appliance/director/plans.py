@@ -1,9 +1,11 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
+from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService
 from appliance.policy.steering import shard_table
@@ -32,23 +34,31 @@ def steered(config: Config) -> Steered:
     )
 
 
-def worker_plans(
-    config: Config, services: tuple[ServicePlan, ...], destinations: int, isn_secret: str, cookie_secret: str
-) -> list[Plan]:
+def worker_plans(config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys) -> list[Plan]:
     """The plan of each worker, in the order of shards. `services` have slots below `destinations`."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, isn_secret, cookie_secret) for shard in range(shards)]
+    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys) for shard in range(shards)]
 
 
 class Slots:
-    """The place in the shared counters of each real server of each service, for the whole run.
+    """The place in the shared counters of each real server of each service, for the whole run and those that take it over.
 
     A real server that is removed keeps its slot: its traffic stays in the totals, and it counts on from there when it comes back.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, taken: Mapping[tuple[str, str, int], int] = MappingProxyType({})) -> None:
+        """`taken` has the slot of each real server that has one: by service name, address and port."""
         self.capacity = capacity
-        self._slots: dict[tuple[str, str, int], int] = {}
+        self._slots = dict(taken)
+
+    @property
+    def taken(self) -> dict[tuple[str, str, int], int]:
+        """The slot of each real server that has one: by service name, address and port."""
+        return dict(self._slots)
+
+    def have_room_for(self, config: Config) -> bool:
+        """Whether all real servers of a configuration get a slot."""
+        return len(set(_real_servers(config)) | self._slots.keys()) <= self.capacity
 
     @classmethod
     def sized_for(cls, config: Config) -> "Slots":
@@ -60,12 +70,7 @@ class Slots:
 
         Raises ReloadRefusedError when there are not enough slots for all new real servers; then none of them gets one.
         """
-        wanted = [
-            (service.name, str(real_server.address), real_server.port)
-            for service in config.services
-            for real_server in service.real_servers
-        ]
-        new = [key for key in wanted if key not in self._slots]
+        new = [key for key in _real_servers(config) if key not in self._slots]
         free = self.capacity - len(self._slots)
         if len(new) > free:
             raise ReloadRefusedError(
@@ -94,7 +99,13 @@ class Slots:
             service.protocol,
             _SYNPROXY[service.synproxy],
             _defer(service),
+            service.lane,
         )
+
+
+def _real_servers(config: Config) -> list[tuple[str, str, int]]:
+    """Name of the service, address and port of each real server."""
+    return [(service.name, str(server.address), server.port) for service in config.services for server in service.real_servers]
 
 
 def _defer(service: Service) -> int | None:

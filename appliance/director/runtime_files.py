@@ -8,14 +8,15 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import NamedTuple
 
 from appliance.director.leftovers import read_own
 from appliance.edge.errors import EdgeError
 
 log = logging.getLogger("appliance.host")
 
-_ISN_SECRET_BYTES = 16
-_ISN_SECRET = re.compile(rf"[0-9a-f]{{{2 * _ISN_SECRET_BYTES}}}")
+_KEY_BYTES = 16
+_KEY = re.compile(rf"[0-9a-f]{{{2 * _KEY_BYTES}}}")
 
 
 def runtime_directory() -> Path:
@@ -23,9 +24,14 @@ def runtime_directory() -> Path:
     return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/appliance"))
 
 
+def namespace_number() -> int:
+    """The number of this network namespace."""
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
 def state_file(name: str) -> Path:
     """The file `name` of this network namespace."""
-    return runtime_directory() / f"{name}-{Path('/proc/self/ns/net').stat().st_ino}"
+    return runtime_directory() / f"{name}-{namespace_number()}"
 
 
 def write_state(file: Path, text: str) -> None:
@@ -44,22 +50,35 @@ def write_state(file: Path, text: str) -> None:
         raise EdgeError(f"cannot write {file}: {error.strerror}") from error
 
 
-def kept_isn_secret() -> str:
-    """The key of initial sequence numbers (see `nat.isn`), in hexadecimal; it is made once and then kept from run to run.
+class Keys(NamedTuple):
+    """The keys of a run, in hexadecimal. They are kept from run to run."""
 
-    With the same key the numbers of a tuple only grow from run to run, and a real server remembers the last ones for a minute.
-    Raises EdgeError when the key cannot be written. Call it with the instance lock held, or another run may replace the file.
+    isn_secret: str
+    """Of initial sequence numbers (see `nat.isn`): with the same key the numbers of a tuple only grow from run to run, and a real
+    server remembers the last ones for a minute."""
+    cookie_secret: str
+    """Of SYN cookies (see `proxy.cookie`): a client may return the cookie that an earlier run has sent."""
+
+
+def kept_keys() -> Keys:
+    """The keys; they are made when there are none yet.
+
+    Raises EdgeError when a key cannot be written. Call it with the instance lock held, or another run may replace the files.
     """
-    file = state_file("isn-secret")
+    return Keys(_kept("isn-secret"), _kept("cookie-secret"))
+
+
+def _kept(name: str) -> str:
+    file = state_file(name)
     try:
-        secret = read_own(file, 2 * _ISN_SECRET_BYTES + 1)
-        if _ISN_SECRET.fullmatch(secret):
+        secret = read_own(file, 2 * _KEY_BYTES + 1)
+        if _KEY.fullmatch(secret):
             return secret
-        log.warning("%s: damaged; taking a new key for initial sequence numbers", file)
+        log.warning("%s: damaged; taking a new key", file)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        log.warning("%s: cannot be read (%s); taking a new key for initial sequence numbers", file, error)
-    secret = secrets.token_hex(_ISN_SECRET_BYTES)
+        log.warning("%s: cannot be read (%s); taking a new key", file, error)
+    secret = secrets.token_hex(_KEY_BYTES)
     write_state(file, secret)
     return secret

@@ -63,6 +63,8 @@ class ShardProcess:
         """Whether the worker is ready for packets."""
         self.is_silent = False
         """Whether the worker does nothing, though it is up: `director.watchdog` writes this."""
+        self.lane_fds: tuple[int, ...] = ()
+        """The descriptors that its workers get of the lane's maps."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
@@ -176,7 +178,7 @@ class ShardProcess:
         with theirs:
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
             with contextlib.closing(writer):
-                process = await self._start(self._shared_fd, theirs.fileno())
+                process = await self._start(self._shared_fd, theirs.fileno(), self.lane_fds)
                 theirs.close()  # so that the worker's death is the end of what can be read
                 return await self._live_as(process, reader, writer)
 

@@ -62,12 +62,15 @@ class Tuning:
         self,
         shared: SharedState,
         change_defence: Callable[[Defence], None],
+        change_lane: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`change_defence` puts rules in force in the kernel. It blocks, and raises EdgeError when the kernel refuses them."""
+        """`change_defence` puts rules in force in the kernel. It blocks, and raises EdgeError when the kernel refuses them.
+        `change_lane` has the lane go by what stands in the shared memory; nobody can refuse that."""
         self._shared = shared
         self._change_defence = change_defence
+        self._change_lane = change_lane
         self._now = now
         self._sleep = sleep
         self._pace = Pace()
@@ -129,6 +132,7 @@ class Tuning:
             log.info("%s: %d -> %d", name, self._shared.tunable(name), value)
         if values:
             self._shared.set_tunables(dict(values))
+            self._change_lane()
 
     def without_those_in_force(self, values: Mapping[str, int]) -> dict[str, int]:
         """The values that differ from those in force."""

@@ -36,6 +36,8 @@ log = logging.getLogger("appliance.director")
 
 SAMPLE_INTERVAL_S = 2.0
 WATCH_INTERVAL_S = 5.0
+LANE_INTERVAL_S = 0.5
+COUNT_INTERVAL_S = 1.0
 LEAST_PAUSE_S = 0.1
 """Between two looks at the host, however many notices there are."""
 
@@ -179,6 +181,20 @@ async def watch_routes(look: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(WATCH_INTERVAL_S)
         await look()
+
+
+async def watch_lane(look: Callable[[], None]) -> None:
+    """Look every LANE_INTERVAL_S. `look` blocks."""
+    while True:
+        await asyncio.sleep(LANE_INTERVAL_S)
+        await asyncio.to_thread(look)
+
+
+async def watch_lane_counts(count: Callable[[], Awaitable[object]]) -> None:
+    """Count every COUNT_INTERVAL_S."""
+    while True:
+        await count()
+        await asyncio.sleep(COUNT_INTERVAL_S)
 
 
 class Notices(Protocol):

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 _STOP_GRACE_S = 3.0
@@ -27,11 +27,12 @@ class Process(Protocol):
         """Send it SIGKILL."""
 
 
-StartProcess = Callable[[int, int], Awaitable[Process]]
-"""Starts a worker with two file descriptors, which it inherits: the shared memory, and its end of the control socket."""
+StartProcess = Callable[[int, int, Sequence[int]], Awaitable[Process]]
+"""Starts a worker with file descriptors, which it inherits: the shared memory, its end of the control socket, and the maps of the
+lane, of which there are none without a lane."""
 
 
-async def start_worker(shared_fd: int, control_fd: int) -> Process:
+async def start_worker(shared_fd: int, control_fd: int, lane_fds: Sequence[int]) -> Process:
     """A new worker process."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -39,7 +40,8 @@ async def start_worker(shared_fd: int, control_fd: int) -> Process:
         "appliance.queue_worker",
         f"--shared-fd={shared_fd}",
         f"--control-fd={control_fd}",
-        pass_fds=(shared_fd, control_fd),
+        f"--lane-fds={','.join(map(str, lane_fds))}",
+        pass_fds=(shared_fd, control_fd, *lane_fds),
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_int, c_uint32, create_string_buffer, sizeof
 from functools import cache
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from appliance.edge.errors import EdgeError
@@ -60,6 +60,14 @@ class Descriptor:
 
 class Program(Descriptor):
     """A loaded program."""
+
+    @property
+    def number(self) -> int:
+        """The number by which the kernel names it, for instance in a list of filters."""
+        info, size = MapInfo(), c_uint32(sizeof(MapInfo))  # that of a program begins in the same way
+        if answer := library().bpf_obj_get_info_by_fd(self.fd, byref(info), byref(size)):
+            raise failed("ask what a program is like", answer)
+        return int(info.id)
 
     def test_run(self, packet: bytes, context: bytes = b"", *, repeat: int = 1, room: int = 256) -> tuple[int, bytes, int]:
         """Let it judge a packet that nobody sent: its verdict (signed), the packet afterwards, nanoseconds for each of `repeat`
@@ -188,9 +196,11 @@ class Loaded:
         self.close()
 
 
-def load(file: Path, entries: Mapping[str, int]) -> Loaded:
-    """Load the only program of an object file, and make its maps. `entries` says for maps, by name, how many values they have;
-    others have as many as the file says."""
+def load(file: Path, entries: Mapping[str, int], there: Mapping[str, Map] = MappingProxyType({})) -> Loaded:
+    """Load the only program of an object file, and make its maps; those in `there`, by name, are used in place of new ones.
+
+    `entries` says for new maps, by name, how many values they have; others have as many as the file says.
+    """
     log = create_string_buffer(_LOG_BYTES)
     options = OpenOptions(sz=sizeof(OpenOptions), kernel_log_buf=ctypes.addressof(log), kernel_log_size=len(log))
     handle = library().bpf_object__open_file(bytes(file), byref(options))
@@ -198,11 +208,14 @@ def load(file: Path, entries: Mapping[str, int]) -> Loaded:
         raise failed(f"read the program {file}")
     try:
         handles = dict(_maps_of(handle))
-        if unknown := entries.keys() - handles.keys():
+        if unknown := (entries.keys() | there.keys()) - handles.keys():
             raise EdgeError(f"the program {file} has no map {', '.join(sorted(unknown))}")
         for name, number in entries.items():
             if answer := library().bpf_map__set_max_entries(handles[name], number):
                 raise failed(f"set the size of map {name} to {number}", answer)
+        for name, of_caller in there.items():
+            if answer := library().bpf_map__reuse_fd(handles[name], of_caller.fd):
+                raise failed(f"use the map {name} that is there", answer)
         if answer := library().bpf_object__load(handle):
             raise EdgeError(f"{failed(f'load the program {file}', answer)}{_end_of(log.value)}")
         program = library().bpf_object__next_program(handle, None)

@@ -81,6 +81,7 @@ _FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("bpf_object__next_program", c_void_p, (c_void_p, c_void_p)),
     ("bpf_map__name", c_char_p, (c_void_p,)),
     ("bpf_map__fd", c_int, (c_void_p,)),
+    ("bpf_map__reuse_fd", c_int, (c_void_p, c_int)),
     ("bpf_map__set_max_entries", c_int, (c_void_p, c_uint32)),
     ("bpf_program__name", c_char_p, (c_void_p,)),
     ("bpf_program__fd", c_int, (c_void_p,)),

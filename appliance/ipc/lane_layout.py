@@ -2,17 +2,17 @@
 
 The lane is a program in the kernel that carries the packets of sessions that Python has admitted. Its maps:
 
-| map | kind | key | value | who writes |
+| map | kind | key | value | written by |
 |---|---|---|---|---|
-| sessions | array, mapped | entry | a session record (`ipc.session_record`) | the shard that owns the entry, and the kernel |
-| flows | hash | flow, 40 bytes | entry * 2 + direction | the shard that owns the entry |
-| changed | array of pages, mapped | entry / 4096 | a byte an entry, 1 when its state moved | the kernel sets, the shard clears |
-| settings | array of one, mapped | 0 | SETTINGS | the director |
-| real_servers | array, mapped | slot | REAL_SERVER | the director |
-| interfaces | hash | index of an interface | a byte of SIDES | the director |
-| tcp_states | array of one | 0 | `tcp_states()` | the director, once |
-| traffic | array for each CPU | slot * 2 + direction | TRAFFIC | the kernel |
-| counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | the kernel |
+| sessions | array, mapped | entry | a session record (`ipc.session_record`) | its shard, kernel |
+| flows | hash | flow, 40 bytes | entry * 2 + direction | its shard |
+| changed | array of pages, mapped | entry / 4096 | a byte for each entry: 1 after a state moved | kernel, its shard |
+| settings | array of one, mapped | 0 | SETTINGS | director |
+| real_servers | array, mapped | slot | REAL_SERVER | director |
+| interfaces | hash | index of an interface | a byte of SIDES | director |
+| tcp_states | array of one | 0 | `tcp_states()` | director, once |
+| traffic | array for each CPU | slot * 2 + direction | TRAFFIC | kernel |
+| counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | kernel |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.

@@ -36,6 +36,8 @@ class ServicePlan:
     """"never", "always" or "auto"."""
     synproxy_defer: int | None = None
     """When not None, it takes the place of the tunable of that name."""
+    lane: bool = True
+    """Whether the lane may carry its sessions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ class SessionRow(NamedTuple):
     """Seconds until it expires when no packet comes."""
     protocol: str
     """"TCP" or "UDP"."""
+    in_lane: bool = False
+    """Whether the kernel may carry its packets."""
 
 
 class Page(NamedTuple):
@@ -50,6 +52,27 @@ class ShardState(NamedTuple):
     """How often a worker of this shard was started; 1 means that none has died."""
     silent_s: float = 0.0
     """Seconds for which its process has been there and has done nothing; 0.0 while it works, and while there is none."""
+
+
+class LaneState(NamedTuple):
+    """How the lane goes."""
+
+    state: str
+    """"on", "off", or "impaired": there is one, and something of it is not as it should be at this moment."""
+    reason: str
+    """Why it is not on, in one line; empty when it is."""
+    repairs: int = 0
+    """How often what somebody else had removed was put back."""
+
+
+class LaneStats(NamedTuple):
+    """What is in the lane and what it has counted, at one moment."""
+
+    lane: LaneState
+    entries_used: int
+    entries: int
+    counts: list[int]
+    """In the order of `model.lane_counters.LANE_COUNTERS`; empty without a lane."""
 
 
 class DutyState(NamedTuple):

@@ -82,6 +82,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
 )
 """Name and `struct` code of each field, in their order."""
 
+_NAMES = tuple(name for name, _ in FIELDS)
 _LAYOUT = Struct("<" + "".join(code for _, code in FIELDS))
 
 RECORD_BYTES = _LAYOUT.size
@@ -95,7 +96,7 @@ _LARGEST_SHIFT = 14
 
 
 def _offset(field: str) -> int:
-    before = [code for name, code in FIELDS[: [name for name, _ in FIELDS].index(field)]]
+    before = [code for _, code in FIELDS[: _NAMES.index(field)]]
     return Struct("<" + "".join(before)).size
 
 
@@ -119,7 +120,7 @@ class Flags(IntFlag):
     """The client was answered with a SYN cookie: the session is proxied."""
 
 
-_ALL_FLAGS = sum(Flags)
+_ALL_FLAGS = int(sum(Flags))
 
 
 class Endpoint(NamedTuple):
@@ -127,6 +128,11 @@ class Endpoint(NamedTuple):
 
     address: bytes
     port: int
+
+    @property
+    def packed(self) -> bytes:
+        """As `wire.flow` has endpoints."""
+        return self.address + self.port.to_bytes(2, "big")
 
 
 class SessionRecord(NamedTuple):
@@ -189,13 +195,22 @@ class SessionRecord(NamedTuple):
 _BITS = {name: {"I": 32, "Q": 64}[code] for name, code in FIELDS if name in SessionRecord._fields and code in "IQ"}
 """By field: how many bits an unsigned number has."""
 
-_RESERVED = ("state_reserved", "shift_reserved", "slot_reserved")
+_RESERVED: tuple[tuple[str, int | bytes], ...] = (
+    ("state_reserved", bytes(2)),
+    ("shift_reserved", bytes(2)),
+    ("slot_reserved", 0),
+)
+_OPTIONAL = (("cookie", int(Flags.HAS_COOKIE)), ("rs_first_seq", int(Flags.HAS_ANSWER)))
+"""Fields that have a value only with a flag."""
 _ENDPOINTS = ("client", "vip", "local", "real_server")
 
 
 def encode(record: SessionRecord) -> bytes:
     """The record as RECORD_BYTES bytes. Raises ValueError, which names what is wrong, for a record that cannot be written."""
     _check(record)
+    for field, bits in _BITS.items():
+        if not 0 <= (getattr(record, field) or 0) < 1 << bits:
+            raise _error(f"{field} {getattr(record, field)} does not fit {bits} bits")
     values: dict[str, Any] = {name: b"" if code.endswith("s") else 0 for name, code in FIELDS} | record._asdict()
     for name in _ENDPOINTS:
         endpoint: Endpoint = values.pop(name)
@@ -211,27 +226,27 @@ def decode(data: bytes) -> SessionRecord:
     the kernel does not make of them."""
     if len(data) != RECORD_BYTES:
         raise _error(f"{len(data)} bytes and not {RECORD_BYTES}")
-    values = dict(zip((name for name, _ in FIELDS), _LAYOUT.unpack(data), strict=True))
+    values: dict[str, Any] = dict(zip(_NAMES, _LAYOUT.unpack(data), strict=True))
     if values["version"] != VERSION:
         raise _error(f"version {values['version']} and not {VERSION}")
-    for name in _RESERVED:
-        if any(values[name].to_bytes(4, "little") if isinstance(values[name], int) else values[name]):
+    for name, zero in _RESERVED:
+        if values[name] != zero:
             raise _error(f"{name} is not zero")
-    family, held = values["family"], values["held"]
+    family, held, flags = values["family"], values["held"], values["flags"]
     if family not in ADDRESS_BYTES:
         raise _error(f"family {family} is neither 4 nor 6")
     if held > 1:
         raise _error(f"held {held} is neither 0 nor 1")
-    for name, flag in (("cookie", Flags.HAS_COOKIE), ("rs_first_seq", Flags.HAS_ANSWER)):
-        if not values["flags"] & flag:
+    for name, flag in _OPTIONAL:
+        if not flags & flag:
             if values[name]:
-                raise _error(f"{name} {values[name]:#x} without {flag.name}")
+                raise _error(f"{name} {values[name]:#x} without {Flags(flag).name}")
             values[name] = None
-    values |= {"flags": Flags(values["flags"]), "is_held": bool(held)}
+    values["flags"], values["is_held"] = Flags(flags), bool(held)
     for name in _ENDPOINTS:
         address = _address(family, values[f"{name}_address"])
         values[name] = Endpoint(address, int.from_bytes(values[f"{name}_port"], "big"))
-    record = SessionRecord(**{name: values[name] for name in SessionRecord._fields})
+    record = SessionRecord(*map(values.__getitem__, SessionRecord._fields))
     _check(record)
     for name, wanted in _checksum_deltas(record).items():
         if values[name] != wanted:
@@ -273,19 +288,18 @@ def _check(record: SessionRecord) -> None:
     states = range(UDP_STATE) if record.protocol == PROTO_TCP else (UDP_STATE,)
     if record.state not in states:
         raise _error(f"state {record.state} is out of range for protocol {record.protocol}")
-    if record.flags & ~_ALL_FLAGS:
-        raise _error(f"unknown bits in flags {int(record.flags):#x}")
-    for value, flag in ((record.cookie, Flags.HAS_COOKIE), (record.rs_first_seq, Flags.HAS_ANSWER)):
-        if bool(record.flags & flag) != (value is not None):
-            raise _error(f"flags {int(record.flags):#x} do not fit {value}: {flag.name} says whether there is a value")
+    flags = int(record.flags)
+    if flags & ~_ALL_FLAGS:
+        raise _error(f"unknown bits in flags {flags:#x}")
+    for field, flag in _OPTIONAL:
+        value = getattr(record, field)
+        if bool(flags & flag) != (value is not None):
+            raise _error(f"flags {flags:#x} do not fit {value}: {Flags(flag).name} says whether there is a value")
     for field in ("inbound_window_shift", "outbound_window_shift"):
         if not -_LARGEST_SHIFT <= getattr(record, field) <= _LARGEST_SHIFT:
             raise _error(f"{field} {getattr(record, field)} is out of range -{_LARGEST_SHIFT}..{_LARGEST_SHIFT}")
     for name in _ENDPOINTS:
         _check_endpoint(name, getattr(record, name), record.family)
-    for field, bits in _BITS.items():
-        if not 0 <= (getattr(record, field) or 0) < 1 << bits:
-            raise _error(f"{field} {getattr(record, field)} does not fit {bits} bits")
 
 
 def _check_endpoint(name: str, endpoint: Endpoint, family: int) -> None:

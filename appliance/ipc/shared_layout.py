@@ -4,7 +4,8 @@ The memory begins with a header, which the director writes once: MAGIC, VERSION,
 this memory. A process that would read another layout than the one in the header refuses the memory.
 
 Every cell has one writer. The director writes tunables, route MTUs, the generation, and the counters that it reads from the
-kernel; each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and
+kernel, among them those of the lane, which have a row of their own behind those of the shards; each worker writes the counters of
+its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and
 write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and its counters with it.
 """
 
@@ -13,7 +14,14 @@ from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
 
-from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS, QUEUE_COUNTERS, STATE_FIELDS, VERDICT_COUNTERS
+from appliance.model.counters import (
+    ACTIVE_CONNS,
+    DESTINATION_FIELDS,
+    EXT_COUNTERS,
+    QUEUE_COUNTERS,
+    STATE_FIELDS,
+    VERDICT_COUNTERS,
+)
 from appliance.model.tunables import INDEX, TUNABLES
 
 TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
@@ -24,7 +32,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 2
+VERSION = 3
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -34,6 +42,12 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "states": STATE_FIELDS,
 }
 """The tables of each shard: a word for each of these names."""
+
+USUAL_MTU, MOST_MTU = 1500, 65_535
+"""The MTU of Ethernet, in bytes, assumed for a real server whose route is not known; and the largest there is."""
+
+_COUNTED = ("ext", "verdicts", "queue")
+"""Those with counters; the others have gauges."""
 
 _TABLE_ENDS = dict(zip(_TABLES, accumulate(map(len, _TABLES.values())), strict=True))
 _DESTINATIONS_START = sum(map(len, _TABLES.values()))
@@ -74,7 +88,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "session_counts": shards,
         "time_wait_counts": shards,
         "udp_counts": shards,
-        "counters": shards * _shard_words(destinations),
+        "counters": (shards + 1) * _shard_words(destinations),
         "heartbeats": shards,
     }
 
@@ -109,6 +123,8 @@ class SharedState:
         """
         _check(buffer, shards, destinations)
         self.shards = shards
+        self.lane = shards
+        """The row of the lane's counters: `table` and `destination` take it in the place of a shard."""
         self.destinations = destinations
         sections, start = dict[str, memoryview](), 0
         for name, words in _sections(shards, destinations).items():
@@ -138,6 +154,15 @@ class SharedState:
             _HEADER.pack_into(buffer, 0, *_wanted_header(shards, destinations))
         return cls(buffer, shards, destinations)
 
+    def count_on_from(self, earlier: "SharedState") -> None:
+        """Take over what an earlier run has counted, which may have had another number of shards. Slots are the same."""
+        for row in range(earlier.shards + 1):
+            into = self.lane if row == earlier.lane else min(row, self.shards - 1)
+            for table in _COUNTED:
+                _add(self.table(into, table), earlier.table(row, table))
+            for slot in range(min(self.destinations, earlier.destinations)):
+                _add(self.destination(into, slot)[:ACTIVE_CONNS], earlier.destination(row, slot)[:ACTIVE_CONNS])
+
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write checked values, then move the generation on, in this order (a reader does the opposite)."""
         for name, value in values.items():
@@ -149,6 +174,10 @@ class SharedState:
         for slot, mtu in mtus.items():
             self.mtus[slot] = mtu
         self.generation[0] += 1
+
+    def mtu(self, slot: int) -> int:
+        """The MTU to go by for the real server in a slot, in bytes."""
+        return min(self.mtus[slot] or USUAL_MTU, MOST_MTU)
 
     def tunable(self, name: str) -> int:
         """The value in force."""
@@ -175,6 +204,19 @@ class SharedState:
         return self._counters[start : start + words]
 
 
+def _add(counts: memoryview, more: memoryview) -> None:
+    for place, number in enumerate(more):
+        counts[place] += number
+
+
+def shape_of(buffer: memoryview) -> Header | None:
+    """The header of memory that `create` has laid out, by whatever version; None when nobody has."""
+    if len(buffer) < _HEADER.size:
+        return None
+    found = Header(*_HEADER.unpack_from(buffer))
+    return found if found.magic == MAGIC else None
+
+
 def _check(buffer: memoryview, shards: int, destinations: int) -> None:
     wanted = _wanted_header(shards, destinations)
     if len(buffer) < wanted.size_bytes:
@@ -196,7 +238,7 @@ def _shown(value: object) -> str:
 
 
 def totals(shared: SharedState) -> list[list[int]]:
-    """TRAFFIC_FIELDS of each shard, summed over all real servers."""
+    """TRAFFIC_FIELDS of each shard, and then of the lane, summed over all real servers."""
     places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
-    by_shard = ([shared.destination(shard, slot) for slot in range(shared.destinations)] for shard in range(shared.shards))
-    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_shard]
+    by_row = ([shared.destination(row, slot) for slot in range(shared.destinations)] for row in range(shared.shards + 1))
+    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_row]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import appliance as package
+from appliance.config.tables import LANE_WORDS
 from appliance.lab.errors import LAB_FAILED, LabError, StopRequested
-from appliance.lab.lab import APPLIANCE, Lab
+from appliance.lab.lab import APPLIANCE, Lab, Options
 from appliance.lab.names import LabName, labs_on_disk
 from appliance.lab.removal import lab_exists, remove_lab, remove_leftovers
 from appliance.lab.signals import HeldSignals
@@ -42,8 +43,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "lab",
         help="run a command as a client of a gateway on this machine",
-        usage="appliance lab [--config FILE] [--shards N] [--one-armed] [--keep]\n"
-        "                     -- CMD...\n       appliance lab --remove NAME",
+        usage="appliance lab [--config FILE] [--shards N] [--lane WORD] [--one-armed]\n"
+        "                     [--restart] [--keep] -- CMD...\n       appliance lab --remove NAME",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -54,6 +55,12 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         help=f"the configuration file (default: etc/lvs.toml of the source tree, else {_INSTALLED_CONFIG})",
     )
     parser.add_argument("--shards", type=int, metavar="N", help="number of shards, instead of gateway.shards in FILE")
+    parser.add_argument(
+        "--lane", choices=LANE_WORDS, metavar="WORD", help="auto, off or required, instead of gateway.lane in FILE"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="start the appliance again whenever it ends, also when it was told to end"
+    )
     parser.add_argument(
         "--one-armed",
         action="store_true",
@@ -100,7 +107,7 @@ def _run_in_new_lab(lab: Lab, args: argparse.Namespace, command: Sequence[str]) 
     kept = False
     lab.claim()
     try:
-        lab.put_up(args.config, args.shards, one_armed=args.one_armed)
+        lab.put_up(args.config, Options(args.shards, args.lane, one_armed=args.one_armed, restarts=args.restart))
         code = lab.run(command)
         kept = args.keep and code != _KILLED_BY_CTRL_C
         if kept:

@@ -23,17 +23,36 @@ from appliance.lab.removal import remove_lab
 from appliance.lab.signals import HeldSignals
 
 APPLIANCE = (sys.executable, "-m", "appliance")
-"""The program that the gateway runs; `run --config FILE [--shards N]` is added to it."""
+"""The program that the gateway runs; `run --config FILE [--shards N] [--lane WORD]` is added to it."""
 
 _READY_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 _LOG_TAIL_LINES = 20
 
-_MOUNT_THEN_RUN = 'mount -t tmpfs -o mode=755 lab-run /run && mount -t tmpfs lab-shm /dev/shm && exec "$@"'
-"""Network namespaces do not separate the files in these two directories: the Unix socket of the admin API, shared memory.
-Therefore the appliance of each lab gets directories of its own; they vanish with it, even when it is killed."""
+_MOUNT = "mount -t tmpfs -o mode=755 lab-run /run && mount -t tmpfs lab-shm /dev/shm"
+"""Network namespaces do not separate the files in these two directories: the Unix socket of the admin API, shared memory, and
+what one run of the appliance leaves to the next. So the appliance of each lab gets directories of its own; they vanish with
+it, even when it is killed."""
 
-_ISOLATE = ("unshare", "--mount", "--", "sh", "-c", _MOUNT_THEN_RUN, "sh")
+_ONCE = 'exec "$@"'
+_AGAIN_AND_AGAIN = 'while :; do "$@"; echo "ended with code $?, starting it again"; sleep 0.2; done'
+
+
+def _isolated(then: str) -> tuple[str, ...]:
+    return ("unshare", "--mount", "--", "sh", "-c", f"{_MOUNT} && {then}", "sh")
+
+
+class Options(NamedTuple):
+    """What is wanted beside the configuration file."""
+
+    shards: int | None = None
+    """In the place of gateway.shards."""
+    lane: str | None = None
+    """In the place of gateway.lane."""
+    one_armed: bool = False
+    """Whether both sides are on one interface."""
+    restarts: bool = False
+    """Whether the appliance is started again when it has ended, as a service would be."""
 
 
 class Service(NamedTuple):
@@ -73,18 +92,18 @@ class Lab:
         except OSError as error:
             raise LabError(f"{self.name.directory}: {error.strerror}") from error
 
-    def put_up(self, config_file: Path, shards: int | None, *, one_armed: bool = False) -> None:
-        """Create everything, and return when all servers and the appliance answer. `one_armed`: both sides on one interface.
+    def put_up(self, config_file: Path, options: Options) -> None:
+        """Create everything, and return when all servers and the appliance answer.
 
         Raises LabError or OSError with the reason, or StopRequested. `take_down` removes what was created before.
         """
-        self._config_file = self._snapshot(config_file, one_armed=one_armed)
-        self.plan = self._read_plan(config_file, shards)
+        self._config_file = self._snapshot(config_file, one_armed=options.one_armed)
+        self.plan = self._read_plan(config_file, options.shards)
         for role in ROLES:
             self._signals.pause()
             namespaces.create(self.name.namespace(role))
         build_network(self.name, self.plan)
-        self._start_services(shards)
+        self._start_services(options)
         for service in self._services:
             self._wait_until_ready(service)
 
@@ -138,7 +157,7 @@ class Lab:
         except ConfigError as error:
             raise LabError(str(error)) from error
 
-    def _start_services(self, shards: int | None) -> None:
+    def _start_services(self, options: Options) -> None:
         for role in REAL_SERVERS:
             if http_listeners := self.plan.listeners[role]:
                 answers = partial(self._answers_http, role, http_listeners[0], "/")
@@ -146,8 +165,10 @@ class Lab:
             if udp_listeners := self.plan.udp_listeners[role]:
                 answers = partial(udp_answers, self.name.namespace(role), udp_listeners[0])
                 self._start(f"the UDP server of {role}", role, f"{role}-udp.log", _server("udp", role, udp_listeners), answers)
-        shards_option = () if shards is None else ("--shards", str(shards))
-        argv = (*_ISOLATE, *self._appliance, "run", "--config", str(self._config_file), *shards_option)
+        argv = [*_isolated(_AGAIN_AND_AGAIN if options.restarts else _ONCE), *self._appliance, "run"]
+        argv += ["--config", str(self._config_file)]
+        for name, value in (("--shards", options.shards), ("--lane", options.lane)):
+            argv += [] if value is None else [name, str(value)]
         is_healthy = partial(self._answers_http, "gateway", self.plan.api, "/healthz")
         self._start("the appliance", "gateway", "appliance.log", argv, is_healthy)
 

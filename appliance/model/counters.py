@@ -135,6 +135,15 @@ QUEUE_COUNTERS: Final = (
         "packets from the client side to a real server or a local address, past the services, that the kernel dropped; those of "
         "the whole gateway are counted for shard 0",
     ),
+    Counter("lane_full", "sessions that stayed with the shard alone, because the lane had no free entry for them"),
+    Counter("sessions_adopted", "sessions taken over from the lane when the worker of the shard started"),
+    Counter(
+        "records_refused",
+        "records of the lane that were given up when the worker of the shard started, because they make no sense",
+    ),
+    Counter(
+        "sessions_unserved", "sessions of the lane that were reset when the worker of the shard started: their service was gone"
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -159,6 +168,10 @@ QUEUE_COUNTERS: Final = (
     TIME_WAIT_PORTS_TAKEN,
     FORGED_SOURCE_DROPS,
     DIRECT_ACCESS_DROPS,
+    LANE_FULL,
+    SESSIONS_ADOPTED,
+    RECORDS_REFUSED,
+    SESSIONS_UNSERVED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -66,6 +66,10 @@ _FULLNAT = (
     ),
 )
 
+ACK_STORM_INTERVAL_S = 0.5
+"""Longer than this apart, two identical segments are no storm (see synproxy_ack_storm_thresh): keepalives come once a second at
+most, a storm in milliseconds."""
+
 _SYNPROXY = (
     Tunable(
         "synproxy_init_mss",

@@ -120,6 +120,14 @@ class LocalPortPool:
             return None
         return self._take(self._place[index])
 
+    def adopt(self, port: int) -> bool:
+        """Let a session keep this port, which it has from an earlier pool, in the range or outside; False when it is in use."""
+        if self.is_in_use(port):
+            return False
+        if self.acquire_port(port) is None:
+            self._outside.add(port)
+        return True
+
     def release(self, port: int, last_seq: int) -> None:
         """Give back a port that `acquire` gave. `last_seq` is the last number that the real server acknowledged on it."""
         index = self._index_of(port)
@@ -183,9 +191,16 @@ class LocalPorts:
         """A local port that no session uses between these two; None when the next `tries` ports are all in use."""
         key = local_address + real_server
         pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = LocalPortPool(self._ports, self._draws)
-        return pool.acquire(tries)
+        return (pool or self._new_pool(key)).acquire(tries)
+
+    def _new_pool(self, key: bytes) -> LocalPortPool:
+        pool = self._pools[key] = LocalPortPool(self._ports, self._draws)
+        return pool
+
+    def adopt(self, local_address: bytes, real_server: bytes, port: int) -> bool:
+        """Let a session keep this port between these two; see `LocalPortPool.adopt`."""
+        key = local_address + real_server
+        return (self._pools.get(key) or self._new_pool(key)).adopt(port)
 
     def acquire_port(self, local_address: bytes, real_server: bytes, port: int) -> LocalPort | None:
         """This port between these two, which have used it before; see `LocalPortPool.acquire_port`."""

@@ -4,12 +4,17 @@ A receiver obeys a RST only at exactly the number that it waits for (RFC 5961, 3
 acknowledgement says, or where the first byte would be while there was none.
 """
 
-from appliance.model.tcp_state import TcpState
+from appliance.ipc.session_record import Flags, SessionRecord
+from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.state.progress import Side, progress_of
 from appliance.state.session import Session
 from appliance.wire import craft
-from appliance.wire.flow import Direction
+from appliance.wire.flow import Direction, flow_key
+from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
+
+OVER = frozenset((TcpState.NONE, TcpState.CLOSE, TcpState.TIME_WAIT, UDP_STATE))
+"""States in which neither end has a connection that it could be told of."""
 
 
 def reset_both_sides(session: Session) -> list[bytes]:
@@ -48,6 +53,26 @@ def reset_client(session: Session) -> bytes:
     if is_unanswered:
         return craft.refusal(key, session.client_isn)
     return craft.rst(key, _expected_by_client(session, progress_of(session).real_server))
+
+
+def reset_ends(record: SessionRecord) -> list[bytes]:
+    """What `reset_both_sides` makes of a session, from its record alone: when nobody goes on with it.
+
+    Empty for UDP, and for a connection that is over.
+    """
+    if record.state in OVER:
+        return []
+    to_rs = flow_key(record.local.packed, record.real_server.packed)
+    to_client = flow_key(record.vip.packed, record.client.packed)
+    rs_acked = record.rs_acked & SEQ_MASK
+    segments = [craft.rst(to_rs, add(record.isn, 1) if rs_acked == record.isn else rs_acked)]
+    if record.rs_first_seq is None and record.cookie is None and record.flags & Flags.IS_OPENING:
+        return [*segments, craft.refusal(to_client, record.client_isn)]
+    expected = add(record.rs_next_seq, record.outbound_seq_delta)
+    segments.append(craft.rst(to_client, expected))
+    if record.inbound_packets and record.client_acked & SEQ_MASK != expected:
+        segments.append(craft.rst(to_client, record.client_acked & SEQ_MASK))
+    return segments
 
 
 def _expected_by_client(session: Session, real_server: Side) -> int:

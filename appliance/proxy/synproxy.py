@@ -62,6 +62,9 @@ _REACH_BYTES = 1 << 20
 """How far the acknowledgement numbers of one connection may be from the client's last one: more than is on the way at most times,
 and one number in 2048."""
 
+_RECONCILED = 1000
+"""How many sessions are looked at before a service engages: the kernel may have seen the end of their handshakes."""
+
 _OVER = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT))
 """States in which a connection is over."""
 
@@ -97,16 +100,15 @@ class SynProxy:
         return service.is_engaged and self._sessions.tunables.syncookies == 1
 
     def _update_engagement(self, service: VirtualService[Session]) -> None:
-        """Engage or disengage cookies of a service in AUTO by its half-open sessions.
-
-        They engage when the backlog is full, and disengage below three quarters of it.
-        """
+        """Engage cookies of a service in AUTO when its backlog is full, and disengage them below three quarters of it."""
         if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
             return
-        is_engaged = (
-            self._sessions.tunables.syncookies == 1
-            and len(service.half_open) >= self._sessions.tunables.backlog * (3 if service.is_engaged else 4) // 4
-        )
+        tunables = self._sessions.tunables
+        most = tunables.backlog * (3 if service.is_engaged else 4) // 4
+        is_engaged = tunables.syncookies == 1 and len(service.half_open) >= most
+        if is_engaged and not service.is_engaged:
+            self._sessions.lane.reconcile(_RECONCILED)
+            is_engaged = len(service.half_open) >= most
         if is_engaged != service.is_engaged:
             service.is_engaged = is_engaged
             self._queue_counts[counters.SYNCOOKIES_ENGAGED if is_engaged else counters.SYNCOOKIES_DISENGAGED] += 1
@@ -184,6 +186,7 @@ class SynProxy:
 
     def ask(self, session: Session, proof: Segment, offer: SynOffer, now: float) -> Verdict:
         """Ask the real server, for a client that proved itself with this packet: it is held, and a SYN goes on in its place."""
+        self._sessions.lane.leave(session)  # the kernel knows nothing of a handshake that is under way
         opening = session.opening = Opening()
         handshake = opening.handshake = Handshake(offer)
         handshake.held.append(proof.raw)
@@ -239,6 +242,7 @@ class SynProxy:
             # A FIN that was held is not counted: it moves the session when its client sends it again.
             session.words[CLIENT_NEXT_SEQ] = latest(session.words[CLIENT_NEXT_SEQ], held.seq + held.payload_bytes)
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED])
+        self._sessions.lane.open(session)
 
     def fail(self, session: Session, now: float) -> None:
         """The real server refused: the client is told, and the session is over."""

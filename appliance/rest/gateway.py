@@ -7,7 +7,7 @@ from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.rates import Rates
 
@@ -58,6 +58,12 @@ class Gateway(Protocol):
 
     def duty_states(self) -> list[DutyState]:
         """How each duty of the director goes."""
+
+    def lane_state(self) -> LaneState:
+        """How the lane goes."""
+
+    async def lane_stats(self) -> LaneStats:
+        """What the lane has counted, at this moment."""
 
     def host_problems(self) -> Sequence[str]:
         """What is wrong on the host at this moment, a sentence each."""

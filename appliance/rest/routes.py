@@ -2,42 +2,22 @@
 
 from http import HTTPStatus
 
-from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
-from appliance.model.tcp_state import STATE_NAMES
 from appliance.rest.operation import (
-    BAD_QUERY,
     COMMON_QUERY,
     SHARD_DOWN,
     UNKNOWN_NAME,
     Operation,
-    Parameter,
     Refusal,
     Route,
 )
+from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
 
-PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
-"""Sessions on one page of ``/conns``: by default, and at most."""
-
-TOP_LINES, TOP_LINES_MAX = 10, 1000
-"""Lines of ``/conns/top``: by default, and at most."""
-
-_ENDPOINT = "an IPv4 ADDRESS, ADDRESS:PORT or NETWORK/BITS"
-_FILTER = (
-    Parameter("client", _ENDPOINT, "any client", "only sessions of these clients"),
-    Parameter("service", "the name of a service", "any service", "only sessions of this service"),
-    Parameter("real_server", _ENDPOINT, "any real server", "only sessions with these real servers"),
-    Parameter("state", f"{', '.join(STATE_NAMES)}; case does not matter", "any state", "only sessions in this state"),
-)
-_FILTER_NAMES = ", ".join(SessionFilter._fields)
-
-_SESSION_TEXT = "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address added"
-_SESSION_JSON = (
-    "a list of objects with `protocol`, `expires_s`, `state`, `source`, `virtual`, `local`, `destination` and `service`"
-)
 _COUNTER_TEXT = "one line per counter, with one column for each shard and one for the total"
 _COUNTER_JSON = "an object: counter name -> `total` and `shards`, a list with one number per shard"
+_CARRIED_TEXT = "one line per counter, with one column for each shard, one for the lane and one for the total"
+_CARRIED_JSON = "an object: counter name -> `total`, `shards` (a list with one number per shard) and `lane`"
 _TUNABLE_JSON = "`value` (in force), `default`, `min`, `max`, `unit` and `summary`"
 
 _BODY_TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", f"the body is longer than {LONGEST_BODY_BYTES} bytes")
@@ -69,7 +49,8 @@ ROUTES: tuple[Route, ...] = (
                 "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works); "
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
-                "that no interface has, while manage_addresses is false",
+                "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
+                "`reason` and `repairs`",
             ),
         ),
     ),
@@ -126,8 +107,9 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers all extended counters.",
-                "one line per counter, with one column for each shard, one for the kernel and one for the total",
-                "an object: counter name -> `total`, `shards` (a list with one number per shard) and `kernel`",
+                "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel "
+                "and one for the total",
+                "an object: counter name -> `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 is_costly=True,
             ),
         ),
@@ -140,7 +122,7 @@ ROUTES: tuple[Route, ...] = (
                 "GET",
                 "Answers one extended counter, by its name here or by its name in the LVS kernels.",
                 "the total",
-                "`name`, `total`, `shards` (a list with one number per shard) and `kernel`",
+                "`name`, `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 refusals=(UNKNOWN_NAME,),
                 is_costly=True,
             ),
@@ -167,9 +149,9 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers sessions, packets and bytes in both directions: since the start, and per second.",
-                "two tables with one column for each shard and one for the total: totals, then rates per second",
+                "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
-                "`out_bytes`, which have `total` and `shards`, a list with one number per shard",
+                "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
             ),
         ),
     ),
@@ -180,8 +162,8 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers all sessions as a stream. The answer breaks off when a worker goes down meanwhile.",
-                _SESSION_TEXT,
-                _SESSION_JSON,
+                SESSION_TEXT,
+                SESSION_JSON,
                 is_costly=True,
             ),
         ),
@@ -193,8 +175,8 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers how many packets were not translated and sent on, by reason.",
-                _COUNTER_TEXT,
-                _COUNTER_JSON,
+                _CARRIED_TEXT,
+                _CARRIED_JSON,
             ),
         ),
     ),
@@ -207,6 +189,22 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the counters of queues, of workers and of sessions that ended.",
                 _COUNTER_TEXT,
                 _COUNTER_JSON,
+            ),
+        ),
+    ),
+    Route(
+        "/stats/lane",
+        "the lane: what it carries, and why packets went up to a worker",
+        (
+            Operation(
+                "GET",
+                "Answers which share of the packets of sessions the kernel carries, how many sessions it has room for, and how "
+                "often which reason sent a packet up to a worker.",
+                "the share, the state, the entries; then a table of packets and bytes; then one line per counter",
+                "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
+                "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
+                "back) and `counters`: an object: name -> packets",
+                is_costly=True,
             ),
         ),
     ),
@@ -250,64 +248,7 @@ ROUTES: tuple[Route, ...] = (
             ),
         ),
     ),
-    Route(
-        "/conns",
-        f"sessions; filter: {_FILTER_NAMES}; pages: limit, after; DELETE ends them",
-        (
-            Operation(
-                "GET",
-                "Answers the sessions that match the filter: all of them as a stream, which breaks off when a worker goes down "
-                "meanwhile; or one page, when `limit` or `after` is given. A Link header names the next page (RFC 8288).",
-                _SESSION_TEXT,
-                _SESSION_JSON,
-                query=(
-                    *_FILTER,
-                    Parameter(
-                        "limit",
-                        f"1..{PAGE_SESSIONS_MAX}",
-                        f"{PAGE_SESSIONS} when `after` is given, else all sessions",
-                        "the number of sessions on one page",
-                    ),
-                    Parameter(
-                        "after", "a place that a Link header named", "the beginning", "the place that the page begins behind"
-                    ),
-                ),
-                refusals=(BAD_QUERY, SHARD_DOWN._replace(reason=f"one page was asked for, and {SHARD_DOWN.reason}")),
-                is_costly=True,
-            ),
-            Operation(
-                "DELETE",
-                "Ends the sessions that match the filter, TCP sessions with a RST to both ends, and answers their number.",
-                "the number of sessions that were ended",
-                "`cut`: the number of sessions that were ended",
-                query=(
-                    *_FILTER,
-                    Parameter("all", "1", "a filter is required", "every session is meant, when there is no filter"),
-                ),
-                refusals=(BAD_QUERY._replace(reason=f"{BAD_QUERY.reason}, or there is neither a filter nor `all`"),),
-            ),
-        ),
-    ),
-    Route(
-        "/conns/top",
-        f"clients, services or real servers with most sessions; by, n; filter: {_FILTER_NAMES}",
-        (
-            Operation(
-                "GET",
-                "Answers which clients, services or real servers have most of the sessions that match the filter.",
-                "one line each, most sessions first: the number of sessions, the name",
-                "`by`, `conns` (sessions in all), `different` (names in all) and `top`: a list of objects with the name, "
-                "under the value of `by`, and `conns`",
-                query=(
-                    *_FILTER,
-                    Parameter("by", ", ".join(GROUPS), GROUPS[0], "what sessions are counted by"),
-                    Parameter("n", f"1..{TOP_LINES_MAX}", str(TOP_LINES), "the number of lines"),
-                ),
-                refusals=(BAD_QUERY, SHARD_DOWN),
-                is_costly=True,
-            ),
-        ),
-    ),
+    *SESSION_ROUTES,
 )
 
 

@@ -26,7 +26,7 @@ from appliance.rest.gateway import Sessions
 from appliance.rest.problem import ProblemError
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond, wants_json
-from appliance.rest.routes import PAGE_SESSIONS, PAGE_SESSIONS_MAX, TOP_LINES, TOP_LINES_MAX
+from appliance.rest.session_routes import PAGE_SESSIONS, PAGE_SESSIONS_MAX, TOP_LINES, TOP_LINES_MAX
 from appliance.views import sessions
 from appliance.views.document import Document
 

@@ -1,15 +1,14 @@
 """What both ends of a session are told when it ends, for each reason. LVS behaviour 2.3, 3.8."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
+from appliance.ipc.session_record import RECORD_BYTES, decode
 from appliance.model.end_reasons import EndReason
-from appliance.model.tcp_state import UDP_STATE, TcpState
-from appliance.nat.resets import reset_both_sides, reset_client, reset_half_open, reset_real_server
+from appliance.model.tcp_state import TcpState
+from appliance.nat.resets import OVER, reset_both_sides, reset_client, reset_ends, reset_half_open, reset_real_server
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.session import Session
-
-_OVER = frozenset((TcpState.NONE, TcpState.CLOSE, TcpState.TIME_WAIT, UDP_STATE))
-"""States in which neither end has a connection that it could be told of."""
 
 Farewell = Callable[[Session, LiveTunables], list[bytes]]
 
@@ -20,7 +19,7 @@ def _to_believers(session: Session, tunables: LiveTunables) -> list[bytes]:
 
 
 def _to_all_who_have_it(session: Session, _: LiveTunables) -> list[bytes]:
-    return [] if session.state in _OVER else reset_both_sides(session)
+    return [] if session.state in OVER else reset_both_sides(session)
 
 
 def _to_both_of_a_handshake(session: Session, _: LiveTunables) -> list[bytes]:
@@ -42,3 +41,15 @@ FAREWELLS: Mapping[EndReason, Farewell] = {
     EndReason.DROPPED_FROM_BACKLOG: lambda session, _: reset_half_open(session),
 }
 """The RST segments for the ends of a session, by why it ends."""
+
+
+def reset_all(records: memoryview) -> Iterator[list[bytes]]:
+    """The RST segments for both ends of each session of the lane, when nobody goes on with them.
+
+    `records` are the bytes of all records. Those of another version, and those that make no sense, are passed over.
+    """
+    versions = bytes(records[::RECORD_BYTES])
+    for entry, version in enumerate(versions):
+        if version:
+            with suppress(ValueError):
+                yield reset_ends(decode(bytes(records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])))

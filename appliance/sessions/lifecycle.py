@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from itertools import chain
 
 from appliance.ipc.plan import Plan, ServicePlan
-from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.counters import CONNS
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
@@ -19,12 +19,14 @@ from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
+from appliance.sessions.lane import Lane
+from appliance.sessions.lane_maps import LaneMaps, NoMaps
 from appliance.sessions.room import Room
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_PACKETS, progress_of
-from appliance.state.services import MOST_MTU, USUAL_MTU, RealServer, VirtualService
+from appliance.state.services import UNLISTED, RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -39,7 +41,7 @@ _SETTLED_AT_ONCE = 4000
 class Sessions:
     """All sessions of a shard. `tcp` and `udp` are the tables, `wheel` has the timers of both."""
 
-    def __init__(self, plan: Plan, shared: SharedState, output: ShardOutput, now: float) -> None:
+    def __init__(self, plan: Plan, shared: SharedState, output: ShardOutput, now: float, maps: LaneMaps | None = None) -> None:
         self.tcp = SessionTable()
         self.udp = SessionTable()
         self.wheel: TimerWheel[Session] = TimerWheel(now)
@@ -57,7 +59,11 @@ class Sessions:
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
-        self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end)
+        self._table = steering.shard_table(plan.shards)
+        slots = [slot for slot, shard in enumerate(self._table) if shard == plan.shard]
+        self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
+        """Those of them that the kernel carries."""
+        self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end, self.lane.refresh)
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
         ports, key = self._ports(*self.tunables.lport_range), _port_key(plan, now)
@@ -100,9 +106,22 @@ class Sessions:
             session.await_confirmation()
         return session
 
+    def take_in(self, session: Session, state: int) -> None:
+        """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
+        if state == UDP_STATE:
+            session.state = state
+            self._put(self.udp, session)
+            self._shared.udp_counts[self._plan.shard] += 1
+        else:
+            self._put(self.tcp, session)
+            session.enter(state)
+
     def _insert(self, table: SessionTable, session: Session) -> None:
-        table.insert(session)
+        self._put(table, session)
         session.counts[CONNS] += 1
+
+    def _put(self, table: SessionTable, session: Session) -> None:
+        table.insert(session)
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(session.client_address)
 
@@ -112,6 +131,9 @@ class Sessions:
         None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
         """
         if len(service.half_open) < self.tunables.backlog or self._is_source_full(service, client_key):
+            return True
+        self.lane.look_for_room(now)
+        if len(service.half_open) < self.tunables.backlog:
             return True
         return self._room.in_backlog(service, self.tunables, now)
 
@@ -131,7 +153,10 @@ class Sessions:
         One of TCP in TIME_WAIT may end at once. The next connection on its port begins with a sequence number beyond all that the
         real server has seen (see `nat.isn`), so the real server accepts it although it rests as well.
         """
-        session: Session | None = real_server.orders[YIELDING].oldest
+        order = real_server.orders[YIELDING]
+        if order.oldest is None:
+            self.lane.look_for_room(now)
+        session: Session | None = order.oldest
         if session is None:
             return None
         if not session.is_unconfirmed:
@@ -147,6 +172,7 @@ class Sessions:
         if direction or not session.words[RS_PACKETS]:
             return self.tunables.udp_unconfirmed_s
         session.confirm()
+        self.lane.open(session)
         return self.tunables.timeouts_s[UDP_STATE]
 
     def make_room_in_time_wait(self) -> None:
@@ -175,6 +201,8 @@ class Sessions:
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
+        if session.entry is not None:
+            self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
         self.wheel.disarm(session)
         is_udp = session.state == UDP_STATE
@@ -190,7 +218,13 @@ class Sessions:
         return self._isns.following(session.leaving_key(Direction.INBOUND), progress_of(session).real_server.acked)
 
     def time_out(self, session: Session, now: float) -> None:
-        """The deadline of a session has passed: end it, unless it only waits for its SYN to be sent once more."""
+        """The deadline of a session has passed: end it, unless the kernel has seen packets of it meanwhile, or it only waits for
+        its SYN to be sent once more."""
+        if session.entry is not None:
+            self.lane.refresh(session)
+            if session.deadline > now:
+                self.wheel.arm(session)
+                return
         opening = session.opening
         if opening is None or opening.syn is None or not opening.stale_answers or opening.is_resent:
             self.end(session, EndReason.EXPIRED)
@@ -219,6 +253,7 @@ class Sessions:
         changed = False
         for plan in plans:
             service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
+            service.lane = plan.lane
             changed |= service.change_real_servers(plan.real_servers)
         if changed:
             self._unsettled = chain(self.tcp.walk(), self.udp.walk())
@@ -263,6 +298,7 @@ class Sessions:
         if ports is not None and not ports:
             return
         self.tunables = tunables
+        self.lane.timeouts_s = tunables.timeouts_s
         if self.tunables.source_prefix_bits != prefix_bits:
             for counts in self.sources.values():
                 counts.change_prefix(self.tunables.source_prefix_bits)
@@ -271,11 +307,12 @@ class Sessions:
             self._udp_admission.local_ports.change_range(ports)
         for service in self._services.values():
             for real_server in service.all_real_servers:
-                real_server.mtu = min(self._shared.mtus[real_server.slot] or USUAL_MTU, MOST_MTU)
+                if real_server.slot != UNLISTED:
+                    real_server.mtu = self._shared.mtu(real_server.slot)
             service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
 
     def _ports(self, low: int, high: int) -> "array[int]":
-        return steering.ports_of_shard(steering.shard_table(self._plan.shards), self._plan.shard, low, high)
+        return steering.ports_of_shard(self._table, self._plan.shard, low, high)
 
 
 def _port_key(plan: Plan, now: float) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
-from appliance.state.by_state import ByState
+from appliance.state.by_state import ByState, OldestFirst, Orders
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
@@ -28,12 +28,14 @@ class Room:
         by_state: ByState[Session],
         services: Sequence[VirtualService[Session]],
         end: Callable[[Session, EndReason], None],
+        refresh: Callable[[Session], None],
     ) -> None:
-        """`end` ends a session."""
+        """`end` ends a session. `refresh` takes over what the kernel has made of one, which may take it out of its order."""
         self._session_counts, self._udp_counts = shared.session_counts, shared.udp_counts
         self._by_state = by_state
         self._services = services
         self._end = end
+        self._refresh = refresh
         self._has_both = len({service.protocol for service in services}) > 1
         """Whether there are services of TCP and of UDP."""
 
@@ -62,30 +64,36 @@ class Room:
         service is dropped first, so that the service that is flooded pays for it.
         """
         is_udp = service.protocol == "udp"
-        if (is_udp or not has_all) and self._drop(self._by_state.unconfirmed.oldest, EndReason.UNCONFIRMED_DROPPED, now):
+        if (is_udp or not has_all) and self._drop(self._by_state.unconfirmed, EndReason.UNCONFIRMED_DROPPED, now):
             return True
         if is_udp and has_all:
             return False
-        if self._drop(service.half_open.oldest, EndReason.DROPPED_EARLY, now):
+        if self._drop(service.half_open, EndReason.DROPPED_EARLY, now):
             return True
         by_state = self._by_state.counts
         if by_state[TcpState.SYN_RECV] + by_state[TcpState.SYN_SENT] == len(service.half_open):
             return False  # no other service has any
         most = max((other.half_open for other in self._services), key=len)
-        return self._drop(most.oldest, EndReason.DROPPED_EARLY, now)
+        return self._drop(most, EndReason.DROPPED_EARLY, now)
 
     def in_backlog(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
         """Whether room was made in the full backlog of the service, by dropping its oldest half-open session."""
         if not tunables.early_drop or not service.takes_new:
             return False
-        return self._drop(service.half_open.oldest, EndReason.DROPPED_FROM_BACKLOG, now)
+        return self._drop(service.half_open, EndReason.DROPPED_FROM_BACKLOG, now)
 
     def may_drop_for_port(self, session: Session, tunables: LiveTunables, now: float) -> bool:
         """Whether an unconfirmed UDP session may be dropped for a new one that needs its local port."""
         return tunables.early_drop and now - session.since >= HALF_OPEN_GRACE_S
 
-    def _drop(self, oldest: Session | None, because: EndReason, now: float) -> bool:
-        """Drop this session; False when there is none, or its other end may just be about to answer."""
+    def _drop(self, order: OldestFirst[Session] | Orders[Session], because: EndReason, now: float) -> bool:
+        """Drop the oldest session of an order; False when there is none, or its other end may just be about to answer."""
+        oldest = order.oldest
+        while oldest is not None and oldest.entry is not None:
+            self._refresh(oldest)
+            before, oldest = oldest, order.oldest
+            if oldest is before:
+                break
         if oldest is None or now - oldest.since < HALF_OPEN_GRACE_S:
             return False
         self._end(oldest, because)

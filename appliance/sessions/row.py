@@ -19,5 +19,5 @@ def session_row(session: Session, now: float) -> SessionRow:
     )
     client, vip, local, real_server = map(show_endpoint, ends)
     expires_s = max(0.0, progress_of(session).deadline - now)
-    protocol = session.service.protocol.upper()
-    return SessionRow(session.service.name, client, vip, local, real_server, STATE_NAMES[session.state], expires_s, protocol)
+    service, state, in_lane = session.service, STATE_NAMES[session.state], session.entry is not None
+    return SessionRow(service.name, client, vip, local, real_server, state, expires_s, service.protocol.upper(), in_lane)

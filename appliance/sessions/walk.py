@@ -88,8 +88,11 @@ class SessionWalk:
                     keys = keys[bisect_right(keys, start.key) :]
                 for key in keys:
                     session = bucket.get(key)
-                    if session is not None:
-                        yield session
+                    if session is None:
+                        continue
+                    if session.entry is not None:
+                        self._sessions.lane.refresh(session)
+                    yield session
 
     def _place_of(self, session: Session) -> Place:
         """The place of the session that the walk looked at last."""

@@ -92,6 +92,7 @@ class FirstPacket:
         session.enter(_SYN_RECV)
         session.count_packet(_INBOUND, len(syn.raw))
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[_SYN_RECV])
+        self._sessions.lane.open(session)
         # The last step: when a packet cannot be rewritten, its session still has an end.
         self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext_counts)
         return TO_REAL_SERVER

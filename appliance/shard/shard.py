@@ -22,6 +22,8 @@ from appliance.nat.fullnat import translate
 from appliance.nat.icmp import refused_handshake, translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
+from appliance.sessions.adoption import Adopted, Adoption
+from appliance.sessions.lane_maps import LaneMaps
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.first_packet import FirstPacket
@@ -62,7 +64,7 @@ from appliance.wire.seq import MASK as SEQ_MASK
 
 _parse = HEADERS.unpack_from
 _record_at = RECORD.unpack_from
-_new_segment = tuple.__new__
+_make = tuple.__new__
 _SHORTEST_TCP_BYTES = IP_HEADER_BYTES + TCP_HEADER_BYTES
 _NO_FIELDS = _parse(bytes(_SHORTEST_TCP_BYTES))
 """The fields of a packet that is too short to be TCP: all zero."""
@@ -80,6 +82,8 @@ class Shard:
 
     - `handle` judges one packet; its new bytes, and packets of our own, are in `output`.
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
+    - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
+      kernel has made of them.
     - `change_services` puts other real servers and weights in force.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
@@ -87,21 +91,29 @@ class Shard:
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
 
-    def __init__(self, plan: Plan, shared: SharedState, now: float) -> None:
+    def __init__(self, plan: Plan, shared: SharedState, now: float, maps: LaneMaps | None = None) -> None:
+        """`maps` are those of the lane; None when there is none."""
         self.output = ShardOutput()
         self._number = plan.shard
         self._generation_cell = shared.generation
         self._generation = shared.generation[0]
         ext_counts, queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
+        self._queue_counts = queue_counts
         self._verdict_counts = shared.table(plan.shard, "verdicts")
-        self._sessions = sessions = Sessions(plan, shared, self.output, now)
+        self._sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
+        self._lane = sessions.lane
+        self._held = sessions.lane.held
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
         self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, ext_counts, now)
-        self._slow_path = SlowPath(sessions, self._proxy, self.output, ext_counts)
+        self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
+
+    def adopt(self, now: float) -> Adopted:
+        """Take over the sessions that an earlier worker has left in the lane. It takes some 50 us for each."""
+        return Adoption(self._sessions, self.output, self._queue_counts, now).run()
 
     def handle(self, raw: bytes, now: float) -> Verdict:
         """Judge one packet, whatever its bytes are. The new bytes of a REWRITTEN packet are in `output.rewritten`."""
@@ -124,8 +136,7 @@ class Shard:
                 return self._count(self._first_packet.of_tcp(Segment.of(fields, raw), now))
         is_plain = offset_flags & _SHAPE == _PLAIN and not session.needs_slow_path
         if not is_plain:
-            segment = _new_segment(Segment, (*fields, raw, flags, length - payload_bytes))
-            outcome = self._slow_path.judge(session, direction, segment, now)
+            outcome = self._judge_slow(session, direction, _make(Segment, (*fields, raw, flags, length - payload_bytes)), now)
             if not isinstance(outcome, int):
                 return self._conclude(outcome, now)
             flags = outcome
@@ -151,6 +162,8 @@ class Shard:
         if is_plain:
             before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
             self.output.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
+        elif self._held:
+            self._lane.release_held()
         return _TRANSLATED[direction]
 
     def _is_storm(self, session: Session, fields: tuple[int, ...], raw: bytes, now: float) -> bool:
@@ -177,6 +190,11 @@ class Shard:
         self._sessions.thin_out_time_wait(limit)
         more_to_settle = self._sessions.settle_some()
         return self._wheel.is_behind(now) or more_to_settle
+
+    def reconcile(self, limit: int) -> bool:
+        """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
+        every few milliseconds."""
+        return self._lane.reconcile(limit)
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
         """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service."""
@@ -226,8 +244,10 @@ class Shard:
             if isinstance(opened, Verdict):
                 return opened
             session = opened
-        elif session.needs_slow_path and not direction:
-            return self._sessions.refuse_removed(session)
+        elif session.needs_slow_path:
+            self._lane.hold(session)
+            if session.real_server.is_removed and not direction:
+                return self._sessions.refuse_removed(session)
         if session.since is NOT_IN_ORDER:
             session.deadline = now + self._timeouts_s[UDP_STATE]
         else:
@@ -239,7 +259,11 @@ class Shard:
         return _TRANSLATED[direction]
 
     def _count(self, verdict: Verdict) -> Verdict:
-        """Count a verdict: the one place where that is done. Packets that were translated are counted for their real server."""
+        """Count a verdict: the one place where that is done. Packets that were translated are counted for their real server.
+
+        What the packet's session was held for is over."""
+        if self._held:
+            self._lane.release_held()
         if verdict not in _TRANSLATED:
             self._verdict_counts[verdict.index] += 1
         return verdict

@@ -63,6 +63,8 @@ class SlowPath:
 
         A number is the flags by which a packet that was rewritten moves the session, in the state table.
         """
+        if session.entry is not None:
+            self._sessions.lane.hold(session)
         late = session.late_fin
         if late is not None and late.direction != direction:
             take_up_late_fin(session, late, segment, self._sessions)

@@ -5,8 +5,7 @@ data and with no flag but ACK, one shortly after the other. So neither a keepali
 acknowledgements that report progress in their SACK blocks or their window ever count, and a FIN or a RST is no part of a storm.
 """
 
-INTERVAL_S = 0.5
-"""Longer than this apart, two identical segments are no storm: keepalives come once a second at most, a storm in milliseconds."""
+from appliance.model.tunables import ACK_STORM_INTERVAL_S
 
 
 class AckStorm:
@@ -22,7 +21,7 @@ class AckStorm:
     def repeats(self, seq: int, ack: int, window: int, options: bytes, now: float) -> int:
         """Take note of a pure acknowledgement; how often just this one came in a row before."""
         this = (seq, ack, window, options)
-        if this == self._last and now - self._last_time < INTERVAL_S:
+        if this == self._last and now - self._last_time < ACK_STORM_INTERVAL_S:
             self._repeats += 1
         else:
             self._last, self._repeats = this, 0

@@ -1,17 +1,19 @@
 """What moves with the packets of a session: its deadline, what each side said last, and what each side sent.
 
-Everything but the deadline is ten 64-bit words in one array: plain data of a fixed layout, as a kernel map would hold it. The
-packet path writes single words. Everybody else reads all of it at once, through `progress_of`, and before acting on it: so
-there is one place to bring in what somebody other than this shard has written.
+Everything but the deadline is ten 64-bit words: plain data of a fixed layout, as the kernel's table of sessions holds it. The
+words of a session in that table lie there, so what the kernel writes is what Python reads. The packet path writes single words.
+Everybody else reads all of them at once, through `progress_of`.
 """
 
 from array import array
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from appliance.wire.layout import FIN, FLAG_BITS, SYN
 from appliance.wire.seq import MASK as SEQ_MASK
 
-Words = array  # of "Q", with SIDE_WORDS for each direction
+Words: TypeAlias = "array[int] | memoryview[int]"
+"""Of 64 bits each, SIDE_WORDS for each direction: an array of its own, or a view of the session's record in the lane's table."""
+
 SIDE_WORDS = 5
 
 SIDES = tuple((*range(start, start + SIDE_WORDS), (start + SIDE_WORDS) % (2 * SIDE_WORDS) + 1) for start in (0, SIDE_WORDS))
@@ -66,7 +68,9 @@ class Moving(Protocol):
     """What `progress_of` reads of a session."""
 
     deadline: float
-    words: "array[int]"
+
+    @property
+    def words(self) -> Words: ...
 
 
 def fresh_words(client_isn: int, isn: int) -> "array[int]":
@@ -77,7 +81,7 @@ def fresh_words(client_isn: int, isn: int) -> "array[int]":
     return words
 
 
-def is_acceptable_ack(words: "array[int]", direction: int, ack: int, ack_delta: int) -> bool:
+def is_acceptable_ack(words: Words, direction: int, ack: int, ack_delta: int) -> bool:
     """Whether an acknowledgement can be from the sender of packets of this direction (RFC 5961, 5): it is for something that the
     other side has sent, and not much older than the sender's last one. `ack_delta` is that of the direction's rewrite record."""
     side = SIDES[direction]

@@ -7,16 +7,18 @@ from math import inf
 from typing import Any, Generic
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
+from appliance.ipc.shared_layout import USUAL_MTU
+from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
-from appliance.wire.flow import pack_endpoint
+from appliance.wire.flow import pack_endpoint, split_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
 """Whether a service's clients have to prove themselves with a SYN cookie."""
 
-USUAL_MTU, MOST_MTU = 1500, 65_535
-"""The MTU of Ethernet, in bytes, assumed for a real server whose route is not known."""
+UNLISTED = 0xFFFF_FFFF
+"""The slot of a real server that has no place in the shared counters: it is in no plan of this run, but some sessions still are
+with it."""
 
 
 class RealServer:
@@ -50,6 +52,13 @@ class RealServer:
         """How many sessions it has in this shard."""
         return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
 
+    def take_place(self, slot: int, published: memoryview) -> None:
+        """Count at this place from now on, for a real server that had none."""
+        self.slot = slot
+        self._published = published
+        for place, before in enumerate(published[:ACTIVE_CONNS]):
+            self.counts[place] += before
+
     def publish(self) -> None:
         """Make the counters visible to the director."""
         self._published[:] = array("Q", self.counts)
@@ -60,7 +69,7 @@ class VirtualService(Generic[OrderedT]):
 
     __slots__ = (
         "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
-        "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "lane", "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -75,6 +84,8 @@ class VirtualService(Generic[OrderedT]):
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
         """This service's own value of the tunable synproxy_defer; None when the tunable counts."""
+        self.lane = plan.lane
+        """Whether the lane may carry its sessions."""
         self.half_open: OldestFirst[OrderedT] = OldestFirst()
         """Sessions whose handshake is under way, in this shard."""
         self.by_state = by_state
@@ -96,6 +107,8 @@ class VirtualService(Generic[OrderedT]):
         for plan in plans:
             endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
+            if real_server.slot != plan.slot:
+                real_server.take_place(plan.slot, self._counters(plan.slot))
             real_server.weight = plan.weight
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
@@ -107,6 +120,19 @@ class VirtualService(Generic[OrderedT]):
             if is_removed:
                 real_server.weight = 0
         return changed
+
+    def real_server_of_adopted(self, endpoint: bytes) -> RealServer:
+        """The real server at this endpoint; one that counts as removed when the plan has none there."""
+        for real_server in self.all_real_servers:
+            if real_server.endpoint == endpoint:
+                return real_server
+        address, port = split_endpoint(endpoint)
+        plan = RealServerPlan(str(IPv4Address(address)), int.from_bytes(port, "big"), 0, UNLISTED)
+        nowhere = memoryview(array("Q", bytes(8 * len(DESTINATION_FIELDS))))
+        real_server = RealServer(plan, nowhere, self._orders_at(endpoint))
+        real_server.is_removed = True
+        self.all_real_servers.append(real_server)
+        return real_server
 
     def _orders_at(self, endpoint: bytes) -> tuple[OldestFirst[OrderedT], ...]:
         yielding = self.by_state.yielding(self.protocol, self.local_addresses, endpoint)

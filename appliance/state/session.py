@@ -1,13 +1,12 @@
 """A session: what one shard remembers of one connection. `session_table` finds it; `sessions` begins and ends it."""
 
-from array import array
 from math import inf
 
 from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
 from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
-from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, fresh_words
+from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
 from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
 from appliance.state.session_phases import Challenge, LateFin, Opening
@@ -27,8 +26,8 @@ class Session:
     """One session of TCP or UDP. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "first_table", "late_fin", "needs_slow_path",
-        "opening", "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
+        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "entry", "first_table", "late_fin",
+        "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
     )  # fmt: skip
 
     def __init__(
@@ -70,13 +69,15 @@ class Session:
         self.deadline = inf
         self.wheel_time = inf
         """See `timers`."""
-        self.words: array[int] = fresh_words(client_isn, isn)
-        """What both sides said and sent; see `progress`."""
+        self.words: Words = fresh_words(client_isn, isn)
+        """What both sides said and sent; see `progress`. Those of its record while it has an entry in the lane."""
+        self.entry: int | None = None
+        """Its entry in the lane's table, by which the kernel carries its packets; None when Python alone has it."""
 
     def restart(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
         self.records = rewrite_records(self.client_key, self.leaving_key(_INBOUND), client_isn, isn)
-        self.words = fresh_words(client_isn, isn)
+        self.words[:] = fresh_words(client_isn, isn)
         self.opening = Opening()
         self.challenge = self.cookie = self.storm = self.late_fin = None
         self.first_table = FIRST
@@ -99,9 +100,10 @@ class Session:
         self.enter(_ESTABLISHED)
 
     def settle(self) -> None:
-        """Find out again whether its packets have to take the slow path."""
+        """Find out again whether its packets have to take the slow path. All that come up from the lane do."""
         self.needs_slow_path = (
-            self.opening is not None
+            self.entry is not None
+            or self.opening is not None
             or self.challenge is not None
             or self.late_fin is not None
             or self.real_server.is_removed

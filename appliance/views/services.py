@@ -5,7 +5,7 @@ from typing import Any
 
 from appliance import __version__
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.rows import DutyState, ShardState
+from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.views.document import Document
@@ -34,11 +34,12 @@ def health(
     duties: Sequence[DutyState] = (),
     problems: Sequence[str] = (),
     missing_addresses: Sequence[str] = (),
+    lane: LaneState | None = None,
 ) -> Document:
     """The text is ``ok``, or one line for each shard that is down and for each problem of the host.
 
-    The JSON has the duties of the director and missing addresses too. These are no problem by themselves: on a gateway in
-    reserve another program has not added them yet.
+    The JSON has the duties of the director, missing addresses and the lane too. These are no problem by themselves: on a gateway
+    in reserve another program has not added the addresses yet, and without the lane all packets go through the workers.
     """
     down = [state for state in states if not state.up]
     text = "".join(map(_condition, down))
@@ -49,6 +50,7 @@ def health(
         "duties": [duty._asdict() for duty in duties],
         "problems": list(problems),
         "missing_addresses": list(missing_addresses),
+        "lane": lane._asdict() if lane else None,
     }
     return Document(text or "ok\n", data)
 
@@ -73,6 +75,6 @@ def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
 
 
 def _real_server(shared: SharedState, plan: RealServerPlan) -> dict[str, Any]:
-    columns = zip(*(shared.destination(shard, plan.slot) for shard in range(shared.shards)), strict=True)
+    columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
     counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
     return {"address": plan.address, "port": plan.port, "forward": "FullNat", "weight": plan.weight} | counts

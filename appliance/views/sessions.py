@@ -35,6 +35,7 @@ def session_data(row: SessionRow) -> dict[str, Any]:
         "local": row.local,
         "destination": row.real_server,
         "service": row.service,
+        "lane": row.in_lane,
     }
 
 

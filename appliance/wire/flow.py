@@ -60,6 +60,11 @@ def reverse_key(key: bytes) -> bytes:
     return destination + source + destination_port + source_port
 
 
+def parts_of(key: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Source address, destination address, source port and destination port."""
+    return _cut_key[len(key)](key)
+
+
 def source_of(key: bytes) -> bytes:
     """The endpoint that a packet comes from."""
     address, _, port, _ = _cut_key[len(key)](key)

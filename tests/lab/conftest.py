@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LANE_WORDS
+
 _HERE = Path(__file__).parent
 
 _LOOKS = 3000
@@ -113,6 +115,8 @@ class RunningLab:
 
 def running_lab(*options: str) -> Iterator[RunningLab]:
     """Put up a lab with options of `appliance lab`, take it down afterwards, and check that it ended well."""
+    if "--lane" not in options:
+        options = ("--lane", LANE_WORDS[os.environ["LANE"]], *options)
     command = [sys.executable, "-m", "appliance", "lab", *options, "--", sys.executable, "-c", _SHOW_ENVIRONMENT_AND_WAIT]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -21,10 +21,10 @@ def director_pid(lab: RunningLab) -> int:
     return int(lab.run("gateway", "ps", "-o", "ppid=", "-p", str(worker_pids(lab)[0])))
 
 
-def log_lines(lab: RunningLab) -> list[str]:
-    """What the director has logged, without the time."""
+def log_lines(lab: RunningLab, part: str = "director") -> list[str]:
+    """What the director, or another part of it, has logged, without the time."""
     log = (Path(lab.environment["LAB_DIR"]) / "appliance.log").read_text().splitlines()
-    return [line.partition(" appliance.director: ")[2] for line in log if " appliance.director: " in line]
+    return [line.partition(f" appliance.{part}: ")[2] for line in log if f" appliance.{part}: " in line]
 
 
 def reload(lab: RunningLab, text: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LANE_WORDS
 from tests.lab.conftest import RunningLab
 from tests.lab.director import director_pid, worker_pids
 from tests.lab.idle_sessions import IdleSessions
@@ -200,6 +201,7 @@ def host_state(namespace: str) -> dict[str, str]:
         "sysctl": inside(namespace, "cat", *(f"/proc/sys/net/ipv4/{setting}" for setting in settings)),
         "ruleset": inside(namespace, "nft", "list", "ruleset"),
         "addresses": inside(namespace, "ip", "-o", "-4", "addr"),
+        "filters": "".join(inside(namespace, "tc", "qdisc", "show", "dev", name) for name in ("client0", "server0")),
     }
 
 
@@ -212,7 +214,7 @@ class Appliance:
         config.write_text(shipped.replace("unix:/run/appliance/api.sock", f"unix:{directory}/api.sock"))
         self.environment = os.environ | {"RUNTIME_DIRECTORY": str(directory)}
         self._enter = ["nsenter", f"--net=/run/netns/{namespace}", "--", sys.executable, "-m", "appliance"]
-        command = [*self._enter, "run", "--config", str(config)]
+        command = [*self._enter, "run", "--config", str(config), "--lane", LANE_WORDS[os.environ["LANE"]]]
         self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
 
     def wait_until_ready(self) -> None:
@@ -245,14 +247,15 @@ def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Pat
         assert "203.0.113.10" in running["addresses"]
         assert appliance.end(number) == 0
         assert host_state(bare_gateway) == before
-        key, lock = sorted(path for path in tmp_path.iterdir() if path.name != "lvs.toml")
-        assert key.name.startswith("isn-secret-"), "the one thing that is to outlive a run"
+        cookie_key, isn_key, lock = sorted(path for path in tmp_path.iterdir() if path.name != "lvs.toml")
+        assert cookie_key.name.startswith("cookie-secret-")
+        assert isn_key.name.startswith("isn-secret-"), "the keys alone are to outlive a run"
         assert lock.name.startswith("lock-"), "removing it would let two runs lock two files of one name"
-        keys.add(key.read_text())
+        keys.add((cookie_key.read_text(), isn_key.read_text()))
     assert len(keys) == 1, "real servers see sequence numbers that go on where those of the run before ended"
 
 
-def test_after_a_crash_cleanup_or_the_next_start_undoes_everything(bare_gateway: str, tmp_path: Path) -> None:
+def test_after_a_crash_cleanup_undoes_everything_and_the_next_start_goes_on(bare_gateway: str, tmp_path: Path) -> None:
     before = host_state(bare_gateway)
     crashed = Appliance(bare_gateway, tmp_path)
     crashed.wait_until_ready()
@@ -266,9 +269,14 @@ def test_after_a_crash_cleanup_or_the_next_start_undoes_everything(bare_gateway:
     crashed.end(signal.SIGKILL)
     successor = Appliance(bare_gateway, tmp_path)
     successor.wait_until_ready()
-    assert successor.end(signal.SIGTERM) == 0
-    assert host_state(bare_gateway) == before, "it undid what the crash had left, and then its own"
+    assert successor.end(signal.SIGUSR2) == 0
+    assert host_state(bare_gateway) != before, "it was told to leave everything to the next run"
+    last = Appliance(bare_gateway, tmp_path)
+    last.wait_until_ready()
+    assert last.end(signal.SIGTERM) == 0
+    assert host_state(bare_gateway) == before, "it undid what all of them had left"
     assert not list(tmp_path.glob("host-*"))
+    assert not (tmp_path / "bpf").exists()
 
 
 def test_workers_end_with_a_killed_director(bare_gateway: str, tmp_path: Path) -> None:

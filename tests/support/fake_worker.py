@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import socket
+from collections.abc import Sequence
 
 from appliance.ipc.messages import Done, LineReader, Message, Numbered, decode, encode
 
@@ -63,9 +64,12 @@ class FakeWorkers:
 
     def __init__(self) -> None:
         self.started: asyncio.Queue[FakeWorker] = asyncio.Queue()
+        self.lane_fds: list[tuple[int, ...]] = []
+        """What each of them got of the lane."""
 
-    async def start(self, shared_fd: int, control_fd: int) -> FakeWorker:  # noqa: ARG002  # no memory is shared with it
+    async def start(self, shared_fd: int, control_fd: int, lane_fds: Sequence[int]) -> FakeWorker:  # noqa: ARG002  # it shares no memory
         """As `supervisor.start_worker`."""
         worker = FakeWorker(control_fd)
+        self.lane_fds.append(tuple(lane_fds))
         self.started.put_nowait(worker)
         return worker

@@ -32,6 +32,7 @@ from tests.support.fuzz_operands import (
     with_right_checksums,
 )
 from tests.support.fuzzed_shard import SCENE_BYTES, FuzzedShard, lport_range
+from tests.support.lane_maps import FakeMaps
 from tests.support.segments import fragments, icmp_error, tcp, udp
 
 SECONDS = (
@@ -56,11 +57,12 @@ _FILTERS = {
 }
 
 
-def play(data: bytes) -> FuzzedShard:
+def play(data: bytes, maps: FakeMaps | None = None, carries: Callable[[], bool] = lambda: True) -> FuzzedShard:
     """Do everything the bytes say, and end all sessions. Raises an AssertionError for a broken rule, or whatever the shard
-    raised, with the transcript as a note."""
+    raised, with the transcript as a note. With `maps` there is a lane, and `carries` says whether it gets the next packet."""
     story = Operands(data)
-    shard = FuzzedShard(Operands(story.take(SCENE_BYTES)))
+    shard = FuzzedShard(Operands(story.take(SCENE_BYTES)), maps)
+    shard.world.carries = carries
     try:
         while not story.are_spent:
             operation = story.of(OPERATIONS)
@@ -183,7 +185,7 @@ def _chorus(shard: FuzzedShard, operands: Operands) -> None:
 
 def _wait(shard: FuzzedShard, operands: Operands) -> None:
     """Time passes, and the timers are not looked at."""
-    shard.world.now += operands.of(SECONDS) * (1 + operands.byte() % 4)
+    shard.world.now = round(shard.world.now + operands.of(SECONDS) * (1 + operands.byte() % 4), 9)
 
 
 def _expire(shard: FuzzedShard, operands: Operands) -> None:

@@ -19,6 +19,7 @@ from appliance.wire.flow import source_of
 from appliance.wire.layout import PROTO_TCP
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, RS2_ADDRESS
 from tests.support.fuzz_operands import Operands
+from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.shard_invariants import (
     HALF_OPEN,
     SHORTEST_TCP_BYTES,
@@ -70,9 +71,10 @@ class _Tally(NamedTuple):
 class FuzzedShard:
     """A world, the packets that its shard got and sent last, and the walks in progress."""
 
-    def __init__(self, operands: Operands) -> None:
+    def __init__(self, operands: Operands, maps: FakeMaps | None = None) -> None:
+        """With `maps` the kernel carries what it can; and the shard takes over at once what the kernel has moved."""
         self.plan = _plan(operands)
-        self.world = World(self.plan, **_tunables(operands))
+        self.world = World(self.plan, maps, **_tunables(operands))
         self.sent: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
         """Packets that were handed in, the newest first."""
         self.received: deque[bytes] = deque(maxlen=_MOST_REMEMBERED)
@@ -92,6 +94,7 @@ class FuzzedShard:
         before = self._tally()
         verdict = world.put(raw)
         assert isinstance(verdict, Verdict)
+        self._take_over()
         if verdict in (HELD, TO_REAL_SERVER, CHALLENGED) and raw[9] == PROTO_TCP:
             head, segment = how_far_off(raw)
             self._kept.add((head, segment if verdict is HELD else 0))
@@ -108,6 +111,13 @@ class FuzzedShard:
         self._take_segments()
         self._check_tally(before, verdict)
         return verdict
+
+    def _take_over(self) -> None:
+        """Let the shard know what the kernel has done."""
+        if self.world.maps.entries:
+            self.world.reconcile()
+            for session in self.sessions():
+                self.world.inside.lane.refresh(session)
 
     def _check_segment(self, raw: bytes, verdict: Verdict, has_opened: bool) -> None:
         """Check what a TCP packet did, and its session if it has one now."""
@@ -154,6 +164,8 @@ class FuzzedShard:
         self.world._note(f"  reload: {chosen}")
         services = [_with_weights(service, each) for service, each in zip(self.plan.services, chosen, strict=True)]
         self.world.shard.change_services(services)
+        if self.world.maps.entries:
+            self.world.kernel.change_services(tuple(services))
         self._are_settled = False
 
     def write(self, changes: dict[str, int]) -> None:
@@ -191,6 +203,8 @@ class FuzzedShard:
     def check(self) -> None:
         """Check everything that is true between two packets."""
         check_sessions(self.world, are_settled=self._are_settled)
+        if self.world.maps.entries:
+            check_lane(self.world.inside.lane, self.world.maps, self.sessions())
 
     def finish(self) -> None:
         """Let all timeouts pass, and check that nothing is left."""
@@ -218,7 +232,8 @@ class FuzzedShard:
     def _tally(self) -> _Tally:
         sessions = self.world.inside
         real_servers = [each for service in sessions._services.values() for each in service.all_real_servers]
-        translated = sum(sum(each.counts[:BYTES]) for each in real_servers)
+        carried = sum(self.world.kernel.traffic.values()) if self.world.maps.entries else 0
+        translated = carried + sum(sum(each.counts[:BYTES]) for each in real_servers)
         others = sum(self.world.shared.table(self.plan.shard, "verdicts"))
         return _Tally(len(sessions), len(sessions.by_state.time_wait), translated, others)
 

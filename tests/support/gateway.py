@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
 
@@ -84,6 +85,7 @@ class FakeGateway:
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.problems: list[str] = []
+        self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
@@ -114,6 +116,14 @@ class FakeGateway:
         """The states the test set."""
         return self.duties
 
+    def lane_state(self) -> LaneState:
+        """The state the test set."""
+        return self.lane.lane
+
+    async def lane_stats(self) -> LaneStats:
+        """The numbers the test set."""
+        return self.lane
+
     def host_problems(self) -> list[str]:
         """The problems the test set."""
         return self.problems
@@ -124,7 +134,7 @@ class FakeGateway:
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""
-        return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5)))
+        return Rates(((1.0, 10.04, 8.0, 5000.0, 40000.25), (2.0, 20.04, 16.0, 10000.0, 80000.5), (0.0,) * 5))
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The figures of a host with hardly any sockets."""

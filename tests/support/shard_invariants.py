@@ -104,6 +104,7 @@ def _check_slow_path(session: Session, *, are_settled: bool) -> None:
     """Check that a session's packets take the slow path whenever they have to, and otherwise only until it is settled."""
     closing_proxied = session.service.synproxy != NEVER and session.state in CLOSING
     has_to = session.opening is not None or session.challenge is not None or session.late_fin is not None or closing_proxied
+    has_to |= session.entry is not None
     assert session.needs_slow_path or not has_to, "a session that needs the slow path does not take it"
     assert not are_settled or session.needs_slow_path == (has_to or session.real_server.is_removed), (
         "a session is on the slow path for no reason, or does not know of a reload"

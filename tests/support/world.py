@@ -3,8 +3,9 @@
 Every packet is written to a transcript, which is printed when an expectation fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import ROWS, Query, SessionFilter
@@ -22,6 +23,8 @@ from appliance.wire.flow import destination_of, source_of
 from appliance.wire.seq import add
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, LIP2, R0, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
+from tests.support.lane_kernel import LaneKernel
+from tests.support.lane_maps import FakeMaps
 from tests.support.segments import Seen, read_tcp, tcp
 
 
@@ -54,17 +57,27 @@ def plan(
 class World:
     """A shard and its two ends, `client` and `rs`. `now` starts at 1000 s and moves only when a test moves it."""
 
-    def __init__(self, scene: Plan | None = None, **tunables: int) -> None:
+    def __init__(self, scene: Plan | None = None, maps: FakeMaps | None = None, /, **tunables: int) -> None:
+        """With `maps` there is a lane, whose kernel gets each packet first while `carries` says so."""
         self.plan = scene or plan()
         self.now = 1000.0
         size = size_bytes(self.plan.shards, self.plan.destinations)
         self.shared = SharedState.create(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
         self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
-        self.shard = Shard(self.plan, self.shared, self.now)
+        self.maps = maps or FakeMaps(0)
+        self.shard = Shard(self.plan, self.shared, self.now, maps)
+        self.carries: Callable[[], bool] = lambda: True
+        self.carried = 0
+        """How many packets the kernel has carried."""
         self.transcript: list[str] = []
         self.client = Client(self)
         self.rs = RealServerEnd(self)
         self._on_the_wire: list[bytes] = []
+
+    @cached_property
+    def kernel(self) -> LaneKernel:
+        """What carries the packets of the lane."""
+        return LaneKernel(self.plan, self.shared, self.maps)
 
     @property
     def inside(self) -> Sessions:
@@ -73,16 +86,30 @@ class World:
 
     def put(self, raw: bytes) -> Verdict:
         """Hand a packet to the shard as the queue does. Packets that it lets through or sends are on the wire afterwards."""
-        verdict = self.shard.handle(raw, self.now)
+        carried = self.kernel.carry(raw, self.now) if self.maps.table and self.carries() else None
+        if carried is not None:
+            verdict, rewritten = carried
+            self.carried += 1
+        else:
+            verdict = self.shard.handle(raw, self.now)
+            rewritten = self.shard.output.rewritten
         self._note(f"> {show(raw)}   {verdict!r}")
         if verdict.action is Action.REWRITTEN:
-            self._on_the_wire.append(self.shard.output.rewritten)
+            self._on_the_wire.append(rewritten)
         self._collect_segments()
         return verdict
+
+    def reconcile(self) -> None:
+        """Let the shard take over all that the kernel has moved."""
+        while self.shard.reconcile(1):
+            pass
+        self._collect_segments()
 
     def change(self, scene: Plan) -> None:
         """Give the services the real servers and weights of another plan, as a reload does, and tell all sessions."""
         self.shard.change_services(scene.services)
+        if self.maps.entries:
+            self.kernel.change_services(scene.services)
         while self.inside.settle_some():
             pass
 
@@ -91,6 +118,7 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.1)
+            self.shard.reconcile(1000)
             while self.shard.on_tick(self.now, 10):
                 pass
         self._note(f"  slept {seconds} s")
@@ -169,6 +197,11 @@ class World:
             yield piece
             if piece.is_last:
                 return
+
+    def walk_all(self, kind: str) -> None:
+        """Answer a query of a kind about all sessions to its end."""
+        for _ in self.walk(Query(kind, SessionFilter())):
+            pass
 
     def sessions(self) -> list[Session]:
         """All TCP sessions."""

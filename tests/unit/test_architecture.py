@@ -19,16 +19,16 @@ MAY_IMPORT: dict[str, str] = {
     "model": "wire",
     "policy": "wire model",
     "ipc": "wire model",
-    "config": "model policy",
+    "config": "model policy ipc",
     "state": "wire model policy ipc",
-    "nat": "wire model state",
+    "nat": "wire model ipc state",
     "sessions": "wire timers model policy ipc state nat",
     "proxy": "wire model state nat sessions",
     "shard": "wire timers model policy ipc state nat sessions proxy",
     "edge": "wire model policy ipc",
     "worker": "wire model ipc sessions shard edge",
-    "queue_worker": "model ipc shard edge worker",
-    "director": "model policy ipc config edge",
+    "queue_worker": "model ipc sessions shard edge worker",
+    "director": "model policy ipc config sessions edge",
     "views": "model policy ipc",
     "rest": "model policy ipc views",
     "api": "model policy ipc views rest",
@@ -201,9 +201,9 @@ def test_most_functions_are_short() -> None:
 
 
 PACKET_PATH = frozenset(["wire", "model", "policy", "ipc", "state", "nat", "sessions", "proxy", "shard"])
-KNOWS_PLACES = frozenset(("wire/family.py", "wire/flow.py", "wire/layout.py", "ipc/session_record.py"))
-"""The only files of the packet path that have a number for a place in an address, a flow's key or a header; and the layout of
-the record that leaves a process."""
+KNOWS_PLACES = frozenset(("wire/family.py", "wire/flow.py", "wire/layout.py", "ipc/session_record.py", "ipc/lane_layout.py"))
+"""The only files of the packet path that have a number for a place in an address, a flow's key or a header; and the layouts of
+what leaves a process."""
 
 WHY_PLACES = "ask wire.flow or wire.layout: a number for a place would have to be found again for a second address family"
 

@@ -49,6 +49,7 @@ EVERY_COMMAND = (
     ("top-clients",),
     ("top-services",),
     ("top-real-servers",),
+    ("lane",),
     ("slabinfo",),
     ("sockstat",),
     ("conntrack",),

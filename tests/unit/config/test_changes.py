@@ -100,6 +100,8 @@ def test_a_tunable_that_the_file_no_longer_names_goes_back_to_its_default() -> N
         ("queue_base = 0", "queue_base = 8", "gateway.queue_base: 0 -> 8"),
         ('"client0"', '"eth9"', 'gateway.client_interface: "client0" -> "eth9"'),
         ("manage_addresses = true", "manage_addresses = false", "gateway.manage_addresses: true -> false"),
+        ("manage_addresses = true", 'manage_addresses = true\nlane = "off"', 'gateway.lane: "auto" -> "off"'),
+        ("manage_addresses = true", "manage_addresses = true\nlane_entries = 8192", "gateway.lane_entries: 262144 -> 8192"),
         (
             '"127.0.0.1:9380", "unix',
             '"127.0.0.2:9380", "unix',
@@ -116,7 +118,7 @@ def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, 
     assert refusal(edited(old, new)) == [f"{words} needs a restart"]
 
 
-@pytest.mark.parametrize("key", ["protocol", "scheduler", "synproxy", "local_addresses"])
+@pytest.mark.parametrize("key", ["protocol", "scheduler", "synproxy", "lane", "local_addresses"])
 def test_so_does_every_key_of_a_service(key: str) -> None:
     """Built without the checker, which may know one value only."""
     (line,) = refusal(having(web(**{key: "another"})))

@@ -77,11 +77,15 @@ def problems(text: str) -> str:
 
 @each_key
 def test_a_range_is_the_one_that_is_checked(section: Section, key: Key) -> None:
-    found = re.fullmatch(r"(\d+)\.\.(\d+)", key.allowed)
+    found = re.fullmatch(r"(\d+)\.\.(\d+)(?:, a multiple of (\d+))?", key.allowed)
     if not found:
         return
+    if found[3]:
+        assert f"{key.name}: {int(found[1]) + 1} is not a multiple of {found[3]}" in problems(
+            set_to(section, key, str(int(found[1]) + 1))
+        )
     for value in (int(found[1]) - 1, int(found[2]) + 1):
-        said = f"{key.name}: {value} is out of range {key.allowed} {key.unit}".rstrip()
+        said = f"{key.name}: {value} is out of range {found[1]}..{found[2]} {key.unit}".rstrip()
         assert said in problems(set_to(section, key, str(value)))
     for value in (int(found[1]), int(found[2])):
         assert "out of range" not in problems(set_to(section, key, str(value)))

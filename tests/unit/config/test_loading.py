@@ -107,7 +107,8 @@ def test_defaults() -> None:
     assert (config.gateway.shards, config.gateway.queue_base, config.gateway.manage_addresses) == (1, 0, True)
     assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
     assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
-    assert (service.protocol, service.scheduler, service.synproxy) == ("tcp", "rr", "auto")
+    assert (config.gateway.lane, config.gateway.lane_entries) == ("auto", 262144)
+    assert (service.protocol, service.scheduler, service.synproxy, service.lane) == ("tcp", "rr", "auto", True)
     assert service.local_addresses == "default"
 
 
@@ -130,6 +131,8 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "server_interfaces": (),
         "server_networks": (),
         "direct_access": False,
+        "lane": "auto",
+        "lane_entries": 262144,
     }
     assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
     assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
@@ -143,6 +146,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "scheduler": "rr",
         "synproxy": "auto",
         "synproxy_defer": None,
+        "lane": True,
         "local_addresses": "default",
         "real_servers": [
             {"address": "192.0.2.101", "port": 8080, "weight": 100},
@@ -185,6 +189,15 @@ ONE_VALUE = [
     ("shards = 2", "shards = 2.0", "gateway.shards: 2.0 is not an integer"),
     ("shards = 2", "shards = [2]", "gateway.shards: a list is not an integer"),
     ("shards = 2", "shards = 2024-02-29", "gateway.shards: 2024-02-29 is not an integer"),
+    (
+        "manage_addresses = false",
+        'lane = "on"',
+        'gateway.lane: "on" is not available in this version; available: "auto", "off", "required"',
+    ),
+    ("manage_addresses = false", "lane = true", "gateway.lane: true is not a string"),
+    ("manage_addresses = false", "lane_entries = 0", "gateway.lane_entries: 0 is out of range 4096..4194304"),
+    ("manage_addresses = false", "lane_entries = 5000", "gateway.lane_entries: 5000 is not a multiple of 4096"),
+    ("synproxy = false", "lane = 1", "service[0].lane: 1 is not true or false"),
     ("manage_addresses = false", "manage_addresses = 0", "gateway.manage_addresses: 0 is not true or false"),
     ('name = "web"', "name = 5", "service[0].name: 5 is not a string"),
     ('listen = ["127.0.0.1:9380"]', 'listen = "127.0.0.1:9380"', 'api.listen: "127.0.0.1:9380" is not a list'),

@@ -12,19 +12,25 @@ import pytest
 from appliance.config import loading
 from appliance.config.loading import Config, ConfigError, ConfigProblem, Gateway, RealServer
 from appliance.director import supervisor, watchdog
+from appliance.director.asked import Asked
 from appliance.director.director import Director
 from appliance.director.host import Host
+from appliance.director.kept import Kept
+from appliance.director.lane import Lane
 from appliance.director.plans import SPARE_SLOTS
+from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
-from appliance.ipc.messages import ChangeServices, Done, Refused, Start
+from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
 from appliance.ipc.plan import Plan
+from appliance.ipc.queries import CUT, Query, SessionFilter
 from appliance.model.tunables import TunableError
 from appliance.policy.defence import Defence
+from tests.support.fake_lane import FakeLane
 from tests.support.fake_worker import FakeWorker, FakeWorkers
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
-SECRET = "5a" * 16
+KEYS = Keys("5a" * 16, "c0" * 16)
 
 
 class FakeHost:
@@ -35,9 +41,11 @@ class FakeHost:
         self.asked: list[Defence] = []
         self.refuses = False
 
-    def undo_leftovers(self) -> bool:
-        self.steps.append("leftovers are undone")
-        return False
+    has_leftovers = False
+
+    def adopt_leftovers(self) -> bool:
+        self.steps.append("leftovers are adopted")
+        return self.has_leftovers
 
     def prepare(self, _: Gateway) -> None:
         self.steps.append("the host is prepared")
@@ -59,6 +67,9 @@ class FakeHost:
     def undo(self) -> None:
         self.steps.append("the host is as it was")
 
+    def leave(self) -> None:
+        self.steps.append("the host is left")
+
     def change_defence(self, defence: Defence) -> None:
         self.asked.append(defence)
         if self.refuses:
@@ -75,8 +86,10 @@ class Parts:
         self.host = FakeHost()
         self.workers = FakeWorkers()
         self.started: list[FakeWorker] = []
-        self.stop, self.reload_asked, self.is_serving = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.director = Director(running, SECRET, read_config, cast("Host", self.host), self.workers.start)
+        self.asked, self.is_serving = Asked(), asyncio.Event()
+        self.lane = FakeLane(self.host.steps)
+        host, lane = cast("Host", self.host), cast("Lane", self.lane)
+        self.director = Director(running, KEYS, read_config, host, lane, Kept.anew(running), self.workers.start)
 
     async def serve_api(self, director: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
         assert (director, listen) == (self.director, SHIPPED.api.listen)
@@ -98,7 +111,7 @@ def make(*rereadings: Config, running: Config = SHIPPED) -> Parts:
 @asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[list[Plan]]:
     """The director runs, and its workers are ready; gives the plans that they got."""
-    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.stop, parts.reload_asked))
+    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.asked))
     plans = []
     for _ in range(parts.director.shared.shards):
         worker = await parts.workers.started.get()
@@ -110,7 +123,7 @@ async def running(parts: Parts) -> AsyncIterator[list[Plan]]:
     try:
         yield plans
     finally:
-        parts.stop.set()
+        parts.asked.stop.set()
         await run
 
 
@@ -134,6 +147,12 @@ MtuOf = dict[str, int]
 
 
 @pytest.fixture(autouse=True)
+def runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where runs leave what outlives them."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
 def route_mtus(monkeypatch: pytest.MonkeyPatch) -> MtuOf:
     """The routes of the host, for the test to change. An address that is not in it has no route."""
     found = {str(server.address): 1500 for service in SHIPPED.services for server in service.real_servers}
@@ -152,10 +171,7 @@ async def test_every_worker_gets_the_same_services_and_the_same_secrets() -> Non
     parts = make()
     async with running(parts) as plans:
         assert [(plan.shard, plan.queue_num) for plan in plans] == [(0, 0), (1, 1)]
-        assert all(plan.services == parts.director.services and plan.isn_secret == SECRET for plan in plans)
-        cookie_secret = plans[0].cookie_secret
-        assert len(bytes.fromhex(cookie_secret)) == 16, "nobody guesses it"
-        assert all(plan.cookie_secret == cookie_secret for plan in plans), "whichever shard made a cookie"
+        assert all(plan.services == parts.director.services and (plan.isn_secret, plan.cookie_secret) == KEYS for plan in plans)
         assert all(plan.destinations == parts.director.shared.destinations for plan in plans)
         assert [state.up for state in parts.director.shard_states()] == [True, True]
 
@@ -179,29 +195,136 @@ async def test_the_watchdog_looks_while_the_director_runs(monkeypatch: pytest.Mo
         await looked.wait()
 
 
-async def test_cookies_have_a_secret_of_their_own_with_every_start() -> None:
-    async with running(make()) as first_run, running(make()) as second_run:
-        first, second = {plan.cookie_secret for plan in first_run}, {plan.cookie_secret for plan in second_run}
-    assert len(first) == len(second) == 1
-    assert len(first | second | {SECRET}) == 3
-
-
 async def test_packets_are_steered_when_queues_are_bound_and_the_stop_goes_the_other_way(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     parts = make()
-    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.stop, parts.reload_asked))
+    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.asked))
     first, second = [await parts.workers.started.get() for _ in range(2)]
     await first.becomes_ready()
-    assert parts.host.steps == ["leftovers are undone", "the host is prepared"]
+    assert parts.host.steps == [
+        "leftovers are adopted",
+        "the host is prepared",
+        "a lane with 258 slots is there",
+        "the lane forbids what is not allowed with MTUs [1500, 1500]",
+        "the lane is attached",
+    ]
     await second.becomes_ready()
-    parts.stop.set()
+    parts.asked.stop.set()
     await run
-    assert parts.host.steps[2:] == ["packets are steered", "the API is served", "the API is gone", "the host is as it was"]
+    assert parts.host.steps[5:] == [
+        "packets are steered",
+        "the lane allows it",
+        "the lane is open",
+        "the API is served",
+        "the API is gone",
+        "the lane is closed",
+        "the lane is gone",
+        "the host is as it was",
+    ]
     assert parts.host.asked == [Defence(True, True, True)]
     lines = [record.message for record in caplog.records if record.name == "appliance.director"]
     assert lines == ["ready: 2 shards, API on 127.0.0.1:9380, unix:/run/appliance/api.sock", "stopping"]
+
+
+async def test_a_run_that_is_to_leave_leaves_everything_to_the_next_one() -> None:
+    parts = make()
+    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.asked))
+    for _ in range(2):
+        await (await parts.workers.started.get()).becomes_ready()
+    await parts.is_serving.wait()
+    parts.asked.leave.set()
+    await run
+    assert parts.host.steps[-3:] == ["the API is gone", "the lane is left", "the host is left"]
+
+
+async def test_a_run_that_goes_on_steers_before_a_queue_is_bound() -> None:
+    """The rules of the earlier run may give a slot to another shard, which would answer its packets with RST."""
+    parts = make()
+    parts.host.has_leftovers = True
+    async with running(parts):
+        steps = parts.host.steps
+        assert steps.index("the lane is attached") < steps.index("packets are steered") < steps.index("the lane is open")
+        assert steps.count("packets are steered") == 1
+
+
+@pytest.mark.parametrize("has_leftovers", [False, True])
+async def test_a_start_that_fails_undoes_its_own_changes_and_leaves_those_of_an_earlier_run(has_leftovers: bool) -> None:
+    parts = make()
+    parts.host.has_leftovers, parts.lane.attach_fails = has_leftovers, True
+    with pytest.raises(EdgeError, match="tc: no"):
+        await parts.director.run(parts.serve_api, parts.asked)
+    left, undone = ["the lane is left", "the host is left"], ["the lane is gone", "the host is as it was"]
+    assert parts.host.steps[-2:] == (left if has_leftovers else undone)
+
+
+async def test_workers_get_the_maps_of_the_lane() -> None:
+    parts = make()
+    async with running(parts):
+        assert parts.workers.lane_fds == [(7, 8, 9)] * 2
+
+
+async def test_a_stop_for_good_cuts_the_sessions_that_there_are() -> None:
+    parts = make()
+    async with running(parts):
+        parts.director.shared.session_counts[1] = 3
+        parts.asked.stop.set()
+        for worker in parts.started:
+            number, message = await worker.hears()
+            assert message == Ask(Query(CUT, SessionFilter()))
+            worker.says(Piece(number, [3], is_last=True, place=""))
+    assert parts.host.steps[-4:] == ["the API is gone", "the lane is closed", "the lane is gone", "the host is as it was"]
+
+
+@pytest.mark.parametrize(("lane", "asked"), [(False, [SessionFilter(service="web")]), (True, [])])
+async def test_a_run_that_leaves_resets_sessions_that_the_lane_does_not_carry(lane: bool, asked: list[SessionFilter]) -> None:
+    service = SHIPPED.services[0].model_copy(update={"lane": lane})
+    parts = make(running=SHIPPED.model_copy(update={"services": (service,)}))
+    await leave_with_sessions(parts, asked)
+
+
+async def test_a_run_that_leaves_without_a_lane_resets_all_sessions() -> None:
+    parts = make()
+    parts.lane.worker_fds = ()
+    await leave_with_sessions(parts, [SessionFilter()])
+
+
+async def leave_with_sessions(parts: Parts, asked: list[SessionFilter]) -> None:
+    run = asyncio.ensure_future(parts.director.run(parts.serve_api, parts.asked))
+    workers = [await parts.workers.started.get() for _ in range(2)]
+    for worker in workers:
+        await worker.becomes_ready()
+    await parts.is_serving.wait()
+    parts.director.shared.session_counts[0] = 3
+    parts.asked.leave.set()
+    for wanted in asked:
+        for worker in workers:
+            number, message = await worker.hears()
+            assert message == Ask(Query(CUT, wanted))
+            worker.says(Piece(number, [3], is_last=True, place=""))
+    await run
+    assert parts.host.steps[-2:] == ["the lane is left", "the host is left"]
+
+
+async def test_the_lane_forbids_before_the_shards_know_and_allows_afterwards() -> None:
+    parts = make(with_real_servers(SHIPPED.services[0].real_servers[:1]))
+    async with running(parts):
+        before = len(parts.host.steps)
+        reload = asyncio.ensure_future(parts.director.reload())
+        numbers = [(await worker.hears()).number for worker in parts.started]
+        forbids = "the lane forbids what is not allowed with MTUs [1500]"
+        assert parts.host.steps[before:] == ["packets of 1 real servers are taken", forbids]
+        for worker, number in zip(parts.started, numbers, strict=True):
+            worker.says(Done(number))
+        await reload
+        assert parts.host.steps[-1] == "the lane allows it"
+
+
+async def test_a_tunable_reaches_the_lane() -> None:
+    parts = make()
+    await parts.director.set_tunable("fullnat_toa_kind", 253)
+    assert parts.lane.tunables == {"fullnat_toa_kind": 253}
 
 
 async def test_the_sessions_of_a_worker_that_died_count_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,14 +554,14 @@ async def test_each_signal_is_a_reload_and_one_that_fails_is_not_the_last(caplog
         nonlocal attempts
         attempts += 1
         if attempts == 1:
-            loop.call_soon_threadsafe(parts.reload_asked.set)
+            loop.call_soon_threadsafe(parts.asked.reload.set)
             raise RuntimeError("a mistake of ours")
         loop.call_soon_threadsafe(done.set)
         return SHIPPED
 
     parts = Parts(read_config, SHIPPED)
     async with running(parts):
-        parts.reload_asked.set()
+        parts.asked.reload.set()
         await done.wait()
         for _ in range(10):
             await asyncio.sleep(0)

@@ -330,3 +330,51 @@ def test_a_kernel_that_refuses_the_guard_is_asked_once(monkeypatch: pytest.Monke
     host.undo()
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["there is no guard table, so the host answers clients with RST while the ruleset is gone: why"]
+
+
+@pytest.mark.usefixtures("nft")
+def test_the_next_run_goes_on_with_what_a_run_has_left(addresses: FakeAddresses, tmp_path: Path) -> None:
+    first = Host()
+    assert not first.adopt_leftovers()
+    first.prepare(_FILE.gateway)
+    first.start_steering(_FILE, ALL)
+    first.leave()
+    assert addresses.there == {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
+    second = Host()
+    assert second.adopt_leftovers()
+    second.prepare(_FILE.gateway)
+    second.start_steering(_FILE, ALL)
+    assert addresses.there == {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
+    second.undo()
+    assert addresses.there == set(), "what the first one has added is gone with the second one"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("nft")
+def test_addresses_of_the_run_before_that_are_not_wanted_any_more_go(addresses: FakeAddresses) -> None:
+    first = Host()
+    first.prepare(_FILE.gateway)
+    first.start_steering(_FILE, ALL)
+    first.leave()
+    pools = {"default": _FILE.local_addresses["default"][:1]}
+    second = Host()
+    second.adopt_leftovers()
+    second.prepare(_FILE.gateway)
+    second.start_steering(_FILE.model_copy(update={"local_addresses": pools}), ALL)
+    assert addresses.there == {"203.0.113.10", "192.0.2.10"}
+
+
+def test_after_it_has_left_nothing_is_mended(host: Host, nft: FakeNft) -> None:
+    host.leave()
+    nft.flush()
+    host.mend()
+    assert nft.done == []
+
+
+def test_what_the_rules_of_the_run_before_have_counted_is_counted_on(nft: FakeNft) -> None:
+    Host().start_steering(SHIPPED, ALL)
+    nft.counters["defence_udp_drop"] = 5
+    second = Host()
+    second.start_steering(SHIPPED, ALL)
+    nft.counters["defence_udp_drop"] = 2
+    assert second.kernel_drops()["defence_udp_drop"] == 7

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from unittest.mock import AsyncMock
@@ -64,9 +64,10 @@ async def test_a_worker_is_started_by_the_name_of_its_module(monkeypatch: pytest
     """The file has to stay where it is."""
     run = AsyncMock()
     monkeypatch.setattr("asyncio.create_subprocess_exec", run)
-    await start_worker(5, 6)
-    assert run.call_args.args == (sys.executable, "-m", "appliance.queue_worker", "--shared-fd=5", "--control-fd=6")
-    assert run.call_args.kwargs["pass_fds"] == (5, 6)
+    await start_worker(5, 6, (7, 8))
+    command = (sys.executable, "-m", "appliance.queue_worker", "--shared-fd=5", "--control-fd=6", "--lane-fds=7,8")
+    assert run.call_args.args == command
+    assert run.call_args.kwargs["pass_fds"] == (5, 6, 7, 8)
     from appliance.queue_worker import main
 
     with pytest.raises(SystemExit):
@@ -344,12 +345,12 @@ async def test_a_worker_that_cannot_be_started_again_is_tried_again(caplog: pyte
     """For instance when the process has no file descriptor left: the other shards must not end with it."""
     workers, starts = FakeWorkers(), 0
 
-    async def start(shared_fd: int, control_fd: int) -> FakeWorker:
+    async def start(shared_fd: int, control_fd: int, lane_fds: Sequence[int]) -> FakeWorker:
         nonlocal starts
         starts += 1
         if starts in (2, 3):
             raise OSError(24, "Too many open files")
-        return await workers.start(shared_fd, control_fd)
+        return await workers.start(shared_fd, control_fd, lane_fds)
 
     process = ShardProcess(plan(), -1, lambda: None, start)
     task = asyncio.ensure_future(process.run())

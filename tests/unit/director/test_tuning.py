@@ -127,7 +127,7 @@ class Paced:
         self.clock = Clock()
         self.shared = shared_state(2, 0)
         self.kernel = Kernel(self.shared)
-        self.tuning = Tuning(self.shared, self.kernel.change_defence, lambda: self.clock.now, self.clock.sleep)
+        self.tuning = Tuning(self.shared, self.kernel.change_defence, now=lambda: self.clock.now, sleep=self.clock.sleep)
         self.moved: list[float] = []
 
     async def write(self, name: str, value: int) -> int:

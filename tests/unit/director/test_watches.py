@@ -99,7 +99,7 @@ async def test_a_look_at_the_counts_takes_a_sample_and_looks_at_everything(
     counts = Counts(shared, 0, KernelDrops(read))
     shared.table(0, "verdicts")[SYN_BACKLOG_FULL.index] += 3
     await counts.look()
-    assert counts.meter.rates.shards == ((0.0,) * 5,)
+    assert counts.meter.rates.shards == ((0.0,) * 5,) * 2
     assert shared.table(0, "queue")[QUEUE_FULL_DROPS] == 5
     assert len(caplog.messages) == 1
     read.assert_called_once()

@@ -4,7 +4,7 @@ import pytest
 
 from appliance.ipc import shared_layout
 from appliance.ipc.shared_layout import LAYOUT_HASH, VERSION, LayoutError, SharedState, size_bytes
-from appliance.model.counters import DESTINATION_FIELDS, EXT_COUNTERS
+from appliance.model.counters import ACTIVE_CONNS, CONNS, DESTINATION_FIELDS, EXT_COUNTERS
 from appliance.model.tunables import TUNABLES
 
 
@@ -31,6 +31,19 @@ def test_no_two_numbers_share_a_place() -> None:
     assert shared.mtus.tolist() == [2_000_000, 2_000_001]
     assert len(shared.table(0, "ext")) == len(EXT_COUNTERS)
     assert len(shared.destination(0, 0)) == len(DESTINATION_FIELDS)
+
+
+def test_counters_go_on_from_those_of_an_earlier_run_of_more_shards() -> None:
+    earlier, shared = state(shards=3, destinations=2), state(shards=2, destinations=2)
+    for row in range(4):
+        earlier.table(row, "ext")[0] = 10**row
+        earlier.destination(row, 1)[CONNS] = 10**row
+        earlier.destination(row, 1)[ACTIVE_CONNS] = 9
+        earlier.table(row, "states")[0] = 9
+    shared.count_on_from(earlier)
+    assert [shared.table(row, "ext")[0] for row in range(3)] == [1, 110, 1000], "the lane has a row of its own"
+    assert [shared.destination(row, 1)[CONNS] for row in range(3)] == [1, 110, 1000]
+    assert all(shared.destination(row, 1)[ACTIVE_CONNS] == shared.table(row, "states")[0] == 0 for row in range(3))
 
 
 def test_each_write_of_tunables_moves_the_generation_on() -> None:
@@ -98,7 +111,7 @@ def test_memory_that_nobody_has_laid_out_is_refused() -> None:
 
 def test_the_layout_does_not_change_without_its_version() -> None:
     """When this fails, the layout has changed: increase VERSION, and add its hash here."""
-    hashes = {1: "339dff4b07b08235", 2: "4b750be6f105642b"}
+    hashes = {1: "339dff4b07b08235", 2: "4b750be6f105642b", 3: "1393ae74c966ef05"}
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 
 

@@ -123,6 +123,16 @@ def test_a_port_is_taken_by_its_number_when_it_is_free() -> None:
     assert pool.in_use == len(set(held)) == 10
 
 
+def test_a_port_is_adopted_once_between_the_same_two() -> None:
+    local_ports = LocalPorts(ports(5000, 5000), KEY)
+    assert [local_ports.adopt(LIP, RS, 5000), local_ports.adopt(LIP, RS, 5000), local_ports.adopt(LIP, OTHER_RS, 9)] == [1, 0, 1]
+    assert local_ports.acquire(LIP, RS, 10) is None
+    local_ports.release(LIP, RS, 5000, 7)
+    local_ports.release(LIP, OTHER_RS, 9, 7)
+    assert local_ports.acquire(LIP, RS, 10) == LocalPort(5000, 7)
+    assert local_ports.in_use(LIP, OTHER_RS) == 0
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Any order of taking and releasing ports and changing the range, compared with a plain set."""
 
@@ -166,6 +176,11 @@ class PoolMachine(RuleBasedStateMachine):
     def acquire_port(self, data: st.DataObject) -> None:
         port = data.draw(st.sampled_from(sorted(self.free)))
         assert self.pool.acquire_port(port) == LocalPort(port, self.last_seqs.get(port))
+        self.held.add(port)
+
+    @rule(port=st.integers(4990, 5019))
+    def adopt(self, port: int) -> None:
+        assert self.pool.adopt(port) == (port not in self.held)
         self.held.add(port)
 
     @invariant()

@@ -19,6 +19,7 @@ PLAIN_ROUTES = (
     "/stats/ip_vs_conn",
     "/stats/drops",
     "/stats/queues",
+    "/stats/lane",
     "/stats/slabinfo",
     "/stats/sockstat",
     "/stats/conntrack",

@@ -30,8 +30,8 @@ async def test_one_ext_counter_by_its_name_or_the_one_lvs_kernels_use(
     gateway.shared.table(1, "ext")[place] = 6
     gateway.dropped_by_kernel[name] = 3
     assert await text_of(client, f"/stats/ext/{alias}") == "14\n"
-    assert await json_of(client, f"/stats/ext/{alias}") == {"name": name, "total": 14, "shards": [5, 6], "kernel": 3}
-    assert (await json_of(client, "/stats/ext"))[name] == {"total": 14, "shards": [5, 6], "kernel": 3}
+    assert await json_of(client, f"/stats/ext/{alias}") == {"name": name, "total": 14, "shards": [5, 6], "lane": 0, "kernel": 3}
+    assert (await json_of(client, "/stats/ext"))[name] == {"total": 14, "shards": [5, 6], "lane": 0, "kernel": 3}
 
 
 async def test_unknown_ext_counter(client: Client) -> None:

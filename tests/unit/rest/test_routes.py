@@ -9,7 +9,8 @@ import pytest
 
 from appliance.ipc.queries import ShardDownError
 from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, Refusal, Route
-from appliance.rest.routes import ROUTES, TOP_LINES_MAX, operation, query_names
+from appliance.rest.routes import ROUTES, operation, query_names
+from appliance.rest.session_routes import TOP_LINES_MAX
 from tests.support.api_answers import Client, problem_of
 from tests.support.gateway import SESSION, FakeGateway
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.__main__ import parser
-from appliance.rest.routes import TOP_LINES
+from appliance.rest.session_routes import TOP_LINES
 
 
 def subparsers(of: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
@@ -31,7 +31,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 
 def test_commands_stand_in_the_order_of_use() -> None:
     gateway = ["run", "check", "render-nft", "cleanup"]
-    operators = ["conns", "top-clients", "top-services", "top-real-servers", "cut", "sysctl", "slabinfo", "sockstat", "conntrack"]
+    tops = ["top-clients", "top-services", "top-real-servers"]
+    operators = ["conns", *tops, "cut", "sysctl", "lane", "slabinfo", "sockstat", "conntrack"]
     assert [*gateway, *operators, "lab"] == NAMES
 
 

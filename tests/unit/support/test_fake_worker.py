@@ -13,7 +13,7 @@ async def test_messages_go_both_ways_and_are_numbered() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         workers = FakeWorkers()
-        await workers.start(-1, theirs.fileno())
+        await workers.start(-1, theirs.fileno(), ())
         theirs.close()
         worker = workers.started.get_nowait()
         ours.sendall(encode(7, EndWalk(1)) + encode(8, EndWalk(2)))

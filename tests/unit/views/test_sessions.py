@@ -28,6 +28,7 @@ UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:50
         "local": "192.0.2.10:5000",
         "destination": "192.0.2.101:8080",
         "service": "web",
+        "lane": False,
     }
     assert document.data[2]["protocol"] == "UDP"
 

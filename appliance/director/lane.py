@@ -1,0 +1,304 @@
+"""The lane of a run: made, or taken over from an earlier run; kept in step with what changes, looked after, left or ended.
+
+When services change, what forbids is written here before the shards have it (`narrow`), and what allows after they have it
+(`widen`), so the kernel never carries what a shard would not. MTUs and tunables need no such order: they say what an option may
+be, and a packet that has become too big for its route goes up.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from appliance.config.loading import Gateway
+from appliance.director.lane_counts import LaneCounts
+from appliance.edge import bpffs, lane_attach
+from appliance.edge.errors import EdgeError
+from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
+from appliance.ipc.lane_layout import RealServerFlags, Sides
+from appliance.ipc.plan import ServicePlan
+from appliance.ipc.rows import LaneState
+from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.shared_layout import USUAL_MTU, SharedState
+from appliance.model.tunables import ACK_STORM_INTERVAL_S
+from appliance.policy.sides import Sides as SidesOfConfig
+
+log = logging.getLogger("appliance.lane")
+
+_NS_PER_S = 10**9
+_REMOVED = (USUAL_MTU, RealServerFlags.IS_REMOVED)
+"""What holds for a slot whose real server is not configured."""
+
+SETTLE_S = 0.02
+"""A program that was at work on another CPU when its filter was removed has ended after this time."""
+
+Reset = Callable[[memoryview], int]
+"""Resets both ends of all sessions in these records; returns how many sessions there were."""
+
+
+class Lane:
+    """All methods that ask the kernel block: call them from a thread. Without a lane they do nothing."""
+
+    def __init__(self, gateway: Gateway | None, root: Path, name: str, reset: Reset) -> None:
+        """`gateway` is None when there is only something to clean up.
+
+        `root` is the place of the file system with the pins, and `name` that of this network namespace in it.
+        """
+        self._wanted = gateway.lane if gateway else "off"
+        self._entries = gateway.lane_entries if gateway else 0
+        self._sides = gateway.sides if gateway else SidesOfConfig((), ())
+        self._root, self._name = root, name
+        self._reset = reset
+        self._kernel: LaneKernel | None = None
+        self._lock = threading.Lock()
+        """Held while interfaces and pins are changed: a repair that has begun before a stop must not end after it."""
+        self._wanted_servers: dict[int, tuple[int, int]] = {}
+        self._reason = "it is not open yet"
+        self._repairs = 0
+        self._counts: LaneCounts | None = None
+
+    @property
+    def state(self) -> LaneState:
+        """How it goes."""
+        is_on = self._kernel is not None
+        return LaneState("off" if not is_on else "impaired" if self._reason else "on", self._reason, self._repairs)
+
+    @property
+    def worker_fds(self) -> tuple[int, ...]:
+        """The descriptors of the maps that a worker uses; none without a lane."""
+        return self._kernel.worker_fds() if self._kernel is not None else ()
+
+    def open(self, slots: int) -> bool:
+        """Take over the lane of an earlier run, or make one; returns whether one was taken over. `slots` is the number of places
+        for real servers. Raises EdgeError when the configuration requires a lane and there is none."""
+        try:
+            return self._open(slots)
+        except EdgeError as error:
+            self._reason = str(error)
+        if self._wanted == "required":
+            raise EdgeError(f'gateway.lane is "required", and there is no lane: {self._reason}')
+        log.warning("without the lane, all packets go through the workers: %s", self._reason)
+        self._clear_up(f"the lane is off ({self._reason})")
+        return False
+
+    def _open(self, slots: int) -> bool:
+        if self._wanted == "off":
+            self._reason = 'gateway.lane is "off"'
+            self._clear_up(self._reason)
+            return False
+        self._check_interfaces()
+        directory = bpffs.prepared(self._root, self._name)
+        pinned = Pinned(directory)
+        if pinned.maps:
+            why = pinned.why_not() or _too_small(pinned, slots)
+            if not why:
+                self._kernel = LaneKernel.take_over(pinned)
+                if self._kernel.sizes.entries != self._entries:
+                    log.warning("lane_entries: %d stay until the appliance is stopped for good", self._kernel.sizes.entries)
+                return True
+            if self._move(pinned, why, slots):
+                return True
+        _detach_all()  # there may be a program whose maps nobody can read any more
+        self._kernel = LaneKernel.make(directory, Sizes(self._entries, slots))
+        return False
+
+    def _move(self, pinned: Pinned, why: str, slots: int) -> bool:
+        """Move the sessions of a lane that is laid out in another way into a new one; False when that is not possible, and they
+        were reset. The workers add the flows."""
+        _detach_all()
+        time.sleep(SETTLE_S)
+        records = pinned.copied_records()
+        if records is None:
+            self._discard(pinned, why)
+            return False
+        log.info("the sessions of an earlier run move to other maps, because %s", why)
+        directory = pinned.directory
+        pinned.unpin()
+        self._kernel = LaneKernel.make(directory, Sizes(len(records) // RECORD_BYTES, slots))
+        self._kernel.records[:] = records
+        return True
+
+    def _check_interfaces(self) -> None:
+        links = lane_attach.links(self._sides.all)
+        for name in self._sides.all:
+            if name in links and not links[name].is_ethernet:
+                raise EdgeError(f"interface {name} is not an Ethernet interface")
+
+    def _discard(self, pinned: Pinned, why: str) -> None:
+        """Reset the sessions of a lane that nobody goes on with, and remove it."""
+        records = pinned.records()
+        _detach_all()
+        number = self._reset(records) if records is not None else 0
+        log.warning("the sessions of an earlier run cannot be taken over, because %s: reset both ends of %d", why, number)
+        pinned.unpin()
+
+    def _clear_up(self, why: str) -> None:
+        """Remove a lane that an earlier run has left."""
+        try:
+            if bpffs.is_there(self._root, self._name):
+                pinned = Pinned(self._root / self._name)
+                if pinned.maps:
+                    self._discard(pinned, why)
+                bpffs.remove(self._root, self._name)
+            _detach_all()
+        except EdgeError as error:
+            log.error("a lane of an earlier run cannot be removed: %s", error)
+
+    def attach(self) -> None:
+        """Attach the program to the interfaces of both sides, also in the place of that of an earlier run. Raises EdgeError."""
+        if self._kernel is None:
+            return
+        with self._lock:
+            self._attach(self._kernel)
+
+    def _attach(self, kernel: LaneKernel) -> list[str]:
+        """Put filters and interfaces right; returns the interfaces on which the filter was not ours."""
+        links = lane_attach.links(self._sides.all)
+        sides = {links[name].index: _side_of(name, self._sides) for name in self._sides.all if name in links}
+        kernel.put_interfaces(sides)
+        attached = lane_attach.attached(sides)
+        wrong = [name for name in links if attached.get(links[name].index) != kernel.program.number]
+        for name in wrong:
+            lane_attach.attach(kernel.program.fd, links[name].index)
+        return wrong
+
+    def put_tunables(self, tunable: Callable[[str], int]) -> None:
+        """Have the program go by the tunables; `tunable` gives the value of each. Nothing else reads them in the kernel."""
+        kernel = self._kernel
+        if kernel is None:
+            return
+        kernel.put_settings(
+            kernel.settings._replace(
+                toa=tunable("fullnat_toa_entry"),
+                toa_kind=tunable("fullnat_toa_kind"),
+                mss_adjust=tunable("fullnat_mss_adjust_entry"),
+                storm_threshold=tunable("synproxy_ack_storm_thresh"),
+                storm_interval_ns=int(ACK_STORM_INTERVAL_S * _NS_PER_S),
+            )
+        )
+
+    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> None:
+        """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes."""
+        if self._kernel is None:
+            return
+        self._wanted_servers = _real_servers(services, mtu)
+        for slot in range(self._kernel.sizes.slots):
+            wanted_mtu, flags = self._wanted_servers.get(slot, _REMOVED)
+            self._kernel.put_real_server(slot, wanted_mtu, flags | self._kernel.real_server(slot)[1])
+
+    def widen(self) -> None:
+        """Allow what the services of the last `narrow` allow: all shards have them in force."""
+        if self._kernel is not None:
+            for slot in range(self._kernel.sizes.slots):
+                self._kernel.put_real_server(slot, *self._wanted_servers.get(slot, _REMOVED))
+
+    def set_open(self, is_open: bool) -> None:
+        """Let the program carry packets, or have it leave all of them to the workers."""
+        if self._kernel is not None:
+            self._kernel.put_settings(self._kernel.settings._replace(is_open=int(is_open)))
+            self._reason = "" if is_open else "it is closed"
+
+    def look(self) -> None:
+        """Put back what somebody else has removed or replaced: filters and pins. Raises EdgeError when the kernel refuses."""
+        with self._lock:
+            kernel = self._kernel
+            if kernel is None:
+                return
+            try:
+                wrong = self._attach(kernel)
+                gone = kernel.missing_pins()
+                if gone:
+                    kernel.pin_again()
+            except (EdgeError, OSError) as error:
+                self._say(f"it cannot be put right: {error}")
+                raise
+            self._repairs += bool(wrong) + bool(gone)
+            if wrong:
+                log.error("the lane was not attached to %s any more: attached again", ", ".join(wrong))
+            if gone:
+                log.error("the pins of the lane were gone (%s): pinned again", ", ".join(gone))
+            self._say("")
+
+    def _say(self, reason: str) -> None:
+        if self._reason != "it is closed":
+            self._reason = reason
+
+    def count(self, shared: SharedState, slots: Iterable[int]) -> list[int] | None:
+        """Write what was carried for real servers in `slots` to the shared counters; the numbers of LANE_COUNTERS are returned,
+        and None without a lane. Raises EdgeError when the kernel cannot be asked."""
+        with self._lock:
+            if self._kernel is None:
+                return None
+            if self._counts is None:
+                self._counts = LaneCounts(self._kernel, shared)
+            return self._counts.look(slots)
+
+    def entries(self) -> tuple[int, int]:
+        """How many entries are in use, and how many there are; none without a lane."""
+        with self._lock:
+            kernel = self._kernel
+            return (kernel.entries_in_use(), kernel.sizes.entries) if kernel is not None else (0, 0)
+
+    def end(self) -> None:
+        """End the lane for good: reset both ends of the sessions that are still in it, and remove it."""
+        with self._lock:
+            kernel, self._kernel = self._kernel, None
+            if kernel is None:
+                return
+            self._reason = "it has ended"
+            self._try(_detach_all)
+            self._try(lambda: self._reset(kernel.records))
+            kernel.unpin()
+            kernel.close()
+            bpffs.remove(self._root, self._name)
+
+    def leave(self) -> None:
+        """Leave all of it as it is, for the next run."""
+        with self._lock:
+            kernel, self._kernel = self._kernel, None
+            if kernel is not None:
+                kernel.close()
+
+    def clean_up(self) -> bool:
+        """End the lane that a run has left; returns whether there was one."""
+        is_there = bpffs.is_there(self._root, self._name)
+        self._clear_up("the appliance is stopped for good")
+        return is_there
+
+    @staticmethod
+    def _try(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever it is, the rest has to be undone
+            log.error("while ending the lane: %s", error, exc_info=not isinstance(error, EdgeError))
+
+
+def _detach_all() -> None:
+    for index in lane_attach.all_indexes():
+        lane_attach.detach(index)
+
+
+def _too_small(pinned: Pinned, slots: int) -> str:
+    there = pinned.maps["real_servers"].entries
+    return "" if there == slots else f"they have places for {there} real servers and not {slots}"
+
+
+def _side_of(name: str, sides: SidesOfConfig) -> int:
+    return (Sides.CLIENTS if name in sides.client_interfaces else 0) | (
+        Sides.REAL_SERVERS if name in sides.server_interfaces else 0
+    )
+
+
+def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> dict[int, tuple[int, int]]:
+    """MTU and flags by slot."""
+    return {
+        real_server.slot: (mtu(real_server.slot), _flags_of(service))
+        for service in services
+        for real_server in service.real_servers
+    }
+
+
+def _flags_of(service: ServicePlan) -> int:
+    cookies = RealServerFlags.ASKS_FOR_COOKIES if service.synproxy != "never" else 0
+    return cookies | (0 if service.lane else RealServerFlags.NO_LANE)

@@ -1,0 +1,48 @@
+"""Brings what the lane counts in the kernel into its row of the shared counters."""
+
+from collections.abc import Iterable
+
+from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import ACK_STORM, TOA_FAIL_LEN, TOA_OK
+from appliance.model.lane_counters import LANE_COUNTER_PLACE
+from appliance.model.verdicts import STORM
+
+_EXT = {TOA_OK: "option_added", TOA_FAIL_LEN: "option_no_room", ACK_STORM: "storm"}
+"""By the place in the extended table: the counter of the lane that counts the same."""
+
+_CARRIED_FIELDS = 4
+"""The first of `counters.DESTINATION_FIELDS`: packets and bytes of both directions."""
+
+
+class LaneCounts:
+    """What was counted before the maps began to count stays: the maps may be younger than the shared counters."""
+
+    def __init__(self, kernel: LaneKernel, shared: SharedState) -> None:
+        self._kernel = kernel
+        self._shared = shared
+        self._before: dict[tuple[str, int, int], int] = {}
+        """By table, slot and place."""
+
+    def look(self, slots: Iterable[int]) -> list[int]:
+        """Write the numbers of this moment; those of LANE_COUNTERS are returned. `slots` are those of real servers.
+
+        Blocks; raises EdgeError when the kernel cannot be asked.
+        """
+        counts = self._kernel.counts()
+        row = self._shared.lane
+        for place, name in _EXT.items():
+            self._put(("ext", 0, place), self._shared.table(row, "ext"), counts[LANE_COUNTER_PLACE[name]])
+        storm = ("verdicts", 0, STORM.index)
+        self._put(storm, self._shared.table(row, "verdicts"), counts[LANE_COUNTER_PLACE["storm"]])
+        for slot, carried in self._kernel.traffic(slots).items():
+            cells = self._shared.destination(row, slot)
+            for place in range(_CARRIED_FIELDS):
+                self._put(("destination", slot, place), cells, carried[place])
+        return counts
+
+    def _put(self, key: tuple[str, int, int], cells: memoryview, number: int) -> None:
+        place = key[2]
+        if key not in self._before:
+            self._before[key] = max(0, cells[place] - number)
+        cells[place] = self._before[key] + number

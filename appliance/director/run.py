@@ -1,0 +1,54 @@
+"""One run of the appliance on this host, from its configuration to its end; and what is done when only its traces are left."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from appliance.config.loading import Config, Gateway
+from appliance.director import kept
+from appliance.director.asked import Asked
+from appliance.director.director import Director, ServeApi
+from appliance.director.farewell import reset_both_ends
+from appliance.director.host import Host
+from appliance.director.kept import Kept
+from appliance.director.lane import Lane
+from appliance.director.runtime_files import kept_keys, namespace_number, runtime_directory, state_file
+from appliance.edge import instance_lock
+
+
+async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
+    """Run the appliance until SIGTERM or SIGINT, which end it for good, or SIGUSR2, after which the next run goes on with all
+    sessions. At a SIGHUP it reads its configuration again.
+
+    Raises ConfigError, EdgeError or WorkerFailedError, or what `serve_api` raises, when it cannot start.
+    """
+    config = read_config()
+    asked = Asked()
+    loop = asyncio.get_running_loop()
+    signals = {
+        signal.SIGTERM: asked.stop,
+        signal.SIGINT: asked.stop,
+        signal.SIGUSR2: asked.leave,
+        signal.SIGHUP: asked.reload,
+    }
+    for number, event in signals.items():
+        loop.add_signal_handler(number, event.set)
+    with instance_lock.held(state_file("lock")):
+        director = Director(config, kept_keys(), read_config, Host(), _lane(config.gateway), Kept.from_before(config))
+        await director.run(serve_api, asked)
+
+
+def clean_up() -> bool:
+    """End for good what a run has left in this network namespace, sessions first; returns whether there was anything.
+
+    Raises EdgeError while an appliance runs, and when the list of what is to be undone cannot be used.
+    """
+    with instance_lock.held(state_file("lock")):
+        had_lane = _lane(None).clean_up()
+        had_changes = Host().undo_leftovers()
+        kept.forget()
+    return had_lane or had_changes
+
+
+def _lane(gateway: Gateway | None) -> Lane:
+    return Lane(gateway, runtime_directory() / "bpf", str(namespace_number()), reset_both_ends)

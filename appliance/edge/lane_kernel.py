@@ -1,0 +1,268 @@
+"""The lane in the kernel: its program, and its maps with their pins. `ipc.lane_layout` says what is in the maps.
+
+A map lives as long as a process, a program or a pin holds it. The pins hold the maps while no process is there; the program is
+held by the filters it is attached with, and is loaded again by every process that takes the maps over.
+"""
+
+import contextlib
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from appliance.edge import bpf
+from appliance.edge.errors import EdgeError
+from appliance.ipc import lane_layout
+from appliance.ipc.lane_layout import (
+    CHANGED_PAGE_BYTES,
+    LEAST_ENTRIES,
+    MOST_ENTRIES,
+    REAL_SERVER,
+    SETTINGS,
+    SETTINGS_FIELDS,
+    TRAFFIC,
+)
+from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import VERSION as RECORD_VERSION
+from appliance.model.lane_counters import LANE_COUNTERS
+
+PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
+"""The maps that outlive processes."""
+
+OF_WORKERS = ("sessions", "flows", "changed")
+"""Those that a worker uses, in the order in which it is given their descriptors."""
+
+_PACKAGE = Path(__file__).parents[1]
+OBJECTS = (_PACKAGE / "lane.bpf.o", _PACKAGE.parent / "build" / "lane.bpf.o")
+"""Where the program is: beside the package where it is installed, or where a source tree builds it."""
+
+_INDEX = struct.Struct("=I")
+_COUNT = struct.Struct("=Q")
+
+
+class Sizes(NamedTuple):
+    """How large the maps are."""
+
+    entries: int
+    """Sessions, see `lane_layout`."""
+    slots: int
+    """Places for real servers in the shared counters."""
+
+    @property
+    def of_maps(self) -> dict[str, int]:
+        """How many values each map has whose size is not fixed."""
+        return {
+            "sessions": self.entries,
+            "flows": 2 * self.entries,
+            "changed": self.entries // CHANGED_PAGE_BYTES,
+            "real_servers": self.slots,
+            "traffic": 2 * self.slots,
+        }
+
+
+class Settings(NamedTuple):
+    """The fields of `lane_layout.SETTINGS`, in their order."""
+
+    version: int
+    entries: int
+    layout_hash: bytes
+    is_open: int = 0
+    toa: int = 0
+    toa_kind: int = 0
+    mss_adjust: int = 0
+    storm_threshold: int = 0
+    storm_interval_ns: int = 0
+
+
+assert Settings._fields == tuple(name for name, _ in SETTINGS_FIELDS)
+
+
+def object_file() -> Path:
+    """The compiled program. Raises EdgeError when it has not been built."""
+    for path in OBJECTS:
+        if path.exists():
+            return path
+    raise EdgeError(f"its program is not built: there is no {OBJECTS[0].name}")
+
+
+class LaneKernel:
+    """The program and the maps. Whoever has it closes it; what is pinned and attached stays."""
+
+    def __init__(self, directory: Path, program: bpf.Program, maps: Mapping[str, bpf.Map]) -> None:
+        self.program = program
+        self.maps = maps
+        self._directory = directory
+        self._settings = memoryview(maps["settings"].mapped())
+        self._real_servers = memoryview(maps["real_servers"].mapped())
+        self.records = memoryview(maps["sessions"].mapped())
+        """All records, RECORD_BYTES each; shared with the program."""
+
+    @classmethod
+    def make(cls, directory: Path, sizes: Sizes) -> "LaneKernel":
+        """A lane that is closed and carries nothing yet, pinned in `directory`. Raises EdgeError with the kernel's reason."""
+        loaded = bpf.load(object_file(), sizes.of_maps)
+        try:
+            kernel = cls(directory, loaded.program, loaded.maps)
+            kernel.put_settings(Settings(lane_layout.VERSION, sizes.entries, lane_layout.layout_hash()))
+            loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
+            kernel.pin_again()
+        except BaseException:
+            loaded.close()
+            raise
+        return kernel
+
+    @classmethod
+    def take_over(cls, pinned: "Pinned") -> "LaneKernel":
+        """The lane with these maps, and with the program of this version. Raises EdgeError with the kernel's reason."""
+        loaded = bpf.load(object_file(), {}, pinned.maps)
+        for of_pin in pinned.maps.values():
+            of_pin.close()
+        return cls(pinned.directory, loaded.program, loaded.maps)
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large the maps are."""
+        return Sizes(self.maps["sessions"].entries, self.maps["real_servers"].entries)
+
+    @property
+    def settings(self) -> Settings:
+        """What the program goes by at this moment."""
+        return Settings(*SETTINGS.unpack_from(self._settings))
+
+    def put_settings(self, settings: Settings) -> None:
+        """Have the program go by these."""
+        self._settings[: SETTINGS.size] = SETTINGS.pack(*settings)
+
+    def put_real_server(self, slot: int, mtu: int, flags: int) -> None:
+        """What the program has to know of the real server in a slot: MTU of its route in bytes, `lane_layout.RealServerFlags`."""
+        REAL_SERVER.pack_into(self._real_servers, slot * REAL_SERVER.size, mtu, flags)
+
+    def real_server(self, slot: int) -> tuple[int, int]:
+        """MTU and flags of a slot."""
+        mtu, flags = REAL_SERVER.unpack_from(self._real_servers, slot * REAL_SERVER.size)
+        return mtu, flags
+
+    def put_interfaces(self, sides: Mapping[int, int]) -> None:
+        """By the index of each interface: the `lane_layout.Sides` whose packets may come in there. Others carry nothing."""
+        interfaces = self.maps["interfaces"]
+        there = {_INDEX.unpack(key)[0]: value[0] for key, value in interfaces.items()}
+        for index in there.keys() - sides.keys():
+            interfaces.delete(_INDEX.pack(index))
+        for index, side in sides.items():
+            if there.get(index) != side:
+                interfaces.update(_INDEX.pack(index), bytes([side]))
+
+    def traffic(self, slots: Iterable[int]) -> dict[int, tuple[int, int, int, int]]:
+        """By slot: what was carried inbound and outbound, as packets, packets, bytes, bytes."""
+        found = {}
+        for slot in slots:
+            inbound, outbound = (self._of_direction(2 * slot + direction) for direction in (0, 1))
+            found[slot] = (inbound[0], outbound[0], inbound[1], outbound[1])
+        return found
+
+    def _of_direction(self, place: int) -> tuple[int, int]:
+        values = [TRAFFIC.unpack(value) for value in _of_cpus(self.maps["traffic"], place)]
+        return sum(packets for packets, _ in values), sum(size for _, size in values)
+
+    def counts(self) -> list[int]:
+        """The numbers of LANE_COUNTERS, in their order."""
+        places = range(len(LANE_COUNTERS))
+        return [sum(_COUNT.unpack(value)[0] for value in _of_cpus(self.maps["counts"], place)) for place in places]
+
+    def entries_in_use(self) -> int:
+        """How many records there are."""
+        versions = self.records.cast("H")
+        step = RECORD_BYTES // 2
+        return sum(1 for version in versions[::step] if version)
+
+    def worker_fds(self) -> tuple[int, ...]:
+        """The descriptors of the maps OF_WORKERS."""
+        return tuple(self.maps[name].fd for name in OF_WORKERS)
+
+    def missing_pins(self) -> list[str]:
+        """The maps whose pins somebody has removed."""
+        return [name for name in PINNED if not (self._directory / name).exists()]
+
+    def pin_again(self) -> None:
+        """Pin the maps that are not pinned. Raises EdgeError."""
+        for name in self.missing_pins():
+            self.maps[name].pin(self._directory / name)
+
+    def unpin(self) -> None:
+        """Remove the pins."""
+        for name in PINNED:
+            (self._directory / name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for view in (self._settings, self._real_servers, self.records):
+            view.release()
+        for descriptor in (self.program, *self.maps.values()):
+            descriptor.close()
+
+
+def _of_cpus(of_cpus: bpf.Map, place: int) -> list[bytes]:
+    """The values of a place in an array for each CPU."""
+    values = of_cpus.lookup(_INDEX.pack(place))
+    return [] if values is None else of_cpus.of_cpus(values)
+
+
+class Pinned:
+    """What is pinned in a directory, before it is known whether it can be used."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.maps: dict[str, bpf.Map] = {}
+        self.missing: list[str] = []
+        for name in PINNED:
+            try:
+                self.maps[name] = bpf.pinned_map(directory / name)
+            except EdgeError:
+                self.missing.append(name)
+
+    def why_not(self) -> str:
+        """Why this version of the appliance cannot go on with these maps; empty when it can."""
+        if self.missing:
+            return f"the map {self.missing[0]} is not there"
+        settings = Settings(*SETTINGS.unpack(self.maps["settings"].lookup(_INDEX.pack(0)) or bytes(SETTINGS.size)))
+        if settings.version != lane_layout.VERSION or settings.layout_hash != lane_layout.layout_hash():
+            return (
+                f"they have version {settings.version} ({settings.layout_hash.hex()}) of their layout and not "
+                f"{lane_layout.VERSION} ({lane_layout.layout_hash().hex()})"
+            )
+        sizes = Sizes(self.maps["sessions"].entries, self.maps["real_servers"].entries)
+        if settings.entries != sizes.entries or sizes.entries % CHANGED_PAGE_BYTES:
+            return f"they have {sizes.entries} entries and say {settings.entries}"
+        for name, number in sizes.of_maps.items():
+            if self.maps[name].entries != number:
+                return f"the map {name} has {self.maps[name].entries} values and not {number}"
+        return ""
+
+    def records(self) -> memoryview | None:
+        """All records, where they can be read at all: each one still says which version it has."""
+        sessions = self.maps.get("sessions")
+        if sessions is None or sessions.value_bytes != RECORD_BYTES:
+            return None
+        with contextlib.suppress(EdgeError):
+            return memoryview(sessions.mapped())
+        return None
+
+    def copied_records(self) -> bytes | None:
+        """A copy of all records, when this version can read every one of them, whatever the other maps are; else None.
+
+        The filters must be off, or a program would go on writing to the originals.
+        """
+        records = self.records()
+        if records is None or len(records) // RECORD_BYTES not in range(LEAST_ENTRIES, MOST_ENTRIES + 1, CHANGED_PAGE_BYTES):
+            return None
+        copy = bytes(records)
+        records.release()
+        versions = set(memoryview(copy).cast("H")[:: RECORD_BYTES // 2])
+        return copy if versions <= {0, RECORD_VERSION} else None
+
+    def unpin(self) -> None:
+        """Close the maps and remove the pins."""
+        for of_pin in self.maps.values():
+            of_pin.close()
+        for name in PINNED:
+            (self.directory / name).unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""The maps of the lane as a worker uses them: records and change marks as memory, flows by calls to the kernel.
+
+A session's two flows come and go with one call. That is most of what a session in the lane costs, so keys and values are handed
+to the kernel as they are, without the checks of `edge.bpf`.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from ctypes import byref, c_uint32
+
+from appliance.edge import bpf
+from appliance.edge.libbpf import library
+
+_VALUES = struct.Struct("=II")
+
+
+class KernelLaneMaps:
+    """What `sessions.lane.LaneMaps` asks for. The descriptors stay open for as long as this exists."""
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
+        sessions, self._flows, changed = (bpf.Map(os.dup(fd)) for fd in fds)
+        self.entries = sessions.entries
+        self.records = memoryview(sessions.mapped())
+        self.changed = changed.mapped()
+        for of_memory in (sessions, changed):
+            of_memory.close()
+        self._fd = self._flows.fd
+        self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch
+        self._count = c_uint32()
+        self._by_ref = byref(self._count)
+
+    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
+        """Add the flows of a session, in the place of what is there under the same keys. False when the kernel has no room for
+        both; then neither is there."""
+        self._count.value = 2
+        first = entry << 1
+        if not self._update(self._fd, client_flow + server_flow, _VALUES.pack(first, first | 1), self._by_ref, None):
+            return True
+        self._flows.delete(client_flow)
+        return False
+
+    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
+        """Take out both flows, whether or not they are there."""
+        self._count.value = 2
+        if self._delete(self._fd, client_flow + server_flow, self._by_ref, None):
+            self._flows.delete(client_flow)
+            self._flows.delete(server_flow)
+
+    def flows(self) -> Iterator[tuple[bytes, int]]:
+        """All flows and their values: the entry times 2, and 1 more for that of a real server."""
+        return ((key, int.from_bytes(value, "little")) for key, value in self._flows.items())
+
+    def remove_flow(self, flow: bytes) -> None:
+        """Take out one flow, whether or not it is there."""
+        self._flows.delete(flow)

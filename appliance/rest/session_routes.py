@@ -1,0 +1,86 @@
+"""The routes of the admin API that are about single sessions, as data."""
+
+from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
+from appliance.model.tcp_state import STATE_NAMES
+from appliance.rest.operation import BAD_QUERY, SHARD_DOWN, Operation, Parameter, Route
+
+PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
+"""Sessions on one page of ``/conns``: by default, and at most."""
+
+TOP_LINES, TOP_LINES_MAX = 10, 1000
+"""Lines of ``/conns/top``: by default, and at most."""
+
+_ENDPOINT = "an IPv4 ADDRESS, ADDRESS:PORT or NETWORK/BITS"
+_FILTER = (
+    Parameter("client", _ENDPOINT, "any client", "only sessions of these clients"),
+    Parameter("service", "the name of a service", "any service", "only sessions of this service"),
+    Parameter("real_server", _ENDPOINT, "any real server", "only sessions with these real servers"),
+    Parameter("state", f"{', '.join(STATE_NAMES)}; case does not matter", "any state", "only sessions in this state"),
+)
+_FILTER_NAMES = ", ".join(SessionFilter._fields)
+
+SESSION_TEXT = "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address added"
+SESSION_JSON = (
+    "a list of objects with `protocol`, `expires_s`, `state`, `source`, `virtual`, `local`, `destination`, `service` and `lane` "
+    "(whether the lane may carry its packets)"
+)
+SESSION_ROUTES: tuple[Route, ...] = (
+    Route(
+        "/conns",
+        f"sessions; filter: {_FILTER_NAMES}; pages: limit, after; DELETE ends them",
+        (
+            Operation(
+                "GET",
+                "Answers the sessions that match the filter: all of them as a stream, which breaks off when a worker goes down "
+                "meanwhile; or one page, when `limit` or `after` is given. A Link header names the next page (RFC 8288).",
+                SESSION_TEXT,
+                SESSION_JSON,
+                query=(
+                    *_FILTER,
+                    Parameter(
+                        "limit",
+                        f"1..{PAGE_SESSIONS_MAX}",
+                        f"{PAGE_SESSIONS} when `after` is given, else all sessions",
+                        "the number of sessions on one page",
+                    ),
+                    Parameter(
+                        "after", "a place that a Link header named", "the beginning", "the place that the page begins behind"
+                    ),
+                ),
+                refusals=(BAD_QUERY, SHARD_DOWN._replace(reason=f"one page was asked for, and {SHARD_DOWN.reason}")),
+                is_costly=True,
+            ),
+            Operation(
+                "DELETE",
+                "Ends the sessions that match the filter, TCP sessions with a RST to both ends, and answers their number.",
+                "the number of sessions that were ended",
+                "`cut`: the number of sessions that were ended",
+                query=(
+                    *_FILTER,
+                    Parameter("all", "1", "a filter is required", "every session is meant, when there is no filter"),
+                ),
+                refusals=(BAD_QUERY._replace(reason=f"{BAD_QUERY.reason}, or there is neither a filter nor `all`"),),
+            ),
+        ),
+    ),
+    Route(
+        "/conns/top",
+        f"clients, services or real servers with most sessions; by, n; filter: {_FILTER_NAMES}",
+        (
+            Operation(
+                "GET",
+                "Answers which clients, services or real servers have most of the sessions that match the filter.",
+                "one line each, most sessions first: the number of sessions, the name",
+                "`by`, `conns` (sessions in all), `different` (names in all) and `top`: a list of objects with the name, "
+                "under the value of `by`, and `conns`",
+                query=(
+                    *_FILTER,
+                    Parameter("by", ", ".join(GROUPS), GROUPS[0], "what sessions are counted by"),
+                    Parameter("n", f"1..{TOP_LINES_MAX}", str(TOP_LINES), "the number of lines"),
+                ),
+                refusals=(BAD_QUERY, SHARD_DOWN),
+                is_costly=True,
+            ),
+        ),
+    ),
+)

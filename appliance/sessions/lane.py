@@ -1,0 +1,282 @@
+"""The sessions of a shard that the kernel carries: how they come into the lane's table, are held, let go, and leave it.
+
+Python decides, and the kernel's program carries what was decided (see `ipc.lane_layout`). A session with an entry is in one of
+two hands. While its record says that it is held, all its packets come up to Python, and the record is only written. Otherwise the
+kernel moves it, and Python reads the record before it decides anything by what moves: `hold` before a packet that came up all the
+same, `refresh` before its state or deadline is looked at, `reconcile` for all sessions whose state the kernel has moved.
+
+None of this is a system call, but for the two flows that come into a hash table with a session and go with it.
+"""
+
+from array import array
+from collections.abc import Iterable
+from typing import Protocol
+
+from appliance.ipc.lane_layout import flow
+from appliance.ipc.session_record import RECORD_BYTES
+from appliance.model.counters import LANE_FULL
+from appliance.model.tcp_state import TcpState
+from appliance.policy.steering import SLOT_MASK
+from appliance.sessions.lane_entries import LaneEntries
+from appliance.sessions.lane_maps import LaneMaps
+from appliance.state.by_state import ByState
+from appliance.state.lane_entry import (
+    CELLS,
+    HELD_CELL,
+    ISN_CELL,
+    LAST_SEEN_WORD,
+    LONGS,
+    NS_PER_S,
+    RS_FIRST_SEQ_CELL,
+    SLOT_CELL,
+    STATE_CELL,
+    STATE_MASK,
+    take_over_phases,
+    words_of,
+    write_record,
+)
+from appliance.state.session import Session
+from appliance.wire.flow import destination_of, source_of
+from appliance.wire.layout import PROTO_TCP, PROTO_UDP
+
+LEAST_INTERVAL_S = 0.002
+"""How often, at most, all entries are looked at because there is no room for a new session."""
+
+_CHANGED = b"\1"
+_FAMILY = 4
+_CLOSE, _LAST_ACK = int(TcpState.CLOSE), int(TcpState.LAST_ACK)
+_OVER = (_CLOSE, int(TcpState.TIME_WAIT))
+_CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
+_EMPTY = bytes(RECORD_BYTES)
+_NO_VERSION = bytes(2)
+
+_MOST_AT_ONCE = 4096
+"""Sessions that are looked at, at most, because there is no room for a new one: some ten milliseconds' work."""
+
+
+class Owner(Protocol):
+    """What the lane needs of the sessions of its shard."""
+
+    by_state: ByState[Session]
+
+    def enter(self, session: Session, state: int) -> None:
+        """Change the state of a session."""
+
+    def wait(self, session: Session, until: float) -> None:
+        """Set the deadline of a session."""
+
+
+class Lane:
+    """The lane of one shard. Every method does nothing where there is none."""
+
+    def __init__(self, maps: LaneMaps, slots: Iterable[int], owner: Owner, queue_counts: memoryview) -> None:
+        """`slots` are those of the shard; `queue_counts` is its table of that name."""
+        self.maps = maps
+        self.is_on = maps.entries > 0
+        self.entries = LaneEntries(maps.entries, slots)
+        self.held: list[tuple[Session, int]] = []
+        """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
+        self.timeouts_s: list[float] = []
+        """By state; the tunables in force."""
+        self._owner = owner
+        self._queue_counts = queue_counts
+        self._records = maps.records
+        self._cells = maps.records.cast("I")
+        self._longs = maps.records.cast("Q")
+        self._changed = maps.changed
+        self._parts = tuple(self.entries.parts.items())
+        self._next_part = 0
+        self._last_look = 0.0
+
+    def open(self, session: Session) -> None:
+        """Give a session an entry; it is held until the next `release_held`. One that has none goes on with Python alone."""
+        if not self.is_on or session.entry is not None or not session.service.lane:
+            return
+        entry = self.entries.take(session.local_port & SLOT_MASK, session, self._owner.by_state.now)
+        if entry is None:
+            self._queue_counts[LANE_FULL] += 1
+            return
+        if not self.maps.insert(*flows_of(session), entry):
+            self.entries.give_back(entry, self._owner.by_state.now)
+            self._queue_counts[LANE_FULL] += 1
+            return
+        # Until it has a version, the kernel takes the record for none.
+        cells, start = self._cells, entry * RECORD_BYTES
+        self._records[start : start + RECORD_BYTES] = _EMPTY
+        cells[entry * CELLS + HELD_CELL] = 1
+        words = words_of(self._longs, entry)
+        words[:] = array("Q", session.words)
+        session.words, session.entry, session.needs_slow_path = words, entry, True
+        self.held.append((session, cells[entry * CELLS + STATE_CELL]))
+
+    def adopt(self, session: Session, entry: int) -> None:
+        """Let a session that was rebuilt from the record of this entry have it. The kernel may be at work on it meanwhile, unless
+        it is held: such a one goes back with the next `release_held`."""
+        cells, at = self._cells, entry * CELLS
+        self.entries.claim(entry, session)
+        session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
+        cells[at + SLOT_CELL] = session.real_server.slot
+        if session.real_server.is_removed:
+            cells[at + HELD_CELL] = 1
+        if cells[at + HELD_CELL]:
+            self.held.append((session, cells[at + STATE_CELL]))
+
+    def hold(self, session: Session) -> None:
+        """Take a session that has an entry into Python's hands, for a packet of its that came up. The next `release_held` gives
+        it back, unless it needs Python for longer."""
+        entry, held = session.entry, self.held
+        if entry is None or (held and held[-1][0] is session):
+            return
+        at, cells = entry * CELLS, self._cells
+        was_held, cells[at + HELD_CELL] = cells[at + HELD_CELL], 1
+        word = cells[at + STATE_CELL]
+        self._take_over(session, entry, word)
+        if not was_held:
+            self._take_over_deadline(session, entry)
+        held.append((session, word))
+
+    def release_held(self) -> None:
+        """Write down what Python has made of the sessions that it held, and let the kernel go on with those that are plain. To
+        be called before the verdict on the packet: its answer may already find the session in the lane."""
+        for session, seen in self.held:
+            entry = session.entry
+            if entry is None:  # it has ended
+                continue
+            cells, at = self._cells, entry * CELLS
+            now = cells[at + STATE_CELL]
+            if now != seen and cells[at + ISN_CELL] == session.isn:
+                self._merge(session, seen & STATE_MASK, now)
+            self._write(session, entry)
+            if _is_plain(session):
+                cells[at + HELD_CELL] = 0
+        self.held.clear()
+
+    def _merge(self, session: Session, seen: int, now: int) -> None:
+        """The kernel moved the state when Python had just taken hold: another CPU was at a packet of the session."""
+        by_python, by_kernel = session.state, now & STATE_MASK
+        take_over_phases(session, now, self._cells[(session.entry or 0) * CELLS + RS_FIRST_SEQ_CELL])
+        if by_python == seen:
+            state = by_kernel
+        elif {by_python, by_kernel} == _CLOSED_BY_ONE:
+            state = _LAST_ACK
+        else:
+            state = _CLOSE if by_kernel == _CLOSE else by_python
+        if state != by_python:
+            self._owner.enter(session, state)
+
+    def _write(self, session: Session, entry: int) -> None:
+        write_record(session, self._records, self._cells, entry)
+        last_seen_s = session.deadline - self.timeouts_s[session.state]
+        self._longs[entry * LONGS + LAST_SEEN_WORD] = max(0, round(last_seen_s * NS_PER_S))
+
+    def refresh(self, session: Session) -> None:
+        """Take over what the kernel has made of a session, before its state or its deadline is looked at."""
+        entry = session.entry
+        if entry is None or self._cells[entry * CELLS + HELD_CELL]:
+            return
+        self._take_over(session, entry, self._cells[entry * CELLS + STATE_CELL])
+        self._take_over_deadline(session, entry)
+
+    def _take_over(self, session: Session, entry: int, word: int) -> None:
+        take_over_phases(session, word, self._cells[entry * CELLS + RS_FIRST_SEQ_CELL])
+        state = word & STATE_MASK
+        if state != session.state:
+            self._owner.enter(session, state)
+
+    def _take_over_deadline(self, session: Session, entry: int) -> None:
+        last_seen_s = self._longs[entry * LONGS + LAST_SEEN_WORD] / NS_PER_S
+        deadline = last_seen_s + self.timeouts_s[session.state]
+        if deadline <= session.wheel_time:
+            self._owner.wait(session, deadline)
+        else:
+            session.deadline = deadline
+
+    def reconcile(self, limit: int) -> bool:
+        """Take over what the kernel has made of up to `limit` sessions whose state it has moved; True when there may be more."""
+        changed, parts = self._changed, self._parts
+        for step in range(len(parts)):
+            slot, part = parts[(self._next_part + step) % len(parts)]
+            owners, start = self.entries.owners[slot], part.start
+            end = start + len(owners)
+            place = changed.find(_CHANGED, start, end)
+            while place >= 0:
+                if not limit:
+                    self._next_part = (self._next_part + step) % len(parts)
+                    return True
+                limit -= 1
+                changed[place] = 0  # before the record is read: what moves from now on sets it again
+                session = owners[place - start]
+                if session is not None:
+                    self.refresh(session)
+                    if session.state in _OVER and self.entries.is_short(slot):
+                        self._withdraw(session)
+                place = changed.find(_CHANGED, place + 1, end)
+        return False
+
+    def _withdraw(self, session: Session) -> None:
+        """Let Python alone go on with a connection that is over: hardly a packet comes, and a new one needs its entry."""
+        if session.entry is not None:
+            self._cells[session.entry * CELLS + HELD_CELL] = 1
+            self.leave(session)
+
+    def look_for_room(self, now: float) -> None:
+        """Take over all that the kernel has moved, because there is no room for a new session at `now`; not too often."""
+        if self.is_on and not 0 <= now - self._last_look < LEAST_INTERVAL_S:
+            self._last_look = now
+            self.reconcile(_MOST_AT_ONCE)
+
+    def forget(self, session: Session) -> None:
+        """Take a session that is about to end out of the lane, with all that the kernel knows of it."""
+        entry = session.entry
+        if entry is None:
+            return
+        cells, at = self._cells, entry * CELLS
+        if not cells[at + HELD_CELL]:
+            cells[at + HELD_CELL] = 1
+            word = cells[at + STATE_CELL]
+            take_over_phases(session, word, cells[at + RS_FIRST_SEQ_CELL])
+            if (state := word & STATE_MASK) != session.state:
+                session.enter(state)  # without making room for it: it has left in a moment
+        self.leave(session)
+
+    def leave(self, session: Session) -> None:
+        """Take a session that Python holds out of the lane; Python alone goes on with it."""
+        entry = session.entry
+        if entry is None:
+            return
+        self.maps.remove(*flows_of(session))
+        session.words, session.entry = array("Q", session.words), None
+        self.clear(entry)
+        self.entries.give_back(entry, self._owner.by_state.now)
+        session.settle()
+
+    def entries_with_record(self, entries: range) -> list[int]:
+        """Those of the entries that have a version."""
+        versions = bytes(self._records[entries.start * RECORD_BYTES : entries.stop * RECORD_BYTES : RECORD_BYTES])
+        return [entries.start + place for place, version in enumerate(versions) if version]
+
+    def clear(self, entry: int) -> None:
+        """Make an entry one without a session. All else stays in its record, for a program that is still at work on it."""
+        start = entry * RECORD_BYTES
+        self._records[start : start + len(_NO_VERSION)] = _NO_VERSION
+        self._changed[entry] = 0
+
+
+def flows_of(session: Session) -> tuple[bytes, bytes]:
+    """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
+    protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
+    client_key, server_key = session.client_key, session.server_key
+    return (
+        flow(_FAMILY, protocol, source_of(client_key), destination_of(client_key)),
+        flow(_FAMILY, protocol, source_of(server_key), destination_of(server_key)),
+    )
+
+
+def _is_plain(session: Session) -> bool:
+    """Whether the kernel can carry a session: nothing of it is known to Python alone."""
+    if session.challenge is not None or session.late_fin is not None or session.real_server.is_removed:
+        return False
+    opening = session.opening
+    if opening is None:
+        return session.state != TcpState.NONE and not session.is_unconfirmed
+    return opening.handshake is None and (opening.syn is None or not opening.stale_answers)

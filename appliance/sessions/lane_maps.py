@@ -1,0 +1,64 @@
+"""What a shard needs of the lane's maps (`ipc.lane_layout`). Those of the kernel are in `edge`, which knows no sessions."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Changed(Protocol):
+    """A byte for each entry, 1 when the kernel has moved its state: `mmap` and `bytearray` are such."""
+
+    def find(self, wanted: bytes, start: int, end: int, /) -> int:
+        """The first place of a byte from `start` up to `end`; -1 when it is nowhere there."""
+
+    def __setitem__(self, place: int, value: int, /) -> None: ...
+
+
+class LaneMaps(Protocol):
+    """The maps of the lane that a shard uses; `edge` has those of the kernel. A flow is `ipc.lane_layout.flow`."""
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are, for all shards; 0 when there is no lane."""
+
+    @property
+    def records(self) -> memoryview:
+        """All records, RECORD_BYTES each, as writable bytes."""
+
+    @property
+    def changed(self) -> Changed:
+        """A byte for each entry."""
+
+    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
+        """Add the flows of arriving packets of the client and of the real server, in the place of what is there under the same
+        flows; False when there is no room for both, and then neither is there."""
+
+    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
+        """Take out both flows, whether or not they are there."""
+
+    def flows(self) -> Iterator[tuple[bytes, int]]:
+        """All flows and their values: the entry times 2, and 1 more for that of a real server."""
+
+    def remove_flow(self, flow: bytes) -> None:
+        """Take out one flow, whether or not it is there."""
+
+
+class NoMaps:
+    """The maps where there is no lane."""
+
+    entries = 0
+    records = memoryview(bytearray())
+    changed = bytearray()
+
+    def insert(self, *_: object) -> bool:
+        """Nothing comes in."""
+        return False
+
+    def remove(self, *_: object) -> None:
+        """Nothing is there."""
+
+    def flows(self) -> Iterator[tuple[bytes, int]]:
+        """None."""
+        return iter(())
+
+    def remove_flow(self, _: bytes) -> None:
+        """Nothing is there."""

@@ -1,0 +1,168 @@
+"""A session and its record in the lane's table (`ipc.session_record`): written there, brought back, and rebuilt from it.
+
+While a session has an entry, its words are those of the record: Python and the kernel's program read and write the same memory.
+All else is copied: to the record when Python lets go of the session, and back when Python takes hold of it.
+"""
+
+from array import array
+from struct import Struct
+from typing import Any
+
+from appliance.ipc.session_record import (
+    FIELDS,
+    OFFSETS,
+    RECORD_BYTES,
+    VERSION,
+    WORDS_END,
+    WORDS_START,
+    Flags,
+    SessionRecord,
+)
+from appliance.model.tcp_state import FIRST, IN, UDP_STATE
+from appliance.state.rewrite_record import RECORD as REWRITE
+from appliance.state.rewrite_record import RewriteRecord, packed
+from appliance.state.services import RealServer, VirtualService
+from appliance.state.session import Session
+from appliance.state.session_phases import Opening
+from appliance.wire import craft
+from appliance.wire.flow import Direction, flow_key, parts_of
+from appliance.wire.layout import PROTO_TCP, PROTO_UDP, SYN
+from appliance.wire.seq import add
+
+CELL_BYTES = 4
+CELLS = RECORD_BYTES // CELL_BYTES
+"""A record's size in cells: 32-bit words, each of which is read and written whole."""
+
+STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL, SLOT_CELL = (
+    OFFSETS[field] // CELL_BYTES for field in ("state", "held", "isn", "rs_first_seq", "slot")
+)
+"""Places of cells in a record. That of the state has the flags above it."""
+
+_FLAGS_SHIFT = 8
+STATE_MASK = (1 << _FLAGS_SHIFT) - 1
+
+WORD_BYTES = 8
+LAST_SEEN_WORD = OFFSETS["last_seen_ns"] // WORD_BYTES
+LONGS = RECORD_BYTES // WORD_BYTES
+"""A record's size in 64-bit words; and where, among them, is the one that says when its last packet came."""
+
+NS_PER_S = 1_000_000_000
+
+_IS_OPENING, _HAS_ANSWER = int(Flags.IS_OPENING), int(Flags.HAS_ANSWER)
+_IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
+
+_FAMILY = 4
+"""Of the sessions that the packet path carries."""
+
+_MOST_WINDOW = 0xFFFF
+
+_NAMES = [name for name, _ in FIELDS]
+_HEAD = Struct("<HBB")
+_SHIFTS = Struct("<bb2x")
+_BODY = Struct("<" + "".join(code for _, code in FIELDS[_NAMES.index("client_address") : _NAMES.index("last_seen_ns")]))
+_WORDS = slice(SessionRecord._fields.index("client_acked"), None)
+"""The words of a record, which are its last fields."""
+_BODY_START = OFFSETS["client_address"]
+_SHIFTS_START = OFFSETS["inbound_window_shift"]
+
+_rewrite_at = REWRITE.unpack_from
+
+
+def words_of(longs: memoryview, entry: int) -> memoryview:
+    """The ten words of `state.progress` in the record of an entry. `longs` are all records, as 64-bit words."""
+    start = entry * LONGS
+    return longs[start + WORDS_START // WORD_BYTES : start + WORDS_END // WORD_BYTES]
+
+
+def flags_of(session: Session, before: int) -> int:
+    """The flags of a session. `before` are those in its record: whether a real server has answered is told there once its session
+    is no longer opening."""
+    opening = session.opening
+    if opening is None:
+        flags = before & _HAS_ANSWER
+    else:
+        flags = _IS_OPENING | _HAS_ANSWER if opening.rs_first_seq is not None else _IS_OPENING
+    if session.first_table == FIRST:
+        flags |= _IN_FIRST_TABLE
+    return flags | _HAS_COOKIE if session.cookie is not None else flags
+
+
+def write_record(session: Session, records: memoryview, cells: memoryview, entry: int) -> None:
+    """Write the record of an entry, but for its words, when it was seen last, and whether it is held.
+
+    `records` are the bytes of all records, `cells` the same as 32-bit words. What the kernel moves as well, the state and its
+    flags, is written only when it differs.
+    """
+    start, cell = entry * RECORD_BYTES, entry * CELLS
+    packed_records = session.records
+    to_rs, ip_in, transport_in, seq_in, ack_in, shift_in = _rewrite_at(packed_records, 0)
+    to_client, ip_out, transport_out, seq_out, ack_out, shift_out = _rewrite_at(packed_records, REWRITE.size)
+    local, real_server, local_port, real_server_port = parts_of(to_rs)
+    vip, client, vip_port, client_port = parts_of(to_client)
+    isn, opening = session.isn, session.opening
+    if opening is None:
+        first_seq = cells[cell + RS_FIRST_SEQ_CELL]
+    else:
+        first_seq = add(opening.rs_first_seq, -seq_out) if opening.rs_first_seq is not None else 0
+    protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
+    _HEAD.pack_into(records, start, VERSION, _FAMILY, protocol)
+    _SHIFTS.pack_into(records, start + _SHIFTS_START, shift_in, shift_out)
+    _BODY.pack_into(
+        records, start + _BODY_START, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
+        ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out,
+        add(isn, -seq_in), isn, session.cookie or 0, first_seq, session.real_server.slot, 0,
+    )  # fmt: skip
+    before = cells[cell + STATE_CELL]
+    state = session.state | flags_of(session, before >> _FLAGS_SHIFT) << _FLAGS_SHIFT
+    if state != before:
+        cells[cell + STATE_CELL] = state
+
+
+def take_over_phases(session: Session, word: int, rs_first_seq: int) -> None:
+    """Take over what the kernel knows of a session's opening. `word` is the cell of its state, `rs_first_seq` that cell."""
+    flags, opening = word >> _FLAGS_SHIFT, session.opening
+    if opening is not None:
+        if flags & _HAS_ANSWER and opening.rs_first_seq is None:
+            opening.rs_first_seq = add(rs_first_seq, session.record(Direction.OUTBOUND).seq_delta)
+            opening.syn = None
+        if not flags & _IS_OPENING:
+            session.opening = None
+    if not flags & _IN_FIRST_TABLE:
+        session.first_table = IN
+
+
+def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server: RealServer) -> Session:
+    """The session that a record tells of, in no table and in state NONE, with words of its own.
+
+    While its real server has not answered, it has a SYN without options in the place of the one that was sent: it is sent only
+    behind a RST to an old socket of the real server. Raises ValueError for a record that no session has.
+    """
+    if record.family != _FAMILY:
+        raise ValueError(f"session record: sessions of family {record.family} are not carried")
+    if add(record.client_isn, record.inbound_seq_delta) != record.isn:
+        raise ValueError(f"session record: client_isn {record.client_isn:#x} moved by its delta is not isn {record.isn:#x}")
+    client_key = flow_key(record.client.packed, record.vip.packed)
+    server_key = flow_key(record.local.packed, record.real_server.packed)
+    session = Session(service, real_server, client_key, server_key, record.client_isn, record.isn)
+    inbound, outbound = session.record(Direction.INBOUND), session.record(Direction.OUTBOUND)
+    session.records = packed(
+        _moved(inbound, record.inbound_seq_delta, record.inbound_ack_delta, record.inbound_window_shift),
+        _moved(outbound, record.outbound_seq_delta, record.outbound_ack_delta, record.outbound_window_shift),
+        record.isn,
+    )
+    session.cookie = record.cookie
+    flags = int(record.flags)
+    session.first_table = FIRST if flags & _IN_FIRST_TABLE else IN
+    words: Any = record[_WORDS]
+    session.words = array("Q", words)
+    if flags & _IS_OPENING:
+        opening = session.opening = Opening()
+        if record.rs_first_seq is not None:
+            opening.rs_first_seq = add(record.rs_first_seq, record.outbound_seq_delta)
+        else:
+            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), record.isn, 0, SYN, _MOST_WINDOW)
+    return session
+
+
+def _moved(made: RewriteRecord, seq_delta: int, ack_delta: int, window_shift: int) -> RewriteRecord:
+    return RewriteRecord(made.key, made.ip_delta, made.transport_delta, seq_delta, ack_delta, window_shift)

@@ -1,0 +1,51 @@
+"""The lane: how much of the traffic of sessions it carries, how full it is, and why packets went up to a worker. Pure."""
+
+from appliance.ipc.rows import LaneStats
+from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
+from appliance.model.lane_counters import LANE_COUNTERS
+from appliance.views.document import Document, align
+
+_PACKETS = tuple(TRAFFIC_FIELDS.index(field) for field in ("in_packets", "out_packets"))
+_BYTES = tuple(TRAFFIC_FIELDS.index(field) for field in ("in_bytes", "out_bytes"))
+
+
+def lane(shared: SharedState, stats: LaneStats) -> Document:
+    """The share that is carried comes first: in percent of all packets of sessions, since the start of the counters."""
+    *shards, carried = totals(shared)
+    by_lane, by_workers = _traffic([carried]), _traffic(shards)
+    packets = by_lane["packets"] + by_workers["packets"]
+    share = round(100 * by_lane["packets"] / packets, 2) if packets else 0.0
+    data = {
+        "share_percent": share,
+        "state": stats.lane.state,
+        "reason": stats.lane.reason,
+        "lane": by_lane,
+        "workers": by_workers,
+        "entries": {"used": stats.entries_used, "free": stats.entries - stats.entries_used, "total": stats.entries},
+        "repairs": stats.lane.repairs,
+        "counters": {counter.name: count for counter, count in zip(LANE_COUNTERS, stats.counts, strict=False)},
+    }
+    return Document(_text(data), data)
+
+
+def _traffic(rows: list[list[int]]) -> dict[str, int]:
+    return {
+        name: sum(row[place] for row in rows for place in places) for name, places in (("packets", _PACKETS), ("bytes", _BYTES))
+    }
+
+
+def _text(data: dict[str, object]) -> str:
+    head = f"carried: {data['share_percent']} % of the packets of sessions\n"
+    reason = f" ({data['reason']})" if data["reason"] else ""
+    entries, counters = data["entries"], data["counters"]
+    assert isinstance(entries, dict)
+    assert isinstance(counters, dict)
+    head += f"lane: {data['state']}{reason}, repaired {data['repairs']} times\n"
+    head += f"entries: {entries['used']} used, {entries['free']} free\n\n"
+    ways = [("", "packets", "bytes")]
+    for way in ("lane", "workers"):
+        traffic = data[way]
+        assert isinstance(traffic, dict)
+        ways.append((way, str(traffic["packets"]), str(traffic["bytes"])))
+    rows = [("counter", "packets"), *((name, str(count)) for name, count in counters.items())]
+    return head + align("<>>", ways) + ("\n" + align("<>", rows) if counters else "")

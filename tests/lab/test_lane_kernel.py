@@ -1,0 +1,195 @@
+"""The lane in a kernel, without an appliance around it: its maps and pins, what a worker does with them, its filters."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance.edge import bpffs
+from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
+from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.ipc.lane_layout import LEAST_ENTRIES, RealServerFlags, flow
+from appliance.ipc.session_record import RECORD_BYTES, VERSION
+from appliance.model.lane_counters import LANE_COUNTERS
+
+SIZES = Sizes(LEAST_ENTRIES, 260)
+CLIENT, SERVER = (flow(4, 6, bytes([192, 0, 2, host, 4, 0]), bytes([192, 0, 2, 9, 0, 80])) for host in (1, 2))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "bpf"
+    yield bpffs.prepared(root, "1")
+    bpffs.remove(root, "1")
+    assert not root.exists(), "the mount was ours, and nobody else is there"
+
+
+@pytest.fixture
+def kernel(directory: Path) -> Iterator[LaneKernel]:
+    with closing(LaneKernel.make(directory, SIZES)) as kernel:
+        yield kernel
+
+
+def test_a_directory_is_mounted_once_and_stays_for_others(tmp_path: Path) -> None:
+    root = tmp_path / "bpf"
+    assert not bpffs.is_there(root, "1")
+    for name in ("1", "2", "1"):
+        assert bpffs.is_bpffs(bpffs.prepared(root, name))
+    assert (root / "1").stat().st_mode & 0o777 == 0o700
+    bpffs.remove(root, "1")
+    assert (bpffs.is_there(root, "1"), bpffs.is_there(root, "2")) == (False, True)
+    bpffs.remove(root, "2")
+    assert not root.exists()
+
+
+def test_what_is_written_is_what_a_successor_finds(directory: Path, kernel: LaneKernel) -> None:
+    assert (kernel.sizes, kernel.settings.is_open) == (SIZES, 0)
+    kernel.put_settings(kernel.settings._replace(is_open=1, toa_kind=254, storm_interval_ns=5))
+    kernel.put_real_server(259, 1500, RealServerFlags.NO_LANE)
+    kernel.records[:2] = b"\2\0"
+    pinned = Pinned(directory)
+    assert pinned.why_not() == ""
+    with closing(LaneKernel.take_over(pinned)) as successor:
+        assert successor.sizes == SIZES
+        assert (successor.settings.is_open, successor.settings.toa_kind, successor.settings.storm_interval_ns) == (1, 254, 5)
+        assert successor.real_server(259) == (1500, RealServerFlags.NO_LANE)
+        assert successor.entries_in_use() == 1
+        kernel.records[RECORD_BYTES : RECORD_BYTES + 2] = b"\2\0"
+        assert successor.entries_in_use() == 2, "the maps are the same"
+        assert successor.program.number != kernel.program.number
+
+
+def test_nothing_is_counted_before_there_is_a_packet(kernel: LaneKernel) -> None:
+    assert kernel.counts() == [0] * len(LANE_COUNTERS)
+    assert kernel.traffic([0, 259]) == {0: (0, 0, 0, 0), 259: (0, 0, 0, 0)}
+
+
+def test_interfaces_are_those_that_were_written_last(kernel: LaneKernel) -> None:
+    kernel.put_interfaces({2: 1, 3: 3})
+    kernel.put_interfaces({3: 2, 4: 1})
+    assert {key[0]: value[0] for key, value in kernel.maps["interfaces"].items()} == {3: 2, 4: 1}
+
+
+def test_pins_that_are_gone_are_missing_and_come_back(directory: Path, kernel: LaneKernel) -> None:
+    (directory / "flows").unlink()
+    assert Pinned(directory).why_not() == "the map flows is not there"
+    assert kernel.missing_pins() == ["flows"]
+    kernel.pin_again()
+    assert kernel.missing_pins() == []
+
+
+def test_maps_of_another_layout_are_refused_and_their_records_can_be_read(directory: Path, kernel: LaneKernel) -> None:
+    kernel.put_settings(Settings(9, LEAST_ENTRIES, b"another!"))
+    kernel.records[:2] = b"\2\0"
+    pinned = Pinned(directory)
+    assert pinned.why_not().startswith("they have version 9 (616e6f7468657221) of their layout and not 1 (")
+    records = pinned.records()
+    assert records is not None
+    assert bytes(records[:2]) == b"\2\0"
+    records.release()
+    kernel.put_settings(kernel.settings._replace(version=1, layout_hash=bytes(8)))
+    assert "of their layout" in Pinned(directory).why_not()
+
+
+def test_records_can_be_copied_when_all_have_this_version(directory: Path, kernel: LaneKernel) -> None:
+    kernel.put_settings(Settings(9, 1, b"another!"))
+    kernel.records[:2] = VERSION.to_bytes(2, "little")
+    kernel.records[200] = 7
+    assert Pinned(directory).copied_records() == bytes(kernel.records)
+    kernel.records[RECORD_BYTES] = VERSION + 1
+    assert Pinned(directory).copied_records() is None
+
+
+def test_maps_that_contradict_themselves_are_refused(directory: Path, kernel: LaneKernel) -> None:
+    kernel.put_settings(kernel.settings._replace(entries=2 * LEAST_ENTRIES))
+    assert Pinned(directory).why_not() == f"they have {LEAST_ENTRIES} entries and say {2 * LEAST_ENTRIES}"
+
+
+def test_flows_come_and_go_in_pairs(kernel: LaneKernel) -> None:
+    maps = KernelLaneMaps(kernel.worker_fds())
+    assert (maps.entries, len(maps.records), len(maps.changed)) == (LEAST_ENTRIES, LEAST_ENTRIES * RECORD_BYTES, LEAST_ENTRIES)
+    assert maps.insert(CLIENT, SERVER, 5)
+    assert dict(maps.flows()) == {CLIENT: 10, SERVER: 11}
+    maps.remove_flow(SERVER)
+    maps.remove_flow(SERVER)
+    maps.remove(CLIENT, SERVER)
+    maps.remove(CLIENT, SERVER)
+    assert dict(maps.flows()) == {}
+    maps.records[:2] = b"\2\0"
+    assert kernel.entries_in_use() == 1
+
+
+def test_without_room_for_both_flows_neither_is_there(kernel: LaneKernel) -> None:
+    maps = KernelLaneMaps(kernel.worker_fds())
+    most = kernel.maps["flows"].entries
+    for number in range(most - 1):
+        kernel.maps["flows"].update(number.to_bytes(40, "little"), bytes(4))
+    assert not maps.insert(CLIENT, SERVER, 5)
+    assert not {CLIENT, SERVER} & {key for key, _ in maps.flows()}
+
+
+_FILTERS = """
+import subprocess, sys
+from pathlib import Path
+from appliance.edge import bpffs, lane_attach
+from appliance.edge.errors import EdgeError
+from appliance.edge.lane_kernel import LaneKernel, Sizes
+
+def tc(words):
+    return subprocess.run(["tc", *words.split()], capture_output=True, text=True).stdout
+
+subprocess.run(["ip", "link", "add", "one", "type", "veth", "peer", "name", "two"], check=True)
+links = lane_attach.links(["one", "lo", "absent"])
+assert (set(links), links["one"].is_ethernet, links["lo"].is_ethernet) == ({"one", "lo"}, True, False), links
+index = links["one"].index
+root = Path(sys.argv[1]) / "bpf"
+kernels = [LaneKernel.make(bpffs.prepared(root, name), Sizes(4096, 2)) for name in "ab"]
+for kernel in kernels:
+    lane_attach.attach(kernel.program.fd, index)
+    assert lane_attach.attached([index, 99]) == {index: kernel.program.number}, "one replaces the other"
+assert lane_attach.all_indexes() == [index]
+assert lane_attach.detach(index) and not lane_attach.detach(index)
+assert "clsact" not in tc("qdisc show dev one"), "it was there for us alone"
+
+tc("qdisc add dev one clsact")
+bytecode = ["bytecode", "1,6 0 0 4294967295,"]
+subprocess.run(["tc", "filter", "add", "dev", "one", "egress", "protocol", "ip", "pref", "7", "bpf", "da", *bytecode], check=True)
+lane_attach.attach(kernels[0].program.fd, index)
+lane_attach.detach(index)
+assert "pref 7" in tc("filter show dev one egress"), "the filter of somebody else stays"
+tc("qdisc del dev one clsact")
+
+tc("qdisc add dev one ingress")
+lane_attach.attach(kernels[0].program.fd, index)
+assert lane_attach.attached([index]) == {index: kernels[0].program.number}, "also on a qdisc of the older kind"
+lane_attach.detach(index)
+assert "ingress" in tc("qdisc show dev one")
+
+theirs = ["pref", "50000", "handle", "1", "bpf", "da", *bytecode]
+subprocess.run(["tc", "filter", "add", "dev", "one", "ingress", "protocol", "all", *theirs], check=True)
+try:
+    lane_attach.attach(kernels[0].program.fd, index)
+except EdgeError as error:
+    assert "a filter of somebody else" in str(error)
+else:
+    raise AssertionError("it took the place of somebody else's filter")
+assert lane_attach.attached([index]) == {} and not lane_attach.detach(index)
+for kernel, name in zip(kernels, "ab"):
+    kernel.close()
+    bpffs.remove(root, name)
+"""
+
+
+def test_filters_of_ours_and_of_others(tmp_path: Path) -> None:
+    name = f"test-{os.getpid()}-filters"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        command = ["nsenter", f"--net=/run/netns/{name}", "--", sys.executable, "-c", _FILTERS, str(tmp_path)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
