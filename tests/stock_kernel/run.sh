@@ -5,12 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "test-stock-kernel: the emulated machine shows this machine's files, so it has to run as root" >&2; exit 1; }
 
-guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env PYTHONDONTWRITEBYTECODE -- "$@"; }
+guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env LANE_LIVES --env PYTHONDONTWRITEBYTECODE -- "$@"; }
 native() { # SHARDS REQUESTS
   echo "== stock kernel: native steering, $1 shards, $2 requests"
   REQUESTS=$2 guest .venv/bin/appliance lab --config tests/lab/tcp_and_udp.toml --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
 }
 
+make --no-print-directory lane
+echo "== stock kernel: the lane's program, beside the Python that it repeats"
+LANE_LIVES=30 guest .venv/bin/python -m pytest -q -p no:cacheprovider tests/kernel
 native 4 40
 [ -n "${SHORT:-}" ] && exit 0
 native 1 200
