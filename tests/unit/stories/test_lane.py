@@ -108,6 +108,35 @@ def test_a_udp_session_comes_when_its_client_has_sent_again_after_an_answer() ->
     assert world.carried == 1
 
 
+def test_a_datagram_that_comes_up_keeps_its_session_alive() -> None:
+    world = lane_world(plan(with_udp=True))
+    world.put(udp(CLIENT, VIP, b"q"))
+    there = world._on_the_wire[-1]
+    answer = udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
+    world.put(answer)
+    world.put(udp(CLIENT, VIP, b"q"))
+    world.now += 200
+    world.carries = lambda: False
+    world.put(answer)
+    (row,) = world.rows()
+    assert row.expires_s == pytest.approx(300)
+    assert record(world).last_seen_ns == pytest.approx(world.now * 1e9)
+
+
+def test_nothing_of_its_last_session_is_left_in_an_entry() -> None:
+    world = lane_world(plan(with_udp=True), FakeMaps(256), fullnat_lport_min=5000, fullnat_lport_max=5000)
+    world.client.connects(C0, R0)
+    world.reconcile()
+    world.walk_all(CUT)
+    world.sleep(2.1)
+    world.put(udp(CLIENT, VIP, b"q"))
+    there = world._on_the_wire[-1]
+    world.put(udp(destination_of(there[12:24]), source_of(there[12:24]), b"a"))
+    world.put(udp(CLIENT, VIP, b"q"))
+    found = record(world)
+    assert (found.flags, found.rs_first_seq, found.inbound_packets) == (Flags.IN_FIRST_TABLE, None, 2)
+
+
 def test_a_service_that_opts_out_stays_with_python() -> None:
     scene = plan()
     world = established(replace(scene, services=(replace(scene.services[0], lane=False),)))
