@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "test-stock-kernel: the emulated machine shows this machine's files, so it has to run as root" >&2; exit 1; }
 
-guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env PYTHONDONTWRITEBYTECODE -- "$@"; }
+guest() { PYTHONDONTWRITEBYTECODE=1 python3 -m tools.stock_kernel --timeout 1800 --env REQUESTS --env LANE_LIVES --env PYTHONDONTWRITEBYTECODE -- "$@"; }
 native() { # SHARDS REQUESTS
   echo "== stock kernel: native steering, $1 shards, $2 requests"
   REQUESTS=$2 guest .venv/bin/appliance lab --config tests/lab/tcp_and_udp.toml --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
@@ -17,6 +17,8 @@ units() { # FILES and options of pytest
 }
 
 tools/build_lane.sh
+echo "== stock kernel: the lane's program, beside the Python that it repeats"
+LANE_LIVES=30 guest .venv/bin/python -m pytest -q -p no:cacheprovider tests/kernel
 native 4 40
 echo "== stock kernel: the lane with the rights of the service, under systemd; sessions over a restart and a stop"
 if [ -n "${SHORT:-}" ]; then

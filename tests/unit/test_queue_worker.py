@@ -14,6 +14,7 @@ from appliance.edge.nfqueue import BatchEnd
 from appliance.ipc.messages import Ask, LineReader, More, Piece, decode, encode
 from appliance.ipc.queries import CUT, Query
 from appliance.queue_worker import MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
+from appliance.sessions.adoption import Adopted
 from appliance.sessions import walk as walk_module
 from appliance.worker import fair_queue
 from appliance.worker.control_channel import ControlChannel
@@ -241,3 +242,14 @@ def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn
     scene.worker.serve()
     assert len(published) == 5
     assert {after - before for before, after in itertools.pairwise(published)} <= {20, 21}
+
+
+def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    queue_worker._report(Adopted(0, 0, 0, ""))
+    assert not caplog.messages
+    queue_worker._report(Adopted(7, 2, 3, "entry 5: why"))
+    assert caplog.messages == [
+        "7 sessions adopted, 3 reset because their service is gone",
+        "2 records of sessions make no sense and were given up; entry 5: why",
+    ]
