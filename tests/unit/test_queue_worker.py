@@ -14,8 +14,8 @@ from appliance.edge.nfqueue import BatchEnd
 from appliance.ipc.messages import Ask, LineReader, More, Piece, decode, encode
 from appliance.ipc.queries import CUT, Query
 from appliance.queue_worker import MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
-from appliance.sessions.adoption import Adopted
 from appliance.sessions import walk as walk_module
+from appliance.sessions.adoption import Adopted
 from appliance.worker import fair_queue
 from appliance.worker.control_channel import ControlChannel
 from tests.support.addresses import CLIENT, VIP
