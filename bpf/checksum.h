@@ -1,4 +1,4 @@
-/* Internet checksums (RFC 1071, RFC 1624). Sums are of 16-bit words in network order, as numbers; a sum is folded when it is used. */
+/* Internet checksums (RFC 1071, RFC 1624). Sums are of 16-bit words in network order, as numbers, and folded when used. */
 #pragma once
 #include <bpf/bpf_endian.h>
 #include "maps.h"
@@ -39,7 +39,7 @@ static __always_inline void move_checksum(struct __sk_buff *skb, __u32 place, __
 	bpf_l4_csum_replace(skb, place, 0, bpf_htons(folded(rest)), flags);
 }
 
-/* Copies `bytes` of the packet (1 to SCRATCH_BYTES) to the scratch area; false when that is not possible. */
+/* Copies `bytes` of the packet (1 to SCRATCH_BYTES) to the scratch area; null when that is not possible. */
 static __always_inline struct scratch *copied(struct __sk_buff *skb, __u32 start, __u32 bytes)
 {
 	__u32 zero = 0, last = bytes - 1;

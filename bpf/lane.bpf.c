@@ -1,5 +1,5 @@
 /*
- * The lane: carries the packets of sessions that Python has admitted, as `Shard.handle` would, and hands everything else on as it is.
+ * The lane: it carries the packets of sessions that Python has admitted, as `Shard.handle` would, and hands on all else as it is.
  * One program for both directions, at the ingress hook of every interface of the gateway (tc, clsact, direct action).
  *
  * A packet is judged before anything of it or of its session is changed. TC_ACT_UNSPEC lets it go on: to filters of somebody else,

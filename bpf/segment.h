@@ -30,12 +30,15 @@ static __always_inline __u32 sent_by_other_side(struct session *session, struct 
  * The answer to the SYN, when it is the usual one: see `nat.opening`, `check_answer`. Its session is not proxied, so there is no
  * window shift, which would not hold for it.
  */
-static __always_inline __u32 judge_answer(struct __sk_buff *skb, struct packet *packet, struct session *session, struct judged *judged)
+static __always_inline __u32 judge_answer(struct __sk_buff *skb, struct packet *packet, struct session *session,
+					  struct judged *judged)
 {
 	struct session_record *record = session->record;
 	__u32 head;
 
-	if (session->was.flags & HAS_COOKIE || packet->flags != (SYN | ACK) || packet->ack != record->isn + 1 || packet->payload || skb->gso_size)
+	if (session->was.flags & HAS_COOKIE || packet->flags != (SYN | ACK) || packet->ack != record->isn + 1)
+		return COUNT_UP_ANSWER;
+	if (packet->payload || skb->gso_size)
 		return COUNT_UP_ANSWER;
 	if ((__u32)record->client_next_seq != record->client_isn + 1) /* the SYN had data */
 		return COUNT_UP_ANSWER;
@@ -130,8 +133,8 @@ static __always_inline int is_as_single_ones(struct __sk_buff *skb, struct packe
 }
 
 /* Judges a segment. Returns 0, or the counter of why it goes up. */
-static __always_inline __u32 judge_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to,
-					   struct judged *judged)
+static __always_inline __u32 judge_segment(struct __sk_buff *skb, struct packet *packet, struct session *session,
+					   struct rewrite *to, struct judged *judged)
 {
 	__u32 is_outbound = session->direction == OUTBOUND, reason = 0;
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.session_record import Endpoint, Flags, SessionRecord, encode
+from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import FIRST, UDP_STATE
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import STORM, TO_CLIENT, TO_REAL_SERVER
@@ -167,6 +168,13 @@ class Lives:
     def _find(self, raw: bytes) -> Session | None:
         tables = {PROTO_TCP: self.world.inside.tcp, PROTO_UDP: self.world.inside.udp}
         return tables[raw[9]].find(raw[12:24])[0] if raw[9] in tables else None
+
+    def end(self, session: Session) -> None:
+        """An operator ends a session."""
+        self.world.inside.end(session, EndReason.CUT)
+        self.world._collect_segments()
+        self.world._on_the_wire.clear()
+        self.publish(session)
 
     def publish(self, session: Session | None) -> None:
         """Write the record of a session that the shard has judged, if it is still there."""

@@ -43,6 +43,9 @@ _TTLS = (64,) * 30 + (1, 2, 255, 0)
 
 _MOST_REMEMBERED = 8
 
+_LONGEST_HELD = 12
+"""Packets in a row of a session that the program may not have, after which it ends: another one has more to show."""
+
 
 class Life:
     """One session, from its first packet to the end of the input."""
@@ -50,6 +53,7 @@ class Life:
     def __init__(self, lives: Lives, operands: Operands, kind: str, synproxy: str) -> None:
         self.lives, self._operands, self.kind, self._synproxy = lives, operands, kind, synproxy
         self._sent: deque[tuple[bytes, int]] = deque(maxlen=_MOST_REMEMBERED)
+        self._held_in_a_row = 0
         self._finished: bytes | None = None
         """The packet that comes next with its whole checksum, when it comes with that of its pseudo header."""
 
@@ -214,7 +218,11 @@ class Life:
     def _put(self, raw: bytes, direction: int) -> Judged:
         finished, self._finished = self._finished, None
         self._sent.appendleft((finished or raw, direction))
-        return self.lives.put(raw, direction, finished)
+        judged = self.lives.put(raw, direction, finished)
+        self._held_in_a_row = (self._held_in_a_row + 1) * ("up_held" in judged.counted)
+        if self._held_in_a_row > _LONGEST_HELD and (session := self.session) is not None:
+            self.lives.end(session)
+        return judged
 
 
 def _timestamp(value: int = 7) -> bytes:

@@ -25,11 +25,11 @@ def sack(blocks: int) -> bytes:
 class Plain:
     """A plain session in its first moments, and packets of its ends in the client's numbers."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, syn_data: bytes = b"") -> None:
         self.world = World()
         self.lives = Lives(lane, self.world)
         self.lane = lane
-        self.lives.put(tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN), 0)
+        self.lives.put(tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN, data=syn_data), 0)
         (session,) = self.world.sessions()
         self.rs, self.local, self.shift = source_of(session.server_key), destination_of(session.server_key), session.isn - C0
 
@@ -102,6 +102,65 @@ def test_a_fin_in_order_is_carried(lane: Lane, flags: str, size: int, direction:
     raw = (plain.server if direction else plain.client)(flags, 2, 2, data=raw[40:])
     assert plain.lives.put(raw, direction).counted == {"carried": 1}
     assert plain.world.state() == ("FIN_WAIT" if direction else "CLOSE_WAIT")
+
+
+def damaged(raw: bytes) -> bytes:
+    """With one bit wrong in its last byte, or in its window when there are no data behind the headers."""
+    at = 35 if len(raw) == 40 else len(raw) - 1
+    return raw[:at] + bytes((raw[at] ^ 1,)) + raw[at + 1 :]
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 1400])
+def test_a_damaged_fin_goes_up(lane: Lane, size: int) -> None:
+    plain = Plain(lane)
+    plain.connect()
+    assert plain.lives.put(damaged(plain.client("FA", 2, 2, data=b"d" * size)), 0).counted == {"up_checksum": 1}
+
+
+def test_a_fin_that_is_repeated_is_carried(lane: Lane) -> None:
+    plain = Plain(lane)
+    plain.connect()
+    for raw, direction in ((plain.client("FA", 2, 2), 0), (plain.client("FA", 2, 2), 0), (plain.server("A", 2, 3), 1)):
+        assert plain.lives.put(raw, direction).verdict == CARRIED
+
+
+@pytest.mark.parametrize(
+    "options",
+    [MSS_1460, LINUX_SYN, b"", b"\2\4\5\x78", b"\2\4\2\x18", b"\2\4\0\x50", b"\2\4\0\0", b"\2\4\xff\xff"],
+)
+def test_the_usual_answer_is_carried(lane: Lane, options: bytes) -> None:
+    plain = Plain(lane)
+    assert plain.lives.put(plain.server("SA", 0, 1, options=options), 1).counted == {"carried": 1}
+    assert plain.lives.put(plain.client("A"), 0).counted == {"carried": 1, "option_added": 1}
+
+
+def test_other_answers_go_up(lane: Lane) -> None:
+    for flags, ack, data, options, reason in (
+        ("SA", 2, b"", MSS_1460, "up_answer"),
+        ("SA", 0, b"", MSS_1460, "up_answer"),
+        ("SA", 1, b"data", MSS_1460, "up_answer"),
+        ("SA", 1, b"", b"\1\1\4\2" + MSS_1460, "up_answer"),
+        ("A", 1, b"", b"", "up_answer"),
+        ("RA", 1, b"", b"", "up_answer"),
+    ):
+        plain = Plain(lane)
+        assert plain.lives.put(plain.server(flags, 0, ack, data, options), 1).counted == {reason: 1}, (flags, ack)
+    plain = Plain(lane)
+    assert plain.lives.put(damaged(plain.server("SA", 0, 1, options=MSS_1460)), 1).counted == {"up_checksum": 1}
+
+
+def test_the_answer_to_a_syn_with_data_goes_up(lane: Lane) -> None:
+    plain = Plain(lane, syn_data=b"early")
+    assert plain.lives.put(plain.server("SA", 0, 1, options=MSS_1460), 1).counted == {"up_answer": 1}
+
+
+def test_half_open_a_client_has_to_acknowledge_what_it_was_sent(lane: Lane) -> None:
+    plain = Plain(lane)
+    assert plain.lives.put(plain.client("A"), 0).counted == {"up_numbers": 1}
+    plain.lives.put(plain.server("SA", 0, 1, options=MSS_1460), 1)
+    for ack in (0, 2, 1000):
+        assert plain.lives.put(plain.client("A", 1, ack), 0).counted == {"up_numbers": 1}
+    assert plain.lives.put(plain.client("A"), 0).verdict == CARRIED
 
 
 def test_padding_is_taken_away(lane: Lane) -> None:
