@@ -30,7 +30,7 @@ def use() -> None:
     assert maps.insert(bytes(FLOW_BYTES), bytes([1] * FLOW_BYTES), 0)
     assert len(list(maps.flows())) == 2
     maps.remove(bytes(FLOW_BYTES), bytes([1] * FLOW_BYTES))
-    pinned.maps["counts"].lookup_of_cpus(bytes(4))
+    assert pinned.maps["counts"].lookup(bytes(4)) is not None
 
 
 def attach() -> None:
