@@ -10,6 +10,7 @@
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
+#   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
 #   make venv              only the environment, .venv
 #   make clean             remove the environment, the manual and caches
@@ -17,12 +18,16 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs lane bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
 
+# Without clang, and without the right to install it, what needs the lane cannot run either: it needs root.
+LANE_IF_POSSIBLE := $(MAKE) --no-print-directory lane || [ "$$(id -u)" != 0 ]
+
 demo: venv
+	@$(LANE_IF_POSSIBLE)
 	@KEEP=$(KEEP) tools/demo.sh
 
 define STATIC_CHECKS
@@ -37,14 +42,21 @@ check: venv
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv
-	@echo "##### 1 of 4: static checks (format, lint, types)"
+	@$(LANE_IF_POSSIBLE)
+	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
-	@echo "##### 2 of 4: the manual"
+	@echo "##### 2 of 5: the manual"
 	@$(MAKE) --no-print-directory docs
-	@echo "##### 3 of 4: tests without a network (unit tests, tests of the project's own tools)"
-	$(PYTHON) -m pytest tests --ignore=tests/lab
-	@echo "##### 4 of 4: tests on real packets, in a lab of network namespaces (needs root; about twenty minutes)"
-	$(PYTHON) -m pytest tests/lab
+	@echo "##### 3 of 5: tests without a network (unit tests, tests of the project's own tools)"
+	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd
+	@echo "##### 4 of 5: the lane's program in the kernel, beside the Python that it repeats (needs root)"
+	$(PYTHON) -m pytest tests/kernel
+	@echo "##### 5 of 5: the service under a systemd of its own, and tests on real packets in a lab (needs root; about twenty minutes)"
+	$(PYTHON) -m pytest tests/systemd tests/lab
+
+lane:
+	@tools/prepare.sh clang llvm libbpf-dev
+	@tools/build_lane.sh
 
 docs: venv
 	@if ! [ .venv/.docs-ready -nt requirements-docs.lock ]; then \
@@ -76,7 +88,8 @@ fuzz: venv
 	  { echo "fuzz: atheris was not installed; it exists for CPython 3.11 to 3.13 on x86-64 Linux with glibc only" >&2; exit 1; }
 	$(PYTHON) -m tests.fuzz $(FUZZ)
 
-test-stock-kernel: venv
+test-stock-kernel: lane
+	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
 gen: venv
@@ -86,4 +99,4 @@ gen: venv
 	$(PYTHON) -m tools.picture
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o

@@ -35,9 +35,9 @@ _IFINDEX, _GSO_SEGS, _GSO_SIZE = 40, 164, 176
 
 
 class Port(NamedTuple):
-    """An interface: its index, and its hardware address."""
+    """An interface: its number, and its hardware address."""
 
-    index: int
+    number: int
     hardware: bytes
 
 
@@ -60,7 +60,7 @@ class Lane:
         sizes = {"sessions": entries, "flows": 2 * entries, "changed": entries // CHANGED_PAGE_BYTES}
         self._loaded = bpf.load(file, sizes | {"real_servers": real_servers, "traffic": 2 * real_servers})
         self._maps = self._loaded.maps
-        self._ports = ports
+        self.ports = ports
         self.entries, self._real_servers = entries, real_servers
         self.records = memoryview(self._maps["sessions"].mapped())
         self.changed = memoryview(self._maps["changed"].mapped())
@@ -68,7 +68,7 @@ class Lane:
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
         self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
         for port, side in zip(ports, (Sides.CLIENTS, Sides.REAL_SERVERS), strict=True):
-            self._maps["interfaces"].update(pack("<I", port.index), bytes((side,)))
+            self._maps["interfaces"].update(pack("<I", port.number), bytes((side,)))
         self.set()
         for slot in range(real_servers):
             self.set_real_server(slot)
@@ -135,10 +135,10 @@ class Lane:
         `mac` overrides the hardware address that it is sent to; `padding` lies behind it in its frame; with `gso_size` it is
         several segments in one, of so many bytes of data.
         """
-        port = port or self._ports[direction]
+        port = port or self.ports[direction]
         frame = (mac or port.hardware) + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw + padding
         context = bytearray(_SKB_BYTES)
-        pack_into("<I", context, _IFINDEX, port.index)
+        pack_into("<I", context, _IFINDEX, port.number)
         pack_into("<I", context, _GSO_SIZE, gso_size)
         before, traffic_before = self.counts(), self.traffic()
         verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context))

@@ -47,8 +47,8 @@ def record_of(session: Session, *, is_held: bool) -> SessionRecord:
     flags |= Flags.HAS_ANSWER if first_seq is not None else Flags(0)
     flags |= Flags.IN_FIRST_TABLE if session.first_table == FIRST else Flags(0)
     flags |= Flags.HAS_COOKIE if session.cookie is not None else Flags(0)
-    ends = (source_of(session.client_key), destination_of(session.client_key))
-    ends += (source_of(session.leaving_key(Direction.INBOUND)), destination_of(session.leaving_key(Direction.INBOUND)))
+    keys = (session.client_key, session.leaving_key(Direction.INBOUND))
+    ends = (end for key in keys for end in (source_of(key), destination_of(key)))
     client, vip, local, real_server = (Endpoint(end[:4], int.from_bytes(end[4:], "big")) for end in ends)
     return SessionRecord(
         family=4,
@@ -159,6 +159,10 @@ class Lives:
                 assert judged.counted.get(name, 0) == self.world.counter(told) - counted[told], name
         self.world._on_the_wire.clear()
         return judged
+
+    def entry_of(self, session: Session) -> int:
+        """The entry that a session was published in."""
+        return self._entries[session]
 
     def _find(self, raw: bytes) -> Session | None:
         tables = {PROTO_TCP: self.world.inside.tcp, PROTO_UDP: self.world.inside.udp}

@@ -16,7 +16,6 @@ units() { # FILES and options of pytest
   guest .venv/bin/python -m pytest -q -p no:cacheprovider "$@"
 }
 
-tools/build_lane.sh
 native 4 40
 echo "== stock kernel: the lane with the rights of the service, under systemd; sessions over a restart and a stop"
 if [ -n "${SHORT:-}" ]; then
