@@ -61,7 +61,11 @@ def _int(value: object) -> int:
 def keep_slots(slots: Slots) -> None:
     """Write the slots down. Raises EdgeError when that is not possible."""
     taken = [[*key, slot] for key, slot in slots.taken.items()]
-    write_state(state_file(_SLOTS), json.dumps({"capacity": slots.capacity, "slots": taken}))
+    text, file = json.dumps({"capacity": slots.capacity, "slots": taken}), state_file(_SLOTS)
+    with contextlib.suppress(OSError):
+        if read_own(file, _LONGEST_BYTES) == text:
+            return  # also a full file system can be read
+    write_state(file, text)
 
 
 class Kept(NamedTuple):

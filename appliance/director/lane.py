@@ -75,12 +75,19 @@ class Lane:
         try:
             return self._open(slots)
         except EdgeError as error:
-            self._reason = str(error)
-        if self._wanted == "required":
-            raise EdgeError(f'gateway.lane is "required", and there is no lane: {self._reason}')
-        log.warning("without the lane, all packets go through the workers: %s", self._reason)
-        self._clear_up(f"the lane is off ({self._reason})")
+            self._do_without(error)
         return False
+
+    def _do_without(self, error: EdgeError) -> None:
+        """Go on without a lane, unless one is required. Its sessions, and those of an earlier run, are reset."""
+        if self._wanted == "required":
+            raise EdgeError(f'gateway.lane is "required", and there is no lane: {error}') from error
+        log.warning("without the lane, all packets go through the workers: %s", error)
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
+        self._reason = str(error)
+        self._clear_up(f"the lane is off ({error})")
 
     def _open(self, slots: int) -> bool:
         if self._wanted == "off":
@@ -146,11 +153,15 @@ class Lane:
             log.error("a lane of an earlier run cannot be removed: %s", error)
 
     def attach(self) -> None:
-        """Attach the program to the interfaces of both sides, also in the place of that of an earlier run. Raises EdgeError."""
+        """Attach the program to the interfaces of both sides, also in the place of that of an earlier run. Raises EdgeError as
+        `open` does."""
         if self._kernel is None:
             return
-        with self._lock:
-            self._attach(self._kernel)
+        try:
+            with self._lock:
+                self._attach(self._kernel)
+        except EdgeError as error:
+            self._do_without(error)
 
     def _attach(self, kernel: LaneKernel) -> list[str]:
         """Put filters and interfaces right; returns the interfaces on which the filter was not ours."""

@@ -469,6 +469,11 @@ def test_the_number_of_shards_can_be_replaced() -> None:
     assert (four.gateway.queue_base, four.services) == (8, config.services)
 
 
+def test_the_word_for_the_lane_can_be_replaced() -> None:
+    config = parse(GOOD, "lvs.toml")
+    assert (config.with_lane("off").gateway.lane, config.gateway.lane) == ("off", "auto")
+
+
 @pytest.mark.parametrize(
     ("text", "shards", "line"),
     [

@@ -269,6 +269,24 @@ def test_what_is_not_possible_is_said_in_one_line(host: Host, caplog: pytest.Log
     assert lane.entries() == (0, 0)
 
 
+@pytest.mark.parametrize("word", ["auto", "required"])
+def test_a_program_that_cannot_be_attached_is_a_reason_as_well(host: Host, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    def refuse(*_: object) -> None:
+        raise EdgeError("somebody else is there")
+
+    monkeypatch.setattr("appliance.director.lane.lane_attach.attach", refuse)
+    lane = lane_of(host, word)
+    lane.open(260)
+    host.pinned = True
+    if word == "required":
+        with pytest.raises(EdgeError, match=r"there is no lane: somebody else is there"):
+            lane.attach()
+        return
+    lane.attach()
+    assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("off", "somebody else is there", ())
+    assert host.steps == ["made", "closed", "reset: records of an earlier run", "old pins removed", "directory removed"]
+
+
 def test_an_interface_that_is_not_ethernet_is_a_reason(host: Host) -> None:
     host.links["client0"] = Link(2, False)
     lane = lane_of(host)

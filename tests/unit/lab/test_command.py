@@ -42,3 +42,10 @@ def test_removing_a_lab_that_is_not_there_fails(name: str, capsys: pytest.Captur
 def test_without_root_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.run(parse("--", "true")) == 125
     assert "run as root" in capsys.readouterr().err
+
+
+def test_the_lane_and_a_restart_are_options() -> None:
+    parsed = parse("--lane", "off", "--restart", "--", "true")
+    assert (parsed.lane, parsed.restart, parse("--", "true").lane, parse("--", "true").restart) == ("off", True, None, False)
+    with pytest.raises(SystemExit):
+        parse("--lane", "on", "--", "true")
