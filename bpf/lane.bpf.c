@@ -44,8 +44,6 @@ static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *p
 	count_carried(packet, session, now);
 	if (judged.lacks_room)
 		count(COUNT_OPTION_NO_ROOM);
-	if (judged.is_answer)
-		to->window_shift = 0; /* RFC 7323, 2.2: the window of a SYN is never scaled */
 	if (judged.sack.edges && to->ack_delta && shift_sack(skb, &judged.sack, to->ack_delta, &sum))
 		return TC_ACT_SHOT;
 	if (judged.longer) {

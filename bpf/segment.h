@@ -26,7 +26,10 @@ static __always_inline __u32 sent_by_other_side(struct session *session, struct 
 	return (__u32)(session->direction ? record->client_next_seq : record->rs_next_seq) - to->ack_delta;
 }
 
-/* The answer to the SYN, when it is the usual one: see `nat.opening`, `check_answer`. */
+/*
+ * The answer to the SYN, when it is the usual one: see `nat.opening`, `check_answer`. Its session is not proxied, so there is no
+ * window shift, which would not hold for it.
+ */
 static __always_inline __u32 judge_answer(struct __sk_buff *skb, struct packet *packet, struct session *session, struct judged *judged)
 {
 	struct session_record *record = session->record;

@@ -38,7 +38,7 @@ CHANGED_PAGE_BYTES = 4096
 LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES = CHANGED_PAGE_BYTES, 1 << 22, 1 << 18
 
 FLOW_BYTES = 40
-_FLOW = Struct("<BB2s2s2s16s16s")
+FLOW = Struct("<BB2s2s2s16s16s")
 """Family (4 or 6), protocol, zero, source port, destination port, source address, destination address; in network order, and an
 address of IPv4 with zeros behind it."""
 
@@ -95,14 +95,14 @@ class Sides(IntFlag):
 
 def layout_hash() -> bytes:
     """Eight bytes made of everything that both sides have to agree on."""
-    parts = (VERSION, RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, _FLOW.format)
+    parts = (VERSION, RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, FLOW.format)
     names = tuple(counter.name for counter in LANE_COUNTERS)
     return blake2s(repr((*parts, names, CHANGED_PAGE_BYTES, SLOTS)).encode(), digest_size=8).digest()
 
 
 def flow(family: int, protocol: int, source: bytes, destination: bytes) -> bytes:
     """The key of a packet between two endpoints (address and port in network order) in the map `flows`."""
-    return _FLOW.pack(family, protocol, b"", source[-2:], destination[-2:], source[:-2], destination[:-2])
+    return FLOW.pack(family, protocol, b"", source[-2:], destination[-2:], source[:-2], destination[:-2])
 
 
 def entries_of_slot(slot: int, entries: int) -> range:

@@ -11,10 +11,9 @@ from appliance.model.counters import RECORDS_REFUSED, SESSIONS_ADOPTED, SESSIONS
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.nat.resets import reset_ends
 from appliance.policy.steering import SLOT_MASK
-from appliance.sessions.lane import flows_of
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.by_state import ORDER_OF_STATE
-from appliance.state.lane_entry import NS_PER_S, rebuilt
+from appliance.state.lane_entry import flows_of, rebuilt
 from appliance.state.output import ShardOutput
 from appliance.state.session import Session
 
@@ -90,10 +89,9 @@ class Adoption:
             lane.clear(entry)
             return
         self._adopted += 1
-        lane.adopt(session, entry)
+        last_seen_s = lane.adopt(session, entry, self._now)
         client_flow, server_flow = flows_of(session)
         self._flows |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
-        last_seen_s = min(record.last_seen_ns / NS_PER_S, self._now)
         if ORDER_OF_STATE[record.state]:
             self._waiting.append((last_seen_s, session, record.state))
         else:

@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable
 from typing import Protocol
 
-from appliance.ipc.lane_layout import flow
 from appliance.ipc.session_record import RECORD_BYTES
 from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
@@ -31,19 +30,18 @@ from appliance.state.lane_entry import (
     SLOT_CELL,
     STATE_CELL,
     STATE_MASK,
+    flows_of,
     take_over_phases,
     words_of,
+    write_moves,
     write_record,
 )
 from appliance.state.session import Session
-from appliance.wire.flow import destination_of, source_of
-from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 
 LEAST_INTERVAL_S = 0.002
 """How often, at most, all entries are looked at because there is no room for a new session."""
 
 _CHANGED = b"\1"
-_FAMILY = 4
 _CLOSE, _LAST_ACK = int(TcpState.CLOSE), int(TcpState.LAST_ACK)
 _OVER = (_CLOSE, int(TcpState.TIME_WAIT))
 _CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
@@ -105,14 +103,16 @@ class Lane:
         self._records[start : start + RECORD_BYTES] = _EMPTY
         cells[entry * CELLS + HELD_CELL] = 1
         words = words_of(self._longs, entry)
-        words[:] = array("Q", session.words)
+        words[:] = session.words
         session.words, session.entry, session.needs_slow_path = words, entry, True
         self.held.append((session, cells[entry * CELLS + STATE_CELL]))
 
-    def adopt(self, session: Session, entry: int) -> None:
-        """Let a session that was rebuilt from the record of this entry have it. The kernel may be at work on it meanwhile, unless
-        it is held: such a one goes back with the next `release_held`."""
-        cells, at = self._cells, entry * CELLS
+    def adopt(self, session: Session, entry: int, now: float) -> float:
+        """Let a session that was rebuilt from the record of this entry have it; returns when it was seen last, not after `now`.
+
+        The kernel may be at work on it meanwhile, unless it is held: such a one goes back with the next `release_held`.
+        """
+        cells, at, longs, seen_at = self._cells, entry * CELLS, self._longs, entry * LONGS + LAST_SEEN_WORD
         self.entries.claim(entry, session)
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
         cells[at + SLOT_CELL] = session.real_server.slot
@@ -120,6 +120,9 @@ class Lane:
             cells[at + HELD_CELL] = 1
         if cells[at + HELD_CELL]:
             self.held.append((session, cells[at + STATE_CELL]))
+        if longs[seen_at] > now * NS_PER_S:
+            longs[seen_at] = int(now * NS_PER_S)
+        return longs[seen_at] / NS_PER_S
 
     def hold(self, session: Session) -> None:
         """Take a session that has an entry into Python's hands, for a packet of its that came up. The next `release_held` gives
@@ -165,7 +168,11 @@ class Lane:
             self._owner.enter(session, state)
 
     def _write(self, session: Session, entry: int) -> None:
-        write_record(session, self._records, self._cells, entry)
+        has_numbers = self._records[entry * RECORD_BYTES] and self._cells[entry * CELLS + ISN_CELL] == session.isn
+        if has_numbers:
+            write_moves(session, self._cells, entry)
+        else:
+            write_record(session, self._records, self._cells, entry)
         last_seen_s = session.deadline - self.timeouts_s[session.state]
         self._longs[entry * LONGS + LAST_SEEN_WORD] = max(0, round(last_seen_s * NS_PER_S))
 
@@ -260,16 +267,6 @@ class Lane:
         start = entry * RECORD_BYTES
         self._records[start : start + len(_NO_VERSION)] = _NO_VERSION
         self._changed[entry] = 0
-
-
-def flows_of(session: Session) -> tuple[bytes, bytes]:
-    """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
-    protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
-    client_key, server_key = session.client_key, session.server_key
-    return (
-        flow(_FAMILY, protocol, source_of(client_key), destination_of(client_key)),
-        flow(_FAMILY, protocol, source_of(server_key), destination_of(server_key)),
-    )
 
 
 def _is_plain(session: Session) -> bool:

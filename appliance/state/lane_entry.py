@@ -8,6 +8,7 @@ from array import array
 from struct import Struct
 from typing import Any
 
+from appliance.ipc.lane_layout import FLOW
 from appliance.ipc.session_record import (
     FIELDS,
     OFFSETS,
@@ -90,32 +91,50 @@ def flags_of(session: Session, before: int) -> int:
 def write_record(session: Session, records: memoryview, cells: memoryview, entry: int) -> None:
     """Write the record of an entry, but for its words, when it was seen last, and whether it is held.
 
-    `records` are the bytes of all records, `cells` the same as 32-bit words. What the kernel moves as well, the state and its
-    flags, is written only when it differs.
+    `records` are the bytes of all records, `cells` the same as 32-bit words.
     """
-    start, cell = entry * RECORD_BYTES, entry * CELLS
+    start = entry * RECORD_BYTES
     packed_records = session.records
     to_rs, ip_in, transport_in, seq_in, ack_in, shift_in = _rewrite_at(packed_records, 0)
     to_client, ip_out, transport_out, seq_out, ack_out, shift_out = _rewrite_at(packed_records, REWRITE.size)
     local, real_server, local_port, real_server_port = parts_of(to_rs)
     vip, client, vip_port, client_port = parts_of(to_client)
-    isn, opening = session.isn, session.opening
-    if opening is None:
-        first_seq = cells[cell + RS_FIRST_SEQ_CELL]
-    else:
-        first_seq = add(opening.rs_first_seq, -seq_out) if opening.rs_first_seq is not None else 0
+    isn = session.isn
     protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
     _HEAD.pack_into(records, start, VERSION, _FAMILY, protocol)
     _SHIFTS.pack_into(records, start + _SHIFTS_START, shift_in, shift_out)
     _BODY.pack_into(
         records, start + _BODY_START, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
         ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out,
-        add(isn, -seq_in), isn, session.cookie or 0, first_seq, session.real_server.slot, 0,
+        add(isn, -seq_in), isn, session.cookie or 0, cells[entry * CELLS + RS_FIRST_SEQ_CELL], 0, 0,
     )  # fmt: skip
-    before = cells[cell + STATE_CELL]
+    write_moves(session, cells, entry)
+
+
+def write_moves(session: Session, cells: memoryview, entry: int) -> None:
+    """Write what of a record changes while a session has the same numbers. The state and its flags, which the kernel moves as
+    well, are written only when they differ."""
+    at, opening = entry * CELLS, session.opening
+    cells[at + SLOT_CELL] = session.real_server.slot
+    if opening is not None:
+        first_seq = opening.rs_first_seq
+        seen = add(first_seq, -session.record(Direction.OUTBOUND).seq_delta) if first_seq is not None else 0
+        cells[at + RS_FIRST_SEQ_CELL] = seen
+    before = cells[at + STATE_CELL]
     state = session.state | flags_of(session, before >> _FLAGS_SHIFT) << _FLAGS_SHIFT
     if state != before:
-        cells[cell + STATE_CELL] = state
+        cells[at + STATE_CELL] = state
+
+
+def flows_of(session: Session) -> tuple[bytes, bytes]:
+    """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
+    protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
+    local, real_server, local_port, real_server_port = parts_of(session.leaving_key(Direction.INBOUND))
+    vip, client, vip_port, client_port = parts_of(session.leaving_key(Direction.OUTBOUND))
+    return (
+        FLOW.pack(_FAMILY, protocol, b"", client_port, vip_port, client, vip),
+        FLOW.pack(_FAMILY, protocol, b"", real_server_port, local_port, real_server, local),
+    )
 
 
 def take_over_phases(session: Session, word: int, rs_first_seq: int) -> None:

@@ -118,13 +118,12 @@ class Life:
         session, choice = self.session, self._operands.byte()
         if choice >= 250:
             self._repeat(self._operands.of((1, 2, 3, 12)))
-        elif choice >= 242 and self._sent:
+        elif choice >= 243 and self._sent:
             raw, direction = self._operands.of(self._sent)
             self._put(raw, direction)
-        elif choice == 240:
-            self.lives.world.change(
-                plan(weights=self._operands.of(((100,), (100,), (100,), ())), with_udp=True, synproxy=self._synproxy)
-            )
+        elif choice >= 240:  # its real server is removed, or comes back
+            weights = () if choice == 240 else (100,)
+            self.lives.world.change(plan(weights=weights, with_udp=True, synproxy=self._synproxy))
             self.lives.write_settings()
         elif session is not None:
             self._packet(session, choice & 1)

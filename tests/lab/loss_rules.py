@@ -1,8 +1,8 @@
-"""Loss and duplication of packets, made with nftables, and the counters of the kernel for them."""
+"""Loss and duplication of packets, made with nftables and tc, and the counters of the kernel for them."""
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from tests.lab.conftest import RunningLab
 
@@ -11,43 +11,92 @@ Counts = Callable[[], dict[str, int]]
 
 _TABLE = """
 table ip loss_rules {{
-    chain arriving {{
-        type filter hook prerouting priority -450
-        {arriving}
-    }}
     chain leaving {{
         type filter hook postrouting priority 0
         {leaving}
     }}
 }}
 """
-"""The first chain is before everything else that looks at a packet, the second after all of it."""
+"""After all else that looks at a packet."""
+
+SIDES = ("client", "server")
+HOSTS = ("client", "rs1", "rs2")
+
+_LEAVING = """
+table netdev loss_rules {{
+    chain to_client {{
+        type filter hook egress device "client0" priority 0
+        {to_client}
+    }}
+    chain to_server {{
+        type filter hook egress device "server0" priority 0
+        {to_server}
+    }}
+}}
+"""
+"""Where the device sends: what the lane carries passes no other hook."""
+
+_RANDOM_DROP = "5,32 0 0 4294963256,148 0 0 1000,53 1 0 {per_mille},6 0 0 2,6 0 0 4294967295"
+"""Classic BPF: a random number, modulo 1000; below `per_mille` the packet is dropped (2), else other filters go on (-1)."""
 
 
 @contextmanager
 def loss_behind_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
     """Lose packets in both directions between the gateway and the one they are for.
 
-    Behind the gateway each packet is one segment; before its queue, the kernel keeps segments of a host together in packets of up
-    to 64 KiB. Rules in the hosts would not do: TCP of a sender would notice the drop, and packet sockets of a receiver would
-    still see the packet."""
-    with _table(lab, "gateway", leaving=_losses("oifname", "from gateway to", per_mille)) as counts:
+    Rules in the hosts would not do: TCP of a sender would notice the drop, and packet sockets of a receiver would still see the
+    packet."""
+    rules = {
+        f"to_{side}": f"meta protocol ip meta l4proto tcp numgen random mod 1000 < {per_mille} counter drop comment "
+        f'"from gateway to {side}"'
+        for side in SIDES
+    }
+    with _one_segment_a_packet(lab), _loaded(lab, "gateway", "netdev", _LEAVING.format(**rules)) as counts:
         yield counts
 
 
 @contextmanager
 def loss_on_both_sides_of_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
     """Lose packets on both sides: in each direction some that the gateway has seen, and some that it has not."""
-    arriving, leaving = _losses("iifname", "to gateway from", per_mille), _losses("oifname", "from gateway to", per_mille)
-    with _table(lab, "gateway", arriving, leaving) as counts:
-        yield counts
+    with ExitStack() as stack:
+        leaving = stack.enter_context(loss_behind_the_gateway(lab, per_mille))
+        arriving = {side: stack.enter_context(_loss_of_arriving(lab, f"{side}0", per_mille)) for side in SIDES}
+        yield lambda: leaving() | {f"to gateway from {side}": count() for side, count in arriving.items()}
 
 
-def _losses(interface: str, way: str, per_mille: int) -> str:
-    return "\n".join(
-        f'meta l4proto tcp {interface} "{side}0" numgen random mod 1000 < {per_mille} counter drop comment "{way} {side}"'
-        for side in ("client", "server")
-    )
+@contextmanager
+def _loss_of_arriving(lab: RunningLab, interface: str, per_mille: int) -> Iterator[Callable[[], int]]:
+    """Lose packets before the lane sees them, which comes behind the filters of others."""
+    had_qdisc = "clsact" in lab.run("gateway", "tc", "qdisc", "show", "dev", interface)
+    if not had_qdisc:
+        lab.run("gateway", "tc", "qdisc", "add", "dev", interface, "clsact")
+
+    def drops() -> int:
+        listed = json.loads(lab.run("gateway", "tc", "-s", "-j", "qdisc", "show", "dev", interface))
+        return int(next(qdisc["drops"] for qdisc in listed if qdisc["kind"] == "clsact"))
+
+    before = drops()
+    place = ("dev", interface, "ingress", "protocol", "ip", "pref", "10")
+    bytecode = _RANDOM_DROP.format(per_mille=per_mille)
+    lab.run("gateway", "tc", "filter", "add", *place, "bpf", "da", "bytecode", bytecode)
+    try:
+        yield lambda: drops() - before
+    finally:
+        lab.run("gateway", "tc", "filter", "del", *place)
+        if not had_qdisc:
+            lab.run("gateway", "tc", "qdisc", "del", "dev", interface, "clsact")
+
+
+@contextmanager
+def _one_segment_a_packet(lab: RunningLab) -> Iterator[None]:
+    """A queue splits what a host sends into its segments; the lane does not, and one lost packet would be many segments."""
+    for host in HOSTS:
+        lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "1")
+    try:
+        yield
+    finally:
+        for host in HOSTS:
+            lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "65535")
 
 
 @contextmanager
@@ -63,18 +112,22 @@ def duplication(lab: RunningLab) -> Iterator[Counts]:
         yield lambda: {name: packets for count in counts for name, packets in count().items()}
 
 
+def _table(lab: RunningLab, role: str, leaving: str) -> AbstractContextManager[Counts]:
+    return _loaded(lab, role, "ip", _TABLE.format(leaving=leaving))
+
+
 @contextmanager
-def _table(lab: RunningLab, role: str, arriving: str = "", leaving: str = "") -> Iterator[Counts]:
+def _loaded(lab: RunningLab, role: str, family: str, text: str) -> Iterator[Counts]:
     def counts() -> dict[str, int]:
-        listed = json.loads(lab.run(role, "nft", "--json", "list", "table", "ip", "loss_rules"))["nftables"]
+        listed = json.loads(lab.run(role, "nft", "--json", "list", "table", family, "loss_rules"))["nftables"]
         rules = [entry["rule"] for entry in listed if "rule" in entry]
         return {rule["comment"]: _packets(rule["expr"]) for rule in rules}
 
-    lab.run(role, "nft", _TABLE.format(arriving=arriving, leaving=leaving))
+    lab.run(role, "nft", text)
     try:
         yield counts
     finally:
-        lab.run(role, "nft", "delete", "table", "ip", "loss_rules")
+        lab.run(role, "nft", "delete", "table", family, "loss_rules")
 
 
 def _packets(expressions: list[dict[str, dict[str, int]]]) -> int:

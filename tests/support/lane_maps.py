@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from appliance.ipc.lane_layout import SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
-from appliance.sessions.lane import Lane, flows_of
+from appliance.sessions.lane import Lane
+from appliance.state.lane_entry import flows_of
 from appliance.state.session import Session
 
 

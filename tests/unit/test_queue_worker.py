@@ -8,6 +8,7 @@ import pytest
 from appliance import queue_worker
 from appliance.edge.nfqueue import BatchEnd
 from appliance.queue_worker import MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
+from appliance.sessions.adoption import Adopted
 from appliance.worker import fair_queue
 from tests.support.addresses import CLIENT, VIP
 from tests.support.gateway import shared_state
@@ -125,3 +126,14 @@ def test_a_turn_that_took_its_time_ends_and_keeps_the_rest(scene: Scene) -> None
     scene.worker._turn_ends = float("inf")
     scene.turn()
     assert len(scene.dropped) == 2 * TURN_PACKETS
+
+
+def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    queue_worker._report(Adopted(0, 0, 0, ""))
+    assert not caplog.messages
+    queue_worker._report(Adopted(7, 2, 3, "entry 5: why"))
+    assert caplog.messages == [
+        "7 sessions adopted, 3 reset because their service is gone",
+        "2 records of sessions make no sense and were given up; entry 5: why",
+    ]

@@ -1,12 +1,11 @@
 """A worker ends without a word, and the next one adopts its sessions: all of them, with all that was known of them."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from appliance.ipc.plan import Plan
-from appliance.ipc.session_record import OFFSETS, RECORD_BYTES
+from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, SessionRecord
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
@@ -148,15 +147,38 @@ def test_a_port_outside_the_range_stays_with_its_session() -> None:
 
 def test_what_is_kept_oldest_first_stays_so() -> None:
     world = restart(busy_world())
-    lines: list[Iterable[Session]] = [service.half_open for service in world.inside._services.values()]
-    for order in (*lines, world.inside.by_state.time_wait):
-        moments = [session.since for session in order]
-        assert moments == sorted(moments)
-        assert all(1000 <= moment <= world.now for moment in moments)
+    for session in world.inside.by_state.time_wait:
+        assert session.since == pytest.approx(record_of(world, session).last_seen_ns / 1e9)
+        assert 1000 < session.since < world.now
     world.now += 1
     world.shared.set_tunables({"conn_max": 8})
     world.put(tcp(client(30), VIP, "S", seq=C0))
     assert client(0) not in {source_of(session.client_key) for session in world.sessions()}, "the oldest half-open one had to go"
+
+
+def test_half_open_sessions_are_in_the_order_in_which_they_came() -> None:
+    """And not in that of their entries, which is that of their ports."""
+    world = World(None, FakeMaps())
+    for number in range(12):
+        world.now += 0.01
+        world.put(tcp(client(number), VIP, "S", seq=C0))
+    entries = [session.entry for session in half_open(world)]
+    assert entries != sorted(entry or 0 for entry in entries)
+    restart(world)
+    assert [source_of(session.client_key) for session in half_open(world)] == [client(number) for number in range(12)]
+    assert [session.since for session in half_open(world)] == pytest.approx([1000.01 + number / 100 for number in range(12)])
+    assert world.inside.by_state.now == world.now
+
+
+def half_open(world: World) -> list[Session]:
+    service = world.inside.service("tcp", VIP)
+    assert service is not None
+    return list(service.half_open)
+
+
+def record_of(world: World, session: Session) -> SessionRecord:
+    assert session.entry is not None
+    return world.maps.record(session.entry)
 
 
 def test_sources_are_counted() -> None:
@@ -270,6 +292,14 @@ def test_one_whose_time_is_over_ends_at_the_first_look() -> None:
     restart(world)
     world.sleep(0.2)
     assert world.counter("sessions_expired") == 8
+
+
+def test_a_moment_that_is_yet_to_come_makes_no_session_live_longer() -> None:
+    world = busy_world()
+    entry = world.sessions()[0].entry or 0
+    damage(world, entry, "last_seen_ns", b"\xff" * 8)
+    restart(world)
+    assert max(row.expires_s for row in world.rows()) <= 900
 
 
 def test_flows_are_made_those_of_the_sessions() -> None:

@@ -108,6 +108,35 @@ def test_a_udp_session_comes_when_its_client_has_sent_again_after_an_answer() ->
     assert world.carried == 1
 
 
+def test_a_datagram_that_comes_up_keeps_its_session_alive() -> None:
+    world = lane_world(plan(with_udp=True))
+    world.put(udp(CLIENT, VIP, b"q"))
+    there = world._on_the_wire[-1]
+    answer = udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
+    world.put(answer)
+    world.put(udp(CLIENT, VIP, b"q"))
+    world.now += 200
+    world.carries = lambda: False
+    world.put(answer)
+    (row,) = world.rows()
+    assert row.expires_s == pytest.approx(300)
+    assert record(world).last_seen_ns == pytest.approx(world.now * 1e9)
+
+
+def test_nothing_of_its_last_session_is_left_in_an_entry() -> None:
+    world = lane_world(plan(with_udp=True), FakeMaps(256), fullnat_lport_min=5000, fullnat_lport_max=5000)
+    world.client.connects(C0, R0)
+    world.reconcile()
+    world.walk_all(CUT)
+    world.sleep(2.1)
+    world.put(udp(CLIENT, VIP, b"q"))
+    there = world._on_the_wire[-1]
+    world.put(udp(destination_of(there[12:24]), source_of(there[12:24]), b"a"))
+    world.put(udp(CLIENT, VIP, b"q"))
+    found = record(world)
+    assert (found.flags, found.rs_first_seq, found.inbound_packets) == (Flags.IN_FIRST_TABLE, None, 2)
+
+
 def test_a_service_that_opts_out_stays_with_python() -> None:
     scene = plan()
     world = established(replace(scene, services=(replace(scene.services[0], lane=False),)))
@@ -407,6 +436,29 @@ def test_the_end_of_a_session_says_what_the_kernel_knew_of_it() -> None:
     world.assert_empty()
 
 
+def test_the_end_of_a_session_that_closed_in_the_kernel_is_told_to_nobody() -> None:
+    world = established()
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
+    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world._on_the_wire.clear()
+    world.inside.end(only(world), EndReason.CUT)
+    world._collect_segments()
+    world.assert_quiet()
+    world.assert_empty()
+
+
+def test_a_session_that_has_left_has_words_of_its_own() -> None:
+    """Those of its entry are soon another one's."""
+    world = established()
+    session = only(world)
+    words = session.words.tolist()
+    world.inside.lane.hold(session)
+    world.inside.lane.leave(session)
+    world.maps.records[:] = bytes(len(world.maps.records))
+    assert session.words.tolist() == words
+
+
 def test_the_last_number_of_a_port_is_the_one_that_the_kernel_saw() -> None:
     world = established()
     world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"x" * 1000)
@@ -506,6 +558,18 @@ def test_no_more_sessions_are_looked_at_in_a_turn_than_it_says_and_none_is_left_
     assert looks == 4
     assert world.by_state() == {"established": 10}
     assert not any(world.maps.changed)
+
+
+def test_sessions_whose_state_moves_all_the_time_hold_up_no_others() -> None:
+    world = lane_world()
+    half_open_flood(world, 6)
+    entries = sorted(session.entry or 0 for session in world.sessions())
+    seen = set[int]()
+    for _ in range(3):
+        world.maps.changed[entries[0]] = world.maps.changed[entries[1]] = 1
+        world.shard.reconcile(2)
+        seen |= {entry for entry in entries if not world.maps.changed[entry]}
+    assert seen == set(entries)
 
 
 def test_all_entries_are_looked_at_for_room_no_more_often_than_it_says() -> None:
