@@ -48,11 +48,11 @@ test: venv
 	@echo "##### 2 of 5: the manual"
 	@$(MAKE) --no-print-directory docs
 	@echo "##### 3 of 5: tests without a network (unit tests, tests of the project's own tools)"
-	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel
+	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd
 	@echo "##### 4 of 5: the lane's program in the kernel, beside the Python that it repeats (needs root)"
 	$(PYTHON) -m pytest tests/kernel
-	@echo "##### 5 of 5: tests on real packets, in a lab of network namespaces (needs root; about twenty minutes)"
-	$(PYTHON) -m pytest tests/lab
+	@echo "##### 5 of 5: the service under a systemd of its own, and tests on real packets in a lab (needs root; about twenty minutes)"
+	$(PYTHON) -m pytest tests/systemd tests/lab
 
 lane:
 	@tools/prepare.sh clang llvm libbpf-dev
@@ -88,7 +88,8 @@ fuzz: venv
 	  { echo "fuzz: atheris was not installed; it exists for CPython 3.11 to 3.13 on x86-64 Linux with glibc only" >&2; exit 1; }
 	$(PYTHON) -m tests.fuzz $(FUZZ)
 
-test-stock-kernel: venv
+test-stock-kernel: lane
+	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
 gen: venv

@@ -12,21 +12,20 @@ native() { # SHARDS REQUESTS
   REQUESTS=$2 guest .venv/bin/appliance lab --config tests/lab/tcp_and_udp.toml --shards "$1" -- .venv/bin/python tests/stock_kernel/native.py
 }
 
-units() { # FILES and options of pytest
+tests() { # FILES and options of pytest
   guest .venv/bin/python -m pytest -q -p no:cacheprovider "$@"
 }
 
-tools/build_lane.sh
 echo "== stock kernel: the lane's program, beside the Python that it repeats"
-LANE_LIVES=30 guest .venv/bin/python -m pytest -q -p no:cacheprovider tests/kernel
+LANE_LIVES=30 tests tests/kernel
 native 4 40
 echo "== stock kernel: the lane with the rights of the service, under systemd; sessions over a restart and a stop"
 if [ -n "${SHORT:-}" ]; then
-  units tests/systemd/test_privileges.py tests/systemd/test_sessions.py -k "allows or restart_keeps or stop_resets"
+  tests tests/systemd/test_privileges.py tests/systemd/test_sessions.py -k "allows or restart_keeps or stop_resets"
   exit 0
 fi
-units tests/systemd
+tests tests/systemd
 native 1 200
 native 2 200
 echo "== stock kernel: a stop, a crash and a flush leave the host as it was"
-guest .venv/bin/python -m pytest -q -p no:cacheprovider tests/lab/test_resilience.py -k "clean_stop or after_a_crash or flushed"
+tests tests/lab/test_resilience.py -k "clean_stop or after_a_crash or flushed"

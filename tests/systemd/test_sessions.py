@@ -75,11 +75,21 @@ class Site(NamedTuple):
         seen = self.report("client")
         assert (seen["open"], seen["ends"], seen["wrong"]) == (CONNECTIONS, {}, [])
 
-    def health(self) -> Any:
-        """What /healthz says, once the API answers."""
-        ask = ("curl", "--silent", "--max-time", "5", "http://127.0.0.1:9380/healthz?format=json")
-        self.machine.wait_until("the API answers", lambda: self.machine.run(*ask, check=False) != "")
-        return json.loads(self.machine.run(*ask))
+    def api(self, path: str) -> Any:
+        """What the API says, once it answers."""
+        answers: list[str] = []
+        ask = ("curl", "--silent", "--max-time", "20", f"http://127.0.0.1:9380{path}?format=json")
+
+        def has_answer() -> bool:
+            answers.append(self.machine.run(*ask, check=False))
+            return answers[-1] != ""
+
+        self.machine.wait_until("the API answers", has_answer)
+        return json.loads(answers[-1])
+
+    def lane(self) -> Any:
+        """How the lane is, as /healthz has it."""
+        return self.api("/healthz")["lane"]
 
     def pid(self) -> int:
         """The director's process, as the machine numbers it; 0 when there is none."""
@@ -133,7 +143,7 @@ def streams(site: Site) -> Iterator[None]:
 def running(site: Site) -> Iterator[Site]:
     """The appliance started; stopped for good afterwards."""
     site.machine.run("systemctl", "start", "appliance")
-    site.health()
+    assert site.lane()["state"] == "on"
     yield site
     site.machine.run("systemctl", "stop", "appliance", "appliance-dataplane")
 
@@ -144,9 +154,13 @@ def test_a_restart_keeps_every_session(running: Site) -> None:
         before = running.pid()
         running.machine.run("systemctl", "restart", "appliance")
         running.goes_on()
-        assert running.health()["lane"]["state"] == "on"
+        assert running.lane()["state"] == "on"
         assert running.pid() != before
-        running.goes_on()
+        carried = running.api("/stats/lane")["counters"]["carried"]
+        running.goes_on(10)
+        assert running.api("/stats/lane")["counters"]["carried"] >= carried + 2 * 10 * CONNECTIONS, (
+            "a packet each way for each line"
+        )
 
 
 def test_sessions_go_on_while_no_process_is_there(running: Site) -> None:
@@ -162,7 +176,7 @@ def test_sessions_go_on_while_no_process_is_there(running: Site) -> None:
         running.machine.run("systemctl", "daemon-reload")
         running.machine.run("systemctl", "start", "appliance")
         running.goes_on()
-        running.health()
+        assert running.lane()["state"] == "on"
         running.goes_on()
 
 
@@ -220,7 +234,7 @@ def test_without_the_rights_the_appliance_runs_and_says_why(site: Site) -> None:
     site.machine.write(str(drop_in / "rights.conf"), WITHOUT_LANE)
     site.machine.run("systemctl", "daemon-reload")
     site.machine.run("systemctl", "start", "appliance")
-    lane = site.health()["lane"]
+    lane = site.lane()
     assert lane["state"] == "off"
     assert "not permitted" in lane["reason"]
     with streams(site):
