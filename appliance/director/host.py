@@ -9,6 +9,7 @@ and a sysctl gets its old value back.
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from appliance.config.loading import Config, Gateway
@@ -20,11 +21,25 @@ from appliance.edge.errors import EdgeError
 from appliance.edge.guard import Guard
 from appliance.policy.address_sets import Steered
 from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
-from appliance.policy.guard import render_guard
+from appliance.policy.guard import GUARD_TABLE, render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
 from appliance.policy.sides import COUNTERS as SIDE_COUNTERS
 
 log = logging.getLogger("appliance.host")
+
+
+_GUARD_END_LOOKS = 30
+_LOOK_PAUSE_S = 0.1
+"""The guard of a director that was killed ends a moment after it."""
+
+
+def _wait_until_free() -> None:
+    """Raises EdgeError when a process goes on holding the guard table."""
+    for _ in range(_GUARD_END_LOOKS):
+        if not nft.is_owned(GUARD_TABLE):
+            return
+        time.sleep(_LOOK_PAUSE_S)
+    raise EdgeError(f"another appliance already runs in this network namespace: it holds the table {GUARD_TABLE}")
 
 
 class Host:
@@ -65,7 +80,12 @@ class Host:
         return True
 
     def prepare(self, gateway: Gateway) -> None:
-        """Set the sysctls that the gateway needs. Raises EdgeError, for instance when an interface does not exist."""
+        """Set the sysctls that the gateway needs.
+
+        Raises EdgeError, for instance when an interface does not exist, or when another appliance guards this network namespace:
+        the lock of one that has another runtime directory is not seen.
+        """
+        _wait_until_free()
         interfaces = list(gateway.sides.all)
         if missing := addresses.missing_interfaces(interfaces):
             raise EdgeError(f"interface {missing[0]} (of a key of [gateway]) does not exist")
