@@ -8,6 +8,8 @@
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
+#   make faults            one fault after another under load, and what clients saw of each (root); FAULTS="--rows restarted"
+#   make soak MINUTES=5    traffic of all kinds for so long, then a verdict on what has piled up (root)
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel the native steering on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
@@ -17,7 +19,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -69,6 +71,13 @@ bench-defence:
 
 bench-sessions: venv
 	$(PYTHON) -m bench.sessions $(BENCH)
+
+faults:
+	@tools/prepare.sh libfaketime
+	$(PYTHON) -m faults $(FAULTS)
+
+soak: venv
+	$(PYTHON) -m faults.soak --minutes $(or $(MINUTES),5) $(SOAK)
 
 fuzz: venv
 	@$(PYTHON) -c 'import atheris' 2>/dev/null || \
