@@ -64,13 +64,18 @@ class Exchanges(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """All figures of one fault. `lost` has the streams that ended or fell silent, by how; `lost_elsewhere` those of them that the
-    fault does not concern. `longest_gap_s` and `established_back_s` are about the streams that were not lost."""
+    """All figures of one fault.
+
+    `lost` has the streams that ended or fell silent, by how; `lost_elsewhere` those of them that the fault does not concern;
+    `told_s` is when the last client of one that ended knew it, since the fault began. `longest_gap_s` and `established_back_s`
+    are about the streams that were not lost.
+    """
 
     streams: int
     concerned: int
     lost: dict[str, int]
     lost_elsewhere: int
+    told_s: float
     longest_gap_s: float
     established_back_s: float
     connections: Exchanges
@@ -99,6 +104,7 @@ def figures(record: Record, times: Times, hit: Hit, shards: int, corrupted_at_se
         concerned=sum(hit.concerns(stream, shards) for stream in record.streams),
         lost=dict(Counter(how for _, how in lost)),
         lost_elsewhere=sum(not hit.concerns(stream, shards) for stream, _ in lost),
+        told_s=max((stream.ended_at - times.began for stream, _ in lost if stream.how_it_ended), default=0.0),
         longest_gap_s=max((gap.length_s for gap in gaps), default=0.0),
         established_back_s=max((gap.ended - times.over for gap in gaps if gap.began < times.over < gap.ended), default=0.0),
         connections=connections,

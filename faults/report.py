@@ -52,7 +52,8 @@ def _failed(title: str, some: Exchanges) -> str:
 def _lost(seen: Figures) -> str:
     if not seen.losses:
         return f"0 of {seen.streams}"
-    return f"{seen.losses} of {seen.streams} ({sum_of(seen.lost)})"
+    told = f", told within {seen.told_s:.1f} s" if seen.told_s else ""
+    return f"{seen.losses} of {seen.streams} ({sum_of(seen.lost)}{told})"
 
 
 def _new_back(seen: Figures) -> str:

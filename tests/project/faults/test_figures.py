@@ -31,6 +31,12 @@ def test_a_stream_is_lost_when_it_ended_or_got_nothing_in_the_last_seconds(one: 
     assert figures(record(one, stream(last=17.1)), TIMES, ALL, SHARDS).lost == {how: 1}
 
 
+def test_the_last_client_that_was_told_counts() -> None:
+    some = record(stream(last=11.0, ended="reset"), stream(last=14.5, ended="closed"), stream(last=12.0))
+    assert figures(some, TIMES, ALL, SHARDS).told_s == 4.5
+    assert figures(record(stream(last=11.0)), TIMES, ALL, SHARDS).told_s == 0.0
+
+
 def test_lost_streams_that_the_fault_does_not_concern_are_counted() -> None:
     """An even local port is of shard 0."""
     some = (stream(port=port, server=server, last=11.0) for port in (5_000, 5_001) for server in ("rs1", "rs2"))

@@ -56,6 +56,12 @@ def test_a_fault_that_cannot_be_tried_here_breaks_no_promise_and_one_that_went_w
     assert "1 of 3 faults tried" in text
 
 
+def test_a_table_says_when_clients_of_lost_sessions_were_told() -> None:
+    seen = figures(record(stream(last=12.5, ended="reset"), stream()), TIMES, ALL, 2)
+    told = Outcome(ROWS[0], ROWS[0].off, seen)
+    assert "1 of 2 (1 reset, told within 2.5 s)" in report.as_markdown([told], MACHINE, lane=False)
+
+
 def test_data_has_everything() -> None:
     data = report.as_data([WELL, BAD, ELSEWHERE], MACHINE, lane=False)
     assert [row["name"] for row in data["rows"]] == [row.name for row in ROWS[:3]]
