@@ -8,6 +8,8 @@
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
+#   make faults            one fault after another under load, and what clients saw of each (root); FAULTS="--rows restarted"
+#   make soak MINUTES=5    traffic of all kinds for so long, then a verdict on what has piled up (root)
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
@@ -18,7 +20,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane bench bench-flood bench-defence bench-sessions fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs lane bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -81,6 +83,13 @@ bench-defence:
 
 bench-sessions: venv
 	$(PYTHON) -m bench.sessions $(BENCH)
+
+faults:
+	@tools/prepare.sh libfaketime
+	$(PYTHON) -m faults $(FAULTS)
+
+soak: venv
+	$(PYTHON) -m faults.soak --minutes $(or $(MINUTES),5) $(SOAK)
 
 fuzz: venv
 	@$(PYTHON) -c 'import atheris' 2>/dev/null || \

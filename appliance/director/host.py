@@ -9,16 +9,17 @@ changed is undone: an address that was there before stays, and a sysctl gets its
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from appliance.config.loading import Config, Gateway
 from appliance.director.leftovers import read_leftovers
 from appliance.director.plans import steered
 from appliance.director.runtime_files import state_file, write_state
+from appliance.director.steps import do_all
 from appliance.edge import addresses, nft, sysctl
 from appliance.edge.errors import EdgeError
-from appliance.edge.guard import Guard
+from appliance.edge.guard import Guard, wait_until_free
 from appliance.policy.address_sets import Steered
 from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
 from appliance.policy.guard import render_guard
@@ -81,7 +82,12 @@ class Host:
         return True
 
     def prepare(self, gateway: Gateway) -> None:
-        """Set the sysctls that the gateway needs. Raises EdgeError, for instance when an interface does not exist."""
+        """Set the sysctls that the gateway needs.
+
+        Raises EdgeError, for instance when an interface does not exist, or when another appliance guards this network namespace:
+        the lock of one that has another runtime directory is not seen.
+        """
+        wait_until_free()
         interfaces = list(gateway.sides.all)
         if missing := addresses.missing_interfaces(interfaces):
             raise EdgeError(f"interface {missing[0]} (of a key of [gateway]) does not exist")
@@ -90,7 +96,7 @@ class Host:
 
     def _set_sysctls(self, interfaces: list[str]) -> None:
         """Set them for each of the interfaces, also after one that failed. Raises EdgeError."""
-        _do_all(partial(self._set_sysctls_of, interface) for interface in interfaces)
+        do_all(partial(self._set_sysctls_of, interface) for interface in interfaces)
 
     def _set_sysctls_of(self, interface: str) -> None:
         known = {path for path, _ in self._sysctls}
@@ -217,7 +223,7 @@ class Host:
             return
         gone = addresses.missing_interfaces(gateway.sides.all)
         present = [interface for interface in gateway.sides.all if interface not in gone]
-        _do_all((
+        do_all((
             partial(self._set_sysctls, present),
             partial(self._look_for_addresses, gateway, gone, at_start=at_start),
             partial(self._note_gone, gone),
@@ -255,7 +261,7 @@ class Host:
         if new := [pair for pair in missing if pair not in self._addresses]:
             self._addresses += new
             self._save()
-        _do_all(partial(self._add_address, interface, address, at_start=at_start) for interface, address in missing)
+        do_all(partial(self._add_address, interface, address, at_start=at_start) for interface, address in missing)
         self.problems.pop("address", None)
 
     def _add_address(self, interface: str, address: str, *, at_start: bool) -> None:
@@ -315,15 +321,3 @@ class Host:
         """Write to the file what has been changed so far."""
         state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset is not None}
         write_state(self._file, json.dumps(state))
-
-
-def _do_all(steps: Iterable[Callable[[], None]]) -> None:
-    """Do each step, also after one that failed. Raises EdgeError with the words of all that failed."""
-    failures = []
-    for step in steps:
-        try:
-            step()
-        except EdgeError as error:
-            failures.append(str(error))
-    if failures:
-        raise EdgeError("; ".join(failures))

@@ -10,9 +10,12 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
+from appliance.edge import nft
 from appliance.edge.errors import EdgeError
+from appliance.policy.guard import GUARD_TABLE
 
 _QUESTION = "describe ip daddr\n"
 _ANSWER = "payload expression"
@@ -22,6 +25,20 @@ _ANSWER_S = 60.0
 """How long `nft` may take for a command; then it is killed. All that changes the rules waits for it."""
 
 _END_GRACE_S = 2.0
+
+
+_GUARD_END_LOOKS = 30
+_LOOK_PAUSE_S = 0.1
+"""The guard of a director that was killed ends a moment after it."""
+
+
+def wait_until_free() -> None:
+    """Raises EdgeError when a process goes on holding the guard table."""
+    for _ in range(_GUARD_END_LOOKS):
+        if not nft.is_owned(GUARD_TABLE):
+            return
+        time.sleep(_LOOK_PAUSE_S)
+    raise EdgeError(f"another appliance already runs in this network namespace: it holds the table {GUARD_TABLE}")
 
 
 class Guard:

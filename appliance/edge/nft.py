@@ -5,6 +5,7 @@ marks packets for it, and removed after that table, so there is never a marked p
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Rule
 
 _TOOL_S = 60.0
 """How long a tool may take: far longer than any rules need. All that changes the rules, and the end of a run, waits for it."""
+
+_OWNED = re.compile(r"^\s*flags\b.*\bowner\b", re.MULTILINE)
 
 _PROBE = "table ip appliance_probe {\n\tchain probe {\n\t\tqueue num 0\n\t}\n}\n"
 
@@ -71,6 +74,11 @@ def listing(ruleset: Ruleset) -> str:
     if done.returncode or not ruleset.iptables:
         return done.stdout
     return done.stdout + "".join(_ours_in_raw(_run("nft", "--stateless", "list", "table", "ip", "raw").stdout))
+
+
+def is_owned(table: str) -> bool:
+    """Whether a process that runs owns this table of the family ip. The text is read: the JSON of nft 1.0.6 has broken flags."""
+    return _OWNED.search(_run("nft", "list", "table", "ip", table).stdout) is not None
 
 
 def _ours_in_raw(text: str) -> Iterator[str]:

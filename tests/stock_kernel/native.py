@@ -128,7 +128,7 @@ def queue_statement_is_loaded() -> None:
 
 
 def requests_are_answered_by_both_real_servers() -> None:
-    """A connection for each request: all shards take part, the lane carries answers, and real servers see local addresses only."""
+    """A connection for each request: all shards take part, the lane carries answers, real servers see local addresses only."""
     answers = [ask(http.client.HTTPConnection(VIP, PORT)) for _ in range(REQUESTS)]
     assert {answer["real_server"] for answer in answers} == {"rs1", "rs2"}
     assert {answer["peer"].split(":")[0] for answer in answers} <= {"192.0.2.10", "192.0.2.11"}

@@ -1,6 +1,7 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar, cast
@@ -52,6 +53,8 @@ class FakeNft:
         self.counters: dict[str, int] = {}
         self.refuses = False
         self.listed = ""
+        self.owned: Iterator[bool] = iter(())
+        """The answers to the next questions whether the guard belongs to another appliance."""
 
     def kernel_has_queue_statement(self) -> bool:
         return True
@@ -61,6 +64,10 @@ class FakeNft:
         self.is_there = True
         self.listed = ruleset.nft
         self.counters = {"defence_ip_frag_drop": 0, "defence_tcp_drop": 0, "defence_udp_drop": 0}
+
+    def is_owned(self, table: str) -> bool:
+        assert table == "appliance_guard"
+        return next(self.owned, False)
 
     def change(self, text: str) -> None:
         if self.refuses:
@@ -86,6 +93,7 @@ class FakeNft:
 def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
     monkeypatch.setattr("appliance.director.host.nft", fake)
+    monkeypatch.setattr("appliance.edge.guard.nft", fake)
     monkeypatch.setattr("appliance.director.host.Guard", FakeGuard)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake
@@ -334,6 +342,25 @@ def test_a_step_that_cannot_be_undone_leaves_no_other_undone(
     assert addresses.there == {"203.0.113.10"}
     assert not nft.is_there
     assert "Too many open files" in caplog.messages[-1]
+
+
+def test_an_appliance_whose_lock_is_not_seen_is_noticed_by_its_guard(
+    nft: FakeNft, addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    nft.owned = repeat(True)
+    host = Host()
+    with pytest.raises(EdgeError, match="another appliance already runs in this network namespace"):
+        host.prepare(_FILE.gateway)
+    host.undo()
+    assert (nft.done, addresses.there) == ([], set()), "nothing of the other is touched"
+
+
+@pytest.mark.usefixtures("addresses")
+def test_the_guard_of_a_director_that_was_killed_is_waited_for(nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    nft.owned = iter((True, True))
+    Host().prepare(_FILE.gateway)
 
 
 def test_rules_that_are_gone_before_they_are_listed_are_loaded_again(nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,3 +16,21 @@ def test_a_tool_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(EdgeError, match="nft has not answered within 60 s"):
         nft.change("")
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("table ip guard { # progname nft\n\tflags owner\n\tchain input {\n\t}\n}\n", True),
+        ("table ip guard {\n\tflags dormant,owner\n}\n", True),
+        ("table ip guard {\n\tset owner {\n\t\ttype mark\n\t\tflags interval\n\t}\n}\n", False),
+        ("", False),
+    ],
+)
+def test_a_table_is_owned_when_the_kernel_lists_it_so(monkeypatch: pytest.MonkeyPatch, listed: str, expected: bool) -> None:
+    def run(command: tuple[str, ...], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command == ("nft", "list", "table", "ip", "guard")
+        return subprocess.CompletedProcess(command, 0 if listed else 1, listed, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert nft.is_owned("guard") is expected

@@ -1,0 +1,47 @@
+"""The lane, in which the kernel carries sessions, taken away by somebody else."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.rig.topology import CLIENT_INTERFACE, SERVER_INTERFACE
+from faults.figures import NOBODY, Hit
+from faults.gateway import Gateway
+from faults.promises import Lost, Promise
+from faults.rows.row import NotApplicableError, Row
+
+_NO_LANE = "no lane"
+
+_BACK = Promise(Lost.NONE, 5.0, 5.0)
+
+
+def _detached(gateway: Gateway, _: ExitStack) -> Hit:
+    with_lane = [
+        name for name in (CLIENT_INTERFACE, SERVER_INTERFACE) if "clsact" in gateway.run("tc", "qdisc", "show", "dev", name)
+    ]
+    if not with_lane:
+        raise NotApplicableError(_NO_LANE)
+    for name in with_lane:
+        gateway.run("tc", "qdisc", "del", "dev", name, "clsact")
+    return NOBODY
+
+
+def _unpinned(gateway: Gateway, _: ExitStack) -> Hit:
+    pins = [pin for directory in _bpf_mounts(gateway) for pin in sorted(directory.rglob("*")) if pin.is_file()]
+    if not pins:
+        raise NotApplicableError(_NO_LANE)
+    for pin in pins:
+        pin.unlink()
+    return NOBODY
+
+
+def _bpf_mounts(gateway: Gateway) -> list[Path]:
+    """Where the service has file systems of pinned maps that are its own; that of the host may have maps of others."""
+    lines = Path(f"/proc/{gateway.director()}/mounts").read_text().splitlines()
+    places = [words[1] for words in map(str.split, lines) if words[2] == "bpf" and "appliance" in words[1]]
+    return [gateway.root() / place.lstrip("/") for place in places]
+
+
+ROWS = (
+    Row("lane-detached", "tc qdisc del dev … clsact", _detached, _BACK, _BACK),
+    Row("lane-unpinned", "maps of the lane unpinned", _unpinned, _BACK, _BACK),
+)
