@@ -22,7 +22,7 @@ LOST_AFTER_S = 20.0
 def kind_of_checksum(packet: bytes, is_ready: bool) -> str:
     """ "none", "right" or "wrong", for a UDP packet from its IP header on.
 
-    One that is not ready, because a device would finish it, counts as right: what the lane carries from one veth device to another
+    One that is not ready, because a device would finish it, counts as right: what the lane carries between veth devices
     stays as the client's stack has sent it.
     """
     datagram = packet[20:]
