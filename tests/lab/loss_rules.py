@@ -20,7 +20,6 @@ table ip loss_rules {{
 """After all else that looks at a packet."""
 
 SIDES = ("client", "server")
-HOSTS = ("client", "rs1", "rs2")
 
 _RANDOM_DROP = "5,32 0 0 4294963256,148 0 0 1000,53 1 0 {per_mille},6 0 0 2,6 0 0 4294967295"
 """Classic BPF: a random number, modulo 1000; below `per_mille` the packet is dropped (2), else other filters go on (-1)."""
@@ -33,7 +32,6 @@ def loss_behind_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]
     Rules in the hosts would not do: TCP of a sender would notice the drop, and packet sockets of a receiver would still see the
     packet."""
     with ExitStack() as stack:
-        stack.enter_context(_one_segment_a_packet(lab))
         counts = {side: stack.enter_context(_loss(lab, f"{side}0", per_mille, "egress")) for side in SIDES}
         yield lambda: {f"from gateway to {side}": count() for side, count in counts.items()}
 
@@ -42,7 +40,6 @@ def loss_behind_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]
 def loss_on_both_sides_of_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
     """Lose packets on both sides: in each direction some that the gateway has seen, and some that it has not."""
     with ExitStack() as stack:
-        stack.enter_context(_one_segment_a_packet(lab))
         counts = {side: stack.enter_context(_loss(lab, f"{side}0", per_mille, "egress", "ingress")) for side in SIDES}
         yield lambda: {f"between gateway and {side}": count() for side, count in counts.items()}
 
@@ -71,18 +68,6 @@ def _loss(lab: RunningLab, interface: str, per_mille: int, *hooks: str) -> Itera
             lab.run("gateway", "tc", "filter", "del", "dev", interface, hook, *place)
         if not had_qdisc:
             lab.run("gateway", "tc", "qdisc", "del", "dev", interface, "clsact")
-
-
-@contextmanager
-def _one_segment_a_packet(lab: RunningLab) -> Iterator[None]:
-    """A queue splits what a host sends into its segments; the lane does not, and one lost packet would be many segments."""
-    for host in HOSTS:
-        lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "1")
-    try:
-        yield
-    finally:
-        for host in HOSTS:
-            lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "65535")
 
 
 @contextmanager
