@@ -1,5 +1,5 @@
-"""Has the stack finish checksums and cut segments itself, as `ethtool -K eth0 tx off` does: packets are then on the way what they are
-on a wire. Between veth devices they would otherwise stay unfinished wherever the lane carries them.
+"""Has the stack finish checksums and cut segments itself, as `ethtool -K eth0 tx off` does: packets are then what they are on a
+wire. Between veth devices they would otherwise stay unfinished wherever the lane carries them.
 """
 
 import array
