@@ -5,21 +5,23 @@ When services change, what forbids is written here before the shards have it (`n
 be, and a packet that has become too big for its route goes up.
 """
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
+from functools import partial
 from pathlib import Path
 
 from appliance.config.loading import Gateway
 from appliance.director.lane_counts import LaneCounts
+from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
 from appliance.ipc.lane_layout import RealServerFlags, Sides
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
-from appliance.ipc.session_record import RECORD_BYTES
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.tunables import ACK_STORM_INTERVAL_S
 from appliance.policy.sides import Sides as SidesOfConfig
@@ -74,20 +76,21 @@ class Lane:
         for real servers. Raises EdgeError when the configuration requires a lane and there is none."""
         try:
             return self._open(slots)
-        except EdgeError as error:
+        except Exception as error:  # whatever it is, packets flow without the lane
             self._do_without(error)
         return False
 
-    def _do_without(self, error: EdgeError) -> None:
+    def _do_without(self, error: Exception) -> None:
         """Go on without a lane, unless one is required. Its sessions, and those of an earlier run, are reset."""
+        is_ours = not isinstance(error, EdgeError)
+        self._reason = f"{type(error).__name__}: {error}" if is_ours else str(error)
         if self._wanted == "required":
-            raise EdgeError(f'gateway.lane is "required", and there is no lane: {error}') from error
-        log.warning("without the lane, all packets go through the workers: %s", error)
+            raise EdgeError(f'gateway.lane is "required", and there is no lane: {self._reason}') from error
+        log.warning("without the lane, all packets go through the workers: %s", self._reason, exc_info=is_ours and error)
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None
-        self._reason = str(error)
-        self._clear_up(f"the lane is off ({error})")
+        self._clear_up(f"the lane is off ({self._reason})")
 
     def _open(self, slots: int) -> bool:
         if self._wanted == "off":
@@ -96,19 +99,21 @@ class Lane:
             return False
         self._check_interfaces()
         directory = bpffs.prepared(self._root, self._name)
-        pinned = Pinned(directory)
-        if pinned.maps:
-            why = pinned.why_not() or _too_small(pinned, slots)
-            if not why:
-                self._kernel = LaneKernel.take_over(pinned)
-                if self._kernel.sizes.entries != self._entries:
-                    log.warning("lane_entries: %d stay until the appliance is stopped for good", self._kernel.sizes.entries)
-                return True
-            if self._move(pinned, why, slots):
+        with contextlib.closing(Pinned(directory)) as pinned:
+            if pinned.maps and self._go_on_with(pinned, slots):
                 return True
         _detach_all()  # there may be a program whose maps nobody can read any more
         self._kernel = LaneKernel.make(directory, Sizes(self._entries, slots))
         return False
+
+    def _go_on_with(self, pinned: Pinned, slots: int) -> bool:
+        """Take over the lane of an earlier run, or move its sessions; False when neither is possible, and they were reset."""
+        if why := pinned.why_not() or _too_small(pinned, slots):
+            return self._move(pinned, why, slots)
+        self._kernel = LaneKernel.take_over(pinned)
+        if self._kernel.sizes.entries != self._entries:
+            log.warning("lane_entries: %d stay until the appliance is stopped for good", self._kernel.sizes.entries)
+        return True
 
     def _move(self, pinned: Pinned, why: str, slots: int) -> bool:
         """Move the sessions of a lane that is laid out in another way into a new one; False when that is not possible, and they
@@ -120,10 +125,7 @@ class Lane:
             self._discard(pinned, why)
             return False
         log.info("the sessions of an earlier run move to other maps, because %s", why)
-        directory = pinned.directory
-        pinned.unpin()
-        self._kernel = LaneKernel.make(directory, Sizes(len(records) // RECORD_BYTES, slots))
-        self._kernel.records[:] = records
+        self._kernel = LaneKernel.moved(pinned, records, slots)
         return True
 
     def _check_interfaces(self) -> None:
@@ -135,32 +137,36 @@ class Lane:
     def _discard(self, pinned: Pinned, why: str) -> None:
         """Reset the sessions of a lane that nobody goes on with, and remove it."""
         records = pinned.records()
-        _detach_all()
+        self._try(_detach_all)
         number = self._reset(records) if records is not None else 0
         log.warning("the sessions of an earlier run cannot be taken over, because %s: reset both ends of %d", why, number)
         pinned.unpin()
 
     def _clear_up(self, why: str) -> None:
-        """Remove a lane that an earlier run has left."""
-        try:
-            if bpffs.is_there(self._root, self._name):
-                pinned = Pinned(self._root / self._name)
+        """Remove a lane that an earlier run has left. What cannot be removed is logged."""
+        self._try(lambda: self._remove_earlier(why))
+
+    def _remove_earlier(self, why: str) -> bool:
+        """The same; returns whether there was one. Raises EdgeError when something of it stays."""
+        is_there = bpffs.is_there(self._root, self._name)
+        if is_there:
+            with contextlib.closing(Pinned(self._root / self._name)) as pinned:
                 if pinned.maps:
                     self._discard(pinned, why)
-                bpffs.remove(self._root, self._name)
-            _detach_all()
-        except EdgeError as error:
-            log.error("a lane of an earlier run cannot be removed: %s", error)
+            bpffs.remove(self._root, self._name)
+        _detach_all()
+        return is_there
 
     def attach(self) -> None:
-        """Attach the program to the interfaces of both sides, also in the place of that of an earlier run. Raises EdgeError as
-        `open` does."""
+        """Attach the program to the interfaces of both sides, also in the place of that of an earlier run, and to no others.
+        Raises EdgeError as `open` does."""
         if self._kernel is None:
             return
         try:
             with self._lock:
                 self._attach(self._kernel)
-        except EdgeError as error:
+                _detach_all(but={link.index for link in lane_attach.links(self._sides.all).values()})
+        except Exception as error:  # as in `open`
             self._do_without(error)
 
     def _attach(self, kernel: LaneKernel) -> list[str]:
@@ -220,6 +226,7 @@ class Lane:
                 wrong = self._attach(kernel)
                 gone = kernel.missing_pins()
                 if gone:
+                    bpffs.prepared(self._root, self._name)  # the directory may have gone with them
                     kernel.pin_again()
             except (EdgeError, OSError) as error:
                 self._say(f"it cannot be put right: {error}")
@@ -260,9 +267,9 @@ class Lane:
             self._reason = "it has ended"
             self._try(_detach_all)
             self._try(lambda: self._reset(kernel.records))
-            kernel.unpin()
+            self._try(kernel.unpin)
             kernel.close()
-            bpffs.remove(self._root, self._name)
+            self._try(lambda: bpffs.remove(self._root, self._name))
 
     def leave(self) -> None:
         """Leave all of it as it is, for the next run."""
@@ -272,10 +279,8 @@ class Lane:
                 kernel.close()
 
     def clean_up(self) -> bool:
-        """End the lane that a run has left; returns whether there was one."""
-        is_there = bpffs.is_there(self._root, self._name)
-        self._clear_up("the appliance is stopped for good")
-        return is_there
+        """End the lane that a run has left; returns whether there was one. Raises EdgeError when something of it stays."""
+        return self._remove_earlier("the appliance is stopped for good")
 
     @staticmethod
     def _try(action: Callable[[], object]) -> None:
@@ -285,9 +290,9 @@ class Lane:
             log.error("while ending the lane: %s", error, exc_info=not isinstance(error, EdgeError))
 
 
-def _detach_all() -> None:
-    for index in lane_attach.all_indexes():
-        lane_attach.detach(index)
+def _detach_all(but: Set[int] = frozenset()) -> None:
+    """Take the program off all interfaces but these. One that fails keeps no other from it. Raises EdgeError in the end."""
+    do_all(partial(lane_attach.detach, index) for index in lane_attach.all_indexes() if index not in but)
 
 
 def _too_small(pinned: Pinned, slots: int) -> str:

@@ -13,6 +13,7 @@ from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
 from appliance.director.runtime_files import kept_keys, namespace_number, runtime_directory, state_file
+from appliance.director.steps import do_all
 from appliance.edge import capabilities, instance_lock
 from appliance.policy.steering import hash_seed
 
@@ -45,13 +46,14 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
 def clean_up() -> bool:
     """End for good what a run has left in this network namespace, sessions first; returns whether there was anything.
 
-    Raises EdgeError while an appliance runs, and when the list of what is to be undone cannot be used.
+    Raises EdgeError while an appliance runs; and in the end, when the list of what is to be undone cannot be used, or something
+    of the lane stays.
     """
+    found: list[bool] = []
     with instance_lock.held(state_file("lock")):
-        had_lane = _lane(None).clean_up()
-        had_changes = Host().undo_leftovers()
-        kept.forget()
-    return had_lane or had_changes
+        lane, host = _lane(None), Host()
+        do_all((lambda: found.append(lane.clean_up()), lambda: found.append(host.undo_leftovers()), kept.forget))
+    return any(found)
 
 
 def _lane(gateway: Gateway | None) -> Lane:

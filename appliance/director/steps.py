@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from appliance.edge.errors import EdgeError
 
 
-def do_all(steps: Iterable[Callable[[], None]]) -> None:
+def do_all(steps: Iterable[Callable[[], object]]) -> None:
     """Do each step, also after one that failed. Raises EdgeError with the words of all that failed."""
     failures = []
     for step in steps:

@@ -35,17 +35,27 @@ def prepared(root: Path, name: str) -> Path:
 
 
 def is_there(root: Path, name: str) -> bool:
-    """Whether the directory of `prepared` exists already."""
-    return is_bpffs(root) and (root / name).is_dir()
+    """Whether the directory of `prepared` exists already. Raises EdgeError when nobody may look."""
+    try:
+        return is_bpffs(root) and (root / name).is_dir()
+    except OSError as error:
+        raise EdgeError(f"cannot look into {root}: {error.strerror}") from error
 
 
 def remove(root: Path, name: str) -> None:
-    """Remove the directory with all pins in it, and the mount when it is ours and nobody else has anything there."""
-    shutil.rmtree(root / name, ignore_errors=True)
-    if _is_ours(root) and not any(path.is_dir() for path in root.iterdir()):  # the kernel puts files of its own there
-        _libc().umount2(bytes(root), 0)
-        if not is_bpffs(root):
-            root.rmdir()
+    """Remove the directory with all pins in it, and the mount when it is ours and nobody else has anything there.
+
+    Raises EdgeError when something stays.
+    """
+    try:
+        if (root / name).is_dir():
+            shutil.rmtree(root / name)
+        if _is_ours(root) and not any(path.is_dir() for path in root.iterdir()):  # the kernel puts files of its own there
+            _libc().umount2(bytes(root), 0)
+            if not is_bpffs(root):
+                root.rmdir()
+    except OSError as error:
+        raise EdgeError(f"cannot remove {error.filename or root}: {error.strerror}") from error
 
 
 def is_bpffs(path: Path) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
 
 from appliance.edge.errors import EdgeError
 
@@ -103,6 +103,8 @@ def _netlink() -> Iterator[Any]:
             yield ipr
     except NetlinkError as error:
         raise EdgeError(f"tc: the kernel refuses the lane's filter: {error}") from error
+    except NetlinkDecodeError as error:
+        raise EdgeError(f"tc: the kernel's answer makes no sense: {error}") from error
     except OSError as error:
         raise EdgeError(f"tc: the kernel cannot be asked: {error.strerror}") from error
 

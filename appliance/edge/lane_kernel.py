@@ -100,24 +100,41 @@ class LaneKernel:
     @classmethod
     def make(cls, directory: Path, sizes: Sizes) -> "LaneKernel":
         """A lane that is closed and carries nothing yet, pinned in `directory`. Raises EdgeError with the kernel's reason."""
-        loaded = bpf.load(object_file(), sizes.of_maps)
-        try:
-            kernel = cls(directory, loaded.program, loaded.maps)
-            kernel.put_settings(Settings(lane_layout.VERSION, sizes.entries, lane_layout.layout_hash()))
-            loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
-            kernel.pin_again()
-        except BaseException:
-            loaded.close()
-            raise
+        kernel = cls._of(directory, bpf.load(object_file(), sizes.of_maps), sizes.entries)
+        kernel.pin_again()
+        return kernel
+
+    @classmethod
+    def moved(cls, pinned: "Pinned", records: bytes, slots: int) -> "LaneKernel":
+        """A lane that is closed, with these records, in the place of the pinned one. Raises EdgeError with the kernel's reason.
+
+        The pins of the old maps stay until the new ones are complete, so that nothing is lost when the kernel refuses them.
+        """
+        sizes = Sizes(len(records) // RECORD_BYTES, slots)
+        kernel = cls._of(pinned.directory, bpf.load(object_file(), sizes.of_maps), sizes.entries)
+        kernel.records[:] = records
+        pinned.unpin()
+        kernel.pin_again()
         return kernel
 
     @classmethod
     def take_over(cls, pinned: "Pinned") -> "LaneKernel":
         """The lane with these maps, and with the program of this version. Raises EdgeError with the kernel's reason."""
-        loaded = bpf.load(object_file(), {}, pinned.maps)
-        for of_pin in pinned.maps.values():
-            of_pin.close()
-        return cls(pinned.directory, loaded.program, loaded.maps)
+        return cls._of(pinned.directory, bpf.load(object_file(), {}, pinned.maps))
+
+    @classmethod
+    def _of(cls, directory: Path, loaded: bpf.Loaded, new_entries: int = 0) -> "LaneKernel":
+        """The lane with a program and its maps, which are new when `new_entries` says how many entries they have."""
+        try:
+            kernel = cls(directory, loaded.program, loaded.maps)
+            if new_entries:
+                kernel.put_settings(Settings(lane_layout.VERSION, new_entries, lane_layout.layout_hash()))
+            # Also into maps that were there: the version that made them may have had other transitions.
+            loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
+        except BaseException:
+            loaded.close()
+            raise
+        return kernel
 
     @property
     def sizes(self) -> Sizes:
@@ -189,9 +206,8 @@ class LaneKernel:
             self.maps[name].pin(self._directory / name)
 
     def unpin(self) -> None:
-        """Remove the pins."""
-        for name in PINNED:
-            (self._directory / name).unlink(missing_ok=True)
+        """Remove the pins. Raises EdgeError."""
+        _unpin(self._directory)
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -224,6 +240,8 @@ class Pinned:
         """Why this version of the appliance cannot go on with these maps; empty when it can."""
         if self.missing:
             return f"the map {self.missing[0]} is not there"
+        if self.maps["settings"].value_bytes != SETTINGS.size:
+            return f"their settings have {self.maps['settings'].value_bytes} bytes and not {SETTINGS.size}"
         settings = Settings(*SETTINGS.unpack(self.maps["settings"].lookup(_INDEX.pack(0)) or bytes(SETTINGS.size)))
         if settings.version != lane_layout.VERSION or settings.layout_hash != lane_layout.layout_hash():
             return (
@@ -261,8 +279,19 @@ class Pinned:
         return copy if versions <= {0, RECORD_VERSION} else None
 
     def unpin(self) -> None:
-        """Close the maps and remove the pins."""
+        """Close the maps and remove the pins. Raises EdgeError."""
+        self.close()
+        _unpin(self.directory)
+
+    def close(self) -> None:
+        """Close the maps; what is pinned stays."""
         for of_pin in self.maps.values():
             of_pin.close()
+
+
+def _unpin(directory: Path) -> None:
+    try:
         for name in PINNED:
-            (self.directory / name).unlink(missing_ok=True)
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise EdgeError(f"cannot remove {error.filename}: {error.strerror}") from error

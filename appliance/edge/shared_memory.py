@@ -50,11 +50,16 @@ def read_file(file: Path) -> memoryview | None:
         fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb") as stream:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_size > _LONGEST_BYTES:
             return None
-        return memoryview(bytearray(stream.read()))
+        with open(fd, "rb", closefd=False) as stream:
+            return memoryview(bytearray(stream.read()))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def attach(fd: int) -> memoryview:

@@ -86,6 +86,15 @@ def test_counters_that_cannot_be_read_start_anew(directory: Path, content: bytes
     assert Kept.from_before(SHIPPED).shared.destination(0, 1)[CONNS] == 0
 
 
+def test_what_is_no_file_in_the_place_of_the_counters_is_not_read(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    a_run()
+    (file,) = directory.glob("counters-*")
+    file.unlink()
+    file.mkdir()
+    assert Kept.from_before(SHIPPED).shared.shards == 2
+    assert "counters will not outlive this run" in caplog.text
+
+
 def test_without_a_file_there_is_memory_without_a_name(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory.touch()
     assert Kept.from_before(SHIPPED).shared.shards == 2

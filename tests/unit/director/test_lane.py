@@ -104,6 +104,9 @@ class PinnedMaps:
         self.host.pinned = False
         self.host.steps.append("old pins removed")
 
+    def close(self) -> None:
+        """Nothing of it stays open."""
+
 
 class Host:
     """The kernel, its interfaces, and what was done to them."""
@@ -118,11 +121,14 @@ class Host:
         """The records of the earlier run, if this one can read them."""
         self.bpffs = ""
         """Why there is none; empty when there is one."""
+        self.has_directory = False
+        self.refuses_maps = False
         self.kernel: Kernel | None = None
 
     def prepared(self, root: Path, name: str) -> Path:
         if self.bpffs:
             raise EdgeError(self.bpffs)
+        self.has_directory = True
         return root / name
 
     def attach(self, _: int, index: int) -> None:
@@ -143,6 +149,15 @@ class Host:
         self.kernel = Kernel(self, Sizes(4096, 260))
         return self.kernel
 
+    def moved(self, pinned: PinnedMaps, records: bytes, slots: int) -> Kernel:
+        if self.refuses_maps:
+            raise EdgeError("cannot load the program: Cannot allocate memory")
+        self.steps.append("moved")
+        pinned.unpin()
+        self.kernel = Kernel(self, Sizes(len(records) // RECORD_BYTES, slots))
+        self.kernel.records[:] = records
+        return self.kernel
+
     def reset(self, records: memoryview) -> int:
         self.steps.append(f"reset: {bytes(records).decode()}")
         return 12
@@ -158,6 +173,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(f"{module}.Pinned", lambda _: PinnedMaps(host))
     monkeypatch.setattr(f"{module}.LaneKernel.make", host.make)
     monkeypatch.setattr(f"{module}.LaneKernel.take_over", host.take_over)
+    monkeypatch.setattr(f"{module}.LaneKernel.moved", host.moved)
     monkeypatch.setattr(
         f"{module}.lane_attach.links", lambda names: {name: host.links[name] for name in names if name in host.links}
     )
@@ -236,10 +252,27 @@ def test_sessions_of_a_lane_that_is_laid_out_in_another_way_move_into_a_new_one(
     host.pinned, host.filters, host.why_not = True, {2: 66}, "they have version 9 of their layout and not 1"
     host.readable = bytes(4095 * RECORD_BYTES) + b"\2" * RECORD_BYTES
     assert lane_of(host).open(300)
-    assert host.steps == ["detached from 2", "old pins removed", "made"]
+    assert host.steps == ["detached from 2", "moved", "old pins removed"]
     assert host.kernel is not None
     assert host.kernel.sizes == Sizes(4096, 300)
     assert bytes(host.kernel.records) == host.readable
+
+
+def test_sessions_that_cannot_move_because_the_kernel_refuses_new_maps_are_reset(host: Host) -> None:
+    host.pinned, host.filters, host.why_not = True, {2: 66}, "they have version 9 of their layout and not 1"
+    host.readable, host.refuses_maps = bytes(4096 * RECORD_BYTES), True
+    lane = lane_of(host)
+    assert not lane.open(300)
+    assert host.steps == ["detached from 2", "reset: records of an earlier run", "old pins removed", "directory removed"]
+    assert lane.state.reason == "cannot load the program: Cannot allocate memory"
+
+
+def test_an_interface_that_is_not_named_any_more_loses_the_filter(host: Host) -> None:
+    host.pinned, host.filters = True, {2: 66, 3: 66, 8: 66}
+    lane = lane_of(host)
+    lane.open(260)
+    lane.attach()
+    assert host.filters == {2: PROGRAM, 3: PROGRAM}
 
 
 def test_filters_whose_maps_nobody_can_read_any_more_go(host: Host) -> None:
@@ -285,6 +318,29 @@ def test_a_program_that_cannot_be_attached_is_a_reason_as_well(host: Host, monke
     lane.attach()
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("off", "somebody else is there", ())
     assert host.steps == ["made", "closed", "reset: records of an earlier run", "old pins removed", "directory removed"]
+
+
+@pytest.mark.parametrize("where", ["bpffs.prepared", "Pinned", "lane_attach.attach"])
+def test_no_error_of_ours_keeps_packets_from_flowing_without_the_lane(
+    host: Host, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("who wrote this?")
+
+    monkeypatch.setattr(f"appliance.director.lane.{where}", fail)
+    lane = lane_of(host)
+    lane.open(260)
+    lane.attach()
+    assert (lane.state.state, lane.state.reason) == ("off", "ValueError: who wrote this?")
+
+
+def test_an_error_of_ours_ends_a_start_for_which_the_lane_is_required(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("who wrote this?")
+
+    monkeypatch.setattr("appliance.director.lane.Pinned", fail)
+    with pytest.raises(EdgeError, match=r"there is no lane: ValueError: who wrote this\?"):
+        lane_of(host, "required").open(260)
 
 
 def test_an_interface_that_is_not_ethernet_is_a_reason(host: Host) -> None:
@@ -345,9 +401,10 @@ def test_filters_and_pins_that_others_remove_come_back(host: Host, caplog: pytes
     assert lane.state.repairs == 0
     host.filters[2] = 99
     lane.look()
-    host.kernel.missing = ["flows"]
+    host.kernel.missing, host.has_directory = ["flows"], False
     lane.look()
     lane.look()
+    assert host.has_directory
     assert (host.filters, lane.state.repairs) == ({2: PROGRAM, 3: PROGRAM}, 2)
     assert caplog.messages == [
         "the lane was not attached to client0 any more: attached again",
@@ -397,6 +454,37 @@ def test_an_end_for_good_takes_it_off_resets_and_removes(host: Host) -> None:
         "directory removed",
     ]
     assert lane.state.state == "off"
+
+
+def test_what_cannot_be_removed_keeps_nothing_else_from_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(index: int) -> None:
+        if index == 2:
+            raise EdgeError("tc: no")
+        host.detach(index)
+
+    def busy(*_: object) -> None:
+        raise EdgeError("cannot remove it")
+
+    lane = opened(host)
+    monkeypatch.setattr("appliance.director.lane.lane_attach.detach", refuse)
+    monkeypatch.setattr("appliance.director.lane.bpffs.remove", busy)
+    host.steps.clear()
+    lane.end()
+    assert host.steps == ["detached from 3", "reset: records of this run", "unpinned", "closed"]
+    assert caplog.messages == ["while ending the lane: tc: no", "while ending the lane: cannot remove it"]
+
+
+def test_clean_up_says_when_something_stays(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise EdgeError("tc: no")
+
+    monkeypatch.setattr("appliance.director.lane.lane_attach.detach", refuse)
+    host.pinned, host.filters = True, {2: 66}
+    with pytest.raises(EdgeError, match="tc: no"):
+        Lane(None, Path("/run/x/bpf"), "4026", host.reset).clean_up()
+    assert host.steps == ["reset: records of an earlier run", "old pins removed", "directory removed"]
 
 
 def test_a_lane_that_is_left_stays_as_it_is(host: Host) -> None:
