@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 from bench.flood.gateway import configuration
 from bench.flood.load import measure
+from bench.flood.modes import COMPARED, UNPROTECTED
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import COMPARED, UNPROTECTED
-from bench.rig.checks import check_way
+from bench.modes.mode import Mode
+from bench.rig.checks import check_mode
 from bench.rig.counters import growth, queue_counts, syns_sent_again
 from bench.rig.machine import this_machine
 from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, output_of
-from bench.rig.ways import Way
 from bench.senders.flood import SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
@@ -63,9 +63,9 @@ def _measure_inside(options: argparse.Namespace) -> int:
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     results = FloodResults()
     with servers_running(site):
-        for way in (*COMPARED, UNPROTECTED):
-            with way.opened(site, options.shards):
-                check_way(site, way, options.shards)
+        for mode in (*COMPARED, UNPROTECTED):
+            with mode.opened(site, options.shards):
+                check_mode(site, mode, options.shards)
         _measure_compared(site, options, results)
         _measure_unprotected(site, options, results)
     print(as_text(machine, options.rounds, options.seconds, options.shards, results), end="")
@@ -73,12 +73,12 @@ def _measure_inside(options: argparse.Namespace) -> int:
 
 
 def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """The ways are measured one right after the other, because a machine drifts. Each round begins with the next way, and floods
-    the next VIP."""
+    """The modes are measured one right after the other, because a machine drifts. Each round begins with the next mode, and
+    floods the next VIP."""
     for rate in options.rates:
         for number in range(options.rounds):
-            for way in rotated(COMPARED, number):
-                results.add(way, rate, _measure(site, options, way, rate, number))
+            for mode in rotated(COMPARED, number):
+                results.add(mode, rate, _measure(site, options, mode, rate, number))
 
 
 def _measure_unprotected(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
@@ -89,15 +89,15 @@ def _measure_unprotected(site: Site, options: argparse.Namespace, results: Flood
             return
 
 
-def _measure(site: Site, options: argparse.Namespace, way: Way, rate: int, number: int) -> Round:
-    target = way.targets[number % len(way.targets)]
-    with way.opened(site, options.shards):
+def _measure(site: Site, options: argparse.Namespace, mode: Mode, rate: int, number: int) -> Round:
+    target = mode.targets[number % len(mode.targets)]
+    with mode.opened(site, options.shards):
         queues, syns = queue_counts(site), syns_sent_again()
         load = measure(target, rate, options.seconds, site.directory)
         drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         again = syns_sent_again() - syns
         time.sleep(_SETTLE_S)  # the last segments of one measurement must not be judged by the rules of the next
-    line = f"{rate:>8,} SYN/s  {way.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
+    line = f"{rate:>8,} SYN/s  {mode.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
     print(line.rstrip(), file=sys.stderr, flush=True)
     return Round(load, drops, again)
 

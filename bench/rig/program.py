@@ -66,11 +66,19 @@ def check_host(tools: Sequence[str], target: str) -> None:
         raise BenchError(f"not installed: {', '.join(missing)} (make {target} installs what it needs)")
 
 
-def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | None = None, appliance: str | None = None) -> int:
+def run_in_lab(
+    program: str,
+    given: Sequence[str],
+    shards: int,
+    *,
+    lab: str | None = None,
+    appliance: str | None = None,
+    gateway: Sequence[str] | None = None,
+) -> int:
     """Put up a lab whose command is `program` again, with the same command line. Returns the exit code.
 
     `lab` and `appliance` are texts of configurations: for the lab, instead of the shipped one, and for the appliance in it,
-    instead of the lab's.
+    instead of the lab's. `gateway` is a program that runs in the place of the appliance.
     """
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
@@ -79,8 +87,8 @@ def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | No
         lab_config.write_text(LAB_CONFIG.read_text() if lab is None else lab)
         own_config.write_text(appliance or "")
         line = ("lab", "--config", str(lab_config), "--shards", str(shards), "--", *module(program, "--inside-lab", *given))
-        started = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
-        return command.run(parser.parse_args(line), appliance=started)
+        with_own_config = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
+        return command.run(parser.parse_args(line), appliance=gateway or with_own_config)
 
 
 def unwind_on_signals() -> None:

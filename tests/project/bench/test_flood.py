@@ -10,12 +10,12 @@ from bench.flood.__main__ import RATES_PER_S
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import UNPROTECTED_VIPS, configuration
 from bench.flood.load import Load
+from bench.flood.modes import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import COMPARED, KERNEL, PROXIED, UNPROTECTED, synproxy_table
-from bench.rig.load import Reading
+from bench.modes.mode import Mode
 from bench.rig.machine import Machine
+from bench.rig.reading import Reading
 from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
-from bench.rig.ways import Way
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, due
 from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
@@ -88,7 +88,7 @@ def test_a_bounded_flood_of_a_test_address_is_taken() -> None:
     assert parse_flood([VIPS[0], "80", "--rate", "10", "--seconds", "0.5"]).seconds == 0.5
 
 
-# the ways
+# the modes
 
 
 def test_only_the_protected_services_have_synproxy() -> None:
@@ -101,7 +101,7 @@ def test_only_the_protected_services_have_synproxy() -> None:
 
 
 def test_no_address_belongs_to_two_ways() -> None:
-    targets = [target for way in (*COMPARED, UNPROTECTED) for target in way.targets]
+    targets = [target for mode in (*COMPARED, UNPROTECTED) for target in mode.targets]
     assert len(set(targets)) == len(targets)
 
 
@@ -117,29 +117,29 @@ def load(fresh: float, trouble: str = "", connects_s: tuple[float, ...] = (0.001
     return Load(Reading(fresh, trouble), 4990.0, connects_s, failed)
 
 
-def results_of(*measured: tuple[Way, int, Load]) -> FloodResults:
+def results_of(*measured: tuple[Mode, int, Load]) -> FloodResults:
     results = FloodResults()
-    for way, rate, one in measured:
-        results.add(way, rate, Round(one, 3, 4))
+    for mode, rate, one in measured:
+        results.add(mode, rate, Round(one, 3, 4))
     return results
 
 
-def test_a_way_breaks_where_it_makes_less_than_half() -> None:
+def test_a_mode_breaks_where_it_makes_less_than_half() -> None:
     results = results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, load(500)), (PROXIED, 10_000, load(499)))
     assert results.breaks_at(PROXIED) == 10_000
 
 
 @pytest.mark.parametrize("bad", [load(1000, "wrk: 1 timeout errors"), load(1000, failed=1)])
-def test_a_way_breaks_at_the_first_error(bad: Load) -> None:
+def test_a_mode_breaks_at_the_first_error(bad: Load) -> None:
     assert results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, bad)).breaks_at(PROXIED) == 5000
 
 
-def test_a_way_that_holds_breaks_nowhere() -> None:
+def test_a_mode_that_holds_breaks_nowhere() -> None:
     results = results_of((KERNEL, 0, load(1000)), (KERNEL, 5000, load(900)), (PROXIED, 10_000, load(1)))
     assert results.breaks_at(KERNEL) is None
 
 
-def test_a_dead_way_is_broken_without_a_flood() -> None:
+def test_a_dead_mode_is_broken_without_a_flood() -> None:
     assert results_of((PROXIED, 0, load(0))).breaks_at(PROXIED) == 0
 
 

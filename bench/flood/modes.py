@@ -1,22 +1,21 @@
-"""The three ways that are flooded: the appliance with SYNPROXY, the kernel's own `synproxy` statement, the appliance without."""
+"""The three modes that are flooded: the appliance with SYNPROXY, the kernel's own `synproxy` statement, the appliance without."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.flood.gateway import UNPROTECTED_VIPS
-from bench.rig.rules import appliance_asleep
+from bench.modes.appliance import RUNNING_APPLIANCE
+from bench.modes.mode import Mode
+from bench.rig.nft import appliance_asleep
 from bench.rig.topology import (
     HTTP_PORT,
-    LOCAL_ADDRESSES,
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     REAL_SERVERS,
-    VIPS,
     Site,
     inside,
     output_of,
 )
-from bench.rig.ways import Way
 
 SYNPROXY_TABLE = "bench_synproxy"
 
@@ -63,7 +62,7 @@ table ip {SYNPROXY_TABLE} {{
 
 @contextmanager
 def _kernel(site: Site, _shards: int) -> Iterator[None]:
-    with appliance_asleep(site, also_raw=True):
+    with appliance_asleep(site):
         for name, value in CONNTRACK_SETTINGS.items():
             output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
         output_of(inside(site.gateway, "nft", "-f", "-"), synproxy_table())
@@ -73,15 +72,10 @@ def _kernel(site: Site, _shards: int) -> Iterator[None]:
             output_of(inside(site.gateway, "nft", "delete", "table", "ip", SYNPROXY_TABLE))
 
 
-@contextmanager
-def _appliance(_site: Site, _shards: int) -> Iterator[None]:
-    yield  # the appliance always runs; the kernel's way makes its table dormant
-
-
-PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
-KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None, True, _kernel)
-UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+PROXIED = RUNNING_APPLIANCE._replace(title="appliance, synproxy")
+KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
+UNPROTECTED = RUNNING_APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
 
 COMPARED = (PROXIED, KERNEL)
-"""The ways that are measured in turns. UNPROTECTED is measured after them: it leaves half-open connections at the real
+"""The modes that are measured in turns. UNPROTECTED is measured after them: it leaves half-open connections at the real
 servers."""
