@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.compare.goals import goals_of
 from bench.compare.report import BASES, has_cpu
-from bench.compare.results import ALL_CPU, GATEWAY_CPU, Results
+from bench.compare.results import ALL_CPU, GATEWAY_CPU, OTHERS_SHARE, Results
 from bench.compare.setup import Setup
 from bench.measures.measure import Measure
 from bench.modes.mode import Mode
@@ -23,6 +23,7 @@ def as_json(setup: Setup, results: Results) -> dict[str, Any]:
         "rounds": setup.rounds,
         "seconds": setup.seconds,
         "left_out": list(setup.left_out),
+        "others_share": _fields(results.others_share()),
         "modes": {mode.name: mode.title for mode in setup.modes},
         "measures": {measure.name: _measure(setup, results, measure) for measure in setup.measures},
         "goals": [
@@ -36,6 +37,8 @@ def _measure(setup: Setup, results: Results, measure: Measure) -> dict[str, Any]
     details = [figure.name for figure in measure.details]
     if has_cpu(setup, results, measure):
         details += [GATEWAY_CPU, ALL_CPU]
+    if results.others_share():
+        details.append(OTHERS_SHARE)
     modes = setup.measured_modes(measure)
     return {
         "title": measure.title,

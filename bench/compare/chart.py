@@ -19,7 +19,9 @@ _BAR_RIGHT = 560
 _ROW, _BAR_HEIGHT, _HEAD, _GAP = 20, 13, 24, 14
 _BASE = "routing"
 _BASE_TITLE = "plain routing"
-_ALONE = "alone_p50_ms"
+_ALONE, _TIMES_ALONE = "alone_p50_ms", "times_alone"
+_SCALE = 1.2
+"""The right end of a scale, of plain routing or of the longest median."""
 
 _STYLE = """\
 <style>
@@ -63,8 +65,10 @@ class Panel(NamedTuple):
 
     @property
     def end(self) -> float:
-        """The value at the right end of the scale."""
-        return max([self.base or 0.0, *(max(bar.high, bar.mark or 0.0) for bar in self.bars)]) * 1.02 or 1.0
+        """The value at the right end of the scale: the same for all ratios; what is longer is cut there, and the words say it."""
+        if self.base is not None:
+            return _SCALE * self.base
+        return _SCALE * max(max(bar.median, bar.mark or 0.0) for bar in self.bars) or 1.0
 
 
 def as_svg(data: dict[str, Any]) -> str:
@@ -101,9 +105,13 @@ def _heading(data: dict[str, Any]) -> list[str]:
         "The appliance beside other modes of a gateway",
         f"median, with least and largest, of {data['rounds']} rounds of {data['seconds']} s, measured in turns; "
         f"{data['shards']} shards",
-        f"kernel {machine['kernel']}, {machine['cores']} cores for clients, gateway and real servers; "
-        f"load {machine['load_at_start']} at the start",
+        f"kernel {machine['kernel']}, {machine['cores']} cores for clients, gateway and real servers{_others(data)}",
     ]
+
+
+def _others(data: dict[str, Any]) -> str:
+    share = data["others_share"]
+    return f"; other programs took {share['median']:.0%} of them" if share else ""
 
 
 def _ratios(data: dict[str, Any], measure: dict[str, Any]) -> Panel:
@@ -121,9 +129,9 @@ def _ratios(data: dict[str, Any], measure: dict[str, Any]) -> Panel:
 def _waits(data: dict[str, Any], measure: dict[str, Any]) -> Panel:
     bars = []
     for mode, series in measure["modes"].items():
-        alone = series["details"].get(_ALONE, {}).get("median")
-        if alone is not None:
-            said = f"{series['median']:.2f} ms · {series['median'] / alone:.1f} times{_trouble(series)}"
+        alone, times = (series["details"].get(name, {}).get("median") for name in (_ALONE, _TIMES_ALONE))
+        if alone is not None and times is not None:
+            said = f"{series['median']:.2f} ms · {times:.1f} times{_trouble(series)}"
             bars.append(Bar(mode, data["modes"][mode], series["median"], series["low"], series["high"], said, alone))
     return Panel(measure["title"], "median ms; the mark is the median without bulk", tuple(bars), None)
 
@@ -152,13 +160,15 @@ def _drawn_bar(bar: Bar, end: float, top: int) -> Iterator[str]:
     yield _text(_BAR_LEFT - 10, top + 11, bar.label, "", anchor="end")
     yield f'<rect class="bar {bar.mode}" x="{_BAR_LEFT}" y="{top}" width="{width:.1f}" height="{_BAR_HEIGHT}"/>'
     yield _line("range", _x(bar.low, end), middle, _x(bar.high, end), middle)
+    if bar.median > end:
+        yield f'<path class="bar {bar.mode}" d="M{_BAR_RIGHT} {top - 2}l8 {_BAR_HEIGHT / 2 + 2}l-8 {_BAR_HEIGHT / 2 + 2}z"/>'
     if bar.mark is not None:
         yield _line("mark", _x(bar.mark, end), top - 1, _x(bar.mark, end), top + _BAR_HEIGHT + 1)
     yield _text(_BAR_RIGHT + 12, top + 11, bar.said, "")
 
 
 def _x(value: float, end: float) -> float:
-    return _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * value / end
+    return _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * min(value / end, 1.0)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

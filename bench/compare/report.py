@@ -17,6 +17,9 @@ BASES = (ROUTING, NFT_NAT)
 _QUIET_LOAD = 0.7
 """The highest load average that the start of the lab causes on a machine that does nothing else."""
 
+_QUIET_SHARE = 0.05
+"""The largest share of all cores that others take on a machine that does nothing else, softirqs on idle cores included."""
+
 _TROUBLED = "!"
 _CPU_DECIMALS = 1
 
@@ -24,7 +27,7 @@ _CPU_DECIMALS = 1
 def as_text(setup: Setup, results: Results) -> str:
     """The tables, for people: one for each measure, with the median of each figure and its range."""
     parts = (
-        _heading(setup),
+        _heading(setup, results),
         *(f"{measure.title}\n{_table(setup, results, measure)}" for measure in setup.measures),
         _about_cpu(setup, results),
         _goals(setup, results),
@@ -38,7 +41,7 @@ def has_cpu(setup: Setup, results: Results, measure: Measure) -> bool:
     return any(results.detail(measure, mode, ALL_CPU) for mode in setup.modes)
 
 
-def _heading(setup: Setup) -> str:
+def _heading(setup: Setup, results: Results) -> str:
     machine = setup.machine
     lines = [
         machine.in_words,
@@ -48,8 +51,10 @@ def _heading(setup: Setup) -> str:
         *setup.left_out,
     ]
     if machine.load_at_start > _QUIET_LOAD:
+        lines.append(f"the load average was {machine.load_at_start} at the start")
+    if (others := results.others_share()) and others.median > _QUIET_SHARE:
         lines.append(
-            f"the load average was {machine.load_at_start} at the start: other programs took their share, figures are rough"
+            f"other programs took {others.median:.0%} of all cores ({others.low:.0%}..{others.high:.0%}): figures are rough"
         )
     return "".join(f"{line}\n" for line in lines)
 

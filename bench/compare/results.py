@@ -10,6 +10,9 @@ from bench.rig.results import Spread, rotated, spread
 GATEWAY_CPU, ALL_CPU = "gateway_cpu_us", "all_cpu_us"
 """Details of a reading: microseconds of CPU time for each unit, of the gateway's processes and of everything."""
 
+OTHERS_SHARE = "others_share"
+"""Detail of a reading: the share of all cores that other programs took meanwhile."""
+
 
 def schedule(rounds: int, measures: Sequence[Measure], modes: Sequence[Mode]) -> Iterator[tuple[int, Measure, Mode]]:
     """Every measurement, in order, with its round, from 0. Modes that do not carry what is measured are left out.
@@ -67,6 +70,11 @@ class Results:
     def troubled_rounds(self, measure: Measure, mode: Mode) -> list[tuple[int, str]]:
         """The rounds, from 0, in which something went wrong, and what."""
         return [(number, reading.trouble) for number, reading in enumerate(self.readings(measure, mode)) if reading.trouble]
+
+    def others_share(self) -> Spread | None:
+        """The share of all cores that other programs took, over all measurements; None when CPU time was not accounted."""
+        every = (reading for readings in self._readings.values() for reading in readings)
+        return spread(reading.details[OTHERS_SHARE] for reading in every if OTHERS_SHARE in reading.details)
 
     def has_empty(self) -> bool:
         """Whether a measurement has no figure at all."""

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from bench.compare.results import ALL_CPU, GATEWAY_CPU, Results, schedule
+from bench.compare.results import ALL_CPU, GATEWAY_CPU, OTHERS_SHARE, Results, schedule
 from bench.compare.setup import Setup
 from bench.measures.measure import Load, Measure
 from bench.modes.mode import Mode
@@ -58,8 +58,11 @@ def _measure(load: Load, measure: Measure, mode: Mode, shards: int, meter: CpuMe
 
 
 def with_cpu(reading: Reading, used: CpuTime | None) -> Reading:
-    """The reading with CPU time for each unit, where there are units and the time is known."""
-    if used is None or not reading.units:
+    """The reading with CPU time for each unit, where there are units, and what others took; unchanged where no time is known."""
+    if used is None:
+        return reading
+    reading = reading.with_details(**{OTHERS_SHARE: used.others_share})
+    if not reading.units:
         return reading
     return reading.with_details(**{GATEWAY_CPU: used.gateway_us / reading.units, ALL_CPU: used.all_us / reading.units})
 

@@ -7,7 +7,7 @@ outside, and needs no controller for it.
 A packet is forwarded in the softirq of whoever sent it, and that time is counted for the group of the sender. So the work of
 routing and NAT, which have no process, is in `ends`; all of it is in the sum of both, as long as the same load is made. What the
 kernel leaves to ksoftirqd is counted as `softirqd`, for the whole machine. Not in the sum: softirqs that interrupt the idle task
-or a program that is not ours.
+or a program that is not ours. What all cores did besides tells how quiet the machine was.
 """
 
 import os
@@ -21,7 +21,7 @@ ENVIRONMENT = "BENCH_CPU_GROUPS"
 """The environment variable that names the directory of both groups to the program inside the lab."""
 
 _GATEWAY, _ENDS = "gateway", "ends"
-_MOUNTS = Path("/proc/self/mounts")
+_MOUNTS, _STAT = Path("/proc/self/mounts"), Path("/proc/stat")
 _REMOVE_ATTEMPTS, _REMOVE_PAUSE_S = 50, 0.1
 _NANOSECONDS_PER_MICROSECOND = 1000
 
@@ -32,11 +32,20 @@ class CpuTime(NamedTuple):
     gateway_us: float
     ends_us: float
     softirqd_us: float
+    machine_us: float
+    """What all cores did that was not waiting, whoever it was for; counted in ticks of 10 ms or less."""
+    passed_us: float
+    """The time of all cores together."""
 
     @property
     def all_us(self) -> float:
-        """Everything that is counted."""
-        return sum(self)
+        """Everything that is counted as the benchmark's."""
+        return self.gateway_us + self.ends_us + self.softirqd_us
+
+    @property
+    def others_share(self) -> float:
+        """The share of all cores that went to others, from 0 to 1."""
+        return max(0.0, self.machine_us - self.all_us) / self.passed_us if self.passed_us else 0.0
 
     def since(self, before: "CpuTime") -> "CpuTime":
         """What was used since then."""
@@ -54,7 +63,8 @@ class CpuMeter:
         """The time used so far."""
         gateway, ends = (usage_us((self._directory / group / "cpu.stat").read_text()) for group in (_GATEWAY, _ENDS))
         nanoseconds = sum(int(path.read_text().split()[0]) for path in self._softirqd)
-        return CpuTime(gateway, ends, nanoseconds / _NANOSECONDS_PER_MICROSECOND)
+        busy_us, passed_us = machine_us(_STAT.read_text())
+        return CpuTime(gateway, ends, nanoseconds / _NANOSECONDS_PER_MICROSECOND, busy_us, passed_us)
 
 
 def usage_us(cpu_stat: str) -> int:
@@ -64,6 +74,14 @@ def usage_us(cpu_stat: str) -> int:
         if name == "usage_usec":
             return int(value)
     raise ValueError(f"cpu.stat has no usage_usec: {cpu_stat!r}")
+
+
+def machine_us(stat: str) -> tuple[float, float]:
+    """Microseconds in which all cores were busy, and those that passed, since the start, from the text of /proc/stat."""
+    # cpu, then user, nice, system, idle, iowait, irq, softirq, steal; guest time is a part of user time.
+    ticks = [int(value) for value in stat.splitlines()[0].split()[1:9]]
+    us_per_tick = 1e6 / os.sysconf("SC_CLK_TCK")
+    return (sum(ticks) - ticks[3] - ticks[4]) * us_per_tick, sum(ticks) * us_per_tick
 
 
 def mount_point(mounts: str) -> Path | None:

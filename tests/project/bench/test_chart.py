@@ -30,7 +30,7 @@ def data() -> dict[str, Any]:
     for mode, value in ((ROUTING, 1000.0), (NFT_NAT, 800.0), (APPLIANCE, 250.0)):
         trouble = "wrk: 1 <read> error" if mode is NFT_NAT else ""
         results.add(CONNECTIONS, mode, Reading(value, trouble))
-        results.add(LATENCY_FROM_SERVER, mode, Reading(2 * value / 1000, details={"alone_p50_ms": 0.5}))
+        results.add(LATENCY_FROM_SERVER, mode, Reading(2 * value / 1000, details={"alone_p50_ms": 0.5, "times_alone": 4.5}))
     setup = Setup(Machine("6.1 & more", "CPU", 2, "3.11", 0.1), MODES, (CONNECTIONS, LATENCY_FROM_SERVER), 2, 1, 3)
     made: dict[str, Any] = json.loads(json.dumps(as_json(setup, results)))
     return made
@@ -56,7 +56,7 @@ def test_every_bar_says_its_figures(data: dict[str, Any]) -> None:
     said = texts(as_svg(data))
     assert "0.25 · 250 connections/s" in said
     assert "0.80 · 800 connections/s !" in said
-    assert "2.00 ms · 4.0 times" in said
+    assert "2.00 ms · 4.5 times" in said
     assert "plain routing: 1,000 connections/s" in said
     assert any("6.1 & more" in line for line in said)
 
@@ -64,6 +64,21 @@ def test_every_bar_says_its_figures(data: dict[str, Any]) -> None:
 def test_bars_are_as_long_as_their_values(data: dict[str, Any]) -> None:
     widths = [float(width) for width in re.findall(r'<rect class="bar [a-z-]+" [^>]*width="([0-9.]+)"', as_svg(data))]
     assert widths[1] / widths[0] == pytest.approx(0.25 / 0.8, rel=0.01)
+
+
+def test_what_others_took_is_said(data: dict[str, Any]) -> None:
+    assert "other programs" not in as_svg(data)
+    assert "; other programs took 31% of them" in as_svg(data | {"others_share": {"median": 0.31, "low": 0.1, "high": 0.5}})
+
+
+def test_a_bar_that_is_too_long_is_cut_and_shows_it(data: dict[str, Any]) -> None:
+    assert "<path" not in as_svg(data)
+    ratio = data["measures"]["connections"]["ratios"]["appliance/routing"]
+    ratio |= {"median": 6.0, "low": 5.0, "high": 7.0}
+    svg = as_svg(data)
+    assert svg.count("<path") == 1
+    right = max(float(x) for x in re.findall(r'x2="([0-9.]+)"', svg))
+    assert right <= 560
 
 
 def test_nothing_is_drawn_outside(data: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from bench.compare.__main__ import parse as parse_options
 from bench.compare.as_json import as_json
 from bench.compare.goals import GOALS, Goal, goals_of
 from bench.compare.report import as_text
-from bench.compare.results import ALL_CPU, GATEWAY_CPU, Results, schedule
+from bench.compare.results import ALL_CPU, GATEWAY_CPU, OTHERS_SHARE, Results, schedule
 from bench.compare.run import judged, with_cpu
 from bench.compare.setup import Setup
 from bench.measures.bulk import BULK_TO_SERVER
@@ -106,10 +106,11 @@ class TestComparison:
         assert made.beyond(CONNECTIONS, APPLIANCE, ROUTING, ALL_CPU) == (40.0, 30.0, 50.0)
 
     def test_cpu_is_for_each_unit(self) -> None:
-        reading = with_cpu(Reading(1000.0, "", 2000.0), CpuTime(30_000.0, 60_000.0, 10_000.0))
-        assert reading.details == {GATEWAY_CPU: 15.0, ALL_CPU: 50.0}
+        used = CpuTime(30_000.0, 60_000.0, 10_000.0, 120_000.0, 200_000.0)
+        reading = with_cpu(Reading(1000.0, "", 2000.0), used)
+        assert reading.details == {GATEWAY_CPU: 15.0, ALL_CPU: 50.0, OTHERS_SHARE: 0.1}
         assert with_cpu(Reading(1000.0, "", 2000.0), None).details == {}
-        assert with_cpu(Reading(1000.0), CpuTime(1.0, 1.0, 1.0)).details == {}
+        assert with_cpu(Reading(1000.0), used).details == {OTHERS_SHARE: 0.1}
 
 
 class TestErrors:
@@ -196,6 +197,13 @@ class TestReport:
         assert "the load average was 3.5 at the start" in as_text(busy, measured)
         assert "load average" not in as_text(SETUP, measured)
 
+    def test_what_others_took_is_mentioned_when_it_was_much(self) -> None:
+        for share, is_said in ((0.25, True), (0.04, False)):
+            made = Results()
+            made.add(CONNECTIONS, ROUTING, Reading(1.0, details={OTHERS_SHARE: share}))
+            said = "other programs took 25% of all cores (25%..25%): figures are rough" in as_text(SETUP, made)
+            assert said == is_said
+
     def test_a_goal_is_printed_with_its_figure(self) -> None:
         setup = SETUP._replace(modes=(QUEUE_LOOP, APPLIANCE))
         text = as_text(setup, results(appliance=[90.0], queue_loop=[100.0]))
@@ -205,6 +213,7 @@ class TestReport:
 def test_json_has_every_round_and_every_ratio(measured: Results) -> None:
     data: dict[str, Any] = json.loads(json.dumps(as_json(SETUP, measured)))
     assert data["version"] == 1
+    assert data["others_share"] is None
     assert data["machine"] == {"kernel": "6.1.0", "cpu": "Some CPU", "cores": 2, "python": "3.11.2", "load_at_start": 0.25}
     connections = data["measures"]["connections"]
     nat = connections["modes"]["nft-nat"]

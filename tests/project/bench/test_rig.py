@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.rig.counters import InterfaceCount, QueueCount, growth, parse_netstat, parse_queues
-from bench.rig.cpu import ENVIRONMENT, CpuMeter, CpuTime, joining, mount_point, usage_us
+from bench.rig.cpu import ENVIRONMENT, CpuMeter, CpuTime, joining, machine_us, mount_point, usage_us
 from bench.rig.iperf3 import parse_iperf3
 from bench.rig.machine import cpu_model
 from bench.rig.processes import running
@@ -147,7 +147,17 @@ class TestCpu:
         assert read.all_us == 800 + read.softirqd_us
 
     def test_time_between_two_moments_is_a_difference(self) -> None:
-        assert CpuTime(10.0, 20.0, 3.0).since(CpuTime(4.0, 5.0, 1.0)) == (6.0, 15.0, 2.0)
+        assert CpuTime(10.0, 20.0, 3.0, 50.0, 90.0).since(CpuTime(4.0, 5.0, 1.0, 10.0, 10.0)) == (6.0, 15.0, 2.0, 40.0, 80.0)
+
+    def test_what_others_took_is_what_is_left_of_the_busy_time(self) -> None:
+        assert CpuTime(6.0, 12.0, 2.0, 40.0, 80.0).others_share == 0.25
+        assert CpuTime(6.0, 12.0, 2.0, 19.0, 80.0).others_share == 0.0  # ticks are coarse
+        assert CpuTime(0.0, 0.0, 0.0, 0.0, 0.0).others_share == 0.0
+
+    def test_time_of_all_cores_is_read_without_idling_and_guests(self) -> None:
+        us = 1e6 / os.sysconf("SC_CLK_TCK")
+        text = "cpu  100 1 50 800 40 2 5 2 70 1\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+        assert machine_us(text) == (160 * us, 1000 * us)
 
     def test_a_program_enters_the_group_before_it_becomes_itself(self, tmp_path: Path) -> None:
         entered = joining(tmp_path, ("sh", "-c", 'echo "$1"; cat "$2"', "sh", "a b", str(tmp_path / "cgroup.procs")))
