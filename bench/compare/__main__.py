@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.compare.as_json import as_json
 from bench.compare.chart import as_svg
+from bench.compare.page import as_page
 from bench.compare.report import as_text
 from bench.compare.run import measure_all
 from bench.compare.setup import Setup
@@ -53,6 +54,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shards", type=within(1, 64), metavar="N", default=2, help="also threads of HAProxy; default 2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there, too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a chart of the medians there, too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the medians there, too, as a page of the manual")
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name, value in (_QUICK if options.quick else _THOROUGH).items():
@@ -77,7 +79,7 @@ def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line. Its gateway runs nothing by itself."""
     programs = {program for name in options.measures for program in measures.BY_NAME[name].programs}
     check_host((*_TOOLS, *sorted(programs)), "bench")
-    for option, file in (("--json", options.json), ("--svg", options.svg)):
+    for option, file in (("--json", options.json), ("--svg", options.svg), ("--page", options.page)):
         if file and not file.parent.is_dir():
             raise BenchError(f"{option}: there is no directory {file.parent}")
     with groups():
@@ -100,6 +102,8 @@ def _measure_inside(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(data, indent=2) + "\n")
     if options.svg:
         options.svg.write_text(as_svg(data))
+    if options.page:
+        options.page.write_text(as_page(data))
     return FAILED if results.has_empty() else 0
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-_VERSION = 1
+from bench.compare.as_json import VERSION
+
 _WIDTH = 780
 _MARGIN = 20
 _BAR_LEFT = 180
@@ -73,9 +74,7 @@ class Panel(NamedTuple):
 
 def as_svg(data: dict[str, Any]) -> str:
     """The chart of what `as_json` made. Raises ValueError for another version of it."""
-    if data.get("version") != _VERSION:
-        raise ValueError(f"version {data.get('version')!r} of the results is not {_VERSION}")
-    panels = list(panels_of(data))
+    panels = list(panels_of(checked(data)))
     heading = _heading(data)
     top = _MARGIN + 18 * len(heading) + _GAP
     height = top + sum(panel.height for panel in panels) + _MARGIN
@@ -89,6 +88,13 @@ def as_svg(data: dict[str, Any]) -> str:
         lines += _drawn(panel, top)
         top += panel.height
     return "\n".join((*lines, "</svg>", ""))
+
+
+def checked(data: dict[str, Any]) -> dict[str, Any]:
+    """The same results. Raises ValueError when they have another version than this program reads."""
+    if data.get("version") != VERSION:
+        raise ValueError(f"version {data.get('version')!r} of the results is not {VERSION}")
+    return data
 
 
 def panels_of(data: dict[str, Any]) -> Iterator[Panel]:
