@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.compare.chart import checked
+from bench.compare.report import QUIET_SHARE
 from bench.compare.results import ALL_CPU, GATEWAY_CPU
 
 _BASE = "routing"
@@ -46,11 +47,14 @@ they need with plain routing, softirqs included; in brackets the gateway's proce
 
 def _setup(data: dict[str, Any]) -> str:
     machine, share = data["machine"], data["others_share"]
-    quiet = f" Other programs took {share['median']:.0%} of the cores meanwhile." if share else ""
+    others = f"Other programs took {share['median']:.0%} of the cores meanwhile." if share else ""
+    if share and share["median"] > QUIET_SHARE:
+        others += " So throughput and waits are not to be relied on; CPU time hardly depends on it."
     lines = [
         f"`make bench` printed this page. {data['rounds']} rounds of {data['seconds']} s, {data['shards']} shards; "
         f"kernel {machine['kernel']}, {machine['cores']} cores, Python {machine['python']}; load average "
-        f"{machine['load_at_start']} at the start.{quiet}",
+        f"{machine['load_at_start']} at the start.",
+        *([others] if others else []),
         "Client, gateway and real servers shared the cores: compare the ratios. What each mode and each figure is: "
         "[Benchmarks](benchmarks.md).",
     ]

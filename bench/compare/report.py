@@ -17,7 +17,7 @@ BASES = (ROUTING, NFT_NAT)
 _QUIET_LOAD = 0.7
 """The highest load average that the start of the lab causes on a machine that does nothing else."""
 
-_QUIET_SHARE = 0.05
+QUIET_SHARE = 0.05
 """The largest share of all cores that others take on a machine that does nothing else, softirqs on idle cores included."""
 
 _TROUBLED = "!"
@@ -52,7 +52,7 @@ def _heading(setup: Setup, results: Results) -> str:
     ]
     if machine.load_at_start > _QUIET_LOAD:
         lines.append(f"the load average was {machine.load_at_start} at the start")
-    if (others := results.others_share()) and others.median > _QUIET_SHARE:
+    if (others := results.others_share()) and others.median > QUIET_SHARE:
         lines.append(
             f"other programs took {others.median:.0%} of all cores ({others.low:.0%}..{others.high:.0%}): figures are rough"
         )

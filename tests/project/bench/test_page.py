@@ -47,7 +47,11 @@ def test_a_mode_that_does_not_carry_it_has_a_dash(data: dict[str, Any]) -> None:
 
 def test_errors_and_what_others_took_are_said(data: dict[str, Any]) -> None:
     page = as_page(data | {"others_share": {"median": 0.314, "low": 0.1, "high": 0.5}})
-    assert "load average 0.1 at the start. Other programs took 31% of the cores meanwhile." in page
+    assert (
+        "load average 0.1 at the start.\nOther programs took 31% of the cores meanwhile. So throughput and waits are not" in page
+    )
+    quiet = as_page(data | {"others_share": {"median": 0.04, "low": 0.0, "high": 0.1}})
+    assert "Other programs took 4% of the cores meanwhile.\n" in quiet
     assert "- new connections, nft DNAT+SNAT, round 1: wrk: 1 <read> error\n" in page
 
 
