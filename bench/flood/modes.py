@@ -1,22 +1,21 @@
-"""The ways that are flooded: the appliance with SYNPROXY, as shipped, without SYNPROXY; the kernel's own `synproxy` statement."""
+"""The modes that are flooded: the appliance with SYNPROXY, as shipped and without it; the `synproxy` statement of nftables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS
-from bench.rig.rules import appliance_asleep
+from bench.modes.appliance import RUNNING_APPLIANCE
+from bench.modes.mode import Mode
+from bench.rig.nft import appliance_asleep
 from bench.rig.topology import (
     HTTP_PORT,
-    LOCAL_ADDRESSES,
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     REAL_SERVERS,
-    VIPS,
     Site,
     inside,
     output_of,
 )
-from bench.rig.ways import Way
 
 SYNPROXY_TABLE = "bench_synproxy"
 
@@ -63,7 +62,7 @@ table ip {SYNPROXY_TABLE} {{
 
 @contextmanager
 def _kernel(site: Site, _shards: int) -> Iterator[None]:
-    with appliance_asleep(site, also_raw=True):
+    with appliance_asleep(site):
         for name, value in CONNTRACK_SETTINGS.items():
             output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
         output_of(inside(site.gateway, "nft", "-f", "-"), synproxy_table())
@@ -73,20 +72,21 @@ def _kernel(site: Site, _shards: int) -> Iterator[None]:
             output_of(inside(site.gateway, "nft", "delete", "table", "ip", SYNPROXY_TABLE))
 
 
-@contextmanager
-def _appliance(_site: Site, _shards: int) -> Iterator[None]:
-    yield  # the appliance always runs; the kernel's way makes its table dormant
-
-
-PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
-KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None, True, _kernel)
-UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
-AS_SHIPPED = Way("shipped", "appliance, as shipped", SHIPPED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+PROXIED = RUNNING_APPLIANCE._replace(title="appliance, synproxy")
+KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
+UNPROTECTED = RUNNING_APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
+AS_SHIPPED = RUNNING_APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS)
 
 COMPARED = (PROXIED, KERNEL)
-"""The ways that are measured in turns."""
+"""The modes that are measured in turns."""
 
 ALONE = (AS_SHIPPED, UNPROTECTED)
-"""The ways that are measured after them, one after the other: they leave half-open connections at the real servers."""
+"""The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
-WAYS = (*COMPARED, *ALONE)
+MODES = (*COMPARED, *ALONE)
+BY_NAME = {mode.name: mode for mode in MODES}
+
+
+def refusal(name: str) -> str:
+    """Why a mode of that name cannot be asked for; empty when it can."""
+    return "" if name in BY_NAME else f"{name!r} is not a mode; the modes are {', '.join(BY_NAME)}"
