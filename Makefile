@@ -67,15 +67,15 @@ docs: venv
 	$(PYTHON) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 	@echo "the manual is docs/_build/index.html"
 
-bench:
+bench: lane
 	@tools/prepare.sh wrk iperf3 nginx-light haproxy ethtool
 	$(PYTHON) -m bench $(BENCH)
 
-bench-flood:
+bench-flood: lane
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench.flood $(BENCH)
 
-bench-defence:
+bench-defence: lane
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench.defence $(BENCH)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bench.defence.load import CASES, Case, control_table, measure
 from bench.defence.report import DefenceResults, as_text
-from bench.modes.appliance import RUNNING_APPLIANCE
+from bench.modes.appliance import RUNNING_APPLIANCE, WITH_LANE
 from bench.rig.checks import check_mode
 from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-defence")
-    return run_in_lab("bench.defence", given, options.shards, appliance=configuration())
+    return run_in_lab("bench.defence", given, options.shards, appliance=configuration(WITH_LANE))
 
 
 def _measure_inside(options: argparse.Namespace) -> int:

@@ -33,6 +33,9 @@ class Mode(NamedTuple):
     """Of all packets that come in, the least and the largest share that may be queued, when short connections are made. A few
     that come in may be ARP, which is not queued; a few that are queued are made in the gateway."""
 
+    kept_share: tuple[float, float] = (0.9, 1.1)
+    """The same for requests on a connection that stays."""
+
     protocols: Collection[str] = ("tcp", "udp")
     """What it carries."""
 

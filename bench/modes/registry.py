@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.modes.appliance import APPLIANCE, APPLIANCE_NO_LANE, KNOWS_LANE
+from bench.modes.appliance import APPLIANCE, APPLIANCE_NO_LANE
 from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
@@ -13,17 +13,12 @@ _ALL = (ROUTING, NFT_NAT, HAPROXY, QUEUE_LOOP, APPLIANCE, APPLIANCE_NO_LANE)
 
 BY_NAME = {mode.name: mode for mode in _ALL}
 
-_UNKNOWN = () if KNOWS_LANE else (APPLIANCE_NO_LANE.name,)
-DEFAULTS = tuple(name for name in BY_NAME if name not in _UNKNOWN)
+DEFAULTS = tuple(BY_NAME)
 
 
 def refusal(name: str) -> str:
     """Why a mode of that name cannot be asked for; empty when it can."""
-    if name not in BY_NAME:
-        return f"{name!r} is not a mode; the modes are {', '.join(DEFAULTS)}"
-    if name in _UNKNOWN:
-        return f"{name!r}: this version of the appliance has no lane, so {APPLIANCE.name!r} is the appliance without one"
-    return ""
+    return "" if name in BY_NAME else f"{name!r} is not a mode; the modes are {', '.join(BY_NAME)}"
 
 
 def installed(modes: Sequence[Mode]) -> tuple[list[Mode], list[str]]:

@@ -21,7 +21,7 @@ from bench.measures.latency import LATENCY_TO_SERVER
 from bench.measures.packets import UDP_PACKETS
 from bench.measures.registry import MEASURES
 from bench.measures.requests import CONNECTIONS, REQUESTS
-from bench.modes.appliance import APPLIANCE, KNOWS_LANE
+from bench.modes.appliance import APPLIANCE
 from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
@@ -265,9 +265,3 @@ class TestCommandLine:
         with pytest.raises(SystemExit):
             parse_options(arguments)
         assert said in capsys.readouterr().err
-
-    @pytest.mark.skipif(KNOWS_LANE, reason="this version has a lane")
-    def test_a_mode_without_a_lane_is_refused_while_there_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit):
-            parse_options(["--modes", "routing,appliance-no-lane"])
-        assert "this version of the appliance has no lane" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """The modes of the gateway: addresses, rules, configurations, and the checks that each is what it says."""
 
 import tomllib
-from typing import Any
 
 import pytest
 
@@ -10,14 +9,14 @@ from appliance.lab.plan import CLIENT as LAB_CLIENT
 from appliance.lab.plan import CLIENT_NETWORK as LAB_CLIENT_NETWORK
 from appliance.lab.plan import make_plan
 from bench.modes import haproxy, nft_nat, queue_loop
-from bench.modes.appliance import APPLIANCE, APPLIANCE_NO_LANE, KNOWS_LANE, RUNNING_APPLIANCE, appliance_configuration
+from bench.modes.appliance import API, APPLIANCE, APPLIANCE_NO_LANE, RUNNING_APPLIANCE, WITH_LANE, WITHOUT_LANE
 from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
 from bench.modes.queue_loop import QUEUE_LOOP
 from bench.modes.registry import BY_NAME, DEFAULTS, installed, refusal
 from bench.modes.routing import ROUTING
-from bench.rig.checks import wrong_answers, wrong_counts
+from bench.rig.checks import wrong_answers, wrong_counts, wrong_share
 from bench.rig.counters import QueueCount, Snapshot
 from bench.rig.gateway import configuration
 from bench.rig.topology import (
@@ -40,8 +39,6 @@ from bench.rig.topology import (
 MODES = tuple(BY_NAME.values())
 BOTH = ("rs1", "rs2")
 BEFORE = Snapshot({0: QueueCount(10, 0), 1: QueueCount(10, 0)}, received=1000, tracked=5)
-IN_LANE = APPLIANCE._replace(queued_share=(0.0, 0.5))
-ALL_QUEUED = APPLIANCE._replace(queued_share=(0.9, 1.1))
 
 
 def after(queues: dict[int, int], received: int, tracked: int = 0) -> Snapshot:
@@ -77,10 +74,8 @@ class TestChecks:
             (NFT_NAT, {}, 8),
             (HAPROXY, {}, 0),
             (QUEUE_LOOP, {1000: 50, 1001: 48}, 0),
-            (ALL_QUEUED, {0: 50, 1: 48}, 0),
-            (IN_LANE, {0: 6, 1: 5}, 0),
-            (IN_LANE, {0: 11}, 0),
-            (IN_LANE, {}, 0),
+            (APPLIANCE_NO_LANE, {0: 50, 1: 48}, 0),
+            (APPLIANCE, {0: 6, 1: 5}, 0),
         ],
     )
     def test_counts_that_fit_the_mode_are_accepted(self, mode: Mode, queues: dict[int, int], tracked: int) -> None:
@@ -96,8 +91,10 @@ class TestChecks:
             (QUEUE_LOOP, {1000: 98}, 0, "packets went through queues [1000], not [1000, 1001]"),
             (QUEUE_LOOP, {0: 50, 1: 48}, 0, "packets went through queues [0, 1], not [1000, 1001]"),
             (QUEUE_LOOP, {1000: 50, 1001: 48, 1: 2}, 0, "packets went through queues [1, 1000, 1001], not [1000, 1001]"),
-            (ALL_QUEUED, {0: 28, 1: 27}, 0, "55 of the 100 packets that came in were queued"),
-            (IN_LANE, {0: 28, 1: 27}, 0, "55 of the 100 packets that came in were queued"),
+            (APPLIANCE_NO_LANE, {0: 28, 1: 27}, 0, "55 of the 100 packets that came in were queued"),
+            (APPLIANCE, {0: 16, 1: 15}, 0, "31 of the 100 packets that came in were queued"),
+            (APPLIANCE, {0: 2, 1: 1}, 0, "3 of the 100 packets that came in were queued"),
+            (APPLIANCE, {0: 11}, 0, "packets went through queues [0], not [0, 1]"),
         ],
     )
     def test_counts_that_contradict_the_mode_are_named(
@@ -105,17 +102,28 @@ class TestChecks:
     ) -> None:
         assert list(wrong_counts(mode, 2, BEFORE, after(queues, 100, tracked))) == [complaint]
 
+    @pytest.mark.parametrize(
+        ("mode", "queued", "is_right"),
+        [
+            (APPLIANCE, 0, True),
+            (APPLIANCE, 10, True),
+            (APPLIANCE, 11, False),
+            (APPLIANCE_NO_LANE, 98, True),
+            (APPLIANCE_NO_LANE, 60, False),
+            (ROUTING, 0, True),
+        ],
+    )
+    def test_a_connection_that_stays_has_a_share_of_its_own(self, mode: Mode, queued: int, is_right: bool) -> None:
+        said = list(wrong_share(mode.kept_share, mode, BEFORE, after({0: queued}, 100)))
+        assert said == ([] if is_right else [f"{queued} of the 100 packets that came in were queued"])
+
 
 class TestRegistry:
     """Which modes can be asked for."""
 
     def test_names_are_those_of_the_command_line(self) -> None:
         assert tuple(BY_NAME) == ("routing", "nft-nat", "haproxy", "queue-loop", "appliance", "appliance-no-lane")
-        assert {name: refusal(name) for name in DEFAULTS} == dict.fromkeys(DEFAULTS, "")
-
-    def test_a_mode_without_a_lane_needs_a_version_that_has_one(self) -> None:
-        assert ("appliance-no-lane" in DEFAULTS) == KNOWS_LANE
-        assert ("has no lane" in refusal("appliance-no-lane")) != KNOWS_LANE
+        assert {name: refusal(name) for name in DEFAULTS} == dict.fromkeys(BY_NAME, "")
 
     def test_another_name_is_refused_with_those_that_there_are(self) -> None:
         assert refusal("ipvs").startswith("'ipvs' is not a mode; the modes are routing, nft-nat, ")
@@ -203,16 +211,15 @@ class TestAppliance:
         assert [str(address) for address in config.local_addresses["default"]] == list(LOCAL_ADDRESSES)
 
     def test_a_lane_is_a_key_of_its_gateway(self) -> None:
-        read: dict[str, Any] = tomllib.loads(appliance_configuration("off"))
-        assert read["gateway"]["lane"] == "off"
-        assert "lane" not in tomllib.loads(appliance_configuration(""))["gateway"]
+        read = [parse(configuration(line), "bench.toml").gateway.lane for line in (WITH_LANE, WITHOUT_LANE)]
+        assert read == ["required", "off"]
 
     def test_each_mode_of_it_can_be_told_from_the_others(self) -> None:
         assert APPLIANCE.name != APPLIANCE_NO_LANE.name
         assert RUNNING_APPLIANCE.targets == APPLIANCE.targets == APPLIANCE_NO_LANE.targets
 
     def test_its_api_is_not_where_the_lab_asks_whether_all_is_well(self) -> None:
-        (listen,) = parse(appliance_configuration(""), "bench.toml").api.listen
+        (listen,) = parse(configuration(api=API), "bench.toml").api.listen
         assert listen not in tomllib.loads(LAB_CONFIG.read_text())["api"]["listen"]
 
     def test_one_that_runs_all_the_time_answers_where_the_lab_asks(self) -> None:
