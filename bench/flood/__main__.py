@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from itertools import count
 
-from bench.flood.gateway import configuration
 from bench.flood.load import measure
 from bench.flood.modes import ALONE, BY_NAME, COMPARED, refusal
 from bench.flood.report import FloodResults, Round, as_text
@@ -20,7 +19,7 @@ from bench.rig.machine import this_machine
 from bench.rig.program import check_host, listed, run, run_in_lab, unless, unwind_on_signals, within
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
-from bench.rig.topology import CLIENT, Site, inside, output_of
+from bench.rig.topology import CLIENT, Site, inside, module, output_of
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
@@ -29,7 +28,7 @@ RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
 _QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
 _QUICK, _THOROUGH = (1, 2), (3, 4)
 _SETTLE_S = 1.0
-_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl")
+_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl", "unshare")
 
 
 def main() -> int:
@@ -62,9 +61,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
-    """Put up a lab whose command is this program again, with the same command line."""
+    """Put up a lab whose command is this program again, with the same command line. Its gateway runs nothing by itself."""
     check_host(_TOOLS, "bench-flood")
-    return run_in_lab("bench.flood", given, options.shards, appliance=configuration())
+    return run_in_lab("bench.flood", given, options.shards, gateway=module("bench.rig.stand_in"))
 
 
 def _measure_inside(options: argparse.Namespace) -> int:

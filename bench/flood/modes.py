@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS
-from bench.modes.appliance import RUNNING_APPLIANCE
+from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
+from bench.modes.appliance import API, APPLIANCE, WITH_LANE, appliance_running
 from bench.modes.mode import Mode
-from bench.rig.nft import appliance_asleep
+from bench.rig.nft import table_loaded
 from bench.rig.topology import (
     HTTP_PORT,
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     REAL_SERVERS,
+    VIPS,
     Site,
     inside,
     output_of,
@@ -62,20 +63,29 @@ table ip {SYNPROXY_TABLE} {{
 
 @contextmanager
 def _kernel(site: Site, _shards: int) -> Iterator[None]:
-    with appliance_asleep(site):
-        for name, value in CONNTRACK_SETTINGS.items():
-            output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
-        output_of(inside(site.gateway, "nft", "-f", "-"), synproxy_table())
-        try:
-            yield
-        finally:
-            output_of(inside(site.gateway, "nft", "delete", "table", "ip", SYNPROXY_TABLE))
+    for name, value in CONNTRACK_SETTINGS.items():
+        output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
+    with table_loaded(site, SYNPROXY_TABLE, synproxy_table()):
+        yield
 
 
-PROXIED = RUNNING_APPLIANCE._replace(title="appliance, synproxy")
+@contextmanager
+def _appliance(site: Site, shards: int) -> Iterator[None]:
+    # It runs for its own modes only: its rules and its lane look at every packet of the gateway.
+    with appliance_running(site, shards, "flooded", configuration(WITH_LANE, api=API)):
+        yield
+
+
+AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
+UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
+PROXIED = AS_SHIPPED._replace(
+    name="appliance",
+    title="appliance, synproxy",
+    targets=VIPS,
+    # The client's part of the handshake, its request and the real server's answer to the SYN.
+    queued_share=(0.1, 0.9),
+)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
-UNPROTECTED = RUNNING_APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
-AS_SHIPPED = RUNNING_APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS)
 
 COMPARED = (PROXIED, KERNEL)
 """The modes that are measured in turns."""

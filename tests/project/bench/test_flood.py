@@ -6,16 +6,18 @@ import dpkt
 import pytest
 
 from appliance.config.loading import parse as parse_config
+from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
 from bench.flood.load import Load
 from bench.flood.modes import AS_SHIPPED, KERNEL, MODES, PROXIED, UNPROTECTED, synproxy_table
 from bench.flood.report import FloodResults, Round, as_text
+from bench.modes.appliance import API, WITH_LANE
 from bench.modes.mode import Mode
 from bench.rig.machine import Machine
 from bench.rig.reading import Reading
-from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
+from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, due
 from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
@@ -101,6 +103,21 @@ def test_each_mode_has_services_with_its_own_protection() -> None:
         **dict.fromkeys(SHIPPED_VIPS, "auto"),
     }
     assert {service.port for service in services} == {HTTP_PORT}
+
+
+def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
+    config = parse_config(configuration(WITH_LANE, api=API), "flood.toml")
+    assert config.gateway.lane == "required"
+    assert config.api.listen != parse_config(configuration(), "flood.toml").api.listen
+
+
+def test_no_appliance_runs_beside_the_kernels_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    labs: list[dict[str, object]] = []
+    monkeypatch.setattr(program, "check_host", lambda *_: None)
+    monkeypatch.setattr(program, "run_in_lab", lambda *_, **given: labs.append(given))
+    program._make_lab(parse_options([]), [])
+    assert labs == [{"gateway": module("bench.rig.stand_in")}]
+    assert [mode.name for mode in MODES if mode.opened is AS_SHIPPED.opened] == ["appliance", "shipped", "unprotected"]
 
 
 def test_no_address_belongs_to_two_modes() -> None:
