@@ -4,7 +4,7 @@
 #   make test              static checks, manual, unit tests, lab; what needs root is skipped, with its reason, for ordinary users
 #   make check             format, lint, types, unit tests: fast, no root
 #   make docs              the manual as HTML in docs/_build; a warning is an error; no root
-#   make bench             the appliance beside plain routing, nft NAT and a bare queue loop (root)
+#   make bench             the appliance beside plain routing, nft NAT, HAProxy and a bare queue loop (root)
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
@@ -69,15 +69,15 @@ docs: venv
 	$(PYTHON) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 	@echo "the manual is docs/_build/index.html"
 
-bench:
-	@tools/prepare.sh wrk iperf3 nginx-light
+bench: lane
+	@tools/prepare.sh wrk iperf3 nginx-light haproxy ethtool
 	$(PYTHON) -m bench $(BENCH)
 
-bench-flood:
+bench-flood: lane
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench.flood $(BENCH)
 
-bench-defence:
+bench-defence: lane
 	@tools/prepare.sh wrk iperf3 nginx-light
 	$(PYTHON) -m bench.defence $(BENCH)
 

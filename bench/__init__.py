@@ -1,10 +1,12 @@
 """Programs that measure the appliance, one folder each, and what they share.
 
-- `throughput`: new connections, keep-alive requests and bulk traffic, beside plain routing, nft NAT and a bare queue loop.
-- `flood`: fresh connections under a SYN flood, beside the kernel's own SYNPROXY.
+- `compare`: connections, requests, bulk traffic, small packets, waits and CPU time, beside plain routing, nft NAT, HAProxy and a
+  bare queue loop. `modes` has a file for each of them, `measures` one for each load.
+- `flood`: fresh connections under a SYN flood, beside the kernel's own SYNPROXY, and services that are not always behind it.
 - `defence`: requests while a VIP is flooded with packets that belong to no session.
 - `sessions`: what a hundred thousand and a million sessions cost one shard; no root, no kernel.
 - `transfers`: bulk traffic through a proxied service, beside a plain one.
-- `latency`: how long small requests wait beside a bulk stream in the same shard.
-- `senders`: the flooders. `rig`: the network, the servers, the load and the checks that the programs share.
+- `packet_cost`, `connection_cost`: the Python of one packet of an established session, and of a whole connection; no root, no
+  kernel.
+- `senders`: the flooders. `rig`: the network, the servers, the load generators, CPU time and the checks that the programs share.
 """

@@ -1,8 +1,8 @@
-"""`python -m bench`: the same as `python -m bench.throughput`."""
+"""`python -m bench`: the same as `python -m bench.compare`."""
 
 import sys
 
-from bench.throughput.__main__ import main
+from bench.compare.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

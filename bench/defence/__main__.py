@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from bench.defence.load import CASES, Case, control_table, measure
 from bench.defence.report import DefenceResults, as_text
-from bench.rig.checks import check_way
+from bench.modes.appliance import RUNNING_APPLIANCE, WITH_LANE
+from bench.rig.checks import check_mode
 from bench.rig.gateway import configuration
 from bench.rig.machine import this_machine
 from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, BenchError, Site, inside, output_of
-from bench.rig.ways import APPLIANCE
 from bench.senders.flood import SPOOFED_NETWORK
 
 RATE_PER_S = 20_000
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Put up a lab whose command is this program again, with the same command line."""
     check_host(_TOOLS, "bench-defence")
-    return run_in_lab("bench.defence", given, options.shards, appliance=configuration())
+    return run_in_lab("bench.defence", given, options.shards, appliance=configuration(WITH_LANE))
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
@@ -58,8 +58,8 @@ def _measure_inside(options: argparse.Namespace) -> int:
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     output_of(inside(site.gateway, "nft", "-f", "-"), control_table())
     results = DefenceResults()
-    with servers_running(site), APPLIANCE.opened(site, options.shards):
-        check_way(site, APPLIANCE, options.shards)
+    with servers_running(site):
+        check_mode(site, RUNNING_APPLIANCE, options.shards)
         for number in range(options.rounds):
             for case in rotated(CASES, number):
                 _measure(site, case, number, options, results)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from appliance.policy.defence import FRAGMENTS, RULES, TCP, UDP
+from bench.modes.appliance import RUNNING_APPLIANCE
 from bench.rig.counters import growth, queue_counts
 from bench.rig.flooding import flooding
-from bench.rig.load import Reading, keep_alive_requests
+from bench.rig.reading import Reading
 from bench.rig.topology import BenchError, Site, inside, output_of
-from bench.rig.ways import APPLIANCE
+from bench.rig.wrk import keep_alive_requests
 from bench.senders.stray_flood import KINDS
 
 UNGUARDED = "203.0.113.99"
@@ -88,7 +89,7 @@ table ip {CONTROL_TABLE} {{
 
 def measure(site: Site, case: Case, number: int, rate_per_s: int, seconds: int) -> Counted:
     """Requests on connections that stay, in the round `number` from 0, beside the flood of this case."""
-    targets = APPLIANCE.pair_of_round(number)
+    targets = RUNNING_APPLIANCE.pair_of_round(number)
     with _defence_switched(site, is_on=case.against != UNDEFENDED):
         before, queues = _counters(site), queue_counts(site)
         target = UNGUARDED if case.against == CONTROL else targets[0]

@@ -9,18 +9,17 @@ import time
 from collections.abc import Sequence
 from itertools import count
 
-from bench.flood.gateway import configuration
 from bench.flood.load import measure
+from bench.flood.modes import ALONE, BY_NAME, COMPARED, refusal
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import ALONE, COMPARED, WAYS
-from bench.rig.checks import check_way
+from bench.modes.mode import Mode
+from bench.rig.checks import check_mode
 from bench.rig.counters import growth, queue_counts, syns_sent_again
 from bench.rig.machine import this_machine
-from bench.rig.program import check_host, run, run_in_lab, unwind_on_signals, within
+from bench.rig.program import check_host, listed, run, run_in_lab, unless, unwind_on_signals, within
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
-from bench.rig.topology import CLIENT, Site, inside, output_of
-from bench.rig.ways import Way
+from bench.rig.topology import CLIENT, Site, inside, module, output_of
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 
 RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
@@ -29,7 +28,7 @@ RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
 _QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
 _QUICK, _THOROUGH = (1, 2), (3, 4)
 _SETTLE_S = 1.0
-_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl")
+_TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl", "unshare")
 
 
 def main() -> int:
@@ -43,11 +42,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of 2 s at four rates: the figures are rough")
     parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
     parser.add_argument(
-        "--rates", nargs="+", type=within(0, RATE_MAX_PER_S), metavar="N", help="SYNs a second; 0 is measured in any case"
+        "--rates", type=listed(within(0, RATE_MAX_PER_S)), metavar="N,…", help="SYNs a second; 0 is measured in any case"
     )
     parser.add_argument("--rounds", type=within(1, 100), metavar="N", help="default 3")
     parser.add_argument("--seconds", type=within(1, 30), metavar="S", help="of each measurement, default 4")
-    parser.add_argument("--ways", nargs="+", choices=[way.name for way in WAYS], help="default all")
+    parser.add_argument(
+        "--modes", type=listed(unless(refusal)), metavar="M,…", default=BY_NAME, help=f"default {','.join(BY_NAME)}"
+    )
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     rates = options.rates or (_QUICK_RATES_PER_S if options.quick else RATES_PER_S)
@@ -55,14 +56,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.rates = tuple(sorted({0, *rates}))
     rounds, seconds = _QUICK if options.quick else _THOROUGH
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
-    options.ways = tuple(way for way in WAYS if not options.ways or way.name in options.ways)
+    options.modes = tuple(mode for name, mode in BY_NAME.items() if name in options.modes)
     return options
 
 
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
-    """Put up a lab whose command is this program again, with the same command line."""
+    """Put up a lab whose command is this program again, with the same command line. Its gateway runs nothing by itself."""
     check_host(_TOOLS, "bench-flood")
-    return run_in_lab("bench.flood", given, options.shards, appliance=configuration())
+    return run_in_lab("bench.flood", given, options.shards, gateway=module("bench.rig.stand_in"))
 
 
 def _measure_inside(options: argparse.Namespace) -> int:
@@ -74,27 +75,27 @@ def _measure_inside(options: argparse.Namespace) -> int:
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
     results = FloodResults()
     with servers_running(site):
-        for way in options.ways:
-            with way.opened(site, options.shards):
-                check_way(site, way, options.shards)
+        for mode in options.modes:
+            with mode.opened(site, options.shards):
+                check_mode(site, mode, options.shards)
         _measure_compared(site, options, results)
-        for way in (way for way in ALONE if way in options.ways):
-            _measure_alone(site, options, way, results)
+        for mode in (mode for mode in ALONE if mode in options.modes):
+            _measure_alone(site, options, mode, results)
     print(as_text(machine, options.rounds, options.seconds, options.shards, results), end="")
     return 0
 
 
 def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """The ways are measured one right after the other, because a machine drifts. Each round begins with the next way, and floods
-    the next VIP."""
-    ways = [way for way in COMPARED if way in options.ways]
-    for rate in options.rates if ways else ():
+    """The modes are measured one right after the other, because a machine drifts. Each round begins with the next mode, and
+    floods the next VIP."""
+    modes = [mode for mode in COMPARED if mode in options.modes]
+    for rate in options.rates if modes else ():
         for number in range(options.rounds):
-            for way in rotated(ways, number):
-                results.add(way, rate, _measure(site, options, way, rate, number))
+            for mode in rotated(modes, number):
+                results.add(mode, rate, _measure(site, options, mode, rate, number))
 
 
-def _measure_alone(site: Site, options: argparse.Namespace, way: Way, results: FloodResults) -> None:
+def _measure_alone(site: Site, options: argparse.Namespace, mode: Mode, results: FloodResults) -> None:
     """At higher and higher rates: at all that were named on the command line, else until it breaks.
 
     Each measurement floods the next VIP, so that none begins with the half-open sessions of the one before.
@@ -102,20 +103,20 @@ def _measure_alone(site: Site, options: argparse.Namespace, way: Way, results: F
     vips = count()
     for rate in options.rates:
         for _ in range(options.rounds):
-            results.add(way, rate, _measure(site, options, way, rate, next(vips)))
-        if options.stops and results.is_broken(way, rate):
+            results.add(mode, rate, _measure(site, options, mode, rate, next(vips)))
+        if options.stops and results.is_broken(mode, rate):
             return
 
 
-def _measure(site: Site, options: argparse.Namespace, way: Way, rate: int, number: int) -> Round:
-    target = way.targets[number % len(way.targets)]
-    with way.opened(site, options.shards):
+def _measure(site: Site, options: argparse.Namespace, mode: Mode, rate: int, number: int) -> Round:
+    target = mode.targets[number % len(mode.targets)]
+    with mode.opened(site, options.shards):
         queues, syns = queue_counts(site), syns_sent_again()
         load = measure(target, rate, options.seconds, site.directory)
         drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         again = syns_sent_again() - syns
         time.sleep(_SETTLE_S)  # the last segments of one measurement must not be judged by the rules of the next
-    line = f"{rate:>8,} SYN/s  {way.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
+    line = f"{rate:>8,} SYN/s  {mode.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
     print(line.rstrip(), file=sys.stderr, flush=True)
     return Round(load, drops, again)
 

@@ -10,9 +10,11 @@ SHIPPED_VIPS = ("203.0.113.24", "203.0.113.25", "203.0.113.26", "203.0.113.27")
 """VIPs of the services whose configuration says nothing of SYNPROXY."""
 
 
-def configuration() -> str:
-    """The appliance's configuration."""
+def configuration(*gateway_lines: str, api: str = "") -> str:
+    """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
     lines_of = {VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",), SHIPPED_VIPS: ()}
     return with_services(
-        *(service(f"web-{vip}", vip, HTTP_PORT, REAL_SERVERS, *lines) for vips, lines in lines_of.items() for vip in vips)
+        *(service(f"web-{vip}", vip, HTTP_PORT, REAL_SERVERS, *lines) for vips, lines in lines_of.items() for vip in vips),
+        gateway_lines=gateway_lines,
+        api=api,
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.rig.flooding import flooding
-from bench.rig.load import Reading, new_connections
+from bench.rig.reading import Reading
 from bench.rig.topology import HTTP_PORT, BenchError
+from bench.rig.wrk import new_connections
 
 _BEFORE_S, _AFTER_S = 0.5, 1.0
 """The flood begins before wrk and ends after it, by so much."""
@@ -83,4 +84,4 @@ def _fresh(target: str, seconds: int, directory: Path) -> Reading:
     try:
         return new_connections((target,), seconds, directory)
     except BenchError as error:
-        return Reading(0.0, str(error))  # a way that does not answer is a result
+        return Reading(0.0, str(error))  # a mode that does not answer is a result

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bench.flood.load import Load
-from bench.flood.ways import COMPARED, KERNEL, PROXIED, WAYS
+from bench.flood.modes import COMPARED, KERNEL, MODES, PROXIED
+from bench.modes.mode import Mode
 from bench.rig.machine import Machine
 from bench.rig.tables import aligned
-from bench.rig.ways import Way
 
 LEAST_SHARE = 0.5
-"""A way that makes less than this share of the fresh connections that it makes without a flood counts as broken."""
+"""A mode that makes less than this share of the fresh connections that it makes without a flood counts as broken."""
 
 _HEADS = (
     "SYN/s wanted",
-    "way",
+    "mode",
     "SYN/s sent",
     "fresh conn/s",
     "of unflooded",
@@ -37,56 +37,56 @@ class Round(NamedTuple):
 
 
 class FloodResults:
-    """All rounds of one run, by way and by the rate that was wanted."""
+    """All rounds of one run, by mode and by the rate that was wanted."""
 
     def __init__(self) -> None:
         self._rounds: dict[tuple[str, int], list[Round]] = {}
 
-    def add(self, way: Way, rate_per_s: int, one: Round) -> None:
+    def add(self, mode: Mode, rate_per_s: int, one: Round) -> None:
         """Add the next round."""
-        self._rounds.setdefault((way.name, rate_per_s), []).append(one)
+        self._rounds.setdefault((mode.name, rate_per_s), []).append(one)
 
     def rates(self) -> list[int]:
         """The rates that were measured, in order."""
         return sorted({rate for _, rate in self._rounds})
 
-    def rounds(self, way: Way, rate_per_s: int) -> list[Round]:
-        """The rounds of one way at one rate; empty when this was not measured."""
-        return self._rounds.get((way.name, rate_per_s), [])
+    def rounds(self, mode: Mode, rate_per_s: int) -> list[Round]:
+        """The rounds of one mode at one rate; empty when this was not measured."""
+        return self._rounds.get((mode.name, rate_per_s), [])
 
-    def fresh_per_s(self, way: Way, rate_per_s: int) -> float:
+    def fresh_per_s(self, mode: Mode, rate_per_s: int) -> float:
         """Fresh connections per second, the median of all rounds."""
-        return statistics.median(one.load.fresh.value for one in self.rounds(way, rate_per_s))
+        return statistics.median(one.load.fresh.value for one in self.rounds(mode, rate_per_s))
 
-    def share(self, way: Way, rate_per_s: int) -> float:
-        """Fresh connections at this rate divided by the way's own without a flood; 0 when it has none."""
-        unflooded = self.fresh_per_s(way, 0)
-        return self.fresh_per_s(way, rate_per_s) / unflooded if unflooded else 0.0
+    def share(self, mode: Mode, rate_per_s: int) -> float:
+        """Fresh connections at this rate divided by the mode's own without a flood; 0 when it has none."""
+        unflooded = self.fresh_per_s(mode, 0)
+        return self.fresh_per_s(mode, rate_per_s) / unflooded if unflooded else 0.0
 
-    def errors(self, way: Way, rate_per_s: int) -> list[str]:
+    def errors(self, mode: Mode, rate_per_s: int) -> list[str]:
         """Errors of wrk and of the probe, a line each."""
-        rounds = self.rounds(way, rate_per_s)
+        rounds = self.rounds(mode, rate_per_s)
         failed = sum(one.load.failed_probes for one in rounds)
         said = [one.load.fresh.trouble for one in rounds if one.load.fresh.trouble]
         return [*said, f"{failed} probes failed"] if failed else said
 
-    def is_broken(self, way: Way, rate_per_s: int) -> bool:
+    def is_broken(self, mode: Mode, rate_per_s: int) -> bool:
         """Whether there were errors, or fewer connections than LEAST_SHARE allows."""
-        return bool(self.errors(way, rate_per_s)) or self.share(way, rate_per_s) < LEAST_SHARE
+        return bool(self.errors(mode, rate_per_s)) or self.share(mode, rate_per_s) < LEAST_SHARE
 
-    def breaks_at(self, way: Way) -> int | None:
-        """The first rate at which the way is broken; None when it held at all that were measured."""
-        return next((rate for rate in self.rates() if self.rounds(way, rate) and self.is_broken(way, rate)), None)
+    def breaks_at(self, mode: Mode) -> int | None:
+        """The first rate at which the mode is broken; None when it held at all that were measured."""
+        return next((rate for rate in self.rates() if self.rounds(mode, rate) and self.is_broken(mode, rate)), None)
 
 
 def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: FloodResults) -> str:
     """The table and what follows from it, for people."""
-    rows = [_row(results, way, rate) for rate in results.rates() for way in WAYS if results.rounds(way, rate)]
+    rows = [_row(results, mode, rate) for rate in results.rates() for mode in MODES if results.rounds(mode, rate)]
     parts = (
         f"{machine.in_words}\n"
-        f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two ways in turns, the others after them\n"
+        f"shards: {shards}, rounds: {rounds}, seconds a measurement: {seconds}; two modes in turns, the others after them\n"
         f"the {machine.cores} cores also run the flooder, the client and the real servers, and the load was "
-        f"{machine.load_at_start} at the start:\ncompare the ways with each other, do not take the figures for a machine's\n",
+        f"{machine.load_at_start} at the start:\ncompare the modes with each other, do not take the figures for a machine's\n",
         aligned([_HEADS, *rows], left={1}),
         "".join(_ratios(results)),
         "".join(_ends(results)),
@@ -95,25 +95,25 @@ def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: F
     return "\n".join(filter(None, parts))
 
 
-def _row(results: FloodResults, way: Way, rate: int) -> list[str]:
-    rounds = results.rounds(way, rate)
+def _row(results: FloodResults, mode: Mode, rate: int) -> list[str]:
+    rounds = results.rounds(mode, rate)
     connects_ms = [1000 * took_s for one in rounds for took_s in one.load.connects_s]
     return [
         f"{rate:,}",
-        way.title,
+        mode.title,
         f"{statistics.median(one.load.flood_per_s for one in rounds):,.0f}",
-        f"{results.fresh_per_s(way, rate):,.0f}",
-        f"{results.share(way, rate):.0%}",
+        f"{results.fresh_per_s(mode, rate):,.0f}",
+        f"{results.share(mode, rate):.0%}",
         f"{statistics.median(connects_ms):.2f}" if connects_ms else "-",
         f"{max(connects_ms):,.1f}" if connects_ms else "-",
-        "yes" if results.errors(way, rate) else "0",
+        "yes" if results.errors(mode, rate) else "0",
         f"{sum(one.queue_drops for one in rounds):,}",
         f"{sum(one.syns_again for one in rounds):,}",
     ]
 
 
 def _ratios(results: FloodResults) -> Iterator[str]:
-    compared = [rate for rate in results.rates() if all(results.rounds(way, rate) for way in COMPARED)]
+    compared = [rate for rate in results.rates() if all(results.rounds(mode, rate) for mode in COMPARED)]
     if compared:
         yield f"fresh conn/s, {PROXIED.title} / {KERNEL.title}, by SYN/s:\n"
     for rate in compared:
@@ -122,19 +122,19 @@ def _ratios(results: FloodResults) -> Iterator[str]:
 
 
 def _ends(results: FloodResults) -> Iterator[str]:
-    yield f"broken (any error, or below {LEAST_SHARE:.0%} of the way's own unflooded rate) at:\n"
-    for way in WAYS:
-        measured = [rate for rate in results.rates() if results.rounds(way, rate)]
+    yield f"broken (any error, or below {LEAST_SHARE:.0%} of the mode's own unflooded rate) at:\n"
+    for mode in MODES:
+        measured = [rate for rate in results.rates() if results.rounds(mode, rate)]
         if not measured:
             continue
-        first, highest = results.breaks_at(way), max(measured)
-        yield f"  {way.title}: {f'held at all rates up to {highest:,}' if first is None else f'{first:,}'} SYN/s\n"
+        first, highest = results.breaks_at(mode), max(measured)
+        yield f"  {mode.title}: {f'held at all rates up to {highest:,}' if first is None else f'{first:,}'} SYN/s\n"
 
 
 def _errors(results: FloodResults) -> Iterable[str]:
     return (
-        f"  {way.title}, {rate:,} SYN/s: {'; '.join(results.errors(way, rate))}\n"
-        for way in WAYS
+        f"  {mode.title}, {rate:,} SYN/s: {'; '.join(results.errors(mode, rate))}\n"
+        for mode in MODES
         for rate in results.rates()
-        if results.rounds(way, rate) and results.errors(way, rate)
+        if results.rounds(mode, rate) and results.errors(mode, rate)
     )

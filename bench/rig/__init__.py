@@ -1,1 +1,1 @@
-"""What the programs share: topology, servers, load, other gateways to compare with, checks, results."""
+"""What the programs share: topology, servers, load generators, CPU time, checks, tables."""

@@ -69,10 +69,26 @@ def parse_netstat(text: str) -> dict[str, int]:
     }
 
 
+class InterfaceCount(NamedTuple):
+    """Packets of one interface."""
+
+    received: int
+    sent: int
+
+    def since(self, before: "InterfaceCount") -> "InterfaceCount":
+        """What was counted since then."""
+        return InterfaceCount(self.received - before.received, self.sent - before.sent)
+
+
+def interface_count(namespace: str, interface: str) -> InterfaceCount:
+    """The counters of an interface in a namespace. Raises BenchError."""
+    (one,) = json.loads(output_of(inside(namespace, "ip", "-json", "-statistics", "link", "show", "dev", interface)))
+    statistics = one["stats64"]
+    return InterfaceCount(int(statistics["rx"]["packets"]), int(statistics["tx"]["packets"]))
+
+
 def _received(site: Site) -> int:
-    interfaces = json.loads(output_of(inside(site.gateway, "ip", "-json", "-statistics", "link", "show")))
-    ours = (each for each in interfaces if each["ifname"] in (CLIENT_INTERFACE, SERVER_INTERFACE))
-    return sum(int(each["stats64"]["rx"]["packets"]) for each in ours)
+    return sum(interface_count(site.gateway, each).received for each in (CLIENT_INTERFACE, SERVER_INTERFACE))
 
 
 def _read(site: Site, path: str) -> str:

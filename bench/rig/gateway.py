@@ -23,23 +23,24 @@ from bench.rig.topology import (
 )
 
 
-def configuration() -> str:
-    """The appliance's configuration: a web service on each VIP, and one for bulk traffic to the first real server."""
+def configuration(*gateway_lines: str, api: str = "") -> str:
+    """The appliance's configuration: a web service on each VIP, and services for bulk traffic to the first real server.
+
+    The arguments are further keys of `[gateway]`, and the addresses of the admin API, if they are not the usual ones.
+    """
     web = (service(f"web{number}", vip, HTTP_PORT, REAL_SERVERS) for number, vip in enumerate(VIPS))
     # One real server only: iperf3 opens a connection for control and another for data, and both must end at the same place.
-    return with_services(*web, service("bulk", VIPS[0], BULK_PORT, REAL_SERVERS[:1]))
+    protocols = ("tcp", "udp")
+    bulk = (service(f"bulk-{one}", VIPS[0], BULK_PORT, REAL_SERVERS[:1], f'protocol = "{one}"') for one in protocols)
+    return with_services(*web, *bulk, gateway_lines=gateway_lines, api=api)
 
 
-def with_services(*services: str) -> str:
+def with_services(*services: str, gateway_lines: Sequence[str] = (), api: str = "") -> str:
     """A configuration with these services, in the network of the lab."""
-    return f"""\
-[gateway]
-client_interface = "{CLIENT_INTERFACE}"
-server_interface = "{SERVER_INTERFACE}"
-
-[local_addresses]
-default = {list(LOCAL_ADDRESSES)}
-{"".join(services)}"""
+    interfaces = (f'client_interface = "{CLIENT_INTERFACE}"', f'server_interface = "{SERVER_INTERFACE}"')
+    head = ("[gateway]", *interfaces, *gateway_lines, "", "[local_addresses]", f"default = {list(LOCAL_ADDRESSES)}")
+    admin = ("", "[api]", f"listen = {api}") if api else ()
+    return "\n".join((*head, *admin, "".join(services)))
 
 
 def service(name: str, vip: str, port: int, real_servers: tuple[str, ...], *lines: str, server_port: int = 0) -> str:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from appliance.lab import command
 from bench.rig.servers import nginx_program
@@ -16,6 +16,8 @@ from bench.rig.topology import LAB_CONFIG, BenchError, module
 
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
+
+Item = TypeVar("Item")
 
 
 def exit_code(name: str, program: Callable[[], int]) -> int:
@@ -56,6 +58,34 @@ def within(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
+def listed(one: Callable[[str], Item]) -> Callable[[str], tuple[Item, ...]]:
+    """The type of a list on the command line, with commas between its items; each counts once. `one` is the type of an item."""
+
+    def items(text: str) -> tuple[Item, ...]:
+        read, refusals = [], []
+        for word in text.split(","):
+            try:
+                read.append(one(word))
+            except argparse.ArgumentTypeError as refusal:
+                refusals.append(str(refusal))
+        if refusals:
+            raise argparse.ArgumentTypeError("; ".join(refusals))
+        return tuple(dict.fromkeys(read))
+
+    return items
+
+
+def unless(refusal: Callable[[str], str]) -> Callable[[str], str]:
+    """The type of a name on the command line; `refusal` says why it is none, or nothing."""
+
+    def name(text: str) -> str:
+        if said := refusal(text):
+            raise argparse.ArgumentTypeError(said)
+        return text
+
+    return name
+
+
 def check_host(tools: Sequence[str], target: str) -> None:
     """Raises BenchError for a user who is not root, and for tools that are missing: nginx and `tools`, which `make TARGET`
     installs."""
@@ -66,11 +96,19 @@ def check_host(tools: Sequence[str], target: str) -> None:
         raise BenchError(f"not installed: {', '.join(missing)} (make {target} installs what it needs)")
 
 
-def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | None = None, appliance: str | None = None) -> int:
+def run_in_lab(
+    program: str,
+    given: Sequence[str],
+    shards: int,
+    *,
+    lab: str | None = None,
+    appliance: str | None = None,
+    gateway: Sequence[str] | None = None,
+) -> int:
     """Put up a lab whose command is `program` again, with the same command line. Returns the exit code.
 
     `lab` and `appliance` are texts of configurations: for the lab, instead of the shipped one, and for the appliance in it,
-    instead of the lab's.
+    instead of the lab's. `gateway` is a program that runs in the place of the appliance.
     """
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
@@ -79,8 +117,8 @@ def run_in_lab(program: str, given: Sequence[str], shards: int, *, lab: str | No
         lab_config.write_text(LAB_CONFIG.read_text() if lab is None else lab)
         own_config.write_text(appliance or "")
         line = ("lab", "--config", str(lab_config), "--shards", str(shards), "--", *module(program, "--inside-lab", *given))
-        started = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
-        return command.run(parser.parse_args(line), appliance=started)
+        with_own_config = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
+        return command.run(parser.parse_args(line), appliance=gateway or with_own_config)
 
 
 def unwind_on_signals() -> None:

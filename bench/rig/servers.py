@@ -18,10 +18,12 @@ from bench.rig.topology import (
     CLIENT_NETWORK,
     END_INTERFACE,
     GATEWAY_TO_SERVERS,
+    HAPROXY_VIPS,
     HTTP_PORT,
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     QUEUED_REAL_SERVERS,
+    REAL_SERVERS,
     SERVER_INTERFACE,
     Site,
     inside,
@@ -78,12 +80,14 @@ http {{
 
 
 def prepare_network(site: Site) -> None:
-    """Add what the lab's own network lacks: the route to the client, second addresses, the addresses of the other NAT."""
+    """Add what the lab's own network lacks: the route to the client, second addresses, the addresses of the other
+    modes, forwarding, which the appliance switches on only while it runs."""
     for namespace, address in zip(site.real_servers, QUEUED_REAL_SERVERS, strict=True):
         _ip(namespace, "address", "add", f"{address}/24", "dev", END_INTERFACE)
         _ip(namespace, "route", "add", CLIENT_NETWORK, "via", GATEWAY_TO_SERVERS)
-    for address in (*NAT_LOCAL_ADDRESSES, *NAT_VIPS):
+    for address in (*NAT_LOCAL_ADDRESSES, *NAT_VIPS, *HAPROXY_VIPS):
         _ip(site.gateway, "address", "add", f"{address}/32", "dev", SERVER_INTERFACE)
+    output_of(inside(site.gateway, "sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1"))
     for setting, value in _CLIENT_SETTINGS.items():
         (Path("/proc/sys/net/ipv4") / setting).write_text(value)
 
@@ -94,9 +98,9 @@ def servers_running(site: Site) -> Iterator[None]:
     with ExitStack() as stack:
         for name, namespace in zip(("rs1", "rs2"), site.real_servers, strict=True):
             stack.enter_context(_nginx_running(site, name, namespace))
-        first = site.real_servers[0]
-        command = inside(first, "iperf3", "--server", "--port", str(BULK_PORT))
-        stack.enter_context(running(command, site.directory / "iperf3.log", partial(_listens, first, BULK_PORT)))
+        # One for each address: a server for all of them answers datagrams from the first, whichever they were sent to.
+        for address in (REAL_SERVERS[0], QUEUED_REAL_SERVERS[0]):
+            stack.enter_context(_iperf3_running(site, address))
         yield
 
 
@@ -110,8 +114,17 @@ def _nginx_running(site: Site, name: str, namespace: str) -> Iterator[None]:
         yield
 
 
-def _listens(namespace: str, port: int) -> bool:
-    return bool(output_of(inside(namespace, "ss", "-H", "-l", "-n", "-t", f"sport = :{port}")))
+@contextmanager
+def _iperf3_running(site: Site, address: str) -> Iterator[None]:
+    first = site.real_servers[0]
+    command = inside(first, "iperf3", "--server", "--bind", address, "--port", str(BULK_PORT))
+    with running(command, site.directory / f"iperf3-{address}.log", partial(listens, first, BULK_PORT, address)):
+        yield
+
+
+def listens(namespace: str, port: int, address: str = "0.0.0.0/0") -> bool:
+    """Whether somebody listens on that TCP port of the address, or of any, in the namespace."""
+    return bool(output_of(inside(namespace, "ss", "-H", "-l", "-n", "-t", f"src {address} and sport = :{port}")))
 
 
 def _ip(namespace: str, *command: str) -> None:

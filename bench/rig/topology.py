@@ -1,7 +1,7 @@
-"""The lab as the benchmark uses it: which address belongs to which way through the gateway, and how to run commands in its
+"""The lab as the benchmark uses it: which address belongs to which mode of the gateway, and how to run commands in its
 namespaces.
 
-It is the lab of the shipped configuration, plus addresses of our own in the same networks. The ports are the same on every way,
+It is the lab of the shipped configuration, plus addresses of our own in the same networks. The ports are the same in every mode,
 so that nothing but the destination address differs.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from appliance.lab import namespaces
+from bench.rig.cpu import ENVIRONMENT, gateway_group
 
 LAB_CONFIG = Path(__file__).parents[2] / "etc" / "lvs.toml"
 """The configuration that the lab is built from; see `bench.rig.gateway` for that of the appliance in it."""
@@ -23,7 +24,7 @@ CLIENT = "198.51.100.2"
 
 REAL_SERVERS = ("192.0.2.101", "192.0.2.102")
 QUEUED_REAL_SERVERS = ("192.0.2.111", "192.0.2.112")
-"""Second addresses of the same real servers; packets to them are queued to the bare loop."""
+"""Second addresses of the same real servers; packets to them are queued to the queue loop."""
 
 # A NAT remembers a closed connection for two minutes, and a client that comes from the same port again meanwhile is not a new
 # connection to it. So there is a second pair of VIPs for every other round. All of them together allow one client 258,000
@@ -32,6 +33,7 @@ VIPS = ("203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.13")
 LOCAL_ADDRESSES = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13")
 NAT_VIPS = ("203.0.113.20", "203.0.113.21", "203.0.113.22", "203.0.113.23")
 NAT_LOCAL_ADDRESSES = ("192.0.2.20", "192.0.2.21", "192.0.2.22", "192.0.2.23")
+HAPROXY_VIPS = ("203.0.113.30", "203.0.113.31", "203.0.113.32", "203.0.113.33")
 
 HTTP_PORT = 8081
 BULK_PORT = 5201
@@ -44,12 +46,14 @@ class BenchError(Exception):
 
 
 class Site(NamedTuple):
-    """The lab around this process: names of its network namespaces, and its directory, which is removed with it."""
+    """The lab around this process: names of its network namespaces, its directory, which is removed with it, and the control
+    group of the gateway's processes, where CPU time is accounted."""
 
     directory: Path
     client: str
     gateway: str
     real_servers: tuple[str, str]
+    gateway_group: Path | None = None
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -59,6 +63,7 @@ class Site(NamedTuple):
             environment["LAB_CLIENT_NS"],
             environment["LAB_GATEWAY_NS"],
             (environment["LAB_RS1_NS"], environment["LAB_RS2_NS"]),
+            gateway_group(Path(environment[ENVIRONMENT])) if ENVIRONMENT in environment else None,
         )
 
 

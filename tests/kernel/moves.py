@@ -102,7 +102,10 @@ class Life:
         world.client.sends("S", seq=seq, options=LINUX_SYN)
         cookie = world.client.gets("SA").seq
         world.client.sends("PA", seq=(seq + 1) & MASK, ack=(cookie + 1) & MASK, data=b"GET")
-        (session,) = world.sessions()
+        session = self.session
+        if session is None:  # there is no real server to ask
+            world._on_the_wire.clear()
+            return
         rs, local = source_of(session.server_key), destination_of(session.server_key)
         world.put(tcp(rs, local, "SA", seq=first, ack=(session.isn + 1) & MASK, options=MSS_1460))
         world._on_the_wire.clear()

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -26,7 +26,7 @@ _NOT_HERE = {"up_closed", "up_side", "up_segments", "up_race", "up_room"}
 def test_lives(lane: Lane) -> None:
     told = Counter[str]()
 
-    @settings(max_examples=LIVES)
+    @settings(max_examples=LIVES, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # to shrink a life takes minutes
     @given(st.binary(min_size=BYTES_OF_A_LIFE, max_size=BYTES_OF_A_LIFE))
     def a_life(data: bytes) -> None:
         told.update(live(lane, data).told)

@@ -117,10 +117,15 @@ def test_a_damaged_fin_goes_up(lane: Lane, size: int) -> None:
     assert plain.lives.put(damaged(plain.client("FA", 2, 2, data=b"d" * size)), 0).counted == {"up_checksum": 1}
 
 
-def test_a_fin_that_is_repeated_is_carried(lane: Lane) -> None:
+@pytest.mark.parametrize("is_acknowledged", [True, False])
+def test_a_fin_that_is_repeated_is_carried(lane: Lane, is_acknowledged: bool) -> None:
+    """Also while the real server has acknowledged none of what precedes it."""
     plain = Plain(lane)
     plain.connect()
-    for raw, direction in ((plain.client("FA", 2, 2), 0), (plain.client("FA", 2, 2), 0), (plain.server("A", 2, 3), 1)):
+    plain.lives.put(plain.client("PA", 2, 2, data=b"d" * 100), 0)
+    if is_acknowledged:
+        plain.lives.put(plain.server("A", 2, 102), 1)
+    for raw, direction in ((plain.client("FA", 102, 2), 0), (plain.client("FA", 102, 2), 0), (plain.server("A", 2, 103), 1)):
         assert plain.lives.put(raw, direction).verdict == CARRIED
 
 

@@ -113,8 +113,11 @@ class RunningLab:
         pytest.fail(f"waited in vain until {what}")
 
 
-def running_lab(*options: str) -> Iterator[RunningLab]:
-    """Put up a lab with options of `appliance lab`, take it down afterwards, and check that it ended well."""
+def running_lab(*options: str, offloads: bool = False) -> Iterator[RunningLab]:
+    """Put up a lab with options of `appliance lab`, take it down afterwards, and check that it ended well.
+
+    Unless `offloads` is said, hosts send packets as they are on a wire: with whole checksums, a segment each.
+    """
     if "--lane" not in options:
         options = ("--lane", LANE_WORDS[os.environ["LANE"]], *options)
     command = [sys.executable, "-m", "appliance", "lab", *options, "--", sys.executable, "-c", _SHOW_ENVIRONMENT_AND_WAIT]
@@ -123,7 +126,10 @@ def running_lab(*options: str) -> Iterator[RunningLab]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the lab did not start: exit code {process.wait()}"
-        yield RunningLab(json.loads(line))
+        lab = RunningLab(json.loads(line))
+        for host in () if offloads else ("client", "rs1", "rs2"):
+            lab.run(host, sys.executable, str(_HERE / "programs" / "without_offloads.py"))
+        yield lab
         process.stdin.close()
         assert process.wait() == 0, "the lab, or something in it, failed"
 

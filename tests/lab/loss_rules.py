@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tests.lab.conftest import RunningLab
 
@@ -20,21 +20,6 @@ table ip loss_rules {{
 """After all else that looks at a packet."""
 
 SIDES = ("client", "server")
-HOSTS = ("client", "rs1", "rs2")
-
-_LEAVING = """
-table netdev loss_rules {{
-    chain to_client {{
-        type filter hook egress device "client0" priority 0
-        {to_client}
-    }}
-    chain to_server {{
-        type filter hook egress device "server0" priority 0
-        {to_server}
-    }}
-}}
-"""
-"""Where the device sends: what the lane carries passes no other hook."""
 
 _RANDOM_DROP = "5,32 0 0 4294963256,148 0 0 1000,53 1 0 {per_mille},6 0 0 2,6 0 0 4294967295"
 """Classic BPF: a random number, modulo 1000; below `per_mille` the packet is dropped (2), else other filters go on (-1)."""
@@ -46,27 +31,23 @@ def loss_behind_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]
 
     Rules in the hosts would not do: TCP of a sender would notice the drop, and packet sockets of a receiver would still see the
     packet."""
-    rules = {
-        f"to_{side}": f"meta protocol ip meta l4proto tcp numgen random mod 1000 < {per_mille} counter drop comment "
-        f'"from gateway to {side}"'
-        for side in SIDES
-    }
-    with _one_segment_a_packet(lab), _loaded(lab, "gateway", "netdev", _LEAVING.format(**rules)) as counts:
-        yield counts
+    with ExitStack() as stack:
+        counts = {side: stack.enter_context(_loss(lab, f"{side}0", per_mille, "egress")) for side in SIDES}
+        yield lambda: {f"from gateway to {side}": count() for side, count in counts.items()}
 
 
 @contextmanager
 def loss_on_both_sides_of_the_gateway(lab: RunningLab, per_mille: int) -> Iterator[Counts]:
     """Lose packets on both sides: in each direction some that the gateway has seen, and some that it has not."""
     with ExitStack() as stack:
-        leaving = stack.enter_context(loss_behind_the_gateway(lab, per_mille))
-        arriving = {side: stack.enter_context(_loss_of_arriving(lab, f"{side}0", per_mille)) for side in SIDES}
-        yield lambda: leaving() | {f"to gateway from {side}": count() for side, count in arriving.items()}
+        counts = {side: stack.enter_context(_loss(lab, f"{side}0", per_mille, "egress", "ingress")) for side in SIDES}
+        yield lambda: {f"between gateway and {side}": count() for side, count in counts.items()}
 
 
 @contextmanager
-def _loss_of_arriving(lab: RunningLab, interface: str, per_mille: int) -> Iterator[Callable[[], int]]:
-    """Lose packets before the lane sees them, which comes behind the filters of others."""
+def _loss(lab: RunningLab, interface: str, per_mille: int, *hooks: str) -> Iterator[Callable[[], int]]:
+    """Lose packets at an interface, by filters of tc: no hook of netfilter sees what the lane carries. Those at the ingress come
+    before the lane, which is behind the filters of others."""
     had_qdisc = "clsact" in lab.run("gateway", "tc", "qdisc", "show", "dev", interface)
     if not had_qdisc:
         lab.run("gateway", "tc", "qdisc", "add", "dev", interface, "clsact")
@@ -76,27 +57,17 @@ def _loss_of_arriving(lab: RunningLab, interface: str, per_mille: int) -> Iterat
         return int(next(qdisc["drops"] for qdisc in listed if qdisc["kind"] == "clsact"))
 
     before = drops()
-    place = ("dev", interface, "ingress", "protocol", "ip", "pref", "10")
-    bytecode = _RANDOM_DROP.format(per_mille=per_mille)
-    lab.run("gateway", "tc", "filter", "add", *place, "bpf", "da", "bytecode", bytecode)
+    place = ("protocol", "ip", "pref", "10")
+    for hook in hooks:
+        filter_ = ("bpf", "da", "bytecode", _RANDOM_DROP.format(per_mille=per_mille))
+        lab.run("gateway", "tc", "filter", "add", "dev", interface, hook, *place, *filter_)
     try:
         yield lambda: drops() - before
     finally:
-        lab.run("gateway", "tc", "filter", "del", *place)
+        for hook in hooks:
+            lab.run("gateway", "tc", "filter", "del", "dev", interface, hook, *place)
         if not had_qdisc:
             lab.run("gateway", "tc", "qdisc", "del", "dev", interface, "clsact")
-
-
-@contextmanager
-def _one_segment_a_packet(lab: RunningLab) -> Iterator[None]:
-    """A queue splits what a host sends into its segments; the lane does not, and one lost packet would be many segments."""
-    for host in HOSTS:
-        lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "1")
-    try:
-        yield
-    finally:
-        for host in HOSTS:
-            lab.run(host, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "65535")
 
 
 @contextmanager
@@ -112,22 +83,18 @@ def duplication(lab: RunningLab) -> Iterator[Counts]:
         yield lambda: {name: packets for count in counts for name, packets in count().items()}
 
 
-def _table(lab: RunningLab, role: str, leaving: str) -> AbstractContextManager[Counts]:
-    return _loaded(lab, role, "ip", _TABLE.format(leaving=leaving))
-
-
 @contextmanager
-def _loaded(lab: RunningLab, role: str, family: str, text: str) -> Iterator[Counts]:
+def _table(lab: RunningLab, role: str, leaving: str) -> Iterator[Counts]:
     def counts() -> dict[str, int]:
-        listed = json.loads(lab.run(role, "nft", "--json", "list", "table", family, "loss_rules"))["nftables"]
+        listed = json.loads(lab.run(role, "nft", "--json", "list", "table", "ip", "loss_rules"))["nftables"]
         rules = [entry["rule"] for entry in listed if "rule" in entry]
         return {rule["comment"]: _packets(rule["expr"]) for rule in rules}
 
-    lab.run(role, "nft", text)
+    lab.run(role, "nft", _TABLE.format(leaving=leaving))
     try:
         yield counts
     finally:
-        lab.run(role, "nft", "delete", "table", family, "loss_rules")
+        lab.run(role, "nft", "delete", "table", "ip", "loss_rules")
 
 
 def _packets(expressions: list[dict[str, dict[str, int]]]) -> int:

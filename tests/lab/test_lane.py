@@ -22,7 +22,7 @@ def stats(lab: RunningLab) -> Any:
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config = tmp_path_factory.mktemp("config") / "lvs.toml"
     config.write_text(with_synproxy('"auto"' if request.param == "auto" else request.param))
-    yield from running_lab("--config", str(config), "--shards", "2")
+    yield from running_lab("--config", str(config), "--shards", "2", offloads=True)
 
 
 def test_requests_are_carried_but_for_the_packets_that_open_them(lab: RunningLab) -> None:

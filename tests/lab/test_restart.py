@@ -23,7 +23,7 @@ SESSIONS = 2000
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config = tmp_path_factory.mktemp("config") / "lvs.toml"
     config.write_text(with_synproxy('"auto"' if request.param == "auto" else request.param))
-    yield from running_lab("--config", str(config), "--restart")
+    yield from running_lab("--config", str(config), "--restart", offloads=True)
 
 
 @contextmanager

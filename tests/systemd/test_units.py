@@ -196,10 +196,10 @@ def test_the_data_plane_does_not_end_under_the_director(started: Stage) -> None:
 def test_what_was_put_where_the_bpffs_belongs_is_not_followed(idle: Stage) -> None:
     """The directory belongs to the service's user, and root mounts in it."""
     idle.machine.run("install", "--directory", "--owner=appliance", "/run/appliance")
-    idle.machine.run("ln", "-s", "/etc/appliance", "/run/appliance/bpf")
+    idle.machine.run("ln", "-s", "/mnt", "/run/appliance/bpf")
     idle.machine.run("systemctl", "start", "appliance")
     idle.wait_for("run")
-    assert "/etc/appliance" not in idle.machine.read("/proc/self/mounts")
+    assert " /mnt " not in idle.machine.read("/proc/self/mounts")
 
 
 def test_a_release_without_data_plane_is_replaced(idle: Stage) -> None:

@@ -5,10 +5,10 @@ import pytest
 from appliance.model.tcp_state import TcpState
 from appliance.shard.shard import Shard
 from appliance.state.progress import progress_of
-from bench.throughput import packet_cost
-from bench.throughput.connection_cost import PACKETS, Connections
-from bench.throughput.conversation import Conversation, new_shard
-from bench.throughput.packet_cost import FULL, STREAMS, opened_shard, packets_of, without_judgement
+from bench import packet_cost
+from bench.connection_cost import PACKETS, Connections
+from bench.packet_cost import FULL, STREAMS, opened_shard, packets_of, without_judgement
+from bench.rig.conversation import Conversation, new_shard
 
 
 def numbers(shard: Shard) -> list[tuple[int, int, int]]:

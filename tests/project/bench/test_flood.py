@@ -6,16 +6,18 @@ import dpkt
 import pytest
 
 from appliance.config.loading import parse as parse_config
+from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
 from bench.flood.load import Load
+from bench.flood.modes import AS_SHIPPED, KERNEL, MODES, PROXIED, UNPROTECTED, synproxy_table
 from bench.flood.report import FloodResults, Round, as_text
-from bench.flood.ways import AS_SHIPPED, KERNEL, PROXIED, UNPROTECTED, WAYS, synproxy_table
-from bench.rig.load import Reading
+from bench.modes.appliance import API, WITH_LANE
+from bench.modes.mode import Mode
 from bench.rig.machine import Machine
-from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS
-from bench.rig.ways import Way
+from bench.rig.reading import Reading
+from bench.rig.topology import CLIENT, HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, due
 from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
@@ -88,10 +90,10 @@ def test_a_bounded_flood_of_a_test_address_is_taken() -> None:
     assert parse_flood([VIPS[0], "80", "--rate", "10", "--seconds", "0.5"]).seconds == 0.5
 
 
-# the ways
+# the modes
 
 
-def test_each_way_has_services_with_its_own_protection() -> None:
+def test_each_mode_has_services_with_its_own_protection() -> None:
     text = configuration()
     services = parse_config(text, "flood.toml").services
     assert text.count("synproxy =") == len(VIPS + UNPROTECTED_VIPS), "what is shipped is not written down"
@@ -103,8 +105,23 @@ def test_each_way_has_services_with_its_own_protection() -> None:
     assert {service.port for service in services} == {HTTP_PORT}
 
 
-def test_no_address_belongs_to_two_ways() -> None:
-    targets = [target for way in WAYS for target in way.targets]
+def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
+    config = parse_config(configuration(WITH_LANE, api=API), "flood.toml")
+    assert config.gateway.lane == "required"
+    assert config.api.listen != parse_config(configuration(), "flood.toml").api.listen
+
+
+def test_no_appliance_runs_beside_the_kernels_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    labs: list[dict[str, object]] = []
+    monkeypatch.setattr(program, "check_host", lambda *_: None)
+    monkeypatch.setattr(program, "run_in_lab", lambda *_, **given: labs.append(given))
+    program._make_lab(parse_options([]), [])
+    assert labs == [{"gateway": module("bench.rig.stand_in")}]
+    assert [mode.name for mode in MODES if mode.opened is AS_SHIPPED.opened] == ["appliance", "shipped", "unprotected"]
+
+
+def test_no_address_belongs_to_two_modes() -> None:
+    targets = [target for mode in MODES for target in mode.targets]
     assert len(set(targets)) == len(targets)
 
 
@@ -120,29 +137,29 @@ def load(fresh: float, trouble: str = "", connects_s: tuple[float, ...] = (0.001
     return Load(Reading(fresh, trouble), 4990.0, connects_s, failed)
 
 
-def results_of(*measured: tuple[Way, int, Load]) -> FloodResults:
+def results_of(*measured: tuple[Mode, int, Load]) -> FloodResults:
     results = FloodResults()
-    for way, rate, one in measured:
-        results.add(way, rate, Round(one, 3, 4))
+    for mode, rate, one in measured:
+        results.add(mode, rate, Round(one, 3, 4))
     return results
 
 
-def test_a_way_breaks_where_it_makes_less_than_half() -> None:
+def test_a_mode_breaks_where_it_makes_less_than_half() -> None:
     results = results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, load(500)), (PROXIED, 10_000, load(499)))
     assert results.breaks_at(PROXIED) == 10_000
 
 
 @pytest.mark.parametrize("bad", [load(1000, "wrk: 1 timeout errors"), load(1000, failed=1)])
-def test_a_way_breaks_at_the_first_error(bad: Load) -> None:
+def test_a_mode_breaks_at_the_first_error(bad: Load) -> None:
     assert results_of((PROXIED, 0, load(1000)), (PROXIED, 5000, bad)).breaks_at(PROXIED) == 5000
 
 
-def test_a_way_that_holds_breaks_nowhere() -> None:
+def test_a_mode_that_holds_breaks_nowhere() -> None:
     results = results_of((KERNEL, 0, load(1000)), (KERNEL, 5000, load(900)), (PROXIED, 10_000, load(1)))
     assert results.breaks_at(KERNEL) is None
 
 
-def test_a_dead_way_is_broken_without_a_flood() -> None:
+def test_a_dead_mode_is_broken_without_a_flood() -> None:
     assert results_of((PROXIED, 0, load(0))).breaks_at(PROXIED) == 0
 
 
@@ -190,18 +207,25 @@ def test_the_thorough_run_is_the_default() -> None:
     assert thorough.rounds * thorough.seconds > quick.rounds * quick.seconds
 
 
-def test_one_way_can_be_measured_at_rates_of_ones_own() -> None:
-    options = parse_options(["--rates", "5000", "600", "--rounds", "5", "--seconds", "3", "--ways", "shipped"])
+def test_one_mode_can_be_measured_at_rates_of_ones_own() -> None:
+    options = parse_options(["--rates", "5000,600", "--rounds", "5", "--seconds", "3", "--modes", "shipped"])
     assert (options.rates, options.rounds, options.seconds) == ((0, 600, 5000), 5, 3)
-    assert options.ways == (AS_SHIPPED,)
+    assert options.modes == (AS_SHIPPED,)
     assert not options.stops, "what was asked for is measured"
-    assert parse_options([]).ways == WAYS
+    assert parse_options([]).modes == MODES
     assert parse_options([]).stops
 
 
-@pytest.mark.parametrize("wrong", ["-1", "500001", "many"])
+@pytest.mark.parametrize("wrong", ["500001", "many", "600,", "600 5000", "-1"])
 def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     with pytest.raises(SystemExit) as refused:
-        parse_options(["--rates", wrong])
+        parse_options([f"--rates={wrong}"])
     assert refused.value.code == 2
     assert "--rates" in capsys.readouterr().err
+
+
+def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse_options(["--modes", "shipped,ipvs"])
+    assert refused.value.code == 2
+    assert "'ipvs' is not a mode; the modes are appliance, kernel, shipped, unprotected" in capsys.readouterr().err

@@ -1,33 +1,33 @@
 """The programs of the benchmark as they are called, and what they have in common."""
 
+import http.client
 import re
+import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from appliance.config.loading import parse as parse_config
-from bench.latency.asking import QUESTION_BYTES, Waits, question
-from bench.latency.report import as_text as as_table
-from bench.latency.run import LOADS, WAYS, Measured
 from bench.rig.gateway import appliance_command
-from bench.rig.machine import this_machine
 from bench.rig.program import exit_code
 from bench.rig.results import Spread
+from bench.rig.stand_in import server_for
 from bench.rig.tables import aligned, cell
-from bench.rig.topology import REAL_SERVERS, VIPS, BenchError
+from bench.rig.topology import LAB_CONFIG, REAL_SERVERS, VIPS, BenchError
 from bench.senders.flood import NO_FLOOD, Flood
 from bench.transfers.comparison import Reading, as_text
 from bench.transfers.gateway import PORTS, lab_configuration
 
 PROGRAMS = (
     "bench",
-    "throughput",
+    "compare",
     "flood",
     "defence",
     "sessions",
     "transfers",
-    "latency",
     "senders.syn_flood",
     "senders.stray_flood",
 )
@@ -36,7 +36,7 @@ PROGRAMS = (
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_program_explains_itself(name: str) -> None:
     module = name if name == "bench" else f"bench.{name}"
-    shown_as = "bench" if name == "throughput" else module
+    shown_as = "bench" if name == "compare" else module
     done = subprocess.run((sys.executable, "-m", module, "--help"), capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"usage: python -m {shown_as} ")
     assert "--inside-lab" not in done.stdout
@@ -61,6 +61,21 @@ def test_the_gateway_runs_the_appliance_with_another_file_than_the_labs() -> Non
     assert command[1:] == ("-m", "appliance", "run", "--config", "own.toml", "--shards", "3")
 
 
+def test_a_stand_in_answers_where_the_lab_asks_whether_the_appliance_is_ready(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    config = tmp_path / "lvs.toml"
+    config.write_text(LAB_CONFIG.read_text().replace("127.0.0.1:9380", f"127.0.0.1:{port}"))
+    with server_for(config) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        thread.join()
+
+
 def test_a_rate_is_of_what_was_sent() -> None:
     assert Flood(sent=100, failed=7, seconds=2.0).per_s == 50
     assert NO_FLOOD.per_s == 0
@@ -70,32 +85,12 @@ class TestTables:
     """Figures in columns."""
 
     def test_words_begin_at_the_left_and_figures_end_at_the_right(self) -> None:
-        assert aligned([["way", "n"], ["a", "1,000"]]) == "way      n\na    1,000\n"
-        assert aligned([["n", "way", "-"], ["10", "a", ""]], left={1}) == " n  way  -\n10  a\n"
+        assert aligned([["mode", "n"], ["a", "1,000"]]) == "mode      n\na     1,000\n"
+        assert aligned([["n", "mode", "-"], ["10", "a", ""]], left={1}) == " n  mode  -\n10  a\n"
 
     def test_a_spread_is_its_median_and_both_ends(self) -> None:
         assert cell(Spread(1234.5, 0.25, 2000), 2) == "1,234.50 (0.25..2,000.00)"
         assert cell(None, 2) == "-"
-
-
-class TestLatency:
-    """What can be tested without a lab."""
-
-    def test_a_question_has_the_length_that_the_manual_says(self) -> None:
-        for target in (VIPS[0], REAL_SERVERS[1]):
-            assert len(question(target)) == QUESTION_BYTES
-            assert question(target).endswith(b"\r\n\r\n")
-
-    def test_waits_are_milliseconds(self) -> None:
-        assert Waits.of([0.001 * wait for wait in range(1, 102)]) == pytest.approx((101, 51.0, 100.0, 101.0))
-
-    def test_each_load_and_way_has_a_row(self) -> None:
-        measured = Measured(Waits(10, 0.5, 1.5, 2.5), 0.25, 3)
-        text = as_table(this_machine(), 1, 3, {("alone", "appliance"): [measured]})
-        rows = text.splitlines()[2:]
-        assert len(rows) == 1 + len(LOADS) * len(WAYS)
-        (row,) = (row for row in rows if re.match("alone +appliance", row))
-        assert re.findall(r"[0-9.]+ \(", row) == ["0.50 (", "1.50 (", "2.5 (", "0.25 (", "3 ("]
 
 
 class TestTransfers:

@@ -14,7 +14,7 @@ from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.queue_worker import EXPIRIES_PER_TURN
 from appliance.shard.shard import Shard
 from appliance.wire.layout import ACK, FIN, PSH
-from bench.throughput.conversation import Conversation, new_shard
+from bench.rig.conversation import Conversation, new_shard
 
 PER_S = 100
 """Connections a second of the simulated time. A session rests for two minutes at its end, so there are some ten thousand."""

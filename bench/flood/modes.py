@@ -1,13 +1,14 @@
-"""The ways that are flooded: the appliance with SYNPROXY, as shipped, without SYNPROXY; the kernel's own `synproxy` statement."""
+"""The modes that are flooded: the appliance with SYNPROXY, as shipped and without it; the `synproxy` statement of nftables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS
-from bench.rig.rules import appliance_asleep
+from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
+from bench.modes.appliance import API, APPLIANCE, WITH_LANE, appliance_running
+from bench.modes.mode import Mode
+from bench.rig.nft import table_loaded
 from bench.rig.topology import (
     HTTP_PORT,
-    LOCAL_ADDRESSES,
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     REAL_SERVERS,
@@ -16,7 +17,6 @@ from bench.rig.topology import (
     inside,
     output_of,
 )
-from bench.rig.ways import Way
 
 SYNPROXY_TABLE = "bench_synproxy"
 
@@ -63,30 +63,40 @@ table ip {SYNPROXY_TABLE} {{
 
 @contextmanager
 def _kernel(site: Site, _shards: int) -> Iterator[None]:
-    with appliance_asleep(site, also_raw=True):
-        for name, value in CONNTRACK_SETTINGS.items():
-            output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
-        output_of(inside(site.gateway, "nft", "-f", "-"), synproxy_table())
-        try:
-            yield
-        finally:
-            output_of(inside(site.gateway, "nft", "delete", "table", "ip", SYNPROXY_TABLE))
+    for name, value in CONNTRACK_SETTINGS.items():
+        output_of(inside(site.gateway, "sysctl", "--quiet", "--write", f"net.netfilter.{name}={value}"))
+    with table_loaded(site, SYNPROXY_TABLE, synproxy_table()):
+        yield
 
 
 @contextmanager
-def _appliance(_site: Site, _shards: int) -> Iterator[None]:
-    yield  # the appliance always runs; the kernel's way makes its table dormant
+def _appliance(site: Site, shards: int) -> Iterator[None]:
+    # It runs for its own modes only: its rules and its lane look at every packet of the gateway.
+    with appliance_running(site, shards, "flooded", configuration(WITH_LANE, api=API)):
+        yield
 
 
-PROXIED = Way("appliance", "appliance, synproxy", VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
-KERNEL = Way("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, None, True, _kernel)
-UNPROTECTED = Way("unprotected", "appliance, no synproxy", UNPROTECTED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
-AS_SHIPPED = Way("shipped", "appliance, as shipped", SHIPPED_VIPS, LOCAL_ADDRESSES, 0, False, _appliance)
+AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
+UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
+PROXIED = AS_SHIPPED._replace(
+    name="appliance",
+    title="appliance, synproxy",
+    targets=VIPS,
+    # The client's part of the handshake, its request and the real server's answer to the SYN.
+    queued_share=(0.1, 0.9),
+)
+KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, KERNEL)
-"""The ways that are measured in turns."""
+"""The modes that are measured in turns."""
 
 ALONE = (AS_SHIPPED, UNPROTECTED)
-"""The ways that are measured after them, one after the other: they leave half-open connections at the real servers."""
+"""The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
-WAYS = (*COMPARED, *ALONE)
+MODES = (*COMPARED, *ALONE)
+BY_NAME = {mode.name: mode for mode in MODES}
+
+
+def refusal(name: str) -> str:
+    """Why a mode of that name cannot be asked for; empty when it can."""
+    return "" if name in BY_NAME else f"{name!r} is not a mode; the modes are {', '.join(BY_NAME)}"

@@ -18,7 +18,7 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.shard import shard as shard_module
 from appliance.shard.shard import Shard
-from bench.throughput.conversation import Conversation, handled, new_shard
+from bench.rig.conversation import Conversation, handled, new_shard
 
 PACKETS_PER_ROUND = 600
 ROUNDS = 300

@@ -12,6 +12,7 @@ QUESTION_BYTES = 100
 
 _SILENCE_TIMEOUT_S = 20.0
 _ANSWER_BYTES = 1 << 16
+_GOOD_ANSWER = b"HTTP/1.1 200 "
 
 
 class Waits(NamedTuple):
@@ -47,8 +48,9 @@ def ask(target: str, seconds: float) -> Waits:
             ends = time.perf_counter() + seconds
             while (begun := time.perf_counter()) < ends:
                 connection.sendall(asked)
-                if not connection.recv(_ANSWER_BYTES):
-                    raise BenchError(f"{target} closed the connection of the small requests")
+                answer = connection.recv(_ANSWER_BYTES)
+                if not answer.startswith(_GOOD_ANSWER):
+                    raise BenchError(f"a small request to {target} was answered with {answer[:100]!r}")
                 waits.append(time.perf_counter() - begun)
     except OSError as error:
         raise BenchError(f"small requests to {target}: {error}") from error

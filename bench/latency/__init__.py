@@ -1,1 +1,0 @@
-"""How long a small request waits beside a bulk stream in the same shard."""

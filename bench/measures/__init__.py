@@ -1,0 +1,1 @@
+"""What is measured, a file each: the load, and which figures come out of it."""
