@@ -191,7 +191,9 @@ class QueueWorker:
 def _report(adopted: Adopted) -> None:
     """Say what became of the sessions that were in the lane, if there were any."""
     if adopted.sessions or adopted.unserved:
-        log.info("%d sessions adopted, %d reset because their service is gone", adopted.sessions, adopted.unserved)
+        log.info(
+            "%d sessions adopted, %d reset because their service or local address is gone", adopted.sessions, adopted.unserved
+        )
     if adopted.refused:
         log.error("%d records of sessions make no sense and were given up; %s", adopted.refused, adopted.first_problem)
 

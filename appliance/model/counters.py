@@ -147,7 +147,8 @@ QUEUE_COUNTERS: Final = (
         "records of the lane that were given up when the worker of the shard started, because they make no sense",
     ),
     Counter(
-        "sessions_unserved", "sessions of the lane that were reset when the worker of the shard started: their service was gone"
+        "sessions_unserved",
+        "sessions of the lane that were reset when the worker of the shard started: their service or local address was gone",
     ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""

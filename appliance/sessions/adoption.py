@@ -29,7 +29,7 @@ class Adopted(NamedTuple):
     refused: int
     """How many made no sense."""
     unserved: int
-    """How many were of a service that there is no more: both ends were reset."""
+    """How many were of a service, or had a local address, that there is no more: both ends were reset."""
     first_problem: str
     """What was wrong with the first one that was refused; empty when none was."""
 
@@ -98,15 +98,16 @@ class Adoption:
             self._take_in(session, record.state, last_seen_s)
 
     def _session(self, record: SessionRecord, slot: int) -> Session | None:
-        """The session of a record, with its local port; None when there is no such service. Raises ValueError for a record that
-        cannot be that of a session in this slot, or that shares a flow or a port with another one."""
+        """The session of a record, with its local port. None when there is no such service, or its local address is none of the
+        service any more: then no rule may bring the packets of its real server. Raises ValueError for a record that cannot be
+        that of a session in this slot, or that shares a flow or a port with another one."""
         sessions, protocol = self._sessions, "udp" if record.state == UDP_STATE else "tcp"
         if record.state in _IN_NO_LANE:
             raise ValueError(f"session record: state {record.state} is that of no session in the lane")
         if record.local.port & SLOT_MASK != slot:
             raise ValueError(f"session record: local port {record.local.port} is not of slot {slot}")
         service = sessions.service(protocol, record.vip.packed)
-        if service is None:
+        if service is None or record.local.address not in service.local_addresses:
             return None
         session = rebuilt(record, service, service.real_server_of_adopted(record.real_server.packed))
         table = sessions.udp if protocol == "udp" else sessions.tcp

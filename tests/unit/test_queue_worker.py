@@ -250,6 +250,6 @@ def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.Log
     assert not caplog.messages
     queue_worker._report(Adopted(7, 2, 3, "entry 5: why"))
     assert caplog.messages == [
-        "7 sessions adopted, 3 reset because their service is gone",
+        "7 sessions adopted, 3 reset because their service or local address is gone",
         "2 records of sessions make no sense and were given up; entry 5: why",
     ]

@@ -13,7 +13,7 @@ from appliance.model.tunables import TUNABLES
 from appliance.shard.shard import Shard
 from appliance.state.session import Session
 from appliance.wire.flow import destination_of, source_of
-from tests.support.addresses import C0, CLIENT, R0, RS2, VIP
+from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS2, VIP
 from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.proxied import opens
 from tests.support.segments import read_tcp, tcp, udp
@@ -255,6 +255,18 @@ def test_sessions_of_a_service_that_is_gone_are_reset() -> None:
     assert world.counter("sessions_unserved") == 7
     assert any(raw[33] & 4 for raw in world._on_the_wire)
     assert len(world.maps.table) == 2
+    check(world)
+
+
+def test_sessions_with_a_local_address_that_is_gone_are_reset() -> None:
+    world = busy_world()
+    held = {address for session in world.sessions() for address in [destination_of(session.server_key)[:4]]}
+    assert held == {LIP1.packed, LIP2.packed}
+    services = tuple(replace(service, local_addresses=(str(LIP2),)) for service in world.plan.services)
+    count = len(world.rows())
+    restart(world, replace(world.plan, services=services))
+    assert {destination_of(session.server_key)[:4] for session in world.sessions()} == {LIP2.packed}
+    assert len(world.rows()) + world.counter("sessions_unserved") == count
     check(world)
 
 
