@@ -1,5 +1,7 @@
 """A session that ends because the kernel moved another one to TIME_WAIT: nobody who still has it in his hands ends it again."""
 
+import pytest
+
 from appliance.ipc.queries import CUT
 from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
@@ -42,30 +44,28 @@ def check(world: World) -> None:
     check_sessions(world, are_settled=True)
 
 
-def test_a_timer_that_fires_for_two_sessions_of_which_the_first_takes_the_place_of_the_second() -> None:
-    for first in (0, 1):
-        world = World(None, FakeMaps(), tcp_max_tw_buckets=1, tcp_timeout_time_wait=30_000, tcp_timeout_last_ack=30_000)
-        goes_to_time_wait(world, 0)
-        last = goes_to_time_wait(world, 1, but_for_its_last_packet=True)
-        world.reconcile()
-        world.now += 0.05
-        world.put(last)
-        world.now += 30.5
-        order = [session_of(world, number) for number in (first, 1 - first)]
-        wheel = world.inside.wheel
-        expired = wheel.expired
-        wheel.expired = lambda now, limit: sorted(expired(now, limit), key=order.index)  # type: ignore[method-assign]
-        while world.shard.on_tick(world.now, 10):
-            pass
-        world._collect_segments()
-        check(world)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_timer_that_fires_for_two_sessions_of_which_the_first_takes_the_place_of_the_second(first: int) -> None:
+    world = World(None, FakeMaps(), tcp_max_tw_buckets=1, tcp_timeout_time_wait=30_000, tcp_timeout_last_ack=30_000)
+    goes_to_time_wait(world, 0)
+    last = goes_to_time_wait(world, 1, but_for_its_last_packet=True)
+    world.reconcile()
+    world.now += 0.05
+    world.put(last)
+    world.now += 30.5
+    order = [session_of(world, number) for number in (first, 1 - first)]
+    wheel = world.inside.wheel
+    expired = wheel.expired
+    wheel.expired = lambda now, limit: sorted(expired(now, limit), key=order.index)  # type: ignore[method-assign]
+    while world.shard.on_tick(world.now, 10):
+        pass
+    world._collect_segments()
+    check(world)
 
 
 def test_a_cut_of_a_session_that_ends_while_others_are_looked_at() -> None:
     world = World(None, FakeMaps(), tcp_max_tw_buckets=1)
-    lasts = []
-    for number in range(40):
-        lasts.append(goes_to_time_wait(world, number, but_for_its_last_packet=True))
+    lasts = [goes_to_time_wait(world, number, but_for_its_last_packet=True) for number in range(40)]
     world.reconcile()
     for last in lasts:
         world.put(last)
