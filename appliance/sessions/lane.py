@@ -141,7 +141,9 @@ class Lane:
     def release_held(self) -> None:
         """Write down what Python has made of the sessions that it held, and let the kernel go on with those that are plain. To
         be called before the verdict on the packet: its answer may already find the session in the lane."""
-        for session, seen in self.held:
+        held = self.held
+        while held:
+            session, seen = held.pop()  # first: one that cannot be written stays held, and holds up no others
             entry = session.entry
             if entry is None:  # it has ended
                 continue
@@ -152,7 +154,6 @@ class Lane:
             self._write(session, entry)
             if _is_plain(session):
                 cells[at + HELD_CELL] = 0
-        self.held.clear()
 
     def _merge(self, session: Session, seen: int, now: int) -> None:
         """The kernel moved the state when Python had just taken hold: another CPU was at a packet of the session."""
@@ -188,7 +189,8 @@ class Lane:
         take_over_phases(session, word, self._cells[entry * CELLS + RS_FIRST_SEQ_CELL])
         state = word & STATE_MASK
         if state != session.state:
-            self._owner.enter(session, state)
+            # Without making room in TIME_WAIT: whoever looks has other sessions in his hands, and none of them may end by that.
+            session.enter(state)
 
     def _take_over_deadline(self, session: Session, entry: int) -> None:
         last_seen_s = self._longs[entry * LONGS + LAST_SEEN_WORD] / NS_PER_S
