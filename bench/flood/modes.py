@@ -82,8 +82,9 @@ PROXIED = AS_SHIPPED._replace(
     name="appliance",
     title="appliance, synproxy",
     targets=VIPS,
-    # The client's part of the handshake, its request and the real server's answer to the SYN.
-    queued_share=(0.1, 0.9),
+    # The client's part of the handshake, its request, and the real server's answer to the SYN: four packets of ten.
+    queued_share=(0.3, 0.5),
+    kept_share=(0.0, 0.05),
 )
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 

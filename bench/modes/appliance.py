@@ -65,10 +65,10 @@ APPLIANCE = APPLIANCE_NO_LANE._replace(
     name="appliance",
     title="appliance",
     opened=partial(_opened, "appliance", WITH_LANE),
-    # One packet of a short connection, its SYN, of nine or ten.
-    queued_share=(0.05, 0.3),
-    # Nothing, unless the kernel cannot prove a packet to be normal.
-    kept_share=(0.0, 0.1),
+    # One packet of a short connection, its SYN, of ten.
+    queued_share=(0.08, 0.15),
+    # The SYN, of some hundred and forty.
+    kept_share=(0.0, 0.02),
 )
 
 RUNNING_APPLIANCE = APPLIANCE._replace(opened=lambda _site, _shards: nullcontext())
