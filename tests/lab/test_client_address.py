@@ -18,6 +18,7 @@ CONNECTIONS = 10_000
 MTU = 1500
 UPLOAD_BYTES = 8 << 20
 KIND = 254
+IDENTIFICATION, ADDRESSES_TO_ACK = slice(4, 6), slice(12, 32)
 ADDRESSES_AND_SEQ = slice(12, 28)
 OPTION_START = bytes((KIND, 8))
 
@@ -103,7 +104,8 @@ def test_ten_thousand_clients_all_of_whose_packets_arrive_twice(lab: RunningLab)
     with duplication(lab) as doubled:
         with captured_at_real_servers(lab) as arrived:
             lab.script("client", "http_load.py", "8", "8")
-        assert min(Counter(packet.raw for packet in arrived).values()) == 2
+        # A copy has no option when what it copies was acknowledged meanwhile.
+        assert min(Counter(packet.raw[IDENTIFICATION] + packet.raw[ADDRESSES_TO_ACK] for packet in arrived).values()) == 2
         assert_every_client_is_known(lab)
         assert set(doubled()) == {"from client", "from rs1", "from rs2"}
         assert min(doubled().values()) > CONNECTIONS
@@ -175,7 +177,7 @@ def test_forged_option_never_arrives(lab: RunningLab, raw_address: str, toa_entr
 
 @pytest.mark.parametrize("mss_adjust", [1, 0])
 def test_option_never_makes_a_packet_larger_than_the_mtu(lab: RunningLab, mss_adjust: int) -> None:
-    """A long upload: no data comes back before its end, so every segment should have the option, and many segments are full."""
+    """A long upload. Its first segments are full and should have the option, until the real server has acknowledged one."""
     failed = lab.counter("ext", "fullnat_add_toa_fail_len")
     lab.set_tunable("fullnat_mss_adjust_entry", mss_adjust)
     try:
@@ -185,9 +187,8 @@ def test_option_never_makes_a_packet_larger_than_the_mtu(lab: RunningLab, mss_ad
         lab.set_tunable("fullnat_mss_adjust_entry", 1)
     assert result["got"] == result["expected"]
     full = [packet for packet in arrived if len(packet.raw) == MTU]
-    others = [packet for packet in arrived if packet.payload_bytes and len(packet.raw) < MTU]
     assert max(len(packet.raw) for packet in arrived) == MTU
-    assert len(full) > UPLOAD_BYTES / MTU / 2
     assert {next(iter(packet.options), None) for packet in full} == ({KIND} if mss_adjust else {None})
-    assert {next(iter(packet.options), None) for packet in others} == {KIND}
-    assert lab.counter("ext", "fullnat_add_toa_fail_len") - failed == (0 if mss_adjust else len(full))
+    if not mss_adjust:  # what the kernel has counted is brought in once a second
+        lab.wait_until("it is counted", lambda: lab.counter("ext", "fullnat_add_toa_fail_len") > failed)
+    assert lab.counter("ext", "fullnat_add_toa_fail_len") - failed <= (0 if mss_adjust else len(full))
