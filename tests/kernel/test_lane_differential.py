@@ -10,12 +10,12 @@ from appliance.model.lane_counters import LANE_COUNTERS
 from tests.kernel.lane import Lane
 from tests.kernel.moves import live
 
-_USUAL_LIVES = 1500
+_USUAL_LIVES = 900
 LIVES = int(os.environ.get("LANE_LIVES", _USUAL_LIVES))
 """Fewer where the machine is slow."""
 
-BYTES_OF_A_LIFE, LEAST_PACKETS_OF_A_LIFE = 1200, 67
-"""A packet takes some ten bytes of the life's."""
+BYTES_OF_A_LIFE, LEAST_PACKETS_OF_A_LIFE = 1200, 112
+"""A packet takes some nine bytes of the life's. Nine hundred lives are a hundred thousand packets."""
 
 LEAST_CARRIED = 0.45
 
