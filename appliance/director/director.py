@@ -119,7 +119,7 @@ class Director:
         await asyncio.to_thread(host.prepare, self._config.gateway)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
         await asyncio.to_thread(keep_slots, self._slots)
-        await asyncio.to_thread(lane.open, self._slots.capacity)
+        await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
         await self._look_at_routes()
         lane.put_tunables(self.shared.tunable)
         await asyncio.to_thread(lane.attach)

@@ -71,11 +71,12 @@ class Lane:
         """The descriptors of the maps that a worker uses; none without a lane."""
         return self._kernel.worker_fds() if self._kernel is not None else ()
 
-    def open(self, slots: int) -> bool:
+    def open(self, slots: int, slots_are_new: bool = False) -> bool:
         """Take over the lane of an earlier run, or make one; returns whether one was taken over. `slots` is the number of places
-        for real servers. Raises EdgeError when the configuration requires a lane and there is none."""
+        for real servers; when they are new, the sessions move to maps in which nothing is counted yet. Raises EdgeError when the
+        configuration requires a lane and there is none."""
         try:
-            return self._open(slots)
+            return self._open(slots, slots_are_new)
         except Exception as error:  # whatever it is, packets flow without the lane
             self._do_without(error)
         return False
@@ -92,7 +93,7 @@ class Lane:
             self._kernel = None
         self._clear_up(f"the lane is off ({self._reason})")
 
-    def _open(self, slots: int) -> bool:
+    def _open(self, slots: int, slots_are_new: bool) -> bool:
         if self._wanted == "off":
             self._reason = 'gateway.lane is "off"'
             self._clear_up(self._reason)
@@ -100,15 +101,15 @@ class Lane:
         self._check_interfaces()
         directory = bpffs.prepared(self._root, self._name)
         with contextlib.closing(Pinned(directory)) as pinned:
-            if pinned.maps and self._go_on_with(pinned, slots):
+            if pinned.maps and self._go_on_with(pinned, slots, slots_are_new):
                 return True
         _detach_all()  # there may be a program whose maps nobody can read any more
         self._kernel = LaneKernel.make(directory, Sizes(self._entries, slots))
         return False
 
-    def _go_on_with(self, pinned: Pinned, slots: int) -> bool:
+    def _go_on_with(self, pinned: Pinned, slots: int, slots_are_new: bool) -> bool:
         """Take over the lane of an earlier run, or move its sessions; False when neither is possible, and they were reset."""
-        if why := pinned.why_not() or _too_small(pinned, slots):
+        if why := pinned.why_not() or _other_slots(pinned, slots, slots_are_new):
             return self._move(pinned, why, slots)
         self._kernel = LaneKernel.take_over(pinned)
         if self._kernel.sizes.entries != self._entries:
@@ -295,9 +296,11 @@ def _detach_all(but: Set[int] = frozenset()) -> None:
     do_all(partial(lane_attach.detach, index) for index in lane_attach.all_indexes() if index not in but)
 
 
-def _too_small(pinned: Pinned, slots: int) -> str:
+def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
     there = pinned.maps["real_servers"].entries
-    return "" if there == slots else f"they have places for {there} real servers and not {slots}"
+    if there != slots:
+        return f"they have places for {there} real servers and not {slots}"
+    return "real servers have other places now" if slots_are_new else ""
 
 
 def _side_of(name: str, sides: SidesOfConfig) -> int:

@@ -55,6 +55,8 @@ class Slots:
     def __init__(self, capacity: int, taken: Mapping[tuple[str, str, int], int] = MappingProxyType({})) -> None:
         """`taken` has the slot of each real server that has one: by service name, address and port."""
         self.capacity = capacity
+        self.are_new = False
+        """Whether no earlier run has used them: what the kernel has by slot is then of other real servers."""
         self._slots: _SlotOf = dict(taken)
 
     @property
@@ -69,7 +71,9 @@ class Slots:
     @classmethod
     def sized_for(cls, config: Config) -> "Slots":
         """Slots for the real servers of `config`, and SPARE_SLOTS more."""
-        return cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
+        slots = cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
+        slots.are_new = True
+        return slots
 
     def service_names(self) -> dict[int, str]:
         """The name of the service that each slot belongs to, by slot. A slot that nobody has yet is not there."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from appliance.edge import bpffs
+from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
 from appliance.edge.lane_maps import KernelLaneMaps
-from appliance.ipc.lane_layout import LEAST_ENTRIES, RealServerFlags, flow
+from appliance.ipc.lane_layout import LEAST_ENTRIES, RealServerFlags, flow, tcp_states
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
@@ -61,6 +62,31 @@ def test_what_is_written_is_what_a_successor_finds(directory: Path, kernel: Lane
         kernel.records[RECORD_BYTES : RECORD_BYTES + 2] = b"\2\0"
         assert successor.entries_in_use() == 2, "the maps are the same"
         assert successor.program.number != kernel.program.number
+
+
+def test_a_successor_writes_its_own_table_of_states(directory: Path, kernel: LaneKernel) -> None:
+    key, table = bytes(4), kernel.maps["tcp_states"]
+    of_another_version = bytes(len(tcp_states()))
+    table.update(key, of_another_version)
+    with closing(LaneKernel.take_over(Pinned(directory))) as successor:
+        assert successor.maps["tcp_states"].lookup(key) == tcp_states()
+
+
+def test_records_move_into_maps_of_other_sizes(directory: Path, kernel: LaneKernel) -> None:
+    records = bytes(range(256)) * LEAST_ENTRIES
+    with closing(LaneKernel.moved(Pinned(directory), records, 300)) as moved:
+        assert moved.sizes == Sizes(LEAST_ENTRIES, 300)
+        assert bytes(moved.records) == records
+        assert bytes(kernel.records[:256]) != records[:256]
+        assert Pinned(directory).why_not() == ""
+        assert Pinned(directory).maps["real_servers"].entries == 300, "the pins are those of the new maps"
+
+
+def test_records_that_the_kernel_has_no_room_for_stay_where_they_are(directory: Path, kernel: LaneKernel) -> None:
+    kernel.records[:2] = VERSION.to_bytes(2, "little")
+    with pytest.raises(EdgeError):
+        LaneKernel.moved(Pinned(directory), bytes(LEAST_ENTRIES * RECORD_BYTES), 1 << 31)
+    assert Pinned(directory).copied_records() == bytes(kernel.records)
 
 
 def test_nothing_is_counted_before_there_is_a_packet(kernel: LaneKernel) -> None:

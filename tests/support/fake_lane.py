@@ -18,9 +18,9 @@ class FakeLane:
         self.tunables: dict[str, int] = {}
         self.attach_fails = False
 
-    def open(self, slots: int) -> bool:
+    def open(self, slots: int, slots_are_new: bool = False) -> bool:
         """One is made."""
-        self.steps.append(f"a lane with {slots} slots is there")
+        self.steps.append(f"a lane with {slots} {'new ' if slots_are_new else ''}slots is there")
         return False
 
     def attach(self) -> None:

@@ -207,7 +207,7 @@ async def test_packets_are_steered_when_queues_are_bound_and_the_stop_goes_the_o
     assert parts.host.steps == [
         "leftovers are adopted",
         "the host is prepared",
-        "a lane with 258 slots is there",
+        "a lane with 258 new slots is there",
         "the lane forbids what is not allowed with MTUs [1500, 1500]",
         "the lane is attached",
     ]

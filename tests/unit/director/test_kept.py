@@ -46,6 +46,7 @@ def slots_of(run: Kept, config: Config) -> list[int]:
 def test_a_run_counts_on_and_real_servers_keep_their_slots() -> None:
     a_run()
     second = a_run(without_the_first(SHIPPED))
+    assert not second.slots.are_new
     assert slots_of(second, without_the_first(SHIPPED)) == [1], "not 0, which belongs to the first one"
     assert second.shared.destination(0, 1)[CONNS] == 10
     assert second.shared.table(0, "queue")[WORKER_STARTS] == 3, "those of one run: more than one says that a worker has died"
@@ -64,6 +65,7 @@ def test_slots_that_do_not_suffice_are_new_and_so_are_counters() -> None:
     kept.keep_slots(slots)
     run = Kept.from_before(SHIPPED)
     assert (run.slots.capacity, slots_of(run, SHIPPED)) == (2 + SPARE_SLOTS, [0, 1])
+    assert run.slots.are_new
     assert run.shared.destination(0, 1)[CONNS] == 0
 
 

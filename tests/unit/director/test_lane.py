@@ -258,6 +258,14 @@ def test_sessions_of_a_lane_that_is_laid_out_in_another_way_move_into_a_new_one(
     assert bytes(host.kernel.records) == host.readable
 
 
+def test_maps_in_which_slots_are_of_other_real_servers_are_not_taken_over(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    host.pinned, host.readable = True, bytes(4096 * RECORD_BYTES)
+    assert lane_of(host).open(260, slots_are_new=True)
+    assert host.steps == ["moved", "old pins removed"]
+    assert caplog.messages == ["the sessions of an earlier run move to other maps, because real servers have other places now"]
+
+
 def test_sessions_that_cannot_move_because_the_kernel_refuses_new_maps_are_reset(host: Host) -> None:
     host.pinned, host.filters, host.why_not = True, {2: 66}, "they have version 9 of their layout and not 1"
     host.readable, host.refuses_maps = bytes(4096 * RECORD_BYTES), True
