@@ -113,6 +113,10 @@ class Gateway:
         except BenchError:
             return False
 
+    def lane(self) -> Any:
+        """/stats/lane as JSON. Raises OSError or HTTPException when nobody answers."""
+        return json.loads(self.ask("/stats/lane").body)
+
     def tunable(self, name: str) -> int:
         """The value in force."""
         return int(json.loads(self.ask(f"/sysctl/{name}").body)["value"])
