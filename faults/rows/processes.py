@@ -98,7 +98,7 @@ ROWS = (
     Row("director-killed", "kill -9 of the director", _director_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
     Row("all-killed", "kill -9 of every process", _all_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
     Row("restarted", "systemctl restart", _restarted, _TOLD, carried(_WHOLE_SERVICE), is_mended_by_us=True),
-    Row("stopped", "systemctl stop, then start", _stopped, _TOLD, _TOLD, is_mended_by_us=True),
+    Row("stopped", "systemctl stop, then start", _stopped, _TOLD, _TOLD),
     Row(
         "worker-stopped",
         "SIGSTOP of a worker, for good",
