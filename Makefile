@@ -86,9 +86,11 @@ bench-sessions: venv
 
 faults:
 	@tools/prepare.sh libfaketime
+	@$(LANE_IF_POSSIBLE)
 	$(PYTHON) -m faults $(FAULTS)
 
 soak: venv
+	@$(LANE_IF_POSSIBLE)
 	$(PYTHON) -m faults.soak --minutes $(or $(MINUTES),5) $(SOAK)
 
 fuzz: venv

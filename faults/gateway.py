@@ -113,6 +113,10 @@ class Gateway:
         except BenchError:
             return False
 
+    def lane(self) -> Any:
+        """/stats/lane as JSON. Raises OSError or HTTPException when nobody answers."""
+        return json.loads(self.ask("/stats/lane").body)
+
     def tunable(self, name: str) -> int:
         """The value in force."""
         return int(json.loads(self.ask(f"/sysctl/{name}").body)["value"])
@@ -138,14 +142,15 @@ class Gateway:
         with self._log.open(errors="replace") as log:
             log.seek(0, os.SEEK_END)
             self.signal(signal.SIGHUP, self.director())
-            said: list[str] = []
+            said = ""
 
             def is_over() -> bool:
-                said.extend(map(_director_said, log))
-                return any(line.startswith(_RELOAD_OVER) for line in said)
+                nonlocal said
+                said += log.read()
+                return bool(reload_outcome(said))
 
             wait_until("the reload is over", is_over, poll_s=_POLL_OFTEN_S)
-        return next(line for line in said if line.startswith(_RELOAD_OVER))
+        return reload_outcome(said)
 
     def root(self) -> Path:
         """The file system as the service sees it, with its own /run, whether a director runs or not."""
@@ -153,6 +158,12 @@ class Gateway:
             asking.connect(str(self._control))
             pid, _, _ = _PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         return Path(f"/proc/{pid}/root")
+
+
+def reload_outcome(log: str) -> str:
+    """The line of the director that says how a reload ended; empty when there is none yet. The last line may not be whole yet."""
+    whole = log[: log.rfind("\n") + 1].splitlines()
+    return next((said for said in map(_director_said, whole) if said.startswith(_RELOAD_OVER)), "")
 
 
 def _director_said(line: str) -> str:

@@ -1,14 +1,16 @@
 """Stands in for systemd: `python -m faults.unit OWN_CONFIG CONTROL run --config FILE --shards N`.
 
-It runs the appliance with the configuration OWN_CONFIG as `deploy/appliance.service` says: the same commands before and after,
-the same signals and time-outs, the same answer to a crash, and the same fate of the runtime directory. The lab starts it in the
-place of the appliance. Not the same: it is root, and has none of the unit's sandbox. The runtime directory is a small file system
+It runs the appliance with the configuration OWN_CONFIG as `deploy/appliance.service` says: the same signals and time-outs, and
+the same answer to a crash. It begins and ends with the commands of `deploy/appliance-dataplane.service`. The lab starts it in the
+place of the appliance. Not the same: it is root, and has none of the units' sandbox. The runtime directory is a small file system
 of its own, so that it can be filled.
 
 It takes commands on the Unix socket CONTROL, a line on each connection, and answers each with a line:
 
     pid       the process of the director; 0 while there is none
-    restart   stop and start, as `systemctl restart` does; answered when the new director runs
+    restart   end the director and start the next, as `systemctl restart` does; answered when it runs
+    stop      end everything, the data plane as well; answered when that is done
+    start     begin again after that; answered when the new director runs
     starts    how often a director was started
 
 Variables in the file CONTROL.env (NAME=VALUE, a line each) are in the environment of the next director.
@@ -29,9 +31,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.rig.topology import module
-from faults.unit_file import UnitFile, replaced
+from faults.unit_file import DataPlaneFile, UnitFile, replaced
 
-UNIT_FILE = Path(__file__).parents[1] / "deploy" / "appliance.service"
+_DEPLOY = Path(__file__).parents[1] / "deploy"
+UNIT_FILE, DATA_PLANE_FILE = _DEPLOY / "appliance.service", _DEPLOY / "appliance-dataplane.service"
 
 _RUNTIME_PARENT = Path("/run")
 _RUNTIME_SIZE = "256k"
@@ -40,10 +43,10 @@ _LONGEST_COMMAND_BYTES = 64
 
 
 class Unit:
-    """One service and its state."""
+    """The two units, which begin and end together, and their state."""
 
-    def __init__(self, unit: UnitFile, config: str, shards: str, control: Path) -> None:
-        self._unit = unit
+    def __init__(self, unit: UnitFile, data_plane: DataPlaneFile, config: str, shards: str, control: Path) -> None:
+        self._unit, self._data_plane = unit, data_plane
         self._config, self._shards = config, shards
         self._environment_file = control.with_name(f"{control.name}.env")
         self._directories = [_RUNTIME_PARENT / name for name in unit.runtime_directories]
@@ -67,14 +70,14 @@ class Unit:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._make_directories()
-        self._start()
+        self._begin()
         while not self._is_over:
             self._wait()
             if self._main is not None and self._main.poll() is not None:
                 self._take_death(self._main.returncode)
             if self._start_at is not None and time.monotonic() >= self._start_at:
                 self._start()
-        self._end()
+        self._end_for_good()
 
     def _stop(self, *_: object) -> None:
         self._is_over = True
@@ -95,8 +98,14 @@ class Unit:
         if command == "starts":
             return str(self.starts)
         if command == "restart":
-            self._end()
+            self._end(self._unit.restart_signal)
             self._start()
+            return "ok"
+        if command == "stop":
+            self._end_for_good()
+            return "ok"
+        if command == "start":
+            self._begin()
             return "ok"
         return f"unknown command: {command}"
 
@@ -106,10 +115,13 @@ class Unit:
         options = f"size={_RUNTIME_SIZE},mode=0750"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "unit-runtime", str(self._directories[0])], check=True)
 
+    def _begin(self) -> None:
+        for command in self._data_plane.start:
+            self._run_beside(command)
+        self._start()
+
     def _start(self) -> None:
         self._start_at = None
-        for command in self._unit.start_pre:
-            self._run_beside(command)
         own = (*replaced(self._unit.start, module("appliance"), self._config), "--shards", self._shards)
         self._main = subprocess.Popen(own, env=self._environment(), stdin=subprocess.DEVNULL, start_new_session=True)
         self.starts += 1
@@ -124,14 +136,14 @@ class Unit:
         return os.environ | {"RUNTIME_DIRECTORY": ":".join(map(str, self._directories))}
 
     def _run_beside(self, command: tuple[str, ...]) -> None:
-        own = replaced(command, module("appliance"), self._config)
+        own, longest_s = replaced(command, module("appliance"), self._config), self._data_plane.stop_s
         with suppress(subprocess.TimeoutExpired):
-            subprocess.run(own, env=self._bare_environment(), stdin=subprocess.DEVNULL, check=False, timeout=self._unit.stop_s)
+            subprocess.run(own, env=self._bare_environment(), stdin=subprocess.DEVNULL, check=False, timeout=longest_s)
 
-    def _end(self) -> None:
-        """Stop the director as systemd does, then all that is left of the service."""
+    def _end(self, number: signal.Signals) -> None:
+        """End the director with this signal as systemd does, then all processes that are left of the service."""
         if self._main is not None and self._main.poll() is None:
-            self._main.terminate()
+            self._main.send_signal(number)
             try:
                 self._main.wait(self._unit.stop_s)
             except subprocess.TimeoutExpired:
@@ -144,15 +156,18 @@ class Unit:
         self._main = None
         self._start_at = None
         _kill_descendants()
-        for command in self._unit.stop_post:
+
+    def _end_for_good(self) -> None:
+        """Then the data plane, which nobody needs any more."""
+        self._end(self._unit.stop_signal)
+        for command in self._data_plane.stop:
             self._run_beside(command)
-        if not self._unit.keeps_runtime_directories:
-            subprocess.run(["find", *map(str, self._directories), "-mindepth", "1", "-delete"], check=False)
+        subprocess.run(["find", *map(str, self._directories), "-mindepth", "1", "-delete"], check=False)
 
     def _take_death(self, code: int) -> None:
         print(f"unit: the director ended with {code}", file=sys.stderr, flush=True)
         self._clean_up()
-        if code and code not in self._unit.no_restart_codes:
+        if code:
             self._start_at = time.monotonic() + self._unit.restart_s
 
 
@@ -189,9 +204,9 @@ def main() -> None:
     parser.add_argument("--shards", required=True)
     options = parser.parse_args()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    unit = UnitFile.parse(UNIT_FILE.read_text())
+    unit, data_plane = UnitFile.parse(UNIT_FILE.read_text()), DataPlaneFile.parse(DATA_PLANE_FILE.read_text())
     resource.setrlimit(resource.RLIMIT_NOFILE, (unit.most_files, unit.most_files))
-    Unit(unit, options.own_config, options.shards, options.control).run()
+    Unit(unit, data_plane, options.own_config, options.shards, options.control).run()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The lane, in which the kernel carries sessions, taken away by somebody else."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.rig.topology import CLIENT_INTERFACE, SERVER_INTERFACE
 from faults.figures import NOBODY, Hit
-from faults.gateway import Gateway
+from faults.gateway import Gateway, wait_until
 from faults.promises import Lost, Promise
 from faults.rows.row import NotApplicableError, Row
 
@@ -20,18 +21,28 @@ def _detached(gateway: Gateway, _: ExitStack) -> Hit:
     ]
     if not with_lane:
         raise NotApplicableError(_NO_LANE)
-    for name in with_lane:
-        gateway.run("tc", "qdisc", "del", "dev", name, "clsact")
+    with _put_back(gateway):
+        for name in with_lane:
+            gateway.run("tc", "qdisc", "del", "dev", name, "clsact")
     return NOBODY
 
 
 def _unpinned(gateway: Gateway, _: ExitStack) -> Hit:
-    pins = [pin for directory in _bpf_mounts(gateway) for pin in sorted(directory.rglob("*")) if pin.is_file()]
+    pins = [pin for directory in _bpf_mounts(gateway) for pin in sorted(directory.glob("*/*"))]  # above are the kernel's own
     if not pins:
         raise NotApplicableError(_NO_LANE)
-    for pin in pins:
-        pin.unlink()
+    with _put_back(gateway):
+        for pin in pins:
+            pin.unlink()
     return NOBODY
+
+
+@contextmanager
+def _put_back(gateway: Gateway) -> Iterator[None]:
+    """Wait afterwards until the appliance has put back what was taken away. Raises BenchError when it does not."""
+    before = gateway.lane()["repairs"]
+    yield
+    wait_until("the lane is put back", lambda: gateway.lane()["repairs"] > before and gateway.lane()["state"] == "on")
 
 
 def _bpf_mounts(gateway: Gateway) -> list[Path]:
@@ -42,6 +53,6 @@ def _bpf_mounts(gateway: Gateway) -> list[Path]:
 
 
 ROWS = (
-    Row("lane-detached", "tc qdisc del dev … clsact", _detached, _BACK, _BACK),
-    Row("lane-unpinned", "maps of the lane unpinned", _unpinned, _BACK, _BACK),
+    Row("lane-detached", "tc qdisc del dev … clsact", _detached, _BACK, _BACK, is_mended_by_us=True),
+    Row("lane-unpinned", "maps of the lane unpinned", _unpinned, _BACK, _BACK, is_mended_by_us=True),
 )

@@ -22,6 +22,9 @@ _ONE_PROCESS = Promise(Lost.CONCERNED, 5.0, 5.0)
 _WHOLE_SERVICE = Promise(Lost.CONCERNED, 10.0, 5.0)
 """The unit waits for two seconds before it starts the next director."""
 
+_TOLD = _WHOLE_SERVICE._replace(told=True)
+"""The director has the time to tell both ends."""
+
 _BY_WATCHDOG = Promise(Lost.CONCERNED, 25.0, 5.0)
 _PAUSED = Promise(Lost.NONE, 5.0, 10.0)
 
@@ -49,6 +52,13 @@ def _all_killed(gateway: Gateway, _: ExitStack) -> Hit:
 def _restarted(gateway: Gateway, _: ExitStack) -> Hit:
     if gateway.unit("restart") != "ok":
         raise BenchError("the unit did not restart")
+    return ALL
+
+
+def _stopped(gateway: Gateway, _: ExitStack) -> Hit:
+    for command in ("stop", "start"):
+        if gateway.unit(command) != "ok":
+            raise BenchError(f"the unit did not {command}")
     return ALL
 
 
@@ -87,7 +97,8 @@ ROWS = (
     Row("workers-killed", "kill -9 of all workers", _workers_killed, _ONE_PROCESS, carried(_ONE_PROCESS)),
     Row("director-killed", "kill -9 of the director", _director_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
     Row("all-killed", "kill -9 of every process", _all_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
-    Row("restarted", "systemctl restart", _restarted, _WHOLE_SERVICE, carried(_WHOLE_SERVICE), is_mended_by_us=True),
+    Row("restarted", "systemctl restart", _restarted, _TOLD, carried(_WHOLE_SERVICE), is_mended_by_us=True),
+    Row("stopped", "systemctl stop, then start", _stopped, _TOLD, _TOLD),
     Row(
         "worker-stopped",
         "SIGSTOP of a worker, for good",

@@ -56,6 +56,13 @@ _JUMPS = (10, -10)
 """Years of 365 days."""
 
 
+_SLEEP = """\
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""Python sleeps until a time of the monotonic clock, and libfaketime 0.9.10 makes that time an invalid one."""
+
+
 def _clock_file(gateway: Gateway) -> Path:
     return gateway.site.directory / "clock"
 
@@ -67,12 +74,16 @@ def _with_own_clock(gateway: Gateway, undo: ExitStack) -> None:
         raise NotApplicableError("libfaketime is not installed")
     clock = _clock_file(gateway)
     clock.write_text("+0\n")
+    own_modules = gateway.site.directory / "modules"
+    own_modules.mkdir(exist_ok=True)
+    (own_modules / "sitecustomize.py").write_text(_SLEEP)
     environment = {
         "LD_PRELOAD": str(_LIBRARIES[0]),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # with it, threads that wait for each other take a hundred times as long
         "FAKETIME_NO_CACHE": "1",
+        "PYTHONPATH": str(own_modules),
     }
     undo.callback(_start_with, gateway, {})
     _start_with(gateway, environment)

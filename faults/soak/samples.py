@@ -4,10 +4,8 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from faults.gateway import Gateway
 
@@ -60,24 +58,15 @@ def _process(pid: int) -> ProcessSample:
 
 def tables(gateway: Gateway) -> Tables:
     """What the appliance remembers now. Raises OSError or HTTPException."""
-    slabs = json.loads(gateway.ask("/stats/slabinfo").body)
-    return tables_of(slabs, _lane_entries(gateway))
+    return tables_of(json.loads(gateway.ask("/stats/slabinfo").body), gateway.lane())
 
 
-def tables_of(slabs: Mapping[str, Mapping[str, int]], lane: int | None) -> Tables:
-    """The same from the JSON of /stats/slabinfo."""
+def tables_of(slabs: Mapping[str, Mapping[str, int]], lane: Mapping[str, Any]) -> Tables:
+    """The same from the JSON of /stats/slabinfo and of /stats/lane."""
     active = {name: slab["active_objs"] for name, slab in slabs.items()}
     ports = sum(count for name, count in active.items() if name.startswith(("tcp_ports:", "udp_ports:")))
-    return Tables(active["tcp_conn"] + active["udp_conn"], ports, lane)
-
-
-def _lane_entries(gateway: Gateway) -> int | None:
-    answer = gateway.ask("/stats/lane")
-    if answer.status != HTTPStatus.OK:
-        return None
-    with suppress(KeyError, TypeError, ValueError):
-        return int(json.loads(answer.body)["entries"])
-    return None
+    entries = None if lane["state"] == "off" else lane["entries"]["used"]
+    return Tables(active["tcp_conn"] + active["udp_conn"], ports, entries)
 
 
 def rules(gateway: Gateway) -> str:

@@ -61,8 +61,13 @@ def test_no_promise_is_weaker_with_the_lane() -> None:
         assert with_lane.undisturbed >= without.undisturbed, row.name
 
 
-def test_with_the_lane_only_a_real_server_that_is_gone_costs_sessions() -> None:
-    assert {row.name for row in ROWS if row.promise(lane=True).lost is not Lost.NONE} == {"server-gone"}
+def test_with_the_lane_only_a_stop_and_a_real_server_that_is_gone_cost_sessions() -> None:
+    assert {row.name for row in ROWS if row.promise(lane=True).lost is not Lost.NONE} == {"stopped", "server-gone"}
+
+
+def test_whoever_ends_sessions_in_order_tells_their_clients() -> None:
+    told = {(row.name, lane) for row in ROWS for lane in (True, False) if row.promise(lane=lane).told}
+    assert told == {("stopped", True), ("stopped", False), ("restarted", False)}
 
 
 def test_rows_are_found_by_name_in_their_own_order() -> None:

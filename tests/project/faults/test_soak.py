@@ -74,10 +74,12 @@ def test_memory_that_does_not_is_no_trouble(rss_kib: object) -> None:
     assert list(troubles(soak(*(sample(second, rss_kib(second)) for second in range(60))))) == []
 
 
-def test_tables_are_those_of_slabinfo() -> None:
+def test_tables_are_those_of_slabinfo_and_of_the_lane() -> None:
     slabs = {name: {"active_objs": count} for name, count in (("tcp_conn", 3), ("udp_conn", 4), ("conn_bucket", 9))}
     pools = {f"{kind}_ports:192.0.2.10>192.0.2.101:80": {"active_objs": 1} for kind in ("tcp", "udp")}
-    assert tables_of(slabs | pools, None) == Tables(7, 2, None)
+    lane = {"state": "on", "entries": {"used": 5, "free": 3, "total": 8}}
+    assert tables_of(slabs | pools, lane) == Tables(7, 2, 5)
+    assert tables_of(slabs | pools, lane | {"state": "off"}) == Tables(7, 2, None)
     assert not Tables(0, 0, 1).is_empty
     assert Tables(0, 0, 0).is_empty
 
