@@ -188,7 +188,8 @@ class Lane:
         take_over_phases(session, word, self._cells[entry * CELLS + RS_FIRST_SEQ_CELL])
         state = word & STATE_MASK
         if state != session.state:
-            self._owner.enter(session, state)
+            # Without making room in TIME_WAIT: whoever looks has other sessions in his hands, and none of them may end by that.
+            session.enter(state)
 
     def _take_over_deadline(self, session: Session, entry: int) -> None:
         last_seen_s = self._longs[entry * LONGS + LAST_SEEN_WORD] / NS_PER_S

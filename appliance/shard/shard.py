@@ -197,8 +197,10 @@ class Shard:
 
     def reconcile(self, limit: int) -> bool:
         """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
-        every few milliseconds."""
-        return self._lane.reconcile(limit)
+        every few milliseconds. No more than `limit` sessions end because too many are in TIME_WAIT then."""
+        is_more = self._lane.reconcile(limit)
+        self._sessions.thin_out_time_wait(limit)
+        return is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
         """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service."""
