@@ -195,6 +195,10 @@ class SessionRecord(NamedTuple):
 _BITS = {name: {"I": 32, "Q": 64}[code] for name, code in FIELDS if name in SessionRecord._fields and code in "IQ"}
 """By field: how many bits an unsigned number has."""
 
+_WORD_BITS = {"client_acked": 32, "rs_acked": 32, "client_window": 16, "rs_window": 16}
+"""How many bits the words have that are fields of packets, and that packets are made of. Those that say what was sent last may go
+beyond their 32, and are cut where they are read."""
+
 _RESERVED: tuple[tuple[str, int | bytes], ...] = (
     ("state_reserved", bytes(2)),
     ("shift_reserved", bytes(2)),
@@ -298,6 +302,9 @@ def _check(record: SessionRecord) -> None:
     for field in ("inbound_window_shift", "outbound_window_shift"):
         if not -_LARGEST_SHIFT <= getattr(record, field) <= _LARGEST_SHIFT:
             raise _error(f"{field} {getattr(record, field)} is out of range -{_LARGEST_SHIFT}..{_LARGEST_SHIFT}")
+    for field, bits in _WORD_BITS.items():
+        if getattr(record, field) >> bits:
+            raise _error(f"{field} {getattr(record, field)} does not fit {bits} bits")
     for name in _ENDPOINTS:
         _check_endpoint(name, getattr(record, name), record.family)
 

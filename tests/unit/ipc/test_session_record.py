@@ -160,7 +160,8 @@ def records(draw: st.DrawFn) -> SessionRecord:
             cookie,
             first_seq,
             draw(unsigned(32)),
-            *(draw(unsigned(64)) for _ in range(11)),
+            draw(unsigned(64)),
+            *(draw(unsigned(bits)) for bits in 2 * (32, 64, 16, 64, 64)),
         )
     )
 
@@ -212,6 +213,9 @@ def changed(record: SessionRecord, field: str, value: bytes) -> bytes:
         (changed(TCP, "client_address", b"\0\0\0\0\1"), "reserved bytes 010000000000000000000000 behind an IPv4 address"),
         (changed(TCP, "cookie", b"\1"), "cookie 0x1 without HAS_COOKIE"),
         (changed(UDP, "rs_first_seq", b"\1"), "rs_first_seq 0x1 without HAS_ANSWER"),
+        (changed(TCP, "client_acked", bytes(4) + b"\1"), "client_acked 4294967296 does not fit 32 bits"),
+        (changed(TCP, "rs_acked", bytes(7) + b"\x80"), "rs_acked 9223372036854775808 does not fit 32 bits"),
+        (changed(TCP, "rs_window", b"\0\0\1"), "rs_window 65536 does not fit 16 bits"),
         (changed(TCP, "inbound_ip_delta", b"\1\2"), "inbound_ip_delta 513 does not fit the endpoints"),
         (changed(TCP, "outbound_transport_delta", b"\1\2"), "outbound_transport_delta 513 does not fit the endpoints"),
     ],

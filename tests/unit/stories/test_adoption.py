@@ -336,6 +336,7 @@ def damage(world: World, entry: int, field: str, value: bytes) -> None:
         ("state", b"\2", "state 2 is that of no session in the lane"),
         ("local_port", b"\x20\x20", "does not fit the endpoints"),
         ("client_isn", b"\1\1\1\1", "moved by its delta is not isn"),
+        ("client_acked", b"\xff" * 8, "client_acked 18446744073709551615 does not fit 32 bits"),
     ],
 )
 def test_a_record_that_makes_no_sense_is_given_up(field: str, value: bytes, words: str) -> None:
