@@ -141,7 +141,9 @@ class Lane:
     def release_held(self) -> None:
         """Write down what Python has made of the sessions that it held, and let the kernel go on with those that are plain. To
         be called before the verdict on the packet: its answer may already find the session in the lane."""
-        for session, seen in self.held:
+        held = self.held
+        while held:
+            session, seen = held.pop()  # first: one that cannot be written stays held, and holds up no others
             entry = session.entry
             if entry is None:  # it has ended
                 continue
@@ -152,7 +154,6 @@ class Lane:
             self._write(session, entry)
             if _is_plain(session):
                 cells[at + HELD_CELL] = 0
-        self.held.clear()
 
     def _merge(self, session: Session, seen: int, now: int) -> None:
         """The kernel moved the state when Python had just taken hold: another CPU was at a packet of the session."""

@@ -1,4 +1,6 @@
-"""A session that ends because the kernel moved another one to TIME_WAIT: nobody who still has it in his hands ends it again."""
+"""Sessions of the lane that end, or fail, while somebody has them in his hands: nobody ends them twice, or waits for them."""
+
+from math import inf
 
 import pytest
 
@@ -96,3 +98,18 @@ def kernel_moves(world: World, session: Session, state: TcpState) -> None:
     cells, at = world.maps.records.cast("I"), entry * CELLS + STATE_CELL
     cells[at] = cells[at] & ~STATE_MASK | state
     world.maps.changed[entry] = 1
+
+
+def test_a_session_that_cannot_be_written_holds_up_no_others() -> None:
+    world = World(None, FakeMaps())
+    world.carries = lambda: False
+    for number in range(2):
+        world.put(tcp(client(number), VIP, "S", seq=C0))
+    broken, other = session_of(world, 0), session_of(world, 1)
+    world.inside.lane.hold(broken)
+    broken.deadline = inf  # of which no moment can be made
+    with pytest.raises(OverflowError):
+        world.complete(client(1))
+    assert world.complete(client(1)) is verdicts.TO_REAL_SERVER
+    assert not world.maps.record(other.entry or 0).is_held
+    assert world.maps.record(broken.entry or 0).is_held
