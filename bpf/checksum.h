@@ -1,5 +1,6 @@
 /* Internet checksums (RFC 1071, RFC 1624). Sums are of 16-bit words in network order, as numbers, and folded when used. */
 #pragma once
+#include <linux/ip.h>
 #include <bpf/bpf_endian.h>
 #include "maps.h"
 
@@ -10,6 +11,17 @@ static __always_inline __u32 folded(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Whether the checksum of an IP header without options is right. The order of bytes does not matter: all ones look the same. */
+static __always_inline int is_header_sound(const struct iphdr *ip)
+{
+	const __u32 *words = (const void *)ip;
+	__u64 sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
+
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return folded(sum) == 0xffff;
 }
 
 /* The sum of the two words of a number in host order. */

@@ -81,6 +81,8 @@ static __always_inline __u32 read_ip(struct __sk_buff *skb, struct packet *packe
 	packet->total = bpf_ntohs(ip->tot_len);
 	if (*(__u8 *)ip != IPV4_NO_OPTIONS || ip->frag_off & bpf_htons(FRAGMENT_BITS) || packet->total > skb->len - IP_START)
 		return COUNT_UP_IP;
+	if (!is_header_sound(ip)) /* the kernel drops it further up, and it may have been meant for somebody else */
+		return COUNT_UP_CHECKSUM;
 	packet->source = ip->saddr;
 	packet->destination = ip->daddr;
 	packet->source_port = ports->source;

@@ -108,6 +108,8 @@ static __always_inline __u32 judge_client(struct __sk_buff *skb, struct packet *
 		return COUNT_UP_OPTIONS;
 	if (packet->total + CLIENT_OPTION_BYTES > session->real_server->mtu)
 		judged->lacks_room = 1;
+	else if (packet->total >= SCRATCH_BYTES) /* more than can be moved; only on routes with such an MTU */
+		return COUNT_UP_ROOM;
 	else
 		judged->longer = CLIENT_OPTION_BYTES;
 	return 0;

@@ -117,6 +117,16 @@ def test_a_damaged_fin_goes_up(lane: Lane, size: int) -> None:
     assert plain.lives.put(damaged(plain.client("FA", 2, 2, data=b"d" * size)), 0).counted == {"up_checksum": 1}
 
 
+@pytest.mark.parametrize("flags", ["A", "PA", "FA"])
+@pytest.mark.parametrize("at", [1, 4, 8, 10, 11])
+def test_a_packet_with_a_damaged_ip_header_goes_up(lane: Lane, flags: str, at: int) -> None:
+    """In its DSCP, identification, time to live, or checksum."""
+    plain = Plain(lane)
+    plain.connect()
+    raw = plain.client(flags, 2, 2)
+    assert plain.lane.put(raw[:at] + bytes((raw[at] ^ 2,)) + raw[at + 1 :], 0).counted == {"up_checksum": 1}
+
+
 @pytest.mark.parametrize("is_acknowledged", [True, False])
 def test_a_fin_that_is_repeated_is_carried(lane: Lane, is_acknowledged: bool) -> None:
     """Also while the real server has acknowledged none of what precedes it."""

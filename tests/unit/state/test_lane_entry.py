@@ -41,7 +41,7 @@ def records(draw: st.DrawFn) -> SessionRecord:
         (
             4, PROTO_UDP if is_udp else PROTO_TCP, UDP_STATE if is_udp else draw(st.sampled_from(TcpState)), flags, *shifts,
             False, *(draw(endpoints) for _ in range(4)), add(isn, -client_isn), *deltas, client_isn, isn, cookie, first_seq,
-            draw(unsigned(32)), draw(unsigned(63)), *(draw(unsigned(64)) for _ in range(10)),
+            draw(unsigned(32)), draw(unsigned(63)), *(draw(unsigned(bits)) for bits in 2 * (32, 64, 16, 64, 64)),
         )
     )  # fmt: skip
 
