@@ -103,8 +103,8 @@ static __always_inline __u32 judge_client(struct __sk_buff *skb, struct packet *
 		return 0;
 	if (skb->gso_size)
 		return COUNT_UP_SEGMENTS;
-	/* SACK blocks would have to move twice, and what does not fit is thrown out in Python. */
-	if (packet->options > MOST_OPTIONS - CLIENT_OPTION_BYTES || judged->sack.edges)
+	/* SACK blocks would have to move twice, and some of them may have no room. All other layouts leave enough. */
+	if (judged->sack.edges)
 		return COUNT_UP_OPTIONS;
 	if (packet->total + CLIENT_OPTION_BYTES > session->real_server->mtu)
 		judged->lacks_room = 1;

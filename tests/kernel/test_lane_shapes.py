@@ -178,6 +178,13 @@ def test_half_open_a_client_has_to_acknowledge_what_it_was_sent(lane: Lane) -> N
     assert plain.lives.put(plain.client("A"), 0).verdict == CARRIED
 
 
+def test_a_fin_that_was_overtaken_is_carried(lane: Lane) -> None:
+    """It acknowledges somewhat less than its sender has acknowledged already."""
+    plain = Plain(lane)
+    plain.connect()
+    assert plain.lives.put(plain.client("FA", 2, 1), 0).counted == {"carried": 1}
+
+
 def test_padding_is_taken_away(lane: Lane) -> None:
     plain = Plain(lane)
     plain.connect()
@@ -256,6 +263,12 @@ def test_what_is_no_whole_packet_goes_up(plain: Plain) -> None:
         assert judged.raw == packet
 
 
+@pytest.mark.parametrize(("hops", "told"), [(0, "up_ttl"), (1, "up_ttl"), (2, "carried"), (255, "carried")])
+def test_a_packet_needs_a_hop_to_live(plain: Plain, hops: int, told: str) -> None:
+    raw = tcp(CLIENT, VIP, "A", seq=C0 + 2, ack=R0 + 2, ttl=hops)
+    assert plain.lane.put(raw, 0).counted == {told: 1}
+
+
 def test_a_route_that_says_no(plain: Plain) -> None:
     assert plain.lane.put(plain.client("A", 2, 2, data=b"d" * 1461), 0).counted == {"up_route": 1}
     entry = plain.lives.entry_of(plain.world.sessions()[0])
@@ -277,6 +290,15 @@ def test_storms_are_dropped_until_the_interval_has_passed(lane: Lane) -> None:
     lives.publish(session)
     ack = tcp(source_of(session.server_key), destination_of(session.server_key), "A", seq=R0 + 1, ack=(session.isn + 2) % 2**32)
     assert [lane.put(ack, 1).verdict for _ in range(4)] == [CARRIED, CARRIED, DROPPED, DROPPED]
+    others = [
+        tcp(ack[12:16] + ack[20:22], ack[16:20] + ack[22:24], "A", seq=R0 + 1, ack=(session.isn + 2) % 2**32, options=options)
+        for options in (TIMESTAMP, TIMESTAMP[:-1] + b"x", sack(1), sack(2), sack(1)[:-1] + b"x")
+    ]
+    assert [lane.put(other, 1).verdict for other in others * 3] == [CARRIED] * 15, "their options differ"
+    assert [lane.put(others[4], 1).verdict for _ in range(2)] == [CARRIED, DROPPED]
+    for flags in ("PA", "AE", "AW"):
+        odd = tcp(ack[12:16] + ack[20:22], ack[16:20] + ack[22:24], flags, seq=R0 + 1, ack=(session.isn + 2) % 2**32)
+        assert [lane.put(odd, 1).verdict for _ in range(4)] == [CARRIED] * 4, "it says more than an acknowledgement"
     lane.set(storm_threshold=2, storm_interval_ns=0)
     assert [lane.put(ack, 1).verdict for _ in range(4)] == [CARRIED] * 4
 
@@ -336,4 +358,8 @@ def test_states_that_are_closing_behind_cookies(lane: Lane) -> None:
         assert lane.put(plain.client("A", 2, 2), 0).counted == {"up_closing" if is_over else "carried": 1}, state
         lane.insert(entry, record._replace(state=state))
         assert lane.put(plain.client("A", 2, 3), 0).counted == {"up_closing" if is_closing else "carried": 1}, state
+    record = record._replace(state=TcpState.FIN_WAIT, rs_next_seq=record.rs_next_seq + (1 << 21))
+    for ahead, told in ((1 << 20, "carried"), ((1 << 20) + 1, "up_closing")):
+        lane.insert(entry, record)
+        assert lane.put(plain.client("A", 2, 2 + ahead), 0).counted == {told: 1}
     lane.set_real_server(0)
