@@ -19,12 +19,12 @@ from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import RealServerFlags, Sides
+from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.tunables import ACK_STORM_INTERVAL_S
-from appliance.policy.sides import Sides as SidesOfConfig
+from appliance.policy.sides import Sides
 
 log = logging.getLogger("appliance.lane")
 
@@ -49,7 +49,7 @@ class Lane:
         """
         self._wanted = gateway.lane if gateway else "off"
         self._entries = gateway.lane_entries if gateway else 0
-        self._sides = gateway.sides if gateway else SidesOfConfig((), ())
+        self._sides = gateway.sides if gateway else Sides((), ())
         self._root, self._name = root, name
         self._reset = reset
         self._kernel: LaneKernel | None = None
@@ -303,10 +303,9 @@ def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
     return "real servers have other places now" if slots_are_new else ""
 
 
-def _side_of(name: str, sides: SidesOfConfig) -> int:
-    return (Sides.CLIENTS if name in sides.client_interfaces else 0) | (
-        Sides.REAL_SERVERS if name in sides.server_interfaces else 0
-    )
+def _side_of(name: str, sides: Sides) -> int:
+    clients = InterfaceFlags.CLIENTS if name in sides.client_interfaces else 0
+    return clients | (InterfaceFlags.REAL_SERVERS if name in sides.server_interfaces else 0)
 
 
 def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> dict[int, tuple[int, int]]:

@@ -241,16 +241,7 @@ def _end_of(log: bytes) -> str:
 
 def pinned_map(path: Path) -> Map:
     """The map that is pinned there."""
-    return Map(_pinned(path))
-
-
-def pinned_program(path: Path) -> Program:
-    """The program that is pinned there."""
-    return Program(_pinned(path))
-
-
-def _pinned(path: Path) -> int:
     fd: int = library().bpf_obj_get(bytes(path))
     if fd < 0:
         raise failed(f"open {path}", fd)
-    return fd
+    return Map(fd)

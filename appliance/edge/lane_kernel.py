@@ -160,7 +160,7 @@ class LaneKernel:
         return mtu, flags
 
     def put_interfaces(self, sides: Mapping[int, int]) -> None:
-        """By the index of each interface: the `lane_layout.Sides` whose packets may come in there. Others carry nothing."""
+        """By the index of each interface: its `lane_layout.InterfaceFlags`. Others carry nothing."""
         interfaces = self.maps["interfaces"]
         there = {_INDEX.unpack(key)[0]: value[0] for key, value in interfaces.items()}
         for index in there.keys() - sides.keys():

@@ -8,10 +8,10 @@ from enum import IntFlag
 from struct import Struct
 
 from appliance.ipc import lane_layout, session_record
-from appliance.ipc.lane_layout import RealServerFlags, Sides
+from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.tcp_state import UDP_STATE, TcpState
+from appliance.model.tcp_state import TcpState
 
 _C_TYPES = {"B": "__u8", "b": "__s8", "H": "__u16", "I": "__u32", "Q": "__u64"}
 """By `struct` code of a number, the type of the kernel's headers."""
@@ -42,17 +42,15 @@ def _lines() -> Iterator[str]:
     yield ""
     yield from _constants(
         {
-            "LANE_VERSION": lane_layout.VERSION,
             "RECORD_VERSION": session_record.VERSION,
             "LAYOUT_HASH": f'"{_escaped(lane_layout.layout_hash())}"',
             "CHANGED_PAGE_BYTES": lane_layout.CHANGED_PAGE_BYTES,
             "USUAL_ENTRIES": lane_layout.USUAL_ENTRIES,
             "STATE_COLUMNS": lane_layout.STATE_COLUMNS,
-            "UDP_STATE": UDP_STATE,
             "LANE_COUNTERS": len(LANE_COUNTER_PLACE),
         }
     )
-    yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", Sides))
+    yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
     yield from _enum("lane_counter", LANE_COUNTER_PLACE, "COUNT_")
     yield from _enum("tcp_state", {state.name.lower(): state.value for state in TcpState}, "TCP_STATE_")
     yield from _enum("state_table", {name: place for place, name in enumerate(("in", "out", "first"))}, "TABLE_")

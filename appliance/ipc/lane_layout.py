@@ -9,8 +9,8 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | changed | array of pages, mapped | entry / 4096 | a byte for each entry: 1 after a state moved | kernel, its shard |
 | settings | array of one, mapped | 0 | SETTINGS | director |
 | real_servers | array, mapped | slot | REAL_SERVER | director |
-| interfaces | hash | index of an interface | a byte of SIDES | director |
-| tcp_states | array of one | 0 | `tcp_states()` | director, once |
+| interfaces | hash | index of an interface | a byte of InterfaceFlags | director |
+| tcp_states | array of one | 0 | `tcp_states()` | director, at its start |
 | traffic | array for each CPU | slot * 2 + direction | TRAFFIC | kernel |
 | counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | kernel |
 
@@ -86,7 +86,7 @@ class RealServerFlags(IntFlag):
     """Its service is not carried by the lane."""
 
 
-class Sides(IntFlag):
+class InterfaceFlags(IntFlag):
     """Of a value of the map `interfaces`: the packets that may come in there."""
 
     CLIENTS = 1

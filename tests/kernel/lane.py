@@ -12,8 +12,8 @@ from appliance.ipc.lane_layout import (
     SETTINGS,
     TRAFFIC,
     VERSION,
+    InterfaceFlags,
     RealServerFlags,
-    Sides,
     flow,
     layout_hash,
     tcp_states,
@@ -67,7 +67,7 @@ class Lane:
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
         self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
-        for port, side in zip(ports, (Sides.CLIENTS, Sides.REAL_SERVERS), strict=True):
+        for port, side in zip(ports, (InterfaceFlags.CLIENTS, InterfaceFlags.REAL_SERVERS), strict=True):
             self._maps["interfaces"].update(pack("<I", port.number), bytes((side,)))
         self.set()
         for slot in range(real_servers):

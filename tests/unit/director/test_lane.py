@@ -209,7 +209,7 @@ def test_a_new_lane_is_made_attached_and_then_opened(host: Host) -> None:
     assert host.steps == ["made", "attached to 2", "attached to 3"]
     assert host.kernel is not None
     assert host.kernel.sizes == Sizes(SHIPPED.gateway.lane_entries, 260)
-    assert host.kernel.interfaces == {2: lane_layout.Sides.CLIENTS, 3: lane_layout.Sides.REAL_SERVERS}
+    assert host.kernel.interfaces == {2: lane_layout.InterfaceFlags.CLIENTS, 3: lane_layout.InterfaceFlags.REAL_SERVERS}
     assert host.kernel.settings.is_open == 1
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("on", "", (7, 8, 9))
 
@@ -220,7 +220,7 @@ def test_one_interface_may_be_of_both_sides(host: Host) -> None:
     lane.open(260)
     lane.attach()
     assert host.kernel is not None
-    assert host.kernel.interfaces == {3: lane_layout.Sides.CLIENTS | lane_layout.Sides.REAL_SERVERS}
+    assert host.kernel.interfaces == {3: lane_layout.InterfaceFlags.CLIENTS | lane_layout.InterfaceFlags.REAL_SERVERS}
 
 
 def test_the_lane_of_an_earlier_run_is_taken_over_with_its_size(host: Host, caplog: pytest.LogCaptureFixture) -> None:
@@ -441,10 +441,10 @@ def test_an_interface_that_comes_back_with_another_number_is_attached_again(host
     assert host.kernel is not None
     del host.links["client0"]
     lane.look()
-    assert host.kernel.interfaces == {3: lane_layout.Sides.REAL_SERVERS}
+    assert host.kernel.interfaces == {3: lane_layout.InterfaceFlags.REAL_SERVERS}
     host.links["client0"] = Link(9, True)
     lane.look()
-    assert host.kernel.interfaces == {9: lane_layout.Sides.CLIENTS, 3: lane_layout.Sides.REAL_SERVERS}
+    assert host.kernel.interfaces == {9: lane_layout.InterfaceFlags.CLIENTS, 3: lane_layout.InterfaceFlags.REAL_SERVERS}
     assert host.filters[9] == PROGRAM
 
 
