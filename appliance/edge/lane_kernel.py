@@ -22,7 +22,7 @@ from appliance.ipc.lane_layout import (
     SETTINGS_FIELDS,
     TRAFFIC,
 )
-from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
@@ -188,9 +188,8 @@ class LaneKernel:
 
     def entries_in_use(self) -> int:
         """How many records there are."""
-        versions = self.records.cast("H")
-        step = RECORD_BYTES // 2
-        return sum(1 for version in versions[::step] if version)
+        used = which_are_used(self.records)
+        return len(used) - used.count(0)
 
     def worker_fds(self) -> tuple[int, ...]:
         """The descriptors of the maps OF_WORKERS."""

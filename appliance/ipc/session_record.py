@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from appliance.model.tcp_state import UDP_STATE
 from appliance.wire.checksum import MODULUS, delta
 from appliance.wire.family import FAMILIES
+from appliance.wire.flow import local_endpoint
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 
 VERSION = 2
@@ -132,7 +133,7 @@ class Endpoint(NamedTuple):
     @property
     def packed(self) -> bytes:
         """As `wire.flow` has endpoints."""
-        return self.address + self.port.to_bytes(2, "big")
+        return local_endpoint(self.address, self.port)
 
 
 class SessionRecord(NamedTuple):
@@ -207,6 +208,11 @@ _RESERVED: tuple[tuple[str, int | bytes], ...] = (
 _OPTIONAL = (("cookie", int(Flags.HAS_COOKIE)), ("rs_first_seq", int(Flags.HAS_ANSWER)))
 """Fields that have a value only with a flag."""
 _ENDPOINTS = ("client", "vip", "local", "real_server")
+
+
+def which_are_used(records: memoryview) -> bytes:
+    """A byte for each of these records: the lower one of its version, which is zero for an entry without a session."""
+    return bytes(records[OFFSETS["version"] :: RECORD_BYTES])
 
 
 def encode(record: SessionRecord) -> bytes:

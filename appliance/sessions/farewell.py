@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-from appliance.ipc.session_record import RECORD_BYTES, decode
+from appliance.ipc.session_record import RECORD_BYTES, decode, which_are_used
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.nat.resets import OVER, reset_both_sides, reset_client, reset_ends, reset_half_open, reset_real_server
@@ -48,8 +48,7 @@ def reset_all(records: memoryview) -> Iterator[list[bytes]]:
 
     `records` are the bytes of all records. Those of another version, and those that make no sense, are passed over.
     """
-    versions = bytes(records[::RECORD_BYTES])
-    for entry, version in enumerate(versions):
-        if version:
+    for entry, is_used in enumerate(which_are_used(records)):
+        if is_used:
             with suppress(ValueError):
                 yield reset_ends(decode(bytes(records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])))

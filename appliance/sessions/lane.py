@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Protocol
 
-from appliance.ipc.session_record import RECORD_BYTES
+from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
 from appliance.policy.steering import SLOT_MASK
@@ -261,8 +261,8 @@ class Lane:
 
     def entries_with_record(self, entries: range) -> list[int]:
         """Those of the entries that have a version."""
-        versions = bytes(self._records[entries.start * RECORD_BYTES : entries.stop * RECORD_BYTES : RECORD_BYTES])
-        return [entries.start + place for place, version in enumerate(versions) if version]
+        used = which_are_used(self._records[entries.start * RECORD_BYTES : entries.stop * RECORD_BYTES])
+        return [entries.start + place for place, is_used in enumerate(used) if is_used]
 
     def clear(self, entry: int) -> None:
         """Make an entry one without a session. All else stays in its record, for a program that is still at work on it."""
