@@ -8,9 +8,6 @@ from appliance.wire.seq import MASK as SEQ_MASK
 
 _pack = at.REWRITTEN.pack
 
-MOST_WINDOW = 0xFFFF
-"""What the window field can hold."""
-
 
 def translate(
     before: bytes,
@@ -56,7 +53,7 @@ def translate(
 
 def shifted(window: int, by: int) -> int:
     """A window field moved by some bits to the left, up to what it can hold; to the right when `by` is negative."""
-    return min(window << by, MOST_WINDOW) if by > 0 else window >> -by
+    return min(window << by, at.MOST_WINDOW) if by > 0 else window >> -by
 
 
 def translate_with_options(segment: Segment, record: BareRecord, options: bytes) -> bytes:

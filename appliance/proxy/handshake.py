@@ -5,7 +5,7 @@ the cookie does the real server get a SYN, made anew from what the cookie rememb
 """
 
 from appliance.model.syn_offer import AnswerTerms, SynOffer
-from appliance.nat.fullnat import MOST_WINDOW, shifted
+from appliance.nat.fullnat import shifted
 from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
@@ -48,7 +48,7 @@ def _mss(terms: AnswerTerms, path_mss: int) -> int:
 
 def _window(terms: AnswerTerms, mss: int) -> int:
     """How much a client may send before its real server has answered, in bytes."""
-    return min(terms.held_packets * mss, MOST_WINDOW)
+    return min(terms.held_packets * mss, at.MOST_WINDOW)
 
 
 def read_offer(options: bytes, terms: AnswerTerms) -> tuple[bool, SynOffer]:

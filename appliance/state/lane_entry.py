@@ -27,7 +27,7 @@ from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire import craft
 from appliance.wire.flow import Direction, flow_key, parts_of
-from appliance.wire.layout import PROTO_TCP, PROTO_UDP, SYN
+from appliance.wire.layout import MOST_WINDOW, PROTO_TCP, PROTO_UDP, SYN
 from appliance.wire.seq import add
 
 CELL_BYTES = 4
@@ -54,8 +54,6 @@ _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
-
-_MOST_WINDOW = 0xFFFF
 
 _NAMES = [name for name, _ in FIELDS]
 _HEAD = Struct("<HBB")
@@ -179,7 +177,7 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         if record.rs_first_seq is not None:
             opening.rs_first_seq = add(record.rs_first_seq, record.outbound_seq_delta)
         else:
-            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), record.isn, 0, SYN, _MOST_WINDOW)
+            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), record.isn, 0, SYN, MOST_WINDOW)
     return session
 
 

@@ -47,6 +47,9 @@ DATA_OFFSET_SHIFT = 12
 ALL_FLAGS = (1 << DATA_OFFSET_SHIFT) - 1
 """Everything beside the data offset: those six, the ECN bits and the reserved ones."""
 
+MOST_WINDOW = 0xFFFF
+"""What the window field can hold."""
+
 LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
 """Data offset and flags of the shortest TCP header; a smaller number is a header of less than twenty bytes."""
 

@@ -15,9 +15,9 @@ import dpkt
 import pytest
 
 from appliance.lab import namespaces
-from appliance.nat.fullnat import MOST_WINDOW
 from appliance.proxy.handshake import ADVERTISED_SCALE
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.layout import MOST_WINDOW
 from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
