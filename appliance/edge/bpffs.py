@@ -51,9 +51,9 @@ def remove(root: Path, name: str) -> None:
         if (root / name).is_dir():
             shutil.rmtree(root / name)
         if _is_ours(root) and not any(path.is_dir() for path in root.iterdir()):  # the kernel puts files of its own there
-            _libc().umount2(bytes(root), 0)
-            if not is_bpffs(root):
-                root.rmdir()
+            if _libc().umount2(bytes(root), 0):
+                raise EdgeError(f"cannot unmount {root}: {os.strerror(ctypes.get_errno())}")
+            root.rmdir()
     except OSError as error:
         raise EdgeError(f"cannot remove {error.filename or root}: {error.strerror}") from error
 
