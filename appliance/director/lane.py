@@ -63,8 +63,11 @@ class Lane:
     @property
     def state(self) -> LaneState:
         """How it goes."""
-        is_on = self._kernel is not None
-        return LaneState("off" if not is_on else "impaired" if self._reason else "on", self._reason, self._repairs)
+        kernel = self._kernel
+        if kernel is None:
+            return LaneState("off", self._reason, self._repairs)
+        reason = self._reason or ("" if kernel.settings.is_open else "it is closed")
+        return LaneState("impaired" if reason else "on", reason, self._repairs)
 
     @property
     def worker_fds(self) -> tuple[int, ...]:
@@ -215,7 +218,7 @@ class Lane:
         """Let the program carry packets, or have it leave all of them to the workers."""
         if self._kernel is not None:
             self._kernel.put_settings(self._kernel.settings._replace(is_open=int(is_open)))
-            self._reason = "" if is_open else "it is closed"
+            self._reason = ""
 
     def look(self) -> None:
         """Put back what somebody else has removed or replaced: filters and pins. Raises EdgeError when the kernel refuses."""
@@ -230,18 +233,14 @@ class Lane:
                     bpffs.prepared(self._root, self._name)  # the directory may have gone with them
                     kernel.pin_again()
             except (EdgeError, OSError) as error:
-                self._say(f"it cannot be put right: {error}")
+                self._reason = f"it cannot be put right: {error}"
                 raise
             self._repairs += bool(wrong) + bool(gone)
             if wrong:
                 log.error("the lane was not attached to %s any more: attached again", ", ".join(wrong))
             if gone:
                 log.error("the pins of the lane were gone (%s): pinned again", ", ".join(gone))
-            self._say("")
-
-    def _say(self, reason: str) -> None:
-        if self._reason != "it is closed":
-            self._reason = reason
+            self._reason = ""
 
     def count(self, shared: SharedState, slots: Iterable[int]) -> list[int] | None:
         """Write what was carried for real servers in `slots` to the shared counters; the numbers of LANE_COUNTERS are returned,
