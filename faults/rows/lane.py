@@ -53,6 +53,6 @@ def _bpf_mounts(gateway: Gateway) -> list[Path]:
 
 
 ROWS = (
-    Row("lane-detached", "tc qdisc del dev … clsact", _detached, _BACK, _BACK, is_mended_by_us=True),
-    Row("lane-unpinned", "maps of the lane unpinned", _unpinned, _BACK, _BACK, is_mended_by_us=True),
+    Row("lane-detached", "tc qdisc del dev … clsact", _detached, _BACK, is_mended_by_us=True),
+    Row("lane-unpinned", "maps of the lane unpinned", _unpinned, _BACK, is_mended_by_us=True),
 )

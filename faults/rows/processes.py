@@ -98,7 +98,7 @@ ROWS = (
     Row("director-killed", "kill -9 of the director", _director_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
     Row("all-killed", "kill -9 of every process", _all_killed, _WHOLE_SERVICE, carried(_WHOLE_SERVICE)),
     Row("restarted", "systemctl restart", _restarted, _TOLD, carried(_WHOLE_SERVICE), is_mended_by_us=True),
-    Row("stopped", "systemctl stop, then start", _stopped, _TOLD, _TOLD),
+    Row("stopped", "systemctl stop, then start", _stopped, _TOLD),
     Row(
         "worker-stopped",
         "SIGSTOP of a worker, for good",
@@ -108,5 +108,5 @@ ROWS = (
         is_mended_by_us=True,
     ),
     Row("worker-paused", "SIGSTOP of a worker, for 3 s", _worker_paused, _PAUSED, carried(_PAUSED)),
-    Row("director-paused", "SIGSTOP of the director, for 3 s", _director_paused, UNNOTICED, UNNOTICED),
+    Row("director-paused", "SIGSTOP of the director, for 3 s", _director_paused, UNNOTICED),
 )

@@ -188,7 +188,6 @@ ROWS = (
         "runtime directory full for 3 s, flush and reload meanwhile",
         _disk_full,
         Promise(Lost.NONE, 5.0, 5.0),
-        Promise(Lost.NONE, 5.0, 5.0),
     ),
     Row(
         "disk-full-at-start",
@@ -197,7 +196,7 @@ ROWS = (
         _SERVED_AGAIN,
         carried(_SERVED_AGAIN),
     ),
-    Row("descriptors-gone", "no descriptors for the director, for 3 s", _descriptors_gone, UNNOTICED, UNNOTICED),
+    Row("descriptors-gone", "no descriptors for the director, for 3 s", _descriptors_gone, UNNOTICED),
     Row(
         "no-next-worker",
         "a worker killed while the director has no descriptors",
@@ -205,6 +204,6 @@ ROWS = (
         _SERVED_AGAIN,
         carried(_SERVED_AGAIN),
     ),
-    Row("api-flooded", f"{_CALLERS:,} connections to the API that say nothing", _api_flooded, UNNOTICED, UNNOTICED),
-    Row("ports-used-up", "no local port free, for 3 s", _ports_used_up, _REFUSED_MEANWHILE, _REFUSED_MEANWHILE),
+    Row("api-flooded", f"{_CALLERS:,} connections to the API that say nothing", _api_flooded, UNNOTICED),
+    Row("ports-used-up", "no local port free, for 3 s", _ports_used_up, _REFUSED_MEANWHILE),
 )

@@ -28,13 +28,13 @@ def nothing(_gateway: Gateway, _undo: ExitStack) -> None:
 
 
 class Row(NamedTuple):
-    """One row of the table. `off` and `on` are the promises without and with the lane."""
+    """One row of the table. `off` is the promise without the lane, and `on` that with it, where that is another one."""
 
     name: str
     title: str
     act: Act
     off: Promise
-    on: Promise
+    on: Promise | None = None
     patience_s: float = 12.0
     """How long after the cause is gone the clients go on when not everything is well before."""
     is_mended_by_us: bool = False
@@ -45,4 +45,4 @@ class Row(NamedTuple):
 
     def promise(self, *, lane: bool) -> Promise:
         """The promise that holds."""
-        return self.on if lane else self.off
+        return self.on if lane and self.on is not None else self.off

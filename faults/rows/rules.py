@@ -34,7 +34,7 @@ def _raw_flushed(gateway: Gateway, _: ExitStack) -> Hit:
 
 
 ROWS = (
-    Row("ruleset-flushed", "nft flush ruleset", _ruleset_flushed, _BACK, _BACK),
-    Row("table-flushed", "nft flush table ip appliance", _table_flushed, _BACK, _BACK),
-    Row("raw-flushed", "iptables -t raw -F", _raw_flushed, _BACK, _BACK),
+    Row("ruleset-flushed", "nft flush ruleset", _ruleset_flushed, _BACK),
+    Row("table-flushed", "nft flush table ip appliance", _table_flushed, _BACK),
+    Row("raw-flushed", "iptables -t raw -F", _raw_flushed, _BACK),
 )
