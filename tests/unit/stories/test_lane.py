@@ -35,6 +35,15 @@ def established(scene: Plan | None = None, **tunables: int) -> World:
     return world
 
 
+def closed() -> World:
+    """One whose session was closed by its client, then by its real server, all in the kernel."""
+    world = established()
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
+    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    return world
+
+
 def only(world: World) -> Session:
     (session,) = sessions_of(world.inside)
     return session
@@ -256,10 +265,7 @@ def test_a_session_whose_real_server_has_an_old_socket_waits_with_python() -> No
 
 
 def test_a_session_that_starts_anew_has_its_new_numbers_in_the_lane() -> None:
-    world = established()
-    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
-    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
-    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world = closed()
     before = record(world)
     assert world.client.sends("S", seq=C0 + 70_000) is verdicts.TO_REAL_SERVER
     after = record(world)
@@ -348,10 +354,7 @@ def test_what_another_cpu_moves_meanwhile_is_not_lost(flags: str, seq: int, by_k
 
 
 def test_what_another_cpu_moves_is_of_the_old_connection_when_it_has_started_anew() -> None:
-    world = established()
-    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
-    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
-    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world = closed()
     moved_late(world, TcpState.TIME_WAIT)
     world.client.sends("S", seq=C0 + 70_000)
     assert world.state() == "SYN_RECV"
@@ -388,10 +391,7 @@ def test_a_session_whose_packets_the_kernel_carries_does_not_expire() -> None:
 
 
 def test_a_shorter_time_out_of_the_state_that_the_kernel_found_counts() -> None:
-    world = established()
-    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
-    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
-    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world = closed()
     assert world.carried == 3
     world.sleep(11)
     world.assert_empty()
@@ -410,10 +410,7 @@ def test_both_ends_are_reset_at_the_numbers_that_the_kernel_saw() -> None:
 
 
 def test_a_session_that_closed_in_the_kernel_is_not_reset_when_it_is_cut() -> None:
-    world = established()
-    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
-    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
-    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world = closed()
     world._on_the_wire.clear()
     world.walk_all(CUT)
     world.assert_quiet()
@@ -437,10 +434,7 @@ def test_the_end_of_a_session_says_what_the_kernel_knew_of_it() -> None:
 
 
 def test_the_end_of_a_session_that_closed_in_the_kernel_is_told_to_nobody() -> None:
-    world = established()
-    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
-    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
-    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    world = closed()
     world._on_the_wire.clear()
     world.inside.end(only(world), EndReason.CUT)
     world._collect_segments()
