@@ -33,8 +33,8 @@ from appliance.policy.steering import MAX_SHARDS
 
 LAST_QUEUE_NUM = 65535
 
-
 LANE_WORDS = ("auto", "off", "required")
+"""What gateway.lane can be."""
 
 
 class Table(BaseModel):

@@ -26,15 +26,15 @@ _ANSWER_S = 60.0
 
 _END_GRACE_S = 2.0
 
-
-_GUARD_END_LOOKS = 30
+_END_LOOKS = 30
 _LOOK_PAUSE_S = 0.1
-"""The guard of a director that was killed ends a moment after it."""
+"""How often it is looked, and the pause between two looks, whether the guard of another director has ended: that of one that was
+killed ends a moment after it."""
 
 
 def wait_until_free() -> None:
     """Raises EdgeError when a process goes on holding the guard table."""
-    for _ in range(_GUARD_END_LOOKS):
+    for _ in range(_END_LOOKS):
         if not nft.is_owned(GUARD_TABLE):
             return
         time.sleep(_LOOK_PAUSE_S)

@@ -4,9 +4,9 @@ The memory begins with a header, which the director writes once: MAGIC, VERSION,
 this memory. A process that would read another layout than the one in the header refuses the memory.
 
 Every cell has one writer. The director writes tunables, route MTUs, the generation, and the counters that it reads from the
-kernel, among them those of the lane, which have a row of their own behind those of the shards; each worker writes the counters of
-its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and
-write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and its counters with it.
+kernel, among them those of the lane, which have a row of their own behind those of the shards; each worker writes the counters
+of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write whole, so no lock is needed and no
+packet waits for the API. The memory outlives a worker, and its counters with it.
 """
 
 from hashlib import blake2s
