@@ -4,14 +4,12 @@ Throughput is shown as its ratio to plain routing, waits in milliseconds. The ch
 reader's choice of dark or light, so it can be read on any page.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from bench.compare.as_json import VERSION
+from bench.compare.saved import checked, show
 
 _WIDTH = 780
 _MARGIN = 20
@@ -88,13 +86,6 @@ def as_svg(data: dict[str, Any]) -> str:
         lines += _drawn(panel, top)
         top += panel.height
     return "\n".join((*lines, "</svg>", ""))
-
-
-def checked(data: dict[str, Any]) -> dict[str, Any]:
-    """The same results. Raises ValueError when they have another version than this program reads."""
-    if data.get("version") != VERSION:
-        raise ValueError(f"version {data.get('version')!r} of the results is not {VERSION}")
-    return data
 
 
 def panels_of(data: dict[str, Any]) -> Iterator[Panel]:
@@ -188,11 +179,7 @@ def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> st
 
 def main(arguments: Sequence[str]) -> int:
     """Print the chart of a file; returns the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m bench.compare.chart FILE.json", file=sys.stderr)
-        return 2
-    print(as_svg(json.loads(Path(arguments[0]).read_text())), end="")
-    return 0
+    return show(arguments, "bench.compare.chart", as_svg)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 The page is what was measured and nothing else: docs/how-to/benchmarks.md says what it means.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.compare.chart import checked
 from bench.compare.report import QUIET_SHARE
 from bench.compare.results import ALL_CPU, GATEWAY_CPU
+from bench.compare.saved import checked, show
 
 _BASE = "routing"
 _NOTHING = "-"
@@ -147,11 +145,7 @@ def _beside(data: dict[str, Any], measures: Sequence[dict[str, Any]]) -> list[Ro
 
 def main(arguments: Sequence[str]) -> int:
     """Print the page of a file; returns the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m bench.compare.page FILE.json", file=sys.stderr)
-        return 2
-    print(as_page(json.loads(Path(arguments[0]).read_text())), end="")
-    return 0
+    return show(arguments, "bench.compare.page", as_page)
 
 
 if __name__ == "__main__":
