@@ -44,6 +44,13 @@ def closed() -> World:
     return world
 
 
+def asked(world: World) -> bytes:
+    """The answer of the real server to a datagram that the client has just sent."""
+    world.put(udp(CLIENT, VIP, b"q"))
+    there = world._on_the_wire[-1]
+    return udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
+
+
 def only(world: World) -> Session:
     (session,) = sessions_of(world.inside)
     return session
@@ -106,9 +113,7 @@ def test_a_proxied_session_comes_when_it_is_joined() -> None:
 
 def test_a_udp_session_comes_when_its_client_has_sent_again_after_an_answer() -> None:
     world = lane_world(plan(with_udp=True))
-    world.put(udp(CLIENT, VIP, b"q"))
-    there = world._on_the_wire[-1]
-    world.put(udp(destination_of(there[12:24]), source_of(there[12:24]), b"a"))
+    world.put(asked(world))
     assert not world.maps.table, "a flood of forged sources takes no entries"
     world.put(udp(CLIENT, VIP, b"q"))
     assert not record(world).is_held
@@ -119,9 +124,7 @@ def test_a_udp_session_comes_when_its_client_has_sent_again_after_an_answer() ->
 
 def test_a_datagram_that_comes_up_keeps_its_session_alive() -> None:
     world = lane_world(plan(with_udp=True))
-    world.put(udp(CLIENT, VIP, b"q"))
-    there = world._on_the_wire[-1]
-    answer = udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
+    answer = asked(world)
     world.put(answer)
     world.put(udp(CLIENT, VIP, b"q"))
     world.now += 200
@@ -138,9 +141,7 @@ def test_nothing_of_its_last_session_is_left_in_an_entry() -> None:
     world.reconcile()
     world.walk_all(CUT)
     world.sleep(2.1)
-    world.put(udp(CLIENT, VIP, b"q"))
-    there = world._on_the_wire[-1]
-    world.put(udp(destination_of(there[12:24]), source_of(there[12:24]), b"a"))
+    world.put(asked(world))
     world.put(udp(CLIENT, VIP, b"q"))
     found = record(world)
     assert (found.flags, found.rs_first_seq, found.inbound_packets) == (Flags.IN_FIRST_TABLE, None, 2)
@@ -304,9 +305,7 @@ def test_a_removed_real_servers_session_is_refused_and_stays_with_python() -> No
 
 def test_a_removed_real_servers_datagrams_are_refused() -> None:
     world = lane_world(plan(with_udp=True))
-    world.put(udp(CLIENT, VIP, b"q"))
-    there = world._on_the_wire[-1]
-    answer = udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
+    answer = asked(world)
     world.put(answer)
     world.put(udp(CLIENT, VIP, b"q"))
     world.change(plan(weights=(), with_udp=True))
