@@ -9,9 +9,11 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
+from appliance.rest.identity import check_token
 from appliance.rest.listen import ListenError, serve
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
@@ -32,9 +34,11 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 def make_app(gateway: Gateway) -> web.Application:
     """The whole API, as an application that is not bound to any address yet."""
     middlewares = [
+        audit(AuditLog()),
         problem_middleware([route.path for route in ROUTES]),
-        check_host,
+        check_host(gateway),
         check_origin,
+        check_token(gateway),
         check_query,
         check_writer(gateway),
         take_seat(gateway),

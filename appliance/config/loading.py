@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from appliance.config import checks
+from appliance.config import api_checks, checks
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
 from appliance.config.toml_lines import TomlLines
@@ -32,7 +32,7 @@ class Config(Table):
     """A configuration that the appliance can run."""
 
     gateway: Gateway = Field(description="The host that the appliance runs on.")
-    api: Api = Field(default=Api(), description="The addresses of the admin API.")
+    api: Api = Field(default=Api(), description="The addresses of the admin API, and its keys.")
     sysctl: Sysctl = Field(
         default_factory=dict,
         validate_default=True,
@@ -48,7 +48,7 @@ class Config(Table):
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each thing that is allowed and leaves a door open."""
-        return tuple(checks.warnings(self.gateway))
+        return (*checks.warnings(self.gateway), *api_checks.warnings(self.api))
 
     def with_lane(self, lane: str) -> "Config":
         """The same configuration with another word for gateway.lane, which is one of LANE_WORDS."""
@@ -152,7 +152,7 @@ def _refusal(problems: Iterable[ConfigProblem], text: str, source: str) -> Confi
 
 def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.sizing_problems(config.gateway, config.sysctl)
-    yield from checks.listen_problems(config.api)
+    yield from api_checks.problems(config.api)
     yield from checks.tunable_problems(config.sysctl)
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)

@@ -7,6 +7,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from appliance.model.tunables import TUNABLES, TunableError
+from appliance.rest.audit import note_change
 from appliance.rest.gateway import Gateway
 from appliance.rest.path_name import known_name
 from appliance.rest.problem import ProblemError
@@ -40,10 +41,13 @@ class SysctlHandlers:
         """
         name = known_name(request, "tunable", TUNABLES)
         asked = await _read_body(request)
+        before = self._gateway.shared.tunable(name)
+        note_change(request, before=before, asked=asked.shown)
         try:
             await self._gateway.set_tunable(name, asked.for_tunable(name))
         except TunableError as error:
             self._refuse(name, asked, error)
+        note_change(request, before=before, asked=asked.shown, after=self._gateway.shared.tunable(name))
         return respond(request, one_tunable(self._gateway.shared, name))
 
     def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:
