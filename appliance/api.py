@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
+from appliance.rest.docs_page import DocsHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import check_token
@@ -59,7 +60,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status = _StatusHandlers(gateway, sessions)
+    status, docs = _StatusHandlers(gateway, sessions), DocsHandlers(ROUTES)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -80,6 +81,9 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
+        ("GET", "/openapi.json"): docs.openapi,
+        ("GET", "/docs"): docs.page,
+        ("GET", "/docs/{name}"): docs.asset,
     }
 
 

@@ -2,14 +2,9 @@
 
 from http import HTTPStatus
 
-from appliance.rest.operation import (
-    COMMON_QUERY,
-    SHARD_DOWN,
-    UNKNOWN_NAME,
-    Operation,
-    Refusal,
-    Route,
-)
+from appliance.rest import models
+from appliance.rest.docs_routes import DOCS_ROUTES
+from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -32,6 +27,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the list of all routes.",
                 "one line per route: path, methods, summary",
                 "a list of objects with `path`, `methods` and `summary`",
+                answer=list[models.ListedRoute],
             ),
         ),
     ),
@@ -51,6 +47,8 @@ ROUTES: tuple[Route, ...] = (
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
                 "`reason` and `repairs`",
+                answer=models.Health,
+                also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),
         ),
     ),
@@ -63,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all tunables with the values in force.",
                 "one line per tunable: name, value, default, range, unit, summary",
                 f"an object: tunable name -> {_TUNABLE_JSON}",
+                answer=dict[str, models.Tunable],
             ),
         ),
     ),
@@ -76,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
                 "the value in force",
                 f"`name`, {_TUNABLE_JSON}",
                 refusals=(UNKNOWN_NAME,),
+                answer=models.NamedTunable,
             ),
             Operation(
                 "PUT",
@@ -97,6 +97,8 @@ ROUTES: tuple[Route, ...] = (
                         "stays, and the answer has it with the range",
                     ),
                 ),
+                answer=models.NamedTunable,
+                body_model=models.TunableBody,
             ),
         ),
     ),
@@ -111,6 +113,7 @@ ROUTES: tuple[Route, ...] = (
                 "and one for the total",
                 "an object: counter name -> `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 is_costly=True,
+                answer=dict[str, models.ExtCounter],
             ),
         ),
     ),
@@ -125,6 +128,7 @@ ROUTES: tuple[Route, ...] = (
                 "`name`, `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
                 refusals=(UNKNOWN_NAME,),
                 is_costly=True,
+                answer=models.NamedExtCounter,
             ),
         ),
     ),
@@ -139,6 +143,7 @@ ROUTES: tuple[Route, ...] = (
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns` and `inactive_conns`",
+                answer=models.Services,
             ),
         ),
     ),
@@ -152,6 +157,7 @@ ROUTES: tuple[Route, ...] = (
                 "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
                 "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
+                answer=models.Traffic,
             ),
         ),
     ),
@@ -165,6 +171,7 @@ ROUTES: tuple[Route, ...] = (
                 SESSION_TEXT,
                 SESSION_JSON,
                 is_costly=True,
+                answer=list[models.Session],
             ),
         ),
     ),
@@ -177,6 +184,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers how many packets were not translated and sent on, by reason.",
                 _CARRIED_TEXT,
                 _CARRIED_JSON,
+                answer=dict[str, models.CarriedCounter],
             ),
         ),
     ),
@@ -189,6 +197,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the counters of queues, of workers and of sessions that ended.",
                 _COUNTER_TEXT,
                 _COUNTER_JSON,
+                answer=dict[str, models.ShardCounter],
             ),
         ),
     ),
@@ -205,6 +214,7 @@ ROUTES: tuple[Route, ...] = (
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
                 "back) and `counters`: an object: name -> packets",
                 is_costly=True,
+                answer=models.Lane,
             ),
         ),
     ),
@@ -219,6 +229,7 @@ ROUTES: tuple[Route, ...] = (
                 "an object: name -> `active_objs`, `num_objs`, `objsize` (bytes), `objperpage` and `pages`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=dict[str, models.Slab],
             ),
         ),
     ),
@@ -233,6 +244,7 @@ ROUTES: tuple[Route, ...] = (
                 "`appliance` and `host`: each an object with one object per line, such as `TCP` and `UDP`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=models.Sockstat,
             ),
         ),
     ),
@@ -245,10 +257,12 @@ ROUTES: tuple[Route, ...] = (
                 "Answers size and losses of the table of sessions, beside those of the host's connection tracking.",
                 "one line per figure, with one column for the appliance and one for the host",
                 "`appliance` (`count`, `max`, `drop` and `early_drop`) and `host`, which is null when the host tracks nothing",
+                answer=models.Conntrack,
             ),
         ),
     ),
     *SESSION_ROUTES,
+    *DOCS_ROUTES,
 )
 
 

@@ -2,6 +2,7 @@
 
 from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
 from appliance.model.tcp_state import STATE_NAMES
+from appliance.rest import models
 from appliance.rest.operation import BAD_QUERY, SHARD_DOWN, Operation, Parameter, Route
 
 PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
@@ -49,6 +50,7 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN._replace(reason=f"one page was asked for, and {SHARD_DOWN.reason}")),
                 is_costly=True,
+                answer=list[models.Session],
             ),
             Operation(
                 "DELETE",
@@ -60,6 +62,7 @@ SESSION_ROUTES: tuple[Route, ...] = (
                     Parameter("all", "1", "a filter is required", "every session is meant, when there is no filter"),
                 ),
                 refusals=(BAD_QUERY._replace(reason=f"{BAD_QUERY.reason}, or there is neither a filter nor `all`"),),
+                answer=models.Cut,
             ),
         ),
     ),
@@ -80,6 +83,7 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN),
                 is_costly=True,
+                answer=models.Top,
             ),
         ),
     ),

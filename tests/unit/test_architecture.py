@@ -44,7 +44,7 @@ PURE = frozenset(["wire", "timers", "model", "policy", "ipc", "config", "state",
 NOT_IN_PURE = frozenset(["socket", "asyncio", "time", "random", "os", "subprocess", "threading", "logging", "select"])
 
 THIRD_PARTY: dict[str, str] = {
-    "pydantic": "config",
+    "pydantic": "config rest",
     "pydantic_core": "config",
     "netfilterqueue": "edge queue_worker",
     "pyroute2": "edge lab",

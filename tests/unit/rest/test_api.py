@@ -68,7 +68,7 @@ async def test_index_lists_every_route(client: Client) -> None:
     listed = {entry["path"] for entry in await json_of(client, "/")}
     assert listed == {
         path.replace("tcp_timeout_established", "{name}").replace("synproxy_ok_ack", "{name}") for path in PLAIN_ROUTES
-    }
+    } | {"/openapi.json", "/docs", "/docs/{name}"}
 
 
 async def test_health_is_bad_when_a_shard_is_down(client: Client, gateway: FakeGateway) -> None:
