@@ -14,7 +14,7 @@
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
 #   make prometheus        prometheus and promtool for the tests, unpacked into build/prometheus from the distribution's package
-#   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
+#   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, dashboard, picture (graphviz)
 #   make venv              only the environment, .venv
 #   make clean             remove the environment, the manual and caches
 
@@ -111,6 +111,8 @@ gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
 	$(PYTHON) -m tools.reference
+	$(PYTHON) -m tools.dashboard > deploy/grafana/appliance.json.new
+	mv deploy/grafana/appliance.json.new deploy/grafana/appliance.json
 	$(PYTHON) -m tools.picture
 
 clean:
