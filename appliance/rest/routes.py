@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -250,6 +251,7 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *METRICS_ROUTES,
 )
 
 
