@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -249,6 +250,7 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *DOCTOR_ROUTES,
 )
 
 
