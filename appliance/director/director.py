@@ -190,9 +190,12 @@ class Director:
             return False
 
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
-        counter."""
+        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
         return await self._kernel_drops.look()
+
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the last look at what the kernel has dropped did not fail."""
+        return self._kernel_drops.are_known
 
     async def reload(self) -> None:
         """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is

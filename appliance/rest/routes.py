@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -251,6 +252,7 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *METRICS_ROUTES,
     *DOCTOR_ROUTES,
 )
 

@@ -101,6 +101,7 @@ class FakeGateway:
         self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
+        self.knows_kernel_drops = True
         self.findings: tuple[Finding, ...] = (FINDING,)
 
     async def set_tunable(self, name: str, value: int) -> None:
@@ -120,6 +121,10 @@ class FakeGateway:
     async def kernel_drops(self) -> dict[str, int]:
         """The value that the test set."""
         return self.dropped_by_kernel
+
+    def kernel_drops_are_known(self) -> bool:
+        """The value that the test set."""
+        return self.knows_kernel_drops
 
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""
