@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from appliance.metrics.family import Family, Series, counter, gauge, label, one
 from appliance.metrics.reading import Reading
-from appliance.model.counters import ACTIVE_CONNS, BYTES, CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, STATE_FIELDS
+from appliance.model.counters import ACTIVE_CONNS, BYTES, CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS, STATE_FIELDS
 
 _WORDS = len(DESTINATION_FIELDS)
 _DIRECTIONS = ("in", "out")
@@ -98,6 +98,12 @@ TRAFFIC: tuple[Family, ...] = (
         "sessions to a real server now: those in ESTABLISHED are active, all others are inactive",
         _of_real_servers((("active",), ACTIVE_CONNS), (("inactive",), INACTIVE_CONNS)),
         *(*_NAMED, "state"),
+    ),
+    gauge(
+        "real_server_opening_sessions",
+        "those inactive sessions to a real server whose handshake is under way",
+        _of_real_servers(((), OPENING_CONNS)),
+        *_NAMED,
     ),
     counter(
         "real_server_packets",

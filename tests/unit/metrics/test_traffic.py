@@ -15,6 +15,7 @@ _OF_FIELD = {
     "conns": ("sessions_opened", {}),
     "active_conns": ("sessions", {"state": "active"}),
     "inactive_conns": ("sessions", {"state": "inactive"}),
+    "opening_conns": ("opening_sessions", {}),
 }
 """By field: the end of the family's name, and the labels beside those that say whose it is."""
 
@@ -25,8 +26,11 @@ def written(name: str, **labels: str) -> str:
     return f"appliance_{name}{{{inside}}}" if inside else f"appliance_{name}"
 
 
+GAUGES = ("active_conns", "inactive_conns", "opening_conns")
+
+
 def total_of(field: str, name: str) -> str:
-    return name if field.endswith("active_conns") else f"{name}_total"
+    return name if field in GAUGES else f"{name}_total"
 
 
 @pytest.mark.parametrize("field", DESTINATION_FIELDS)
@@ -37,7 +41,7 @@ def test_a_number_of_a_real_server_is_counted_for_it_and_for_who_counted(metrics
     name, labels = _OF_FIELD[field]
     server = written(total_of(field, f"real_server_{name}"), service="web", real_server="192.0.2.102:8080", **labels)
     expected = {server: 7.0}
-    if not field.endswith("active_conns"):
+    if field not in GAUGES:
         expected |= {written(f"shard_{name}_total", shard=str(shard), **labels): shard + 1.0 for shard in (0, 1)}
         if field != "conns":  # the lane opens no sessions
             expected[written(f"lane_{name}_total", **labels)] = 4
