@@ -112,7 +112,9 @@ class Shard:
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
-        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, ext_counts, now)
+        self._first_packet = FirstPacket(
+            sessions, self._unsolicited, self._proxy, self.output, ext_counts, now, has_predecessor=plan.has_predecessor
+        )
         self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
 
     def adopt(self, now: float) -> Adopted:

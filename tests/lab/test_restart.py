@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, worker_pids
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
 from tests.lab.shipped_config import with_synproxy
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="without the lane, sessions end with their worker")
@@ -40,21 +40,6 @@ def streaming(lab: RunningLab, count: int = SESSIONS) -> Iterator[Callable[[], A
 
         yield stop
         clients.kill()
-
-
-def is_healthy(lab: RunningLab) -> bool:
-    return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
-
-
-def kill_all(lab: RunningLab) -> None:
-    director, workers = director_pid(lab), worker_pids(lab)
-    for pid in (director, *workers):
-        os.kill(pid, signal.SIGKILL)
-
-
-def kill_workers(lab: RunningLab) -> None:
-    for pid in worker_pids(lab):
-        os.kill(pid, signal.SIGKILL)
 
 
 def wait_for_others(lab: RunningLab, before: list[int]) -> None:
