@@ -45,21 +45,20 @@ class FirstPacket:
         sessions: Sessions,
         unsolicited: Unsolicited,
         proxy: SynProxy,
+        strays: Strays,
         output: ShardOutput,
         ext_counts: memoryview,
         now: float,
-        *,
-        has_predecessor: bool,
     ) -> None:
-        """`has_predecessor`: an earlier worker has had sessions, and may have sent cookies."""
         self._sessions = sessions
         self._unsolicited = unsolicited
         self._proxy = proxy
         self._output = output
         self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
-        self._strays = Strays(sessions, proxy, output, now, has_predecessor=has_predecessor)
-        self._earlier_cookies_until = now + COOKIE_LIFE_S if has_predecessor else now
+        self._strays = strays
+        self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
+        """Until when a client may have a cookie of an earlier worker that is still good."""
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
@@ -68,14 +67,15 @@ class FirstPacket:
         destination, flags = destination_of(segment.key), segment.opening_flags
         service = self._sessions.service("tcp", destination)
         if service is None:
-            return self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
+            verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
+            return self._strays.tell_real_server(segment, verdict, now)
         if flags == SYN:
             return self._of_syn(service, segment, now)
         if flags & (SYN | ACK | RST) == ACK and self._may_have_a_cookie(service, now):
             verdict = self._of_cookie(service, segment, now)
         else:
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SESSION)
-        return self._strays.tell(segment, verdict, now)
+        return self._strays.tell_client(segment, verdict, now)
 
     def _may_have_a_cookie(self, service: VirtualService[Session], now: float) -> bool:
         """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO

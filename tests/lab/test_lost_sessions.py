@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import pytest
 
+from appliance.lab import namespaces
 from appliance.policy.steering import SLOT_MASK, shard_table
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
@@ -19,6 +21,9 @@ from tests.lab.shipped_config import with_synproxy
 SESSIONS = 50
 RAW_ADDRESS = "198.51.100.77"
 REAL_SERVERS = ("rs1", "rs2")
+LOCAL_ADDRESSES = ("192.0.2.10", "192.0.2.11")
+PATIENCE_S = 60.0
+"""Longer than any answer takes: it only ends a test that failed."""
 FLOOD_PACKETS = 40_000
 BURST, PER_S = 500, 1000
 """How many clients of lost sessions a shard tells at once, and in a second."""
@@ -142,8 +147,23 @@ def test_clients_with_data_on_its_way_are_reset(lab: RunningLab) -> None:
     assert all("reset" in error.lower() or "0 bytes read" in error for error in errors), errors
 
 
-def test_real_servers_with_data_on_its_way_are_reset_and_so_are_their_clients_when_they_read_on(lab: RunningLab) -> None:
-    with lab.start("client", "stopped_downloads.py", str(SESSIONS)) as clients:
+@contextmanager
+def firewall(lab: RunningLab) -> Iterator[None]:
+    """The host takes nothing to the local addresses, so it answers nobody there."""
+    addresses = ", ".join(LOCAL_ADDRESSES)
+    rule = f"type filter hook input priority 0; ip daddr {{ {addresses} }} drop;"
+    lab.run("gateway", "nft", f"table ip own {{ chain input {{ {rule} }}; }}")
+    try:
+        yield
+    finally:
+        lab.run("gateway", "nft", "delete", "table", "ip", "own")
+
+
+@pytest.mark.parametrize("host", [nullcontext, firewall], ids=["the host is open", "the host is closed"])
+def test_real_servers_with_data_on_its_way_are_reset_and_so_are_their_clients_when_they_read_on(
+    lab: RunningLab, host: Callable[[RunningLab], AbstractContextManager[None]]
+) -> None:
+    with host(lab), lab.start("client", "stopped_downloads.py", str(SESSIONS)) as clients:
         assert clients.stdin is not None
         assert clients.stdout is not None
         assert clients.stdout.readline() == "stopped\n"
@@ -182,6 +202,27 @@ def test_a_handshake_behind_synproxy_goes_on(lab: RunningLab, scene: Scene) -> N
             lab.run(role, "nft", "delete", "table", "ip", "mute")
         said, _ = client.communicate()
     assert json.loads(said)["ok"] == 1
+
+
+def test_a_connection_of_the_host_from_a_local_address_does_not_notice(lab: RunningLab, scene: Scene) -> None:
+    """Its packets come to a worker as well, which knows no session for them."""
+    with namespaces.call_inside(lab.namespace("gateway"), connected_to_a_real_server) as connection:
+        assert answered(connection)
+        end_and_follow(lab)
+        before = told(lab)
+        assert answered(connection)
+        assert told(lab) == before
+        with held(lab, 1, scene.port) as ask:
+            assert ask() == {"answered": 1}
+
+
+def connected_to_a_real_server() -> socket.socket:
+    return socket.create_connection(("192.0.2.101", 8080), timeout=PATIENCE_S, source_address=(LOCAL_ADDRESSES[0], 0))
+
+
+def answered(connection: socket.socket) -> bool:
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
+    return connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
 
 
 def test_sessions_in_the_lane_do_not_notice(lab: RunningLab, scene: Scene) -> None:

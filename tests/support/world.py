@@ -66,7 +66,9 @@ class World:
         self.shared = SharedState.create(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
         self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
         self.maps = maps or FakeMaps(0)
-        self.shard = Shard(self.plan, self.shared, self.now, maps)
+        self.host_has: Callable[[bytes], bool] = lambda _: False
+        """Whether the host has a socket for a segment."""
+        self.shard = Shard(self.plan, self.shared, self.now, maps, lambda key: self.host_has(key))
         self.carries: Callable[[], bool] = lambda: True
         self.carried = 0
         """How many packets the kernel has carried."""

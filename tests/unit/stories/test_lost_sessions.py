@@ -1,4 +1,4 @@
-"""A worker ends, and its sessions with it: what clients hear from the next one, and what nobody can make of that."""
+"""A worker ends, and its sessions with it: what both ends hear from the next one, and what nobody can make of that."""
 
 import pytest
 
@@ -6,12 +6,13 @@ from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdict import Verdict
 from appliance.policy.steering import shard_table
+from appliance.shard.shard import Shard
 from appliance.wire.flow import destination_of, source_of
 from appliance.wire.seq import add
-from tests.support.addresses import C0, CLIENT, LIP1, R0, VIP
+from tests.support.addresses import C0, CLIENT, LIP1, R0, RS1, RS2, VIP
 from tests.support.lane_maps import FakeMaps
 from tests.support.proxied import GET, asks, opens
-from tests.support.segments import tcp
+from tests.support.segments import read_tcp, tcp
 from tests.support.world import World, plan
 
 IDLE_S = 900.0
@@ -77,7 +78,7 @@ def test_a_damaged_packet_is_not_answered() -> None:
     ids=["no service", "a local address"],
 )
 def test_only_packets_to_a_service_are_answered(destination: bytes, verdict: Verdict) -> None:
-    """What is sent to a local address is left to the host, which may have connections of its own there."""
+    """A client has no business with a local address."""
     world = after_a_crash()
     assert world.put(tcp(CLIENT, destination, "PA", seq=C0, ack=R0, data=b"data")) is verdict
     world.assert_quiet()
@@ -134,6 +135,73 @@ def test_a_client_that_was_told_may_connect_again_from_the_same_port() -> None:
     world.client.sends("PA", seq=C0 + 77, ack=R0 + 5, data=b"data")
     world.client.gets("R")
     world.client.connects(C0 + 5000, R0)
+
+
+LOCAL = LIP1.packed + (20_000).to_bytes(2, "big")
+
+
+@pytest.mark.parametrize(("flags", "data"), [("A", b""), ("PA", b"data"), ("FA", b""), ("SA", b"")])
+def test_a_real_server_that_goes_on_is_reset_in_the_number_that_it_waits_for(flags: str, data: bytes) -> None:
+    world = after_a_crash()
+    assert world.put(tcp(RS1, LOCAL, flags, seq=R0, ack=777, data=data)) is verdicts.LOST_SESSION
+    told = read_tcp(world.take(RS1))
+    assert (told.source, told.destination, told.flags, told.seq, told.ack, told.data) == (LOCAL, RS1, "R", 777, 0, b"")
+    world.assert_quiet()
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "flags"),
+    [
+        (RS1, LOCAL, "R"),
+        (RS1, LOCAL, "RA"),
+        (RS1, LOCAL, "S"),
+        (RS1[:4] + b"\0\x16", LOCAL, "A"),
+        (RS2, LOCAL, "A"),
+        (RS1, LOCAL[:4] + (1234).to_bytes(2, "big"), "A"),
+    ],
+    ids=["RST", "RST and ACK", "SYN", "another port of its host", "no real server of a service", "no port for sessions"],
+)
+def test_all_else_to_a_local_address_is_left_to_the_host(source: bytes, destination: bytes, flags: str) -> None:
+    world = after_a_crash()
+    assert world.put(tcp(source, destination, flags, seq=R0, ack=777)) is verdicts.NOT_OURS
+    world.assert_quiet()
+
+
+def test_a_damaged_packet_of_a_real_server_is_left_to_the_host() -> None:
+    world = after_a_crash()
+    raw = tcp(RS1, LOCAL, "A", seq=R0, ack=777)
+    assert world.put(raw[:34] + b"\x12\x34" + raw[36:]) is verdicts.NOT_OURS
+    world.assert_quiet()
+
+
+def test_a_connection_of_the_host_itself_is_not_touched() -> None:
+    world = after_a_crash()
+    segment = tcp(RS1, LOCAL, "A", seq=R0, ack=777)
+    world.host_has = lambda key: key == segment[12:24]
+    assert world.put(segment) is verdicts.NOT_OURS
+    assert world.put(tcp(RS1, LOCAL[:5] + b"\x21", "A", seq=R0, ack=777)) is verdicts.LOST_SESSION
+
+
+def test_a_first_worker_leaves_real_servers_to_the_host_and_so_does_one_after_the_time() -> None:
+    assert World().put(tcp(RS1, LOCAL, "A", seq=R0, ack=777)) is verdicts.NOT_OURS
+    world = after_a_crash()
+    world.now += IDLE_S
+    assert world.put(tcp(RS1, LOCAL, "A", seq=R0, ack=777)) is verdicts.NOT_OURS
+    world.assert_quiet()
+
+
+def test_both_sides_have_a_limit_of_their_own() -> None:
+    world = after_a_crash()
+    given = [world.put(tcp(RS1, LOCAL, "A", seq=R0, ack=turn)) for turn in range(MOST_AT_ONCE + 5)]
+    assert given == [verdicts.LOST_SESSION] * MOST_AT_ONCE + [verdicts.NOT_OURS] * 5
+    assert world.client.sends("A", seq=C0, ack=R0) is verdicts.LOST_SESSION
+
+
+def test_without_an_answer_of_the_kernel_real_servers_are_left_to_the_host() -> None:
+    scene = plan(has_predecessor=True)
+    world = World(scene)
+    world.shard = Shard(scene, world.shared, world.now)
+    assert world.put(tcp(RS1, LOCAL, "A", seq=R0, ack=777)) is verdicts.NOT_OURS
 
 
 class TestBehindSynproxy:
