@@ -9,7 +9,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from appliance.edge import host_sockets
 from appliance.edge.errors import EdgeError
 from appliance.edge.host_sockets import HostSockets
 from appliance.wire.flow import flow_key, pack_endpoint
@@ -85,7 +84,7 @@ def played(monkeypatch: pytest.MonkeyPatch, *codes: int | None) -> HostSockets:
     def opened(family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, *rest: object) -> object:
         return kernel if family == socket.AF_NETLINK else real(family, kind, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(host_sockets.socket, "socket", opened)
+    monkeypatch.setattr(socket, "socket", opened)
     return HostSockets()
 
 
