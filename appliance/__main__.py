@@ -23,7 +23,7 @@ _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
-run, check, render-nft and cleanup work on this host. conns to conntrack ask a running appliance. lab needs no other host:
+run, check, render-nft and cleanup work on this host. conns to metrics ask a running appliance. lab needs no other host:
 it makes a network of its own. `appliance COMMAND --help` describes one command.
 """
 _RUN = """\
@@ -103,6 +103,7 @@ def _configuration(options: argparse.Namespace) -> Config:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
+    from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
     from appliance.lab.command import add_parser as add_lab_parser
 
@@ -111,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_gateway_parsers(commands)
     add_operator_parsers(commands)
+    add_metrics_parser(commands)
     add_lab_parser(commands)
     return whole
 

@@ -74,18 +74,7 @@ _SYSCTL = "List all tunables, or read one, or write one and print the value that
 
 def add_parsers(subparsers: "Subparsers") -> None:
     """Add the commands for operators to the `appliance` command, in the order in which its help lists them."""
-
-    def command(name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str) -> argparse.ArgumentParser:
-        parser = subparsers.add_parser(name, help=help_text, description=more)
-        where = (
-            f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
-        )
-        default = os.environ.get(API_VARIABLE) or DEFAULT_API
-        parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
-        parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-        parser.set_defaults(run=partial(_run, act))
-        return parser
-
+    command = partial(add_command, subparsers)
     _add_session_parsers(command)
     sysctl = command("sysctl", _sysctl, "list the tunables, read one, or write one", _SYSCTL)
     sysctl.add_argument(
@@ -95,7 +84,20 @@ def add_parsers(subparsers: "Subparsers") -> None:
         help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
     )
     for name, (help_text, more) in _TABLES.items():
-        command(name, partial(_view, f"/stats/{name}"), help_text, more)
+        command(name, partial(view, f"/stats/{name}"), help_text, more)
+
+
+def add_command(
+    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str
+) -> argparse.ArgumentParser:
+    """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
+    parser = subparsers.add_parser(name, help=help_text, description=more)
+    where = f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    default = os.environ.get(API_VARIABLE) or DEFAULT_API
+    parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=partial(_run, act))
+    return parser
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -193,7 +195,8 @@ def _copy(answer: "Answer") -> None:
         _write(piece)
 
 
-def _view(path: str, options: argparse.Namespace) -> None:
+def view(path: str, options: argparse.Namespace) -> None:
+    """Print what the API answers to a GET of `path`."""
     with _asked(options, "GET", path) as answer:
         _copy(answer)
 
@@ -222,7 +225,7 @@ def _cut(options: argparse.Namespace) -> None:
 def _sysctl(options: argparse.Namespace) -> None:
     """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
     if options.assignment is None:
-        _view("/sysctl", options)
+        view("/sysctl", options)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"

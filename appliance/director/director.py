@@ -186,9 +186,12 @@ class Director:
             return False
 
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
-        counter."""
+        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
         return await self._kernel_drops.look()
+
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the last look at what the kernel has dropped did not fail."""
+        return self._kernel_drops.are_known
 
     async def reload(self) -> None:
         """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is
@@ -217,18 +220,18 @@ class Director:
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
+            log.info("configuration read again, changes: %d", len(tunables) + len(changes.lines))
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
         self._config = config
-        if changes.real_servers:
+        if changes.lines:
             self.services = services
             # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
             await self._look_at_routes()
             await self._change_services(services)
             self._lane.widen()
-        for line in changes.real_servers:
+        for line in changes.lines:
             log.info("%s", line)
 
     async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:

@@ -53,6 +53,9 @@ class Gateway(Protocol):
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""
 
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the kernel could be asked for these when they were last looked at."""
+
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
 

@@ -89,6 +89,7 @@ class FakeGateway:
         self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
+        self.knows_kernel_drops = True
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force, after the check of its range and the check of both ends of the port range."""
@@ -107,6 +108,10 @@ class FakeGateway:
     async def kernel_drops(self) -> dict[str, int]:
         """The value that the test set."""
         return self.dropped_by_kernel
+
+    def kernel_drops_are_known(self) -> bool:
+        """The value that the test set."""
+        return self.knows_kernel_drops
 
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""
