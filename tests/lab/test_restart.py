@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, log_lines, worker_pids
 from tests.lab.shipped_config import with_synproxy
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="without the lane, sessions end with their worker")
@@ -121,3 +121,21 @@ def test_a_stop_for_good_resets_both_ends(lab: RunningLab) -> None:
         held.stdin.flush()
         assert json.loads(held.stdout.readline()) == {"reset": 200}
         held.kill()
+
+
+def test_what_another_namespace_of_the_same_number_has_left_is_not_taken_over(lab: RunningLab) -> None:
+    """The note beside the pins has the cookie of the first namespace of all, which is not that of a lab."""
+    with lab.start("client", "held_sessions.py", "20") as held:
+        assert held.stdout is not None
+        held.stdout.readline()
+        assert lab.api_json("/stats/lane")["entries"]["used"] >= 20
+        pids = worker_pids(lab)
+        inside = ("nsenter", f"--target={director_pid(lab)}", "--mount", "--")
+        lab.run("gateway", *inside, "sh", "-c", "for note in /run/appliance/namespace-*; do echo 1 > $note; done")
+        kill_all(lab)
+        wait_for_others(lab, pids)
+        assert lab.api_json("/conns") == []
+        assert lab.api_json("/stats/lane")["entries"]["used"] == 0
+        held.kill()
+    assert any("belongs to a network namespace that is gone" in line for line in log_lines(lab))
+    assert lab.script("client", "http_load.py", "50", "8")["ok"] == 50
