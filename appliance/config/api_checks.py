@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from appliance.config.api_table import Api
 from appliance.config.checks import repeats
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
-from appliance.config.tables import Api
 from appliance.config.values import TLS
 
 _Listed = list[tuple[KeyPath, str]]

@@ -15,8 +15,10 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from appliance.config import api_checks, checks
+from appliance.config.api_table import Api
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
-from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
 from appliance.model.did_you_mean import did_you_mean
 from appliance.model.tunables import TUNABLES
@@ -157,6 +159,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)
     yield from checks.side_problems(config.gateway, config.services)
+    yield from checks.scheduler_problems(config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:

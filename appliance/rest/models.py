@@ -128,6 +128,7 @@ class RealServer(Model):
     conns: Count
     active_conns: int
     inactive_conns: int
+    opening_conns: int
 
 
 class Service(Model):

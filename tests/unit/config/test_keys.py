@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.api_table import Api
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
-from appliance.config.tables import Api, Gateway, RealServer, Service, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, RealServer, Service
 from appliance.model.tunables import TUNABLES
 
 REFERENCE = (Path(__file__).parents[3] / "etc" / "lvs.toml").read_text()
