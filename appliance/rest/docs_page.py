@@ -5,6 +5,7 @@ The page needs no network: its program is swagger-ui, which a build puts beside 
 
 import html
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,15 @@ NAMES = {"/sysctl/{name}": tuple(TUNABLES), "/stats/ext/{name}": tuple(EXT_NAMES
 
 
 class DocsHandlers:
-    """The handlers. The document is made once."""
+    """The handlers. The document is made once, when somebody asks for it."""
 
     def __init__(self, routes: Sequence[Route], places: Sequence[Path] = PLACES) -> None:
         self._routes = routes
         self._places = places
-        self._document = to_json(document(routes, NAMES))
+
+    @cached_property
+    def _document(self) -> str:
+        return to_json(document(self._routes, NAMES))
 
     async def openapi(self, _: web.Request) -> web.Response:
         """Answer the OpenAPI document."""
