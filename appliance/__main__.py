@@ -23,7 +23,7 @@ _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
-run, check, render-nft and cleanup work on this host. conns to conntrack ask a running appliance. lab needs no other host:
+run, check, render-nft and cleanup work on this host. conns to host ask a running appliance. lab needs no other host:
 it makes a network of its own. `appliance COMMAND --help` describes one command.
 """
 _RUN = """\

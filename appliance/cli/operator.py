@@ -13,16 +13,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from appliance.cli.asking import ask, copy, write
+from appliance.cli.host import add_host_parser
 from appliance.ipc.queries import GROUPS, SessionFilter
 
 if TYPE_CHECKING:
-    from appliance.cli.api_client import Answer
-
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DEFAULT_API = "unix:/run/appliance/api.sock"
@@ -92,10 +91,12 @@ def add_parsers(subparsers: "Subparsers") -> None:
         "assignment",
         nargs="?",
         metavar="NAME[=VALUE]",
-        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
+        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed. "
+        "/proc/sys/net/ipv4/vs/NAME and net.ipv4.vs.NAME are understood too",
     )
     for name, (help_text, more) in _TABLES.items():
         command(name, partial(_view, f"/stats/{name}"), help_text, more)
+    add_host_parser(command)
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -170,53 +171,30 @@ def give_up_output() -> None:
     os.close(nowhere)
 
 
-def _asked(
-    options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, **more: str
-) -> "AbstractContextManager[Answer]":
-    """Send a request. Its query has those of `fields` that were given on the command line, and `more`."""
-    from appliance.cli.api_client import Question, asked
-
-    given = {field: value for field in fields if (value := getattr(options, field)) is not None}
-    return asked(options.api, Question(method, path, given | more, body), as_json=options.json)
-
-
-def _write(text: bytes) -> None:
-    """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
-    left = memoryview(text)
-    while left:
-        left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.flush()
-
-
-def _copy(answer: "Answer") -> None:
-    for piece in answer.pieces():
-        _write(piece)
-
-
 def _view(path: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", path) as answer:
-        _copy(answer)
+    with ask(options, "GET", path) as answer:
+        copy(answer)
 
 
 def _sessions(options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
+        copy(answer)
         if answer.next_place:
             print(f"more: --after {answer.next_place}", file=sys.stderr)
 
 
 def _top(by: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
+        copy(answer)
 
 
 def _cut(options: argparse.Namespace) -> None:
-    with _asked(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
+    with ask(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
             ended = answer.text().strip()
-            _write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
+            write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
 
 
 def _sysctl(options: argparse.Namespace) -> None:
@@ -227,8 +205,8 @@ def _sysctl(options: argparse.Namespace) -> None:
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
     body = value.encode(errors="surrogateescape") if writes else None
-    with _asked(options, "PUT" if writes else "GET", path, body=body) as answer:
+    with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
-            _write(f"{name} = {answer.text()}".encode())
+            write(f"{name} = {answer.text()}".encode())

@@ -15,9 +15,10 @@ from functools import partial
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
-from appliance.director.asked import Asked
+from appliance.director.asked import Asked, cancel
 from appliance.director.duties import Duties
 from appliance.director.host import Host
+from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.plans import worker_plans
@@ -34,6 +35,7 @@ from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.counters import WORKER_STARTS
+from appliance.model.host_parameter import HostParameterError
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
@@ -72,6 +74,7 @@ class Director:
         ]
         self.sessions = SessionQueries(self._workers)
         self._host = host
+        self.host_parameters = HostParameters(host.sysctls)
         self._lane = lane
         self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
@@ -93,7 +96,7 @@ class Director:
             goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
-            undo.push_async_callback(_cancel, tasks)
+            undo.push_async_callback(cancel, tasks)
             await self._workers_ready()
             notices = undo.enter_context(contextlib.closing(Notices()))
             if not goes_on:
@@ -116,7 +119,7 @@ class Director:
         self._ends_for_good = not goes_on
         undo.push_async_callback(self._end_or_leave, forget, lambda: None)
         undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
-        await asyncio.to_thread(host.prepare, self._config.gateway)
+        await asyncio.to_thread(host.prepare, self._config.gateway, self._config.host.sysctl)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
@@ -210,14 +213,15 @@ class Director:
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            if tunables:
+            async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, TunableError, EdgeError) as error:
+        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
             _log_refusal(error)
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
+            done = len(tunables) + len(changes.host_parameters) + len(changes.real_servers)
+            log.info("configuration read again, changes: %d", done)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -319,9 +323,3 @@ def _log_refusal(error: Exception) -> None:
     for line in str(error).splitlines():
         log.error("%s", line)
     log.error("reload refused, nothing has changed")
-
-
-async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,15 +17,16 @@ from appliance.api import Gateway, make_app
 from appliance.config.loading import Config
 from appliance.model import counters as counter_lists
 from appliance.model.counters import DESTINATION_FIELDS, EXT_ALIASES, VERDICT_COUNTERS, Counter
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS
-from tools.reference import api, commands, configuration, counters, drop_reasons, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, host_parameters, tunables
 from tools.reference.lvs_sources import LVS_SECTIONS, OTHER_SOURCES
 from tools.reference.markdown import COLUMNS, Entry
 from tools.reference.pages import PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
-TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, tunables)
+TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, host_parameters, tunables)
 
 
 def page(name: str) -> str:
@@ -59,6 +60,10 @@ def test_everything_has_a_description(topic: ModuleType) -> None:
 
 def test_tunables() -> None:
     assert sorted(headings("tunables")) == sorted(TUNABLES)
+
+
+def test_host_parameters() -> None:
+    assert sorted(headings("host-parameters")) == sorted(HOST_PARAMETERS)
 
 
 def test_every_tunable_has_one_source() -> None:
@@ -101,7 +106,8 @@ def test_configuration() -> None:
     """A header stands as in the file; a pool of local addresses has a name that its author chooses."""
     schema = Config.model_json_schema()
     named = {heading.strip("[]") for heading in headings("configuration")}
-    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema))
+    tables_of_tables = {"host"}
+    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema)) - tables_of_tables
 
 
 def test_api() -> None:
