@@ -220,19 +220,19 @@ class Director:
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            done = len(tunables) + len(changes.host_parameters) + len(changes.real_servers)
+            done = len(tunables) + len(changes.host_parameters) + len(changes.lines)
             log.info("configuration read again, changes: %d", done)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
         self._config = config
-        if changes.real_servers:
+        if changes.lines:
             self.services = services
             # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
             await self._look_at_routes()
             await self._change_services(services)
             self._lane.widen()
-        for line in changes.real_servers:
+        for line in changes.lines:
             log.info("%s", line)
 
     async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:

@@ -112,7 +112,13 @@ class Slots:
 def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePlan:
     pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
     real_servers = tuple(
-        RealServerPlan(str(server.address), server.port, server.weight, slots[service.name, str(server.address), server.port])
+        RealServerPlan(
+            str(server.address),
+            server.port,
+            server.weight,
+            slots[service.name, str(server.address), server.port],
+            server.slow_start_s,
+        )
         for server in service.real_servers
     )
     return ServicePlan(
@@ -126,6 +132,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         _SYNPROXY[service.synproxy],
         _defer(service),
         service.lane,
+        service.maglev_table,
     )
 
 

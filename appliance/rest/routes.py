@@ -136,7 +136,8 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
-                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns` and `inactive_conns`",
+                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
+                "`opening_conns` (those of the inactive ones that are half-open)",
             ),
         ),
     ),
