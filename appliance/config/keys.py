@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
-from appliance.config.tables import Api, Gateway, Host, RealServer, Service, StartValues, Table, WantedParameters
+from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues, Table
 from appliance.config.values import Allowed, Multiple, OneOf, Range
 
 

@@ -15,9 +15,10 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from appliance.config import checks
+from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
-from appliance.config.tables import Api, Gateway, Host, Pools, RealServer, Service, Services, Sysctl, Table
+from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
 from appliance.config.toml_lines import TomlLines
 from appliance.model.did_you_mean import did_you_mean
 from appliance.model.host_parameters import HOST_PARAMETERS

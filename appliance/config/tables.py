@@ -3,12 +3,10 @@
 `keys` lists all of them for the reference.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from appliance.config.host_values import HostValues, host_values, host_values_allowed
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
@@ -28,7 +26,6 @@ from appliance.config.values import (
     not_empty,
 )
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
-from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.policy.schedulers.maglev_table import PLACES, USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
@@ -296,39 +293,6 @@ def _complete(table: object) -> dict[str, int]:
 
 Sysctl = Annotated[dict[str, int], BeforeValidator(_complete)]
 """Every tunable by name; those that the file leaves out have their defaults."""
-
-_parameter_fields: dict[str, Any] = {
-    parameter.name: (
-        Annotated[
-            HostValues | None,
-            BeforeValidator(partial(host_values, parameter)),
-            Allowed(host_values_allowed(parameter), default="the value of the kernel, which is left as it is"),
-            Field(description=parameter.meaning),
-        ],
-        None,
-    )
-    for parameter in HOST_PARAMETERS.values()
-}
-WantedParameters: type[Table] = create_model("WantedParameters", __base__=Table, **_parameter_fields)
-"""`[host.sysctl]`: a key for each parameter."""
-
-
-def _given(table: object) -> dict[str, HostValues]:
-    return WantedParameters.model_validate(table).model_dump(exclude_unset=True)
-
-
-class Host(Table):
-    """`[host]`: what the appliance asks of its host beyond what it needs."""
-
-    sysctl: Annotated[
-        dict[str, HostValues],
-        BeforeValidator(_given),
-        Field(
-            description="Parameters of the host's kernel that the appliance sets when it starts, and puts back when it stops. "
-            "One that is left out stays as it is."
-        ),
-    ] = {}
-
 
 Services = Annotated[NonEmpty[Service], BeforeValidator(double_brackets)]
 

@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 
 from appliance.config import loading
+from appliance.config.host_table import Host as HostTable
 from appliance.config.loading import Config, ConfigError, ConfigProblem, Gateway, RealServer
-from appliance.config.tables import Host as HostTable
 from appliance.director import supervisor, watchdog
 from appliance.director.asked import Asked
 from appliance.director.director import Director
