@@ -3,11 +3,14 @@
 import argparse
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from appliance.cli.asking import ask, copy, write
+from appliance.cli.operator import add_command, ask, copy, write
+
+if TYPE_CHECKING:
+    from appliance.cli.operator import Subparsers
 
 _COLUMNS, _LABEL = 100, 13
 
@@ -17,9 +20,9 @@ then in force. It is in force until a reload changes it or the appliance stops, 
 """
 
 
-def add_host_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command; `command` makes its parser."""
-    parser = command("host", _host, "list, explain or write parameters of the host's kernel", _MORE)
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "host", _host, "list, explain or write parameters of the host's kernel", _MORE)
     parser.add_argument("topic", choices=("sysctl",), metavar="sysctl", help="the word sysctl")
     parser.add_argument(
         "assignment",

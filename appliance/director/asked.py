@@ -23,10 +23,3 @@ class Asked:
             end.cancel()
         for task in done:
             task.result()
-
-
-async def cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancel all of these, and wait until they have ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

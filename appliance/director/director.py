@@ -15,13 +15,15 @@ from functools import partial
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
-from appliance.director.asked import Asked, cancel
-from appliance.director.duties import Duties
+from appliance.director.asked import Asked
+from appliance.director.duties import Duties, cancel
+from appliance.director.examination import Doctor
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.plans import worker_plans
+from appliance.director.reload_log import say_done, say_refused
 from appliance.director.runtime_files import Keys
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
@@ -82,6 +84,8 @@ class Director:
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
+        self._doctor = Doctor(self, lambda: self._config)
+        self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
 
     async def run(self, serve_api: ServeApi, asked: Asked) -> None:
@@ -144,6 +148,7 @@ class Director:
             "look after the host": lambda: watches.watch_host(self._host.mend, notices),
             "look at routes": lambda: watches.watch_routes(self._look_at_routes),
             "look after the lane": lambda: watches.watch_lane(self._lane.look),
+            "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
         }
@@ -189,9 +194,12 @@ class Director:
             return False
 
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
-        counter."""
+        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
         return await self._kernel_drops.look()
+
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the last look at what the kernel has dropped did not fail."""
+        return self._kernel_drops.are_known
 
     async def reload(self) -> None:
         """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is
@@ -200,7 +208,7 @@ class Director:
             # before the lock: a slow disk must not hold up writes of tunables
             wanted = await asyncio.to_thread(self._read_config)
         except ConfigError as error:
-            _log_refusal(error)
+            say_refused(error)
             return
         async with self._tuning.changing:
             await self._reload(wanted)
@@ -216,12 +224,11 @@ class Director:
             async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
         except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
-            _log_refusal(error)
+            say_refused(error)
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            done = len(tunables) + len(changes.host_parameters) + len(changes.lines)
-            log.info("configuration read again, changes: %d", done)
+            say_done(changes, len(tunables))
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -232,8 +239,6 @@ class Director:
             await self._look_at_routes()
             await self._change_services(services)
             self._lane.widen()
-        for line in changes.lines:
-            log.info("%s", line)
 
     async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:
         """Returns when all workers have these services in force. A worker that does not is logged, and the others go on."""
@@ -317,9 +322,3 @@ class Director:
 
 def _shards(number: int) -> str:
     return "1 shard" if number == 1 else f"{number} shards"
-
-
-def _log_refusal(error: Exception) -> None:
-    for line in str(error).splitlines():
-        log.error("%s", line)
-    log.error("reload refused, nothing has changed")

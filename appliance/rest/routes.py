@@ -2,7 +2,9 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -248,6 +250,8 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
     *HOST_ROUTES,
     _ext_counters("/stats/ip_vs_ext_stats", "the same as /stats/ext", f"Answers all extended counters, {_AS_IN_LVS}."),
     _ext_counter(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tools.reference import api, commands, configuration, counters, drop_reasons, host_parameters, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, host_parameters, metrics, tunables
 from tools.reference.markdown import NOTE, paragraph
 
 _INTRODUCTION = """\
@@ -24,6 +24,8 @@ _INDEX = f"""\
 - [Host parameters](host-parameters.md): the host's own TCP, and forwarding
 - [Counters](counters.md): everything that is counted
 - [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
+- [Metrics](metrics.md): every number that Prometheus reads
+- [Findings of the doctor](findings.md): all that it can find, and when
 
 ```{{toctree}}
 :hidden:
@@ -35,6 +37,8 @@ tunables
 host-parameters
 counters
 drop-reasons
+metrics
+findings
 ```
 """
 
@@ -47,5 +51,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "host-parameters": host_parameters.page,
     "counters": counters.page,
     "drop-reasons": drop_reasons.page,
+    "metrics": metrics.page,
+    "findings": findings.page,
 }
 """Name of the file, without ``.md`` -> what writes it."""
