@@ -13,6 +13,7 @@ from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
+from appliance.rest.persistence import PersistenceHandlers
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
@@ -55,7 +56,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status = _StatusHandlers(gateway, sessions)
+    status, remembered = _StatusHandlers(gateway, sessions), PersistenceHandlers(gateway)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -76,6 +77,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
+        ("GET", "/stats/persistence"): remembered.count,
+        ("GET", "/persistence"): remembered.list_clients,
     }
 
 

@@ -25,6 +25,8 @@ PLAIN_ROUTES = (
     "/stats/conntrack",
     "/conns",
     "/conns/top",
+    "/stats/persistence",
+    "/persistence",
 )
 
 
