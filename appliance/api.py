@@ -13,6 +13,7 @@ from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
+from appliance.rest.metrics import MetricsHandlers
 from appliance.rest.persistence import PersistenceHandlers
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
@@ -22,6 +23,7 @@ from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.lane import lane
 from appliance.views.routes import index
@@ -79,6 +81,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns/top"): sessions.top,
         ("GET", "/stats/persistence"): remembered.count,
         ("GET", "/persistence"): remembered.list_clients,
+        ("GET", "/metrics"): MetricsHandlers(gateway).show,
+        ("GET", "/doctor"): status.doctor,
     }
 
 
@@ -103,6 +107,9 @@ class _StatusHandlers:
 
     async def lane(self, request: web.Request) -> web.Response:
         return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        return respond(request, report(await self._gateway.examine()))
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

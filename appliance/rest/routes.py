@@ -2,6 +2,8 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -252,6 +254,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     *SESSION_ROUTES,
     *PERSISTENCE_ROUTES,
+    *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
 )
 
 
