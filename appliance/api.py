@@ -14,9 +14,11 @@ from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.docs_page import DocsHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
+from appliance.rest.host import HostParameterHandlers
 from appliance.rest.identity import check_token
 from appliance.rest.listen import ListenError, serve
 from appliance.rest.metrics import MetricsHandlers
+from appliance.rest.persistence import PersistenceHandlers
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
@@ -62,7 +64,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status, docs = _StatusHandlers(gateway, sessions), DocsHandlers(ROUTES)
+    status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
+    remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -86,8 +89,15 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/openapi.json"): docs.openapi,
         ("GET", "/docs"): docs.page,
         ("GET", "/docs/{name}"): docs.asset,
+        ("GET", "/stats/persistence"): remembered.count,
+        ("GET", "/persistence"): remembered.list_clients,
         ("GET", "/metrics"): MetricsHandlers(gateway).show,
         ("GET", "/doctor"): status.doctor,
+        ("GET", "/host/sysctl"): host.list_all,
+        ("GET", "/host/sysctl/{name}"): host.read,
+        ("PUT", "/host/sysctl/{name}"): host.write,
+        ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
+        ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.rest.accept_header import JSON
 from appliance.rest.ext_counters import EXT_NAMES
@@ -61,7 +62,13 @@ _WITH_UI = f"""\
 </html>
 """
 
-NAMES = {"/sysctl/{name}": tuple(TUNABLES), "/stats/ext/{name}": tuple(EXT_NAMES), "/docs/{name}": tuple(ASSETS)}
+NAMES = {
+    "/sysctl/{name}": tuple(TUNABLES),
+    "/host/sysctl/{name}": tuple(HOST_PARAMETERS),
+    "/stats/ext/{name}": tuple(EXT_NAMES),
+    "/stats/ip_vs_ext_stats/{name}": tuple(EXT_NAMES),
+    "/docs/{name}": tuple(ASSETS),
+}
 """The values of the name at the end of a path."""
 
 

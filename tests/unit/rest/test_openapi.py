@@ -1,7 +1,9 @@
 """rest/openapi.py: the document is valid, has every route, and every answer has the form that it promises."""
 
 import json
+import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from appliance.rest.openapi import document
 from appliance.rest.operation import Operation
 from appliance.rest.routes import ROUTES
 from tests.support.api_answers import Client, json_of
-from tests.support.gateway import SESSION, UDP_SESSION, FakeGateway
+from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, FakeGateway, remember
 
 DOCUMENT = document(ROUTES, NAMES)
 OPERATIONS = [(route.path, asked) for route in ROUTES for asked in route.operations]
@@ -24,7 +26,14 @@ with_json = pytest.mark.parametrize(
     [(path, asked) for path, asked in OPERATIONS if "application/json" in asked.media],
     ids=lambda value: value if isinstance(value, str) else value.method,
 )
-URLS = {"/sysctl/{name}": "/sysctl/udp_timeout", "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack", "/conns": "/conns?all=1"}
+URLS = {
+    "/sysctl/{name}": "/sysctl/udp_timeout",
+    "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
+    "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack",
+    "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+    "/conns": "/conns?all=1",
+}
+BODIES = {"/sysctl/{name}": b"300000", "/host/sysctl/{name}": b"30"}
 
 
 def test_the_document_is_valid() -> None:
@@ -63,7 +72,7 @@ def test_every_body_has_a_model() -> None:
 async def answer_of(client: Client, path: str, asked: Operation) -> Any:
     url = URLS.get(path, path) if asked.method != "GET" else URLS.get(path, path).partition("?")[0]
     assert "{" not in url, f"{path}: give it a URL here"
-    body = b"300000" if asked.body else None
+    body = BODIES[path] if asked.body else None
     response = await client.request(asked.method, url, data=body, headers={"Accept": "application/json"})
     assert response.status == 200
     return json.loads(await response.text())
@@ -74,6 +83,9 @@ async def test_every_answer_has_the_form_of_its_model(client: Client, gateway: F
     gateway.sessions.batches = [[SESSION, UDP_SESSION]]
     gateway.sessions.counts = Counter({"198.51.100.2": 3})
     gateway.conntrack = {"count": 1, "max": 2}
+    web = replace(SERVICES[0], persistence_s=300)
+    gateway.services = (web, *SERVICES[1:])
+    remember(gateway.shared, web, "198.51.100.2", 0, int(time.monotonic() * 1000), 3_600_000)
     answer = await answer_of(client, path, asked)
     assert answer, "an empty answer would have the form of any list"
     TypeAdapter(asked.answer).validate_python(answer)
