@@ -172,7 +172,6 @@ class Sessions:
         if direction or not session.words[RS_PACKETS]:
             return self.tunables.udp_unconfirmed_s
         session.confirm()
-        self.lane.open(session)
         return self.tunables.timeouts_s[UDP_STATE]
 
     def make_room_in_time_wait(self) -> None:
