@@ -89,7 +89,6 @@ class FirstPacket:
 
     def _pass_on(self, session: Session, syn: Segment, now: float) -> Verdict:
         """The SYN of a session that it has just opened."""
-        session.enter(_SYN_RECV)
         session.count_packet(_INBOUND, len(syn.raw))
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[_SYN_RECV])
         # Behind that: when a packet cannot be rewritten, its session still has an end.
