@@ -13,6 +13,7 @@ from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.listen import ListenError, serve
+from appliance.rest.metrics import MetricsHandlers
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
@@ -21,6 +22,7 @@ from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.lane import lane
 from appliance.views.routes import index
@@ -76,6 +78,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
+        ("GET", "/metrics"): MetricsHandlers(gateway).show,
+        ("GET", "/doctor"): status.doctor,
     }
 
 
@@ -100,6 +104,9 @@ class _StatusHandlers:
 
     async def lane(self, request: web.Request) -> web.Response:
         return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        return respond(request, report(await self._gateway.examine()))
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

@@ -74,18 +74,7 @@ _SYSCTL = "List all tunables, or read one, or write one and print the value that
 
 def add_parsers(subparsers: "Subparsers") -> None:
     """Add the commands for operators to the `appliance` command, in the order in which its help lists them."""
-
-    def command(name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str) -> argparse.ArgumentParser:
-        parser = subparsers.add_parser(name, help=help_text, description=more)
-        where = (
-            f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
-        )
-        default = os.environ.get(API_VARIABLE) or DEFAULT_API
-        parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
-        parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-        parser.set_defaults(run=partial(_run, act))
-        return parser
-
+    command = partial(add_command, subparsers)
     _add_session_parsers(command)
     sysctl = command("sysctl", _sysctl, "list the tunables, read one, or write one", _SYSCTL)
     sysctl.add_argument(
@@ -95,7 +84,20 @@ def add_parsers(subparsers: "Subparsers") -> None:
         help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
     )
     for name, (help_text, more) in _TABLES.items():
-        command(name, partial(_view, f"/stats/{name}"), help_text, more)
+        command(name, partial(view, f"/stats/{name}"), help_text, more)
+
+
+def add_command(
+    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str
+) -> argparse.ArgumentParser:
+    """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
+    parser = subparsers.add_parser(name, help=help_text, description=more)
+    where = f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    default = os.environ.get(API_VARIABLE) or DEFAULT_API
+    parser.add_argument("--api", metavar="URL", type=api_address, default=default, help=where)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=partial(run_guarded, act))
+    return parser
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -119,7 +121,7 @@ def _add_top_parser(command: Callable[..., argparse.ArgumentParser], by: str) ->
     return top
 
 
-def _api_address(text: str) -> str:
+def api_address(text: str) -> str:
     """`text`, if it can be the address of an API. Raises ArgumentTypeError if not."""
     try:
         parts = urlsplit(text)
@@ -132,8 +134,9 @@ def _api_address(text: str) -> str:
     return text
 
 
-def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Do what a command does and return the exit code. Ctrl-C and output that cannot be written are handled here."""
+def run_guarded(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    """Do what a command does and return the exit code: that of `act`, if it has one for its answer. Ctrl-C and output that cannot
+    be written are handled here."""
     try:
         return _answered(act, options)
     except KeyboardInterrupt:
@@ -147,15 +150,14 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
         return _failed(f"the answer cannot be written: {error.strerror}")
 
 
-def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+def _answered(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     # Imported here, because loading an HTTP client takes longer than a whole `appliance check`.
     from appliance.cli.api_client import ApiError
 
     try:
-        act(options)
+        return act(options) or 0
     except ApiError as error:
         return _failed(str(error))
-    return 0
 
 
 def _failed(message: str) -> int:
@@ -180,7 +182,7 @@ def _asked(
     return asked(options.api, Question(method, path, given | more, body), as_json=options.json)
 
 
-def _write(text: bytes) -> None:
+def write(text: bytes) -> None:
     """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
     left = memoryview(text)
     while left:
@@ -190,10 +192,11 @@ def _write(text: bytes) -> None:
 
 def _copy(answer: "Answer") -> None:
     for piece in answer.pieces():
-        _write(piece)
+        write(piece)
 
 
-def _view(path: str, options: argparse.Namespace) -> None:
+def view(path: str, options: argparse.Namespace) -> None:
+    """Print what the API answers to a GET of `path`."""
     with _asked(options, "GET", path) as answer:
         _copy(answer)
 
@@ -216,13 +219,13 @@ def _cut(options: argparse.Namespace) -> None:
             _copy(answer)
         else:
             ended = answer.text().strip()
-            _write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
+            write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
 
 
 def _sysctl(options: argparse.Namespace) -> None:
     """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
     if options.assignment is None:
-        _view("/sysctl", options)
+        view("/sysctl", options)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
@@ -231,4 +234,4 @@ def _sysctl(options: argparse.Namespace) -> None:
         if options.json:
             _copy(answer)
         else:
-            _write(f"{name} = {answer.text()}".encode())
+            write(f"{name} = {answer.text()}".encode())

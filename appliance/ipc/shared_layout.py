@@ -18,6 +18,8 @@ from appliance.model.counters import (
     ACTIVE_CONNS,
     DESTINATION_FIELDS,
     EXT_COUNTERS,
+    INACTIVE_CONNS,
+    OPENING_CONNS,
     QUEUE_COUNTERS,
     STATE_FIELDS,
     VERDICT_COUNTERS,
@@ -35,7 +37,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 5
+VERSION = 6
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -208,6 +210,23 @@ class SharedState:
         start = shard * _shard_words(self.destinations) + _DESTINATIONS_START + slot * words
         return self._counters[start : start + words]
 
+    def conns_elsewhere(self, shard: int, slot: int) -> tuple[int, int, int]:
+        """The ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as they were published
+        last."""
+        words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
+        starts = [start + row * words for row in range(self.shards) if row != shard]
+        counters = self._counters
+        return (
+            sum(counters[place + ACTIVE_CONNS] for place in starts),
+            sum(counters[place + INACTIVE_CONNS] for place in starts),
+            sum(counters[place + OPENING_CONNS] for place in starts),
+        )
+
+    def all_destinations(self, shard: int) -> memoryview:
+        """The DESTINATION_FIELDS of one shard for all real servers, by slot, one behind the other."""
+        start = shard * _shard_words(self.destinations) + _DESTINATIONS_START
+        return self._counters[start : start + self.destinations * len(DESTINATION_FIELDS)]
+
     def cookie_edges(self, shard: int, slot: int) -> memoryview:
         """How often one shard has begun to answer with SYN cookies for a service, and how often it has stopped.
 
@@ -253,5 +272,5 @@ def _shown(value: object) -> str:
 def totals(shared: SharedState) -> list[list[int]]:
     """TRAFFIC_FIELDS of each shard, and then of the lane, summed over all real servers."""
     places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
-    by_row = ([shared.destination(row, slot) for slot in range(shared.destinations)] for row in range(shared.shards + 1))
-    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_row]
+    rows = (shared.all_destinations(row).tolist() for row in range(shared.shards + 1))
+    return [[sum(row[place :: len(DESTINATION_FIELDS)]) for place in places] for row in rows]

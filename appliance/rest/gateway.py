@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from appliance.doctor.examine import Report
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
@@ -53,6 +54,9 @@ class Gateway(Protocol):
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""
 
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the kernel could be asked for these when they were last looked at."""
+
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
 
@@ -70,6 +74,9 @@ class Gateway(Protocol):
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""
+
+    async def examine(self) -> Report:
+        """What the doctor finds wrong now; it may be of a second ago."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

@@ -2,6 +2,8 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -138,7 +140,8 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
-                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns` and `inactive_conns`",
+                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
+                "`opening_conns` (those of the inactive ones that are half-open)",
             ),
         ),
     ),
@@ -249,6 +252,8 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
 )
 
 

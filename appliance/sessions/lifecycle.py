@@ -17,6 +17,7 @@ from appliance.model.verdicts import REAL_SERVER_GONE, SOURCE_LIMIT, TABLE_FULL
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
+from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
@@ -26,7 +27,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED, RS_PACKETS
-from appliance.state.services import UNLISTED, RealServer, VirtualService
+from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -57,7 +58,9 @@ class Sessions:
         self._queue_counts = shared.table(plan.shard, "queue")
         self._gauges = shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
-        services = (VirtualService[Session](service, counters, self.by_state) for service in plan.services)
+        self.maglev_tables = MaglevTables()
+        facts = ShardFacts(plan.shard, self.maglev_tables, partial(shared.conns_elsewhere, plan.shard))
+        services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
@@ -259,6 +262,7 @@ class Sessions:
         for plan in plans:
             service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
             service.lane = plan.lane
+            service.change_scheduler(plan)
             changed |= service.change_real_servers(plan.real_servers)
         if changed:
             self._unsettled = chain(self.tcp.walk(), self.udp.walk())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tools.reference import api, commands, configuration, counters, drop_reasons, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, metrics, tunables
 from tools.reference.markdown import NOTE, paragraph
 
 _INTRODUCTION = """\
@@ -23,6 +23,8 @@ _INDEX = f"""\
 - [Tunables](tunables.md): every number that can be changed while traffic flows
 - [Counters](counters.md): everything that is counted
 - [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
+- [Metrics](metrics.md): every number that Prometheus reads
+- [Findings of the doctor](findings.md): all that it can find, and when
 
 ```{{toctree}}
 :hidden:
@@ -33,6 +35,8 @@ api
 tunables
 counters
 drop-reasons
+metrics
+findings
 ```
 """
 
@@ -44,5 +48,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tunables": tunables.page,
     "counters": counters.page,
     "drop-reasons": drop_reasons.page,
+    "metrics": metrics.page,
+    "findings": findings.page,
 }
 """Name of the file, without ``.md`` -> what writes it."""

@@ -53,6 +53,7 @@ EVERY_COMMAND = (
     ("slabinfo",),
     ("sockstat",),
     ("conntrack",),
+    ("metrics",),
     ("sysctl",),
     ("sysctl", "tcp_timeout_close"),
     ("sysctl", "tcp_timeout_close=5000"),

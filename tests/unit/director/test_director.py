@@ -354,7 +354,10 @@ async def test_a_host_that_does_not_say_what_it_counts_is_logged_and_harmless(
 
 
 async def test_what_the_kernel_has_dropped_is_asked_of_the_host() -> None:
-    assert await make().director.kernel_drops() == {"defence_udp_drop": 3}
+    director = make().director
+    assert not director.kernel_drops_are_known()
+    assert await director.kernel_drops() == {"defence_udp_drop": 3}
+    assert director.kernel_drops_are_known()
 
 
 @pytest.mark.parametrize(
