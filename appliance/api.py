@@ -22,6 +22,7 @@ from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.lane import lane
 from appliance.views.routes import index
@@ -78,6 +79,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
         ("GET", "/metrics"): MetricsHandlers(gateway).show,
+        ("GET", "/doctor"): status.doctor,
     }
 
 
@@ -102,6 +104,9 @@ class _StatusHandlers:
 
     async def lane(self, request: web.Request) -> web.Response:
         return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        return respond(request, report(await self._gateway.examine()))
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

@@ -94,9 +94,9 @@ def add_command(
     parser = subparsers.add_parser(name, help=help_text, description=more)
     where = f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
     default = os.environ.get(API_VARIABLE) or DEFAULT_API
-    parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
+    parser.add_argument("--api", metavar="URL", type=api_address, default=default, help=where)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=partial(_run, act))
+    parser.set_defaults(run=partial(run_guarded, act))
     return parser
 
 
@@ -121,7 +121,7 @@ def _add_top_parser(command: Callable[..., argparse.ArgumentParser], by: str) ->
     return top
 
 
-def _api_address(text: str) -> str:
+def api_address(text: str) -> str:
     """`text`, if it can be the address of an API. Raises ArgumentTypeError if not."""
     try:
         parts = urlsplit(text)
@@ -134,8 +134,9 @@ def _api_address(text: str) -> str:
     return text
 
 
-def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Do what a command does and return the exit code. Ctrl-C and output that cannot be written are handled here."""
+def run_guarded(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    """Do what a command does and return the exit code: that of `act`, if it has one for its answer. Ctrl-C and output that cannot
+    be written are handled here."""
     try:
         return _answered(act, options)
     except KeyboardInterrupt:
@@ -149,15 +150,14 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
         return _failed(f"the answer cannot be written: {error.strerror}")
 
 
-def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+def _answered(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     # Imported here, because loading an HTTP client takes longer than a whole `appliance check`.
     from appliance.cli.api_client import ApiError
 
     try:
-        act(options)
+        return act(options) or 0
     except ApiError as error:
         return _failed(str(error))
-    return 0
 
 
 def _failed(message: str) -> int:
@@ -182,7 +182,7 @@ def _asked(
     return asked(options.api, Question(method, path, given | more, body), as_json=options.json)
 
 
-def _write(text: bytes) -> None:
+def write(text: bytes) -> None:
     """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
     left = memoryview(text)
     while left:
@@ -192,7 +192,7 @@ def _write(text: bytes) -> None:
 
 def _copy(answer: "Answer") -> None:
     for piece in answer.pieces():
-        _write(piece)
+        write(piece)
 
 
 def view(path: str, options: argparse.Namespace) -> None:
@@ -219,7 +219,7 @@ def _cut(options: argparse.Namespace) -> None:
             _copy(answer)
         else:
             ended = answer.text().strip()
-            _write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
+            write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
 
 
 def _sysctl(options: argparse.Namespace) -> None:
@@ -234,4 +234,4 @@ def _sysctl(options: argparse.Namespace) -> None:
         if options.json:
             _copy(answer)
         else:
-            _write(f"{name} = {answer.text()}".encode())
+            write(f"{name} = {answer.text()}".encode())

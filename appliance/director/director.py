@@ -16,7 +16,8 @@ from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
 from appliance.director.asked import Asked
-from appliance.director.duties import Duties
+from appliance.director.duties import Duties, cancel
+from appliance.director.examination import Doctor
 from appliance.director.host import Host
 from appliance.director.kept import Kept, forget, keep_slots
 from appliance.director.lane import Lane
@@ -79,6 +80,8 @@ class Director:
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
+        self._doctor = Doctor(self, lambda: self._config)
+        self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
 
     async def run(self, serve_api: ServeApi, asked: Asked) -> None:
@@ -93,7 +96,7 @@ class Director:
             goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
-            undo.push_async_callback(_cancel, tasks)
+            undo.push_async_callback(cancel, tasks)
             await self._workers_ready()
             notices = undo.enter_context(contextlib.closing(Notices()))
             if not goes_on:
@@ -124,7 +127,7 @@ class Director:
         lane.put_tunables(self.shared.tunable)
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
-            worker.lane_fds = lane.worker_fds
+            worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
         if goes_on:
             # Before the queues are bound, because the rules of the earlier run may give a slot to another shard. Packets of
             # sessions that are not in the lane are dropped meanwhile.
@@ -141,6 +144,7 @@ class Director:
             "look after the host": lambda: watches.watch_host(self._host.mend, notices),
             "look at routes": lambda: watches.watch_routes(self._look_at_routes),
             "look after the lane": lambda: watches.watch_lane(self._lane.look),
+            "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
         }
@@ -322,9 +326,3 @@ def _log_refusal(error: Exception) -> None:
     for line in str(error).splitlines():
         log.error("%s", line)
     log.error("reload refused, nothing has changed")
-
-
-async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from appliance.doctor.examine import Report
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
@@ -73,6 +74,9 @@ class Gateway(Protocol):
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""
+
+    async def examine(self) -> Report:
+        """What the doctor finds wrong now; it may be of a second ago."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

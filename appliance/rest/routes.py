@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
@@ -252,6 +253,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *SESSION_ROUTES,
     *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
 )
 
 

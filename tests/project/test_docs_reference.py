@@ -16,6 +16,7 @@ import pytest
 from appliance.__main__ import main
 from appliance.api import Gateway, make_app
 from appliance.config.loading import Config
+from appliance.doctor.registry import CHECKS
 from appliance.metrics.page import Form, render
 from appliance.model import counters as counter_lists
 from appliance.model.counters import DESTINATION_FIELDS, EXT_ALIASES, VERDICT_COUNTERS, Counter
@@ -23,13 +24,13 @@ from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS
 from appliance.rest.metrics import read
 from tests.support.gateway import FakeGateway
-from tools.reference import api, commands, configuration, counters, drop_reasons, metrics, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, metrics, tunables
 from tools.reference.lvs_sources import LVS_SECTIONS, OTHER_SOURCES
 from tools.reference.markdown import COLUMNS, Entry
 from tools.reference.pages import PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
-TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, metrics, tunables)
+TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, findings, metrics, tunables)
 
 
 def page(name: str) -> str:
@@ -79,6 +80,10 @@ def test_counters() -> None:
 def test_aliases_of_counters() -> None:
     rows = re.findall(r"^\| `(\w+)` +\| `(\w+)` +\|$", page("counters"), re.MULTILINE)
     assert dict(rows) == dict(EXT_ALIASES)
+
+
+def test_findings() -> None:
+    assert sorted(headings("findings")) == sorted([*(check.name for check in CHECKS), "check_failed"])
 
 
 def test_drop_reasons() -> None:

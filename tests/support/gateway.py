@@ -4,6 +4,8 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from appliance.doctor.examine import Report
+from appliance.doctor.finding import Finding, Severity
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
@@ -42,6 +44,16 @@ SESSION = SessionRow(
     state="ESTABLISHED",
     expires_s=899.9994,
     protocol="TCP",
+)
+
+FINDING = Finding(
+    Severity.WARNING,
+    "",
+    "clients keep their timestamps",
+    "fullnat_timestamp_remove_entry is 0",
+    "Take the option off the SYN.",
+    ("appliance sysctl fullnat_timestamp_remove_entry=1",),
+    name="timestamps_kept",
 )
 
 UDP_SESSION = SessionRow(
@@ -90,6 +102,7 @@ class FakeGateway:
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
         self.knows_kernel_drops = True
+        self.findings: tuple[Finding, ...] = (FINDING,)
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force, after the check of its range and the check of both ends of the port range."""
@@ -136,6 +149,11 @@ class FakeGateway:
     def missing_addresses(self) -> list[str]:
         """The addresses the test set."""
         return self.missing
+
+    async def examine(self) -> Report:
+        """A report with the findings that the test set."""
+        worst = max((finding.severity for finding in self.findings), default=Severity.OK)
+        return Report(worst, self.findings, ("clock_set",), {"samples": "the appliance has just started"}, True, 7.04)
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""

@@ -11,7 +11,9 @@ from tools.reference.markdown import page as whole_page
 _INTRODUCTION = """\
 Exit codes of all commands: 0 when all went well; 1 when the host or the appliance refused something, or cannot be reached; 2
 for a wrong command line or a configuration with mistakes. Commands that print sessions and tunables also have 130 for Ctrl-C,
-and 141 when nobody reads their output any more. `appliance lab` returns the exit code of the command that it ran, or one of its
+and 141 when nobody reads their output any more.
+`appliance doctor` has 10 for warnings and 20 for errors that it has found.
+`appliance lab` returns the exit code of the command that it ran, or one of its
 own, see there.
 """
 

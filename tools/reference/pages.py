@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tools.reference import api, commands, configuration, counters, drop_reasons, metrics, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, metrics, tunables
 from tools.reference.markdown import NOTE, paragraph
 
 _INTRODUCTION = """\
@@ -24,6 +24,7 @@ _INDEX = f"""\
 - [Counters](counters.md): everything that is counted
 - [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
 - [Metrics](metrics.md): every number that Prometheus reads
+- [Findings of the doctor](findings.md): all that it can find, and when
 
 ```{{toctree}}
 :hidden:
@@ -35,6 +36,7 @@ tunables
 counters
 drop-reasons
 metrics
+findings
 ```
 """
 
@@ -47,5 +49,6 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "counters": counters.page,
     "drop-reasons": drop_reasons.page,
     "metrics": metrics.page,
+    "findings": findings.page,
 }
 """Name of the file, without ``.md`` -> what writes it."""

@@ -25,6 +25,7 @@ PLAIN_ROUTES = (
     "/stats/conntrack",
     "/conns",
     "/conns/top",
+    "/doctor",
 )
 
 ROUTES = (*PLAIN_ROUTES, "/metrics")

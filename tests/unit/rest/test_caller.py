@@ -51,7 +51,7 @@ URLS = {"/sysctl/{name}": ESTABLISHED, "/stats/ext/{name}": "/stats/ext/synproxy
 def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
     assert {path for _, path in COSTLY} == {
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
-        "/conns", "/conns/top",
+        "/conns", "/conns/top", "/doctor",
     }  # fmt: skip
 
 
