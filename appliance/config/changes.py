@@ -14,7 +14,7 @@ from appliance.model.host_parameter import Values
 
 _ABSENT = "absent"
 
-LIVE = ("scheduler", "maglev_table")
+LIVE = ("scheduler", "maglev_table", "persistence_s", "persistence_mask")
 """The keys of a service that change while it serves: they are about new sessions only."""
 
 LIVE_OF_REAL_SERVER = ("weight", "slow_start_s")

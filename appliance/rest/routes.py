@@ -13,6 +13,7 @@ from appliance.rest.operation import (
     Refusal,
     Route,
 )
+from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -250,6 +251,7 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *PERSISTENCE_ROUTES,
     *METRICS_ROUTES,
     *DOCTOR_ROUTES,
     *HOST_ROUTES,

@@ -3,9 +3,11 @@
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 
 from appliance.doctor.examine import Report
 from appliance.doctor.finding import Finding, Severity
+from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
@@ -129,6 +131,13 @@ class FakeHostParameters:
         check_places(parameter, {**reading.values, **dict.fromkeys(places, values)})
         self.values |= {parameter.path_at(one): values for one in places}
         return await self.read(parameter)
+
+
+def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, now_ms: int, expires_ms: int) -> None:
+    """Let a service remember a client at this address, whose real server has this slot."""
+    table, bits = PersistenceTable(shared.persistence, b"secret"), plan.persistence_mask
+    key = client_number(service_number(plan.protocol, plan.vip, plan.port, bits), IPv4Address(address).packed, bits)
+    table.put(table.bucket(key), key, slot, now_ms + expires_ms, now_ms)
 
 
 class FakeGateway:

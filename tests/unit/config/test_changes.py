@@ -133,6 +133,8 @@ def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, 
     ("changes", "lines"),
     [
         ({"scheduler": "wlc"}, ("service web: scheduler rr -> wlc",)),
+        ({"persistence_s": 60}, ("service web: persistence_s 0 -> 60",)),
+        ({"persistence_mask": 24}, ("service web: persistence_mask 32 -> 24",)),
         ({"maglev_table": 251}, ("service web: maglev_table 65537 -> 251",)),
         (
             {"scheduler": "mh", "maglev_table": 251},

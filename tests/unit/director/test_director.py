@@ -511,6 +511,22 @@ async def test_workers_that_do_not_take_a_reload_are_named_and_the_reload_goes_o
         assert caplog.messages[-1] == "configuration read again, changes: 1"
 
 
+async def test_a_reload_of_a_scheduler_is_in_force_in_every_worker(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first, *others = SHIPPED.services
+    parts = make(SHIPPED.model_copy(update={"services": (first.model_copy(update={"scheduler": "wlc"}), *others)}))
+    async with running(parts):
+        reload = asyncio.ensure_future(parts.director.reload())
+        for worker in parts.started:
+            number, message = await worker.hears()
+            assert isinstance(message, ChangeServices)
+            assert message.services[0].scheduler == "wlc"
+            worker.says(Done(number))
+        await reload
+    assert f"service {first.name}: scheduler rr -> wlc" in caplog.messages
+    assert parts.director.services[0].scheduler == "wlc"
+
+
 async def test_a_reload_that_leaves_services_alone_tells_workers_nothing() -> None:
     parts = make(with_sysctl(tcp_timeout_close=5000))
     async with running(parts):

@@ -27,6 +27,8 @@ PLAIN_ROUTES = (
     "/stats/conntrack",
     "/conns",
     "/conns/top",
+    "/stats/persistence",
+    "/persistence",
     "/doctor",
     "/host/sysctl",
     "/host/sysctl/tcp_fin_timeout",
