@@ -198,6 +198,21 @@ def test_a_stop_after_a_crash_resets_both_ends_too(running: Site) -> None:
     nothing_is_left(running)
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_parameter_of_the_host_is_written_within_the_limits_and_put_back(running: Site, is_killed: bool) -> None:
+    """By the director; or by the data plane's unit, when no director is there."""
+    path = "/proc/sys/net/ipv4/tcp_fin_timeout"
+    before = running.machine.read(path)
+    url = "http://127.0.0.1:9380/host/sysctl/tcp_fin_timeout"
+    assert running.machine.run("curl", "--silent", "--max-time", "20", "-X", "PUT", "-d", "31", url) == "31\n"
+    assert running.machine.read(path) == "31\n"
+    if is_killed:
+        running.machine.run("systemctl", "kill", "--signal=KILL", "appliance")
+    running.machine.run("systemctl", "stop", "appliance")
+    nothing_is_left(running)
+    assert running.machine.read(path) == before != "31\n"
+
+
 def test_only_the_director_may_load_programs(running: Site) -> None:
     workers = running.machine.run("pgrep", "-f", "appliance.queue_worker").split()
     assert len(workers) == 2
