@@ -11,6 +11,18 @@ from appliance.model.verdicts import INTERNAL_ERROR
 _DROPS = ("queue_full_drops", "socket_drops")
 
 
+def away(snapshot: Snapshot) -> Iterator[Finding]:
+    """Only who looks at the host alone can find that."""
+    if snapshot.is_away:
+        yield Finding(
+            Severity.ERROR,
+            "",
+            "no appliance runs here, so nobody serves clients",
+            "nobody listens where its API would be",
+            "Start it: systemctl start appliance. When it does not stay: journalctl -u appliance.",
+        )
+
+
 def workers(snapshot: Snapshot) -> Iterator[Finding]:
     """Those that are down now, and those that have died a moment ago."""
     assert snapshot.running is not None
@@ -137,6 +149,13 @@ def internal_errors(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 CHECKS = (
+    Check(
+        "not_running",
+        away,
+        (),
+        "An error when `appliance doctor` finds no appliance to ask on this host.",
+        "Clients get no answer.",
+    ),
     Check(
         "worker_down",
         workers,

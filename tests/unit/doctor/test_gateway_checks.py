@@ -9,6 +9,11 @@ from tests.support.patient import found, patient, rising, sample, severity, with
 OK, NOTE, WARNING, ERROR = Severity
 
 
+@pytest.mark.parametrize(("is_away", "expected"), [(False, OK), (True, ERROR)])
+def test_no_appliance_runs(is_away: bool, expected: Severity) -> None:
+    assert severity("not_running", patient(is_away=is_away)) == expected
+
+
 def test_a_worker_that_is_away() -> None:
     [finding] = found("worker_down", with_running(shards=(ShardState(0, True, 9, 1), ShardState(1, False, None, 3))))
     assert (finding.severity, finding.about) == (ERROR, "shard 1")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from appliance.doctor.facts import Path, ServerCounts, Snapshot
+from appliance.doctor.facts import Path, ServerCounts, Setup, Snapshot
 from appliance.doctor.finding import Severity
 from tests.support.patient import INTERFACES, PATHS, SETUP, SYSCTLS, WEB, found, patient, sample, severity, with_tunables
 
@@ -76,6 +76,27 @@ def test_neighbours_that_may_well_answer(state: str) -> None:
 def test_a_neighbour_that_does_not_answer() -> None:
     [finding] = found("real_server_no_arp", patient(neighbours={"192.0.2.102": "FAILED", "192.0.2.7": "FAILED"}))
     assert (finding.severity, finding.about) == (ERROR, "192.0.2.102")
+
+
+def drained() -> Setup:
+    """The second real server takes no new sessions."""
+    first, second = WEB.real_servers
+    return SETUP._replace(services=(replace(WEB, real_servers=(first, replace(second, weight=0))),))
+
+
+def test_a_drained_real_server_may_be_switched_off() -> None:
+    assert severity("real_server_no_arp", patient(setup=drained(), neighbours={"192.0.2.102": "FAILED"})) == NOTE
+    assert severity("real_server_no_arp", patient(setup=drained(), neighbours={"192.0.2.101": "FAILED"})) == ERROR
+    assert severity("real_server_unreachable", with_path(None, setup=drained())) == NOTE
+
+
+def test_names_of_interfaces_are_quoted() -> None:
+    """A name may have nearly any character."""
+    odd = "a;b$(c)"
+    merging = {odd: INTERFACES["server0"]._replace(merges_for_good=True)}
+    assert found("lro_on", Snapshot(interfaces=merging))[0].commands == ("ethtool -K 'a;b$(c)' lro off",)
+    large = {odd: INTERFACES["server0"]._replace(mtu=9000)}
+    assert found("mtu_too_large", Snapshot(interfaces=large))[0].commands == ("ip link set dev 'a;b$(c)' mtu 3840",)
 
 
 def test_a_router_that_does_not_answer() -> None:
