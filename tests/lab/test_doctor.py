@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from appliance.doctor.registry import CHECKS
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, reload, worker_pids
-from tests.lab.doctor import BIN, connecting, doctor, make_sysctls_read_only, named
+from tests.lab.doctor import BIN, connecting, doctor, make_sysctls_read_only, named, program
 from tests.lab.floods import syn_flood
 from tests.lab.idle_sessions import IdleSessions
 from tests.lab.raw_client import RawClient, raw_addresses
@@ -27,7 +26,7 @@ PORT = 9999
 _LISTENING = f"""
 import socket, sys
 listening = socket.create_server(("{GATEWAY}", {PORT}), backlog=int(sys.argv[1]))
-print("listening", flush=True)
+print("begun", flush=True)
 sys.stdin.read()
 """
 
@@ -70,13 +69,8 @@ def ip(lab: RunningLab, role: str, make: str, undo: str) -> Iterator[None]:
 @contextmanager
 def listening(lab: RunningLab, backlog: int) -> Iterator[None]:
     """A program on the gateway that listens and accepts nobody."""
-    command = lab.enter("gateway", sys.executable, "-c", _LISTENING, str(backlog))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "listening\n"
+    with program(lab, "gateway", _LISTENING, str(backlog)):
         yield
-        process.stdin.close()
 
 
 @contextmanager
