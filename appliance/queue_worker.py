@@ -18,6 +18,7 @@ from netfilterqueue import Packet
 
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
+from appliance.edge.host_sockets import HostSockets
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.process import end_with_parent
@@ -29,6 +30,7 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
+from appliance.shard.strays import HostHasSocket
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
 
@@ -85,7 +87,7 @@ class QueueWorker:
         `maps` are those of the lane; None when there is none.
         """
         now = time.monotonic()
-        self._shard = Shard(plan, shared, now, maps)
+        self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
@@ -186,6 +188,16 @@ class QueueWorker:
         refused = sum(not self._sink.send(segment) for segment in segments)
         self._counts[EMIT_ERRORS] += refused
         segments.clear()
+
+
+def _host_sockets(plan: Plan) -> HostHasSocket:
+    """What tells a lost session's packets from those of the host's own connections."""
+    if plan.has_predecessor:
+        try:
+            return HostSockets().has
+        except EdgeError as error:
+            log.warning("real servers of lost sessions are left to the host: %s", error)
+    return lambda _: True
 
 
 def _report(adopted: Adopted) -> None:

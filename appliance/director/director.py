@@ -127,7 +127,7 @@ class Director:
         lane.put_tunables(self.shared.tunable)
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
-            worker.lane_fds = lane.worker_fds
+            worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
         if goes_on:
             # Before the queues are bound, because the rules of the earlier run may give a slot to another shard. Packets of
             # sessions that are not in the lane are dropped meanwhile.

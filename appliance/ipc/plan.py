@@ -58,7 +58,9 @@ class Plan:
     isn_secret: str
     """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
     cookie_secret: str
-    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): new with each start, the same for all workers of a run."""
+    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): kept from run to run, the same for all workers."""
+    has_predecessor: bool = False
+    """Whether a worker of this run, or of the one that it goes on from, has had sessions before."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -15,8 +15,8 @@ _PACKETS = 0
 
 
 def _by_state(reading: Reading) -> list[int]:
-    """The gauges of STATE_FIELDS, summed over all shards."""
-    return [sum(column) for column in zip(*reading.table("states")[:-1], strict=True)]
+    """The gauges of STATE_FIELDS, summed over all shards. The lane has none: its sessions are those of shards."""
+    return [sum(column) for column in zip(*reading.table("states"), strict=True)]
 
 
 def _sessions(reading: Reading) -> Iterable[Series]:

@@ -1,8 +1,10 @@
 """The handler of ``/metrics``: the page for Prometheus.
 
 However many ask, a form of the page is made once in FRESH_S, and all of them get the same bytes. So nobody can keep the director
-busy with it, and it needs none of the seats that readers of long lists may hold: monitoring works while they do. The page is made
-in a thread, from numbers that workers write without a lock; no worker, and so no packet, waits for it.
+busy with it, and it needs none of the seats that readers of long lists may hold: monitoring works while they do. All answers
+share the bytes in memory too: 120 clients that ask for a page of 0.9 MB and do not read it take 2 MB together.
+
+The page is made in a thread, from numbers that workers write without a lock; no worker, and so no packet, waits for it.
 """
 
 import asyncio

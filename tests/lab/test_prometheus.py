@@ -159,7 +159,25 @@ def counters(lab: RunningLab) -> dict[str, float]:
     return {series: float(number) for series, _, number in lines if series.partition("{")[0].endswith("_total")}
 
 
-def test_counters_go_on_over_the_death_of_a_worker_and_the_page_says_that_it_is_down(busy: Watched) -> None:
+def test_a_worker_that_does_nothing_is_seen_and_raises_an_alert(busy: Watched) -> None:
+    """The API answers meanwhile, and so does the page."""
+    lab, prometheus = busy
+    stopped = worker_pids(lab)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        lab.wait_until(
+            "the page says so",
+            lambda: prometheus.has('appliance_shard_up{shard="0"} == 0 and appliance_shard_silent_seconds > 0'),
+        )
+        assert prometheus.has('appliance_shard_up{shard="1"} == 1')
+        raised = 'ALERTS{alertname="ApplianceNotHealthy"}'
+        lab.wait_until("the alert is raised", lambda: prometheus.has(raised))
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    lab.wait_until("all is well", lambda: prometheus.has("appliance_healthy == 1"))
+
+
+def test_counters_go_on_over_the_death_of_a_worker(busy: Watched) -> None:
     lab, prometheus = busy
     before = counters(lab)
     os.kill(worker_pids(lab)[1], signal.SIGKILL)

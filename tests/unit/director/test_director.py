@@ -251,6 +251,14 @@ async def test_a_run_that_goes_on_steers_before_a_queue_is_bound() -> None:
 
 
 @pytest.mark.parametrize("has_leftovers", [False, True])
+async def test_workers_know_whether_an_earlier_run_has_had_sessions(has_leftovers: bool) -> None:
+    parts = make()
+    parts.host.has_leftovers = has_leftovers
+    async with running(parts) as plans:
+        assert [plan.has_predecessor for plan in plans] == [has_leftovers] * 2
+
+
+@pytest.mark.parametrize("has_leftovers", [False, True])
 async def test_a_start_that_fails_undoes_its_own_changes_and_leaves_those_of_an_earlier_run(has_leftovers: bool) -> None:
     parts = make()
     parts.host.has_leftovers, parts.lane.attach_fails = has_leftovers, True

@@ -39,9 +39,9 @@ WEB_JSON = (
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0")),
+        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True)),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0"}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true}',
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (
@@ -59,8 +59,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 3
-    line = f'{{"version":3,"kind":{rest}}}\n'.encode()
+    assert VERSION == 4
+    line = f'{{"version":4,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

@@ -145,14 +145,23 @@ async def test_all_who_ask_while_a_page_is_made_get_that_one(gateway: FakeGatewa
     async with raw_client(gateway, handlers.show) as client:
         asking = [asyncio.ensure_future(answer(client, encoding)) for encoding in ("", "", "gzip", "gzip")]
         await asyncio.to_thread(pages.begun.wait)
-        given_up = asyncio.ensure_future(answer(client))
-        await asyncio.sleep(0)
-        given_up.cancel()
         pages.may_end.set()
         answers = [await (await one).read() for one in asking]
     assert answers[:2] == [b"TEXT 1"] * 2
     assert [gzip.decompress(one) for one in answers[2:]] == [b"TEXT 1"] * 2
     assert pages.threads.isdisjoint({threading.get_ident()})
+
+
+async def test_one_who_waits_no_longer_ends_it_for_nobody_else(gateway: FakeGateway, pages: Pages) -> None:
+    pages.may_end.clear()
+    show, request = MetricsHandlers(gateway).show, test_utils.make_mocked_request("GET", "/metrics")
+    first, second = [asyncio.ensure_future(show(request)) for _ in range(2)]
+    await asyncio.to_thread(pages.begun.wait)
+    first.cancel()
+    await asyncio.wait([first])
+    pages.may_end.set()
+    assert (await second).body == b"TEXT 1"
+    assert first.cancelled()
 
 
 async def test_a_page_that_cannot_be_made_is_an_error_and_the_next_one_is_tried_anew(gateway: FakeGateway, pages: Pages) -> None:
