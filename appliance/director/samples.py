@@ -83,6 +83,7 @@ def _with_gateway(host: Sample, gateway: Examined) -> Sample:
         sessions=sum(shared.session_counts),
         time_wait=sum(shared.time_wait_counts),
         starts=tuple(shared.table(shard, "queue")[WORKER_STARTS] for shard in range(shared.shards)),
+        failures={duty.name: duty.failures for duty in gateway.duty_states() if duty.failures},
     )
 
 

@@ -113,6 +113,8 @@ class Sample:
     time_wait: int = 0
     starts: tuple[int, ...] = ()
     """How often the worker of each shard was started."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How often each duty of the director has failed."""
 
     def server(self, slot: int) -> ServerCounts:
         """What was counted in a slot; zeros when the sample does not have it."""

@@ -64,15 +64,22 @@ def _start_count(shard: int, sample: Sample) -> int:
 def duties(snapshot: Snapshot) -> Iterator[Finding]:
     """A duty that has failed begins anew; what it looks after was not looked after meanwhile."""
     assert snapshot.running is not None
+    assert snapshot.samples is not None
+    span_s = snapshot.newest.at_s - snapshot.samples[0].at_s
     for duty in snapshot.running.duties:
         if duty.failures:
+            rise = risen(snapshot.samples, partial(_failure_count, duty.name), span_s)
             yield Finding(
-                Severity.WARNING,
+                Severity.WARNING if rise.by else Severity.NOTE,
                 duty.name,
                 f"the director could not do its duty to {duty.name}",
                 f"failed {duty.failures} times, last with {duty.last_error}",
                 "The log says more: journalctl -u appliance.",
             )
+
+
+def _failure_count(duty: str, sample: Sample) -> int:
+    return sample.failures.get(duty, 0)
 
 
 def steering(snapshot: Snapshot) -> Iterator[Finding]:
@@ -173,8 +180,9 @@ CHECKS = (
     Check(
         "duty_failed",
         duties,
-        ("running",),
-        "A warning for each duty of the director that has failed in this run.",
+        ("running", "samples"),
+        "A warning for each duty of the director that has failed within the last ten minutes, a note when it was earlier in "
+        "this run.",
         "What it looks after (rules, addresses, routes, counters) was not looked after for a moment, or still is not.",
     ),
     Check(

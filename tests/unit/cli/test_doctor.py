@@ -12,7 +12,7 @@ import pytest
 
 from appliance.__main__ import main
 from appliance.api import make_app, serve
-from appliance.cli import doctor
+from appliance.cli import doctor, operator
 from appliance.cli.operator import API_VARIABLE
 from appliance.config.problems import ConfigError, ConfigProblem
 from appliance.doctor.examine import Report
@@ -91,7 +91,7 @@ class Here:
 @pytest.fixture
 def no_appliance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     address = f"unix:{tmp_path / 'nobody.sock'}"
-    monkeypatch.setattr(doctor, "DEFAULT_API", address)
+    monkeypatch.setattr(operator, "DEFAULT_API", address)
     monkeypatch.delenv(API_VARIABLE, raising=False)
     return address
 
@@ -117,9 +117,9 @@ def test_an_appliance_that_has_left_its_socket_is_not_there(no_appliance: str) -
 
 
 @pytest.mark.usefixtures("no_appliance")
-def test_an_address_that_was_given_is_meant(capsys: pytest.CaptureFixture[str], no_appliance: str) -> None:
+def test_another_address_that_was_given_is_meant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     here = Here()
-    assert here.run("--api", no_appliance) == 1
+    assert here.run("--api", f"unix:{tmp_path / 'other.sock'}") == 1
     assert here.asked == []
     assert "is the appliance running" in capsys.readouterr().err
 
