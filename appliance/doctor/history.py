@@ -79,7 +79,7 @@ def unanswered(samples: Sequence[Sample], slot: int) -> int:
         if sample.server(slot).out_packets != now.out_packets:
             break
         silent_since = sample
-    due = [sample for sample in samples if newest.at_s - sample.at_s >= _ANSWER_S and sample.at_s >= silent_since.at_s]
+    due = [sample for sample in samples if newest.at_s - sample.at_s >= _ANSWER_S]
     return max(0, due[-1].server(slot).conns - silent_since.server(slot).conns) if due else 0
 
 

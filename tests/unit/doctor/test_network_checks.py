@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from appliance.doctor.examine import examine
 from appliance.doctor.facts import Path, ServerCounts, Setup, Snapshot
 from appliance.doctor.finding import Severity
 from tests.support.patient import INTERFACES, PATHS, SETUP, SYSCTLS, WEB, found, patient, sample, severity, with_tunables
@@ -65,6 +66,7 @@ def test_the_way_to_a_real_server(path: Path | None, expected: Severity) -> None
     assert severity("real_server_unreachable", with_path(path)) == expected
     for finding in found("real_server_unreachable", with_path(path)):
         assert finding.about == "192.0.2.102"
+        assert ("no route" in finding.problem) == (path is None)
         assert finding.commands == ("ip route replace 192.0.2.102/32 dev server0",)
 
 
@@ -111,6 +113,9 @@ def test_a_real_server_without_a_route_has_no_neighbour() -> None:
     assert finding.about == "192.0.2.102"
 
 
+TWO_SERVER_SIDES = SETUP._replace(sides=SETUP.sides._replace(server_interfaces=("server0", "server1")))
+
+
 def silent(sessions: int, packets: int = 0) -> dict[str, Any]:
     before = [ServerCounts(0, 0, 0, 0), ServerCounts(5, 9, 0, 0)]
     after = [ServerCounts(0, 0, 0, 0), ServerCounts(5 + sessions, 9 + packets, 0, 0)]
@@ -141,15 +146,35 @@ def test_the_way_back_by_another_address_than_the_local_ones() -> None:
     assert finding.commands[0] == "ip route replace 10.9.0.10/32 via 192.0.2.9"
 
 
-@pytest.mark.parametrize("facts", ["a router", "no network", "no interface"])
+@pytest.mark.parametrize("facts", ["a router", "no network", "no interface", "no such interface", "no route known"])
 def test_no_command_where_none_would_be_right(facts: str) -> None:
     choices: dict[str, dict[str, Any]] = {
         "a router": {"paths": PATHS | {"192.0.2.102": Path("server0", "192.0.2.254", "192.0.2.1", 1500)}},
         "no network": {"interfaces": INTERFACES | {"server0": INTERFACES["server0"]._replace(addresses=("10.9.0.10/32",))}},
         "no interface": {"interfaces": None},
+        "no such interface": {
+            "paths": PATHS | {"192.0.2.102": Path("server1", "", "192.0.2.1", 1500)},
+            "setup": TWO_SERVER_SIDES,
+        },
+        "no route known": {"paths": None},
     }
-    [finding] = found("real_server_silent", patient(**silent(3), **choices[facts]))
+    findings = examine(patient(**silent(3), **choices[facts])).findings
+    [finding] = [one for one in findings if one.name == "real_server_silent"]
     assert finding.commands == ()
+
+
+def test_the_way_back_is_by_the_address_that_the_gateway_sends_from() -> None:
+    """On an interface with several networks, that is on the network of the real server."""
+    addresses = ("172.16.0.1/24", "192.0.2.1/24")
+    interfaces = INTERFACES | {"server0": INTERFACES["server0"]._replace(addresses=addresses)}
+    [finding] = found("real_server_silent", patient(interfaces=interfaces, **silent(3)))
+    assert finding.commands[0] == "ip route replace 10.9.0.10/32 via 192.0.2.1"
+
+
+def test_without_a_client_interface_nothing_is_known_of_its_mtu() -> None:
+    setup = SETUP._replace(tunables={**SETUP.tunables, "fullnat_mss_adjust_entry": 0})
+    snapshot = Snapshot(setup=setup, interfaces={"server0": INTERFACES["server0"]}, paths=PATHS)
+    assert {finding.name for finding in examine(snapshot).findings} == {"interface_missing"}
 
 
 def test_a_real_server_without_arp_is_found_once() -> None:
