@@ -216,7 +216,10 @@ def backlog(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
-_LEVELS = f"a warning from {NEARLY_FULL:.0%} on, or when at the rate of the last minutes it is full within two hours; an error"
+_LEVELS = (
+    f"a warning from {NEARLY_FULL:.0%} on, or from {FORECAST_FROM:.0%} on when at the rate of the last minutes it is full within "
+    "two hours; an error"
+)
 
 CHECKS = (
     Check(
