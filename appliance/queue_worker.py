@@ -23,6 +23,7 @@ from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.process import end_with_parent
 from appliance.edge.raw_socket import SegmentSink
+from appliance.edge.record_locks import RecordLocks
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
@@ -228,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = control.wait_for_plan()
     try:
         shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
+        shared.locks = RecordLocks(options.shared_fd)
         maps = KernelLaneMaps(options.lane_fds) if options.lane_fds else None
         worker = QueueWorker(plan, shared, control, maps)
     except (EdgeError, LayoutError) as error:

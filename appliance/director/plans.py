@@ -133,6 +133,8 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         _defer(service),
         service.lane,
         service.maglev_table,
+        service.persistence_s,
+        service.persistence_mask,
     )
 
 

@@ -43,6 +43,10 @@ class ServicePlan:
     """Whether the lane may carry its sessions."""
     maglev_table: int = 65537
     """How many places its table has, when the scheduler is "mh"."""
+    persistence_s: int = 0
+    """For how long a client goes to the same real server again, after each new session; 0 when it need not."""
+    persistence_mask: int = 32
+    """How many bits of their addresses clients have in common that count as one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,8 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
             {"address": "192.0.2.102", "port": 8080, "weight": 100, "slow_start_s": 0},
         ],
         "maglev_table": 65537,
+        "persistence_s": 0,
+        "persistence_mask": 32,
     }
 
 
@@ -272,6 +274,10 @@ ONE_VALUE = [
     ),
     ('"rr"', '"mh"\nmaglev_table = 65536', f"service[0].maglev_table: 65536 {TABLE_RULE}"),
     ('"rr"', '"mh"\nmaglev_table = true', "service[0].maglev_table: true is not an integer"),
+    ('"rr"', '"rr"\npersistence_s = 86401', "service[0].persistence_s: 86401 is out of range 0..86400 seconds"),
+    ('"rr"', '"rr"\npersistence_s = 0.5', "service[0].persistence_s: 0.5 is not an integer"),
+    ('"rr"', '"rr"\npersistence_mask = 0', "service[0].persistence_mask: 0 is out of range 1..32 bits"),
+    ('"rr"', '"rr"\npersistence_mask = 33', "service[0].persistence_mask: 33 is out of range 1..32 bits"),
     ("weight = 7", "slow_start_s = 3601", "service[0].real_server[0].slow_start_s: 3601 is out of range 0..3600 seconds"),
     ("weight = 7", "slow_start_s = 0.5", "service[0].real_server[0].slow_start_s: 0.5 is not an integer"),
     ("synproxy = false", "synproxy_defer = 2", "service[0].synproxy_defer: 2 is out of range 0..1"),

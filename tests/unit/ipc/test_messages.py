@@ -34,7 +34,7 @@ WEB = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RS,), "tcp"
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
     '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
-    '"maglev_table":65537}'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32}'
 )
 
 LINES: list[tuple[Message, str]] = [
@@ -59,8 +59,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 4
-    line = f'{{"version":4,"kind":{rest}}}\n'.encode()
+    assert VERSION == 5
+    line = f'{{"version":5,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

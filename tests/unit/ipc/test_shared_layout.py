@@ -134,6 +134,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         5: "e22b3be69934a873",
         6: "e2045c9f4d37c2f7",
         7: "a80058d5a322635b",
+        8: "7d462ebac5ad3972",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 
