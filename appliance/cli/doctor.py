@@ -62,7 +62,7 @@ def _doctor(look_here: LookHere, options: argparse.Namespace) -> int:
         found = look_here(options.config)
     try:
         code = EXIT_CODES[found["severity"]]
-        shown = _with_address(found, options.api)
+        shown = _for_the_same(found, options)
         text = f"{json.dumps(shown)}\n" if options.json else as_text(shown)
     except (KeyError, TypeError, AttributeError) as error:
         raise ApiError(f"the answer is no report of a doctor: {error!r}") from error
@@ -78,13 +78,17 @@ def _nobody_is_there(error: "ApiError") -> bool:
     return isinstance(cause, aiohttp.ClientConnectorError) and cause.os_error.errno in (errno.ENOENT, errno.ECONNREFUSED)
 
 
-def _with_address(found: Mapping[str, Any], address: str) -> Mapping[str, Any]:
-    """The report with commands that ask the same appliance."""
-    if address in (operator.DEFAULT_API, os.environ.get(operator.API_VARIABLE)):
-        return found
-    here = f"{_TUNABLE_COMMAND}--api {quote(address)} "
+_WHERE = ("api", "token_file", "ca_file", "cert_file", "key_file")
+"""Options that say which appliance is asked, and as whom."""
+
+
+def _for_the_same(found: Mapping[str, Any], options: argparse.Namespace) -> Mapping[str, Any]:
+    """The report with commands that ask the same appliance in the same name."""
+    usual = ("", operator.DEFAULT_API, os.environ.get(operator.API_VARIABLE))
+    given = {name: value for name in _WHERE if (value := getattr(options, name) or "") not in usual}
+    words = "".join(f"--{name.replace('_', '-')} {quote(value)} " for name, value in given.items())
     findings = [
-        {**finding, "commands": [command.replace(_TUNABLE_COMMAND, here) for command in finding["commands"]]}
+        {**finding, "commands": [command.replace(_TUNABLE_COMMAND, _TUNABLE_COMMAND + words) for command in finding["commands"]]}
         for finding in found["findings"]
     ]
     return {**found, "findings": findings}

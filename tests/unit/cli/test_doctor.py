@@ -59,6 +59,13 @@ async def test_commands_ask_the_appliance_that_was_asked(served: Served, capsys:
     assert finding["commands"] == [f"appliance sysctl --api {served.unix} fullnat_timestamp_remove_entry=1"]
 
 
+def test_commands_have_the_credentials_that_were_shown() -> None:
+    options = argparse.Namespace(api="https://gw:9443", token_file="a token", ca_file="ca.pem", cert_file=None, key_file=None)
+    shown = doctor._for_the_same({"findings": [{"commands": [COMMAND, "ip link"]}]}, options)
+    words = "--api https://gw:9443 --token-file 'a token' --ca-file ca.pem"
+    assert shown["findings"] == [{"commands": [f"appliance sysctl {words} fullnat_timestamp_remove_entry=1", "ip link"]}]
+
+
 async def test_an_address_of_the_environment_stays_there(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
