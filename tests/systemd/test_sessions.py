@@ -148,6 +148,16 @@ def running(site: Site) -> Iterator[Site]:
     site.machine.run("systemctl", "stop", "appliance", "appliance-dataplane")
 
 
+def test_the_doctor_sees_every_fact_with_the_rights_of_the_service(running: Site) -> None:
+    """Connection tracking as well."""
+    rule = "add table ip other; add chain ip other in { type filter hook input priority 0; }; add rule ip other in ct state new"
+    running.machine.run("nft", rule)
+    report = running.api("/doctor")
+    running.machine.run("nft", "delete table ip other")
+    assert report["unseen"].keys() <= {"samples"}
+    assert report["findings"] == []
+
+
 def test_a_restart_keeps_every_session(running: Site) -> None:
     with streams(running):
         running.goes_on()
