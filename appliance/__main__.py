@@ -24,7 +24,7 @@ _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
-run, check, render-nft and cleanup work on this host. conns to metrics ask a running appliance, doctor asks it when there is
+run, check, render-nft and cleanup work on this host. conns to host ask a running appliance, doctor asks it when there is
 one. lab needs no other host: it makes a network of its own. `appliance COMMAND --help` describes one command.
 """
 _RUN = """\
@@ -116,6 +116,7 @@ def _configuration(options: argparse.Namespace) -> Config:
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
     from appliance.cli.doctor import add_parser as add_doctor_parser
+    from appliance.cli.host import add_parser as add_host_parser
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
     from appliance.lab.command import add_parser as add_lab_parser
@@ -126,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     _add_gateway_parsers(commands)
     add_operator_parsers(commands)
     add_metrics_parser(commands)
+    add_host_parser(commands)
     add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
     return whole

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
+from appliance.rest.host import HostParameterHandlers
 from appliance.rest.listen import ListenError, serve
 from appliance.rest.metrics import MetricsHandlers
 from appliance.rest.persistence import PersistenceHandlers
@@ -58,7 +59,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status, remembered = _StatusHandlers(gateway, sessions), PersistenceHandlers(gateway)
+    status, host, remembered = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway), PersistenceHandlers(gateway)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -83,6 +84,11 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/persistence"): remembered.list_clients,
         ("GET", "/metrics"): MetricsHandlers(gateway).show,
         ("GET", "/doctor"): status.doctor,
+        ("GET", "/host/sysctl"): host.list_all,
+        ("GET", "/host/sysctl/{name}"): host.read,
+        ("PUT", "/host/sysctl/{name}"): host.write,
+        ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
+        ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
     }
 
 

@@ -81,7 +81,8 @@ def add_parsers(subparsers: "Subparsers") -> None:
         "assignment",
         nargs="?",
         metavar="NAME[=VALUE]",
-        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
+        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed. "
+        "/proc/sys/net/ipv4/vs/NAME and net.ipv4.vs.NAME are understood too",
     )
     for name, (help_text, more) in _TABLES.items():
         command(name, partial(view, f"/stats/{name}"), help_text, more)
@@ -172,7 +173,7 @@ def give_up_output() -> None:
     os.close(nowhere)
 
 
-def _asked(
+def ask(
     options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, **more: str
 ) -> "AbstractContextManager[Answer]":
     """Send a request. Its query has those of `fields` that were given on the command line, and `more`."""
@@ -190,33 +191,34 @@ def write(text: bytes) -> None:
     sys.stdout.flush()
 
 
-def _copy(answer: "Answer") -> None:
+def copy(answer: "Answer") -> None:
+    """Print a whole answer, piece by piece as it comes."""
     for piece in answer.pieces():
         write(piece)
 
 
 def view(path: str, options: argparse.Namespace) -> None:
     """Print what the API answers to a GET of `path`."""
-    with _asked(options, "GET", path) as answer:
-        _copy(answer)
+    with ask(options, "GET", path) as answer:
+        copy(answer)
 
 
 def _sessions(options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
+        copy(answer)
         if answer.next_place:
             print(f"more: --after {answer.next_place}", file=sys.stderr)
 
 
 def _top(by: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
+        copy(answer)
 
 
 def _cut(options: argparse.Namespace) -> None:
-    with _asked(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
+    with ask(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
             ended = answer.text().strip()
             write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
@@ -230,8 +232,8 @@ def _sysctl(options: argparse.Namespace) -> None:
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
     body = value.encode(errors="surrogateescape") if writes else None
-    with _asked(options, "PUT" if writes else "GET", path, body=body) as answer:
+    with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
             write(f"{name} = {answer.text()}".encode())

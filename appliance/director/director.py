@@ -19,9 +19,11 @@ from appliance.director.asked import Asked
 from appliance.director.duties import Duties, cancel
 from appliance.director.examination import Doctor
 from appliance.director.host import Host
+from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.plans import worker_plans
+from appliance.director.reload_log import say_done, say_refused
 from appliance.director.runtime_files import Keys
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
@@ -35,6 +37,7 @@ from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.counters import WORKER_STARTS
+from appliance.model.host_parameter import HostParameterError
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
@@ -73,6 +76,7 @@ class Director:
         ]
         self.sessions = SessionQueries(self._workers)
         self._host = host
+        self.host_parameters = HostParameters(host.sysctls)
         self._lane = lane
         self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
@@ -119,7 +123,7 @@ class Director:
         self._ends_for_good = not goes_on
         undo.push_async_callback(self._end_or_leave, forget, lambda: None)
         undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
-        await asyncio.to_thread(host.prepare, self._config.gateway)
+        await asyncio.to_thread(host.prepare, self._config.gateway, self._config.host.sysctl)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
@@ -204,7 +208,7 @@ class Director:
             # before the lock: a slow disk must not hold up writes of tunables
             wanted = await asyncio.to_thread(self._read_config)
         except ConfigError as error:
-            _log_refusal(error)
+            say_refused(error)
             return
         async with self._tuning.changing:
             await self._reload(wanted)
@@ -217,14 +221,14 @@ class Director:
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            if tunables:
+            async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, TunableError, EdgeError) as error:
-            _log_refusal(error)
+        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
+            say_refused(error)
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            log.info("configuration read again, changes: %d", len(tunables) + len(changes.lines))
+            say_done(changes, len(tunables))
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -235,8 +239,6 @@ class Director:
             await self._look_at_routes()
             await self._change_services(services)
             self._lane.widen()
-        for line in changes.lines:
-            log.info("%s", line)
 
     async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:
         """Returns when all workers have these services in force. A worker that does not is logged, and the others go on."""
@@ -320,9 +322,3 @@ class Director:
 
 def _shards(number: int) -> str:
     return "1 shard" if number == 1 else f"{number} shards"
-
-
-def _log_refusal(error: Exception) -> None:
-    for line in str(error).splitlines():
-        log.error("%s", line)
-    log.error("reload refused, nothing has changed")

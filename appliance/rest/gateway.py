@@ -10,6 +10,7 @@ from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
+from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
 
 
@@ -35,6 +36,19 @@ class Sessions(Protocol):
         """The tables and pools of each shard."""
 
 
+class HostParameters(Protocol):
+    """The parameters of the host's kernel. Reading raises EdgeError when the kernel does not say what it has."""
+
+    async def read(self, parameter: HostParameter) -> HostReading:
+        """One parameter at this moment, with the values at `all` and at the interfaces of the gateway where it has those."""
+
+    async def read_all(self) -> list[HostReading]:
+        """All of them, in the order of HOST_PARAMETERS."""
+
+    async def write(self, parameter: HostParameter, place: str, values: Values) -> HostReading:
+        """Write one at one place; what is then in force. Raises HostParameterError, and changes nothing, when that is refused."""
+
+
 class Gateway(Protocol):
     """The director, as the API sees it."""
 
@@ -44,6 +58,10 @@ class Gateway(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions of all shards."""
+
+    @property
+    def host_parameters(self) -> HostParameters:
+        """The parameters of the host's kernel."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

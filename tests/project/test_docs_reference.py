@@ -20,17 +20,28 @@ from appliance.doctor.registry import CHECKS
 from appliance.metrics.page import Form, render
 from appliance.model import counters as counter_lists
 from appliance.model.counters import DESTINATION_FIELDS, EXT_ALIASES, VERDICT_COUNTERS, Counter
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS
 from appliance.rest.metrics import read
 from tests.support.gateway import FakeGateway
-from tools.reference import api, commands, configuration, counters, drop_reasons, findings, metrics, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, host_parameters, metrics, tunables
 from tools.reference.lvs_sources import LVS_SECTIONS, OTHER_SOURCES
 from tools.reference.markdown import COLUMNS, Entry
 from tools.reference.pages import PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
-TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, findings, metrics, tunables)
+TOPICS: tuple[ModuleType, ...] = (
+    api,
+    commands,
+    configuration,
+    counters,
+    drop_reasons,
+    findings,
+    host_parameters,
+    metrics,
+    tunables,
+)
 
 
 def page(name: str) -> str:
@@ -64,6 +75,10 @@ def test_everything_has_a_description(topic: ModuleType) -> None:
 
 def test_tunables() -> None:
     assert sorted(headings("tunables")) == sorted(TUNABLES)
+
+
+def test_host_parameters() -> None:
+    assert sorted(headings("host-parameters")) == sorted(HOST_PARAMETERS)
 
 
 def test_every_tunable_has_one_source() -> None:
@@ -118,7 +133,8 @@ def test_configuration() -> None:
     """A header stands as in the file; a pool of local addresses has a name that its author chooses."""
     schema = Config.model_json_schema()
     named = {heading.strip("[]") for heading in headings("configuration")}
-    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema))
+    tables_of_tables = {"host"}
+    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema)) - tables_of_tables
 
 
 def test_api() -> None:

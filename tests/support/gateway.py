@@ -13,6 +13,8 @@ from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.host_parameter import ALL, ONLY, HostParameter, HostParameterError, HostReading, Values, check_places
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
 from appliance.model.tunables import TUNABLES, TunableError, check_value
@@ -94,6 +96,50 @@ def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, no
     table.put(table.bucket(key), key, slot, now_ms + expires_ms, now_ms)
 
 
+class FakeHostParameters:
+    """A kernel that has every parameter but `tcp_tw_recycle`, and cannot write `nf_conntrack_max`; `values` has them by path."""
+
+    interfaces = ("client0", "eth0.5")
+
+    def __init__(self) -> None:
+        self.values = {
+            parameter.path_at(place): parameter.usual or tuple(number.low for number in parameter.numbers)
+            for parameter in HOST_PARAMETERS.values()
+            for place in self._places(parameter)
+            if not parameter.until
+        }
+        self.error: Exception | None = None
+
+    def _places(self, parameter: HostParameter) -> tuple[str, ...]:
+        return (ALL, *self.interfaces) if parameter.per_interface else (ONLY,)
+
+    async def read(self, parameter: HostParameter) -> HostReading:
+        """The value that is there; raises the error, if the test set one."""
+        if self.error:
+            raise self.error
+        paths = {place: parameter.path_at(place) for place in self._places(parameter)}
+        values = {place: self.values[path] for place, path in paths.items() if path in self.values}
+        if not values:
+            return HostReading(parameter, values, "absent", "the kernel of the test does not have it")
+        if parameter.name == "nf_conntrack_max":
+            return HostReading(parameter, values, "read-only", "the test says so")
+        return HostReading(parameter, values, "writable", "")
+
+    async def read_all(self) -> list[HostReading]:
+        """All of them."""
+        return [await self.read(parameter) for parameter in HOST_PARAMETERS.values()]
+
+    async def write(self, parameter: HostParameter, place: str, values: Values) -> HostReading:
+        """Put it in force, after the checks of the director."""
+        reading = await self.read(parameter)
+        if reading.state != "writable":
+            raise HostParameterError(f"{parameter.name}: cannot be written: {reading.reason}")
+        places = [one for one in reading.values if one != ALL] if place == ONLY else [place]
+        check_places(parameter, {**reading.values, **dict.fromkeys(places, values)})
+        self.values |= {parameter.path_at(one): values for one in places}
+        return await self.read(parameter)
+
+
 class FakeGateway:
     """A gateway with two shards and three real servers, and with the sessions that the test puts into it."""
 
@@ -105,6 +151,7 @@ class FakeGateway:
         self.writers_asked = 0
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
+        self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []

@@ -73,9 +73,10 @@ def _usage(command: Command) -> str:
         return "\n".join(line.strip() for line in command.parser.usage.splitlines())
     words = [f"appliance {command.name}"]
     for option in command.options:
-        optional = option.option_strings or option.nargs == "?"
+        optional = option.option_strings or option.nargs in ("?", "*")
         # The argument `NAME[=VALUE]` has brackets of its own.
-        words.append(f"[{label(option)}]" if optional else label(option))
+        word = f"{label(option)} ..." if option.nargs == "*" else label(option)
+        words.append(f"[{word}]" if optional else word)
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) <= COLUMNS:

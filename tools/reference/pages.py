@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tools.reference import api, commands, configuration, counters, drop_reasons, findings, metrics, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, host_parameters, metrics, tunables
 from tools.reference.markdown import NOTE, paragraph
 
 _INTRODUCTION = """\
@@ -21,6 +21,7 @@ _INDEX = f"""\
 - [Commands](commands.md): every command with its options
 - [The admin API](api.md): every route
 - [Tunables](tunables.md): every number that can be changed while traffic flows
+- [Host parameters](host-parameters.md): the host's own TCP, and forwarding
 - [Counters](counters.md): everything that is counted
 - [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
 - [Metrics](metrics.md): every number that Prometheus reads
@@ -33,6 +34,7 @@ configuration
 commands
 api
 tunables
+host-parameters
 counters
 drop-reasons
 metrics
@@ -46,6 +48,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands.page,
     "api": api.page,
     "tunables": tunables.page,
+    "host-parameters": host_parameters.page,
     "counters": counters.page,
     "drop-reasons": drop_reasons.page,
     "metrics": metrics.page,

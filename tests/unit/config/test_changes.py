@@ -93,6 +93,17 @@ def test_a_tunable_that_the_file_no_longer_names_goes_back_to_its_default() -> N
     assert compare(running, RUNNING).tunables == {"tcp_timeout_close": 10_000}
 
 
+def test_parameters_of_the_host_change_and_one_that_stands_there_no_more_gets_its_old_value_back() -> None:
+    running = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 30\ntcp_retries2 = 8\ntcp_rfc1337 = 1\n[local")
+    wanted = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 31\ntcp_rfc1337 = 1\nip_local_port_range = [1024, 4999]\n[local")
+    assert compare(running, wanted).host_parameters == {
+        "tcp_fin_timeout": (31,),
+        "tcp_retries2": None,
+        "ip_local_port_range": (1024, 4999),
+    }
+    assert compare(wanted, wanted).host_parameters == {}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

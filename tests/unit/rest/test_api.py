@@ -1,5 +1,7 @@
 """api.py: every route in both forms, and the refusals that all routes share."""
 
+import re
+
 import pytest
 
 from appliance.ipc.rows import ShardState
@@ -28,6 +30,10 @@ PLAIN_ROUTES = (
     "/stats/persistence",
     "/persistence",
     "/doctor",
+    "/host/sysctl",
+    "/host/sysctl/tcp_fin_timeout",
+    "/stats/ip_vs_ext_stats",
+    "/stats/ip_vs_ext_stats/synproxy_ok_ack",
 )
 
 ROUTES = (*PLAIN_ROUTES, "/metrics")
@@ -72,7 +78,8 @@ async def test_a_write_with_a_mistake_in_its_query_changes_nothing(client: Clien
 
 async def test_index_lists_every_route(client: Client) -> None:
     listed = {entry["path"] for entry in await json_of(client, "/")}
-    assert listed == {path.replace("tcp_timeout_established", "{name}").replace("synproxy_ok_ack", "{name}") for path in ROUTES}
+    names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
+    assert listed == {re.sub(names, "{name}", path) for path in ROUTES}
 
 
 async def test_health_is_bad_when_a_shard_is_down(client: Client, gateway: FakeGateway) -> None:

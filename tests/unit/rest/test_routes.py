@@ -21,8 +21,13 @@ each_operation = pytest.mark.parametrize(
     ("asked", "path"), OPERATIONS, ids=[f"{asked.method} {path}" for asked, path in OPERATIONS]
 )
 
-NAMES = {"/sysctl/{name}": "tcp_timeout_close", "/stats/ext/{name}": "synproxy_ok_ack"}
-BODIES = {("PUT", "/sysctl/{name}"): b"5000"}
+NAMES = {
+    "/sysctl/{name}": "tcp_timeout_close",
+    "/stats/ext/{name}": "synproxy_ok_ack",
+    "/host/sysctl/{name}": "tcp_fin_timeout",
+    "/stats/ip_vs_ext_stats/{name}": "synproxy_ok_ack",
+}
+BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30"}
 QUERIES = {("DELETE", "/conns"): {"all": "1"}}
 
 
@@ -112,6 +117,12 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("GET", "/conns/top", "/conns/top?n=0", None, {}, nothing, 0),
         ("GET", "/conns/top", "/conns/top", None, {}, a_worker_is_down, 1),
         ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
+        ("GET", "/host/sysctl/{name}", "/host/sysctl/nothing", None, {}, nothing, 0),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"{", {}, nothing, 0),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/nothing", b"30", {}, nothing, 1),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b" " * 5000, {}, nothing, 2),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"0", {}, nothing, 3),
+        ("GET", "/stats/ip_vs_ext_stats/{name}", "/stats/ip_vs_ext_stats/nothing", None, {}, nothing, 0),
     ]
 ]
 
