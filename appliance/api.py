@@ -59,7 +59,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status, host, remembered = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway), PersistenceHandlers(gateway)
+    status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
+    remembered = PersistenceHandlers(gateway)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,

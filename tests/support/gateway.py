@@ -89,13 +89,6 @@ def fill_destinations(shards: int) -> SharedState:
     return shared
 
 
-def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, now_ms: int, expires_ms: int) -> None:
-    """Let a service remember a client at this address, whose real server has this slot."""
-    table, bits = PersistenceTable(shared.persistence, b"secret"), plan.persistence_mask
-    key = client_number(service_number(plan.protocol, plan.vip, plan.port, bits), IPv4Address(address).packed, bits)
-    table.put(table.bucket(key), key, slot, now_ms + expires_ms, now_ms)
-
-
 class FakeHostParameters:
     """A kernel that has every parameter but `tcp_tw_recycle`, and cannot write `nf_conntrack_max`; `values` has them by path."""
 
@@ -138,6 +131,13 @@ class FakeHostParameters:
         check_places(parameter, {**reading.values, **dict.fromkeys(places, values)})
         self.values |= {parameter.path_at(one): values for one in places}
         return await self.read(parameter)
+
+
+def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, now_ms: int, expires_ms: int) -> None:
+    """Let a service remember a client at this address, whose real server has this slot."""
+    table, bits = PersistenceTable(shared.persistence, b"secret"), plan.persistence_mask
+    key = client_number(service_number(plan.protocol, plan.vip, plan.port, bits), IPv4Address(address).packed, bits)
+    table.put(table.bucket(key), key, slot, now_ms + expires_ms, now_ms)
 
 
 class FakeGateway:

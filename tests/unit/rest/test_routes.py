@@ -116,13 +116,13 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("DELETE", "/conns", "/conns", None, {}, nothing, 0),
         ("GET", "/conns/top", "/conns/top?n=0", None, {}, nothing, 0),
         ("GET", "/conns/top", "/conns/top", None, {}, a_worker_is_down, 1),
-        ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
         ("GET", "/host/sysctl/{name}", "/host/sysctl/nothing", None, {}, nothing, 0),
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"{", {}, nothing, 0),
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/nothing", b"30", {}, nothing, 1),
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b" " * 5000, {}, nothing, 2),
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"0", {}, nothing, 3),
         ("GET", "/stats/ip_vs_ext_stats/{name}", "/stats/ip_vs_ext_stats/nothing", None, {}, nothing, 0),
+        ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
     ]
 ]
 
