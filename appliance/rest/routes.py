@@ -2,17 +2,12 @@
 
 from http import HTTPStatus
 
+from appliance.rest import models
+from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
-from appliance.rest.operation import (
-    COMMON_QUERY,
-    SHARD_DOWN,
-    UNKNOWN_NAME,
-    Operation,
-    Refusal,
-    Route,
-)
+from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
@@ -35,11 +30,13 @@ _EXT_JSON = "`total`, `shards` (a list with one number per shard), `lane` and `k
 
 def _ext_counters(path: str, summary: str, answers: str) -> Route:
     json = f"an object: counter name -> {_EXT_JSON}"
-    return Route(path, summary, (Operation("GET", answers, _EXT_TEXT, json, is_costly=True),))
+    asked = Operation("GET", answers, _EXT_TEXT, json, is_costly=True, answer=dict[str, models.ExtCounter])
+    return Route(path, summary, (asked,))
 
 
 def _ext_counter(path: str, summary: str, answers: str) -> Route:
     asked = Operation("GET", answers, "the total", f"`name`, {_EXT_JSON}", refusals=(UNKNOWN_NAME,), is_costly=True)
+    asked = asked._replace(answer=models.NamedExtCounter)
     return Route(path, summary, (asked,))
 
 
@@ -55,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the list of all routes.",
                 "one line per route: path, methods, summary",
                 "a list of objects with `path`, `methods` and `summary`",
+                answer=list[models.ListedRoute],
             ),
         ),
     ),
@@ -74,6 +72,8 @@ ROUTES: tuple[Route, ...] = (
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
                 "`reason` and `repairs`",
+                answer=models.Health,
+                also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),
         ),
     ),
@@ -86,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all tunables with the values in force.",
                 "one line per tunable: name, value, default, range, unit, summary",
                 f"an object: tunable name -> {_TUNABLE_JSON}",
+                answer=dict[str, models.Tunable],
             ),
         ),
     ),
@@ -99,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
                 "the value in force",
                 f"`name`, {_TUNABLE_JSON}",
                 refusals=(UNKNOWN_NAME,),
+                answer=models.NamedTunable,
             ),
             Operation(
                 "PUT",
@@ -120,6 +122,8 @@ ROUTES: tuple[Route, ...] = (
                         "stays, and the answer has it with the range",
                     ),
                 ),
+                answer=models.NamedTunable,
+                body_model=models.TunableBody,
             ),
         ),
     ),
@@ -141,6 +145,7 @@ ROUTES: tuple[Route, ...] = (
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
                 "`opening_conns` (those of the inactive ones that are half-open)",
+                answer=models.Services,
             ),
         ),
     ),
@@ -154,6 +159,7 @@ ROUTES: tuple[Route, ...] = (
                 "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
                 "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
+                answer=models.Traffic,
             ),
         ),
     ),
@@ -167,6 +173,7 @@ ROUTES: tuple[Route, ...] = (
                 SESSION_TEXT,
                 SESSION_JSON,
                 is_costly=True,
+                answer=list[models.Session],
             ),
         ),
     ),
@@ -179,6 +186,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers how many packets were not translated and sent on, by reason.",
                 _CARRIED_TEXT,
                 _CARRIED_JSON,
+                answer=dict[str, models.CarriedCounter],
             ),
         ),
     ),
@@ -191,6 +199,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the counters of queues, of workers and of sessions that ended.",
                 _COUNTER_TEXT,
                 _COUNTER_JSON,
+                answer=dict[str, models.ShardCounter],
             ),
         ),
     ),
@@ -207,6 +216,7 @@ ROUTES: tuple[Route, ...] = (
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
                 "back) and `counters`: an object: name -> packets",
                 is_costly=True,
+                answer=models.Lane,
             ),
         ),
     ),
@@ -221,6 +231,7 @@ ROUTES: tuple[Route, ...] = (
                 "an object: name -> `active_objs`, `num_objs`, `objsize` (bytes), `objperpage` and `pages`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=dict[str, models.Slab],
             ),
         ),
     ),
@@ -235,6 +246,7 @@ ROUTES: tuple[Route, ...] = (
                 "`appliance` and `host`: each an object with one object per line, such as `TCP` and `UDP`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=models.Sockstat,
             ),
         ),
     ),
@@ -247,6 +259,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers size and losses of the table of sessions, beside those of the host's connection tracking.",
                 "one line per figure, with one column for the appliance and one for the host",
                 "`appliance` (`count`, `max`, `drop` and `early_drop`) and `host`, which is null when the host tracks nothing",
+                answer=models.Conntrack,
             ),
         ),
     ),
@@ -259,6 +272,7 @@ ROUTES: tuple[Route, ...] = (
     _ext_counter(
         "/stats/ip_vs_ext_stats/{name}", "the same as /stats/ext/{name}", f"Answers one extended counter, {_AS_IN_LVS}."
     ),
+    *DOCS_ROUTES,
 )
 
 

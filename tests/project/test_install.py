@@ -28,7 +28,8 @@ case $* in
     "-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
     *" install "*--no-deps*)
         cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build"
-        [ ! -e "$last/appliance/lane.bpf.o" ] || cp "$last/appliance/lane.bpf.o" "$(dirname "$0")" ;;
+        [ ! -e "$last/appliance/lane.bpf.o" ] || cp "$last/appliance/lane.bpf.o" "$(dirname "$0")"
+        [ ! -e "$last/appliance/swagger-ui" ] || cp -R "$last/appliance/swagger-ui" "$(dirname "$0")" ;;
 esac
 """
 
@@ -276,6 +277,24 @@ class TestLane:
 
     def test_where_it_cannot_be_compiled_the_way_without_it_is_named(self, installer: Installer) -> None:
         assert "--without-lane" in installer.run(FAIL_ON="build_lane").stderr
+
+
+class TestPageOfTheApi:
+    def test_swagger_ui_lies_in_the_release_when_it_was_fetched(self, installer: Installer) -> None:
+        place = installer.source / "build" / "swagger-ui"
+        place.mkdir(parents=True)
+        (place / "swagger-ui.css").write_text("style")
+        installer.install()
+        assert (installer.release / "bin/swagger-ui/swagger-ui.css").read_text() == "style"
+
+    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer) -> None:
+        installer.install()
+        without = installer.release
+        place = installer.source / "build" / "swagger-ui"
+        place.mkdir(parents=True)
+        (place / "swagger-ui.css").write_text("style")
+        installer.install()
+        assert installer.release != without
 
 
 class TestConfiguration:

@@ -33,7 +33,7 @@ def test_commands_stand_in_the_order_of_use() -> None:
     gateway = ["run", "check", "render-nft", "cleanup"]
     tops = ["top-clients", "top-services", "top-real-servers"]
     operators = ["conns", *tops, "cut", "sysctl", "lane", "slabinfo", "sockstat", "conntrack", "metrics", "host", "doctor"]
-    assert [*gateway, *operators, "lab"] == NAMES
+    assert [*gateway, *operators, "lab", "token"] == NAMES
 
 
 def test_each_command_has_a_line_in_the_list() -> None:
