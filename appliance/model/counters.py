@@ -150,6 +150,7 @@ QUEUE_COUNTERS: Final = (
         "sessions_unserved",
         "sessions of the lane that were reset when the worker of the shard started: their service or local address was gone",
     ),
+    Counter("sessions_of_down", "sessions that ended because their real server is down (on_down, or of UDP)"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -179,6 +180,7 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_ADOPTED,
     RECORDS_REFUSED,
     SESSIONS_UNSERVED,
+    SESSIONS_OF_DOWN,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

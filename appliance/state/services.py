@@ -1,7 +1,7 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from ipaddress import IPv4Address
 from math import inf
 from typing import Any, Generic
@@ -9,6 +9,7 @@ from typing import Any, Generic
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS
+from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.wire.flow import pack_endpoint, split_endpoint
@@ -27,7 +28,10 @@ class RealServer:
     The counters are a list, which costs half of what shared memory does, and are published from there.
     """
 
-    __slots__ = ("_published", "counts", "endpoint", "is_removed", "mtu", "next_local_address", "orders", "slot", "weight")
+    __slots__ = (
+        "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "mtu",
+        "next_local_address", "orders", "slot", "weight",
+    )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
         """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
@@ -36,6 +40,13 @@ class RealServer:
         self.slot = plan.slot
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
+        self.is_backup = plan.backup
+        self.is_up = True
+        """Whether its checks pass; without any, it counts as up."""
+        self.is_candidate = False
+        """Whether the scheduler may pick it."""
+        self.lets_go = False
+        """Whether the sessions that it has need a closer look: it was removed, or it is down and they are to leave it."""
         self.mtu = USUAL_MTU
         """The MTU of the route to it, in bytes."""
         self.orders = orders
@@ -46,6 +57,11 @@ class RealServer:
         and each real server would only ever see some of the local addresses."""
         # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
         self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
+
+    @property
+    def takes_new(self) -> bool:
+        """Whether it gets new sessions."""
+        return self.is_candidate and self.weight > 0
 
     @property
     def sessions(self) -> int:
@@ -68,8 +84,9 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
-        "lane", "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "_quorum", "_when_none_healthy", "all_real_servers", "by_state", "candidates", "cookies_until", "defer",
+        "drops_new", "endpoint", "half_open", "is_engaged", "lane", "local_addresses", "mtu", "name", "on_down", "protocol",
+        "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
@@ -98,7 +115,34 @@ class VirtualService(Generic[OrderedT]):
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
-        self.change_real_servers(plan.real_servers)
+        self.candidates: tuple[RealServer, ...] = ()
+        """The real servers that the scheduler may pick."""
+        self.drops_new = False
+        """Whether new sessions are dropped without an answer, because no real server is healthy."""
+        self.change(plan, frozenset())
+
+    def change(self, plan: ServicePlan, down: Set[int]) -> bool:
+        """Go by this plan from now on, in which the real servers in the slots `down` are down; True when some sessions have to be
+        settled anew. Only what a reload may change is looked at."""
+        self.lane = plan.lane
+        self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
+        changed = self.change_real_servers(plan.real_servers)
+        return self.change_health(down) or changed
+
+    def change_health(self, down: Set[int]) -> bool:
+        """The real servers in the slots `down` are down from now on, and all others up; returns as `change` does."""
+        for real_server in self.real_servers:
+            real_server.is_up = real_server.slot not in down
+        self.candidates = candidates(self.real_servers, self._quorum, self._when_none_healthy)
+        self.drops_new = not self.candidates and self._when_none_healthy == DROP
+        may_leave = self.protocol == "udp" or self.on_down != LEAVE
+        chosen, changed = set(self.candidates), False
+        for real_server in self.all_real_servers:
+            real_server.is_candidate = real_server in chosen
+            is_left = may_leave and not real_server.is_up and not real_server.is_candidate
+            changed |= real_server.lets_go != (lets_go := real_server.is_removed or is_left)
+            real_server.lets_go = lets_go
+        return changed
 
     def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Use these real servers, with these weights, from now on; True when one was removed or came back."""
@@ -109,7 +153,7 @@ class VirtualService(Generic[OrderedT]):
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
-            real_server.weight = plan.weight
+            real_server.weight, real_server.is_backup = plan.weight, plan.backup
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
         changed = False
@@ -130,7 +174,7 @@ class VirtualService(Generic[OrderedT]):
         plan = RealServerPlan(str(IPv4Address(address)), int.from_bytes(port, "big"), 0, UNLISTED)
         nowhere = memoryview(array("Q", bytes(8 * len(DESTINATION_FIELDS))))
         real_server = RealServer(plan, nowhere, self._orders_at(endpoint))
-        real_server.is_removed = True
+        real_server.is_removed = real_server.lets_go = True
         self.all_real_servers.append(real_server)
         return real_server
 
@@ -141,8 +185,8 @@ class VirtualService(Generic[OrderedT]):
     @property
     def takes_new(self) -> bool:
         """Whether a new session could get a local address and a real server."""
-        return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
+        return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
     def pick_real_server(self, client_key: bytes) -> RealServer | None:
         """The scheduler's choice for the client with this flow key; None when no real server takes new sessions."""
-        return self.scheduler.pick(self.real_servers, client_key)
+        return self.scheduler.pick(self.candidates, client_key)
