@@ -1,16 +1,24 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, and the start values of tunables can change while the appliance runs.
+The real servers of existing services, their weights, their health checks and what belongs to these, and the start values of
+tunables can change while the appliance runs.
 Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
+from appliance.config.values import Table
 
 _ABSENT = "absent"
+
+LIVE = ("when_none_healthy", "quorum", "on_down", "health_check", "observe")
+"""The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
+
+LIVE_OF_REAL_SERVER = ("weight", "backup", "health_check")
+"""The same for a real server."""
 
 
 class ReloadRefusedError(ValueError):
@@ -25,7 +33,14 @@ class Reload:
     """The new start values of those whose start value changed. A tunable that only an operator changed is not among them, so it
     keeps the operator's value."""
     real_servers: tuple[str, ...]
-    """One line for each real server that is added, is removed or gets another weight."""
+    """One line for each real server that is added or removed, and for each key of one that changes."""
+    services: tuple[str, ...] = ()
+    """One line for each key of a service that changes."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that changes but tunables."""
+        return self.services + self.real_servers
 
 
 def compare(running: Config, wanted: Config) -> Reload:
@@ -39,11 +54,15 @@ def compare(running: Config, wanted: Config) -> Reload:
     reasons += _fixed("service ", _endpoints(before, unlike=after), _endpoints(after, unlike=before))
     pairs = [(before[name], after[name]) for name in after if name in before]
     for old, new in pairs:
-        reasons += _fixed(f"service {old.name}: ", _without_real_servers(old), _without_real_servers(new))
+        reasons += _fixed(f"service {old.name}: ", _fixed_part(old), _fixed_part(new))
     if reasons:
         raise ReloadRefusedError("\n".join(reasons))
     tunables = {name: value for name, value in wanted.sysctl.items() if value != running.sysctl[name]}
-    return Reload(tunables, tuple(line for old, new in pairs for line in _real_server_changes(old, new)))
+    return Reload(
+        tunables,
+        tuple(line for old, new in pairs for line in _real_server_changes(old, new)),
+        tuple(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
+    )
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
@@ -69,18 +88,35 @@ def _endpoints(services: Mapping[str, Service], *, unlike: Mapping[str, Service]
     return {name: f"{service.vip}:{service.port} {service.protocol}" for name, service in services.items() if name not in unlike}
 
 
-def _without_real_servers(service: Service) -> dict[str, object]:
-    return {key: value for key, value in service if key != "real_servers"}
+def _fixed_part(service: Service) -> dict[str, object]:
+    return {key: value for key, value in service if key != "real_servers" and key not in LIVE}
 
 
 def _real_server_changes(old: Service, new: Service) -> Iterator[str]:
-    before = {f"{real_server.address}:{real_server.port}": real_server.weight for real_server in old.real_servers}
-    after = {f"{real_server.address}:{real_server.port}": real_server.weight for real_server in new.real_servers}
+    before = {f"{real_server.address}:{real_server.port}": real_server for real_server in old.real_servers}
+    after = {f"{real_server.address}:{real_server.port}": real_server for real_server in new.real_servers}
     for endpoint in dict.fromkeys((*before, *after)):
         what = f"service {new.name}: real server {endpoint}"
         if endpoint not in after:
             yield f"{what} removed"
         elif endpoint not in before:
-            yield f"{what} added, weight {after[endpoint]}"
-        elif before[endpoint] != after[endpoint]:
-            yield f"{what} weight {before[endpoint]} -> {after[endpoint]}"
+            yield f"{what} added, weight {after[endpoint].weight}"
+        else:
+            yield from _changes(what, LIVE_OF_REAL_SERVER, before[endpoint], after[endpoint])
+
+
+def _changes(what: str, keys: Iterable[str], old: object, new: object) -> Iterator[str]:
+    """One line for each of these keys that differs."""
+    for key in keys:
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            is_table = isinstance(before, Table) or isinstance(after, Table)
+            yield f"{what} {key} {_table_change(before, after) if is_table else f'{_plain(before)} -> {_plain(after)}'}"
+
+
+def _plain(value: object) -> str:
+    return _text(value).strip('"')
+
+
+def _table_change(before: object, after: object) -> str:
+    return "added" if before is None else "removed" if after is None else "changed"

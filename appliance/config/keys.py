@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from appliance.config.health_check import HealthCheck, Observe
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
-from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues, Table
-from appliance.config.values import Allowed, Multiple, OneOf, Range
+from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues
+from appliance.config.values import Allowed, Multiple, OneOf, Range, Table
 
 
 class Key(NamedTuple):
@@ -45,13 +46,16 @@ _POOL = Key(
 def sections() -> tuple[Section, ...]:
     """All tables of the file, in the order in which `etc/lvs.toml` has them."""
     meaning = {name: field.description or "" for name, field in Config.model_fields.items()}
+    of_service = {name: field.description or "" for name, field in Service.model_fields.items()}
     return (
         Section("[gateway]", meaning["gateway"], _keys(Gateway)),
         Section("[api]", meaning["api"], _keys(Api)),
         Section("[sysctl]", meaning["sysctl"], _keys(StartValues)),
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
-        Section("[[service.real_server]]", Service.model_fields["real_servers"].description or "", _keys(RealServer)),
+        Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),
+        Section("[service.observe]", of_service["observe"], _keys(Observe)),
+        Section("[[service.real_server]]", of_service["real_servers"], _keys(RealServer)),
     )
 
 

@@ -15,9 +15,11 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from appliance.config import checks
+from appliance.config.health_check import HealthCheck, Observe
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
-from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
+from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
+from appliance.config.values import Table
 from appliance.model.did_you_mean import did_you_mean
 from appliance.model.tunables import TUNABLES
 from appliance.policy.steering import MAX_SHARDS
@@ -157,6 +159,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)
     yield from checks.side_problems(config.gateway, config.services)
+    yield from checks.health_check_problems(config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:
@@ -170,11 +173,15 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("sysctl",): TUNABLES,
     ("service",): _keys(Service),
     ("service", "real_server"): _keys(RealServer),
+    ("service", "health_check"): _keys(HealthCheck),
+    ("service", "real_server", "health_check"): _keys(HealthCheck),
+    ("service", "observe"): _keys(Observe),
 }
 """The keys of each table, by the path of the table without list indices."""
 
 _WRONG_TYPE = {
     "int_type": "is not an integer",
+    "float_type": "is not a number",
     "bool_type": "is not true or false",
     "string_type": "is not a string",
     "tuple_type": "is not a list",

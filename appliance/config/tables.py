@@ -5,8 +5,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from appliance.config.health_check import HealthCheck, Observe
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
@@ -22,11 +23,13 @@ from appliance.config.values import (
     Port,
     Range,
     SynproxyMode,
+    Table,
     double_brackets,
     not_empty,
 )
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
+from appliance.policy.candidates import LEAVE, ON_DOWN, REFUSE, WHEN_NONE_HEALTHY
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
 from appliance.policy.steering import MAX_SHARDS
@@ -35,12 +38,6 @@ LAST_QUEUE_NUM = 65535
 
 LANE_WORDS = ("auto", "off", "required")
 """What gateway.lane can be."""
-
-
-class Table(BaseModel):
-    """A table of the file. It is immutable, refuses unknown keys, and never converts a value to another type."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class Gateway(Table):
@@ -176,6 +173,16 @@ class RealServer(Table):
             "drained: its sessions go on, and it gets no new ones."
         ),
     ] = 100
+    backup: Annotated[
+        bool,
+        Allowed("true or false"),
+        Field(description="true: it gets new sessions only while fewer than `quorum` of those that are no backups are up."),
+    ] = False
+    health_check: HealthCheck | None = Field(
+        default=None,
+        alias="health_check",
+        description="The check of this real server alone, in the place of that of its service: the whole table, not single keys.",
+    )
 
 
 class Service(Table):
@@ -230,6 +237,44 @@ class Service(Table):
         Allowed("the name of a pool in [local_addresses]"),
         Field(description="The pool of local addresses from which the sessions of this service reach their real servers."),
     ] = "default"
+    when_none_healthy: Annotated[
+        str,
+        OneOf(WHEN_NONE_HEALTHY),
+        Field(
+            description="What becomes of new sessions while no real server is healthy and no backup is up. refuse: clients are "
+            "answered with RST, or with ICMP port unreachable for UDP. drop: they are not answered. all: all real servers that "
+            "are no backups get sessions, as if they were up."
+        ),
+    ] = REFUSE
+    quorum: Annotated[
+        int,
+        Range(1, 65535),
+        Field(
+            description="While fewer real servers are up than this (those that are no backups, and have a weight above 0), none "
+            "of the service counts as healthy."
+        ),
+    ] = 1
+    on_down: Annotated[
+        str,
+        OneOf(ON_DOWN),
+        Field(
+            description="What becomes of the TCP sessions of a real server that is down. leave: they go on, if they can. expire: "
+            "each ends at its client's next packet, with RST to both ends. reset: all of them end at once. A UDP client whose "
+            "real server is down goes to another one with its next datagram, whatever stands here."
+        ),
+    ] = LEAVE
+    health_check: HealthCheck | None = Field(
+        default=None,
+        alias="health_check",
+        description="How the real servers of the service above are checked. Without it, and without `[service.observe]`, all of "
+        "them count as up.",
+    )
+    observe: Observe | None = Field(
+        default=None,
+        alias="observe",
+        description="What sessions show of the real servers of the service above: how many connections may fail before the next "
+        "check is hastened; or before a real server that no check asks counts as down.",
+    )
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."
     )

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 T = TypeVar("T")
@@ -33,6 +41,12 @@ INTERFACE_RULE = "1 to 15 ASCII characters and no blank, slash, colon, quote, st
 _TCP_LISTEN = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
+class Table(BaseModel):
+    """A table of the file. It is immutable, refuses unknown keys, and never converts a value to another type."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Says in words which values a key allows. It checks nothing; the reference of the file is made from it."""
@@ -44,10 +58,10 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Allows the integers `low`..`high`, both included."""
+    """Allows the numbers `low`..`high`, both included; integers, where the key is one."""
 
-    low: int
-    high: int
+    low: float
+    high: float
     unit: str = ""
 
     @property
@@ -55,8 +69,8 @@ class Range:
         """The range without its unit."""
         return f"{self.low}..{self.high}"
 
-    def check(self, value: int) -> int:
-        """`value`. Raises ValueError when it is out of range."""
+    def check(self, value: float) -> float:
+        """`value`. Raises ValueError when it is out of range, or no number."""
         if not self.low <= value <= self.high:
             raise ValueError(f"is out of range {self.text} {self.unit}".rstrip())
         return value

@@ -7,7 +7,8 @@ import pytest
 
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
-from appliance.config.tables import Api, Gateway, RealServer, Service, Table
+from appliance.config.tables import Api, Gateway, RealServer, Service
+from appliance.config.values import Table
 from appliance.model.tunables import TUNABLES
 
 REFERENCE = (Path(__file__).parents[3] / "etc" / "lvs.toml").read_text()
