@@ -46,6 +46,10 @@ _FILTER_HELP = {
 _FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
 
 _TABLES = {
+    "health": (
+        "show which real servers are up",
+        "Show the state of each real server, what its health check answered last, and which services are down.",
+    ),
     "lane": (
         "show what the kernel carries by itself",
         "Show which share of the packets of sessions the kernel carries, and why others went up to a worker.",
@@ -60,6 +64,9 @@ _TABLES = {
         "Show how full the table of sessions is and what it dropped, beside the connection tracking of the host.",
     ),
 }
+
+_PATHS = {"health": "/health"}
+"""Of those that are not below ``/stats``."""
 
 _CONNS = """\
 List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on
@@ -95,7 +102,7 @@ def add_parsers(subparsers: "Subparsers") -> None:
         help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
     )
     for name, (help_text, more) in _TABLES.items():
-        command(name, partial(_view, f"/stats/{name}"), help_text, more)
+        command(name, partial(_view, _PATHS.get(name, f"/stats/{name}")), help_text, more)
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:

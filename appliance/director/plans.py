@@ -36,10 +36,13 @@ def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
     )
 
 
-def worker_plans(config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys) -> list[Plan]:
-    """The plan of each worker, in the order of shards. `services` have slots below `destinations`."""
+def worker_plans(
+    config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys, down: tuple[int, ...] = ()
+) -> list[Plan]:
+    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` are those of real
+    servers that are down."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys) for shard in range(shards)]
+    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down) for shard in range(shards)]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
@@ -112,7 +115,13 @@ class Slots:
 def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePlan:
     pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
     real_servers = tuple(
-        RealServerPlan(str(server.address), server.port, server.weight, slots[service.name, str(server.address), server.port])
+        RealServerPlan(
+            str(server.address),
+            server.port,
+            server.weight,
+            slots[service.name, str(server.address), server.port],
+            backup=server.backup,
+        )
         for server in service.real_servers
     )
     return ServicePlan(
@@ -126,6 +135,9 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         _SYNPROXY[service.synproxy],
         _defer(service),
         service.lane,
+        when_none_healthy=service.when_none_healthy,
+        quorum=service.quorum,
+        on_down=service.on_down,
     )
 
 

@@ -2,12 +2,13 @@
 
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.rates import Rates
 
@@ -34,6 +35,24 @@ class Sessions(Protocol):
         """The tables and pools of each shard."""
 
 
+class Health(Protocol):
+    """The health of all real servers."""
+
+    down: frozenset[int]
+    """The slots of those that are down."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """By service: what is wrong with those that are down at this moment."""
+
+    @property
+    def recent(self) -> Iterable[StateChange]:
+        """The latest changes of state, the oldest first."""
+
+    def rows(self) -> list[ServiceHealth]:
+        """The health of each service and its real servers."""
+
+
 class Gateway(Protocol):
     """The director, as the API sees it."""
 
@@ -43,6 +62,10 @@ class Gateway(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions of all shards."""
+
+    @property
+    def health(self) -> Health:
+        """The health of all real servers."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

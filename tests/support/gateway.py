@@ -4,9 +4,10 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from appliance.health.changes import StateChange
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -73,6 +74,20 @@ def fill_destinations(shards: int) -> SharedState:
     return shared
 
 
+class FakeHealth:
+    """The health that the test sets."""
+
+    def __init__(self) -> None:
+        self.down: frozenset[int] = frozenset()
+        self.troubles: dict[str, str] = {}
+        self.recent: list[StateChange] = []
+        self.services: list[ServiceHealth] = []
+
+    def rows(self) -> list[ServiceHealth]:
+        """What the test set."""
+        return self.services
+
+
 class FakeGateway:
     """A gateway with two shards and three real servers, and with the sessions that the test puts into it."""
 
@@ -84,6 +99,7 @@ class FakeGateway:
         self.writers_asked = 0
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
+        self.health = FakeHealth()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
