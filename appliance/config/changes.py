@@ -1,6 +1,6 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, their health checks and what belongs to these, and the start values of
+The real servers of existing services, their weights, schedulers, health checks and what belongs to these, and the start values of
 tunables can change while the appliance runs.
 Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
@@ -14,10 +14,10 @@ from appliance.config.values import Table
 
 _ABSENT = "absent"
 
-LIVE = ("when_none_healthy", "quorum", "on_down", "health_check", "observe")
+LIVE = ("scheduler", "maglev_table", "when_none_healthy", "quorum", "on_down", "health_check", "observe")
 """The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
 
-LIVE_OF_REAL_SERVER = ("weight", "backup", "health_check")
+LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
 """The same for a real server."""
 
 

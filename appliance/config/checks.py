@@ -8,6 +8,7 @@ from appliance.config.health_check import HealthCheck, check_problems
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
 from appliance.config.tables import LAST_QUEUE_NUM, Api, Gateway, Pools, Service
 from appliance.model.did_you_mean import did_you_mean
+from appliance.policy.schedulers.maglev_table import MOST_TABLES_BYTES, place_bytes
 from appliance.policy.steering import shard_table, shards_without_ports
 
 _Places = dict[IPv4Address, KeyPath]
@@ -141,6 +142,27 @@ def warnings(gateway: Gateway) -> Iterator[str]:
             "gateway.direct_access is true: clients that route through the gateway reach real servers and local addresses past "
             "the services and their protection."
         )
+
+
+def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of tables of the scheduler mh that are too small for their real servers, or too large all together."""
+    tables: dict[Hashable, int] = {}
+    for index, service in enumerate(services):
+        if service.scheduler != "mh":
+            continue
+        path, places, servers = ("service", index, "maglev_table"), service.maglev_table, len(service.real_servers)
+        if servers > places:
+            yield ConfigProblem(path, places, f"{places} places are too few for the {servers} real servers of {service.name}")
+        shares = frozenset((server.address, server.port, server.weight) for server in service.real_servers)
+        tables[shares, places] = places * place_bytes(servers)
+        if sum(tables.values()) > MOST_TABLES_BYTES:
+            yield ConfigProblem(
+                path,
+                places,
+                f"{places} places are too many: with this table, those of the scheduler mh take more than "
+                f"{MOST_TABLES_BYTES >> 20} MiB in each shard",
+            )
+            return
 
 
 def _taken(listed: Iterable[tuple[KeyPath, IPv4Address]], places: _Places) -> Iterator[ConfigProblem]:

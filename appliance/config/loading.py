@@ -159,6 +159,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)
     yield from checks.side_problems(config.gateway, config.services)
+    yield from checks.scheduler_problems(config.services)
     yield from checks.health_check_problems(config.services)
 
 

@@ -30,6 +30,7 @@ from appliance.config.values import (
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
 from appliance.policy.candidates import LEAVE, ON_DOWN, REFUSE, WHEN_NONE_HEALTHY
+from appliance.policy.schedulers.maglev_table import PLACES, USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
 from appliance.policy.steering import MAX_SHARDS
@@ -169,10 +170,19 @@ class RealServer(Table):
         int,
         Range(0, 65535),
         Field(
-            description="The share of new sessions, for schedulers that use weights; rr does not. With 0 the real server is "
+            description="The share of new sessions, for schedulers that use weights; rr and lc do not. With 0 the real server is "
             "drained: its sessions go on, and it gets no new ones."
         ),
     ] = 100
+    slow_start_s: Annotated[
+        int,
+        Range(0, 3600, "seconds"),
+        Field(
+            description="How long a real server that was added, has come back or was raised from weight 0 takes until it has its "
+            "whole share of new sessions; until then its weight counts for less. 0: it has it at once. It does nothing when the "
+            "appliance starts, and nothing with the schedulers sh and mh."
+        ),
+    ] = 0
     backup: Annotated[
         bool,
         Allowed("true or false"),
@@ -183,6 +193,12 @@ class RealServer(Table):
         alias="health_check",
         description="The check of this real server alone, in the place of that of its service: the whole table, not single keys.",
     )
+
+
+def _maglev_places(value: int) -> int:
+    if value not in PLACES:
+        raise ValueError(f"is no size of a table; sizes: {', '.join(map(str, PLACES))}")
+    return value
 
 
 class Service(Table):
@@ -203,7 +219,14 @@ class Service(Table):
         ),
     ] = "tcp"
     scheduler: Annotated[
-        str, OneOf(tuple(SCHEDULERS)), Field(description="How the real server of a new session is chosen; rr: each in turn.")
+        str,
+        OneOf(tuple(SCHEDULERS)),
+        Field(
+            description="How the real server of a new session is chosen. rr: each in turn. wrr: each in turn, as often as its "
+            "weight says. lc: the one with least open sessions. wlc: the one with least of them for its weight. sh: by a hash of "
+            "the client's address. mh: by a hash of it as well, through the table of Maglev, which keeps to the weights more "
+            "exactly."
+        ),
     ] = "rr"
     # Fields are checked in this order, and the check of synproxy needs the protocol.
     synproxy: Annotated[
@@ -237,6 +260,16 @@ class Service(Table):
         Allowed("the name of a pool in [local_addresses]"),
         Field(description="The pool of local addresses from which the sessions of this service reach their real servers."),
     ] = "default"
+    maglev_table: Annotated[
+        int,
+        Allowed(", ".join(map(str, PLACES))),
+        AfterValidator(_maglev_places),
+        Field(
+            description="How many places the table of the scheduler mh has. The more, the more exactly it keeps to the weights. "
+            "A place takes a byte in each shard, or two with more than 255 real servers; services with the same real servers and "
+            "weights have one table together. The tables of all services may take 256 MiB in each shard."
+        ),
+    ] = USUAL_PLACES
     when_none_healthy: Annotated[
         str,
         OneOf(WHEN_NONE_HEALTHY),

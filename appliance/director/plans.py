@@ -120,6 +120,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
             server.port,
             server.weight,
             slots[service.name, str(server.address), server.port],
+            server.slow_start_s,
             backup=server.backup,
         )
         for server in service.real_servers
@@ -135,6 +136,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         _SYNPROXY[service.synproxy],
         _defer(service),
         service.lane,
+        service.maglev_table,
         when_none_healthy=service.when_none_healthy,
         quorum=service.quorum,
         on_down=service.on_down,

@@ -18,6 +18,9 @@ class RealServerPlan:
     weight: int
     slot: int
     """Its place in the shared counters, unique over all services."""
+    slow_start_s: int = 0
+    """How long it takes until it has its whole share of new sessions, after it was added, came back or was raised from weight
+    0."""
     backup: bool = False
     """Whether it gets sessions only while too few others are up."""
 
@@ -40,6 +43,8 @@ class ServicePlan:
     """When not None, it takes the place of the tunable of that name."""
     lane: bool = True
     """Whether the lane may carry its sessions."""
+    maglev_table: int = 65537
+    """How many places its table has, when the scheduler is "mh"."""
     when_none_healthy: str = "refuse"
     quorum: int = 1
     """See `policy.candidates`."""

@@ -18,6 +18,8 @@ from appliance.model.counters import (
     ACTIVE_CONNS,
     DESTINATION_FIELDS,
     EXT_COUNTERS,
+    INACTIVE_CONNS,
+    OPENING_CONNS,
     QUEUE_COUNTERS,
     STATE_FIELDS,
     VERDICT_COUNTERS,
@@ -35,7 +37,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 6
+VERSION = 7
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -207,6 +209,18 @@ class SharedState:
         words = len(DESTINATION_FIELDS)
         start = shard * _shard_words(self.destinations) + _DESTINATIONS_START + slot * words
         return self._counters[start : start + words]
+
+    def conns_elsewhere(self, shard: int, slot: int) -> tuple[int, int, int]:
+        """The ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as they were published
+        last."""
+        words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
+        starts = [start + row * words for row in range(self.shards) if row != shard]
+        counters = self._counters
+        return (
+            sum(counters[place + ACTIVE_CONNS] for place in starts),
+            sum(counters[place + INACTIVE_CONNS] for place in starts),
+            sum(counters[place + OPENING_CONNS] for place in starts),
+        )
 
     def cookie_edges(self, shard: int, slot: int) -> memoryview:
         """How often one shard has begun to answer with SYN cookies for a service, and how often it has stopped.

@@ -194,13 +194,15 @@ DESTINATION_FIELDS: Final = (
     "conns",
     "active_conns",
     "inactive_conns",
+    "opening_conns",
 )
 """What a shard counts for each real server of a service. The first four are laid out so that a Direction is their offset: packets
-at `direction`, bytes at `direction + BYTES`. The last two are gauges: sessions in ESTABLISHED, and in all other states. A worker
-sets them to zero when it starts."""
+at `direction`, bytes at `direction + BYTES`. From ACTIVE_CONNS on they are gauges: sessions in ESTABLISHED, in all other
+states, and those of the latter that are half-open. A worker sets them to zero when it starts."""
 
 BYTES: Final = 2
 CONNS: Final = 4
 ACTIVE_CONNS: Final = 5
 INACTIVE_CONNS: Final = 6
+OPENING_CONNS: Final = 7
 """Places among DESTINATION_FIELDS."""

@@ -142,7 +142,7 @@ ROUTES: tuple[Route, ...] = (
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its "
                 "`state` (up or down), `backup`, and its counters `in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, "
-                "`active_conns` and `inactive_conns`",
+                "`active_conns`, `inactive_conns` and `opening_conns` (those of the inactive ones that are half-open)",
             ),
         ),
     ),

@@ -36,7 +36,7 @@ class Admission:
         Every local address of the service is tried, `tries` ports on each, and then the ports of sessions that may be ended for
         it, before the ports count as exhausted.
         """
-        real_server = service.pick_real_server(client_key)
+        real_server = service.pick_real_server(client_key, now)
         if real_server is None:
             return NONE_HEALTHY if service.drops_new else NO_REAL_SERVER
         if not service.local_addresses:

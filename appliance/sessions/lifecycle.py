@@ -15,6 +15,7 @@ from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SOURCE_LIMIT
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
+from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
@@ -25,7 +26,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_PACKETS, progress_of
-from appliance.state.services import UNLISTED, RealServer, VirtualService
+from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -50,10 +51,10 @@ class Sessions:
         self._queue_counts = shared.table(plan.shard, "queue")
         self._gauges = shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
-        self._services = {
-            (service.protocol, service.endpoint): service
-            for service in (VirtualService[Session](planned, counters, self.by_state) for planned in plan.services)
-        }
+        self.maglev_tables = MaglevTables()
+        facts = ShardFacts(plan.shard, self.maglev_tables, partial(shared.conns_elsewhere, plan.shard))
+        services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
+        self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
         self._table = steering.shard_table(plan.shards)

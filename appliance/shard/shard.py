@@ -89,7 +89,7 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers and weights in force, and `change_health` which of them are down.
+    - `change_services` puts other real servers, weights and schedulers in force, and `change_health` which of them are down.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -193,8 +193,8 @@ class Shard:
             else:
                 self._sessions.time_out(session, now)
         self._sessions.thin_out_time_wait(limit)
-        more_to_settle = self._sessions.settle_some()
-        return self._wheel.is_behind(now) or more_to_settle
+        more_to_settle, more_to_build = self._sessions.settle_some(), self._sessions.maglev_tables.build_some()
+        return self._wheel.is_behind(now) or more_to_settle or more_to_build
 
     def reconcile(self, limit: int) -> bool:
         """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
@@ -204,7 +204,7 @@ class Shard:
         return is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service."""
+        """Put other real servers, weights or schedulers behind the services there are. Raises KeyError for an unknown service."""
         self._sessions.change_services(plans)
 
     def change_health(self, down: Sequence[int]) -> None:

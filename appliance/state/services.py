@@ -4,13 +4,17 @@ from array import array
 from collections.abc import Callable, Sequence, Set
 from ipaddress import IPv4Address
 from math import inf
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU
-from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS
+from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
 from appliance.policy.candidates import DROP, LEAVE, candidates
+from appliance.policy.schedulers.contract import Scheduler, Setup
+from appliance.policy.schedulers.least_connections import OPEN, load_of
+from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.policy.schedulers.registry import SCHEDULERS
+from appliance.policy.schedulers.slow_start import SlowStart
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.wire.flow import pack_endpoint, split_endpoint
 
@@ -21,6 +25,19 @@ UNLISTED = 0xFFFF_FFFF
 """The slot of a real server that has no place in the shared counters: it is in no plan of this run, but some sessions still are
 with it."""
 
+LOOK_ELSEWHERE_S = 0.02
+"""How often a service looks how many sessions other shards have, when its scheduler asks for that. They publish that as often, so
+what is known of them is 0.04 s old at most."""
+
+
+class ShardFacts(NamedTuple):
+    """What a service has to know of its shard."""
+
+    shard: int
+    tables: MaglevTables
+    conns_elsewhere: Callable[[int], tuple[int, int, int]]
+    """By slot: see `SharedState.conns_elsewhere`."""
+
 
 class RealServer:
     """One real server of one service, with its counters, laid out by `counters.DESTINATION_FIELDS`.
@@ -29,14 +46,19 @@ class RealServer:
     """
 
     __slots__ = (
-        "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "mtu",
-        "next_local_address", "orders", "slot", "weight",
+        "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "load_elsewhere",
+        "mtu", "next_local_address", "orders", "slot", "slow_start", "slow_start_s", "weight",
     )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
         """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
         self.weight = plan.weight
+        self.slow_start_s = plan.slow_start_s
+        self.slow_start: SlowStart | None = None
+        """How far it has come since it came back; None when it has its whole share."""
+        self.load_elsewhere = 0
+        """Its load in all other shards, as it was known last; 0 as long as no scheduler asks for it."""
         self.slot = plan.slot
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
@@ -56,7 +78,7 @@ class RealServer:
         """Local addresses are used in turn for each real server. One turn for all of them would keep step with the scheduler,
         and each real server would only ever see some of the local addresses."""
         # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
-        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
+        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = self.counts[OPENING_CONNS] = 0
 
     @property
     def takes_new(self) -> bool:
@@ -67,6 +89,16 @@ class RealServer:
     def sessions(self) -> int:
         """How many sessions it has in this shard."""
         return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
+
+    @property
+    def load(self) -> int:
+        """What its sessions of all shards weigh together, see `least_connections`: those of this one at this moment."""
+        counts = self.counts
+        return self.load_elsewhere + OPEN * counts[ACTIVE_CONNS] + (OPEN - 1) * counts[OPENING_CONNS] + counts[INACTIVE_CONNS]
+
+    def start_slowly(self, now: float) -> None:
+        """Begin its slow start, if it has one: it takes new sessions again from now on."""
+        self.slow_start = SlowStart(now, self.slow_start_s) if self.slow_start_s else None
 
     def take_place(self, slot: int, published: memoryview) -> None:
         """Count at this place from now on, for a real server that had none."""
@@ -84,19 +116,26 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "_quorum", "_when_none_healthy", "all_real_servers", "by_state", "candidates", "cookies_until", "defer",
-        "drops_new", "endpoint", "half_open", "is_engaged", "lane", "local_addresses", "mtu", "name", "on_down", "protocol",
-        "real_servers", "scheduler", "synproxy",
+        "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by", "_when_none_healthy", "all_real_servers", "by_state",
+        "candidates", "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "lane",
+        "local_addresses", "mtu", "name", "on_down", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
-    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
+    def __init__(
+        self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT], facts: ShardFacts
+    ) -> None:
         """`counters` gives the shared counters of a real server by its slot; `by_state` is that of the whole shard."""
         self.name = plan.name
         self.protocol = plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         self.real_servers: list[RealServer] = []
-        self.scheduler = SCHEDULERS[plan.scheduler]()
+        self.candidates: tuple[RealServer, ...] = ()
+        """The real servers that the scheduler may pick: another tuple whenever one comes or goes or has another weight."""
+        self._facts = facts
+        self._look_at_s = -inf
+        self._scheduled_by = plan.scheduler, plan.maglev_table
+        self.scheduler = self._new_scheduler()
         self.synproxy = plan.synproxy
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
@@ -115,28 +154,45 @@ class VirtualService(Generic[OrderedT]):
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
-        self.candidates: tuple[RealServer, ...] = ()
-        """The real servers that the scheduler may pick."""
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
         self.change(plan, frozenset())
+        for real_server in self.real_servers:  # with the first plan nobody has come back
+            real_server.slow_start = None
 
     def change(self, plan: ServicePlan, down: Set[int]) -> bool:
         """Go by this plan from now on, in which the real servers in the slots `down` are down; True when some sessions have to be
         settled anew. Only what a reload may change is looked at."""
         self.lane = plan.lane
         self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
-        changed = self.change_real_servers(plan.real_servers)
-        return self.change_health(down) or changed
+        self._change_scheduler(plan)
+        before = self._weights_of_candidates()
+        changed = self._change_real_servers(plan.real_servers)
+        return self._choose(down, before) or changed
 
     def change_health(self, down: Set[int]) -> bool:
         """The real servers in the slots `down` are down from now on, and all others up; returns as `change` does."""
+        return self._choose(down, self._weights_of_candidates())
+
+    def _weights_of_candidates(self) -> dict[RealServer, int]:
+        return {real_server: real_server.weight for real_server in self.candidates}
+
+    def _choose(self, down: Set[int], before: dict[RealServer, int]) -> bool:
+        """Find out who is a candidate. `before` are those that were, with their weights then: whoever gets sessions now and did
+        not then starts slowly."""
         for real_server in self.real_servers:
             real_server.is_up = real_server.slot not in down
-        self.candidates = candidates(self.real_servers, self._quorum, self._when_none_healthy)
-        self.drops_new = not self.candidates and self._when_none_healthy == DROP
-        may_leave = self.protocol == "udp" or self.on_down != LEAVE
-        chosen, changed = set(self.candidates), False
+        chosen = candidates(self.real_servers, self._quorum, self._when_none_healthy)
+        if [*before.items()] != [(real_server, real_server.weight) for real_server in chosen]:
+            self.candidates = chosen
+        self.drops_new = not chosen and self._when_none_healthy == DROP
+        for real_server in chosen:
+            if real_server.weight and not before.get(real_server):
+                real_server.start_slowly(self.by_state.now)
+        return self._mark(set(chosen))
+
+    def _mark(self, chosen: set[RealServer]) -> bool:
+        may_leave, changed = self.protocol == "udp" or self.on_down != LEAVE, False
         for real_server in self.all_real_servers:
             real_server.is_candidate = real_server in chosen
             is_left = may_leave and not real_server.is_up and not real_server.is_candidate
@@ -144,7 +200,18 @@ class VirtualService(Generic[OrderedT]):
             real_server.lets_go = lets_go
         return changed
 
-    def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
+    def _change_scheduler(self, plan: ServicePlan) -> None:
+        """Pick by the scheduler of this plan from now on. The one there is goes on when nothing has changed."""
+        wanted = plan.scheduler, plan.maglev_table
+        if wanted != self._scheduled_by:
+            self._scheduled_by = wanted
+            self.scheduler = self._new_scheduler()
+
+    def _new_scheduler(self) -> Scheduler:
+        name, places = self._scheduled_by
+        return SCHEDULERS[name](Setup(self._facts.shard, self._facts.tables, places))
+
+    def _change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Use these real servers, with these weights, from now on; True when one was removed or came back."""
         known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
         self.real_servers = []
@@ -153,6 +220,7 @@ class VirtualService(Generic[OrderedT]):
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
+            real_server.slow_start_s = plan.slow_start_s
             real_server.weight, real_server.is_backup = plan.weight, plan.backup
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
@@ -187,6 +255,10 @@ class VirtualService(Generic[OrderedT]):
         """Whether a new session could get a local address and a real server."""
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
-    def pick_real_server(self, client_key: bytes) -> RealServer | None:
+    def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
         """The scheduler's choice for the client with this flow key; None when no real server takes new sessions."""
-        return self.scheduler.pick(self.candidates, client_key)
+        if self.scheduler.needs_load and now >= self._look_at_s:
+            self._look_at_s = now + LOOK_ELSEWHERE_S
+            for real_server in self.candidates:
+                real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
+        return self.scheduler.pick(self.candidates, client_key, now)

@@ -2,10 +2,10 @@
 
 from math import inf
 
-from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS
+from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS, OPENING_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
 from appliance.state.ack_storm import AckStorm
-from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
+from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
 from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
@@ -182,6 +182,7 @@ class Session:
                 orders[was].leave(self)
             if will:
                 orders[will].join(self, service.by_state.now)
+            counts[OPENING_CONNS] += (will == HALF_OPEN) - (was == HALF_OPEN)
         if service.synproxy != NEVER:
             self.settle()
 
@@ -191,6 +192,7 @@ class Session:
         self.service.by_state.counts[self.state] -= 1
         if order := ORDER_OF_STATE[self.state]:
             self.real_server.orders[order].leave(self)
+            self.counts[OPENING_CONNS] -= order == HALF_OPEN
         elif self.is_unconfirmed:
             self.confirm()
 

@@ -150,7 +150,7 @@ class World:
         assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):
             gauges = self.destination(slot)
-            assert gauges["active_conns"] == gauges["inactive_conns"] == 0
+            assert gauges["active_conns"] == gauges["inactive_conns"] == gauges["opening_conns"] == 0
         for admission in (self.inside._tcp_admission, self.inside._udp_admission):
             assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 

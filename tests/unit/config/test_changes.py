@@ -118,8 +118,37 @@ def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, 
     assert refusal(edited(old, new)) == [f"{words} needs a restart"]
 
 
-@pytest.mark.parametrize("key", ["protocol", "scheduler", "synproxy", "lane", "local_addresses"])
-def test_so_does_every_key_of_a_service(key: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"scheduler": "wlc"}, ("service web: scheduler rr -> wlc",)),
+        ({"maglev_table": 251}, ("service web: maglev_table 65537 -> 251",)),
+        (
+            {"scheduler": "mh", "maglev_table": 251},
+            ("service web: scheduler rr -> mh", "service web: maglev_table 65537 -> 251"),
+        ),
+    ],
+    ids=str,
+)
+def test_how_a_service_chooses_its_real_servers_can_change(changes: dict[str, Any], lines: tuple[str, ...]) -> None:
+    found = compare(RUNNING, having(web(**changes)))
+    assert (found.services, found.real_servers, found.lines) == (lines, (), lines)
+
+
+def test_each_key_of_a_real_server_that_changes_has_a_line() -> None:
+    rs1, rs2 = WEB.real_servers
+    found = compare(
+        RUNNING, having(web(scheduler="lc", real_servers=(rs1.model_copy(update={"weight": 1, "slow_start_s": 30}), rs2)))
+    )
+    assert found.lines == (
+        "service web: scheduler rr -> lc",
+        "service web: real server 192.0.2.101:8080 weight 100 -> 1",
+        "service web: real server 192.0.2.101:8080 slow_start_s 0 -> 30",
+    )
+
+
+@pytest.mark.parametrize("key", ["protocol", "synproxy", "lane", "local_addresses"])
+def test_so_does_every_other_key_of_a_service(key: str) -> None:
     """Built without the checker, which may know one value only."""
     (line,) = refusal(having(web(**{key: "another"})))
     assert line.startswith(f"service web: {key}: ")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from appliance.ipc.messages import (
+    VERSION,
     Ask,
     ChangeServices,
     Done,
@@ -143,8 +144,8 @@ def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
     ("line", "words"),
     [
         (b"nonsense\n", "not a message"),
-        (b'{"version":2,"kind":"dance","number":9}\n', "unknown kind 'dance'"),
-        (b'{"version":3,"kind":"ask","number":9}\n', "version 3"),
+        (b'{"version":%d,"kind":"dance","number":9}\n' % VERSION, "unknown kind 'dance'"),
+        (b'{"version":%d,"kind":"ask","number":9}\n' % (VERSION + 1), f"version {VERSION + 1}"),
         (encode(9, Start(plan())), "Start does not fit here"),
         (encode(9, Piece(1, [], True, "")), "Piece does not fit here"),
         (encode(9, Ask(Query("dance"))), "QueryError"),
@@ -214,21 +215,21 @@ def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
 
 
 def test_a_refusal_is_logged_and_never_answered(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
-    started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":3,"kind":"refused","number":10}\n')
+    started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":99,"kind":"refused","number":10}\n')
     started.channel.converse(World().shard)
     assert started.hear() == []
     assert caplog.messages[0] == "the director refused message 3: why"
-    assert "version 3" in caplog.messages[1]
+    assert "version 99" in caplog.messages[1]
 
 
 def test_a_director_of_another_version_is_a_clear_error_for_both(ends: Ends) -> None:
-    ends.ours.sendall(b'{"version":3,"kind":"start","number":1,"plan":{}}\n')
-    words = "version 3, while this process has version 2.* has to be restarted"
+    ends.ours.sendall(b'{"version":99,"kind":"start","number":1,"plan":{}}\n')
+    words = f"version 99, while this process has version {VERSION}.* has to be restarted"
     with pytest.raises(SystemExit, match=words):
         ends.channel.wait_for_plan()
     (refusal,) = ends.hear()
     assert isinstance(refusal, Refused)
-    assert "version 3, while this process has version 2" in refusal.reason
+    assert f"version 99, while this process has version {VERSION}" in refusal.reason
 
 
 def test_a_first_message_that_is_no_plan_ends_the_worker(ends: Ends) -> None:
