@@ -23,7 +23,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 3
+VERSION = 4
 
 _LONGEST_SHOWN = 80
 

@@ -119,6 +119,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         4: "0959c617c4879261",
         5: "e22b3be69934a873",
         6: "e2045c9f4d37c2f7",
+        7: "cb65d393e8fe618b",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 
