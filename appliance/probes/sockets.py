@@ -3,12 +3,14 @@
 import errno
 import itertools
 import socket
+import struct
 from typing import NamedTuple
 
 from appliance.policy.check_ports import FIRST, LAST
 
 _PORTS = LAST - FIRST + 1
 _TRIES = 16
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _turns = itertools.count()
 
 
@@ -38,8 +40,10 @@ class Source(NamedTuple):
 
     def _bind(self, opened: socket.socket, to: tuple[str, int]) -> None:
         if opened.type == socket.SOCK_STREAM:
-            # The same port may be in use towards other real servers.
+            # The same port may be in use towards other real servers; and a connection that is over leaves no TIME_WAIT, which
+            # would keep the port from the next check.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         if self.own_ports:
             self._bind_own_port(opened)
         else:

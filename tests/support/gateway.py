@@ -5,9 +5,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
+from appliance.ipc.rows import (
+    DutyState,
+    LaneState,
+    LaneStats,
+    Page,
+    RealServerHealth,
+    ServiceHealth,
+    SessionRow,
+    ShardState,
+    Slab,
+)
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -80,8 +91,20 @@ class FakeHealth:
     def __init__(self) -> None:
         self.down: frozenset[int] = frozenset()
         self.troubles: dict[str, str] = {}
-        self.recent: list[StateChange] = []
-        self.services: list[ServiceHealth] = []
+        self.recent = [StateChange(1.5, Target("web", "192.0.2.102", 8080), False, "3 tcp checks failed in a row", "refused")]
+        self.services = [
+            ServiceHealth(
+                "web",
+                "",
+                1,
+                "refuse",
+                "leave",
+                [
+                    RealServerHealth("192.0.2.101", 8080, "up", False, "tcp", 12.34, 0, "passed", "connected in 0.5 ms"),
+                    RealServerHealth("192.0.2.102", 8080, "down", True, "tcp", 2.0, 1, "failed", "refused"),
+                ],
+            )
+        ]
 
     def rows(self) -> list[ServiceHealth]:
         """What the test set."""
