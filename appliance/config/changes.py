@@ -14,7 +14,7 @@ from appliance.config.values import Table
 
 _ABSENT = "absent"
 
-LIVE = ("scheduler", "maglev_table", "when_none_healthy", "quorum", "on_down", "health_check", "observe")
+LIVE = ("scheduler", "maglev_table", "when_none_healthy", "quorum", "on_down", "health_check")
 """The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
 
 LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")

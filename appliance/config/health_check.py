@@ -1,4 +1,4 @@
-"""`[service.health_check]` and `[service.observe]`: how real servers are checked, and what their sessions may show of them."""
+"""`[service.health_check]`: how real servers are checked."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -207,28 +207,6 @@ class HealthCheck(Table):
             "started when its time is over. Its environment says which real server is meant."
         ),
     ] = ()
-
-
-class Observe(Table):
-    """`[service.observe]`: what failed connections of clients say of a real server."""
-
-    errors: Annotated[
-        int,
-        Range(1, 1_000_000),
-        Field(
-            description="How many connections to one real server may be refused with RST, or stay without any answer, within "
-            "`within_s`, before something is done."
-        ),
-    ] = 10
-    within_s: Annotated[float, Range(1.0, 3600.0, "s"), Field(description="The time in which they are counted.")] = 10.0
-    down_s: Annotated[
-        float,
-        Range(1.0, 86400.0, "s"),
-        Field(
-            description="How long a real server that no check asks is down then. After that it is tried again. A real server "
-            "with a check is asked at once, and nothing else is done."
-        ),
-    ] = 30.0
 
 
 def check_problems(checks: Iterable[tuple[KeyPath, HealthCheck | None]], vips: set[IPv4Address]) -> Iterator[ConfigProblem]:

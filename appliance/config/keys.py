@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from appliance.config.health_check import HealthCheck, Observe
+from appliance.config.health_check import HealthCheck
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
 from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues
@@ -54,7 +54,6 @@ def sections() -> tuple[Section, ...]:
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
         Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),
-        Section("[service.observe]", of_service["observe"], _keys(Observe)),
         Section("[[service.real_server]]", of_service["real_servers"], _keys(RealServer)),
     )
 

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from appliance.config import checks
-from appliance.config.health_check import HealthCheck, Observe
+from appliance.config.health_check import HealthCheck
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
@@ -176,7 +176,6 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("service", "real_server"): _keys(RealServer),
     ("service", "health_check"): _keys(HealthCheck),
     ("service", "real_server", "health_check"): _keys(HealthCheck),
-    ("service", "observe"): _keys(Observe),
 }
 """The keys of each table, by the path of the table without list indices."""
 

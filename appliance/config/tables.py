@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from appliance.config.health_check import HealthCheck, Observe
+from appliance.config.health_check import HealthCheck
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
@@ -299,14 +299,7 @@ class Service(Table):
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",
-        description="How the real servers of the service above are checked. Without it, and without `[service.observe]`, all of "
-        "them count as up.",
-    )
-    observe: Observe | None = Field(
-        default=None,
-        alias="observe",
-        description="What sessions show of the real servers of the service above: how many connections may fail before the next "
-        "check is hastened; or before a real server that no check asks counts as down.",
+        description="How the real servers of the service above are checked. Without it, all of them count as up.",
     )
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config.health_check import HealthCheck, Observe
+from appliance.config.health_check import HealthCheck
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.config.tables import Api, Gateway, RealServer, Service
@@ -47,7 +47,6 @@ def test_the_keys_are_those_of_the_tables() -> None:
         "[api]": Api,
         "[[service]]": Service,
         "[service.health_check]": HealthCheck,
-        "[service.observe]": Observe,
         "[[service.real_server]]": RealServer,
     }
     for section in sections():
@@ -55,9 +54,9 @@ def test_the_keys_are_those_of_the_tables() -> None:
         if section.header == "[sysctl]":
             assert names == set(TUNABLES)
         elif table := tables.get(section.header):
-            assert names == set(table.model_fields) - {"real_servers", "health_check", "observe"}
+            assert names == set(table.model_fields) - {"real_servers", "health_check"}
     top = {re.sub(r"[\[\]]", "", section.header) for section in sections()}
-    top -= {"service.real_server", "service.health_check", "service.observe"}
+    top -= {"service.real_server", "service.health_check"}
     assert top == {field.alias or name for name, field in Config.model_fields.items()}
 
 
