@@ -11,6 +11,7 @@ from appliance.config.problems import ConfigProblem, KeyPath
 from appliance.config.values import Allowed, HostAddress, Listed, OneOf, Range, Table
 from appliance.health.check import KINDS
 from appliance.health.status import ranges
+from appliance.policy.candidates import ON_DOWN, WHEN_NONE_HEALTHY
 
 _METHODS = ("GET", "HEAD", "OPTIONS")
 _LONGEST_TEXT = 1024
@@ -207,6 +208,40 @@ class HealthCheck(Table):
             "started when its time is over. Its environment says which real server is meant."
         ),
     ] = ()
+
+
+# Keys of a service and of its real servers that say what follows from health.
+Backup = Annotated[
+    bool,
+    Allowed("true or false"),
+    Field(description="true: it gets new sessions only while fewer than `quorum` of those that are no backups are up."),
+]
+WhenNoneHealthy = Annotated[
+    str,
+    OneOf(WHEN_NONE_HEALTHY),
+    Field(
+        description="What becomes of new sessions while no real server is healthy and no backup is up. refuse: clients are "
+        "answered with RST, or with ICMP port unreachable for UDP. drop: they are not answered. all: all real servers that "
+        "are no backups get sessions, as if they were up."
+    ),
+]
+Quorum = Annotated[
+    int,
+    Range(1, 65535),
+    Field(
+        description="While fewer real servers are up than this (those that are no backups, and have a weight above 0), none "
+        "of the service counts as healthy."
+    ),
+]
+OnDown = Annotated[
+    str,
+    OneOf(ON_DOWN),
+    Field(
+        description="What becomes of the TCP sessions of a real server that is down. leave: they go on, if they can. expire: "
+        "each ends at its client's next packet, with RST to both ends. reset: all of them end at once. A UDP client whose "
+        "real server is down goes to another one with its next datagram, whatever stands here."
+    ),
+]
 
 
 def check_problems(checks: Iterable[tuple[KeyPath, HealthCheck | None]], vips: set[IPv4Address]) -> Iterator[ConfigProblem]:

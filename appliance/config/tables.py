@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from appliance.config.health_check import HealthCheck
+from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
@@ -29,7 +29,7 @@ from appliance.config.values import (
 )
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
-from appliance.policy.candidates import LEAVE, ON_DOWN, REFUSE, WHEN_NONE_HEALTHY
+from appliance.policy.candidates import LEAVE, REFUSE
 from appliance.policy.schedulers.maglev_table import PLACES, USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
@@ -183,11 +183,7 @@ class RealServer(Table):
             "appliance starts, and nothing with the schedulers sh and mh."
         ),
     ] = 0
-    backup: Annotated[
-        bool,
-        Allowed("true or false"),
-        Field(description="true: it gets new sessions only while fewer than `quorum` of those that are no backups are up."),
-    ] = False
+    backup: Backup = False
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",
@@ -270,36 +266,14 @@ class Service(Table):
             "weights have one table together. The tables of all services may take 256 MiB in each shard."
         ),
     ] = USUAL_PLACES
-    when_none_healthy: Annotated[
-        str,
-        OneOf(WHEN_NONE_HEALTHY),
-        Field(
-            description="What becomes of new sessions while no real server is healthy and no backup is up. refuse: clients are "
-            "answered with RST, or with ICMP port unreachable for UDP. drop: they are not answered. all: all real servers that "
-            "are no backups get sessions, as if they were up."
-        ),
-    ] = REFUSE
-    quorum: Annotated[
-        int,
-        Range(1, 65535),
-        Field(
-            description="While fewer real servers are up than this (those that are no backups, and have a weight above 0), none "
-            "of the service counts as healthy."
-        ),
-    ] = 1
-    on_down: Annotated[
-        str,
-        OneOf(ON_DOWN),
-        Field(
-            description="What becomes of the TCP sessions of a real server that is down. leave: they go on, if they can. expire: "
-            "each ends at its client's next packet, with RST to both ends. reset: all of them end at once. A UDP client whose "
-            "real server is down goes to another one with its next datagram, whatever stands here."
-        ),
-    ] = LEAVE
+    when_none_healthy: WhenNoneHealthy = REFUSE
+    quorum: Quorum = 1
+    on_down: OnDown = LEAVE
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",
-        description="How the real servers of the service above are checked. Without it, all of them count as up.",
+        description="How the real servers of the service above are checked. Without it, all of them count as up. A table "
+        "`[service.real_server.health_check]` behind a real server takes its place for that one, as a whole.",
     )
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."

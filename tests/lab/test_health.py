@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import log_lines, reload, worker_pids
-from tests.lab.test_reload import KeepAlive, keep_alive
+from tests.lab.keep_alive import KeepAlive, keep_alive
 
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
 

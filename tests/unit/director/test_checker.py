@@ -11,7 +11,7 @@ from appliance.director import checker
 from appliance.director.checker import Checker
 from appliance.health.answer import Answer, failed, passed
 from appliance.health.check import Check, Target
-from tests.unit.health.test_standing import CHECK
+from tests.unit.health.conftest import CHECK
 
 A, B, C = (Target("web", f"192.0.2.{number}", 80) for number in (101, 102, 103))
 GOOD = passed("fine")

@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 from appliance.health.answer import Answer, Outcome, failed, passed, undecided
 from appliance.health.check import Check
 from appliance.health.standing import JITTER, Standing, first_wait_s
+from tests.unit.health.conftest import CHECK
 
-CHECK = Check(
-    kind="tcp",
-    port=80,
-    sources=("192.0.2.10",),
-    own_ports=True,
-    interval_s=2.0,
-    fast_interval_s=0.5,
-    timeout_s=1.0,
-    rise=2,
-    fall=3,
-)
 GOOD, BAD, NONE = passed("fine"), failed("refused"), undecided("no descriptor")
 ANSWERS = {"+": GOOD, "-": BAD, "?": NONE}
 

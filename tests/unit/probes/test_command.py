@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.health.answer import Outcome
-from tests.unit.probes.test_probe import asked
+from tests.unit.probes.conftest import asked
 
 
 async def test_exit_code_0_passes_and_the_first_line_is_shown() -> None:

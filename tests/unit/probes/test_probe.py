@@ -14,27 +14,15 @@ from typing import Any
 import pytest
 
 from appliance.health.answer import Answer, Outcome
-from appliance.health.check import Check, Target
 from appliance.policy.check_ports import FIRST, LAST
 from appliance.probes import http, probe, sockets, udp
-from appliance.probes.probe import ask
 from appliance.probes.sockets import Source
 from tests.unit.probes.certificate import make_certificate
+from tests.unit.probes.conftest import LOOPBACK, asked
 
-LOOPBACK = "127.0.0.1"
 NOWHERE = "192.0.2.77"
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def check(kind: str, port: int = 0, **fields: Any) -> Check:
-    usual: dict[str, Any] = {"sources": (LOOPBACK,), "own_ports": False, "timeout_s": 5.0, "rise": 1, "fall": 1}
-    return Check(kind=kind, port=port, interval_s=5.0, fast_interval_s=1.0, **(usual | fields))
-
-
-async def asked(kind: str, port: int = 0, **fields: Any) -> Answer:
-    answer = await ask(check(kind, port, **fields), Target("web", LOOPBACK, port))
-    return answer._replace(words=answer.words.rpartition(" in ")[0]) if answer.words.endswith(" ms") else answer
 
 
 @asynccontextmanager
