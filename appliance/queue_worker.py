@@ -18,10 +18,12 @@ from netfilterqueue import Packet
 
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
+from appliance.edge.host_sockets import HostSockets
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.process import end_with_parent
 from appliance.edge.raw_socket import SegmentSink
+from appliance.edge.record_locks import RecordLocks
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
@@ -29,6 +31,7 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
+from appliance.shard.strays import HostHasSocket
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
 
@@ -85,7 +88,7 @@ class QueueWorker:
         `maps` are those of the lane; None when there is none.
         """
         now = time.monotonic()
-        self._shard = Shard(plan, shared, now, maps)
+        self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
@@ -188,6 +191,16 @@ class QueueWorker:
         segments.clear()
 
 
+def _host_sockets(plan: Plan) -> HostHasSocket:
+    """What tells a lost session's packets from those of the host's own connections."""
+    if plan.has_predecessor:
+        try:
+            return HostSockets().has
+        except EdgeError as error:
+            log.warning("real servers of lost sessions are left to the host: %s", error)
+    return lambda _: True
+
+
 def _report(adopted: Adopted) -> None:
     """Say what became of the sessions that were in the lane, if there were any."""
     if adopted.sessions or adopted.unserved:
@@ -216,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = control.wait_for_plan()
     try:
         shared = SharedState(shared_memory.attach(options.shared_fd), plan.shards, plan.destinations)
+        shared.locks = RecordLocks(options.shared_fd)
         maps = KernelLaneMaps(options.lane_fds) if options.lane_fds else None
         worker = QueueWorker(plan, shared, control, maps)
     except (EdgeError, LayoutError) as error:

@@ -1,7 +1,7 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, schedulers, health checks and what belongs to these, and the start values of
-tunables can change while the appliance runs.
+The real servers of existing services, their weights, schedulers, health checks and what belongs to these, the start values of
+tunables and the parameters of the host can change while the appliance runs.
 Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
 
@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
 from appliance.config.values import Table
+from appliance.model.host_parameter import Values
 
 _ABSENT = "absent"
 
-LIVE = ("scheduler", "maglev_table", "when_none_healthy", "quorum", "on_down", "health_check")
+LIVE = (
+    "scheduler",
+    "maglev_table",
+    "persistence_s",
+    "persistence_mask",
+    "when_none_healthy",
+    "quorum",
+    "on_down",
+    "health_check",
+)
 """The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
 
 LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
@@ -32,6 +42,8 @@ class Reload:
     tunables: dict[str, int]
     """The new start values of those whose start value changed. A tunable that only an operator changed is not among them, so it
     keeps the operator's value."""
+    host_parameters: dict[str, Values | None]
+    """The new values of the parameters of the host whose value in the file changed; None for one that stands there no more."""
     real_servers: tuple[str, ...]
     """One line for each real server that is added or removed, and for each key of one that changes."""
     services: tuple[str, ...] = ()
@@ -60,9 +72,15 @@ def compare(running: Config, wanted: Config) -> Reload:
     tunables = {name: value for name, value in wanted.sysctl.items() if value != running.sysctl[name]}
     return Reload(
         tunables,
+        _parameters(running, wanted),
         tuple(line for old, new in pairs for line in _real_server_changes(old, new)),
         tuple(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
     )
+
+
+def _parameters(running: Config, wanted: Config) -> dict[str, Values | None]:
+    before, after = running.host.sysctl, wanted.host.sysctl
+    return {name: after.get(name) for name in before | after if before.get(name) != after.get(name)}
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pydantic.fields import FieldInfo
 
 from appliance.config.health_check import HealthCheck
+from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
 from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues
@@ -51,6 +52,7 @@ def sections() -> tuple[Section, ...]:
         Section("[gateway]", meaning["gateway"], _keys(Gateway)),
         Section("[api]", meaning["api"], _keys(Api)),
         Section("[sysctl]", meaning["sysctl"], _keys(StartValues)),
+        Section("[host.sysctl]", Host.model_fields["sysctl"].description or "", _keys(WantedParameters)),
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
         Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),

@@ -16,12 +16,16 @@ from pydantic_core import ErrorDetails
 
 from appliance.config import checks
 from appliance.config.health_check import HealthCheck
+from appliance.config.host_table import Host
+from appliance.config.host_values import HOST_VALUE
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
 from appliance.config.values import Table
 from appliance.model.did_you_mean import did_you_mean
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
+from appliance.model.typed_names import elsewhere, read_name
 from appliance.policy.steering import MAX_SHARDS
 
 __all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServer", "Service", "load", "parse"]
@@ -40,6 +44,7 @@ class Config(Table):
         validate_default=True,
         description="The values with which tunables start; a tunable that is left out starts with its default.",
     )
+    host: Host = Field(default=Host(), description="What the appliance asks of its host beyond what it needs.")
     local_addresses: Pools = Field(
         description="Pools of local addresses. Real servers see sessions come from these, and never from the client's address."
     )
@@ -172,6 +177,8 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("gateway",): _keys(Gateway),
     ("api",): _keys(Api),
     ("sysctl",): TUNABLES,
+    ("host",): _keys(Host),
+    ("host", "sysctl"): HOST_PARAMETERS,
     ("service",): _keys(Service),
     ("service", "real_server"): _keys(RealServer),
     ("service", "health_check"): _keys(HealthCheck),
@@ -199,6 +206,8 @@ def _problem(error: ErrorDetails) -> ConfigProblem:
         return ConfigProblem(path, value, f"unknown key{_known_key_hint(path)}")
     if kind == "too_short":
         return ConfigProblem(path, value, "must not be empty")
+    if kind == HOST_VALUE:
+        return ConfigProblem(path, value, error["msg"])
     if path[-1] == "[key]":  # pydantic marks a problem of the key itself so
         path = path[:-1]
     predicate = str(error["ctx"]["error"]) if kind == "value_error" else _WRONG_TYPE.get(kind, error["msg"])
@@ -207,7 +216,13 @@ def _problem(error: ErrorDetails) -> ConfigProblem:
 
 def _known_key_hint(path: KeyPath) -> str:
     table = tuple(part for part in path[:-1] if isinstance(part, str))
-    return did_you_mean(str(path[-1]), _KEYS.get(table, ()))
+    key, known = str(path[-1]), _KEYS.get(table, ())
+    if table[-1:] != ("sysctl",):
+        return did_you_mean(key, known)
+    if key == "net":  # net.ipv4.NAME without quotes is a table in TOML
+        return "; write the name alone, without net.ipv4. in front"
+    there = elsewhere(key, asked_for_tunable=table == ("sysctl",))
+    return f"; {there}" if there else did_you_mean(read_name(key).name, known)
 
 
 def _refuse_shards(shards: int, messages: Iterable[str]) -> NoReturn:

@@ -266,6 +266,22 @@ class Service(Table):
             "weights have one table together. The tables of all services may take 256 MiB in each shard."
         ),
     ] = USUAL_PLACES
+    persistence_s: Annotated[
+        int,
+        Range(0, 86_400, "seconds"),
+        Field(
+            description="For how long new sessions of a client go to the same real server; each new one begins the time anew. It "
+            "ends earlier when that real server gets weight 0 or is removed. 0: the scheduler chooses for each new session."
+        ),
+    ] = 0
+    persistence_mask: Annotated[
+        int,
+        Range(1, 32, "bits"),
+        Field(
+            description="For persistence, clients whose addresses have so many first bits in common are one client: 32 for each "
+            "address by itself, 24 for networks of 256."
+        ),
+    ] = 32
     when_none_healthy: WhenNoneHealthy = REFUSE
     quorum: Quorum = 1
     on_down: OnDown = LEAVE

@@ -15,7 +15,7 @@ SPARE_SLOTS = 256
 """How many real servers can be added during a run. The shared counters cannot grow, because workers have them mapped, and a slot
 is never given to another real server, which would go on counting where the first one ended. So there are enough slots to replace
 a large fleet more than once. More slots would cost time: each sample of the rates adds up every slot of every shard, which takes
-10 ms with 64 shards."""
+a millisecond with 64 shards."""
 
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
@@ -42,7 +42,7 @@ def worker_plans(
     """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` are those of real
     servers that are down."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down) for shard in range(shards)]
+    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down) for shard in range(shards)]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
@@ -137,6 +137,8 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         _defer(service),
         service.lane,
         service.maglev_table,
+        service.persistence_s,
+        service.persistence_mask,
         when_none_healthy=service.when_none_healthy,
         quorum=service.quorum,
         on_down=service.on_down,

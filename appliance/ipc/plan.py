@@ -45,6 +45,10 @@ class ServicePlan:
     """Whether the lane may carry its sessions."""
     maglev_table: int = 65537
     """How many places its table has, when the scheduler is "mh"."""
+    persistence_s: int = 0
+    """For how long a client goes to the same real server again, after each new session; 0 when it need not."""
+    persistence_mask: int = 32
+    """How many bits of their addresses clients have in common that count as one."""
     when_none_healthy: str = "refuse"
     quorum: int = 1
     """See `policy.candidates`."""
@@ -65,7 +69,9 @@ class Plan:
     isn_secret: str
     """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
     cookie_secret: str
-    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): new with each start, the same for all workers of a run."""
+    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): kept from run to run, the same for all workers."""
+    has_predecessor: bool = False
+    """Whether a worker of this run, or of the one that it goes on from, has had sessions before."""
     down: tuple[int, ...] = ()
     """The slots of the real servers that are down at this moment; all others are up."""
 

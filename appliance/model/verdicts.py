@@ -135,8 +135,7 @@ NO_REAL_SERVER = Verdict(
     "no_real_server",
     "refused: the service has no real server that is up and has a weight above 0",
     cause="All real servers of the service are down, have weight 0, or were removed.",
-    remedy="See with `appliance health` which real servers are down, and why. Give at least one real server of the service a "
-    "weight above 0, and reload.",
+    remedy="See with `appliance health` which are down, and why. Give at least one a weight above 0, and reload.",
 )
 NO_LOCAL_ADDRESS = Verdict(
     Action.DROP,
@@ -294,6 +293,15 @@ OUTDATED_COOKIE = Verdict(
     cause="Behind SYNPROXY with synproxy_defer at 1, a client sent its first data, or a keepalive probe, more than three to four "
     "minutes after it connected.",
     remedy="Set synproxy_defer to 0 for a service whose clients connect long before they send anything.",
+)
+
+LOST_SESSION = Verdict(
+    Action.DROP,
+    "lost_session",
+    "answered with RST: a packet without a session, after an earlier worker has ended",
+    cause="A worker, or the whole appliance, ended and was started again less than tcp_timeout_established ago, and a client or "
+    "a real server goes on with a session that was in no lane and ended with it. Or a scan.",
+    remedy="Nothing to do: its sender knows now, and can connect again. There are fewer of them when the lane carries sessions.",
 )
 
 NONE_HEALTHY = Verdict(

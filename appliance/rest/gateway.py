@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
+from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
 
 
@@ -53,6 +55,19 @@ class Health(Protocol):
         """The health of each service and its real servers."""
 
 
+class HostParameters(Protocol):
+    """The parameters of the host's kernel. Reading raises EdgeError when the kernel does not say what it has."""
+
+    async def read(self, parameter: HostParameter) -> HostReading:
+        """One parameter at this moment, with the values at `all` and at the interfaces of the gateway where it has those."""
+
+    async def read_all(self) -> list[HostReading]:
+        """All of them, in the order of HOST_PARAMETERS."""
+
+    async def write(self, parameter: HostParameter, place: str, values: Values) -> HostReading:
+        """Write one at one place; what is then in force. Raises HostParameterError, and changes nothing, when that is refused."""
+
+
 class Gateway(Protocol):
     """The director, as the API sees it."""
 
@@ -62,6 +77,10 @@ class Gateway(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions of all shards."""
+
+    @property
+    def host_parameters(self) -> HostParameters:
+        """The parameters of the host's kernel."""
 
     @property
     def health(self) -> Health:
@@ -75,6 +94,9 @@ class Gateway(Protocol):
 
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""
+
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the kernel could be asked for these when they were last looked at."""
 
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
@@ -93,6 +115,9 @@ class Gateway(Protocol):
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""
+
+    async def examine(self) -> Report:
+        """What the doctor finds wrong now; it may be of a second ago."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

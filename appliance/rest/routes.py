@@ -2,7 +2,10 @@
 
 from http import HTTPStatus
 
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
+from appliance.rest.host_routes import HOST_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import (
     COMMON_QUERY,
     SHARD_DOWN,
@@ -11,6 +14,7 @@ from appliance.rest.operation import (
     Refusal,
     Route,
 )
+from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -22,6 +26,25 @@ _CARRIED_JSON = "an object: counter name -> `total`, `shards` (a list with one n
 _TUNABLE_JSON = "`value` (in force), `default`, `min`, `max`, `unit` and `summary`"
 
 _BODY_TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", f"the body is longer than {LONGEST_BODY_BYTES} bytes")
+
+
+_EXT_TEXT = (
+    "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel and one for the total"
+)
+_EXT_JSON = "`total`, `shards` (a list with one number per shard), `lane` and `kernel`"
+
+
+def _ext_counters(path: str, summary: str, answers: str) -> Route:
+    json = f"an object: counter name -> {_EXT_JSON}"
+    return Route(path, summary, (Operation("GET", answers, _EXT_TEXT, json, is_costly=True),))
+
+
+def _ext_counter(path: str, summary: str, answers: str) -> Route:
+    asked = Operation("GET", answers, "the total", f"`name`, {_EXT_JSON}", refusals=(UNKNOWN_NAME,), is_costly=True)
+    return Route(path, summary, (asked,))
+
+
+_AS_IN_LVS = "under the name that the table has in /proc/net of LVS"
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -103,33 +126,11 @@ ROUTES: tuple[Route, ...] = (
             ),
         ),
     ),
-    Route(
-        "/stats/ext",
-        "extended counters",
-        (
-            Operation(
-                "GET",
-                "Answers all extended counters.",
-                "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel "
-                "and one for the total",
-                "an object: counter name -> `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
-                is_costly=True,
-            ),
-        ),
-    ),
-    Route(
+    _ext_counters("/stats/ext", "extended counters", "Answers all extended counters."),
+    _ext_counter(
         "/stats/ext/{name}",
         "the total of one extended counter",
-        (
-            Operation(
-                "GET",
-                "Answers one extended counter, by its name here or by its name in the LVS kernels.",
-                "the total",
-                "`name`, `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
-                refusals=(UNKNOWN_NAME,),
-                is_costly=True,
-            ),
-        ),
+        "Answers one extended counter, by its name here or by its name in the LVS kernels.",
     ),
     Route(
         "/stats/ip_vs",
@@ -253,6 +254,14 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     *SESSION_ROUTES,
+    *PERSISTENCE_ROUTES,
+    *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
+    *HOST_ROUTES,
+    _ext_counters("/stats/ip_vs_ext_stats", "the same as /stats/ext", f"Answers all extended counters, {_AS_IN_LVS}."),
+    _ext_counter(
+        "/stats/ip_vs_ext_stats/{name}", "the same as /stats/ext/{name}", f"Answers one extended counter, {_AS_IN_LVS}."
+    ),
     *HEALTH_ROUTES,
 )
 

@@ -30,6 +30,7 @@ from appliance.state.lane_entry import (
     SLOT_CELL,
     STATE_CELL,
     STATE_MASK,
+    flow_of_segment,
     flows_of,
     take_over_phases,
     words_of,
@@ -258,6 +259,10 @@ class Lane:
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
         session.settle()
+
+    def carries(self, key: bytes) -> bool:
+        """Whether segments with this key belong to a session in the lane, of whichever shard. With a lane it is a system call."""
+        return self.is_on and self.maps.has_flow(flow_of_segment(key))
 
     def entries_with_record(self, entries: range) -> list[int]:
         """Those of the entries that have a version."""

@@ -15,7 +15,6 @@ from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SOURCE_LIMIT
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
-from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
@@ -51,8 +50,8 @@ class Sessions:
         self._queue_counts = shared.table(plan.shard, "queue")
         self._gauges = shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
-        self.maglev_tables = MaglevTables()
-        facts = ShardFacts(plan.shard, self.maglev_tables, partial(shared.conns_elsewhere, plan.shard))
+        facts = ShardFacts.of(plan, shared)
+        self.maglev_tables = facts.tables
         services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)

@@ -30,6 +30,7 @@ from appliance.sessions.walk import SessionWalk
 from appliance.shard.first_packet import FirstPacket
 from appliance.shard.sanity import HEADERS_BYTES, NEVER_FITS, OFFSET_AND_FLAGS, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
+from appliance.shard.strays import HostHasSocket, Strays
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
@@ -96,7 +97,14 @@ class Shard:
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
 
-    def __init__(self, plan: Plan, shared: SharedState, now: float, maps: LaneMaps | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        shared: SharedState,
+        now: float,
+        maps: LaneMaps | None = None,
+        host_has: HostHasSocket = lambda _: True,
+    ) -> None:
         """`maps` are those of the lane; None when there is none."""
         self.output = ShardOutput()
         self._number = plan.shard
@@ -113,7 +121,8 @@ class Shard:
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
-        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, ext_counts, now)
+        strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
+        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, strays, self.output, ext_counts, now)
         self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
 
     def adopt(self, now: float) -> Adopted:

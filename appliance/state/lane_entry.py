@@ -8,7 +8,7 @@ from array import array
 from struct import Struct
 from typing import Any
 
-from appliance.ipc.lane_layout import FLOW
+from appliance.ipc.lane_layout import FLOW, flow
 from appliance.ipc.session_record import (
     FIELDS,
     OFFSETS,
@@ -26,7 +26,7 @@ from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire import craft
-from appliance.wire.flow import Direction, flow_key, parts_of
+from appliance.wire.flow import Direction, destination_of, flow_key, parts_of, source_of
 from appliance.wire.layout import MOST_WINDOW, PROTO_TCP, PROTO_UDP, SYN
 from appliance.wire.seq import add
 
@@ -133,6 +133,11 @@ def flows_of(session: Session) -> tuple[bytes, bytes]:
         FLOW.pack(_FAMILY, protocol, b"", client_port, vip_port, client, vip),
         FLOW.pack(_FAMILY, protocol, b"", real_server_port, local_port, real_server, local),
     )
+
+
+def flow_of_segment(key: bytes) -> bytes:
+    """The flow of arriving packets of TCP with this key."""
+    return flow(_FAMILY, PROTO_TCP, source_of(key), destination_of(key))
 
 
 def take_over_phases(session: Session, word: int, rs_first_seq: int) -> None:

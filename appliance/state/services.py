@@ -2,12 +2,14 @@
 
 from array import array
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from ipaddress import IPv4Address
 from math import inf
 from typing import Any, Generic, NamedTuple
 
-from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.shared_layout import USUAL_MTU
+from appliance.ipc.persistence_table import PersistenceTable, service_number
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
@@ -16,6 +18,7 @@ from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.schedulers.slow_start import SlowStart
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
+from appliance.state.persistence import Persistence, Remembered
 from appliance.wire.flow import pack_endpoint, split_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
@@ -37,6 +40,14 @@ class ShardFacts(NamedTuple):
     tables: MaglevTables
     conns_elsewhere: Callable[[int], tuple[int, int, int]]
     """By slot: see `SharedState.conns_elsewhere`."""
+    remembered: Remembered
+
+    @classmethod
+    def of(cls, plan: Plan, shared: SharedState) -> "ShardFacts":
+        """Those of the shard of a plan."""
+        table = PersistenceTable(shared.persistence, bytes.fromhex(plan.isn_secret))
+        remembered = Remembered(table, shared.locks, shared.table(plan.shard, "queue"))
+        return cls(plan.shard, MaglevTables(), partial(shared.conns_elsewhere, plan.shard), remembered)
 
 
 class RealServer:
@@ -118,7 +129,7 @@ class VirtualService(Generic[OrderedT]):
     __slots__ = (
         "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by", "_when_none_healthy", "all_real_servers", "by_state",
         "candidates", "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "lane",
-        "local_addresses", "mtu", "name", "on_down", "protocol", "real_servers", "scheduler", "synproxy",
+        "local_addresses", "mtu", "name", "on_down", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +147,7 @@ class VirtualService(Generic[OrderedT]):
         self._look_at_s = -inf
         self._scheduled_by = plan.scheduler, plan.maglev_table
         self.scheduler = self._new_scheduler()
+        self.persistence = self._persistence_of(plan)
         self.synproxy = plan.synproxy
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
@@ -206,10 +218,17 @@ class VirtualService(Generic[OrderedT]):
         if wanted != self._scheduled_by:
             self._scheduled_by = wanted
             self.scheduler = self._new_scheduler()
+        self.persistence = self._persistence_of(plan)
 
     def _new_scheduler(self) -> Scheduler:
         name, places = self._scheduled_by
         return SCHEDULERS[name](Setup(self._facts.shard, self._facts.tables, places))
+
+    def _persistence_of(self, plan: ServicePlan) -> Persistence[RealServer] | None:
+        if not plan.persistence_s:
+            return None
+        number = service_number(plan.protocol, plan.vip, plan.port, plan.persistence_mask)
+        return Persistence(self._facts.remembered, number, plan.persistence_s, plan.persistence_mask)
 
     def _change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Use these real servers, with these weights, from now on; True when one was removed or came back."""
@@ -256,7 +275,12 @@ class VirtualService(Generic[OrderedT]):
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
     def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
-        """The scheduler's choice for the client with this flow key; None when no real server takes new sessions."""
+        """The real server of a new session of the client with this flow key; None when none takes new sessions."""
+        if self.persistence is None:
+            return self._schedule(client_key, now)
+        return self.persistence.pick(self.candidates, client_key, now, lambda: self._schedule(client_key, now))
+
+    def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
         if self.scheduler.needs_load and now >= self._look_at_s:
             self._look_at_s = now + LOOK_ELSEWHERE_S
             for real_server in self.candidates:

@@ -2,9 +2,9 @@
 
 from array import array
 
-from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
-from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.state.by_state import ByState
 from appliance.state.services import ShardFacts, VirtualService
 from appliance.state.session import Session
@@ -12,7 +12,7 @@ from appliance.state.session_table import SessionTable
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 from tests.support.addresses import LIP1, RS1_ADDRESS, VIP_ADDRESS
 
-ALONE = ShardFacts(0, MaglevTables(), lambda _slot: (0, 0, 0))
+ALONE = ShardFacts.of(Plan(0, 1, 0, 1, (), "00", "00"), SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1))
 """A shard without others."""
 
 

@@ -1,6 +1,7 @@
 """queue_worker.py with a queue that is a list: in which order packets are judged while they pile up, and what is done between."""
 
 import itertools
+import os
 import select
 import socket
 import time
@@ -10,9 +11,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from appliance import queue_worker
+from appliance.edge import shared_memory
+from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd
-from appliance.ipc.messages import Ask, LineReader, More, Piece, decode, encode
+from appliance.edge.record_locks import RecordLocks
+from appliance.ipc.messages import Ask, LineReader, More, Piece, Start, decode, encode
+from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query
+from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.queue_worker import MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
 from appliance.sessions import walk as walk_module
 from appliance.sessions.adoption import Adopted
@@ -253,3 +259,26 @@ def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.Log
         "7 sessions adopted, 3 reset because their service or local address is gone",
         "2 records of sessions make no sense and were given up; entry 5: why",
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_has_its_locks_in_common_with_the_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end of the control channel stays open until the process ends, which is another one than this in a test."""
+    scene = plan()
+    fd = shared_memory.create(size_bytes(scene.shards, scene.destinations))
+    SharedState.create(shared_memory.attach(fd), scene.shards, scene.destinations)
+    found: list[SharedState] = []
+
+    def refuse(_plan: Plan, shared: SharedState, *_: object) -> None:
+        found.append(shared)
+        raise EdgeError("enough")
+
+    monkeypatch.setattr(queue_worker, "QueueWorker", refuse)
+    monkeypatch.setattr(queue_worker, "end_with_parent", lambda: True)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(encode(1, Start(scene)))
+        outcome = queue_worker.main([f"--shared-fd={fd}", f"--control-fd={theirs.detach()}"])
+    assert outcome == queue_worker.EXIT_CANNOT_START
+    assert isinstance(found[0].locks, RecordLocks)
+    os.close(fd)

@@ -27,10 +27,14 @@ MOST_TABLES_BYTES = 256 * 1024 * 1024
 it. While a table is replaced, the one before it is there as well."""
 
 STEP_PROBES = 4000
-"""How much of a table is built between two turns of packets: about so many looks at places, less than half a millisecond."""
+"""How much of a table is built between two turns of packets: what so many looks at places take, about half a millisecond."""
+
+_PLACE_PROBES = 8
+"""What a place takes beside the looks for it, in looks."""
 
 _LAST_PLACES = 128
-"""So few free places are found by division, because looking for each of them would take longer than a turn of packets."""
+"""So few free places are found by division, two milliseconds for all, because the looks for each would take longer than a
+step."""
 
 _MOST_IN_BYTES = 255
 """A place of a table with so many real servers is one byte, else two. The highest number means free."""
@@ -79,7 +83,7 @@ class MaglevTable:
                     place -= places
             owners[place] = index
             self._next[index] = place
-            probes -= places // self._left
+            probes -= _PLACE_PROBES + places // self._left
             self._left -= 1
         if self._left <= _LAST_PLACES:
             self._fill_last_places()
@@ -120,7 +124,7 @@ class MaglevTables:
         return found
 
     def build_some(self) -> bool:
-        """Build on for less than half a millisecond; True while there is more to build."""
+        """Build on for about half a millisecond, two at the end of a table; True while there is more to build."""
         while self._unfinished:
             table = self._unfinished[0]()
             if table is not None and not table.is_complete:

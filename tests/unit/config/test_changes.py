@@ -93,6 +93,17 @@ def test_a_tunable_that_the_file_no_longer_names_goes_back_to_its_default() -> N
     assert compare(running, RUNNING).tunables == {"tcp_timeout_close": 10_000}
 
 
+def test_parameters_of_the_host_change_and_one_that_stands_there_no_more_gets_its_old_value_back() -> None:
+    running = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 30\ntcp_retries2 = 8\ntcp_rfc1337 = 1\n[local")
+    wanted = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 31\ntcp_rfc1337 = 1\nip_local_port_range = [1024, 4999]\n[local")
+    assert compare(running, wanted).host_parameters == {
+        "tcp_fin_timeout": (31,),
+        "tcp_retries2": None,
+        "ip_local_port_range": (1024, 4999),
+    }
+    assert compare(wanted, wanted).host_parameters == {}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -122,6 +133,8 @@ def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, 
     ("changes", "lines"),
     [
         ({"scheduler": "wlc"}, ("service web: scheduler rr -> wlc",)),
+        ({"persistence_s": 60}, ("service web: persistence_s 0 -> 60",)),
+        ({"persistence_mask": 24}, ("service web: persistence_mask 32 -> 24",)),
         ({"maglev_table": 251}, ("service web: maglev_table 65537 -> 251",)),
         (
             {"scheduler": "mh", "maglev_table": 251},

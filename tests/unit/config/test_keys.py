@@ -11,6 +11,7 @@ from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.config.tables import Api, Gateway, RealServer, Service
 from appliance.config.values import Table
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 
 REFERENCE = (Path(__file__).parents[3] / "etc" / "lvs.toml").read_text()
@@ -53,16 +54,17 @@ def test_the_keys_are_those_of_the_tables() -> None:
         names = {key.name for key in section.keys}
         if section.header == "[sysctl]":
             assert names == set(TUNABLES)
+        elif section.header == "[host.sysctl]":
+            assert names == set(HOST_PARAMETERS)
         elif table := tables.get(section.header):
             assert names == set(table.model_fields) - {"real_servers", "health_check"}
-    top = {re.sub(r"[\[\]]", "", section.header) for section in sections()}
-    top -= {"service.real_server", "service.health_check"}
+    top = {re.sub(r"[\[\]]", "", section.header).partition(".")[0] for section in sections()}
     assert top == {field.alias or name for name, field in Config.model_fields.items()}
 
 
 @each_key
 def test_the_reference_file_has_each_key(section: Section, key: Key) -> None:
-    if section.header not in ("[sysctl]", "[local_addresses]"):
+    if section.header not in ("[sysctl]", "[host.sysctl]", "[local_addresses]"):
         assert re.search(rf"^(# )?{key.name} = ", REFERENCE, re.MULTILINE)
 
 

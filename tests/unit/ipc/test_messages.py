@@ -37,14 +37,14 @@ WEB = replace(WEB, when_none_healthy="drop", quorum=2, on_down="reset")
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
     '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0,"backup":true}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
-    '"maglev_table":65537,"when_none_healthy":"drop","quorum":2,"on_down":"reset"}'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset"}'
 )
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", (3, 8))),
+        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True, down=(3, 8))),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0","down":[3,8]}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8]}',
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
@@ -63,8 +63,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 4
-    line = f'{{"version":4,"kind":{rest}}}\n'.encode()
+    assert VERSION == 6
+    line = f'{{"version":6,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

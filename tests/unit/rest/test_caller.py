@@ -45,13 +45,20 @@ async def test_another_name_is_refused_because_a_page_could_have_it(client: Clie
 
 CHANGES = [(asked.method, route.path) for route in ROUTES for asked in route.operations if asked.method != "GET"]
 COSTLY = [(asked.method, route.path) for route in ROUTES for asked in route.operations if asked.is_costly]
-URLS = {"/sysctl/{name}": ESTABLISHED, "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack", "/conns": "/conns?state=CLOSE"}
+URLS = {
+    "/sysctl/{name}": ESTABLISHED,
+    "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack",
+    "/conns": "/conns?state=CLOSE",
+    "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
+    "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+}
 
 
 def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
     assert {path for _, path in COSTLY} == {
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
-        "/conns", "/conns/top",
+        "/conns", "/conns/top", "/doctor", "/host/sysctl", "/host/sysctl/{name}", "/stats/ip_vs_ext_stats",
+        "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_
 from appliance.model.verdicts import TO_REAL_SERVER
 from appliance.policy.schedulers.contract import CandidateT
 from appliance.policy.schedulers.maglev import Maglev
+from appliance.shard.shard import Shard
 from appliance.state.services import LOOK_ELSEWHERE_S, UNLISTED, VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import flow_key
@@ -88,7 +89,7 @@ def test_the_load_of_a_real_server_is_that_of_all_shards() -> None:
     world.shared.destination(0, 0)[ACTIVE_CONNS] = 1
     world.shared.destination(2, 0)[ACTIVE_CONNS] = 1
     world.shared.destination(2, 1)[INACTIVE_CONNS] = 200
-    assert picked(world, 1) == [RS2], "in turn: others are looked at now and then, and not for each session"
+    assert picked(world, 2) == [RS2, RS1], "in turn: others are looked at now and then, and not for each session"
     world.now += LOOK_ELSEWHERE_S
     assert picked(world, 3) == [RS2] * 3
     world.shared.destination(2, 1)[OPENING_CONNS] = 3
@@ -112,9 +113,20 @@ def test_sessions_of_its_own_count_at_once_and_when_they_close_hardly() -> None:
     assert first.load == 1
 
 
+def test_a_session_that_ends_while_it_opens_is_no_load() -> None:
+    world = World(choosing("lc", 1, shards=1))
+    world.client.sends("S", seq=C0)
+    assert world.destination()["opening_conns"] == 1
+    world.sleep(100.0)
+    assert not world.sessions()
+    assert world.destination()["opening_conns"] == 0
+    assert web(world).real_servers[0].load == 0
+
+
 def test_a_real_server_starts_slowly_when_it_comes_back_and_not_at_the_start() -> None:
     """However it has come back."""
     world = World(choosing("rr", 1, 1, slow_start_s=10))
+    assert [real_server.slow_start for real_server in web(world).real_servers] == [None, None]
     assert picked(world, 4) == [RS1, RS2] * 2
     for away in (choosing("rr", 1, 0, slow_start_s=10), choosing("rr", 1, slow_start_s=10)):
         world.change(away)
@@ -129,6 +141,56 @@ def test_another_weight_above_0_starts_nothing() -> None:
     world = World(choosing("rr", 1, 1, slow_start_s=10))
     world.change(choosing("rr", 1, 2, slow_start_s=10))
     assert picked(world, 4).count(RS2) == 2
+
+
+def sticky(*weights: int, shard: int = 0, persistence_s: int = 60, mask: int = 32) -> Plan:
+    """A plan of two shards whose service remembers its clients."""
+    scene = choosing("rr", *weights, shard=shard)
+    [service] = scene.services
+    return replace(scene, services=(replace(service, persistence_s=persistence_s, persistence_mask=mask),))
+
+
+def test_a_client_goes_to_one_real_server_in_every_shard_and_after_a_restart_of_one() -> None:
+    world = World(sticky(1, 1))
+    first = picked(world, 3)
+    assert len(set(first)) == 1
+    for scene in (sticky(1, 1, shard=1), sticky(1, 1), sticky(1, 1, shard=1)):
+        other = Shard(scene, world.shared, world.now)._sessions.service("tcp", VIP)
+        assert other is not None
+        found = [other.pick_real_server(flow_key(CLIENT, VIP), world.now) for _ in range(3)]
+        assert [real_server.endpoint for real_server in found if real_server] == first
+    assert world.counter("persistence_hits") == 2 + 3, "those of the other shard are its own"
+
+
+def test_the_clients_of_an_earlier_run_are_known_to_the_next_one() -> None:
+    world = World(sticky(1, 1))
+    first = picked(world, 1)
+    other = World(sticky(1, 1, shard=1))
+    other.shared.count_on_from(world.shared)
+    assert picked(other, 1) == first
+    assert other.counter("persistence_hits") == 1
+
+
+def test_persistence_begins_and_ends_with_a_reload() -> None:
+    world = World(choosing("rr", 1, 1))
+    assert picked(world, 2) == [RS1, RS2]
+    world.change(sticky(1, 1))
+    assert picked(world, 3) == [RS1] * 3
+    world.change(sticky(0, 1))
+    assert picked(world, 3) == [RS2] * 3, "a drained real server keeps no client"
+    world.change(sticky(1, 1))
+    assert picked(world, 3) == [RS2] * 3
+    world.change(choosing("rr", 1, 1))
+    assert set(picked(world, 2)) == {RS1, RS2}
+
+
+def test_a_client_is_forgotten_when_its_time_is_over() -> None:
+    world = World(sticky(1, 1, persistence_s=60))
+    assert picked(world, 1) == [RS1]
+    world.now += 59.9
+    assert picked(world, 1) == [RS1]
+    world.now += 60.1
+    assert picked(world, 1) == [RS2]
 
 
 def test_the_table_of_a_service_is_built_between_packets() -> None:

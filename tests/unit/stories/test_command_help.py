@@ -32,7 +32,20 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def test_commands_stand_in_the_order_of_use() -> None:
     gateway = ["run", "check", "render-nft", "cleanup"]
     tops = ["top-clients", "top-services", "top-real-servers"]
-    operators = ["conns", *tops, "cut", "sysctl", "health", "lane", "slabinfo", "sockstat", "conntrack"]
+    operators = [
+        "conns",
+        *tops,
+        "cut",
+        "sysctl",
+        "health",
+        "lane",
+        "slabinfo",
+        "sockstat",
+        "conntrack",
+        "metrics",
+        "host",
+        "doctor",
+    ]
     assert [*gateway, *operators, "lab"] == NAMES
 
 

@@ -54,6 +54,11 @@ def test_the_old_table_serves_until_the_new_one_is_complete_and_spares_who_takes
     meanwhile = one.owners(left)
     assert all(new == old for old, new in zip(before, meanwhile, strict=True) if old != down), "nobody else moves"
     assert {new for old, new in zip(before, meanwhile, strict=True) if old == down} == {server.endpoint for server in left}
+    by_hash = [left[index].endpoint for index in picks(SourceHash(setup()), left, CLIENTS) if index is not None]
+    homeless = [number for number, old in enumerate(before) if old == down]
+    assert [meanwhile[number] for number in homeless] != [by_hash[number] for number in homeless], (
+        "by the table, and not as by `sh`"
+    )
     one.build()
     afterwards = one.owners(left)
     assert afterwards == Built().owners_when_built(left)
