@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, create_model
 
 from appliance.config.host_values import HostValues, host_values, host_values_allowed
-from appliance.config.tables import Table
-from appliance.config.values import Allowed
+from appliance.config.values import Allowed, Table
 from appliance.model.host_parameters import HOST_PARAMETERS
 
 _parameter_fields: dict[str, Any] = {
