@@ -13,6 +13,7 @@
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
+#   make swagger-ui        the program of the page /docs, into build/swagger-ui: an npm package of a fixed version; no root
 #   make prometheus        prometheus and promtool for the tests, unpacked into build/prometheus from the distribution's package
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, dashboard, picture (graphviz)
 #   make venv              only the environment, .venv
@@ -21,7 +22,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -107,6 +108,10 @@ test-stock-kernel: lane
 	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
+swagger-ui:
+	@tools/prepare.sh npm
+	@tools/fetch_swagger_ui.sh
+
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
@@ -116,4 +121,5 @@ gen: venv
 	$(PYTHON) -m tools.picture
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o build/prometheus
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o build/prometheus \
+	  build/swagger-ui

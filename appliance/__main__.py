@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     from appliance.director.supervisor import WorkerFailedError
 
     async def serve_api(gateway: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
-        return (await serve(make_app(gateway), listen)).cleanup
+        return (await serve(make_app(gateway), listen, gateway.access.context)).cleanup
 
     try:
         uvloop.run(run.run(partial(_configuration, options), serve_api))
@@ -63,8 +63,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from appliance.director.access import Access
+
     config = load(options.file)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *Access(config.api, str(options.file)).warnings):
         print(f"{options.file}: warning: {warning}", file=sys.stderr)
     real_servers = sum(len(service.real_servers) for service in config.services)
     counted = (("shard", config.gateway.shards), ("service", len(config.services)), ("real server", real_servers))
@@ -119,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     from appliance.cli.host import add_parser as add_host_parser
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
+    from appliance.cli.token import add_parser as add_token_parser
     from appliance.lab.command import add_parser as add_lab_parser
 
     whole = argparse.ArgumentParser(prog="appliance", description=_DESCRIPTION, epilog=_EPILOG)
@@ -130,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     add_host_parser(commands)
     add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
+    add_token_parser(commands)
     return whole
 
 

@@ -9,10 +9,13 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
+from appliance.rest.docs_page import DocsHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.host import HostParameterHandlers
+from appliance.rest.identity import check_token
 from appliance.rest.listen import ListenError, serve
 from appliance.rest.metrics import MetricsHandlers
 from appliance.rest.persistence import PersistenceHandlers
@@ -37,9 +40,11 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 def make_app(gateway: Gateway) -> web.Application:
     """The whole API, as an application that is not bound to any address yet."""
     middlewares = [
+        audit(AuditLog()),
         problem_middleware([route.path for route in ROUTES]),
-        check_host,
+        check_host(gateway),
         check_origin,
+        check_token(gateway),
         check_query,
         check_writer(gateway),
         take_seat(gateway),
@@ -61,7 +66,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
     status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
-    remembered = PersistenceHandlers(gateway)
+    remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -82,6 +87,9 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
+        ("GET", "/openapi.json"): docs.openapi,
+        ("GET", "/docs"): docs.page,
+        ("GET", "/docs/{name}"): docs.asset,
         ("GET", "/stats/persistence"): remembered.count,
         ("GET", "/persistence"): remembered.list_clients,
         ("GET", "/metrics"): MetricsHandlers(gateway).show,

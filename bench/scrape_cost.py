@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, cast
 import uvloop
 
 from appliance.api import Gateway, make_app, serve
+from appliance.config.loading import Api
+from appliance.director.access import Access
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.ipc.shared_layout import SharedState, size_bytes
@@ -34,6 +36,7 @@ class StandIn:
     """A gateway as far as /metrics asks it, with a counter of its own for each number of each real server."""
 
     def __init__(self, real_servers: int, shards: int) -> None:
+        self.access = Access(Api())
         self.shared = SharedState.create(memoryview(bytearray(size_bytes(shards, real_servers))), shards, real_servers)
         self.services = tuple(_service(first, real_servers) for first in range(0, real_servers, PER_SERVICE))
         self.sessions = None

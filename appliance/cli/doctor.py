@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from appliance.cli.credentials import Credentials, add_options, credentials
 from appliance.cli.operator import API_VARIABLE, DEFAULT_API, api_address, run_guarded, write
 from appliance.views.doctor import as_text
 
@@ -47,6 +48,7 @@ def add_parser(subparsers: "Subparsers", default_config: Path, look_here: LookHe
         default=os.environ.get(API_VARIABLE) or None,
         help=f"address of the API, see other commands (default: {DEFAULT_API}, else this host itself)",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
         "--config",
@@ -62,7 +64,7 @@ def _doctor(look_here: LookHere, options: argparse.Namespace) -> int:
     from appliance.cli.api_client import ApiError
 
     try:
-        found: Mapping[str, Any] = _asked(options.api or DEFAULT_API)
+        found: Mapping[str, Any] = _asked(options.api or DEFAULT_API, credentials(options))
     except ApiError as error:
         if options.api is not None or not _nobody_is_there(error):
             raise
@@ -78,11 +80,11 @@ def _doctor(look_here: LookHere, options: argparse.Namespace) -> int:
     return code
 
 
-def _asked(address: str) -> dict[str, Any]:
+def _asked(address: str, shown: Credentials) -> dict[str, Any]:
     """The report of the appliance at this address. Raises ApiError."""
     from appliance.cli.api_client import ApiError, Question, asked
 
-    with asked(address, Question("GET", "/doctor"), as_json=True) as answer:
+    with asked(address, Question("GET", "/doctor"), shown, as_json=True) as answer:
         try:
             found = json.loads(answer.text())
         except ValueError as error:

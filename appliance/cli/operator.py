@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from appliance.cli.credentials import CredentialError, add_options, credentials
 from appliance.ipc.queries import GROUPS, SessionFilter
 
 if TYPE_CHECKING:
@@ -100,9 +101,13 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
     parser = subparsers.add_parser(name, help=help_text, description=more)
-    where = f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    where = (
+        "address of the API: http://HOST:PORT, https://HOST:PORT or unix:/path "
+        f"(default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    )
     default = os.environ.get(API_VARIABLE) or DEFAULT_API
     parser.add_argument("--api", metavar="URL", type=api_address, default=default, help=where)
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=partial(run_guarded, act))
     return parser
@@ -133,12 +138,12 @@ def api_address(text: str) -> str:
     """`text`, if it can be the address of an API. Raises ArgumentTypeError if not."""
     try:
         parts = urlsplit(text)
-        is_http = parts.scheme == "http" and parts.hostname and parts.port != 0 and parts.username is None
+        is_http = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
         beyond = parts.path.strip("/") + parts.query + parts.fragment
     except ValueError:
         is_http, beyond = False, ""
     if not text.startswith("unix:/") and (not is_http or beyond):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither http://HOST:PORT nor unix:/path")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither http://HOST:PORT nor https://HOST:PORT nor unix:/path")
     return text
 
 
@@ -164,7 +169,7 @@ def _answered(act: Callable[[argparse.Namespace], int | None], options: argparse
 
     try:
         return act(options) or 0
-    except ApiError as error:
+    except (ApiError, CredentialError) as error:
         return _failed(str(error))
 
 
@@ -187,7 +192,7 @@ def ask(
     from appliance.cli.api_client import Question, asked
 
     given = {field: value for field in fields if (value := getattr(options, field)) is not None}
-    return asked(options.api, Question(method, path, given | more, body), as_json=options.json)
+    return asked(options.api, Question(method, path, given | more, body), credentials(options), as_json=options.json)
 
 
 def write(text: bytes) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
-from appliance.config.values import Table
+from appliance.config.table import Table
 from appliance.model.host_parameter import Values
 
 _ABSENT = "absent"
@@ -84,7 +84,7 @@ def _parameters(running: Config, wanted: Config) -> dict[str, Values | None]:
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
-    """One line for each key that differs. No value in `before` or `after` is None, so a missing key differs from every value."""
+    """One line for each key that differs. A key that is None is as one that is missing."""
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key), after.get(key)
         if old != new:

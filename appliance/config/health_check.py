@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from appliance.config.problems import ConfigProblem, KeyPath
-from appliance.config.values import Allowed, HostAddress, Listed, OneOf, Range, Table
+from appliance.config.table import Table
+from appliance.config.values import Allowed, HostAddress, Listed, OneOf, Range
 from appliance.health.check import KINDS
 from appliance.health.status import ranges
 from appliance.policy.candidates import ON_DOWN, WHEN_NONE_HEALTHY

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, create_model
 
 from appliance.config.host_values import HostValues, host_values, host_values_allowed
-from appliance.config.values import Allowed, Table
+from appliance.config.table import Table
+from appliance.config.values import Allowed
 from appliance.model.host_parameters import HOST_PARAMETERS
 
 _parameter_fields: dict[str, Any] = {

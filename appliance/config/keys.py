@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
-from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues
-from appliance.config.values import Allowed, Multiple, OneOf, Range, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, RealServer, Service, StartValues
+from appliance.config.values import Allowed, Multiple, OneOf, Range
 
 
 class Key(NamedTuple):

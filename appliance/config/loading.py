@@ -14,14 +14,15 @@ from typing import Any, NoReturn
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from appliance.config import checks
+from appliance.config import api_checks, checks
+from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
-from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
-from appliance.config.values import Table
 from appliance.model.did_you_mean import did_you_mean
 from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
@@ -38,7 +39,7 @@ class Config(Table):
     """A configuration that the appliance can run."""
 
     gateway: Gateway = Field(description="The host that the appliance runs on.")
-    api: Api = Field(default=Api(), description="The addresses of the admin API.")
+    api: Api = Field(default=Api(), description="The addresses of the admin API, and its keys.")
     sysctl: Sysctl = Field(
         default_factory=dict,
         validate_default=True,
@@ -55,7 +56,7 @@ class Config(Table):
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each thing that is allowed and leaves a door open."""
-        return tuple(checks.warnings(self.gateway))
+        return (*checks.warnings(self.gateway), *api_checks.warnings(self.api))
 
     def with_lane(self, lane: str) -> "Config":
         """The same configuration with another word for gateway.lane, which is one of LANE_WORDS."""
@@ -159,7 +160,7 @@ def _refusal(problems: Iterable[ConfigProblem], text: str, source: str) -> Confi
 
 def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.sizing_problems(config.gateway, config.sysctl)
-    yield from checks.listen_problems(config.api)
+    yield from api_checks.problems(config.api)
     yield from checks.tunable_problems(config.sysctl)
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)

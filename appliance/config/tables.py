@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
+from appliance.config.table import Table
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
     HostAddress,
     InterfaceName,
     Listed,
-    ListenAddress,
     Multiple,
     Name,
     Network,
@@ -23,7 +23,6 @@ from appliance.config.values import (
     Port,
     Range,
     SynproxyMode,
-    Table,
     double_brackets,
     not_empty,
 )
@@ -133,28 +132,6 @@ class Gateway(Table):
             self.server_networks,
             self.direct_access,
         )
-
-
-class Api(Table):
-    """`[api]`: the addresses of the admin API."""
-
-    listen: Annotated[
-        NonEmpty[ListenAddress],
-        Allowed('a list, not empty, of "IP:PORT", "[IPV6]:PORT" (numeric addresses, ports 1..65535) and "unix:/absolute/path"'),
-        Field(
-            description="The addresses on which the admin API listens. On a loopback address, local users who are neither root "
-            "nor in the service's group can read and not write; only those can connect to a Unix socket. An address beyond "
-            "loopback needs `allow_remote_without_token`."
-        ),
-    ] = ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
-    allow_remote_without_token: Annotated[
-        bool,
-        Allowed("true or false"),
-        Field(
-            description="true: `listen` may have addresses beyond loopback. Whoever reaches them can then change tunables and "
-            "end sessions, because the API has no passwords yet. false: such an address is an error."
-        ),
-    ] = False
 
 
 class RealServer(Table):

@@ -12,9 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     ValidationInfo,
@@ -39,12 +37,6 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 INTERFACE_NAME = re.compile(r'(?:(?![/:"*\\])[!-~]){1,15}')
 INTERFACE_RULE = "1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
 _TCP_LISTEN = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
-
-
-class Table(BaseModel):
-    """A table of the file. It is immutable, refuses unknown keys, and never converts a value to another type."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +158,27 @@ def _network(value: object) -> IPv4Network:
         raise ValueError(reason) from None
 
 
+TLS = "tls:"
+"""How an address begins on which the API speaks TLS."""
+
+
 def _listen_address(value: str) -> str:
     """The address in its shortest spelling, so that equal addresses compare equal."""
     if value.startswith("unix:"):
         _check_socket_path(value.removeprefix("unix:"))
         return value
     try:
-        return _tcp_listen_address(value)
+        return (TLS if value.startswith(TLS) else "") + _tcp_listen_address(value.removeprefix(TLS))
     except AddressValueError:
-        raise ValueError("is not IP:PORT or [IPV6]:PORT with a numeric address, and not unix:/absolute/path") from None
+        raise ValueError(
+            "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
+        ) from None
+
+
+def _file_path(value: str) -> str:
+    if not value.startswith("/") or value.endswith("/") or "\0" in value:
+        raise ValueError("is not the absolute path of a file")
+    return value
 
 
 def _tcp_listen_address(value: str) -> str:
@@ -220,4 +224,5 @@ HostAddress = Annotated[IPv4Address, BeforeValidator(_host_address), Allowed("an
 Network = Annotated[IPv4Network, BeforeValidator(_network), Allowed("an IPv4 network in quotes")]
 InterfaceName = Annotated[str, AfterValidator(_interface_name), Allowed(INTERFACE_RULE)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+FilePath = Annotated[str, AfterValidator(_file_path)]
 SynproxyMode = BeforeValidator(_check_synproxy)

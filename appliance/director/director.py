@@ -15,6 +15,7 @@ from functools import partial
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches, workers
+from appliance.director.access import Access
 from appliance.director.asked import Asked
 from appliance.director.duties import Duties, cancel
 from appliance.director.examination import Doctor
@@ -31,7 +32,7 @@ from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, peer, sockstat
+from appliance.edge import conntrack, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
@@ -69,6 +70,7 @@ class Director:
         """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
         servers that were down in the run before."""
         self._config = config
+        self.access = Access(config.api)
         self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
@@ -99,7 +101,7 @@ class Director:
         Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start. What an earlier run
         has left then stays, for the next attempt.
         """
-        for warning in self._config.warnings:
+        for warning in (*self._config.warnings, *self.access.warnings):
             log.warning("%s", warning)
         async with contextlib.AsyncExitStack() as undo:
             goes_on = await self._prepare(undo)
@@ -183,18 +185,6 @@ class Director:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
 
-    async def may_write(self, sock: peer.Socket) -> bool:
-        """Whether the user at the other end of a connection may change anything.
-
-        Those on other hosts may: the configuration lets them in only when it says so in so many words
-        (`api.allow_remote_without_token`).
-        """
-        try:
-            return await asyncio.to_thread(peer.may_write, peer.note(sock)) is not False
-        except (EdgeError, OSError) as error:
-            log.error("a change is refused, because nobody knows who asks for it: %s", error)
-            return False
-
     async def kernel_drops(self) -> dict[str, int]:
         """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
         return await self._kernel_drops.look()
@@ -204,8 +194,9 @@ class Director:
         return self._kernel_drops.are_known
 
     async def reload(self) -> None:
-        """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is
-        and the log says why."""
+        """Read the configuration again, and the keys of the API. Either everything that may change while traffic flows is put in
+        force, or nothing is and the log says why; the keys are a matter of their own."""
+        await self.access.read_again()
         try:
             # before the lock: a slow disk must not hold up writes of tunables
             wanted = await asyncio.to_thread(self._read_config)

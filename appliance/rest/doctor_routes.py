@@ -1,5 +1,6 @@
 """The route of the doctor, as data."""
 
+from appliance.rest import watch_models
 from appliance.rest.operation import Operation, Route
 
 DOCTOR_ROUTES: tuple[Route, ...] = (
@@ -19,6 +20,7 @@ DOCTOR_ROUTES: tuple[Route, ...] = (
                 "`evidence`, `advice`, `commands` (a list), `run_on` (an address when not here); `left_out`: a list of checks "
                 "that could not be made; `unseen`: an object: fact -> why it could not be collected",
                 is_costly=True,
+                answer=watch_models.Report,
             ),
         ),
     ),

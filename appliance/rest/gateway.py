@@ -1,6 +1,7 @@
 """What the admin API needs of the director, as Protocols: the API is tested with a gateway that has no worker behind it."""
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -9,10 +10,11 @@ from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
+from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
+from appliance.model.token import Tokens
 
 
 class Sessions(Protocol):
@@ -55,6 +57,33 @@ class Health(Protocol):
         """The health of each service and its real servers."""
 
 
+class Tls(Protocol):
+    """The certificate of the API."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For new connections."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names and addresses in the certificate, in lower case; a name may begin with ``*.``."""
+
+
+class Access(Protocol):
+    """Who may use the API. What it says changes at a reload."""
+
+    tokens: Tokens
+    remote_needs_token: bool
+    """Whether requests without a token are refused on listeners that other hosts reach."""
+
+    @property
+    def tls(self) -> Tls | None:
+        """What listeners with TLS show; None when there are no such listeners."""
+
+    async def who(self, sock: socket.socket) -> Caller:
+        """The user at the other end of a connection. The socket is looked at before this waits."""
+
+
 class HostParameters(Protocol):
     """The parameters of the host's kernel. Reading raises EdgeError when the kernel does not say what it has."""
 
@@ -75,6 +104,10 @@ class Gateway(Protocol):
     services: tuple[ServicePlan, ...]
 
     @property
+    def access(self) -> Access:
+        """Who may use the API."""
+
+    @property
     def sessions(self) -> Sessions:
         """The sessions of all shards."""
 
@@ -88,9 +121,6 @@ class Gateway(Protocol):
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""
-
-    async def may_write(self, sock: socket.socket) -> bool:
-        """Whether the user at the other end of a connection may change anything. The socket is looked at before this waits."""
 
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""

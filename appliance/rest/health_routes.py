@@ -1,5 +1,6 @@
 """The routes of the admin API that are about the health of real servers, as data."""
 
+from appliance.rest.health_models import RealServersHealth
 from appliance.rest.operation import Operation, Route
 
 HEALTH_ROUTES: tuple[Route, ...] = (
@@ -16,6 +17,7 @@ HEALTH_ROUTES: tuple[Route, ...] = (
                 "or down), `backup`, `check` (none without one), `since_s`, `contrary` (answers in a row that speak against its "
                 "state), `last_outcome` (passed, failed or undecided) and `last_answer`; `changes`: up to 1000 of the latest, "
                 "the oldest first: `at_s` (since the epoch), `service`, `address`, `port`, `state`, `reason`, `last_answer`",
+                answer=RealServersHealth,
             ),
         ),
     ),

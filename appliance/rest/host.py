@@ -19,6 +19,7 @@ from appliance.model.host_parameter import (
 from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.typed_names import elsewhere, host_parameter_named, shown_name
+from appliance.rest.audit import note_change
 from appliance.rest.gateway import Gateway
 from appliance.rest.path_name import unknown_name
 from appliance.rest.problem import ProblemError
@@ -54,10 +55,13 @@ class HostParameterHandlers:
         """
         parameter, place = await self._named(request)
         asked = await read_body(request)
+        before = value_of(await self._gateway.host_parameters.read(parameter), place)
+        note_change(request, before=before, asked=asked.shown)
         try:
             reading = await self._gateway.host_parameters.write(parameter, place, _values(parameter, asked))
         except HostParameterError as error:
             self._refuse(await self._gateway.host_parameters.read(parameter), place, asked, error)
+        note_change(request, before=before, asked=asked.shown, after=value_of(reading, place))
         return self._answer(request, reading, place)
 
     def _answer(self, request: web.Request, reading: HostReading, place: str) -> web.Response:

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from appliance.rest import watch_models
 from appliance.rest.operation import UNKNOWN_NAME, Operation, Refusal, Route
 
 _ROW = (
@@ -25,6 +26,7 @@ HOST_ROUTES: tuple[Route, ...] = (
                 "one line per parameter: name, value, recommended value, range, unit, meaning",
                 f"an object: name -> {_ROW}",
                 is_costly=True,
+                answer=dict[str, watch_models.HostParameter],
             ),
         ),
     ),
@@ -39,6 +41,7 @@ HOST_ROUTES: tuple[Route, ...] = (
                 f"`name`, {_ROW}",
                 refusals=(UNKNOWN_NAME,),
                 is_costly=True,
+                answer=watch_models.NamedHostParameter,
             ),
             Operation(
                 "PUT",
@@ -61,6 +64,8 @@ HOST_ROUTES: tuple[Route, ...] = (
                     ),
                 ),
                 is_costly=True,
+                answer=watch_models.NamedHostParameter,
+                body_model=watch_models.HostValueBody,
             ),
         ),
     ),

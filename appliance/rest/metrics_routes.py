@@ -1,5 +1,6 @@
 """The route of the admin API that Prometheus asks, as data."""
 
+from appliance.rest import watch_models
 from appliance.rest.operation import Operation, Route
 
 METRICS_ROUTES: tuple[Route, ...] = (
@@ -15,6 +16,8 @@ METRICS_ROUTES: tuple[Route, ...] = (
                 "the text format of Prometheus, version 0.0.4",
                 "an object: name of the metric -> `type` (counter or gauge), `help` and `samples`: a list of objects with "
                 "`labels` (an object) and `value`",
+                answer=dict[str, watch_models.Metric],
+                media=("application/json", "text/plain", "application/openmetrics-text"),
             ),
         ),
     ),

@@ -2,18 +2,13 @@
 
 from http import HTTPStatus
 
+from appliance.rest import models
+from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
-from appliance.rest.operation import (
-    COMMON_QUERY,
-    SHARD_DOWN,
-    UNKNOWN_NAME,
-    Operation,
-    Refusal,
-    Route,
-)
+from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
@@ -36,11 +31,13 @@ _EXT_JSON = "`total`, `shards` (a list with one number per shard), `lane` and `k
 
 def _ext_counters(path: str, summary: str, answers: str) -> Route:
     json = f"an object: counter name -> {_EXT_JSON}"
-    return Route(path, summary, (Operation("GET", answers, _EXT_TEXT, json, is_costly=True),))
+    asked = Operation("GET", answers, _EXT_TEXT, json, is_costly=True, answer=dict[str, models.ExtCounter])
+    return Route(path, summary, (asked,))
 
 
 def _ext_counter(path: str, summary: str, answers: str) -> Route:
     asked = Operation("GET", answers, "the total", f"`name`, {_EXT_JSON}", refusals=(UNKNOWN_NAME,), is_costly=True)
+    asked = asked._replace(answer=models.NamedExtCounter)
     return Route(path, summary, (asked,))
 
 
@@ -56,6 +53,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the list of all routes.",
                 "one line per route: path, methods, summary",
                 "a list of objects with `path`, `methods` and `summary`",
+                answer=list[models.ListedRoute],
             ),
         ),
     ),
@@ -77,6 +75,8 @@ ROUTES: tuple[Route, ...] = (
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
                 "`reason` and `repairs`; "
                 "`services_down`: an object: service name -> why it is down, and what becomes of new sessions",
+                answer=models.Health,
+                also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),
         ),
     ),
@@ -89,6 +89,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all tunables with the values in force.",
                 "one line per tunable: name, value, default, range, unit, summary",
                 f"an object: tunable name -> {_TUNABLE_JSON}",
+                answer=dict[str, models.Tunable],
             ),
         ),
     ),
@@ -102,6 +103,7 @@ ROUTES: tuple[Route, ...] = (
                 "the value in force",
                 f"`name`, {_TUNABLE_JSON}",
                 refusals=(UNKNOWN_NAME,),
+                answer=models.NamedTunable,
             ),
             Operation(
                 "PUT",
@@ -123,6 +125,8 @@ ROUTES: tuple[Route, ...] = (
                         "stays, and the answer has it with the range",
                     ),
                 ),
+                answer=models.NamedTunable,
+                body_model=models.TunableBody,
             ),
         ),
     ),
@@ -144,6 +148,7 @@ ROUTES: tuple[Route, ...] = (
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its "
                 "`state` (up or down), `backup`, and its counters `in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, "
                 "`active_conns`, `inactive_conns` and `opening_conns` (those of the inactive ones that are half-open)",
+                answer=models.Services,
             ),
         ),
     ),
@@ -157,6 +162,7 @@ ROUTES: tuple[Route, ...] = (
                 "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
                 "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
+                answer=models.Traffic,
             ),
         ),
     ),
@@ -170,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
                 SESSION_TEXT,
                 SESSION_JSON,
                 is_costly=True,
+                answer=list[models.Session],
             ),
         ),
     ),
@@ -182,6 +189,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers how many packets were not translated and sent on, by reason.",
                 _CARRIED_TEXT,
                 _CARRIED_JSON,
+                answer=dict[str, models.CarriedCounter],
             ),
         ),
     ),
@@ -194,6 +202,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the counters of queues, of workers and of sessions that ended.",
                 _COUNTER_TEXT,
                 _COUNTER_JSON,
+                answer=dict[str, models.ShardCounter],
             ),
         ),
     ),
@@ -210,6 +219,7 @@ ROUTES: tuple[Route, ...] = (
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
                 "back) and `counters`: an object: name -> packets",
                 is_costly=True,
+                answer=models.Lane,
             ),
         ),
     ),
@@ -224,6 +234,7 @@ ROUTES: tuple[Route, ...] = (
                 "an object: name -> `active_objs`, `num_objs`, `objsize` (bytes), `objperpage` and `pages`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=dict[str, models.Slab],
             ),
         ),
     ),
@@ -238,6 +249,7 @@ ROUTES: tuple[Route, ...] = (
                 "`appliance` and `host`: each an object with one object per line, such as `TCP` and `UDP`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=models.Sockstat,
             ),
         ),
     ),
@@ -250,6 +262,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers size and losses of the table of sessions, beside those of the host's connection tracking.",
                 "one line per figure, with one column for the appliance and one for the host",
                 "`appliance` (`count`, `max`, `drop` and `early_drop`) and `host`, which is null when the host tracks nothing",
+                answer=models.Conntrack,
             ),
         ),
     ),
@@ -262,6 +275,7 @@ ROUTES: tuple[Route, ...] = (
     _ext_counter(
         "/stats/ip_vs_ext_stats/{name}", "the same as /stats/ext/{name}", f"Answers one extended counter, {_AS_IN_LVS}."
     ),
+    *DOCS_ROUTES,
     *HEALTH_ROUTES,
 )
 

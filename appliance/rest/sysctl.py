@@ -8,6 +8,7 @@ from aiohttp import web
 
 from appliance.model.tunables import TUNABLES, TunableError
 from appliance.model.typed_names import elsewhere, tunable_named
+from appliance.rest.audit import note_change
 from appliance.rest.gateway import Gateway
 from appliance.rest.path_name import unknown_name
 from appliance.rest.problem import ProblemError
@@ -41,10 +42,13 @@ class SysctlHandlers:
         """
         name = _named(request)
         asked = await read_body(request)
+        before = self._gateway.shared.tunable(name)
+        note_change(request, before=before, asked=asked.shown)
         try:
             await self._gateway.set_tunable(name, asked.for_tunable(name))
         except TunableError as error:
             self._refuse(name, asked, error)
+        note_change(request, before=before, asked=asked.shown, after=self._gateway.shared.tunable(name))
         return respond(request, one_tunable(self._gateway.shared, name))
 
     def _refuse(self, name: str, asked: AskedValue, error: TunableError) -> NoReturn:

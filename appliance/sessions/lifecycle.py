@@ -24,7 +24,7 @@ from appliance.sessions.service_changes import ServiceChanges
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
-from appliance.state.progress import RS_PACKETS, progress_of
+from appliance.state.progress import RS_ACKED, RS_PACKETS
 from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -32,6 +32,8 @@ from appliance.state.session_table import SessionTable
 from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
 from appliance.wire.flow import Direction, source_address_of
+
+_SYN_RECV = int(TcpState.SYN_RECV)
 
 
 class Sessions:
@@ -82,13 +84,12 @@ class Sessions:
         return (self._tcp_admission if protocol == "tcp" else self._udp_admission).local_ports
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
-        """A new session of TCP, in its opening; or why there is none."""
+        """A new session of TCP, half-open; or why there is none."""
         if (reason := self._reason_against(service, client_key, now)) is not None:
             return reason
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
         if isinstance(session, Session):
-            session.opening = Opening()
-            session.needs_slow_path = True
+            session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
             self._insert(self.tcp, session, client_key)
         return session
 
@@ -106,13 +107,12 @@ class Sessions:
 
     def take_in(self, session: Session, state: int) -> None:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
+        session.state = state
         if state == UDP_STATE:
-            session.state = state
             self._put(self.udp, session, session.client_key)
             self._shared.udp_counts[self._plan.shard] += 1
         else:
             self._put(self.tcp, session, session.client_key)
-            session.enter(state)
 
     def _insert(self, table: SessionTable, session: Session, client_key: bytes) -> None:
         self._put(table, session, client_key)
@@ -170,7 +170,6 @@ class Sessions:
         if direction or not session.words[RS_PACKETS]:
             return self.tunables.udp_unconfirmed_s
         session.confirm()
-        self.lane.open(session)
         return self.tunables.timeouts_s[UDP_STATE]
 
     def make_room_in_time_wait(self) -> None:
@@ -219,7 +218,7 @@ class Sessions:
 
     def next_isn(self, session: Session) -> int:
         """The initial sequence number that a new connection in the place of this session shows the real server."""
-        return self._isns.following(session.leaving_key(Direction.INBOUND), progress_of(session).real_server.acked)
+        return self._isns.following(session.leaving_key(Direction.INBOUND), session.words[RS_ACKED])
 
     def time_out(self, session: Session, now: float) -> None:
         """The deadline of a session has passed: end it, unless the kernel has seen packets of it meanwhile, or it only waits for

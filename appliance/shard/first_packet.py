@@ -105,12 +105,11 @@ class FirstPacket:
 
     def _pass_on(self, session: Session, syn: Segment, now: float) -> Verdict:
         """The SYN of a session that it has just opened."""
-        session.enter(_SYN_RECV)
         session.count_packet(_INBOUND, len(syn.raw))
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[_SYN_RECV])
-        self._sessions.lane.open(session)
-        # The last step: when a packet cannot be rewritten, its session still has an end.
+        # Behind that: when a packet cannot be rewritten, its session still has an end.
         self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext_counts)
+        self._sessions.lane.open(session)
         return TO_REAL_SERVER
 
     def _of_cookie(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict:

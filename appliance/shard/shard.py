@@ -271,14 +271,17 @@ class Shard:
             if isinstance(opened, Verdict):
                 return opened
             session = opened
-        if session.since is NOT_IN_ORDER:
-            session.deadline = now + self._timeouts_s[UDP_STATE]
-        else:
+        was_unconfirmed = session.since is not NOT_IN_ORDER
+        if was_unconfirmed:
             session.deadline = now + self._sessions.idle_time_of_unconfirmed(session, direction)
+        else:
+            session.deadline = now + self._timeouts_s[UDP_STATE]
         if session.deadline <= session.wheel_time:
             self._wheel.arm(session)
         session.count_packet(direction, len(raw))
         self.output.rewritten = translate_datagram(raw, session.record(direction))
+        if was_unconfirmed and not session.is_unconfirmed:
+            self._lane.open(session)
         return _TRANSLATED[direction]
 
     def _count(self, verdict: Verdict) -> Verdict:

@@ -112,7 +112,7 @@ class Session:
 
     def count_packet(self, direction: int, packet_bytes: int) -> None:
         """Count a packet that was passed on without a look at the state."""
-        *_, packets_at, bytes_at, _ = SIDES[direction]
+        _, _, _, packets_at, bytes_at, _ = SIDES[direction]
         self.words[packets_at] += 1
         self.words[bytes_at] += packet_bytes
         self.counts[direction] += 1
@@ -163,8 +163,12 @@ class Session:
 
     def appear(self) -> None:
         """Count the session, which is in the table from now on, in the state it has."""
-        self.counts[_GAUGE[self.state]] += 1
-        self.service.by_state.counts[self.state] += 1
+        state, by_state = self.state, self.service.by_state
+        self.counts[_GAUGE[state]] += 1
+        by_state.counts[state] += 1
+        if order := ORDER_OF_STATE[state]:
+            self.real_server.orders[order].join(self, by_state.now)
+            self.counts[OPENING_CONNS] += order == HALF_OPEN
 
     def enter(self, state: int) -> None:
         """Change the state, and all that counts sessions by it."""

@@ -1,18 +1,21 @@
 """A gateway for tests of the API: its shared memory is a bytearray, and the test sets its answers."""
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
 from appliance.doctor.examine import Report
 from appliance.doctor.finding import Finding, Severity
+from appliance.edge.tls import ServerTls
 from appliance.health.changes import StateChange
 from appliance.health.check import Target
 from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import (
+    Caller,
     DutyState,
     LaneState,
     LaneStats,
@@ -29,6 +32,7 @@ from appliance.model.host_parameter import ALL, ONLY, HostParameter, HostParamet
 from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
+from appliance.model.token import Tokens
 from appliance.model.tunables import TUNABLES, TunableError, check_value
 
 SERVICES = (
@@ -127,6 +131,28 @@ class FakeHealth:
         return self.services
 
 
+class FakeAccess:
+    """A user who may write, no tokens, no TLS, until the test sets something else."""
+
+    def __init__(self) -> None:
+        self.tokens = Tokens()
+        self.remote_needs_token = True
+        self.tls: ServerTls | None = None
+        self.is_writer = True
+        self.asked = 0
+
+    def context(self) -> ssl.SSLContext:
+        """What a new connection with TLS gets."""
+        assert self.tls
+        return self.tls.context
+
+    async def who(self, sock: socket.socket) -> Caller:
+        """A user with the rights that the test set; `asked` has how often this was asked."""
+        assert sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        self.asked += 1
+        return Caller("user root (0)" if self.is_writer else "user nobody (65534)", self.is_writer)
+
+
 class FakeHostParameters:
     """A kernel that has every parameter but `tcp_tw_recycle`, and cannot write `nf_conntrack_max`; `values` has them by path."""
 
@@ -185,8 +211,7 @@ class FakeGateway:
         self.shared = shared_state(shards=2, destinations=3)
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
-        self.is_writer = True
-        self.writers_asked = 0
+        self.access = FakeAccess()
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.health = FakeHealth()
@@ -206,12 +231,6 @@ class FakeGateway:
         if wanted["fullnat_lport_min"] > wanted["fullnat_lport_max"]:
             raise TunableError("fullnat_lport_min would be greater than fullnat_lport_max")
         self.shared.set_tunables({name: value})
-
-    async def may_write(self, sock: socket.socket) -> bool:
-        """What the test set; `writers_asked` has how often this was asked."""
-        assert sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-        self.writers_asked += 1
-        return self.is_writer
 
     async def kernel_drops(self) -> dict[str, int]:
         """The value that the test set."""

@@ -51,7 +51,7 @@ PURE = frozenset((
 NOT_IN_PURE = frozenset(["socket", "asyncio", "time", "random", "os", "subprocess", "threading", "logging", "select"])
 
 THIRD_PARTY: dict[str, str] = {
-    "pydantic": "config",
+    "pydantic": "config rest",
     "pydantic_core": "config",
     "netfilterqueue": "edge queue_worker",
     "prometheus_client": "metrics",

@@ -532,7 +532,7 @@ def test_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
 WRONG_ADDRESSES = (
     "",
     "127.0.0.1:9380",
-    "https://127.0.0.1:9380",
+    "ftp://127.0.0.1:9380",
     "http://",
     "http://:9380",
     "http://127.0.0.1:0",
@@ -550,7 +550,8 @@ WRONG_ADDRESSES = (
 def test_what_can_be_no_address_is_a_wrong_command_line(
     address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert complaint_of(["conns", "--api", address], capsys).endswith(f"{address!r} is neither http://HOST:PORT nor unix:/path")
+    said = complaint_of(["conns", "--api", address], capsys)
+    assert said.endswith(f"{address!r} is neither http://HOST:PORT nor https://HOST:PORT nor unix:/path")
     if address:
         monkeypatch.setenv(API_VARIABLE, address)
         assert repr(address) in complaint_of(["conns"], capsys)

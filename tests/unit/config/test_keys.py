@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
-from appliance.config.tables import Api, Gateway, RealServer, Service
-from appliance.config.values import Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, RealServer, Service
 from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 

@@ -170,7 +170,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 ADDRESSES = 'default = ["192.0.2.10"]'
 INTERFACE_RULE = "is not an interface name; it has 1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
-LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, and not unix:/absolute/path"
+LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
 TABLE_RULE = "is no size of a table; sizes: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071"
 NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
 

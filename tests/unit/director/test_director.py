@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, cast
-from unittest.mock import Mock
 
 import pytest
 
@@ -388,18 +387,6 @@ async def test_what_the_kernel_has_dropped_is_asked_of_the_host() -> None:
     assert not director.kernel_drops_are_known()
     assert await director.kernel_drops() == {"defence_udp_drop": 3}
     assert director.kernel_drops_are_known()
-
-
-@pytest.mark.parametrize(
-    ("answer", "may"), [(True, True), (False, False), (None, True), (EdgeError("why"), False), (OSError(24, "why"), False)]
-)
-async def test_a_local_user_writes_only_when_it_is_known_who_asks(
-    answer: bool | Exception | None, may: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """None stands for a user of another host, whom the configuration has let in."""
-    monkeypatch.setattr("appliance.edge.peer.note", lambda sock: sock)
-    monkeypatch.setattr("appliance.edge.peer.may_write", Mock(side_effect=[answer]))
-    assert await make().director.may_write(Mock()) is may
 
 
 async def test_a_tunable_is_in_force_or_refused() -> None:

@@ -205,7 +205,7 @@ async def test_a_name_of_both_tables_is_each_of_its_own(client: Client, gateway:
 
 
 async def test_who_may_only_read_changes_nothing(client: Client, gateway: FakeGateway) -> None:
-    gateway.is_writer = False
+    gateway.access.is_writer = False
     assert await text_of(client, FIN_TIMEOUT) == "60\n"
     await problem_of(await client.put(FIN_TIMEOUT, data=b"30"), 403)
     await problem_of(await client.put(FIN_TIMEOUT, data=b"30", params={"format": "xml"}), 400)

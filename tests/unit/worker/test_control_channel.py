@@ -125,11 +125,11 @@ def test_pieces_are_made_when_they_are_asked_for(started: Ends, monkeypatch: pyt
     for _ in range(3):
         started.channel.converse(world.shard)
     assert started.hear() == [Piece(2, [["web", 1]], False, "")]
-    assert (started.channel.is_walking, started.channel.has_output) == (True, False)
+    assert (len(started.channel._walks), started.channel.has_output) == (1, False)
     started.say(More(2))
     started.channel.converse(world.shard)
     assert started.hear() == [Piece(3, [], True, "")]
-    assert not started.channel.is_walking
+    assert not started.channel._walks
 
 
 def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
@@ -137,7 +137,7 @@ def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
     started.say(Ask(Query(ROWS)), EndWalk(2), EndWalk(2), More(2))
     started.channel.converse(world.shard)
     assert started.hear() == [Done(3), Done(4), Refused(5, "More does not fit here"), Done(2)]
-    assert not started.channel.is_walking
+    assert not started.channel._walks
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
     assert isinstance(refusal, Refused)
     assert refusal.of == 2
     assert "please report this" in caplog.text
-    assert (started.channel.is_walking, started.channel.has_output) == (False, False)
+    assert (len(started.channel._walks), started.channel.has_output) == (0, False)
     assert_still_answers(started, world)
 
 
