@@ -29,6 +29,7 @@ from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
 from appliance.views.doctor import report
 from appliance.views.document import Document
+from appliance.views.health import real_server_health
 from appliance.views.lane import lane
 from appliance.views.routes import index
 from appliance.views.services import health, services
@@ -74,7 +75,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/sysctl/{name}"): tunables.write,
         ("GET", "/stats/ext"): ext_counters.list_all,
         ("GET", "/stats/ext/{name}"): ext_counters.read,
-        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services)),
+        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down)),
         ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
@@ -98,6 +99,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/host/sysctl/{name}"): host.write,
         ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
+        ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
     }
 
 
@@ -116,6 +118,7 @@ class _StatusHandlers:
             gateway.host_problems(),
             gateway.missing_addresses(),
             gateway.lane_state(),
+            gateway.health.troubles,
         )
         is_well = document.data["status"] == "ok"
         return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -48,6 +48,10 @@ _FILTER_HELP = {
 _FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
 
 _TABLES = {
+    "health": (
+        "show which real servers are up",
+        "Show the state of each real server, what its health check answered last, and which services are down.",
+    ),
     "lane": (
         "show what the kernel carries by itself",
         "Show which share of the packets of sessions the kernel carries, and why others went up to a worker.",
@@ -62,6 +66,9 @@ _TABLES = {
         "Show how full the table of sessions is and what it dropped, beside the connection tracking of the host.",
     ),
 }
+
+_PATHS = {"health": "/health"}
+"""Of those that are not below ``/stats``."""
 
 _CONNS = """\
 List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on
@@ -87,7 +94,7 @@ def add_parsers(subparsers: "Subparsers") -> None:
         "/proc/sys/net/ipv4/vs/NAME and net.ipv4.vs.NAME are understood too",
     )
     for name, (help_text, more) in _TABLES.items():
-        command(name, partial(view, f"/stats/{name}"), help_text, more)
+        command(name, partial(view, _PATHS.get(name, f"/stats/{name}")), help_text, more)
 
 
 def add_command(

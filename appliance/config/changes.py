@@ -1,7 +1,7 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, schedulers, the start values of tunables and the parameters of the host can
-change while the appliance runs.
+The real servers of existing services, their weights, schedulers, health checks and what belongs to these, the start values of
+tunables and the parameters of the host can change while the appliance runs.
 Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
 
@@ -10,14 +10,24 @@ from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
+from appliance.config.table import Table
 from appliance.model.host_parameter import Values
 
 _ABSENT = "absent"
 
-LIVE = ("scheduler", "maglev_table", "persistence_s", "persistence_mask")
-"""The keys of a service that change while it serves: they are about new sessions only."""
+LIVE = (
+    "scheduler",
+    "maglev_table",
+    "persistence_s",
+    "persistence_mask",
+    "when_none_healthy",
+    "quorum",
+    "on_down",
+    "health_check",
+)
+"""The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
 
-LIVE_OF_REAL_SERVER = ("weight", "slow_start_s")
+LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
 """The same for a real server."""
 
 
@@ -118,4 +128,13 @@ def _changes(what: str, keys: Iterable[str], old: object, new: object) -> Iterat
     for key in keys:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
-            yield f"{what} {key} {before} -> {after}"
+            is_table = isinstance(before, Table) or isinstance(after, Table)
+            yield f"{what} {key} {_table_change(before, after) if is_table else f'{_plain(before)} -> {_plain(after)}'}"
+
+
+def _plain(value: object) -> str:
+    return _text(value).strip('"')
+
+
+def _table_change(before: object, after: object) -> str:
+    return "added" if before is None else "removed" if after is None else "changed"

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import TypeVar
 
+from appliance.config.health_check import HealthCheck, check_problems
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
 from appliance.config.tables import LAST_QUEUE_NUM, Gateway, Pools, Service
 from appliance.model.did_you_mean import did_you_mean
@@ -94,6 +95,17 @@ def side_problems(gateway: Gateway, services: tuple[Service, ...]) -> Iterator[C
             if not any(server.address in network for network in gateway.server_networks):
                 path = ("service", index, "real_server", place, "address")
                 yield ConfigProblem(path, server.address, f"{server.address} is in no network of gateway.server_networks")
+
+
+def health_check_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of health checks that need more than their own table."""
+    placed: list[tuple[KeyPath, HealthCheck | None]] = []
+    for index, service in enumerate(services):
+        path = ("service", index)
+        placed.append(((*path, "health_check"), service.health_check))
+        servers = enumerate(service.real_servers)
+        placed += [((*path, "real_server", place, "health_check"), server.health_check) for place, server in servers]
+    yield from check_problems(placed, {service.vip for service in services})
 
 
 def warnings(gateway: Gateway) -> Iterator[str]:

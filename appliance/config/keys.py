@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pydantic.fields import FieldInfo
 
 from appliance.config.api_table import Api
+from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
@@ -48,6 +49,7 @@ _POOL = Key(
 def sections() -> tuple[Section, ...]:
     """All tables of the file, in the order in which `etc/lvs.toml` has them."""
     meaning = {name: field.description or "" for name, field in Config.model_fields.items()}
+    of_service = {name: field.description or "" for name, field in Service.model_fields.items()}
     return (
         Section("[gateway]", meaning["gateway"], _keys(Gateway)),
         Section("[api]", meaning["api"], _keys(Api)),
@@ -55,7 +57,8 @@ def sections() -> tuple[Section, ...]:
         Section("[host.sysctl]", Host.model_fields["sysctl"].description or "", _keys(WantedParameters)),
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
-        Section("[[service.real_server]]", Service.model_fields["real_servers"].description or "", _keys(RealServer)),
+        Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),
+        Section("[[service.real_server]]", of_service["real_servers"], _keys(RealServer)),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from appliance.config import api_checks, checks
 from appliance.config.api_table import Api
+from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
@@ -165,6 +166,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.address_problems(config.services, config.local_addresses)
     yield from checks.side_problems(config.gateway, config.services)
     yield from checks.scheduler_problems(config.services)
+    yield from checks.health_check_problems(config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:
@@ -180,11 +182,14 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("host", "sysctl"): HOST_PARAMETERS,
     ("service",): _keys(Service),
     ("service", "real_server"): _keys(RealServer),
+    ("service", "health_check"): _keys(HealthCheck),
+    ("service", "real_server", "health_check"): _keys(HealthCheck),
 }
 """The keys of each table, by the path of the table without list indices."""
 
 _WRONG_TYPE = {
     "int_type": "is not an integer",
+    "float_type": "is not a number",
     "bool_type": "is not true or false",
     "string_type": "is not a string",
     "tuple_type": "is not a list",

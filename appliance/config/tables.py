@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
 from appliance.config.table import Table
 from appliance.config.values import (
     INTERFACE_RULE,
@@ -27,6 +28,7 @@ from appliance.config.values import (
 )
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
+from appliance.policy.candidates import LEAVE, REFUSE
 from appliance.policy.schedulers.maglev_table import PLACES, USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
@@ -158,6 +160,12 @@ class RealServer(Table):
             "appliance starts, and nothing with the schedulers sh and mh."
         ),
     ] = 0
+    backup: Backup = False
+    health_check: HealthCheck | None = Field(
+        default=None,
+        alias="health_check",
+        description="The check of this real server alone, in the place of that of its service: the whole table, not single keys.",
+    )
 
 
 def _maglev_places(value: int) -> int:
@@ -251,6 +259,15 @@ class Service(Table):
             "address by itself, 24 for networks of 256."
         ),
     ] = 32
+    when_none_healthy: WhenNoneHealthy = REFUSE
+    quorum: Quorum = 1
+    on_down: OnDown = LEAVE
+    health_check: HealthCheck | None = Field(
+        default=None,
+        alias="health_check",
+        description="How the real servers of the service above are checked. Without it, all of them count as up. A table "
+        "`[service.real_server.health_check]` behind a real server takes its place for that one, as a whole.",
+    )
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."
     )

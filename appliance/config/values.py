@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 T = TypeVar("T")
@@ -44,10 +50,10 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Allows the integers `low`..`high`, both included."""
+    """Allows the numbers `low`..`high`, both included; integers, where the key is one."""
 
-    low: int
-    high: int
+    low: float
+    high: float
     unit: str = ""
 
     @property
@@ -55,8 +61,8 @@ class Range:
         """The range without its unit."""
         return f"{self.low}..{self.high}"
 
-    def check(self, value: int) -> int:
-        """`value`. Raises ValueError when it is out of range."""
+    def check(self, value: float) -> float:
+        """`value`. Raises ValueError when it is out of range, or no number."""
         if not self.low <= value <= self.high:
             raise ValueError(f"is out of range {self.text} {self.unit}".rstrip())
         return value

@@ -9,19 +9,20 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
-from appliance.director import watches
+from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.asked import Asked
 from appliance.director.duties import Duties, cancel
 from appliance.director.examination import Doctor
+from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
-from appliance.director.kept import Kept, forget, keep_slots
+from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done, say_refused
@@ -34,10 +35,10 @@ from appliance.director.worker_process import StartProcess, start_worker
 from appliance.edge import conntrack, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
+from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
-from appliance.model.counters import WORKER_STARTS
 from appliance.model.host_parameter import HostParameterError
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
@@ -64,17 +65,21 @@ class Director:
         lane: Lane,
         kept: Kept,
         start: StartProcess = start_worker,
+        was_down: Set[Target] = frozenset(),
     ) -> None:
-        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError."""
+        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
+        servers that were down in the run before."""
         self._config = config
         self.access = Access(config.api)
         self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
+        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
+        down = tuple(sorted(self.health.down))
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
         ]
         self.sessions = SessionQueries(self._workers)
         self._host = host
@@ -103,7 +108,7 @@ class Director:
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
             undo.push_async_callback(cancel, tasks)
-            await self._workers_ready()
+            await workers.ready(self._workers)
             notices = undo.enter_context(contextlib.closing(Notices()))
             if not goes_on:
                 await self._steer()
@@ -153,6 +158,9 @@ class Director:
             "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
+            "check real servers": self.health.watch_sockets,
+            "check real servers by commands": self.health.watch_commands,
+            "tell who is down": self.health.tell,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -172,12 +180,6 @@ class Director:
                     log.info("sessions ended, both ends reset: %d", sum([await self.sessions.cut(wanted) for wanted in ending]))
         except (ShardFailedError, TimeoutError) as error:
             log.error("not all sessions could be reset: %s", error or f"no answer within {CUT_S:.0f} s")
-
-    async def _workers_ready(self) -> None:
-        """Wait for all workers, so that the first failure is raised and the error of no other is lost."""
-        for outcome in await asyncio.gather(*(worker.first_start for worker in self._workers), return_exceptions=True):
-            if outcome is not None:
-                raise outcome
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
@@ -228,17 +230,16 @@ class Director:
             self.services = services
             # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
             await self._look_at_routes()
-            await self._change_services(services)
+            await workers.tell([worker.change_services(services) for worker in self._workers])
+            self.health.put(config)
+            await self.health.tell_once()
             self._lane.widen()
 
-    async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:
-        """Returns when all workers have these services in force. A worker that does not is logged, and the others go on."""
-        answers = (worker.change_services(services) for worker in self._workers)
-        for outcome in await asyncio.gather(*answers, return_exceptions=True):
-            if isinstance(outcome, ShardFailedError):
-                log.error("the new services are not in force everywhere: %s", outcome)
-            elif outcome is not None:
-                raise outcome
+    async def _change_health(self, down: tuple[int, ...]) -> None:
+        """The real servers in these slots are down from now on, and all others up."""
+        self._lane.narrow(self.services, self.shared.mtu, self.health.left)
+        await workers.tell([worker.change_health(down) for worker in self._workers])
+        self._lane.widen()
 
     async def _reload_when(self, asked: asyncio.Event) -> None:
         while True:
@@ -251,7 +252,7 @@ class Director:
 
     async def _look_at_routes(self) -> None:
         await self._routes.look(self.services)
-        self._lane.narrow(self.services, self.shared.mtu)
+        self._lane.narrow(self.services, self.shared.mtu, self.health.left)
 
     async def _count_lane(self) -> list[int] | None:
         return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())
@@ -283,16 +284,7 @@ class Director:
 
     def shard_states(self) -> list[ShardState]:
         """The state of each worker, in the order of shards."""
-        return [
-            ShardState(
-                worker.shard,
-                worker.up and not worker.is_silent,
-                worker.pid,
-                self.shared.table(worker.shard, "queue")[WORKER_STARTS],
-                self._watchdog.silent_s(worker.shard),
-            )
-            for worker in self._workers
-        ]
+        return workers.states(self._workers, self.shared, self._watchdog)
 
     def duty_states(self) -> list[DutyState]:
         """How each duty of the director goes."""

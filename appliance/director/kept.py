@@ -1,4 +1,4 @@
-"""What a run leaves for the next one in the runtime directory, beside its changes on the host: slots and counters.
+"""What a run leaves for the next one in the runtime directory, beside its changes on the host: slots, counters, and who is down.
 
 A stop for good removes them.
 """
@@ -6,6 +6,7 @@ A stop for good removes them.
 import contextlib
 import json
 import logging
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from appliance.config.loading import Config
@@ -14,13 +15,14 @@ from appliance.director.plans import Slots
 from appliance.director.runtime_files import state_file, write_state
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
+from appliance.health.check import Target
 from appliance.ipc.shared_layout import LayoutError, SharedState, shape_of, size_bytes
 from appliance.model.counters import WORKER_STARTS
 
 log = logging.getLogger("appliance.director")
 
 _LONGEST_BYTES = 1 << 24
-_SLOTS, _COUNTERS = "slots", "counters"
+_SLOTS, _COUNTERS, _DOWN = "slots", "counters", "down"
 
 
 def kept_slots(config: Config) -> Slots:
@@ -66,6 +68,24 @@ def keep_slots(slots: Slots) -> None:
         if read_own(file, _LONGEST_BYTES) == text:
             return  # also a full file system can be read
     write_state(file, text)
+
+
+def kept_down() -> frozenset[Target]:
+    """The real servers that were down in the run before, when it was not stopped for good."""
+    file = state_file(_DOWN)
+    try:
+        written = json.loads(read_own(file, _LONGEST_BYTES))
+        return frozenset(Target(str(service), str(address), _int(port)) for service, address, port in written)
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        log.warning("%s: cannot be used (%s); real servers count as up until they are checked", file, str(error)[:200])
+        return frozenset()
+
+
+def keep_down(down: Iterable[Target]) -> None:
+    """Write down which real servers are down. Raises EdgeError when that is not possible."""
+    write_state(state_file(_DOWN), json.dumps(sorted(down)))
 
 
 class Kept(NamedTuple):
@@ -121,5 +141,5 @@ def _count_on(shared: SharedState, earlier: memoryview) -> None:
 
 def forget() -> None:
     """Remove all of it."""
-    for name in (_SLOTS, _COUNTERS):
+    for name in (_SLOTS, _COUNTERS, _DOWN):
         state_file(name).unlink(missing_ok=True)

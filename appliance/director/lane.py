@@ -203,11 +203,12 @@ class Lane:
             )
         )
 
-    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> None:
-        """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes."""
+    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int] = frozenset()) -> None:
+        """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes;
+        `left` are the slots of real servers that are down, and whose sessions leave them."""
         if self._kernel is None:
             return
-        self._wanted_servers = _real_servers(services, mtu)
+        self._wanted_servers = _real_servers(services, mtu, left)
         for slot in range(self._kernel.sizes.slots):
             wanted_mtu, flags = self._wanted_servers.get(slot, _REMOVED)
             self._kernel.put_real_server(slot, wanted_mtu, flags | self._kernel.real_server(slot)[1])
@@ -312,10 +313,10 @@ def _side_of(name: str, sides: Sides) -> int:
     return clients | (InterfaceFlags.REAL_SERVERS if name in sides.server_interfaces else 0)
 
 
-def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> dict[int, tuple[int, int]]:
-    """MTU and flags by slot."""
+def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int]) -> dict[int, tuple[int, int]]:
+    """MTU and flags by slot. The kernel does the same for a real server whose sessions leave it as for one that was removed."""
     return {
-        real_server.slot: (mtu(real_server.slot), _flags_of(service))
+        real_server.slot: (mtu(real_server.slot), _flags_of(service) | RealServerFlags.IS_REMOVED * (real_server.slot in left))
         for service in services
         for real_server in service.real_servers
     }

@@ -36,10 +36,13 @@ def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
     )
 
 
-def worker_plans(config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys) -> list[Plan]:
-    """The plan of each worker, in the order of shards. `services` have slots below `destinations`."""
+def worker_plans(
+    config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys, down: tuple[int, ...] = ()
+) -> list[Plan]:
+    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` are those of real
+    servers that are down."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys) for shard in range(shards)]
+    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down) for shard in range(shards)]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
@@ -118,6 +121,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
             server.weight,
             slots[service.name, str(server.address), server.port],
             server.slow_start_s,
+            backup=server.backup,
         )
         for server in service.real_servers
     )
@@ -135,6 +139,9 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         service.maglev_table,
         service.persistence_s,
         service.persistence_mask,
+        when_none_healthy=service.when_none_healthy,
+        quorum=service.quorum,
+        on_down=service.on_down,
     )
 
 

@@ -42,7 +42,9 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
-        director = Director(config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config))
+        director = Director(
+            config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down()
+        )
         await director.run(serve_api, asked)
 
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
 from appliance.ipc.messages import (
     Ask,
+    ChangeHealth,
     ChangeServices,
     Done,
     EndWalk,
@@ -106,12 +107,22 @@ class ShardProcess:
         not answer within ANSWER_TIMEOUT_S. A worker that dies meanwhile is no error, because the next one starts with them.
         """
         self._plan = replace(self._plan, services=services)
+        await self._tell(ChangeServices(services))
+
+    async def change_health(self, down: tuple[int, ...]) -> None:
+        """Tell the worker the slots of all real servers that are down, as `change_services` does with services."""
+        self._plan = replace(self._plan, down=down)
+        await self._tell(ChangeHealth(down))
+
+    async def _tell(self, change: Message) -> None:
         # Also while it is still starting: the old plan may be on its way, and then this follows it. Without a writer no plan has
         # been sent, and the next one that is has the change in it.
         if self._writer is None:
             return
-        with contextlib.suppress(ShardDownError):
-            await self._answer_in_time(self._send(ChangeServices(services)))
+        number = self._send(change)
+        if not self.is_silent:  # one that does nothing at this moment finds the message when it goes on
+            with contextlib.suppress(ShardDownError):
+                await self._answer_in_time(number)
 
     def kill(self) -> None:
         """Kill the worker, if there is one; `run` starts the next one."""

@@ -12,10 +12,18 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from appliance.ipc.plan import Plan, ServicePlan, plan_as_json, plan_from_json, services_as_json, services_from_json
+from appliance.ipc.plan import (
+    Plan,
+    ServicePlan,
+    plan_as_json,
+    plan_from_json,
+    services_as_json,
+    services_from_json,
+    slots_from_json,
+)
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 5
+VERSION = 6
 
 _LONGEST_SHOWN = 80
 
@@ -30,6 +38,13 @@ class ChangeServices(NamedTuple):
     """To a worker: these are all services from now on."""
 
     services: tuple[ServicePlan, ...]
+
+
+class ChangeHealth(NamedTuple):
+    """To a worker: the real servers in these slots are down from now on, and all others are up. Done says that new sessions go
+    by it."""
+
+    down: tuple[int, ...]
 
 
 class Ask(NamedTuple):
@@ -74,11 +89,12 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | Ask | More | EndWalk | Done | Piece | Refused
+Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
+    "change-health": ChangeHealth,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,
@@ -91,12 +107,17 @@ KINDS: dict[str, type[Message]] = {
 _NAMES = {message: name for name, message in KINDS.items()}
 
 _WRITTEN: dict[str, Callable[[Any], Any]] = {"plan": plan_as_json, "services": services_as_json}
-_READ: dict[str, Callable[[Any], Any]] = {"plan": plan_from_json, "services": services_from_json, "query": query_from_json}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "plan": plan_from_json,
+    "services": services_from_json,
+    "query": query_from_json,
+    "down": slots_from_json,
+}
 """By field: how a value that JSON does not have is written and read."""
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str,
+    "reason": str, "down": list,
 }  # fmt: skip
 
 

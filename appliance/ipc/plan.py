@@ -1,7 +1,7 @@
 """The plan of a run: everything that a worker has to know to be one shard. It goes to a worker as its first message.
 
-A reload changes the services of the plan and nothing else. Between processes a plan is a JSON object; the functions here write it
-and read it.
+A reload changes the services of the plan, health checks change which real servers are down, and nothing else changes. Between
+processes a plan is a JSON object; the functions here write it and read it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +21,8 @@ class RealServerPlan:
     slow_start_s: int = 0
     """How long it takes until it has its whole share of new sessions, after it was added, came back or was raised from weight
     0."""
+    backup: bool = False
+    """Whether it gets sessions only while too few others are up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class ServicePlan:
     """For how long a client goes to the same real server again, after each new session; 0 when it need not."""
     persistence_mask: int = 32
     """How many bits of their addresses clients have in common that count as one."""
+    when_none_healthy: str = "refuse"
+    quorum: int = 1
+    """See `policy.candidates`."""
+    on_down: str = "leave"
+    """What becomes of the TCP sessions of a real server that is down; one of `policy.candidates.ON_DOWN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,8 @@ class Plan:
     """Hexadecimal key of the SYN cookies (see `proxy.cookie`): kept from run to run, the same for all workers."""
     has_predecessor: bool = False
     """Whether a worker of this run, or of the one that it goes on from, has had sessions before."""
+    down: tuple[int, ...] = ()
+    """The slots of the real servers that are down at this moment; all others are up."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -74,7 +83,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 def plan_from_json(written: Mapping[str, Any]) -> Plan:
     """The plan in a JSON object. Raises KeyError or TypeError when its keys are not the fields of a plan."""
-    return Plan(**{**written, "services": services_from_json(written["services"])})
+    services, down = services_from_json(written["services"]), slots_from_json(written["down"])
+    return Plan(**{**written, "services": services, "down": down})
 
 
 def services_as_json(services: Iterable[ServicePlan]) -> list[dict[str, Any]]:
@@ -94,3 +104,11 @@ def services_from_json(written: Iterable[Mapping[str, Any]]) -> tuple[ServicePla
         )
         for service in written
     )
+
+
+def slots_from_json(written: Iterable[Any]) -> tuple[int, ...]:
+    """Slots of real servers. Raises TypeError for anything that is no slot."""
+    slots = tuple(written)
+    if not all(type(slot) is int and slot >= 0 for slot in slots):
+        raise TypeError("a slot is no number of 0 or more")
+    return slots

@@ -92,3 +92,34 @@ class DutyState(NamedTuple):
     """How often it has failed and begun anew in this run."""
     last_error: str
     """Empty while it has not failed."""
+
+
+class RealServerHealth(NamedTuple):
+    """What health checks say of one real server."""
+
+    address: str
+    port: int
+    state: str
+    """"up" or "down"."""
+    backup: bool
+    check: str
+    """The kind of its check; "none" without one."""
+    since_s: float
+    """For how many seconds it has had this state."""
+    contrary: int
+    """How many answers in a row have spoken against it."""
+    last_outcome: str
+    """"passed", "failed" or "undecided"; empty before the first answer."""
+    last_answer: str
+
+
+class ServiceHealth(NamedTuple):
+    """The health of one service."""
+
+    service: str
+    trouble: str
+    """What is wrong, and what becomes of new sessions, while too few real servers are up; else empty."""
+    quorum: int
+    when_none_healthy: str
+    on_down: str
+    real_servers: list[RealServerHealth]

@@ -152,6 +152,7 @@ QUEUE_COUNTERS: Final = (
     ),
     Counter("persistence_hits", "new sessions that went to the real server that their client had been sent to before"),
     Counter("persistence_displaced", "clients forgotten before their time was over, each because a new one needed its place"),
+    Counter("sessions_of_down", "sessions that ended because their real server is down (on_down, or of UDP)"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -183,6 +184,7 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_UNSERVED,
     PERSISTENCE_HITS,
     PERSISTENCE_DISPLACED,
+    SESSIONS_OF_DOWN,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -133,9 +133,9 @@ NO_SERVICE = Verdict(
 NO_REAL_SERVER = Verdict(
     Action.DROP,
     "no_real_server",
-    "refused: the service has no real server with a weight above 0",
-    cause="All real servers of the service have weight 0 or were removed.",
-    remedy="Give at least one real server of the service a weight above 0, and reload.",
+    "refused: the service has no real server that is up and has a weight above 0",
+    cause="All real servers of the service are down, have weight 0, or were removed.",
+    remedy="See with `appliance health` which are down, and why. Give at least one a weight above 0, and reload.",
 )
 NO_LOCAL_ADDRESS = Verdict(
     Action.DROP,
@@ -304,7 +304,22 @@ LOST_SESSION = Verdict(
     remedy="Nothing to do: its sender knows now, and can connect again. There are fewer of them when the lane carries sessions.",
 )
 
-REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
+NONE_HEALTHY = Verdict(
+    Action.DROP,
+    "none_healthy",
+    "dropped without an answer: no real server of the service is healthy",
+    cause='All real servers of the service are down, or fewer than its quorum are up, and its when_none_healthy is "drop".',
+    remedy="See which they are, and why, with `appliance health`. They are taken back as soon as their checks pass.",
+)
+SERVER_DOWN = Verdict(
+    Action.DROP,
+    "server_down",
+    "a client packet of a session whose real server is down: the session has ended",
+    cause='A health check has found the real server dead, and on_down of the service is "expire" (TCP).',
+    remedy="Nothing to do: client and real server got RST, and the client's next connection goes to another real server.",
+)
+
+REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT, NONE_HEALTHY)
 """Sessions that a client asked for and could not get. The director logs them."""
 
 OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)

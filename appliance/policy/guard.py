@@ -5,10 +5,11 @@ back, and the host would answer them with RST. The guard drops them at the input
 it has the flag `owner` (kernel 5.12), so only the process that made the table can change it, and a flush passes over it.
 
 A packet that has been steered has the priority `STEERED`, also when its shard left it to the host. The guard lets it pass, so in
-normal operation the guard drops nothing.
+normal operation the guard drops nothing. Answers to health checks (see `check_ports`) never go to a shard, and pass as well.
 """
 
 from appliance.policy.address_sets import Steered, address_sets
+from appliance.policy.check_ports import TO_CHECKS
 from appliance.policy.ruleset import STEERED
 from appliance.policy.sides import around, from_server_side
 
@@ -23,6 +24,7 @@ def render_guard(steered: Steered) -> str:
         f"type filter hook input priority {_PRIORITY}; policy accept;",
         f"meta priority {STEERED} accept",
         'iif "lo" accept',
+        f"ip daddr @local_addresses meta l4proto {{ tcp, udp }} {TO_CHECKS} accept",
         "ip daddr . meta l4proto . th dport @services counter drop",
         f"ip daddr @local_addresses {from_server_side(steered.sides)} meta l4proto {{ tcp, udp }} counter drop",
         *around(steered.sides, ["local_addresses"], counter="counter"),

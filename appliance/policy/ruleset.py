@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from appliance.policy import steering
 from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, server_sets
+from appliance.policy.check_ports import TO_CHECKS
 from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
 from appliance.policy.sides import (
     COUNTERS,
@@ -237,7 +238,7 @@ def _to_service(sides: Sides, choice: _Choice, says_steered: Iterable[str]) -> l
 
 
 def _to_local_address(choice: _Choice, says_steered: Iterable[str]) -> list[str]:
-    return ["jump forged", *says_steered, choice.by_local_port()]
+    return ["jump forged", f"{TO_CHECKS} notrack accept", *says_steered, choice.by_local_port()]
 
 
 def _arriving_errors(sides: Sides) -> list[str]:

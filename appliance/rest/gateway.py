@@ -3,13 +3,14 @@
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from appliance.doctor.examine import Report
+from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
@@ -36,6 +37,24 @@ class Sessions(Protocol):
 
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
+
+
+class Health(Protocol):
+    """The health of all real servers."""
+
+    down: frozenset[int]
+    """The slots of those that are down."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """By service: what is wrong with those that are down at this moment."""
+
+    @property
+    def recent(self) -> Iterable[StateChange]:
+        """The latest changes of state, the oldest first."""
+
+    def rows(self) -> list[ServiceHealth]:
+        """The health of each service and its real servers."""
 
 
 class Tls(Protocol):
@@ -95,6 +114,10 @@ class Gateway(Protocol):
     @property
     def host_parameters(self) -> HostParameters:
         """The parameters of the host's kernel."""
+
+    @property
+    def health(self) -> Health:
+        """The health of all real servers."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

@@ -60,6 +60,7 @@ class Health(Model):
     problems: list[str]
     missing_addresses: list[str]
     lane: LaneCondition | None
+    services_down: dict[str, str]
 
 
 class Tunable(Model):
@@ -121,6 +122,8 @@ class RealServer(Model):
     port: int
     forward: str
     weight: Count
+    state: Literal["up", "down"]
+    backup: bool
     in_packets: Count
     out_packets: Count
     in_bytes: Count
@@ -139,6 +142,8 @@ class Service(Model):
     vip: str
     port: int
     scheduler: str
+    persistence_s: int
+    persistence_mask: int
     local_addresses: list[str]
     real_servers: list[RealServer]
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from appliance.rest import models
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
@@ -65,13 +66,15 @@ ROUTES: tuple[Route, ...] = (
                 "Answers whether every worker takes packets and the host is as the appliance has made it: the status is "
                 "200 if so, and 503 while a worker is down or does nothing, or rules or addresses of the appliance are "
                 "gone.",
-                "`ok`, or one line for each shard that is down and for each problem of the host",
+                "`ok`, or one line for each shard that is down and for each problem of the host; then one line for each service "
+                "that is down, which does not change the status: another gateway would find its real servers dead as well",
                 "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid`, `starts` and "
                 "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works); "
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
-                "`reason` and `repairs`",
+                "`reason` and `repairs`; "
+                "`services_down`: an object: service name -> why it is down, and what becomes of new sessions",
                 answer=models.Health,
                 also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),
@@ -143,7 +146,7 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
-                "`address`, `port`, `forward`, `weight` and its counters "
+                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
                 "`opening_conns` (those of the inactive ones that are half-open)",
                 answer=models.Services,
@@ -274,6 +277,7 @@ ROUTES: tuple[Route, ...] = (
         "/stats/ip_vs_ext_stats/{name}", "the same as /stats/ext/{name}", f"Answers one extended counter, {_AS_IN_LVS}."
     ),
     *DOCS_ROUTES,
+    *HEALTH_ROUTES,
 )
 
 

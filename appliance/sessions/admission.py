@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER
+from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.state.progress import RS_ACKED
@@ -38,7 +38,7 @@ class Admission:
         """
         real_server = service.pick_real_server(client_key, now)
         if real_server is None:
-            return NO_REAL_SERVER
+            return NONE_HEALTHY if service.drops_new else NO_REAL_SERVER
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
         taken = self._take_local_port(service, real_server, tries) or self._take_port_in_use(real_server, now)

@@ -112,7 +112,7 @@ class Lane:
         self.entries.claim(entry, session)
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
         cells[at + SLOT_CELL] = session.real_server.slot
-        if session.real_server.is_removed:
+        if session.real_server.lets_go:
             cells[at + HELD_CELL] = 1
         if cells[at + HELD_CELL]:
             self.held.append((session, cells[at + STATE_CELL]))
@@ -277,7 +277,7 @@ class Lane:
 
 def _is_plain(session: Session) -> bool:
     """Whether the kernel can carry a session: nothing of it is known to Python alone."""
-    if session.challenge is not None or session.late_fin is not None or session.real_server.is_removed:
+    if session.challenge is not None or session.late_fin is not None or session.real_server.lets_go:
         return False
     opening = session.opening
     if opening is None:

@@ -1,11 +1,9 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import blake2s
-from ipaddress import IPv4Address
-from itertools import chain
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
@@ -13,7 +11,7 @@ from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_EN
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import REAL_SERVER_GONE, SOURCE_LIMIT, TABLE_FULL
+from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SOURCE_LIMIT, TABLE_FULL
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.policy import steering
@@ -22,6 +20,7 @@ from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
 from appliance.sessions.room import Room
+from appliance.sessions.service_changes import ServiceChanges
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
@@ -32,12 +31,9 @@ from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
-from appliance.wire.flow import Direction, pack_endpoint, source_address_of
+from appliance.wire.flow import Direction, source_address_of
 
 _SYN_RECV = int(TcpState.SYN_RECV)
-
-_SETTLED_AT_ONCE = 4000
-"""How many sessions are settled between two packets: a millisecond's work, or two."""
 
 
 class Sessions:
@@ -51,7 +47,6 @@ class Sessions:
         self._shared = shared
         self._output = output
         self.by_state: ByState[Session] = ByState(now)
-        self._unsettled: Iterator[list[Session]] = iter(())
         shared.forget_sessions(plan.shard)
         self._session_counts = shared.session_counts
         self._queue_counts = shared.table(plan.shard, "queue")
@@ -74,6 +69,7 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
+        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -245,8 +241,12 @@ class Sessions:
         session.deadline = until
         self.wheel.arm(session)
 
-    def refuse_removed(self, session: Session) -> Verdict:
-        """A client's packet for a real server that was removed: the session ends with its time, or now. LVS behaviour 2.3."""
+    def turn_away(self, session: Session) -> Verdict:
+        """A client's packet for a real server that is down: the session ends. For one that was removed, it ends with its time, or
+        now. LVS behaviour 2.3."""
+        if not session.real_server.is_removed:
+            self.end(session, EndReason.REAL_SERVER_DOWN)
+            return SERVER_DOWN
         if self.tunables.expire_nodest:
             self.end(session, EndReason.REAL_SERVER_REMOVED)
         return REAL_SERVER_GONE
@@ -257,30 +257,16 @@ class Sessions:
         Sessions of a real server that was removed stay until their time is over or their client sends a packet. Few sessions
         are settled at once; many by and by, see `settle_some`.
         """
-        changed = False
-        for plan in plans:
-            service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
-            service.lane = plan.lane
-            service.change_scheduler(plan)
-            changed |= service.change_real_servers(plan.real_servers)
-        if changed:
-            self._unsettled = chain(self.tcp.walk(), self.udp.walk())
-            self.settle_some()
+        self._changes.put_services(plans)
         self.read_shared()
 
-    def settle_some(self) -> bool:
-        """Settle some sessions after real servers were removed or came back; True while there are more.
+    def change_health(self, down: Iterable[int]) -> None:
+        """The real servers in these slots are down from now on, and all others up."""
+        self._changes.put_health(down)
 
-        To settle a million at once would hold up their packets for a quarter of a second.
-        """
-        looked_at = 0
-        for bucket in self._unsettled:
-            for session in bucket:
-                session.settle()
-            looked_at += len(bucket)
-            if looked_at >= _SETTLED_AT_ONCE:
-                return True
-        return False
+    def settle_some(self) -> bool:
+        """Settle some sessions after a change of their real servers; True while there are more."""
+        return self._changes.settle_some()
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director."""

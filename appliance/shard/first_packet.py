@@ -8,6 +8,7 @@ from appliance.model.verdicts import (
     LAND,
     NO_SERVICE,
     NO_SESSION,
+    NONE_HEALTHY,
     OVERFLOWS,
     SYN_BACKLOG_FULL,
     TO_REAL_SERVER,
@@ -87,6 +88,8 @@ class FirstPacket:
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):
             return BAD_CHECKSUM
+        if service.drops_new:
+            return NONE_HEALTHY
         if self._proxy.answers_with_cookies(service):
             return self._proxy.answer(service, syn, now)
         tunables = self._sessions.tunables
@@ -116,7 +119,7 @@ class FirstPacket:
             return offer
         session = self._sessions.open_tcp(service, segment.key, add(segment.seq, -1), now)
         if isinstance(session, Verdict):
-            if self._sessions.tunables.abort or session not in OVERFLOWS:
+            if session is not NONE_HEALTHY and (self._sessions.tunables.abort or session not in OVERFLOWS):
                 self._proxy.refuse(segment, now)
             return session
         return self._proxy.ask(session, segment, offer, now)
@@ -132,7 +135,9 @@ class FirstPacket:
         if not has_udp_length(raw):
             return BAD_HEADER
         opened = self._sessions.open_udp(service, key, now)
-        if isinstance(opened, Verdict) and (self._sessions.tunables.abort or opened not in OVERFLOWS):
+        if not isinstance(opened, Verdict) or opened is NONE_HEALTHY:
+            return opened
+        if self._sessions.tunables.abort or opened not in OVERFLOWS:
             self._send(craft.port_unreachable(raw), now)
         return opened
 

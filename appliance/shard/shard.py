@@ -13,6 +13,7 @@ from appliance.model.verdicts import (
     HANDSHAKE_PACKET,
     ICMP_TRANSLATED,
     NOT_OURS,
+    SERVER_DOWN,
     SHORT_HEADER,
     STORM,
     TO_CLIENT,
@@ -89,7 +90,7 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers, weights and schedulers in force.
+    - `change_services` puts other real servers, weights and schedulers in force, and `change_health` which of them are down.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -215,6 +216,10 @@ class Shard:
         """Put other real servers, weights or schedulers behind the services there are. Raises KeyError for an unknown service."""
         self._sessions.change_services(plans)
 
+    def change_health(self, down: Sequence[int]) -> None:
+        """The real servers in the slots `down` are down from now on, and all others up."""
+        self._sessions.change_health(down)
+
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
         return SessionWalk(self._sessions, self._number, query)
@@ -254,15 +259,18 @@ class Shard:
             return SHORT_HEADER
         key = raw[ADDRESSES_START:ADDRESSES_END]
         session, direction = self._sessions.udp.find(key)
+        if session is not None and session.needs_slow_path:
+            self._lane.hold(session)
+            if session.real_server.lets_go and not direction:
+                verdict = self._sessions.turn_away(session)
+                if verdict is not SERVER_DOWN:
+                    return verdict
+                session = None  # this very datagram goes to another real server
         if session is None:
             opened = self._first_packet.of_udp(key, raw, now)
             if isinstance(opened, Verdict):
                 return opened
             session = opened
-        elif session.needs_slow_path:
-            self._lane.hold(session)
-            if session.real_server.is_removed and not direction:
-                return self._sessions.refuse_removed(session)
         was_unconfirmed = session.since is not NOT_IN_ORDER
         if was_unconfirmed:
             session.deadline = now + self._sessions.idle_time_of_unconfirmed(session, direction)

@@ -115,7 +115,7 @@ class SlowPath:
                 if not self._proxy.may_reuse(session, segment):
                     return self._proxy.refuse_reuse(segment)
                 return self._start_anew_by_cookie(session, segment, offer, now)
-        if segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.is_removed:
+        if segment.flags & (SYN | RST) or session.challenge is not None or session.real_server.lets_go:
             return self._look_closer(session, segment, now)
         return None
 
@@ -161,8 +161,8 @@ class SlowPath:
             if _goes_on(session, segment):  # anybody else's packet must not keep a client that began anew from its connection
                 session.challenge = None
                 session.settle()
-        if session.real_server.is_removed:
-            return self._sessions.refuse_removed(session)
+        if session.real_server.lets_go:
+            return self._sessions.turn_away(session)
         if is_late or (segment.flags & RST and not may_reset(session, Direction.INBOUND, segment)):
             return self._pass_on_only(session, Direction.INBOUND, segment)
         return None
@@ -239,7 +239,7 @@ class SlowPath:
         self._ext_counts[total] += 1
         if (place := by_state.get(STATE_NAMES[session.state])) is not None:
             self._ext_counts[place] += 1
-        if not session.real_server.weight:
+        if not session.real_server.takes_new:
             self._sessions.end(session, EndReason.REPLACED)
             return False
         session.restart(client_isn, self._sessions.next_isn(session))

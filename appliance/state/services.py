@@ -1,7 +1,7 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from ipaddress import IPv4Address
 from math import inf
@@ -11,6 +11,7 @@ from appliance.ipc.persistence_table import PersistenceTable, service_number
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
+from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import OPEN, load_of
 from appliance.policy.schedulers.maglev_table import MaglevTables
@@ -56,8 +57,8 @@ class RealServer:
     """
 
     __slots__ = (
-        "_published", "counts", "endpoint", "is_removed", "load_elsewhere", "mtu", "next_local_address", "orders", "slot",
-        "slow_start", "slow_start_s", "weight",
+        "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "load_elsewhere",
+        "mtu", "next_local_address", "orders", "slot", "slow_start", "slow_start_s", "weight",
     )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
@@ -72,6 +73,13 @@ class RealServer:
         self.slot = plan.slot
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
+        self.is_backup = plan.backup
+        self.is_up = True
+        """Whether its checks pass; without any, it counts as up."""
+        self.is_candidate = False
+        """Whether the scheduler may pick it."""
+        self.lets_go = False
+        """Whether the sessions that it has need a closer look: it was removed, or it is down and they are to leave it."""
         self.mtu = USUAL_MTU
         """The MTU of the route to it, in bytes."""
         self.orders = orders
@@ -82,6 +90,11 @@ class RealServer:
         and each real server would only ever see some of the local addresses."""
         # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
         self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = self.counts[OPENING_CONNS] = 0
+
+    @property
+    def takes_new(self) -> bool:
+        """Whether it gets new sessions."""
+        return self.is_candidate and self.weight > 0
 
     @property
     def sessions(self) -> int:
@@ -114,9 +127,9 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "_facts", "_look_at_s", "_scheduled_by", "all_real_servers", "by_state", "candidates", "cookies_until",
-        "defer", "endpoint", "half_open", "is_engaged", "lane", "local_addresses", "mtu", "name", "persistence", "protocol",
-        "real_servers", "scheduler", "synproxy",
+        "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by", "_when_none_healthy", "all_real_servers", "by_state",
+        "candidates", "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "lane",
+        "local_addresses", "mtu", "name", "on_down", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -153,11 +166,53 @@ class VirtualService(Generic[OrderedT]):
         self._counters = counters
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
-        self.change_real_servers(plan.real_servers)
+        self.drops_new = False
+        """Whether new sessions are dropped without an answer, because no real server is healthy."""
+        self.change(plan, frozenset())
         for real_server in self.real_servers:  # with the first plan nobody has come back
             real_server.slow_start = None
 
-    def change_scheduler(self, plan: ServicePlan) -> None:
+    def change(self, plan: ServicePlan, down: Set[int]) -> bool:
+        """Go by this plan from now on, in which the real servers in the slots `down` are down; True when some sessions have to be
+        settled anew. Only what a reload may change is looked at."""
+        self.lane = plan.lane
+        self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
+        self._change_scheduler(plan)
+        before = self._weights_of_candidates()
+        changed = self._change_real_servers(plan.real_servers)
+        return self._choose(down, before) or changed
+
+    def change_health(self, down: Set[int]) -> bool:
+        """The real servers in the slots `down` are down from now on, and all others up; returns as `change` does."""
+        return self._choose(down, self._weights_of_candidates())
+
+    def _weights_of_candidates(self) -> dict[RealServer, int]:
+        return {real_server: real_server.weight for real_server in self.candidates}
+
+    def _choose(self, down: Set[int], before: dict[RealServer, int]) -> bool:
+        """Find out who is a candidate. `before` are those that were, with their weights then: whoever gets sessions now and did
+        not then starts slowly."""
+        for real_server in self.real_servers:
+            real_server.is_up = real_server.slot not in down
+        chosen = candidates(self.real_servers, self._quorum, self._when_none_healthy)
+        if [*before.items()] != [(real_server, real_server.weight) for real_server in chosen]:
+            self.candidates = chosen
+        self.drops_new = not chosen and self._when_none_healthy == DROP
+        for real_server in chosen:
+            if real_server.weight and not before.get(real_server):
+                real_server.start_slowly(self.by_state.now)
+        return self._mark(set(chosen))
+
+    def _mark(self, chosen: set[RealServer]) -> bool:
+        may_leave, changed = self.protocol == "udp" or self.on_down != LEAVE, False
+        for real_server in self.all_real_servers:
+            real_server.is_candidate = real_server in chosen
+            is_left = may_leave and not real_server.is_up and not real_server.is_candidate
+            changed |= real_server.lets_go != (lets_go := real_server.is_removed or is_left)
+            real_server.lets_go = lets_go
+        return changed
+
+    def _change_scheduler(self, plan: ServicePlan) -> None:
         """Pick by the scheduler of this plan from now on. The one there is goes on when nothing has changed."""
         wanted = plan.scheduler, plan.maglev_table
         if wanted != self._scheduled_by:
@@ -175,10 +230,9 @@ class VirtualService(Generic[OrderedT]):
         number = service_number(plan.protocol, plan.vip, plan.port, plan.persistence_mask)
         return Persistence(self._facts.remembered, number, plan.persistence_s, plan.persistence_mask)
 
-    def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
+    def _change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Use these real servers, with these weights, from now on; True when one was removed or came back."""
         known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
-        before = {real_server: real_server.weight for real_server in self.real_servers}
         self.real_servers = []
         for plan in plans:
             endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
@@ -186,9 +240,7 @@ class VirtualService(Generic[OrderedT]):
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
             real_server.slow_start_s = plan.slow_start_s
-            if plan.weight and not before.get(real_server):
-                real_server.start_slowly(self.by_state.now)
-            real_server.weight = plan.weight
+            real_server.weight, real_server.is_backup = plan.weight, plan.backup
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
         changed = False
@@ -198,8 +250,6 @@ class VirtualService(Generic[OrderedT]):
             real_server.is_removed = is_removed
             if is_removed:
                 real_server.weight = 0
-        if [*before.items()] != [(real_server, real_server.weight) for real_server in self.real_servers]:
-            self.candidates = tuple(self.real_servers)
         return changed
 
     def real_server_of_adopted(self, endpoint: bytes) -> RealServer:
@@ -211,7 +261,7 @@ class VirtualService(Generic[OrderedT]):
         plan = RealServerPlan(str(IPv4Address(address)), int.from_bytes(port, "big"), 0, UNLISTED)
         nowhere = memoryview(array("Q", bytes(8 * len(DESTINATION_FIELDS))))
         real_server = RealServer(plan, nowhere, self._orders_at(endpoint))
-        real_server.is_removed = True
+        real_server.is_removed = real_server.lets_go = True
         self.all_real_servers.append(real_server)
         return real_server
 
@@ -222,7 +272,7 @@ class VirtualService(Generic[OrderedT]):
     @property
     def takes_new(self) -> bool:
         """Whether a new session could get a local address and a real server."""
-        return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
+        return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
     def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
         """The real server of a new session of the client with this flow key; None when none takes new sessions."""

@@ -106,7 +106,7 @@ class Session:
             or self.opening is not None
             or self.challenge is not None
             or self.late_fin is not None
-            or self.real_server.is_removed
+            or self.real_server.lets_go
             or (self.service.synproxy != NEVER and self.state in CLOSING)
         )
 

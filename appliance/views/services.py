@@ -1,7 +1,8 @@
 """Services with their real servers, and the health of the shards, as text and as JSON. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Network
+from types import MappingProxyType
 from typing import Any
 
 from appliance import __version__
@@ -12,9 +13,10 @@ from appliance.model.counters import DESTINATION_FIELDS
 from appliance.views.document import Document
 
 
-def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
-    """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``."""
-    data = [_service(shared, plan) for plan in plans]
+def services(shared: SharedState, plans: Iterable[ServicePlan], down: Set[int] = frozenset()) -> Document:
+    """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
+    the slots of real servers that are down."""
+    data = [_service(shared, plan, down) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
         "Prot LocalAddress:Port Scheduler Flags",
@@ -36,8 +38,10 @@ def health(
     problems: Sequence[str] = (),
     missing_addresses: Sequence[str] = (),
     lane: LaneState | None = None,
+    services_down: Mapping[str, str] = MappingProxyType({}),
 ) -> Document:
-    """The text is ``ok``, or one line for each shard that is down and for each problem of the host.
+    """The text is ``ok``, or one line for each shard that is down and for each problem of the host; then one for each service
+    that is down, by name. The latter says nothing against the gateway.
 
     The JSON has the duties of the director, missing addresses and the lane too. These are no problem by themselves: on a gateway
     in reserve another program has not added the addresses yet, and without the lane all packets go through the workers.
@@ -52,8 +56,10 @@ def health(
         "problems": list(problems),
         "missing_addresses": list(missing_addresses),
         "lane": lane._asdict() if lane else None,
+        "services_down": dict(services_down),
     }
-    return Document(text or "ok\n", data)
+    troubles = "".join(f"service {name} is down: {trouble}\n" for name, trouble in services_down.items())
+    return Document((text or "ok\n") + troubles, data)
 
 
 def _condition(state: ShardState) -> str:
@@ -71,7 +77,7 @@ def _flags(service: dict[str, Any]) -> str:
     return f" persistent {service['persistence_s']}{mask}"
 
 
-def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
+def _service(shared: SharedState, plan: ServicePlan, down: Set[int]) -> dict[str, Any]:
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
@@ -81,11 +87,19 @@ def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
         "persistence_s": plan.persistence_s,
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
-        "real_servers": [_real_server(shared, real_server) for real_server in plan.real_servers],
+        "real_servers": [_real_server(shared, real_server, down) for real_server in plan.real_servers],
     }
 
 
-def _real_server(shared: SharedState, plan: RealServerPlan) -> dict[str, Any]:
+def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int]) -> dict[str, Any]:
     columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
     counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
-    return {"address": plan.address, "port": plan.port, "forward": "FullNat", "weight": plan.weight} | counts
+    return {
+        "address": plan.address,
+        "port": plan.port,
+        "forward": "FullNat",
+        "weight": plan.weight,
+        "state": "down" if plan.slot in down else "up",
+        "backup": plan.backup,
+        **counts,
+    }

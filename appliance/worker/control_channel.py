@@ -11,6 +11,7 @@ from collections import deque
 
 from appliance.ipc.messages import (
     Ask,
+    ChangeHealth,
     ChangeServices,
     Done,
     EndWalk,
@@ -116,6 +117,9 @@ class ControlChannel:
         match message:
             case ChangeServices(services):
                 shard.change_services(services)
+                self._send(Done(number))
+            case ChangeHealth(down):
+                shard.change_health(down)
                 self._send(Done(number))
             case Ask(query):
                 self._walks[number] = shard.walk(query)

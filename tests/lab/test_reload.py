@@ -1,13 +1,9 @@
 """What may change under a running appliance: real servers and start values by SIGHUP, and the MTU of routes by itself."""
 
-import json
 import os
-import select
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, log_lines, reload, worker_pids
+from tests.lab.keep_alive import keep_alive
 
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
 
@@ -68,55 +65,6 @@ def real_servers(lab: RunningLab) -> dict[str, dict[str, Any]]:
 def conns_in_total(lab: RunningLab) -> int:
     total: int = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
     return total
-
-
-KEEP_ALIVE = """
-import http.client, json, os, sys
-conns = [http.client.HTTPConnection(os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])) for _ in range(16)]
-for conn in conns:
-    conn.connect()
-    conn.auto_open = False
-def ask(conn):
-    try:
-        port = conn.sock.getsockname()[1]
-        conn.request("GET", "/")
-        return json.loads(conn.getresponse().read())["real_server"], port
-    except ConnectionResetError:
-        return "reset", port
-for _ in sys.stdin:
-    print(json.dumps([ask(conn) for conn in conns]), flush=True)
-"""
-"""A program with sixteen connections, each of which makes a request for each line of input, and never connects again."""
-
-
-class KeepAlive:
-    """Connections that stay open. An answer is the name of the real server and the port of the client."""
-
-    def __init__(self, lab: RunningLab, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._lab, self._stdin, self._stdout = lab, process.stdin, process.stdout
-
-    def ask(self) -> None:
-        """Start a request on each connection, one after the other."""
-        self._stdin.write("\n")
-        self._stdin.flush()
-
-    def answers(self) -> list[list[Any]]:
-        """Wait for all answers."""
-        self._lab.wait_until("all are answered", lambda: bool(select.select([self._stdout], [], [], 0)[0]))
-        found: list[list[Any]] = json.loads(self._stdout.readline())
-        return found
-
-
-@contextmanager
-def keep_alive(lab: RunningLab) -> Iterator[KeepAlive]:
-    command = lab.enter("client", sys.executable, "-c", KEEP_ALIVE)
-    with subprocess.Popen(command, env=lab.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield KeepAlive(lab, process)
-        finally:
-            process.kill()
 
 
 def test_weight_0_drains(lab: RunningLab) -> None:

@@ -19,6 +19,8 @@ DATAPLANE = DEPLOY / "appliance-dataplane.service"
 CAPABILITIES = {"CAP_NET_ADMIN", "CAP_NET_RAW"}
 FOR_LOADING = {"CAP_BPF", "CAP_PERFMON"}
 """What the lane's program takes to be loaded."""
+FOR_CHECKING = {"CAP_NET_BIND_SERVICE"}
+"""What the ports of health checks take."""
 COMMAND = "/opt/appliance/current/bin/appliance"
 CONFIG = "/etc/appliance/lvs.toml"
 
@@ -54,7 +56,7 @@ def dataplane() -> dict[str, str]:
 
 @pytest.mark.parametrize("key", ["CapabilityBoundingSet", "AmbientCapabilities"])
 def test_capabilities_are_exactly_these(unit: dict[str, str], dataplane: dict[str, str], key: str) -> None:
-    assert set(unit[key].split()) == CAPABILITIES | FOR_LOADING
+    assert set(unit[key].split()) == CAPABILITIES | FOR_LOADING | FOR_CHECKING
     assert set(dataplane[key].split()) == CAPABILITIES
 
 

@@ -1,6 +1,6 @@
 """The lane of a director without a kernel: it notes what is asked of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
@@ -33,10 +33,11 @@ class FakeLane:
         """Keeps one of them."""
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
 
-    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int]) -> None:
-        """Notes real servers and their MTUs."""
+    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int] = frozenset()) -> None:
+        """Notes real servers and their MTUs, and whose sessions leave them."""
         mtus = [mtu(server.slot) for service in services for server in service.real_servers]
-        self.steps.append(f"the lane forbids what is not allowed with MTUs {mtus}")
+        leaving = f" and without {sorted(left)}" if left else ""
+        self.steps.append(f"the lane forbids what is not allowed with MTUs {mtus}{leaving}")
 
     def widen(self) -> None:
         """Notes it."""

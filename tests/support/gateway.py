@@ -9,10 +9,23 @@ from ipaddress import IPv4Address
 from appliance.doctor.examine import Report
 from appliance.doctor.finding import Finding, Severity
 from appliance.edge.tls import ServerTls
+from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import (
+    Caller,
+    DutyState,
+    LaneState,
+    LaneStats,
+    Page,
+    RealServerHealth,
+    ServiceHealth,
+    SessionRow,
+    ShardState,
+    Slab,
+)
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.host_parameter import ALL, ONLY, HostParameter, HostParameterError, HostReading, Values, check_places
@@ -90,6 +103,32 @@ def fill_destinations(shards: int) -> SharedState:
             for place in range(len(DESTINATION_FIELDS)):
                 shared.destination(shard, slot)[place] = 1000 * (shard + 1) + 100 * slot + place
     return shared
+
+
+class FakeHealth:
+    """The health that the test sets."""
+
+    def __init__(self) -> None:
+        self.down: frozenset[int] = frozenset()
+        self.troubles: dict[str, str] = {}
+        self.recent = [StateChange(1.5, Target("web", "192.0.2.102", 8080), False, "3 tcp checks failed in a row", "refused")]
+        self.services = [
+            ServiceHealth(
+                "web",
+                "",
+                1,
+                "refuse",
+                "leave",
+                [
+                    RealServerHealth("192.0.2.101", 8080, "up", False, "tcp", 12.34, 0, "passed", "connected in 0.5 ms"),
+                    RealServerHealth("192.0.2.102", 8080, "down", True, "tcp", 2.0, 1, "failed", "refused"),
+                ],
+            )
+        ]
+
+    def rows(self) -> list[ServiceHealth]:
+        """What the test set."""
+        return self.services
 
 
 class FakeAccess:
@@ -175,6 +214,7 @@ class FakeGateway:
         self.access = FakeAccess()
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
+        self.health = FakeHealth()
         self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "appliance"
 MAY_IMPORT: dict[str, str] = {
     "wire": "",
     "timers": "",
+    "health": "",
     "model": "wire",
     "policy": "wire model",
     "ipc": "wire model",
-    "config": "model policy ipc",
+    "config": "health model policy ipc",
     "state": "wire model policy ipc",
     "nat": "wire model ipc state",
     "sessions": "wire timers model policy ipc state nat",
@@ -27,12 +28,13 @@ MAY_IMPORT: dict[str, str] = {
     "shard": "wire timers model policy ipc state nat sessions proxy",
     "doctor": "wire model policy ipc",
     "edge": "wire model policy ipc doctor",
+    "probes": "health policy",
     "worker": "wire model ipc sessions shard edge",
     "queue_worker": "model ipc sessions shard edge worker",
-    "director": "model policy ipc config sessions doctor edge",
-    "views": "model policy ipc doctor",
+    "director": "health model policy ipc config sessions doctor edge probes",
+    "views": "health model policy ipc doctor",
     "metrics": "model ipc views",
-    "rest": "model policy ipc doctor views metrics",
+    "rest": "health model policy ipc doctor views metrics",
     "api": "model policy ipc views metrics rest",
     "cli": "model policy ipc views",
     "lab": "config",
@@ -41,8 +43,8 @@ MAY_IMPORT: dict[str, str] = {
 """Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
 
 PURE = frozenset((
-    "wire", "timers", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard", "doctor", "views",
-    "metrics",
+    "wire", "timers", "health", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard", "doctor",
+    "views", "metrics",
 ))  # fmt: skip
 """Time, randomness and words come in as arguments here, or go out as values."""
 
@@ -54,7 +56,7 @@ THIRD_PARTY: dict[str, str] = {
     "netfilterqueue": "edge queue_worker",
     "prometheus_client": "metrics",
     "pyroute2": "edge lab",
-    "aiohttp": "api rest cli lab",
+    "aiohttp": "api probes rest cli lab",
     "uvloop": "__main__ lab",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
@@ -169,7 +171,7 @@ def test_no_file_is_imported_by_what_it_imports() -> None:
         ("edge/nft.py", "appliance.state.session", WHY_LAYER),
         ("views/counters.py", "appliance.shard.shard", WHY_LAYER),
         ("state/session.py", "dpkt", WHY_TESTS),
-        ("shard/shard.py", "aiohttp.web", "only api, rest, cli, lab may import aiohttp"),
+        ("shard/shard.py", "aiohttp.web", "only api, probes, rest, cli, lab may import aiohttp"),
         ("shard/shard.py", "appliance.wire.craft", None),
         ("rest/listen.py", "aiohttp.web", None),
     ],

@@ -149,12 +149,16 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "lane": True,
         "local_addresses": "default",
         "real_servers": [
-            {"address": "192.0.2.101", "port": 8080, "weight": 100, "slow_start_s": 0},
-            {"address": "192.0.2.102", "port": 8080, "weight": 100, "slow_start_s": 0},
+            {"address": address, "port": 8080, "weight": 100, "slow_start_s": 0, "backup": False, "health_check": None}
+            for address in ("192.0.2.101", "192.0.2.102")
         ],
         "maglev_table": 65537,
         "persistence_s": 0,
         "persistence_mask": 32,
+        "when_none_healthy": "refuse",
+        "quorum": 1,
+        "on_down": "leave",
+        "health_check": None,
     }
 
 

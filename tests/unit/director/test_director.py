@@ -489,7 +489,7 @@ async def test_workers_that_do_not_take_a_reload_are_named_and_the_reload_goes_o
         first.says(Refused((await first.hears()).number, "why"))
         second.says(Done((await second.hears()).number))
         await reload
-        assert "the new services are not in force everywhere: shard 0: why" in caplog.messages
+        assert "a change is not in force everywhere: shard 0: why" in caplog.messages
         assert caplog.messages[-1] == "configuration read again, changes: 1"
         monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.0)
         await parts.director.reload()

@@ -1,6 +1,7 @@
 """messages.py: what is written is what is read, however the bytes are cut; and what cannot be read is an error that says so."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from appliance.ipc.messages import (
     KINDS,
     VERSION,
     Ask,
+    ChangeHealth,
     ChangeServices,
     Done,
     EndWalk,
@@ -29,21 +31,23 @@ from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.queries import ROWS, Query, SessionFilter
 from tests.support.world import plan
 
-RS = RealServerPlan("192.0.2.101", 8080, 100, 3)
+RS = RealServerPlan("192.0.2.101", 8080, 100, 3, backup=True)
 WEB = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RS,), "tcp", "auto", 2, lane=False)
+WEB = replace(WEB, when_none_healthy="drop", quorum=2, on_down="reset")
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
-    '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
-    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32}'
+    '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0,"backup":true}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset"}'
 )
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True)),
+        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True, down=(3, 8))),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8]}',
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
+    (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
         '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000"]',
@@ -59,8 +63,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 5
-    line = f'{{"version":5,"kind":{rest}}}\n'.encode()
+    assert VERSION == 6
+    line = f'{{"version":6,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

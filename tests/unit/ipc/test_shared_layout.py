@@ -135,6 +135,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         6: "e2045c9f4d37c2f7",
         7: "a80058d5a322635b",
         8: "7d462ebac5ad3972",
+        9: "4eef705502c7f174",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

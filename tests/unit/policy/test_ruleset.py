@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from appliance.config import loading
 from appliance.director.plans import steered
+from appliance.model.tunables import TUNABLES
 from appliance.policy import steering
 from appliance.policy.address_sets import Steered, SteeredService
+from appliance.policy.check_ports import FIRST, LAST
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
@@ -260,4 +262,12 @@ def test_the_guard_spares_what_has_been_steered_and_what_the_host_tells_itself()
     assert rules[1].removesuffix(" accept").replace("priority", "priority set") in chain(text_with(SIDES), "to_service")
     assert rules[1].removesuffix(" accept").replace("priority", "priority set") in chain(text_with(SIDES), "to_local_address")
     assert rules[2] == 'iif "lo" accept'
-    assert all(rule.endswith(" counter drop") for rule in rules[3:])
+    assert rules[3] == "ip daddr @local_addresses meta l4proto { tcp, udp } th dport 512-1024 accept"
+    assert all(rule.endswith(" counter drop") for rule in rules[4:])
+
+
+def test_the_ports_of_checks_are_no_ports_of_sessions_and_go_to_the_host() -> None:
+    """The tunables that are the range of local ports begin behind them."""
+    assert TUNABLES["fullnat_lport_min"].min > LAST
+    rules = chain(text_with(SIDES), "to_local_address")
+    assert rules[:2] == ["jump forged", f"th dport {FIRST}-{LAST} notrack accept"], "before any shard"

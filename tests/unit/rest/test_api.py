@@ -12,6 +12,7 @@ ESTABLISHED = "/sysctl/tcp_timeout_established"
 PLAIN_ROUTES = (
     "/",
     "/healthz",
+    "/health",
     "/sysctl",
     ESTABLISHED,
     "/stats/ext",
@@ -94,7 +95,7 @@ async def test_health_is_bad_when_a_shard_is_down(client: Client, gateway: FakeG
 
 @pytest.mark.parametrize(
     ("path", "nearest"),
-    [("/stats/ex", "/stats/ext"), ("/sysctls", "/sysctl"), ("/sysctl/", "/sysctl"), ("/health", "/healthz")],
+    [("/stats/ex", "/stats/ext"), ("/sysctls", "/sysctl"), ("/sysctl/", "/sysctl"), ("/helthz", "/healthz")],
 )
 async def test_unknown_path_names_the_nearest_route(client: Client, path: str, nearest: str) -> None:
     problem = await problem_of(await client.get(path), 404)

@@ -32,7 +32,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def test_commands_stand_in_the_order_of_use() -> None:
     gateway = ["run", "check", "render-nft", "cleanup"]
     tops = ["top-clients", "top-services", "top-real-servers"]
-    operators = ["conns", *tops, "cut", "sysctl", "lane", "slabinfo", "sockstat", "conntrack", "metrics", "host", "doctor"]
+    tables = ["health", "lane", "slabinfo", "sockstat", "conntrack"]
+    operators = ["conns", *tops, "cut", "sysctl", *tables, "metrics", "host", "doctor"]
     assert [*gateway, *operators, "lab", "token"] == NAMES
 
 

@@ -1,6 +1,7 @@
 """How each kind of session end comes about, and that it is counted by its own reason and no other."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -120,6 +121,14 @@ def its_real_server_was_removed() -> World:
     return world
 
 
+def its_real_server_is_down() -> World:
+    scene = plan()
+    world = World(replace(scene, services=(replace(scene.services[0], on_down="reset"),)))
+    world.client.connects(C0, R0)
+    world.shard.change_health([0])
+    return world
+
+
 STORIES: dict[Callable[[], World], EndReason] = {
     its_time_passes: EndReason.EXPIRED,
     an_operator_cuts_it: EndReason.CUT,
@@ -132,6 +141,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,
     its_client_begins_anew_while_the_real_server_drains: EndReason.REPLACED,
     its_real_server_was_removed: EndReason.REAL_SERVER_REMOVED,
+    its_real_server_is_down: EndReason.REAL_SERVER_DOWN,
 }
 
 

@@ -141,6 +141,7 @@ records_refused            23       1     24
 sessions_unserved          24       1     25
 persistence_hits           25       1     26
 persistence_displaced      26       1     27
+sessions_of_down           27       1     28
 """
     )
 

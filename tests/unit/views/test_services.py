@@ -50,6 +50,8 @@ def test_services_data() -> None:
         "port": 8080,
         "forward": "FullNat",
         "weight": 0,
+        "state": "up",
+        "backup": False,
         "in_packets": 3200,
         "out_packets": 3202,
         "in_bytes": 3204,
@@ -59,6 +61,21 @@ def test_services_data() -> None:
         "inactive_conns": 3212,
         "opening_conns": 3214,
     }
+
+
+def test_a_real_server_that_is_down_or_a_backup_says_so() -> None:
+    backup = replace(SERVICES[0].real_servers[0], backup=True)
+    plans = [replace(SERVICES[0], real_servers=(backup, SERVICES[0].real_servers[1]))]
+    first, second = services(fill_destinations(shards=1), plans, frozenset({1})).data["services"][0]["real_servers"]
+    assert (first["state"], first["backup"]) == ("up", True)
+    assert (second["state"], second["backup"]) == ("down", False)
+
+
+def test_services_that_are_down_stand_behind_the_health_of_the_gateway_and_do_not_change_it() -> None:
+    document = health([ShardState(0, True, 100, 1)], services_down={"web": "no real server is up: new sessions are refused"})
+    assert document.text == "ok\nservice web is down: no real server is up: new sessions are refused\n"
+    assert document.data["status"] == "ok"
+    assert document.data["services_down"] == {"web": "no real server is up: new sessions are refused"}
 
 
 def test_health_names_the_shards_that_are_down() -> None:
