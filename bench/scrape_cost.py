@@ -74,6 +74,14 @@ class StandIn:
 
     missing_addresses = host_problems
 
+    @property
+    def health(self) -> "StandIn":
+        """All real servers are up."""
+        return self
+
+    down: frozenset[int] = frozenset()
+    troubles: tuple[str, ...] = ()
+
 
 def _service(first: int, real_servers: int) -> ServicePlan:
     slots = range(first, min(first + PER_SERVICE, real_servers))

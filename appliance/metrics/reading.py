@@ -42,6 +42,10 @@ class Reading:
     problems: int
     """How many problems the host has."""
     missing_addresses: int
+    down: frozenset[int]
+    """The slots of the real servers that are down."""
+    troubled: frozenset[str]
+    """The services too few of whose real servers are up."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

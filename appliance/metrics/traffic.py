@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from appliance.ipc.plan import RealServerPlan
 from appliance.metrics.family import Family, Series, counter, gauge, label, one
 from appliance.metrics.reading import Reading
 from appliance.model.counters import ACTIVE_CONNS, BYTES, CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS, STATE_FIELDS
@@ -59,9 +60,11 @@ def _both_directions(place: int) -> tuple[tuple[tuple[str, ...], int], ...]:
     return tuple(((direction,), place + offset) for offset, direction in enumerate(_DIRECTIONS))
 
 
-def _weights(reading: Reading) -> Iterable[Series]:
-    return (
-        ((label(service.name), f"{server.address}:{server.port}"), server.weight) for service, server, _ in reading.destinations
+def _of_real_server(read: Callable[[Reading, RealServerPlan], float]) -> _Read:
+    """One series for each real server."""
+    return lambda reading: (
+        ((label(service.name), f"{server.address}:{server.port}"), read(reading, server))
+        for service, server, _ in reading.destinations
     )
 
 
@@ -117,5 +120,22 @@ TRAFFIC: tuple[Family, ...] = (
         _of_real_servers(*_both_directions(BYTES)),
         *(*_NAMED, "direction"),
     ),
-    gauge("real_server_weight", "weight of a real server; 0 while it is drained", _weights, *_NAMED),
+    gauge(
+        "real_server_weight",
+        "weight of a real server; 0 while it is drained",
+        _of_real_server(lambda _, server: server.weight),
+        *_NAMED,
+    ),
+    gauge(
+        "real_server_up",
+        "1 while a real server may get new sessions, 0 while health checks say that it is down",
+        _of_real_server(lambda reading, server: server.slot not in reading.down),
+        *_NAMED,
+    ),
+    gauge(
+        "service_up",
+        "1 while a service has as many real servers up as it wants (quorum), else 0",
+        lambda reading: (((label(service.name),), service.name not in reading.troubled) for service in reading.services),
+        "service",
+    ),
 )

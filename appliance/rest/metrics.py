@@ -74,6 +74,8 @@ async def read(gateway: Gateway) -> Reading:
         conntrack=gateway.host_conntrack(),
         problems=len(gateway.host_problems()),
         missing_addresses=len(gateway.missing_addresses()),
+        down=gateway.health.down,
+        troubled=frozenset(gateway.health.troubles),
     )
 
 

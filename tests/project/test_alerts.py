@@ -23,6 +23,7 @@ LOOK_AFTER_M = 50
 """Minutes of the series before the look."""
 
 DROPPED = "appliance_dropped_packets_total"
+NAMED = 'real_server="192.0.2.101:80",service="web"'
 SERVER = 'appliance_real_server_packets_total{{real_server="192.0.2.101:80",service="web",direction="{}"}}'
 
 Series = Mapping[str, str]
@@ -115,6 +116,16 @@ CASES = (
             {SERVER.format("in"): growing(90), SERVER.format("out"): growing(1)},
             {SERVER.format("in"): growing(30), SERVER.format("out"): steady(1000)},
         ),
+    ),
+    Case(
+        "ApplianceServiceDown",
+        {'appliance_service_up{service="web"}': steady(0)},
+        ({'appliance_service_up{service="web"}': steady(1)}, {'appliance_service_up{service="web"}': "1x49 0x9"}),
+    ),
+    Case(
+        "ApplianceRealServerDown",
+        {f"appliance_real_server_up{{{NAMED}}}": steady(0)},
+        ({f"appliance_real_server_up{{{NAMED}}}": steady(1)}, {f"appliance_real_server_up{{{NAMED}}}": "1x46 0x9"}),
     ),
     Case(
         "ApplianceRealServersRefuse",

@@ -139,6 +139,15 @@ ROWS: tuple[Row, ...] = (
                 "Both directions.",
             ),
             Panel(
+                "Up",
+                "short",
+                {
+                    "{{service}}": f"sum by (service) ({_now('appliance_real_server_up', _CHOSEN)})",
+                    "{{service}}, all": f"count by (service) ({_now('appliance_real_server_up', _CHOSEN)})",
+                },
+                "Real servers that may get new sessions, beside all that there are.",
+            ),
+            Panel(
                 "Drained",
                 "short",
                 {"{{service}}": f"count by (service) ({_now('appliance_real_server_weight', _CHOSEN)} == 0)"},

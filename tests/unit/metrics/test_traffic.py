@@ -67,6 +67,16 @@ def test_weights(metrics: Metrics) -> None:
     assert list(metrics.of("appliance_real_server_weight").values()) == [100, 0, 1]
 
 
+def test_a_real_server_that_is_down_and_a_service_that_has_too_few(metrics: Metrics) -> None:
+    """One has a check that fails; that alone does not take its service down."""
+    metrics.gateway.health.down = frozenset([1])
+    assert list(metrics.of("appliance_real_server_up").values()) == [1, 0, 1]
+    assert metrics.of("appliance_service_up") == {'{service="web"}': 1, '{service="names"}': 1}
+    metrics.gateway.health.troubles = {"names": "1 of 1 real servers is down"}
+    assert metrics.of("appliance_service_up") == {'{service="web"}': 1, '{service="names"}': 0}
+    assert list(metrics.of("appliance_real_server_up").values()) == [1, 0, 1]
+
+
 def test_a_real_server_that_is_removed_has_no_series_and_takes_nothing_from_the_totals(metrics: Metrics) -> None:
     metrics.gateway.shared.destination(0, 1)[0] = 5
     before = metrics.all()
@@ -75,7 +85,7 @@ def test_a_real_server_that_is_removed_has_no_series_and_takes_nothing_from_the_
     metrics.gateway.services = (kept, names)
     after = metrics.all()
     gone = before.keys() - after.keys()
-    assert len(gone) == len(DESTINATION_FIELDS) + 1, "the weight is one more"
+    assert len(gone) == len(DESTINATION_FIELDS) + 2, "its weight, and whether it is up"
     assert all('real_server="192.0.2.102:8080"' in series for series in gone)
     assert after.items() <= before.items()
     metrics.gateway.services = SERVICES
