@@ -13,14 +13,16 @@
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
-#   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, the picture (graphviz)
+#   make swagger-ui        the program of the page /docs, into build/swagger-ui: an npm package of a fixed version; no root
+#   make prometheus        prometheus and promtool for the tests, unpacked into build/prometheus from the distribution's package
+#   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, dashboard, picture (graphviz)
 #   make venv              only the environment, .venv
 #   make clean             remove the environment, the manual and caches
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -43,7 +45,7 @@ check: venv
 	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
-test: venv
+test: venv prometheus
 	@$(LANE_IF_POSSIBLE)
 	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
@@ -59,6 +61,9 @@ test: venv
 lane:
 	@tools/prepare.sh clang llvm libbpf-dev
 	@tools/build_lane.sh
+
+prometheus:
+	@tools/prometheus.sh
 
 docs: venv
 	@if ! [ .venv/.docs-ready -nt requirements-docs.lock ]; then \
@@ -103,11 +108,18 @@ test-stock-kernel: lane
 	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
+swagger-ui:
+	@tools/prepare.sh npm
+	@tools/fetch_swagger_ui.sh
+
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
 	$(PYTHON) -m tools.reference
+	$(PYTHON) -m tools.dashboard > deploy/grafana/appliance.json.new
+	mv deploy/grafana/appliance.json.new deploy/grafana/appliance.json
 	$(PYTHON) -m tools.picture
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o build/prometheus \
+	  build/swagger-ui

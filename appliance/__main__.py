@@ -5,9 +5,10 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from appliance import __version__
 from appliance.config.loading import Config, ConfigError, load
@@ -23,8 +24,8 @@ _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 _DESCRIPTION = "Inline layer-4 gateway: FULLNAT over NFQUEUE."
 _EPILOG = """\
-run, check, render-nft and cleanup work on this host. conns to conntrack ask a running appliance. lab needs no other host:
-it makes a network of its own. `appliance COMMAND --help` describes one command.
+run, check, render-nft and cleanup work on this host. conns to host ask a running appliance, doctor asks it when there is
+one. lab needs no other host: it makes a network of its own. `appliance COMMAND --help` describes one command.
 """
 _RUN = """\
 Run the appliance in the foreground until SIGTERM or Ctrl-C, which reset all sessions and undo all changes. SIGUSR2 ends it too,
@@ -52,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     from appliance.director.supervisor import WorkerFailedError
 
     async def serve_api(gateway: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
-        return (await serve(make_app(gateway), listen)).cleanup
+        return (await serve(make_app(gateway), listen, gateway.access.context)).cleanup
 
     try:
         uvloop.run(run.run(partial(_configuration, options), serve_api))
@@ -62,8 +63,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from appliance.director.access import Access
+
     config = load(options.file)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *Access(config.api, str(options.file)).warnings):
         print(f"{options.file}: warning: {warning}", file=sys.stderr)
     real_servers = sum(len(service.real_servers) for service in config.services)
     counted = (("shard", config.gateway.shards), ("service", len(config.services)), ("real server", real_servers))
@@ -94,6 +97,17 @@ def _cleanup(_: argparse.Namespace) -> int:
     return 0
 
 
+def _look_here(file: Path) -> Mapping[str, Any]:
+    """What the doctor says of this host and a configuration file, without a running appliance."""
+    import asyncio
+
+    from appliance.director.examination import look_twice
+    from appliance.views.doctor import report
+
+    found: Mapping[str, Any] = report(asyncio.run(look_twice(load(file)))).data
+    return found
+
+
 def _configuration(options: argparse.Namespace) -> Config:
     config = load(options.config)
     if options.shards is not None:
@@ -103,7 +117,11 @@ def _configuration(options: argparse.Namespace) -> Config:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
+    from appliance.cli.doctor import add_parser as add_doctor_parser
+    from appliance.cli.host import add_parser as add_host_parser
+    from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
+    from appliance.cli.token import add_parser as add_token_parser
     from appliance.lab.command import add_parser as add_lab_parser
 
     whole = argparse.ArgumentParser(prog="appliance", description=_DESCRIPTION, epilog=_EPILOG)
@@ -111,7 +129,11 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_gateway_parsers(commands)
     add_operator_parsers(commands)
+    add_metrics_parser(commands)
+    add_host_parser(commands)
+    add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
+    add_token_parser(commands)
     return whole
 
 

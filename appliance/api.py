@@ -9,10 +9,16 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
+from appliance.rest.docs_page import DocsHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
+from appliance.rest.host import HostParameterHandlers
+from appliance.rest.identity import check_token
 from appliance.rest.listen import ListenError, serve
+from appliance.rest.metrics import MetricsHandlers
+from appliance.rest.persistence import PersistenceHandlers
 from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
@@ -21,6 +27,7 @@ from appliance.rest.seats import take_seat
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.lane import lane
 from appliance.views.routes import index
@@ -32,9 +39,11 @@ __all__ = ["Gateway", "ListenError", "make_app", "serve"]
 def make_app(gateway: Gateway) -> web.Application:
     """The whole API, as an application that is not bound to any address yet."""
     middlewares = [
+        audit(AuditLog()),
         problem_middleware([route.path for route in ROUTES]),
-        check_host,
+        check_host(gateway),
         check_origin,
+        check_token(gateway),
         check_query,
         check_writer(gateway),
         take_seat(gateway),
@@ -55,7 +64,8 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     shared = gateway.shared
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
-    status = _StatusHandlers(gateway, sessions)
+    status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
+    remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -76,6 +86,18 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
+        ("GET", "/openapi.json"): docs.openapi,
+        ("GET", "/docs"): docs.page,
+        ("GET", "/docs/{name}"): docs.asset,
+        ("GET", "/stats/persistence"): remembered.count,
+        ("GET", "/persistence"): remembered.list_clients,
+        ("GET", "/metrics"): MetricsHandlers(gateway).show,
+        ("GET", "/doctor"): status.doctor,
+        ("GET", "/host/sysctl"): host.list_all,
+        ("GET", "/host/sysctl/{name}"): host.read,
+        ("PUT", "/host/sysctl/{name}"): host.write,
+        ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
+        ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
     }
 
 
@@ -100,6 +122,9 @@ class _StatusHandlers:
 
     async def lane(self, request: web.Request) -> web.Response:
         return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        return respond(request, report(await self._gateway.examine()))
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))

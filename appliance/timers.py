@@ -56,7 +56,8 @@ class TimerWheel(Generic[EntryT]):
         """Have the entry looked at within one tick after its deadline. When it will be looked at before that anyway, it stays."""
         if entry.wheel_time < entry.deadline:
             return
-        self.disarm(entry)
+        if entry.wheel_time != inf:
+            self.disarm(entry)
         tick = max(ceil(entry.deadline / self.tick_s), self._tick + 1)
         slot = self._slots.get(tick)
         if slot is None:

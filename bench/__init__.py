@@ -6,6 +6,7 @@
 - `defence`: requests while a VIP is flooded with packets that belong to no session.
 - `sessions`: what a hundred thousand and a million sessions cost one shard; no root, no kernel.
 - `transfers`: bulk traffic through a proxied service, beside a plain one.
+- `lane_cost`: the Python of a connection in the lane, with the maps of the kernel.
 - `packet_cost`, `connection_cost`: the Python of one packet of an established session, and of a whole connection; no root, no
   kernel.
 - `senders`: the flooders. `rig`: the network, the servers, the load generators, CPU time and the checks that the programs share.

@@ -23,6 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("LANE", "on"),
         help="whether labs have a lane (default: LANE, or on)",
     )
+    parser.addoption("--full-size", action="store_true", help="make every big transfer of tests/lab/test_loss.py a gibibyte")
+
+
+@pytest.fixture(scope="session")
+def full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether --full-size was said."""
+    return bool(request.config.getoption("--full-size"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ An answer is read piece by piece, each when the caller asks for it, so that a li
 
 import asyncio
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 from yarl import URL
+
+from appliance.cli.credentials import Credentials
 
 UNIX = "unix:"
 
@@ -65,15 +68,15 @@ class Answer:
 
 
 @contextmanager
-def asked(address: str, question: Question, *, as_json: bool) -> Iterator[Answer]:
-    """Send a request to the appliance at `address`: ``http://HOST:PORT`` or ``unix:/path``.
+def asked(address: str, question: Question, credentials: Credentials, *, as_json: bool) -> Iterator[Answer]:
+    """Send a request to the appliance at `address`: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path``.
 
     Raises ApiError when no connection is made within 10 s, and when the appliance refuses; then the message is the detail
     of its problem document. The event loop runs only while this waits for the appliance, so that at all other times, for
     instance during a write to a pager, Ctrl-C ends this program as it ends any other.
     """
     with asyncio.Runner() as runner:
-        session = runner.run(_session(address))
+        session = runner.run(_session(address, credentials))
         try:
             response = runner.run(_response(session, address, question, as_json=as_json))
             with closing(response):
@@ -82,9 +85,15 @@ def asked(address: str, question: Question, *, as_json: bool) -> Iterator[Answer
             runner.run(session.close())
 
 
-async def _session(address: str) -> aiohttp.ClientSession:
-    connector = aiohttp.UnixConnector(address.removeprefix(UNIX)) if address.startswith(UNIX) else None
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S))
+async def _session(address: str, credentials: Credentials) -> aiohttp.ClientSession:
+    connector: aiohttp.BaseConnector | None = None
+    if address.startswith(UNIX):
+        connector = aiohttp.UnixConnector(address.removeprefix(UNIX))
+    elif credentials.tls:
+        connector = aiohttp.TCPConnector(ssl=credentials.tls)
+    headers = {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+    return aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
 
 
 async def _response(session: aiohttp.ClientSession, address: str, question: Question, *, as_json: bool) -> aiohttp.ClientResponse:
@@ -123,8 +132,13 @@ def _reason(error: Exception) -> str:
     """The cause of an error, without the words that asyncio and aiohttp add: the caller names the address."""
     if isinstance(error, TimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
+    if isinstance(error, ssl.SSLError):
+        refused = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else ""
+        return f"its certificate is refused: {refused}" if refused else f"TLS: {error.reason}"
     if isinstance(error, OSError) and error.errno:
         return (
             os.strerror(error.errno) if error.errno > 0 else str(error.strerror)

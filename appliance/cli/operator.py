@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from appliance.cli.credentials import CredentialError, add_options, credentials
 from appliance.ipc.queries import GROUPS, SessionFilter
 
 if TYPE_CHECKING:
@@ -74,28 +75,35 @@ _SYSCTL = "List all tunables, or read one, or write one and print the value that
 
 def add_parsers(subparsers: "Subparsers") -> None:
     """Add the commands for operators to the `appliance` command, in the order in which its help lists them."""
-
-    def command(name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str) -> argparse.ArgumentParser:
-        parser = subparsers.add_parser(name, help=help_text, description=more)
-        where = (
-            f"address of the API: http://HOST:PORT or unix:/path (default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
-        )
-        default = os.environ.get(API_VARIABLE) or DEFAULT_API
-        parser.add_argument("--api", metavar="URL", type=_api_address, default=default, help=where)
-        parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-        parser.set_defaults(run=partial(_run, act))
-        return parser
-
+    command = partial(add_command, subparsers)
     _add_session_parsers(command)
     sysctl = command("sysctl", _sysctl, "list the tunables, read one, or write one", _SYSCTL)
     sysctl.add_argument(
         "assignment",
         nargs="?",
         metavar="NAME[=VALUE]",
-        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed",
+        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed. "
+        "/proc/sys/net/ipv4/vs/NAME and net.ipv4.vs.NAME are understood too",
     )
     for name, (help_text, more) in _TABLES.items():
-        command(name, partial(_view, f"/stats/{name}"), help_text, more)
+        command(name, partial(view, f"/stats/{name}"), help_text, more)
+
+
+def add_command(
+    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str
+) -> argparse.ArgumentParser:
+    """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
+    parser = subparsers.add_parser(name, help=help_text, description=more)
+    where = (
+        "address of the API: http://HOST:PORT, https://HOST:PORT or unix:/path "
+        f"(default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
+    )
+    default = os.environ.get(API_VARIABLE) or DEFAULT_API
+    parser.add_argument("--api", metavar="URL", type=api_address, default=default, help=where)
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=partial(run_guarded, act))
+    return parser
 
 
 def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -119,21 +127,22 @@ def _add_top_parser(command: Callable[..., argparse.ArgumentParser], by: str) ->
     return top
 
 
-def _api_address(text: str) -> str:
+def api_address(text: str) -> str:
     """`text`, if it can be the address of an API. Raises ArgumentTypeError if not."""
     try:
         parts = urlsplit(text)
-        is_http = parts.scheme == "http" and parts.hostname and parts.port != 0 and parts.username is None
+        is_http = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
         beyond = parts.path.strip("/") + parts.query + parts.fragment
     except ValueError:
         is_http, beyond = False, ""
     if not text.startswith("unix:/") and (not is_http or beyond):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither http://HOST:PORT nor unix:/path")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither http://HOST:PORT nor https://HOST:PORT nor unix:/path")
     return text
 
 
-def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Do what a command does and return the exit code. Ctrl-C and output that cannot be written are handled here."""
+def run_guarded(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    """Do what a command does and return the exit code: that of `act`, if it has one for its answer. Ctrl-C and output that cannot
+    be written are handled here."""
     try:
         return _answered(act, options)
     except KeyboardInterrupt:
@@ -147,15 +156,14 @@ def _run(act: Callable[[argparse.Namespace], None], options: argparse.Namespace)
         return _failed(f"the answer cannot be written: {error.strerror}")
 
 
-def _answered(act: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+def _answered(act: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     # Imported here, because loading an HTTP client takes longer than a whole `appliance check`.
     from appliance.cli.api_client import ApiError
 
     try:
-        act(options)
-    except ApiError as error:
+        return act(options) or 0
+    except (ApiError, CredentialError) as error:
         return _failed(str(error))
-    return 0
 
 
 def _failed(message: str) -> int:
@@ -170,17 +178,17 @@ def give_up_output() -> None:
     os.close(nowhere)
 
 
-def _asked(
+def ask(
     options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, **more: str
 ) -> "AbstractContextManager[Answer]":
     """Send a request. Its query has those of `fields` that were given on the command line, and `more`."""
     from appliance.cli.api_client import Question, asked
 
     given = {field: value for field in fields if (value := getattr(options, field)) is not None}
-    return asked(options.api, Question(method, path, given | more, body), as_json=options.json)
+    return asked(options.api, Question(method, path, given | more, body), credentials(options), as_json=options.json)
 
 
-def _write(text: bytes) -> None:
+def write(text: bytes) -> None:
     """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
     left = memoryview(text)
     while left:
@@ -188,47 +196,49 @@ def _write(text: bytes) -> None:
     sys.stdout.flush()
 
 
-def _copy(answer: "Answer") -> None:
+def copy(answer: "Answer") -> None:
+    """Print a whole answer, piece by piece as it comes."""
     for piece in answer.pieces():
-        _write(piece)
+        write(piece)
 
 
-def _view(path: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", path) as answer:
-        _copy(answer)
+def view(path: str, options: argparse.Namespace) -> None:
+    """Print what the API answers to a GET of `path`."""
+    with ask(options, "GET", path) as answer:
+        copy(answer)
 
 
 def _sessions(options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
+        copy(answer)
         if answer.next_place:
             print(f"more: --after {answer.next_place}", file=sys.stderr)
 
 
 def _top(by: str, options: argparse.Namespace) -> None:
-    with _asked(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
-        _copy(answer)
+    with ask(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
+        copy(answer)
 
 
 def _cut(options: argparse.Namespace) -> None:
-    with _asked(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
+    with ask(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
             ended = answer.text().strip()
-            _write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
+            write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
 
 
 def _sysctl(options: argparse.Namespace) -> None:
     """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
     if options.assignment is None:
-        _view("/sysctl", options)
+        view("/sysctl", options)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
     body = value.encode(errors="surrogateescape") if writes else None
-    with _asked(options, "PUT" if writes else "GET", path, body=body) as answer:
+    with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
         if options.json:
-            _copy(answer)
+            copy(answer)
         else:
-            _write(f"{name} = {answer.text()}".encode())
+            write(f"{name} = {answer.text()}".encode())

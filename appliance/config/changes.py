@@ -1,16 +1,24 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, and the start values of tunables can change while the appliance runs.
+The real servers of existing services, their weights, schedulers, the start values of tunables and the parameters of the host can
+change while the appliance runs.
 Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
+from appliance.model.host_parameter import Values
 
 _ABSENT = "absent"
+
+LIVE = ("scheduler", "maglev_table", "persistence_s", "persistence_mask")
+"""The keys of a service that change while it serves: they are about new sessions only."""
+
+LIVE_OF_REAL_SERVER = ("weight", "slow_start_s")
+"""The same for a real server."""
 
 
 class ReloadRefusedError(ValueError):
@@ -24,8 +32,17 @@ class Reload:
     tunables: dict[str, int]
     """The new start values of those whose start value changed. A tunable that only an operator changed is not among them, so it
     keeps the operator's value."""
+    host_parameters: dict[str, Values | None]
+    """The new values of the parameters of the host whose value in the file changed; None for one that stands there no more."""
     real_servers: tuple[str, ...]
-    """One line for each real server that is added, is removed or gets another weight."""
+    """One line for each real server that is added or removed, and for each key of one that changes."""
+    services: tuple[str, ...] = ()
+    """One line for each key of a service that changes."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that changes but tunables."""
+        return self.services + self.real_servers
 
 
 def compare(running: Config, wanted: Config) -> Reload:
@@ -39,15 +56,25 @@ def compare(running: Config, wanted: Config) -> Reload:
     reasons += _fixed("service ", _endpoints(before, unlike=after), _endpoints(after, unlike=before))
     pairs = [(before[name], after[name]) for name in after if name in before]
     for old, new in pairs:
-        reasons += _fixed(f"service {old.name}: ", _without_real_servers(old), _without_real_servers(new))
+        reasons += _fixed(f"service {old.name}: ", _fixed_part(old), _fixed_part(new))
     if reasons:
         raise ReloadRefusedError("\n".join(reasons))
     tunables = {name: value for name, value in wanted.sysctl.items() if value != running.sysctl[name]}
-    return Reload(tunables, tuple(line for old, new in pairs for line in _real_server_changes(old, new)))
+    return Reload(
+        tunables,
+        _parameters(running, wanted),
+        tuple(line for old, new in pairs for line in _real_server_changes(old, new)),
+        tuple(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
+    )
+
+
+def _parameters(running: Config, wanted: Config) -> dict[str, Values | None]:
+    before, after = running.host.sysctl, wanted.host.sysctl
+    return {name: after.get(name) for name in before | after if before.get(name) != after.get(name)}
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
-    """One line for each key that differs. No value in `before` or `after` is None, so a missing key differs from every value."""
+    """One line for each key that differs. A key that is None is as one that is missing."""
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key), after.get(key)
         if old != new:
@@ -69,18 +96,26 @@ def _endpoints(services: Mapping[str, Service], *, unlike: Mapping[str, Service]
     return {name: f"{service.vip}:{service.port} {service.protocol}" for name, service in services.items() if name not in unlike}
 
 
-def _without_real_servers(service: Service) -> dict[str, object]:
-    return {key: value for key, value in service if key != "real_servers"}
+def _fixed_part(service: Service) -> dict[str, object]:
+    return {key: value for key, value in service if key != "real_servers" and key not in LIVE}
 
 
 def _real_server_changes(old: Service, new: Service) -> Iterator[str]:
-    before = {f"{real_server.address}:{real_server.port}": real_server.weight for real_server in old.real_servers}
-    after = {f"{real_server.address}:{real_server.port}": real_server.weight for real_server in new.real_servers}
+    before = {f"{real_server.address}:{real_server.port}": real_server for real_server in old.real_servers}
+    after = {f"{real_server.address}:{real_server.port}": real_server for real_server in new.real_servers}
     for endpoint in dict.fromkeys((*before, *after)):
         what = f"service {new.name}: real server {endpoint}"
         if endpoint not in after:
             yield f"{what} removed"
         elif endpoint not in before:
-            yield f"{what} added, weight {after[endpoint]}"
-        elif before[endpoint] != after[endpoint]:
-            yield f"{what} weight {before[endpoint]} -> {after[endpoint]}"
+            yield f"{what} added, weight {after[endpoint].weight}"
+        else:
+            yield from _changes(what, LIVE_OF_REAL_SERVER, before[endpoint], after[endpoint])
+
+
+def _changes(what: str, keys: Iterable[str], old: object, new: object) -> Iterator[str]:
+    """One line for each of these keys that differs."""
+    for key in keys:
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            yield f"{what} {key} {before} -> {after}"

@@ -1,12 +1,13 @@
 """The checks of values that are right alone and wrong together. Each problem names its key and the other one."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
-from appliance.config.tables import LAST_QUEUE_NUM, Api, Gateway, Pools, Service
+from appliance.config.tables import LAST_QUEUE_NUM, Gateway, Pools, Service
 from appliance.model.did_you_mean import did_you_mean
+from appliance.policy.schedulers.maglev_table import MOST_TABLES_BYTES, place_bytes
 from appliance.policy.steering import shard_table, shards_without_ports
 
 _Places = dict[IPv4Address, KeyPath]
@@ -43,31 +44,15 @@ def tunable_problems(sysctl: Mapping[str, int]) -> Iterator[ConfigProblem]:
         )
 
 
-def listen_problems(api: Api) -> Iterator[ConfigProblem]:
-    """Problems of API addresses that stand there twice, or that are open to other hosts without a word that this is meant."""
-    listed: list[tuple[KeyPath, str]] = [(("api", "listen", index), address) for index, address in enumerate(api.listen)]
-    if not api.allow_remote_without_token:
-        for path, address in listed:
-            if not address.startswith("unix:") and not ip_address(address.rpartition(":")[0].strip("[]")).is_loopback:
-                yield ConfigProblem(
-                    path,
-                    address,
-                    f"{value_text(address)} is not a loopback address, and the API has no passwords: whoever reaches it could "
-                    "change everything. If that is meant, set api.allow_remote_without_token = true",
-                )
-    for path, address, first in _repeats(listed):
-        yield ConfigProblem(path, address, f"{value_text(address)} is already {key_text(first)}")
-
-
 def service_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[ConfigProblem]:
     """Problems of services with the same name or endpoint, and of services whose pool does not exist."""
     names = ((("service", index, "name"), service.name) for index, service in enumerate(services))
-    for path, name, first in _repeats(names):
+    for path, name, first in repeats(names):
         yield ConfigProblem(path, name, f"{value_text(name)} is already {key_text(first)}")
     endpoints = (
         (("service", index, "vip"), (service.vip, service.port, service.protocol)) for index, service in enumerate(services)
     )
-    for path, (vip, port, protocol), first in _repeats(endpoints):
+    for path, (vip, port, protocol), first in repeats(endpoints):
         yield ConfigProblem(path, vip, f"{vip}:{port} {protocol} is already served by {key_text(first[:-1])}")
     for index, service in enumerate(services):
         if (pool := service.local_addresses) not in pools:
@@ -83,7 +68,7 @@ def address_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[Co
         for pool, addresses in pools.items()
         for index, address in enumerate(addresses)
     ]
-    for path, address, first in _repeats(locals_):
+    for path, address, first in repeats(locals_):
         yield ConfigProblem(path, address, f"{address} is already {key_text(first)}")
     vips = [(("service", index, "vip"), service.vip) for index, service in enumerate(services)]
     local_places, vip_places = _first_places(locals_), _first_places(vips)
@@ -96,7 +81,7 @@ def _real_server_problems(path: KeyPath, service: Service, taken: _Places) -> It
     listed = [((*path, index, "address"), server) for index, server in enumerate(service.real_servers)]
     yield from _taken(((place, server.address) for place, server in listed), taken)
     endpoints = ((place, (server.address, server.port)) for place, server in listed)
-    for place, (address, port), first in _repeats(endpoints):
+    for place, (address, port), first in repeats(endpoints):
         yield ConfigProblem(place, address, f"{address}:{port} is already {key_text(first[:-1])}")
 
 
@@ -131,6 +116,27 @@ def warnings(gateway: Gateway) -> Iterator[str]:
         )
 
 
+def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of tables of the scheduler mh that are too small for their real servers, or too large all together."""
+    tables: dict[Hashable, int] = {}
+    for index, service in enumerate(services):
+        if service.scheduler != "mh":
+            continue
+        path, places, servers = ("service", index, "maglev_table"), service.maglev_table, len(service.real_servers)
+        if servers > places:
+            yield ConfigProblem(path, places, f"{places} places are too few for the {servers} real servers of {service.name}")
+        shares = frozenset((server.address, server.port, server.weight) for server in service.real_servers)
+        tables[shares, places] = places * place_bytes(servers)
+        if sum(tables.values()) > MOST_TABLES_BYTES:
+            yield ConfigProblem(
+                path,
+                places,
+                f"{places} places are too many: with this table, those of the scheduler mh take more than "
+                f"{MOST_TABLES_BYTES >> 20} MiB in each shard",
+            )
+            return
+
+
 def _taken(listed: Iterable[tuple[KeyPath, IPv4Address]], places: _Places) -> Iterator[ConfigProblem]:
     for path, address in listed:
         if address in places:
@@ -144,7 +150,7 @@ def _first_places(listed: Iterable[tuple[KeyPath, HashableT]]) -> dict[HashableT
     return places
 
 
-def _repeats(listed: Iterable[tuple[KeyPath, HashableT]]) -> Iterator[tuple[KeyPath, HashableT, KeyPath]]:
+def repeats(listed: Iterable[tuple[KeyPath, HashableT]]) -> Iterator[tuple[KeyPath, HashableT, KeyPath]]:
     """Every value that repeats an earlier one, with its path and the path of the first one."""
     items = list(listed)
     first = _first_places(items)

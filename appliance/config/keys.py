@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from appliance.config.api_table import Api
+from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.problems import value_text
-from appliance.config.tables import Api, Gateway, RealServer, Service, StartValues, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, RealServer, Service, StartValues
 from appliance.config.values import Allowed, Multiple, OneOf, Range
 
 
@@ -49,6 +52,7 @@ def sections() -> tuple[Section, ...]:
         Section("[gateway]", meaning["gateway"], _keys(Gateway)),
         Section("[api]", meaning["api"], _keys(Api)),
         Section("[sysctl]", meaning["sysctl"], _keys(StartValues)),
+        Section("[host.sysctl]", Host.model_fields["sysctl"].description or "", _keys(WantedParameters)),
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
         Section("[[service.real_server]]", Service.model_fields["real_servers"].description or "", _keys(RealServer)),

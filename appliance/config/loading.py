@@ -14,12 +14,18 @@ from typing import Any, NoReturn
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from appliance.config import checks
+from appliance.config import api_checks, checks
+from appliance.config.api_table import Api
+from appliance.config.host_table import Host
+from appliance.config.host_values import HOST_VALUE
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
-from appliance.config.tables import Api, Gateway, Pools, RealServer, Service, Services, Sysctl, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
 from appliance.model.did_you_mean import did_you_mean
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
+from appliance.model.typed_names import elsewhere, read_name
 from appliance.policy.steering import MAX_SHARDS
 
 __all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServer", "Service", "load", "parse"]
@@ -32,12 +38,13 @@ class Config(Table):
     """A configuration that the appliance can run."""
 
     gateway: Gateway = Field(description="The host that the appliance runs on.")
-    api: Api = Field(default=Api(), description="The addresses of the admin API.")
+    api: Api = Field(default=Api(), description="The addresses of the admin API, and its keys.")
     sysctl: Sysctl = Field(
         default_factory=dict,
         validate_default=True,
         description="The values with which tunables start; a tunable that is left out starts with its default.",
     )
+    host: Host = Field(default=Host(), description="What the appliance asks of its host beyond what it needs.")
     local_addresses: Pools = Field(
         description="Pools of local addresses. Real servers see sessions come from these, and never from the client's address."
     )
@@ -48,7 +55,7 @@ class Config(Table):
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each thing that is allowed and leaves a door open."""
-        return tuple(checks.warnings(self.gateway))
+        return (*checks.warnings(self.gateway), *api_checks.warnings(self.api))
 
     def with_lane(self, lane: str) -> "Config":
         """The same configuration with another word for gateway.lane, which is one of LANE_WORDS."""
@@ -152,11 +159,12 @@ def _refusal(problems: Iterable[ConfigProblem], text: str, source: str) -> Confi
 
 def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.sizing_problems(config.gateway, config.sysctl)
-    yield from checks.listen_problems(config.api)
+    yield from api_checks.problems(config.api)
     yield from checks.tunable_problems(config.sysctl)
     yield from checks.service_problems(config.services, config.local_addresses)
     yield from checks.address_problems(config.services, config.local_addresses)
     yield from checks.side_problems(config.gateway, config.services)
+    yield from checks.scheduler_problems(config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:
@@ -168,6 +176,8 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("gateway",): _keys(Gateway),
     ("api",): _keys(Api),
     ("sysctl",): TUNABLES,
+    ("host",): _keys(Host),
+    ("host", "sysctl"): HOST_PARAMETERS,
     ("service",): _keys(Service),
     ("service", "real_server"): _keys(RealServer),
 }
@@ -192,6 +202,8 @@ def _problem(error: ErrorDetails) -> ConfigProblem:
         return ConfigProblem(path, value, f"unknown key{_known_key_hint(path)}")
     if kind == "too_short":
         return ConfigProblem(path, value, "must not be empty")
+    if kind == HOST_VALUE:
+        return ConfigProblem(path, value, error["msg"])
     if path[-1] == "[key]":  # pydantic marks a problem of the key itself so
         path = path[:-1]
     predicate = str(error["ctx"]["error"]) if kind == "value_error" else _WRONG_TYPE.get(kind, error["msg"])
@@ -200,7 +212,13 @@ def _problem(error: ErrorDetails) -> ConfigProblem:
 
 def _known_key_hint(path: KeyPath) -> str:
     table = tuple(part for part in path[:-1] if isinstance(part, str))
-    return did_you_mean(str(path[-1]), _KEYS.get(table, ()))
+    key, known = str(path[-1]), _KEYS.get(table, ())
+    if table[-1:] != ("sysctl",):
+        return did_you_mean(key, known)
+    if key == "net":  # net.ipv4.NAME without quotes is a table in TOML
+        return "; write the name alone, without net.ipv4. in front"
+    there = elsewhere(key, asked_for_tunable=table == ("sysctl",))
+    return f"; {there}" if there else did_you_mean(read_name(key).name, known)
 
 
 def _refuse_shards(shards: int, messages: Iterable[str]) -> NoReturn:

@@ -5,15 +5,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from appliance.config.table import Table
 from appliance.config.values import (
     INTERFACE_RULE,
     Allowed,
     HostAddress,
     InterfaceName,
     Listed,
-    ListenAddress,
     Multiple,
     Name,
     Network,
@@ -27,6 +27,7 @@ from appliance.config.values import (
 )
 from appliance.ipc.lane_layout import CHANGED_PAGE_BYTES, LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES
 from appliance.model.tunables import TUNABLES
+from appliance.policy.schedulers.maglev_table import PLACES, USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.sides import Sides
 from appliance.policy.steering import MAX_SHARDS
@@ -35,12 +36,6 @@ LAST_QUEUE_NUM = 65535
 
 LANE_WORDS = ("auto", "off", "required")
 """What gateway.lane can be."""
-
-
-class Table(BaseModel):
-    """A table of the file. It is immutable, refuses unknown keys, and never converts a value to another type."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class Gateway(Table):
@@ -137,28 +132,6 @@ class Gateway(Table):
         )
 
 
-class Api(Table):
-    """`[api]`: the addresses of the admin API."""
-
-    listen: Annotated[
-        NonEmpty[ListenAddress],
-        Allowed('a list, not empty, of "IP:PORT", "[IPV6]:PORT" (numeric addresses, ports 1..65535) and "unix:/absolute/path"'),
-        Field(
-            description="The addresses on which the admin API listens. On a loopback address, local users who are neither root "
-            "nor in the service's group can read and not write; only those can connect to a Unix socket. An address beyond "
-            "loopback needs `allow_remote_without_token`."
-        ),
-    ] = ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
-    allow_remote_without_token: Annotated[
-        bool,
-        Allowed("true or false"),
-        Field(
-            description="true: `listen` may have addresses beyond loopback. Whoever reaches them can then change tunables and "
-            "end sessions, because the API has no passwords yet. false: such an address is an error."
-        ),
-    ] = False
-
-
 class RealServer(Table):
     """`[[service.real_server]]`: a server behind a VIP."""
 
@@ -172,10 +145,25 @@ class RealServer(Table):
         int,
         Range(0, 65535),
         Field(
-            description="The share of new sessions, for schedulers that use weights; rr does not. With 0 the real server is "
+            description="The share of new sessions, for schedulers that use weights; rr and lc do not. With 0 the real server is "
             "drained: its sessions go on, and it gets no new ones."
         ),
     ] = 100
+    slow_start_s: Annotated[
+        int,
+        Range(0, 3600, "seconds"),
+        Field(
+            description="How long a real server that was added, has come back or was raised from weight 0 takes until it has its "
+            "whole share of new sessions; until then its weight counts for less. 0: it has it at once. It does nothing when the "
+            "appliance starts, and nothing with the schedulers sh and mh."
+        ),
+    ] = 0
+
+
+def _maglev_places(value: int) -> int:
+    if value not in PLACES:
+        raise ValueError(f"is no size of a table; sizes: {', '.join(map(str, PLACES))}")
+    return value
 
 
 class Service(Table):
@@ -196,7 +184,14 @@ class Service(Table):
         ),
     ] = "tcp"
     scheduler: Annotated[
-        str, OneOf(tuple(SCHEDULERS)), Field(description="How the real server of a new session is chosen; rr: each in turn.")
+        str,
+        OneOf(tuple(SCHEDULERS)),
+        Field(
+            description="How the real server of a new session is chosen. rr: each in turn. wrr: each in turn, as often as its "
+            "weight says. lc: the one with least open sessions. wlc: the one with least of them for its weight. sh: by a hash of "
+            "the client's address. mh: by a hash of it as well, through the table of Maglev, which keeps to the weights more "
+            "exactly."
+        ),
     ] = "rr"
     # Fields are checked in this order, and the check of synproxy needs the protocol.
     synproxy: Annotated[
@@ -230,6 +225,32 @@ class Service(Table):
         Allowed("the name of a pool in [local_addresses]"),
         Field(description="The pool of local addresses from which the sessions of this service reach their real servers."),
     ] = "default"
+    maglev_table: Annotated[
+        int,
+        Allowed(", ".join(map(str, PLACES))),
+        AfterValidator(_maglev_places),
+        Field(
+            description="How many places the table of the scheduler mh has. The more, the more exactly it keeps to the weights. "
+            "A place takes a byte in each shard, or two with more than 255 real servers; services with the same real servers and "
+            "weights have one table together. The tables of all services may take 256 MiB in each shard."
+        ),
+    ] = USUAL_PLACES
+    persistence_s: Annotated[
+        int,
+        Range(0, 86_400, "seconds"),
+        Field(
+            description="For how long new sessions of a client go to the same real server; each new one begins the time anew. It "
+            "ends earlier when that real server gets weight 0 or is removed. 0: the scheduler chooses for each new session."
+        ),
+    ] = 0
+    persistence_mask: Annotated[
+        int,
+        Range(1, 32, "bits"),
+        Field(
+            description="For persistence, clients whose addresses have so many first bits in common are one client: 32 for each "
+            "address by itself, 24 for networks of 256."
+        ),
+    ] = 32
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."
     )

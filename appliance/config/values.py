@@ -152,15 +152,27 @@ def _network(value: object) -> IPv4Network:
         raise ValueError(reason) from None
 
 
+TLS = "tls:"
+"""How an address begins on which the API speaks TLS."""
+
+
 def _listen_address(value: str) -> str:
     """The address in its shortest spelling, so that equal addresses compare equal."""
     if value.startswith("unix:"):
         _check_socket_path(value.removeprefix("unix:"))
         return value
     try:
-        return _tcp_listen_address(value)
+        return (TLS if value.startswith(TLS) else "") + _tcp_listen_address(value.removeprefix(TLS))
     except AddressValueError:
-        raise ValueError("is not IP:PORT or [IPV6]:PORT with a numeric address, and not unix:/absolute/path") from None
+        raise ValueError(
+            "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
+        ) from None
+
+
+def _file_path(value: str) -> str:
+    if not value.startswith("/") or value.endswith("/") or "\0" in value:
+        raise ValueError("is not the absolute path of a file")
+    return value
 
 
 def _tcp_listen_address(value: str) -> str:
@@ -206,4 +218,5 @@ HostAddress = Annotated[IPv4Address, BeforeValidator(_host_address), Allowed("an
 Network = Annotated[IPv4Network, BeforeValidator(_network), Allowed("an IPv4 network in quotes")]
 InterfaceName = Annotated[str, AfterValidator(_interface_name), Allowed(INTERFACE_RULE)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+FilePath = Annotated[str, AfterValidator(_file_path)]
 SynproxyMode = BeforeValidator(_check_synproxy)

@@ -15,25 +15,30 @@ from functools import partial
 from appliance.config.changes import Reload, ReloadRefusedError, compare
 from appliance.config.loading import Config, ConfigError
 from appliance.director import watches
+from appliance.director.access import Access
 from appliance.director.asked import Asked
-from appliance.director.duties import Duties
+from appliance.director.duties import Duties, cancel
+from appliance.director.examination import Doctor
 from appliance.director.host import Host
+from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.plans import worker_plans
+from appliance.director.reload_log import say_done, say_refused
 from appliance.director.runtime_files import Keys
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, peer, sockstat
+from appliance.edge import conntrack, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.counters import WORKER_STARTS
+from appliance.model.host_parameter import HostParameterError
 from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
@@ -62,6 +67,7 @@ class Director:
     ) -> None:
         """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError."""
         self._config = config
+        self.access = Access(config.api)
         self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
@@ -72,6 +78,7 @@ class Director:
         ]
         self.sessions = SessionQueries(self._workers)
         self._host = host
+        self.host_parameters = HostParameters(host.sysctls)
         self._lane = lane
         self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
@@ -79,6 +86,8 @@ class Director:
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
         self._duties = Duties()
+        self._doctor = Doctor(self, lambda: self._config)
+        self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
 
     async def run(self, serve_api: ServeApi, asked: Asked) -> None:
@@ -87,13 +96,13 @@ class Director:
         Raises EdgeError or WorkerFailedError, or what `serve_api` raises, when the appliance cannot start. What an earlier run
         has left then stays, for the next attempt.
         """
-        for warning in self._config.warnings:
+        for warning in (*self._config.warnings, *self.access.warnings):
             log.warning("%s", warning)
         async with contextlib.AsyncExitStack() as undo:
             goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
-            undo.push_async_callback(_cancel, tasks)
+            undo.push_async_callback(cancel, tasks)
             await self._workers_ready()
             notices = undo.enter_context(contextlib.closing(Notices()))
             if not goes_on:
@@ -116,7 +125,7 @@ class Director:
         self._ends_for_good = not goes_on
         undo.push_async_callback(self._end_or_leave, forget, lambda: None)
         undo.push_async_callback(self._end_or_leave, host.undo, host.leave)
-        await asyncio.to_thread(host.prepare, self._config.gateway)
+        await asyncio.to_thread(host.prepare, self._config.gateway, self._config.host.sysctl)
         undo.push_async_callback(self._end_or_leave, lane.end, lane.leave)
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
@@ -124,7 +133,7 @@ class Director:
         lane.put_tunables(self.shared.tunable)
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
-            worker.lane_fds = lane.worker_fds
+            worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
         if goes_on:
             # Before the queues are bound, because the rules of the earlier run may give a slot to another shard. Packets of
             # sessions that are not in the lane are dropped meanwhile.
@@ -141,6 +150,7 @@ class Director:
             "look after the host": lambda: watches.watch_host(self._host.mend, notices),
             "look at routes": lambda: watches.watch_routes(self._look_at_routes),
             "look after the lane": lambda: watches.watch_lane(self._lane.look),
+            "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
         }
@@ -173,31 +183,23 @@ class Director:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
 
-    async def may_write(self, sock: peer.Socket) -> bool:
-        """Whether the user at the other end of a connection may change anything.
-
-        Those on other hosts may: the configuration lets them in only when it says so in so many words
-        (`api.allow_remote_without_token`).
-        """
-        try:
-            return await asyncio.to_thread(peer.may_write, peer.note(sock)) is not False
-        except (EdgeError, OSError) as error:
-            log.error("a change is refused, because nobody knows who asks for it: %s", error)
-            return False
-
     async def kernel_drops(self) -> dict[str, int]:
-        """Packets that the kernel had dropped for the defence a moment ago, or at the last look that did not fail, by extended
-        counter."""
+        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
         return await self._kernel_drops.look()
 
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the last look at what the kernel has dropped did not fail."""
+        return self._kernel_drops.are_known
+
     async def reload(self) -> None:
-        """Read the configuration again. Either everything that may change while traffic flows is put in force, or nothing is
-        and the log says why."""
+        """Read the configuration again, and the keys of the API. Either everything that may change while traffic flows is put in
+        force, or nothing is and the log says why; the keys are a matter of their own."""
+        await self.access.read_again()
         try:
             # before the lock: a slow disk must not hold up writes of tunables
             wanted = await asyncio.to_thread(self._read_config)
         except ConfigError as error:
-            _log_refusal(error)
+            say_refused(error)
             return
         async with self._tuning.changing:
             await self._reload(wanted)
@@ -210,26 +212,24 @@ class Director:
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            if tunables:
+            async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, TunableError, EdgeError) as error:
-            _log_refusal(error)
+        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
+            say_refused(error)
         else:
             self._slots.take(wanted)
             await self._put_in_force(wanted, changes, services)
-            log.info("configuration read again, changes: %d", len(tunables) + len(changes.real_servers))
+            say_done(changes, len(tunables))
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
         self._config = config
-        if changes.real_servers:
+        if changes.lines:
             self.services = services
             # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
             await self._look_at_routes()
             await self._change_services(services)
             self._lane.widen()
-        for line in changes.real_servers:
-            log.info("%s", line)
 
     async def _change_services(self, services: tuple[ServicePlan, ...]) -> None:
         """Returns when all workers have these services in force. A worker that does not is logged, and the others go on."""
@@ -313,15 +313,3 @@ class Director:
 
 def _shards(number: int) -> str:
     return "1 shard" if number == 1 else f"{number} shards"
-
-
-def _log_refusal(error: Exception) -> None:
-    for line in str(error).splitlines():
-        log.error("%s", line)
-    log.error("reload refused, nothing has changed")
-
-
-async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

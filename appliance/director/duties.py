@@ -7,7 +7,7 @@ the duty begins anew after a pause.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from appliance.edge.errors import EdgeError
 from appliance.ipc.rows import DutyState
@@ -55,3 +55,10 @@ class Duties:
         self._last_error[name] = words
         of_ours = not isinstance(error, EdgeError | OSError)
         log.error("the duty %r failed and goes on in %.0f s: %s", name, PAUSE_S, words, exc_info=of_ours)
+
+
+async def cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """End all of them, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

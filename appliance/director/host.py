@@ -6,20 +6,22 @@ leaves them on purpose, the next run goes on with them, or `appliance cleanup` u
 changed is undone: an address that was there before stays, and a sysctl gets its old value back.
 """
 
-import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from appliance.config.loading import Config, Gateway
-from appliance.director.leftovers import read_leftovers
+from appliance.director.leftovers import Leftovers, as_text, read_leftovers
 from appliance.director.plans import steered
 from appliance.director.runtime_files import state_file, write_state
 from appliance.director.steps import do_all
-from appliance.edge import addresses, nft, sysctl
+from appliance.director.sysctls import Sysctls
+from appliance.edge import addresses, nft
 from appliance.edge.errors import EdgeError
 from appliance.edge.guard import Guard, wait_until_free
+from appliance.model.host_parameter import Values
 from appliance.policy.address_sets import Steered
 from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
 from appliance.policy.guard import render_guard
@@ -37,7 +39,8 @@ class Host:
         """`hash_seed` is that of the gateway, see `policy.steering`."""
         self._hash_seed = hash_seed
         self._file = state_file("host").with_suffix(".json")
-        self._sysctls: list[tuple[str, str]] = []
+        self._saving = threading.Lock()
+        self.sysctls = Sysctls(self._save)
         self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
         self._in_force: tuple[Steered, Defence, bool] | None = None
@@ -63,7 +66,8 @@ class Host:
         left = read_leftovers(self._file)
         if left is None:
             return False
-        self._sysctls, self._addresses = left.sysctls, left.addresses
+        self.sysctls.adopt(left.sysctls)
+        self._addresses = left.addresses
         self._ruleset = Ruleset("", "") if left.steering else None
         log.warning("undoing what an earlier run left behind")
         self.undo()
@@ -77,12 +81,13 @@ class Host:
         left = read_leftovers(self._file)
         if left is None:
             return False
-        self._sysctls, self._addresses = left.sysctls, left.addresses
+        self.sysctls.adopt(left.sysctls)
+        self._addresses = left.addresses
         log.info("going on with what an earlier run has left")
         return True
 
-    def prepare(self, gateway: Gateway) -> None:
-        """Set the sysctls that the gateway needs.
+    def prepare(self, gateway: Gateway, wanted: Mapping[str, Values] = MappingProxyType({})) -> None:
+        """Set the sysctls that the gateway needs, and those that the configuration wants, by the names of `host_parameters`.
 
         Raises EdgeError, for instance when an interface does not exist, or when another appliance guards this network namespace:
         the lock of one that has another runtime directory is not seen.
@@ -92,20 +97,7 @@ class Host:
         if missing := addresses.missing_interfaces(interfaces):
             raise EdgeError(f"interface {missing[0]} (of a key of [gateway]) does not exist")
         self._gateway = gateway
-        self._set_sysctls(interfaces)
-
-    def _set_sysctls(self, interfaces: list[str]) -> None:
-        """Set them for each of the interfaces, also after one that failed. Raises EdgeError."""
-        do_all(partial(self._set_sysctls_of, interface) for interface in interfaces)
-
-    def _set_sysctls_of(self, interface: str) -> None:
-        known = {path for path, _ in self._sysctls}
-        for change in sysctl.needed_changes([interface]):
-            log.info("%s: %s -> %s", change.name, change.before, change.after)
-            if change.path not in known:
-                self._sysctls.append((change.path, change.before))
-                self._save()
-            sysctl.write(change.path, change.after)
+        self.sysctls.start(wanted, interfaces)
 
     def start_steering(self, config: Config, defence: Defence) -> None:
         """Load the ruleset with the back end that this kernel supports, then add the addresses, which attract the traffic.
@@ -224,7 +216,7 @@ class Host:
         gone = addresses.missing_interfaces(gateway.sides.all)
         present = [interface for interface in gateway.sides.all if interface not in gone]
         do_all((
-            partial(self._set_sysctls, present),
+            partial(self.sysctls.set_needed, present),
             partial(self._look_for_addresses, gateway, gone, at_start=at_start),
             partial(self._note_gone, gone),
         ))  # fmt: skip
@@ -288,6 +280,7 @@ class Host:
     def leave(self) -> None:
         """Leave everything as it is for the next run; only the guard ends with this process."""
         with self._steering:
+            self.sysctls.leave()
             self._ruleset = self._in_force = None
             if self._guard is not None:
                 self._guard.release()
@@ -305,9 +298,8 @@ class Host:
             self._ruleset = self._in_force = None
             if self._guard is not None:
                 self._guard.release()
-            for path, value in reversed(self._sysctls):
-                self._try(sysctl.write, path, value)
-            self._sysctls, self._addresses = [], []
+            self.sysctls.undo()
+            self._addresses = []
             self._file.unlink(missing_ok=True)
 
     @staticmethod
@@ -319,5 +311,6 @@ class Host:
 
     def _save(self) -> None:
         """Write to the file what has been changed so far."""
-        state = {"sysctls": self._sysctls, "addresses": self._addresses, "ruleset": self._ruleset is not None}
-        write_state(self._file, json.dumps(state))
+        with self._saving:
+            left = Leftovers(self.sysctls.before, self._addresses, self._ruleset is not None)
+            write_state(self._file, as_text(left))

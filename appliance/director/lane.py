@@ -15,6 +15,7 @@ from pathlib import Path
 
 from appliance.config.loading import Gateway
 from appliance.director.lane_counts import LaneCounts
+from appliance.director.lane_gate import LaneGate
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
@@ -58,6 +59,7 @@ class Lane:
         self._wanted_servers: dict[int, tuple[int, int]] = {}
         self._reason = "it is not open yet"
         self._repairs = 0
+        self._gate = LaneGate()
         self._counts: LaneCounts | None = None
 
     @property
@@ -66,7 +68,7 @@ class Lane:
         kernel = self._kernel
         if kernel is None:
             return LaneState("off", self._reason, self._repairs)
-        reason = self._reason or ("" if kernel.settings.is_open else "it is closed")
+        reason = self._reason or self._gate.why_closed()
         return LaneState("impaired" if reason else "on", reason, self._repairs)
 
     @property
@@ -102,6 +104,8 @@ class Lane:
             self._clear_up(self._reason)
             return False
         self._check_interfaces()
+        if self._wanted == "required":
+            self._gate.check()
         directory = bpffs.prepared(self._root, self._name)
         with contextlib.closing(Pinned(directory)) as pinned:
             if pinned.maps and self._go_on_with(pinned, slots, slots_are_new):
@@ -215,9 +219,9 @@ class Lane:
                 self._kernel.put_real_server(slot, *self._wanted_servers.get(slot, _REMOVED))
 
     def set_open(self, is_open: bool) -> None:
-        """Let the program carry packets, or have it leave all of them to the workers."""
+        """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""
         if self._kernel is not None:
-            self._kernel.put_settings(self._kernel.settings._replace(is_open=int(is_open)))
+            self._gate.want(self._kernel, is_open)
             self._reason = ""
 
     def look(self) -> None:
@@ -232,6 +236,7 @@ class Lane:
                 if gone:
                     bpffs.prepared(self._root, self._name)  # the directory may have gone with them
                     kernel.pin_again()
+                self._gate.look(kernel)
             except (EdgeError, OSError) as error:
                 self._reason = f"it cannot be put right: {error}"
                 raise

@@ -17,14 +17,17 @@ from appliance.edge import sysctl
 from appliance.edge.errors import EdgeError
 
 _LONGEST_BYTES = 1 << 20
-_VALUE = re.compile(r"[0-9]{1,3}")
+_VALUE = re.compile(r"-?[0-9]{1,20}(?: -?[0-9]{1,20}){0,2}")
+_NEEDED_BELOW = "ipv4/"
+"""Sysctls that the gateway needs are written as paths below this, as earlier versions did. All others have a list of their own,
+which those versions pass over."""
 
 
 class Leftovers(NamedTuple):
     """What has to be undone."""
 
     sysctls: list[tuple[str, str]]
-    """Path below /proc/sys/net/ipv4, and the value before."""
+    """Path below /proc/sys/net, and the value before."""
     addresses: list[tuple[str, str]]
     """Interface and address."""
     steering: bool
@@ -42,12 +45,22 @@ def read_leftovers(file: Path) -> Leftovers | None:
     try:
         left = json.loads(text)
         return Leftovers(
-            [_sysctl(*pair) for pair in left["sysctls"]],
+            [
+                *(_sysctl(path, value, _NEEDED_BELOW) for path, value in left["sysctls"]),
+                *(_sysctl(path, value) for path, value in left.get("parameters", [])),
+            ],
             [_address(*pair) for pair in left["addresses"]],
             bool(left["ruleset"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EdgeError(f"{file}: damaged ({str(error)[:200]!r}); undo by hand and remove it") from error
+
+
+def as_text(left: Leftovers) -> str:
+    """What `read_leftovers` reads."""
+    needed = [(path.removeprefix(_NEEDED_BELOW), value) for path, value in left.sysctls if sysctl.is_needed(path)]
+    parameters = [(path, value) for path, value in left.sysctls if not sysctl.is_needed(path)]
+    return json.dumps({"sysctls": needed, "parameters": parameters, "addresses": left.addresses, "ruleset": left.steering})
 
 
 def read_own(file: Path, longest_bytes: int) -> str:
@@ -71,12 +84,12 @@ def check_own(status: os.stat_result, file: Path) -> None:
         raise OSError(0, "others than root and the service can write to it")
 
 
-def _sysctl(path: Any, value: Any) -> tuple[str, str]:
-    if not isinstance(path, str) or not sysctl.is_ours(path):
+def _sysctl(path: Any, value: Any, below: str = "") -> tuple[str, str]:
+    if not isinstance(path, str) or not sysctl.is_ours(below + path):
         raise ValueError(f"{path!r} is no sysctl of the appliance")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ValueError(f"{value!r} is no value of a sysctl")
-    return path, value
+    return below + path, value
 
 
 def _address(interface: Any, address: Any) -> tuple[str, str]:

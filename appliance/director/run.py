@@ -12,6 +12,7 @@ from appliance.director.farewell import reset_both_ends
 from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
+from appliance.director.other_namespace import forget_other_namespace, note_namespace
 from appliance.director.runtime_files import kept_keys, namespace_number, runtime_directory, state_file
 from appliance.director.steps import do_all
 from appliance.edge import capabilities, instance_lock
@@ -37,6 +38,8 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
     for number, event in signals.items():
         loop.add_signal_handler(number, event.set)
     with instance_lock.held(state_file("lock")):
+        forget_other_namespace()
+        note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
         director = Director(config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config))
@@ -51,6 +54,7 @@ def clean_up() -> bool:
     """
     found: list[bool] = []
     with instance_lock.held(state_file("lock")):
+        forget_other_namespace()
         lane, host = _lane(None), Host()
         do_all((lambda: found.append(lane.clean_up()), lambda: found.append(host.undo_leftovers()), kept.forget))
     return any(found)

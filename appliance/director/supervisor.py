@@ -63,6 +63,8 @@ class ShardProcess:
         """Whether the worker is ready for packets."""
         self.is_silent = False
         """Whether the worker does nothing, though it is up: `director.watchdog` writes this."""
+        self.has_predecessor = False
+        """Whether the next worker comes after another one, of this run or of the one before."""
         self.lane_fds: tuple[int, ...] = ()
         """The descriptors that its workers get of the lane's maps."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -187,9 +189,10 @@ class ShardProcess:
         self._writer = writer
         failure = None
         try:
-            self._start_number = self._send(Start(self._plan))
+            self._start_number = self._send(Start(replace(self._plan, has_predecessor=self.has_predecessor)))
             failure = await self._listen(reader)
         finally:
+            self.has_predecessor = True
             self._is_down()
             await end(process)
             self._on_death()

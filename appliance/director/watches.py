@@ -61,6 +61,8 @@ class KernelDrops:
         self._read = read
         self._now = now
         self._last: dict[str, int] = {}
+        self.are_known = False
+        """Whether the last look did not fail."""
         self._fresh_until = -inf
         self._looking: asyncio.Future[None] | None = None
 
@@ -76,7 +78,9 @@ class KernelDrops:
         began = self._now()
         try:
             self._last = await asyncio.to_thread(self._read)
+            self.are_known = True
         except Exception as error:  # packets are dropped all the same, so even an error of ours must not end the appliance
+            self.are_known = False
             log.error("cannot read what the kernel has dropped: %s", error, exc_info=not isinstance(error, EdgeError))
         finally:
             self._fresh_until, self._looking = began + FRESH_S, None

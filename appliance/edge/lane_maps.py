@@ -55,3 +55,7 @@ class KernelLaneMaps:
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow, whether or not it is there."""
         self._flows.delete(flow)
+
+    def has_flow(self, flow: bytes) -> bool:
+        """Whether a flow is there, of whichever shard. Raises EdgeError when the kernel cannot be asked."""
+        return self._flows.lookup(flow) is not None

@@ -1,14 +1,12 @@
-"""One packet queue of the kernel: bind it, take packets in bounded batches, give verdicts.
+"""One packet queue of the kernel: bind it, and take packets in bounded batches.
 
 The loop of NetfilterQueue runs until the queue is empty, and under a flood the queue is never empty. An exception of the callback
-ends that loop, so the callback ends a batch by raising `BatchEnd` after its verdict. The loop stays in C. It waits for packets in
-`recv` with a timeout and not in `poll`, so a wake-up costs one system call when packets come one by one, as they mostly do.
+ends that loop, so the callback ends a batch by raising `BatchEnd`. The loop stays in C.
 """
 
-import os
+import contextlib
 import select
 import socket
-import struct
 from collections.abc import Callable
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue, Packet
@@ -28,18 +26,19 @@ verdict, and would keep its place in the queue for ever."""
 
 
 class BatchEnd(Exception):  # noqa: N818  # it is no error but the ordinary end of a batch
-    """Raised by `judge`, after its verdict, when this packet is to be the last of its batch."""
+    """Raised by `arrived` when this packet is to be the last of its batch."""
 
 
 class KernelQueue:
     """The NFQUEUE with number `queue_num`, bound to this process alone."""
 
-    def __init__(self, queue_num: int, judge: Callable[[Packet], None]) -> None:
-        """`judge` is called with each packet and must give its verdict. Raises EdgeError when the queue cannot be bound."""
+    def __init__(self, queue_num: int, arrived: Callable[[Packet], None]) -> None:
+        """`arrived` is called with each packet, and has to take its bytes; the verdict can be given later. Raises EdgeError when
+        the queue cannot be bound."""
         self._queue = NetfilterQueue()
         try:
             self._queue.bind(
-                queue_num, judge, max_len=QUEUE_PACKETS, mode=COPY_PACKET, range=COPIED_BYTES, sock_len=SOCKET_BUFFER_BYTES
+                queue_num, arrived, max_len=QUEUE_PACKETS, mode=COPY_PACKET, range=COPIED_BYTES, sock_len=SOCKET_BUFFER_BYTES
             )
         except OSError as error:
             raise EdgeError(
@@ -49,32 +48,18 @@ class KernelQueue:
         self._poll = select.poll()
         self._poll.register(self._queue.get_fd(), select.POLLIN)
 
-    def set_wait(self, wait_s: float) -> None:
-        """Set how long a batch waits for its next packet, in seconds, less than one. Until this is called it waits for ever."""
-        with socket.socket(fileno=os.dup(self._queue.get_fd())) as queue_socket:
-            queue_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(wait_s * 1e6)))
-
-    def receive(self, *, wait: bool) -> None:
-        """Give packets to `judge` until it ends the batch or no packet is left.
-
-        With `wait`, the batch waits for each next packet for the time that `set_wait` has set; without, it only takes those that
-        are there.
-        """
-        try:
-            self._queue.run(block=wait)
-        except BatchEnd:
-            return
-
     def also_wait_for(self, other: socket.socket) -> None:
         """Let `wait` end as well when this socket can be read."""
         self._poll.register(other, select.POLLIN)
 
     def wait(self, wait_s: float) -> None:
-        """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`.
-
-        It costs one system call more than `receive` with a wait.
-        """
+        """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`."""
         self._poll.poll(wait_s * 1000)
+
+    def receive(self) -> None:
+        """Give packets to `arrived` until it ends the batch or no packet is left. This does not wait."""
+        with contextlib.suppress(BatchEnd):
+            self._queue.run(block=False)
 
     def close(self) -> None:
         """Unbind the queue; the kernel drops the packets that still wait in it."""

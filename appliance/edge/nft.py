@@ -76,6 +76,17 @@ def listing(ruleset: Ruleset) -> str:
     return done.stdout + "".join(_ours_in_raw(_run("nft", "--stateless", "list", "table", "ip", "raw").stdout))
 
 
+def zone_rules() -> list[tuple[str, str, str, int]]:
+    """Rules of other tables that set a conntrack zone, by which packets are tracked again: family, table, chain and handle."""
+    rules = [item["rule"] for item in _listed("ruleset") if "rule" in item and item["rule"]["table"] != TABLE]
+    return [(rule["family"], rule["table"], rule["chain"], rule["handle"]) for rule in rules if _sets_zone(rule)]
+
+
+def _sets_zone(rule: dict[str, Any]) -> bool:
+    keys = (statement["mangle"]["key"] for statement in rule["expr"] if "mangle" in statement)
+    return any(key.get("ct", {}).get("key") == "zone" for key in keys if isinstance(key, dict))
+
+
 def is_owned(table: str) -> bool:
     """Whether a process that runs owns this table of the family ip. The text is read: the JSON of nft 1.0.6 has broken flags."""
     return _OWNED.search(_run("nft", "list", "table", "ip", table).stdout) is not None

@@ -18,6 +18,7 @@ from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, SS_ALL, DiagSocket, inet_
 from pyroute2.netlink.exceptions import NetlinkError
 
 from appliance.edge.errors import EdgeError
+from appliance.ipc.rows import Caller
 
 _SO_PEERGROUPS = 59
 _MOST_GROUPS = 256
@@ -65,18 +66,28 @@ def note(sock: Socket) -> TcpEnds | LocalUser:
     return TcpEnds(_end(sock.getpeername()), _end(sock.getsockname()))
 
 
-def may_write(peer: TcpEnds | LocalUser) -> bool | None:
-    """Whether the user at the other end is root, the user of this process, or in its group; None for another host.
+def who(peer: TcpEnds | LocalUser) -> Caller:
+    """The user at the other end. Root, the user of this process and those in its group may write, and so may other hosts.
 
-    Blocks for about a millisecond. Raises EdgeError when the kernel cannot be asked. The answer is False when nobody can be
-    found behind a connection from or to a loopback address, for instance because its client has closed it already.
+    Blocks for about a millisecond. Raises EdgeError when the kernel cannot be asked. Nobody may write who cannot be found behind
+    a connection from or to a loopback address, for instance because its client has closed it already.
     """
     if isinstance(peer, LocalUser):
-        return peer.uid in (_ROOT, os.geteuid()) or os.getegid() in peer.groups
+        return _user(peer.uid, peer.groups)
     uid = _owner(peer)
-    if uid is None:
-        return False if peer.client[0].is_loopback or peer.server[0].is_loopback else None
-    return uid in (_ROOT, os.geteuid()) or os.getegid() in _groups(uid)
+    if uid is not None:
+        return _user(uid, _groups(uid))
+    if peer.client[0].is_loopback or peer.server[0].is_loopback:
+        return Caller("a local user who has gone", may_write=False)
+    return Caller("another host", may_write=True)
+
+
+def _user(uid: int, groups: frozenset[int]) -> Caller:
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "without a name"
+    return Caller(f"user {name} ({uid})", may_write=uid in (_ROOT, os.geteuid()) or os.getegid() in groups)
 
 
 def _other_groups(sock: Socket) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Sets the sysctls of the kernel that rewritten packets need to be forwarded, and puts the old values back.
+"""Reads and writes the parameters of the kernel (sysctls), and knows which of them rewritten packets need to be forwarded:
 
 - `ip_forward`: the rewritten packet is routed to the other side.
 - `accept_local`: a rewritten packet has an address of the gateway as its source, which the kernel refuses without this.
@@ -9,19 +9,22 @@
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from appliance.edge.errors import EdgeError
+from appliance.model.host_parameter import HostParameter, sysctl_name
+from appliance.model.host_parameters import HOST_PARAMETERS
 
-_IPV4 = Path("/proc/sys/net/ipv4")
+NET = Path("/proc/sys/net")
 
 _STRICT = "1"
 _LOOSE = "2"
 
 
 class Change(NamedTuple):
-    """One sysctl: its path below /proc/sys/net/ipv4, its value before and after."""
+    """One sysctl: its path below /proc/sys/net, its value before and after."""
 
     path: str
     before: str
@@ -30,7 +33,7 @@ class Change(NamedTuple):
     @property
     def name(self) -> str:
         """The name as the command `sysctl` writes it."""
-        return "net.ipv4." + self.path.replace("/", ".")
+        return sysctl_name(self.path)
 
 
 def needed_changes(interfaces: list[str]) -> list[Change]:
@@ -39,35 +42,50 @@ def needed_changes(interfaces: list[str]) -> list[Change]:
     `ip_forward` comes first, because the kernel resets other sysctls when it is written. Raises EdgeError for an interface that
     does not exist.
     """
-    wanted = [("ip_forward", "1"), ("conf/all/send_redirects", "0")]
+    wanted = [("ipv4/ip_forward", "1"), ("ipv4/conf/all/send_redirects", "0")]
     for interface in dict.fromkeys(interfaces):
-        wanted += [(f"conf/{interface}/accept_local", "1"), (f"conf/{interface}/send_redirects", "0")]
-        if _STRICT in (read("conf/all/rp_filter"), read(f"conf/{interface}/rp_filter")):
-            wanted.append((f"conf/{interface}/rp_filter", _LOOSE))
+        of_interface = f"ipv4/conf/{interface}"
+        wanted += [(f"{of_interface}/accept_local", "1"), (f"{of_interface}/send_redirects", "0")]
+        if _STRICT in (read("ipv4/conf/all/rp_filter"), read(f"{of_interface}/rp_filter")):
+            wanted.append((f"{of_interface}/rp_filter", _LOOSE))
     return [Change(path, before, after) for path, after in wanted if (before := read(path)) != after]
 
 
-_OURS = re.compile(r"ip_forward|conf/(?!\.\.?/)[^/\0]{1,15}/(?:accept_local|send_redirects|rp_filter)")
+_INTERFACE = r"(?!\.\.?/)[^/\0]{1,15}"
+
+
+def _paths_of(parameters: Iterable[HostParameter]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(parameter.path).replace(r"\*", _INTERFACE) for parameter in parameters))
+
+
+_OURS = _paths_of(parameter for parameter in HOST_PARAMETERS.values() if not parameter.refused)
+_NEEDED = _paths_of(parameter for parameter in HOST_PARAMETERS.values() if parameter.needed)
 
 
 def is_ours(path: str) -> bool:
-    """Whether the appliance ever writes to this path below /proc/sys/net/ipv4."""
+    """Whether the appliance ever writes to this path below /proc/sys/net."""
     return _OURS.fullmatch(path) is not None
+
+
+def is_needed(path: str) -> bool:
+    """Whether the gateway needs a value of its own there."""
+    return _NEEDED.fullmatch(path) is not None
 
 
 def read(path: str) -> str:
     """The value in force. Raises EdgeError when the sysctl, or the interface in its path, does not exist."""
     try:
-        return (_IPV4 / path).read_text().strip()
+        return (NET / path).read_text().strip()
     except OSError as error:
-        raise EdgeError(f"cannot read net.ipv4.{path.replace('/', '.')}: {error.strerror}") from error
+        raise EdgeError(f"cannot read {sysctl_name(path)}: {error.strerror}") from error
 
 
 def write(path: str, value: str) -> None:
-    """Set a value. Raises EdgeError when the kernel refuses it, and for any other path than those above: this may run as root."""
+    """Set a value, all its numbers in one step. Raises EdgeError when the kernel refuses it, and for any other path than those of
+    `model.host_parameters`: this may run as root."""
     if not is_ours(path):
         raise EdgeError(f"{path[:80]!r} is no sysctl of the appliance")
     try:
-        (_IPV4 / path).write_text(value)
+        (NET / path).write_text(value)
     except OSError as error:
-        raise EdgeError(f"cannot set net.ipv4.{path.replace('/', '.')} to {value}: {error.strerror}") from error
+        raise EdgeError(f"cannot set {sysctl_name(path)} to {value}: {error.strerror}") from error

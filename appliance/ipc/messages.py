@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from appliance.ipc.plan import Plan, ServicePlan, plan_as_json, plan_from_json, services_as_json, services_from_json
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 2
+VERSION = 5
 
 _LONGEST_SHOWN = 80
 

@@ -18,6 +18,9 @@ class RealServerPlan:
     weight: int
     slot: int
     """Its place in the shared counters, unique over all services."""
+    slow_start_s: int = 0
+    """How long it takes until it has its whole share of new sessions, after it was added, came back or was raised from weight
+    0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,12 @@ class ServicePlan:
     """When not None, it takes the place of the tunable of that name."""
     lane: bool = True
     """Whether the lane may carry its sessions."""
+    maglev_table: int = 65537
+    """How many places its table has, when the scheduler is "mh"."""
+    persistence_s: int = 0
+    """For how long a client goes to the same real server again, after each new session; 0 when it need not."""
+    persistence_mask: int = 32
+    """How many bits of their addresses clients have in common that count as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,9 @@ class Plan:
     isn_secret: str
     """Hexadecimal key of the initial sequence numbers towards real servers (see `nat.isn`); the same for all workers of a run."""
     cookie_secret: str
-    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): new with each start, the same for all workers of a run."""
+    """Hexadecimal key of the SYN cookies (see `proxy.cookie`): kept from run to run, the same for all workers."""
+    has_predecessor: bool = False
+    """Whether a worker of this run, or of the one that it goes on from, has had sessions before."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def first_place(shard: int) -> Place:
     return Place(shard, 0, 0, FIRST_KEY)
 
 
-_PLACE = re.compile(rf"([0-9]{{1,2}})-([01])-([0-9]{{1,3}})-([0-9a-f]{{{2 * KEY_BYTES}}})")
+PLACE_PATTERN = rf"([0-9]{{1,2}})-([01])-([0-9]{{1,3}})-([0-9a-f]{{{2 * KEY_BYTES}}})"
+"""The form of a place, as a regular expression."""
+
+_PLACE = re.compile(PLACE_PATTERN)
 
 
 def parse_place(text: str) -> Place:

@@ -54,6 +54,15 @@ class ShardState(NamedTuple):
     """Seconds for which its process has been there and has done nothing; 0.0 while it works, and while there is none."""
 
 
+class Caller(NamedTuple):
+    """Who asks the API."""
+
+    name: str
+    """For people, for instance ``user root (0)`` or ``token grafana``."""
+    may_write: bool
+    """Whether changes are allowed."""
+
+
 class LaneState(NamedTuple):
     """How the lane goes."""
 

@@ -3,10 +3,11 @@
 The memory begins with a header, which the director writes once: MAGIC, VERSION, the hash of the layout, and the size and shape of
 this memory. A process that would read another layout than the one in the header refuses the memory.
 
-Every cell has one writer. The director writes tunables, route MTUs, the generation, and the counters that it reads from the
-kernel, among them those of the lane, which have a row of their own behind those of the shards; each worker writes the counters
-of its own shard. Every cell is an aligned 64-bit word, which x86-64 and arm64 read and write whole, so no lock is needed and no
-packet waits for the API. The memory outlives a worker, and its counters with it.
+Every cell has one writer, but for the clients of persistence (see `persistence_table`). The director writes tunables, route MTUs,
+the generation, and the counters that it reads from the kernel, among them those of the lane, which have a row of their own behind
+those of the shards; each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and
+arm64 read and write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and its counters
+with it.
 """
 
 from hashlib import blake2s
@@ -14,10 +15,14 @@ from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
 
+from appliance.ipc import persistence_table
+from appliance.ipc.persistence_table import Locks, NoLocks
 from appliance.model.counters import (
     ACTIVE_CONNS,
     DESTINATION_FIELDS,
     EXT_COUNTERS,
+    INACTIVE_CONNS,
+    OPENING_CONNS,
     QUEUE_COUNTERS,
     STATE_FIELDS,
     VERDICT_COUNTERS,
@@ -35,7 +40,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 5
+VERSION = 8
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -94,6 +99,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "counters": (shards + 1) * _shard_words(destinations),
         "heartbeats": shards,
         "cookie_edges": shards * destinations * COOKIE_EDGES,
+        "persistence": persistence_table.WORDS,
     }
 
 
@@ -151,6 +157,10 @@ class SharedState:
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
         self._cookie_edges = sections["cookie_edges"].cast("Q")
+        self.persistence = sections["persistence"].cast("Q")
+        """The words of `persistence_table.PersistenceTable`, which all shards write."""
+        self.locks: Locks = NoLocks()
+        """Those of the persistence table. A worker puts locks here that it has in common with the others."""
 
     @classmethod
     def create(cls, buffer: memoryview, shards: int, destinations: int) -> "SharedState":
@@ -160,13 +170,15 @@ class SharedState:
         return cls(buffer, shards, destinations)
 
     def count_on_from(self, earlier: "SharedState") -> None:
-        """Take over what an earlier run has counted, which may have had another number of shards. Slots are the same."""
+        """Take over what an earlier run has counted, which may have had another number of shards, and the clients that it has
+        remembered. Slots are the same."""
         for row in range(earlier.shards + 1):
             into = self.lane if row == earlier.lane else min(row, self.shards - 1)
             for table in _COUNTED:
                 _add(self.table(into, table), earlier.table(row, table))
             for slot in range(min(self.destinations, earlier.destinations)):
                 _add(self.destination(into, slot)[:ACTIVE_CONNS], earlier.destination(row, slot)[:ACTIVE_CONNS])
+        self.persistence[:] = earlier.persistence
 
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write checked values, then move the generation on, in this order (a reader does the opposite)."""
@@ -207,6 +219,23 @@ class SharedState:
         words = len(DESTINATION_FIELDS)
         start = shard * _shard_words(self.destinations) + _DESTINATIONS_START + slot * words
         return self._counters[start : start + words]
+
+    def conns_elsewhere(self, shard: int, slot: int) -> tuple[int, int, int]:
+        """The ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as they were published
+        last."""
+        words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
+        starts = [start + row * words for row in range(self.shards) if row != shard]
+        counters = self._counters
+        return (
+            sum(counters[place + ACTIVE_CONNS] for place in starts),
+            sum(counters[place + INACTIVE_CONNS] for place in starts),
+            sum(counters[place + OPENING_CONNS] for place in starts),
+        )
+
+    def all_destinations(self, shard: int) -> memoryview:
+        """The DESTINATION_FIELDS of one shard for all real servers, by slot, one behind the other."""
+        start = shard * _shard_words(self.destinations) + _DESTINATIONS_START
+        return self._counters[start : start + self.destinations * len(DESTINATION_FIELDS)]
 
     def cookie_edges(self, shard: int, slot: int) -> memoryview:
         """How often one shard has begun to answer with SYN cookies for a service, and how often it has stopped.
@@ -253,5 +282,5 @@ def _shown(value: object) -> str:
 def totals(shared: SharedState) -> list[list[int]]:
     """TRAFFIC_FIELDS of each shard, and then of the lane, summed over all real servers."""
     places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
-    by_row = ([shared.destination(row, slot) for slot in range(shared.destinations)] for row in range(shared.shards + 1))
-    return [[sum(counts[place] for counts in destinations) for place in places] for destinations in by_row]
+    rows = (shared.all_destinations(row).tolist() for row in range(shared.shards + 1))
+    return [[sum(row[place :: len(DESTINATION_FIELDS)]) for place in places] for row in rows]

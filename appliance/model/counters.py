@@ -150,6 +150,8 @@ QUEUE_COUNTERS: Final = (
         "sessions_unserved",
         "sessions of the lane that were reset when the worker of the shard started: their service or local address was gone",
     ),
+    Counter("persistence_hits", "new sessions that went to the real server that their client had been sent to before"),
+    Counter("persistence_displaced", "clients forgotten before their time was over, each because a new one needed its place"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -179,6 +181,8 @@ QUEUE_COUNTERS: Final = (
     SESSIONS_ADOPTED,
     RECORDS_REFUSED,
     SESSIONS_UNSERVED,
+    PERSISTENCE_HITS,
+    PERSISTENCE_DISPLACED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
@@ -192,13 +196,15 @@ DESTINATION_FIELDS: Final = (
     "conns",
     "active_conns",
     "inactive_conns",
+    "opening_conns",
 )
 """What a shard counts for each real server of a service. The first four are laid out so that a Direction is their offset: packets
-at `direction`, bytes at `direction + BYTES`. The last two are gauges: sessions in ESTABLISHED, and in all other states. A worker
-sets them to zero when it starts."""
+at `direction`, bytes at `direction + BYTES`. From ACTIVE_CONNS on they are gauges: sessions in ESTABLISHED, in all other
+states, and those of the latter that are half-open. A worker sets them to zero when it starts."""
 
 BYTES: Final = 2
 CONNS: Final = 4
 ACTIVE_CONNS: Final = 5
 INACTIVE_CONNS: Final = 6
+OPENING_CONNS: Final = 7
 """Places among DESTINATION_FIELDS."""

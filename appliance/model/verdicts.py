@@ -295,6 +295,15 @@ OUTDATED_COOKIE = Verdict(
     remedy="Set synproxy_defer to 0 for a service whose clients connect long before they send anything.",
 )
 
+LOST_SESSION = Verdict(
+    Action.DROP,
+    "lost_session",
+    "answered with RST: a packet without a session, after an earlier worker has ended",
+    cause="A worker, or the whole appliance, ended and was started again less than tcp_timeout_established ago, and a client or "
+    "a real server goes on with a session that was in no lane and ended with it. Or a scan.",
+    remedy="Nothing to do: its sender knows now, and can connect again. There are fewer of them when the lane carries sessions.",
+)
+
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
 """Sessions that a client asked for and could not get. The director logs them."""
 

@@ -64,8 +64,9 @@ def translate_with_options(segment: Segment, record: BareRecord, options: bytes)
     """
     _, total, _, _, ip_checksum, _, seq, ack, offset_flags, window, tcp_checksum, raw, _, end = segment
     old = raw[at.OPTIONS_START : end]
-    before, after = raw[: at.REWRITTEN_START], raw[at.REWRITTEN_END :]
-    if options != old:
+    if options == old:
+        before, after = raw[: at.REWRITTEN_START], raw[at.REWRITTEN_END :]
+    else:
         growth = len(options) - len(old)
         offset_growth = growth << at.DATA_OFFSET_SHIFT - 2
         offset_flags += offset_growth

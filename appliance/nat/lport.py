@@ -102,7 +102,8 @@ class LocalPortPool:
         self._used[place] = 1
         self.in_use += 1
         last_seq = self._last_seqs[index]
-        return LocalPort(self._ports[index], None if last_seq == _NEVER_USED else last_seq)
+        # What `LocalPort` does, without the call.
+        return tuple.__new__(LocalPort, (self._ports[index], None if last_seq == _NEVER_USED else last_seq))
 
     def _free_in_circle(self, first: int, start: int, end: int) -> int:
         """The free place from `start` to `end` on the circle that is next, else the last one before; `first`, before them, is

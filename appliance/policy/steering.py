@@ -99,6 +99,14 @@ def ports_of_shard(table: ShardTable, shard: int, lport_min: int, lport_max: int
     return array("H", (port for port in range(lport_min, lport_max + 1) if table[port & SLOT_MASK] == shard))
 
 
+def port_counts(table: ShardTable, lport_min: int, lport_max: int) -> list[int]:
+    """How many local ports within lport_min..lport_max (inclusive) each shard may hand out; as many as `ports_of_shard` has."""
+    counts = [0] * shard_count(table)
+    for slot, shard in enumerate(table):
+        counts[shard] += (lport_max - slot) // SLOTS - (lport_min - 1 - slot) // SLOTS
+    return counts
+
+
 def shards_without_ports(table: ShardTable, lport_min: int, lport_max: int) -> list[int]:
     """The shards that own no local port within lport_min..lport_max (inclusive), ascending; none when it has SLOTS ports."""
     one_of_each_slot = range(lport_min, min(lport_max, lport_min + SLOT_MASK) + 1)

@@ -161,11 +161,7 @@ class SynProxy:
     def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:
         """An acknowledgement that returns no valid cookie. A client whose cookie is only too old is told in any case: it was
         proven once, and takes itself for connected."""
-        if self._refuse_outdated(segment, client_isn, now):
-            return OUTDATED_COOKIE
-        if self._sessions.tunables.abort:
-            self.refuse(segment, now)
-        return BAD_COOKIE
+        return OUTDATED_COOKIE if self._refuse_outdated(segment, client_isn, now) else BAD_COOKIE
 
     def _refuse_outdated(self, segment: Segment, client_isn: int, now: float) -> bool:
         """Answer RST to a client whose cookie was valid once; False when it was not, or there were too many to look at."""
@@ -175,6 +171,10 @@ class SynProxy:
             return False
         self._reset(segment)
         return True
+
+    def returns_cookie(self, segment: Segment, now: float) -> bool:
+        """Whether a client's packet has the numbers of one that returns a valid cookie."""
+        return self._offer_in(segment, now) is not None
 
     def _offer_in(self, segment: Segment, now: float) -> SynOffer | None:
         return self._jar.check(segment.key, add(segment.seq, -1), add(segment.ack, -1), now)

@@ -1,7 +1,7 @@
-"""Whether a client prefers JSON or text, from its Accept header (RFC 9110, section 12.5.1). Pure."""
+"""Which form of an answer a client prefers, and whether it takes gzip, from its headers (RFC 9110, section 12.5). Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 TEXT = "text/plain"
@@ -24,7 +24,18 @@ def prefers_json(accept: str) -> bool:
 
     A header that allows neither form gets text too: an answer in the wrong form helps a person more than a 406 does.
     """
-    return _rank(JSON, accept) > _rank(TEXT, accept)
+    return preferred((TEXT, JSON), accept) == JSON
+
+
+def preferred(offers: Sequence[str], accept: str) -> str:
+    """Which of several media types a client with this Accept header prefers: of those that it prefers equally, the first."""
+    return max(offers, key=lambda offer: _rank(offer, accept))
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether a client with this Accept-Encoding header wants gzip (RFC 9110, section 12.5.3). One that says nothing does not."""
+    qualities = dict(_media_ranges(accept_encoding))
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
 def _rank(offer: str, accept: str) -> _Rank:

@@ -8,12 +8,16 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from appliance.ipc.rows import Caller
 from appliance.rest.rare_log import RareLog
 
 LINGERING_MAX = 32
 """Refused connections of one listener that may stay open until their clients have read why. Those above it are closed at once."""
 
 LINGER_S = 1.0
+
+_WAITING_BYTES = 64 << 10
+"""How much of an answer a transport holds for a client that does not read before the answer has to wait."""
 
 RETRY_AFTER_S = 5
 
@@ -27,42 +31,76 @@ BUSY = (
 class Connections:
     """All connections of a listener. An instance is the protocol factory that the event loop wants."""
 
-    def __init__(self, serve: Callable[[], asyncio.Protocol], most: int, stall_s: float, lines: RareLog) -> None:
+    def __init__(
+        self,
+        serve: Callable[[], asyncio.Protocol],
+        most: int,
+        stall_s: float,
+        lines: RareLog,
+        *,
+        is_remote: bool = False,
+    ) -> None:
         """`serve` makes the protocol that speaks HTTP. At most `most` connections have one at a time. A client that has taken
-        nothing for `stall_s` seconds although there is something for it is disconnected."""
+        nothing for `stall_s` seconds although there is something for it is disconnected. `is_remote` says whether other hosts may
+        reach the listener."""
         self.serve = serve
         self.most = most
         self.stall_s = stall_s
         self.lines = lines
+        self.is_remote = is_remote
         self.open = 0
         self.lingering = 0
 
     def __call__(self) -> "Connection":
         return Connection(self)
 
+    def has_room(self) -> bool:
+        """Whether one more connection may be served; when not, that is logged."""
+        if self.open < self.most:
+            return True
+        self.lines.say("connection refused", f"{self.most} are open on this listener")
+        return False
+
 
 class Connection(asyncio.Protocol):
-    """One connection, in front of the protocol that speaks HTTP. A refused one has no such protocol."""
+    """One connection, in front of the protocol that speaks HTTP. One that is refused has no such protocol. With TLS, its place is
+    taken by `rest.tls_server`, before the handshake."""
 
     def __init__(self, listener: Connections) -> None:
         self._listener = listener
         self._inner: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._counts = False
         self._lingers = False
-        self.may_write: bool | None = None
-        """Whether its user may change anything; None until somebody has asked."""
+        self.caller: Caller | None = None
+        """Its user; None until somebody has asked."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether other hosts may reach its listener."""
+        return self._listener.is_remote
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Serve the connection if there is room for it, else refuse it."""
+        """Serve the connection if it has its place, or there is one for it; else refuse it."""
         self._transport = cast("asyncio.Transport", transport)
-        listener = self._listener
-        if listener.open >= listener.most:
-            listener.lines.say("connection refused", f"{listener.most} are open on this listener")
-            self._refuse()
-            return
-        listener.open += 1
-        self._inner = listener.serve()
+        self._transport.set_write_buffer_limits(high=_WAITING_BYTES)  # with TLS it would be eight times as much
+        if not self._counts:
+            if not self._listener.has_room():
+                self._refuse()
+                return
+            self.take_place()
+        self._inner = self._listener.serve()
         self._inner.connection_made(transport)
+
+    def take_place(self) -> None:
+        """Count as one that is served."""
+        self._listener.open += 1
+        self._counts = True
+
+    def leave_place(self) -> None:
+        """Count no more; nothing is done the second time."""
+        self._listener.open -= self._counts
+        self._counts = False
 
     def _refuse(self) -> None:
         """Say why, and close when the client has done so: a close with its request unread could take the answer away."""
@@ -106,8 +144,8 @@ class Connection(asyncio.Protocol):
         """Make room for another connection."""
         self._stop_timer()
         self._listener.lingering -= self._lingers
+        self.leave_place()
         if self._inner:
-            self._listener.open -= 1
             self._inner.connection_lost(exc)
             self._inner = None
 

@@ -8,7 +8,8 @@ from appliance.rest.path_name import known_name
 from appliance.rest.respond import respond
 from appliance.views.counters import ext_stat, ext_stats
 
-_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | dict(EXT_ALIASES)
+EXT_NAMES = {counter.name: counter.name for counter in EXT_COUNTERS} | dict(EXT_ALIASES)
+"""Each name that a counter is understood under -> its name here."""
 
 
 class ExtCounterHandlers:
@@ -23,5 +24,5 @@ class ExtCounterHandlers:
 
     async def read(self, request: web.Request) -> web.Response:
         """Answer one extended counter. Raises ProblemError: 404 for an unknown name."""
-        name = _NAMES[known_name(request, "counter", _NAMES)]
+        name = EXT_NAMES[known_name(request, "counter", EXT_NAMES)]
         return respond(request, ext_stat(self._gateway.shared, await self._gateway.kernel_drops(), name))

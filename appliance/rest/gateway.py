@@ -1,15 +1,19 @@
 """What the admin API needs of the director, as Protocols: the API is tested with a gateway that has no worker behind it."""
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from appliance.doctor.examine import Report
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState
+from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
+from appliance.model.token import Tokens
 
 
 class Sessions(Protocol):
@@ -34,6 +38,46 @@ class Sessions(Protocol):
         """The tables and pools of each shard."""
 
 
+class Tls(Protocol):
+    """The certificate of the API."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For new connections."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names and addresses in the certificate, in lower case; a name may begin with ``*.``."""
+
+
+class Access(Protocol):
+    """Who may use the API. What it says changes at a reload."""
+
+    tokens: Tokens
+    remote_needs_token: bool
+    """Whether requests without a token are refused on listeners that other hosts reach."""
+
+    @property
+    def tls(self) -> Tls | None:
+        """What listeners with TLS show; None when there are no such listeners."""
+
+    async def who(self, sock: socket.socket) -> Caller:
+        """The user at the other end of a connection. The socket is looked at before this waits."""
+
+
+class HostParameters(Protocol):
+    """The parameters of the host's kernel. Reading raises EdgeError when the kernel does not say what it has."""
+
+    async def read(self, parameter: HostParameter) -> HostReading:
+        """One parameter at this moment, with the values at `all` and at the interfaces of the gateway where it has those."""
+
+    async def read_all(self) -> list[HostReading]:
+        """All of them, in the order of HOST_PARAMETERS."""
+
+    async def write(self, parameter: HostParameter, place: str, values: Values) -> HostReading:
+        """Write one at one place; what is then in force. Raises HostParameterError, and changes nothing, when that is refused."""
+
+
 class Gateway(Protocol):
     """The director, as the API sees it."""
 
@@ -41,17 +85,25 @@ class Gateway(Protocol):
     services: tuple[ServicePlan, ...]
 
     @property
+    def access(self) -> Access:
+        """Who may use the API."""
+
+    @property
     def sessions(self) -> Sessions:
         """The sessions of all shards."""
+
+    @property
+    def host_parameters(self) -> HostParameters:
+        """The parameters of the host's kernel."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""
 
-    async def may_write(self, sock: socket.socket) -> bool:
-        """Whether the user at the other end of a connection may change anything. The socket is looked at before this waits."""
-
     async def kernel_drops(self) -> dict[str, int]:
         """The packets that the kernel dropped for the defence, by the name of the extended counter; as of a moment ago."""
+
+    def kernel_drops_are_known(self) -> bool:
+        """Whether the kernel could be asked for these when they were last looked at."""
 
     def shard_states(self) -> list[ShardState]:
         """The condition of each worker process."""
@@ -70,6 +122,9 @@ class Gateway(Protocol):
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""
+
+    async def examine(self) -> Report:
+        """What the doctor finds wrong now; it may be of a second ago."""
 
     def rates(self) -> Rates:
         """Events per second, in the order of `counters.TRAFFIC_FIELDS`."""

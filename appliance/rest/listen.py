@@ -6,16 +6,19 @@ import errno
 import os
 import resource
 import socket
+import ssl
 import stat
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Any, cast
 
 from aiohttp import web
 
 from appliance.rest.connections import LINGERING_MAX, Connections
 from appliance.rest.rare_log import RareLog, ServerLog
+from appliance.rest.tls_server import TlsServer
 
-_UNIX = "unix:"
+_UNIX, _TLS = "unix:", "tls:"
 
 _SOCKET_MODE = 0o660
 """The right to write to the socket is the right to change tunables: only its owner and its group have it."""
@@ -46,8 +49,10 @@ class ListenError(Exception):
     """The API cannot listen on an entry; the message names the entry and the reason."""
 
 
-async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
-    """Serve `app` on every entry: ``ADDRESS:PORT``, ``[IPV6]:PORT`` or ``unix:/absolute/path``.
+async def serve(app: web.Application, listen: Sequence[str], tls: Callable[[], ssl.SSLContext] | None = None) -> web.AppRunner:
+    """Serve `app` on every entry: ``ADDRESS:PORT``, ``[IPV6]:PORT``, one of these behind ``tls:``, or ``unix:/absolute/path``.
+
+    `tls` gives the context for each new connection of entries with ``tls:``.
 
     The directory of a Unix socket is created when it is missing. A socket file that a dead process left is replaced, and
     the runner's `cleanup` removes the file. Raises ListenError when an entry fails, and when the process may not have enough
@@ -74,8 +79,14 @@ async def serve(app: web.Application, listen: Sequence[str]) -> web.AppRunner:
     assert runner.server is not None
     try:
         for entry in listen:
-            stall_s = UNIX_STALL_S if entry.startswith(_UNIX) else STALL_S
-            await _start_site(runner, entry, bound, Connections(runner.server, most, stall_s, lines))
+            connections = Connections(
+                runner.server,
+                most,
+                UNIX_STALL_S if entry.startswith(_UNIX) else STALL_S,
+                lines,
+                is_remote=_is_remote(entry),
+            )
+            await _start_site(runner, entry, bound, connections, tls)
     except BaseException:
         await runner.cleanup()
         raise
@@ -96,11 +107,15 @@ def connections_per_listener(listeners: int) -> int:
 
 
 class _Site(web.BaseSite):
-    """A listening socket whose connections are counted. `where` are the arguments of `create_server` that say where it is."""
+    """A listening socket whose connections are counted. `where` are the arguments of `create_server` that say where it is; with
+    `tls`, it is a socket that listens."""
 
-    def __init__(self, runner: web.AppRunner, connections: Connections, **where: Any) -> None:
+    def __init__(
+        self, runner: web.AppRunner, connections: Connections, tls: Callable[[], ssl.SSLContext] | None = None, **where: Any
+    ) -> None:
         super().__init__(runner)
         self._connections = connections
+        self._tls = tls
         self._where = where
 
     @property
@@ -111,11 +126,20 @@ class _Site(web.BaseSite):
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await super().start()
+        if self._tls:
+            self._server = cast("asyncio.Server", TlsServer(self._where["sock"], self._connections, self._tls))
+            return
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connections, backlog=self._backlog, **self._where)
 
 
-async def _start_site(runner: web.AppRunner, entry: str, bound: list[str], connections: Connections) -> None:
+async def _start_site(
+    runner: web.AppRunner,
+    entry: str,
+    bound: list[str],
+    connections: Connections,
+    tls: Callable[[], ssl.SSLContext] | None,
+) -> None:
     """Listen on one entry. The path of a Unix socket is added to `bound` as soon as this process has created the file."""
     try:
         if entry.startswith(_UNIX):
@@ -124,8 +148,12 @@ async def _start_site(runner: web.AppRunner, entry: str, bound: list[str], conne
             bound.append(path)
             await _Site(runner, connections, sock=sock).start()
         else:
-            host, port = _address(entry)
-            await _Site(runner, connections, host=host, port=port, reuse_address=True).start()
+            host, port = _address(entry.removeprefix(_TLS))
+            if entry.startswith(_TLS):
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                await _Site(runner, connections, tls, sock=socket.create_server((host, port), family=family)).start()
+            else:
+                await _Site(runner, connections, host=host, port=port, reuse_address=True).start()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ListenError(f"cannot listen on {entry}: {reason}") from error
@@ -138,6 +166,16 @@ def _address(entry: str) -> tuple[str, int]:
     if not host or not 0 <= port <= 65535:
         raise ValueError("it is not ADDRESS:PORT, [IPV6]:PORT or unix:/absolute/path")
     return host, port
+
+
+def _is_remote(entry: str) -> bool:
+    """Whether other hosts may reach an entry."""
+    if entry.startswith(_UNIX):
+        return False
+    try:
+        return not ip_address(entry.removeprefix(_TLS).rpartition(":")[0].strip("[]")).is_loopback
+    except ValueError:
+        return True
 
 
 def _bind_unix(path: str) -> socket.socket:

@@ -1,7 +1,9 @@
 """What is said of a route of the API: its methods, what each answers, takes and refuses. Pure data, for the reference too."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class Parameter(NamedTuple):
@@ -13,6 +15,8 @@ class Parameter(NamedTuple):
     default: str
     """What holds when the field is left out."""
     meaning: str
+    schema: Mapping[str, Any] = MappingProxyType({"type": "string"})
+    """The values as JSON Schema, as far as it can say them."""
 
 
 class Refusal(NamedTuple):
@@ -48,6 +52,16 @@ class Operation(NamedTuple):
     """Its own; COMMON_REFUSALS come on top."""
     is_costly: bool = False
     """Whether workers or the kernel have to be asked for the answer."""
+    needs_token: bool = True
+    """Whether a token is needed where listeners need one; False for what says nothing of this gateway."""
+    answer: Any = None
+    """The type of the answer as JSON, for pydantic (`rest.models`)."""
+    body_model: Any = None
+    """The type of the body as JSON."""
+    also_answers: tuple[HTTPStatus, ...] = ()
+    """Other statuses than 200 with an answer of the same form."""
+    media: tuple[str, ...] = ("application/json", "text/plain")
+    """The types that the answer can have."""
 
 
 class Route(NamedTuple):
@@ -69,6 +83,7 @@ FORMAT = Parameter(
     "text or json",
     "the form that the Accept header prefers; text when both are equal or there is none",
     "the form of the answer",
+    {"type": "string", "enum": ["text", "json"]},
 )
 
 COMMON_QUERY = (FORMAT,)
@@ -85,7 +100,8 @@ COMMON_REFUSALS = (
     Refusal(
         HTTPStatus.MISDIRECTED_REQUEST,
         "wrong-host",
-        "Host is not the address of the listener, nor `localhost` on a loopback address, nor the name of the machine on another",
+        "Host is not the address of the listener, nor `localhost` on a loopback address, nor the name of the machine on another, "
+        "nor with TLS a name in the certificate",
     ),
     Refusal(
         HTTPStatus.FORBIDDEN,
@@ -95,7 +111,19 @@ COMMON_REFUSALS = (
     Refusal(
         HTTPStatus.FORBIDDEN,
         "read-only",
-        "a change was asked for by a local user who is neither root nor the service's user nor in its group",
+        "a change was asked for with a token that may only read; or without a token, by a local user who is neither root nor the "
+        "service's user nor in its group",
+    ),
+    Refusal(HTTPStatus.UNAUTHORIZED, "no-token", "the listener is beyond loopback, and the request has no token"),
+    Refusal(
+        HTTPStatus.UNAUTHORIZED,
+        "wrong-token",
+        "Authorization is not `Bearer` and a token of this appliance; the answer is delayed",
+    ),
+    Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "wrong-token",
+        "the same, while many answers are delayed already; the answer has a `Retry-After`, and the connection is closed",
     ),
     Refusal(HTTPStatus.NOT_FOUND, "", "there is no such path; the answer names the nearest route"),
     Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "", "the path does not take this method; the answer names those that it takes"),

@@ -1,6 +1,6 @@
 """The name at the end of a path such as ``/sysctl/NAME``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,17 +12,22 @@ _LONGEST_SHOWN = 80
 
 
 def known_name(request: web.Request, kind: str, known: Mapping[str, object]) -> str:
-    """The name in the path of a request. `kind` says what it names: a tunable, a counter.
+    """The name in the path of a request. `kind` says what it names: a counter.
 
     Raises ProblemError (404) with the most similar known name when `known` does not have this one.
     """
     name = request.match_info["name"]
     if name in known:
         return name
+    raise unknown_name(name, kind, known)
+
+
+def unknown_name(name: str, kind: str, known: Iterable[str], elsewhere: str = "") -> ProblemError:
+    """The refusal (404) of a name: with the most similar one of `known`, or with `elsewhere`, which says where it lives."""
     shown = name[:_LONGEST_SHOWN]
-    match = nearest(shown, known)
-    hint = f"; the nearest is {match}" if match else ""
-    raise ProblemError(
+    match = None if elsewhere else nearest(shown.rpartition("/")[2].rpartition(".")[2], known)
+    hint = f"; {elsewhere}" if elsewhere else f"; the nearest is {match}" if match else ""
+    return ProblemError(
         HTTPStatus.NOT_FOUND,
         f"there is no {kind} {shown!r}{hint}",
         kind="unknown-name",

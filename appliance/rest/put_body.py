@@ -35,13 +35,13 @@ class AskedValue(NamedTuple):
 
 
 def read_asked_value(body: bytes, content_type: str) -> AskedValue:
-    """The value in a body. It is JSON when the content type says so or the body begins with ``{``, else text.
+    """The value in a body. It is JSON when the content type says so or the body begins with ``{`` or ``[``, else text.
 
     The content type alone would not do, since curl calls every body a form. Of a JSON object only the member "value" is
     read, so that the document of a GET can be edited and put back. Raises ValueError when the JSON is malformed.
     """
     text = body.decode(errors="replace")
-    if not (content_type == "application/json" or text.lstrip().startswith("{")):
+    if not (content_type == "application/json" or text.lstrip().startswith(("{", "["))):
         return AskedValue(text.strip(), False, text)
     try:
         document = json.loads(text, parse_constant=_refuse_constant)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from aiohttp.http_exceptions import HttpProcessingError
 
+from appliance.model.token import without_tokens
+
 log = logging.getLogger("appliance.api")
 
 INTERVAL_S = 10.0
@@ -33,7 +35,7 @@ class RareLog:
 
 
 def _one_line(text: str) -> str:
-    shown = " ".join(text.split())
+    shown = without_tokens(" ".join(text.split()))
     shown = shown if shown.isprintable() else ascii(shown)
     return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 1] + "…"
 

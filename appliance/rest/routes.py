@@ -2,14 +2,13 @@
 
 from http import HTTPStatus
 
-from appliance.rest.operation import (
-    COMMON_QUERY,
-    SHARD_DOWN,
-    UNKNOWN_NAME,
-    Operation,
-    Refusal,
-    Route,
-)
+from appliance.rest import models
+from appliance.rest.docs_routes import DOCS_ROUTES
+from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.host_routes import HOST_ROUTES
+from appliance.rest.metrics_routes import METRICS_ROUTES
+from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
+from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -22,6 +21,27 @@ _TUNABLE_JSON = "`value` (in force), `default`, `min`, `max`, `unit` and `summar
 
 _BODY_TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", f"the body is longer than {LONGEST_BODY_BYTES} bytes")
 
+
+_EXT_TEXT = (
+    "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel and one for the total"
+)
+_EXT_JSON = "`total`, `shards` (a list with one number per shard), `lane` and `kernel`"
+
+
+def _ext_counters(path: str, summary: str, answers: str) -> Route:
+    json = f"an object: counter name -> {_EXT_JSON}"
+    asked = Operation("GET", answers, _EXT_TEXT, json, is_costly=True, answer=dict[str, models.ExtCounter])
+    return Route(path, summary, (asked,))
+
+
+def _ext_counter(path: str, summary: str, answers: str) -> Route:
+    asked = Operation("GET", answers, "the total", f"`name`, {_EXT_JSON}", refusals=(UNKNOWN_NAME,), is_costly=True)
+    asked = asked._replace(answer=models.NamedExtCounter)
+    return Route(path, summary, (asked,))
+
+
+_AS_IN_LVS = "under the name that the table has in /proc/net of LVS"
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "/",
@@ -32,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the list of all routes.",
                 "one line per route: path, methods, summary",
                 "a list of objects with `path`, `methods` and `summary`",
+                answer=list[models.ListedRoute],
             ),
         ),
     ),
@@ -51,6 +72,8 @@ ROUTES: tuple[Route, ...] = (
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
                 "`reason` and `repairs`",
+                answer=models.Health,
+                also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),
         ),
     ),
@@ -63,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all tunables with the values in force.",
                 "one line per tunable: name, value, default, range, unit, summary",
                 f"an object: tunable name -> {_TUNABLE_JSON}",
+                answer=dict[str, models.Tunable],
             ),
         ),
     ),
@@ -76,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
                 "the value in force",
                 f"`name`, {_TUNABLE_JSON}",
                 refusals=(UNKNOWN_NAME,),
+                answer=models.NamedTunable,
             ),
             Operation(
                 "PUT",
@@ -97,36 +122,16 @@ ROUTES: tuple[Route, ...] = (
                         "stays, and the answer has it with the range",
                     ),
                 ),
+                answer=models.NamedTunable,
+                body_model=models.TunableBody,
             ),
         ),
     ),
-    Route(
-        "/stats/ext",
-        "extended counters",
-        (
-            Operation(
-                "GET",
-                "Answers all extended counters.",
-                "one line per counter, with one column for each shard, one for the lane, one for the rest of the kernel "
-                "and one for the total",
-                "an object: counter name -> `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
-                is_costly=True,
-            ),
-        ),
-    ),
-    Route(
+    _ext_counters("/stats/ext", "extended counters", "Answers all extended counters."),
+    _ext_counter(
         "/stats/ext/{name}",
         "the total of one extended counter",
-        (
-            Operation(
-                "GET",
-                "Answers one extended counter, by its name here or by its name in the LVS kernels.",
-                "the total",
-                "`name`, `total`, `shards` (a list with one number per shard), `lane` and `kernel`",
-                refusals=(UNKNOWN_NAME,),
-                is_costly=True,
-            ),
-        ),
+        "Answers one extended counter, by its name here or by its name in the LVS kernels.",
     ),
     Route(
         "/stats/ip_vs",
@@ -138,7 +143,9 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
-                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns` and `inactive_conns`",
+                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
+                "`opening_conns` (those of the inactive ones that are half-open)",
+                answer=models.Services,
             ),
         ),
     ),
@@ -152,6 +159,7 @@ ROUTES: tuple[Route, ...] = (
                 "two tables with one column for each shard, one for the lane and one for the total: totals, rates per second",
                 "`totals` and `per_second`: each an object with `conns`, `in_packets`, `out_packets`, `in_bytes` and "
                 "`out_bytes`, which have `total`, `shards` (a list with one number per shard) and `lane`",
+                answer=models.Traffic,
             ),
         ),
     ),
@@ -165,6 +173,7 @@ ROUTES: tuple[Route, ...] = (
                 SESSION_TEXT,
                 SESSION_JSON,
                 is_costly=True,
+                answer=list[models.Session],
             ),
         ),
     ),
@@ -177,6 +186,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers how many packets were not translated and sent on, by reason.",
                 _CARRIED_TEXT,
                 _CARRIED_JSON,
+                answer=dict[str, models.CarriedCounter],
             ),
         ),
     ),
@@ -189,6 +199,7 @@ ROUTES: tuple[Route, ...] = (
                 "Answers the counters of queues, of workers and of sessions that ended.",
                 _COUNTER_TEXT,
                 _COUNTER_JSON,
+                answer=dict[str, models.ShardCounter],
             ),
         ),
     ),
@@ -205,6 +216,7 @@ ROUTES: tuple[Route, ...] = (
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
                 "back) and `counters`: an object: name -> packets",
                 is_costly=True,
+                answer=models.Lane,
             ),
         ),
     ),
@@ -219,6 +231,7 @@ ROUTES: tuple[Route, ...] = (
                 "an object: name -> `active_objs`, `num_objs`, `objsize` (bytes), `objperpage` and `pages`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=dict[str, models.Slab],
             ),
         ),
     ),
@@ -233,6 +246,7 @@ ROUTES: tuple[Route, ...] = (
                 "`appliance` and `host`: each an object with one object per line, such as `TCP` and `UDP`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
+                answer=models.Sockstat,
             ),
         ),
     ),
@@ -245,10 +259,20 @@ ROUTES: tuple[Route, ...] = (
                 "Answers size and losses of the table of sessions, beside those of the host's connection tracking.",
                 "one line per figure, with one column for the appliance and one for the host",
                 "`appliance` (`count`, `max`, `drop` and `early_drop`) and `host`, which is null when the host tracks nothing",
+                answer=models.Conntrack,
             ),
         ),
     ),
     *SESSION_ROUTES,
+    *PERSISTENCE_ROUTES,
+    *METRICS_ROUTES,
+    *DOCTOR_ROUTES,
+    *HOST_ROUTES,
+    _ext_counters("/stats/ip_vs_ext_stats", "the same as /stats/ext", f"Answers all extended counters, {_AS_IN_LVS}."),
+    _ext_counter(
+        "/stats/ip_vs_ext_stats/{name}", "the same as /stats/ext/{name}", f"Answers one extended counter, {_AS_IN_LVS}."
+    ),
+    *DOCS_ROUTES,
 )
 
 

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from appliance.rest.caller import may_write
 from appliance.rest.gateway import Gateway
+from appliance.rest.identity import caller_of
 from appliance.rest.problem import ProblemError
 from appliance.rest.query_check import operation_of
 
@@ -56,7 +56,7 @@ def take_seat(gateway: Gateway) -> Middleware:
         asked = operation_of(request)
         if asked is None or not asked.is_costly:
             return await handler(request)
-        with all_seats.one(await may_write(gateway, request)):
+        with all_seats.one((await caller_of(gateway, request)).may_write):
             response = await handler(request)
             # Written here, and not by the server afterwards: a whole page of sessions takes memory until it is written.
             try:

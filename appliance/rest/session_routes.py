@@ -1,7 +1,8 @@
 """The routes of the admin API that are about single sessions, as data."""
 
-from appliance.ipc.queries import GROUPS, LIMIT_MAX, SessionFilter
+from appliance.ipc.queries import GROUPS, LIMIT_MAX, PLACE_PATTERN, SessionFilter
 from appliance.model.tcp_state import STATE_NAMES
+from appliance.rest import models
 from appliance.rest.operation import BAD_QUERY, SHARD_DOWN, Operation, Parameter, Route
 
 PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
@@ -11,11 +12,25 @@ TOP_LINES, TOP_LINES_MAX = 10, 1000
 """Lines of ``/conns/top``: by default, and at most."""
 
 _ENDPOINT = "an IPv4 ADDRESS, ADDRESS:PORT or NETWORK/BITS"
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{1,3}|[1-9])"
+_ENDPOINT_FORM = {"type": "string", "pattern": rf"^({_OCTET}\.){{3}}{_OCTET}(:{_PORT}|/([12]?[0-9]|3[0-2]))?$"}
+"""The form of an endpoint; of a network, it does not say that the bits beyond its prefix are zero."""
+
+_NOT_EMPTY = {"type": "string", "minLength": 1}
+_PLACE_FORM = {"type": "string", "pattern": f"^({PLACE_PATTERN})?$"}
+
 _FILTER = (
-    Parameter("client", _ENDPOINT, "any client", "only sessions of these clients"),
-    Parameter("service", "the name of a service", "any service", "only sessions of this service"),
-    Parameter("real_server", _ENDPOINT, "any real server", "only sessions with these real servers"),
-    Parameter("state", f"{', '.join(STATE_NAMES)}; case does not matter", "any state", "only sessions in this state"),
+    Parameter("client", _ENDPOINT, "any client", "only sessions of these clients", _ENDPOINT_FORM),
+    Parameter("service", "the name of a service", "any service", "only sessions of this service", _NOT_EMPTY),
+    Parameter("real_server", _ENDPOINT, "any real server", "only sessions with these real servers", _ENDPOINT_FORM),
+    Parameter(
+        "state",
+        f"{', '.join(STATE_NAMES)}; case does not matter",
+        "any state",
+        "only sessions in this state",
+        {"type": "string", "enum": list(STATE_NAMES)},
+    ),
 )
 _FILTER_NAMES = ", ".join(SessionFilter._fields)
 
@@ -42,13 +57,19 @@ SESSION_ROUTES: tuple[Route, ...] = (
                         f"1..{PAGE_SESSIONS_MAX}",
                         f"{PAGE_SESSIONS} when `after` is given, else all sessions",
                         "the number of sessions on one page",
+                        {"type": "integer", "minimum": 1, "maximum": PAGE_SESSIONS_MAX},
                     ),
                     Parameter(
-                        "after", "a place that a Link header named", "the beginning", "the place that the page begins behind"
+                        "after",
+                        "a place that a Link header named",
+                        "the beginning",
+                        "the place that the page begins behind",
+                        _PLACE_FORM,
                     ),
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN._replace(reason=f"one page was asked for, and {SHARD_DOWN.reason}")),
                 is_costly=True,
+                answer=list[models.Session],
             ),
             Operation(
                 "DELETE",
@@ -57,9 +78,16 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 "`cut`: the number of sessions that were ended",
                 query=(
                     *_FILTER,
-                    Parameter("all", "1", "a filter is required", "every session is meant, when there is no filter"),
+                    Parameter(
+                        "all",
+                        "1",
+                        "a filter is required",
+                        "every session is meant, when there is no filter",
+                        {"type": "string", "enum": ["1"]},
+                    ),
                 ),
                 refusals=(BAD_QUERY._replace(reason=f"{BAD_QUERY.reason}, or there is neither a filter nor `all`"),),
+                answer=models.Cut,
             ),
         ),
     ),
@@ -75,11 +103,24 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 "under the value of `by`, and `conns`",
                 query=(
                     *_FILTER,
-                    Parameter("by", ", ".join(GROUPS), GROUPS[0], "what sessions are counted by"),
-                    Parameter("n", f"1..{TOP_LINES_MAX}", str(TOP_LINES), "the number of lines"),
+                    Parameter(
+                        "by",
+                        ", ".join(GROUPS),
+                        GROUPS[0],
+                        "what sessions are counted by",
+                        {"type": "string", "enum": list(GROUPS)},
+                    ),
+                    Parameter(
+                        "n",
+                        f"1..{TOP_LINES_MAX}",
+                        str(TOP_LINES),
+                        "the number of lines",
+                        {"type": "integer", "minimum": 1, "maximum": TOP_LINES_MAX},
+                    ),
                 ),
                 refusals=(BAD_QUERY, SHARD_DOWN),
                 is_costly=True,
+                answer=models.Top,
             ),
         ),
     ),

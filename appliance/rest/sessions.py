@@ -22,6 +22,7 @@ from appliance.ipc.queries import (
 )
 from appliance.ipc.rows import Slab
 from appliance.rest.accept_header import JSON, TEXT
+from appliance.rest.audit import note_change
 from appliance.rest.gateway import Sessions
 from appliance.rest.problem import ProblemError
 from appliance.rest.query_check import bad_query
@@ -86,6 +87,7 @@ class SessionHandlers:
             if not any(wanted) and "all" not in request.query:
                 raise QueryError(f"say which sessions ({', '.join(SessionFilter._fields)}), or all=1 for all sessions")
         ended = await self._sessions.cut(wanted)
+        note_change(request, after=f"{ended} sessions ended")
         return respond(request, Document(f"{ended}\n", {"cut": ended}))
 
     async def top(self, request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
-from appliance.state.progress import progress_of
+from appliance.state.progress import RS_ACKED
 from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import flow_key, local_endpoint
@@ -36,7 +36,7 @@ class Admission:
         Every local address of the service is tried, `tries` ports on each, and then the ports of sessions that may be ended for
         it, before the ports count as exhausted.
         """
-        real_server = service.pick_real_server(client_key)
+        real_server = service.pick_real_server(client_key, now)
         if real_server is None:
             return NO_REAL_SERVER
         if not service.local_addresses:
@@ -53,9 +53,8 @@ class Admission:
 
     def close(self, session: Session) -> None:
         """Give back what `open` took."""
-        self.local_ports.release(
-            session.local_address, session.real_server.endpoint, session.local_port, progress_of(session).real_server.acked
-        )
+        local_address, real_server = session.local_address, session.real_server.endpoint
+        self.local_ports.release(local_address, real_server, session.local_port, session.words[RS_ACKED])
 
     def _take_local_port(
         self, service: VirtualService[Session], real_server: RealServer, tries: int

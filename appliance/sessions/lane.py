@@ -30,6 +30,7 @@ from appliance.state.lane_entry import (
     SLOT_CELL,
     STATE_CELL,
     STATE_MASK,
+    flow_of_segment,
     flows_of,
     take_over_phases,
     words_of,
@@ -45,7 +46,6 @@ _CHANGED = b"\1"
 _CLOSE, _LAST_ACK = int(TcpState.CLOSE), int(TcpState.LAST_ACK)
 _OVER = (_CLOSE, int(TcpState.TIME_WAIT))
 _CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
-_EMPTY = bytes(RECORD_BYTES)
 _NO_VERSION = bytes(2)
 
 _MOST_AT_ONCE = 4096
@@ -87,25 +87,21 @@ class Lane:
         self._last_look = 0.0
 
     def open(self, session: Session) -> None:
-        """Give a session an entry; it is held until the next `release_held`. One that has none goes on with Python alone."""
+        """Give a session an entry, as the last thing that is done for its packet: from then on the kernel carries it, if it is
+        plain. One for which there is no entry goes on with Python alone."""
         if not self.is_on or session.entry is not None or not session.service.lane:
             return
         entry = self.entries.take(session.local_port & SLOT_MASK, session, self._owner.by_state.now)
         if entry is None:
             self._queue_counts[LANE_FULL] += 1
             return
+        self._write_whole(session, entry, is_held=not _is_plain(session))
         if not self.maps.insert(*flows_of(session), entry):
+            self.clear(entry)
             self.entries.give_back(entry, self._owner.by_state.now)
             self._queue_counts[LANE_FULL] += 1
             return
-        # Until it has a version, the kernel takes the record for none.
-        cells, start = self._cells, entry * RECORD_BYTES
-        self._records[start : start + RECORD_BYTES] = _EMPTY
-        cells[entry * CELLS + HELD_CELL] = 1
-        words = words_of(self._longs, entry)
-        words[:] = session.words
-        session.words, session.entry, session.needs_slow_path = words, entry, True
-        self.held.append((session, cells[entry * CELLS + STATE_CELL]))
+        session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
 
     def adopt(self, session: Session, entry: int, now: float) -> float:
         """Let a session that was rebuilt from the record of this entry have it; returns when it was seen last, not after `now`.
@@ -169,13 +165,17 @@ class Lane:
             self._owner.enter(session, state)
 
     def _write(self, session: Session, entry: int) -> None:
-        has_numbers = self._records[entry * RECORD_BYTES] and self._cells[entry * CELLS + ISN_CELL] == session.isn
-        if has_numbers:
+        if self._cells[entry * CELLS + ISN_CELL] == session.isn:
             write_moves(session, self._cells, entry)
+            self._longs[entry * LONGS + LAST_SEEN_WORD] = self._last_seen_ns(session)
         else:
-            write_record(session, self._records, self._cells, entry)
-        last_seen_s = session.deadline - self.timeouts_s[session.state]
-        self._longs[entry * LONGS + LAST_SEEN_WORD] = max(0, round(last_seen_s * NS_PER_S))
+            self._write_whole(session, entry, is_held=True)
+
+    def _write_whole(self, session: Session, entry: int, *, is_held: bool) -> None:
+        write_record(session, self._records, entry, is_held=is_held, last_seen_ns=self._last_seen_ns(session))
+
+    def _last_seen_ns(self, session: Session) -> int:
+        return max(0, round((session.deadline - self.timeouts_s[session.state]) * NS_PER_S))
 
     def refresh(self, session: Session) -> None:
         """Take over what the kernel has made of a session, before its state or its deadline is looked at."""
@@ -258,6 +258,10 @@ class Lane:
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
         session.settle()
+
+    def carries(self, key: bytes) -> bool:
+        """Whether segments with this key belong to a session in the lane, of whichever shard. With a lane it is a system call."""
+        return self.is_on and self.maps.has_flow(flow_of_segment(key))
 
     def entries_with_record(self, entries: range) -> list[int]:
         """Those of the entries that have a version."""

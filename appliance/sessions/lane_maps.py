@@ -41,6 +41,9 @@ class LaneMaps(Protocol):
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow, whether or not it is there."""
 
+    def has_flow(self, flow: bytes) -> bool:
+        """Whether a flow is there, of whichever shard."""
+
 
 class NoMaps:
     """The maps where there is no lane."""
@@ -62,3 +65,7 @@ class NoMaps:
 
     def remove_flow(self, _: bytes) -> None:
         """Nothing is there."""
+
+    def has_flow(self, _: bytes) -> bool:
+        """None is."""
+        return False

@@ -25,14 +25,16 @@ from appliance.sessions.room import Room
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
-from appliance.state.progress import RS_PACKETS, progress_of
-from appliance.state.services import UNLISTED, RealServer, VirtualService
+from appliance.state.progress import RS_ACKED, RS_PACKETS
+from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import SourceCounts
 from appliance.timers import TimerWheel
 from appliance.wire.flow import Direction, pack_endpoint, source_address_of
+
+_SYN_RECV = int(TcpState.SYN_RECV)
 
 _SETTLED_AT_ONCE = 4000
 """How many sessions are settled between two packets: a millisecond's work, or two."""
@@ -55,7 +57,9 @@ class Sessions:
         self._queue_counts = shared.table(plan.shard, "queue")
         self._gauges = shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
-        services = (VirtualService[Session](service, counters, self.by_state) for service in plan.services)
+        facts = ShardFacts.of(plan, shared)
+        self.maglev_tables = facts.tables
+        services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
         self._services = {(service.protocol, service.endpoint): service for service in services}
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
@@ -84,13 +88,12 @@ class Sessions:
         return (self._tcp_admission if protocol == "tcp" else self._udp_admission).local_ports
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
-        """A new session of TCP, in its opening; or why there is none."""
+        """A new session of TCP, half-open; or why there is none."""
         if (reason := self._reason_against(service, client_key, now)) is not None:
             return reason
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
         if isinstance(session, Session):
-            session.opening = Opening()
-            session.needs_slow_path = True
+            session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
             self._insert(self.tcp, session, client_key)
         return session
 
@@ -108,13 +111,12 @@ class Sessions:
 
     def take_in(self, session: Session, state: int) -> None:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
+        session.state = state
         if state == UDP_STATE:
-            session.state = state
             self._put(self.udp, session, session.client_key)
             self._shared.udp_counts[self._plan.shard] += 1
         else:
             self._put(self.tcp, session, session.client_key)
-            session.enter(state)
 
     def _insert(self, table: SessionTable, session: Session, client_key: bytes) -> None:
         self._put(table, session, client_key)
@@ -172,7 +174,6 @@ class Sessions:
         if direction or not session.words[RS_PACKETS]:
             return self.tunables.udp_unconfirmed_s
         session.confirm()
-        self.lane.open(session)
         return self.tunables.timeouts_s[UDP_STATE]
 
     def make_room_in_time_wait(self) -> None:
@@ -221,7 +222,7 @@ class Sessions:
 
     def next_isn(self, session: Session) -> int:
         """The initial sequence number that a new connection in the place of this session shows the real server."""
-        return self._isns.following(session.leaving_key(Direction.INBOUND), progress_of(session).real_server.acked)
+        return self._isns.following(session.leaving_key(Direction.INBOUND), session.words[RS_ACKED])
 
     def time_out(self, session: Session, now: float) -> None:
         """The deadline of a session has passed: end it, unless the kernel has seen packets of it meanwhile, or it only waits for
@@ -260,6 +261,7 @@ class Sessions:
         for plan in plans:
             service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
             service.lane = plan.lane
+            service.change_scheduler(plan)
             changed |= service.change_real_servers(plan.real_servers)
         if changed:
             self._unsettled = chain(self.tcp.walk(), self.udp.walk())

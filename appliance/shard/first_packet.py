@@ -13,11 +13,13 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.opening import to_real_server
+from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
+from appliance.shard.strays import Strays
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.output import ShardOutput
-from appliance.state.services import ALWAYS, VirtualService
+from appliance.state.services import ALWAYS, NEVER, VirtualService
 from appliance.state.session import Session
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
@@ -43,6 +45,7 @@ class FirstPacket:
         sessions: Sessions,
         unsolicited: Unsolicited,
         proxy: SynProxy,
+        strays: Strays,
         output: ShardOutput,
         ext_counts: memoryview,
         now: float,
@@ -53,6 +56,9 @@ class FirstPacket:
         self._output = output
         self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
+        self._strays = strays
+        self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
+        """Until when a client may have a cookie of an earlier worker that is still good."""
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
@@ -61,15 +67,22 @@ class FirstPacket:
         destination, flags = destination_of(segment.key), segment.opening_flags
         service = self._sessions.service("tcp", destination)
         if service is None:
-            return self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
+            verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
+            return self._strays.tell_real_server(segment, verdict, now)
         if flags == SYN:
             return self._of_syn(service, segment, now)
-        if flags & (SYN | ACK | RST) != ACK or not _may_have_a_cookie(service, now):
+        if flags & (SYN | ACK | RST) == ACK and self._may_have_a_cookie(service, now):
+            verdict = self._of_cookie(service, segment, now)
+        else:
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SESSION)
-            if verdict is NO_SESSION and self._sessions.tunables.abort and flags & (ACK | RST) == ACK:
-                self._proxy.refuse(segment, now)  # else the host answers
-            return verdict
-        return self._of_cookie(service, segment, now)
+        return self._strays.tell_client(segment, verdict, now)
+
+    def _may_have_a_cookie(self, service: VirtualService[Session], now: float) -> bool:
+        """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO
+        treats stray packets as one without SYNPROXY does."""
+        if service.synproxy in (ALWAYS, NEVER):
+            return service.synproxy == ALWAYS
+        return now < max(service.cookies_until, self._earlier_cookies_until)
 
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):
@@ -89,12 +102,11 @@ class FirstPacket:
 
     def _pass_on(self, session: Session, syn: Segment, now: float) -> Verdict:
         """The SYN of a session that it has just opened."""
-        session.enter(_SYN_RECV)
         session.count_packet(_INBOUND, len(syn.raw))
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[_SYN_RECV])
-        self._sessions.lane.open(session)
-        # The last step: when a packet cannot be rewritten, its session still has an end.
+        # Behind that: when a packet cannot be rewritten, its session still has an end.
         self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext_counts)
+        self._sessions.lane.open(session)
         return TO_REAL_SERVER
 
     def _of_cookie(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict:
@@ -127,9 +139,3 @@ class FirstPacket:
     def _send(self, answer: bytes, now: float) -> None:
         if self._answers.allow(now):
             self._output.segments.append(answer)
-
-
-def _may_have_a_cookie(service: VirtualService[Session], now: float) -> bool:
-    """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO treats
-    stray packets as one without SYNPROXY does."""
-    return service.synproxy == ALWAYS or now < service.cookies_until

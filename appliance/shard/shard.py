@@ -29,6 +29,7 @@ from appliance.sessions.walk import SessionWalk
 from appliance.shard.first_packet import FirstPacket
 from appliance.shard.sanity import HEADERS_BYTES, NEVER_FITS, OFFSET_AND_FLAGS, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
+from appliance.shard.strays import HostHasSocket, Strays
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
@@ -88,14 +89,21 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers and weights in force.
+    - `change_services` puts other real servers, weights and schedulers in force.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
 
-    def __init__(self, plan: Plan, shared: SharedState, now: float, maps: LaneMaps | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        shared: SharedState,
+        now: float,
+        maps: LaneMaps | None = None,
+        host_has: HostHasSocket = lambda _: True,
+    ) -> None:
         """`maps` are those of the lane; None when there is none."""
         self.output = ShardOutput()
         self._number = plan.shard
@@ -112,7 +120,8 @@ class Shard:
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
-        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self.output, ext_counts, now)
+        strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
+        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, strays, self.output, ext_counts, now)
         self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
 
     def adopt(self, now: float) -> Adopted:
@@ -192,8 +201,8 @@ class Shard:
             else:
                 self._sessions.time_out(session, now)
         self._sessions.thin_out_time_wait(limit)
-        more_to_settle = self._sessions.settle_some()
-        return self._wheel.is_behind(now) or more_to_settle
+        more_to_settle, more_to_build = self._sessions.settle_some(), self._sessions.maglev_tables.build_some()
+        return self._wheel.is_behind(now) or more_to_settle or more_to_build
 
     def reconcile(self, limit: int) -> bool:
         """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
@@ -203,7 +212,7 @@ class Shard:
         return is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service."""
+        """Put other real servers, weights or schedulers behind the services there are. Raises KeyError for an unknown service."""
         self._sessions.change_services(plans)
 
     def walk(self, query: Query) -> SessionWalk:
@@ -254,14 +263,17 @@ class Shard:
             self._lane.hold(session)
             if session.real_server.is_removed and not direction:
                 return self._sessions.refuse_removed(session)
-        if session.since is NOT_IN_ORDER:
-            session.deadline = now + self._timeouts_s[UDP_STATE]
-        else:
+        was_unconfirmed = session.since is not NOT_IN_ORDER
+        if was_unconfirmed:
             session.deadline = now + self._sessions.idle_time_of_unconfirmed(session, direction)
+        else:
+            session.deadline = now + self._timeouts_s[UDP_STATE]
         if session.deadline <= session.wheel_time:
             self._wheel.arm(session)
         session.count_packet(direction, len(raw))
         self.output.rewritten = translate_datagram(raw, session.record(direction))
+        if was_unconfirmed and not session.is_unconfirmed:
+            self._lane.open(session)
         return _TRANSLATED[direction]
 
     def _count(self, verdict: Verdict) -> Verdict:

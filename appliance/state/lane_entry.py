@@ -8,7 +8,7 @@ from array import array
 from struct import Struct
 from typing import Any
 
-from appliance.ipc.lane_layout import FLOW
+from appliance.ipc.lane_layout import FLOW, flow
 from appliance.ipc.session_record import (
     FIELDS,
     OFFSETS,
@@ -20,13 +20,12 @@ from appliance.ipc.session_record import (
     SessionRecord,
 )
 from appliance.model.tcp_state import FIRST, IN, UDP_STATE
-from appliance.state.rewrite_record import RECORD as REWRITE
-from appliance.state.rewrite_record import RewriteRecord, packed
+from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in
 from appliance.state.services import RealServer, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire import craft
-from appliance.wire.flow import Direction, flow_key, parts_of
+from appliance.wire.flow import Direction, destination_of, flow_key, source_of
 from appliance.wire.layout import MOST_WINDOW, PROTO_TCP, PROTO_UDP, SYN
 from appliance.wire.seq import add
 
@@ -55,16 +54,11 @@ _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
 
-_NAMES = [name for name, _ in FIELDS]
-_HEAD = Struct("<HBB")
-_SHIFTS = Struct("<bb2x")
-_BODY = Struct("<" + "".join(code for _, code in FIELDS[_NAMES.index("client_address") : _NAMES.index("last_seen_ns")]))
+_BEFORE_WORDS = "".join(code for name, code in FIELDS if OFFSETS[name] < WORDS_START)
+_WHOLE = Struct(f"<{_BEFORE_WORDS}{WORDS_END - WORDS_START}s{RECORD_BYTES - WORDS_END}x")
+"""A record, with its words as bytes; what is of the kernel alone is zero."""
 _WORDS = slice(SessionRecord._fields.index("client_acked"), None)
 """The words of a record, which are its last fields."""
-_BODY_START = OFFSETS["client_address"]
-_SHIFTS_START = OFFSETS["inbound_window_shift"]
-
-_rewrite_at = REWRITE.unpack_from
 
 
 def words_of(longs: memoryview, entry: int) -> memoryview:
@@ -86,27 +80,27 @@ def flags_of(session: Session, before: int) -> int:
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
 
-def write_record(session: Session, records: memoryview, cells: memoryview, entry: int) -> None:
-    """Write the record of an entry, but for its words, when it was seen last, and whether it is held.
-
-    `records` are the bytes of all records, `cells` the same as 32-bit words.
-    """
-    start = entry * RECORD_BYTES
-    packed_records = session.records
-    to_rs, ip_in, transport_in, seq_in, ack_in, shift_in = _rewrite_at(packed_records, 0)
-    to_client, ip_out, transport_out, seq_out, ack_out, shift_out = _rewrite_at(packed_records, REWRITE.size)
-    local, real_server, local_port, real_server_port = parts_of(to_rs)
-    vip, client, vip_port, client_port = parts_of(to_client)
-    isn = session.isn
+def write_record(session: Session, records: memoryview, entry: int, *, is_held: bool, last_seen_ns: int) -> None:
+    """Write the whole record of an entry. `records` are the bytes of all records."""
+    (
+        local, real_server, local_port, real_server_port, ip_in, transport_in, seq_in, ack_in, shift_in,
+        vip, client, vip_port, client_port, ip_out, transport_out, seq_out, ack_out, shift_out, isn,
+    ) = parts_in(session.records)  # fmt: skip
     protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
-    _HEAD.pack_into(records, start, VERSION, _FAMILY, protocol)
-    _SHIFTS.pack_into(records, start + _SHIFTS_START, shift_in, shift_out)
-    _BODY.pack_into(
-        records, start + _BODY_START, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
-        ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out,
-        add(isn, -seq_in), isn, session.cookie or 0, cells[entry * CELLS + RS_FIRST_SEQ_CELL], 0, 0,
+    opening = session.opening
+    _WHOLE.pack_into(
+        records, entry * RECORD_BYTES, VERSION, _FAMILY, protocol, session.state, flags_of(session, 0), b"",
+        shift_in, shift_out, b"", is_held, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
+        ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out, add(isn, -seq_in), isn, session.cookie or 0,
+        0 if opening is None else _seen_first_seq(opening, seq_out), session.real_server.slot, 0, last_seen_ns,
+        session.words.tobytes(),
     )  # fmt: skip
-    write_moves(session, cells, entry)
+
+
+def _seen_first_seq(opening: Opening, outbound_seq_delta: int) -> int:
+    """The number of a real server's first byte, as the real server counts; 0 before it has answered."""
+    first_seq = opening.rs_first_seq
+    return 0 if first_seq is None else add(first_seq, -outbound_seq_delta)
 
 
 def write_moves(session: Session, cells: memoryview, entry: int) -> None:
@@ -115,9 +109,7 @@ def write_moves(session: Session, cells: memoryview, entry: int) -> None:
     at, opening = entry * CELLS, session.opening
     cells[at + SLOT_CELL] = session.real_server.slot
     if opening is not None:
-        first_seq = opening.rs_first_seq
-        seen = add(first_seq, -session.record(Direction.OUTBOUND).seq_delta) if first_seq is not None else 0
-        cells[at + RS_FIRST_SEQ_CELL] = seen
+        cells[at + RS_FIRST_SEQ_CELL] = _seen_first_seq(opening, session.record(Direction.OUTBOUND).seq_delta)
     before = cells[at + STATE_CELL]
     state = session.state | flags_of(session, before >> _FLAGS_SHIFT) << _FLAGS_SHIFT
     if state != before:
@@ -127,23 +119,27 @@ def write_moves(session: Session, cells: memoryview, entry: int) -> None:
 def flows_of(session: Session) -> tuple[bytes, bytes]:
     """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
     protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
-    local, real_server, local_port, real_server_port = parts_of(session.leaving_key(Direction.INBOUND))
-    vip, client, vip_port, client_port = parts_of(session.leaving_key(Direction.OUTBOUND))
+    local, real_server, local_port, real_server_port, vip, client, vip_port, client_port = ends_in(session.records)
     return (
         FLOW.pack(_FAMILY, protocol, b"", client_port, vip_port, client, vip),
         FLOW.pack(_FAMILY, protocol, b"", real_server_port, local_port, real_server, local),
     )
 
 
+def flow_of_segment(key: bytes) -> bytes:
+    """The flow of arriving packets of TCP with this key."""
+    return flow(_FAMILY, PROTO_TCP, source_of(key), destination_of(key))
+
+
 def take_over_phases(session: Session, word: int, rs_first_seq: int) -> None:
     """Take over what the kernel knows of a session's opening. `word` is the cell of its state, `rs_first_seq` that cell."""
     flags, opening = word >> _FLAGS_SHIFT, session.opening
     if opening is not None:
-        if flags & _HAS_ANSWER and opening.rs_first_seq is None:
-            opening.rs_first_seq = add(rs_first_seq, session.record(Direction.OUTBOUND).seq_delta)
-            opening.syn = None
         if not flags & _IS_OPENING:
             session.opening = None
+        elif flags & _HAS_ANSWER and opening.rs_first_seq is None:
+            opening.rs_first_seq = add(rs_first_seq, session.record(Direction.OUTBOUND).seq_delta)
+            opening.syn = None
     if not flags & _IN_FIRST_TABLE:
         session.first_table = IN
 

@@ -2,15 +2,22 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from math import inf
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
-from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.shared_layout import USUAL_MTU
-from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS
+from appliance.ipc.persistence_table import PersistenceTable, service_number
+from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU, SharedState
+from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
+from appliance.policy.schedulers.contract import Scheduler, Setup
+from appliance.policy.schedulers.least_connections import OPEN, load_of
+from appliance.policy.schedulers.maglev_table import MaglevTables
 from appliance.policy.schedulers.registry import SCHEDULERS
+from appliance.policy.schedulers.slow_start import SlowStart
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
+from appliance.state.persistence import Persistence, Remembered
 from appliance.wire.flow import pack_endpoint, split_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
@@ -20,6 +27,27 @@ UNLISTED = 0xFFFF_FFFF
 """The slot of a real server that has no place in the shared counters: it is in no plan of this run, but some sessions still are
 with it."""
 
+LOOK_ELSEWHERE_S = 0.02
+"""How often a service looks how many sessions other shards have, when its scheduler asks for that. They publish that as often, so
+what is known of them is 0.04 s old at most."""
+
+
+class ShardFacts(NamedTuple):
+    """What a service has to know of its shard."""
+
+    shard: int
+    tables: MaglevTables
+    conns_elsewhere: Callable[[int], tuple[int, int, int]]
+    """By slot: see `SharedState.conns_elsewhere`."""
+    remembered: Remembered
+
+    @classmethod
+    def of(cls, plan: Plan, shared: SharedState) -> "ShardFacts":
+        """Those of the shard of a plan."""
+        table = PersistenceTable(shared.persistence, bytes.fromhex(plan.isn_secret))
+        remembered = Remembered(table, shared.locks, shared.table(plan.shard, "queue"))
+        return cls(plan.shard, MaglevTables(), partial(shared.conns_elsewhere, plan.shard), remembered)
+
 
 class RealServer:
     """One real server of one service, with its counters, laid out by `counters.DESTINATION_FIELDS`.
@@ -27,12 +55,20 @@ class RealServer:
     The counters are a list, which costs half of what shared memory does, and are published from there.
     """
 
-    __slots__ = ("_published", "counts", "endpoint", "is_removed", "mtu", "next_local_address", "orders", "slot", "weight")
+    __slots__ = (
+        "_published", "counts", "endpoint", "is_removed", "load_elsewhere", "mtu", "next_local_address", "orders", "slot",
+        "slow_start", "slow_start_s", "weight",
+    )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
         """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
         self.weight = plan.weight
+        self.slow_start_s = plan.slow_start_s
+        self.slow_start: SlowStart | None = None
+        """How far it has come since it came back; None when it has its whole share."""
+        self.load_elsewhere = 0
+        """Its load in all other shards, as it was known last; 0 as long as no scheduler asks for it."""
         self.slot = plan.slot
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
@@ -45,12 +81,22 @@ class RealServer:
         """Local addresses are used in turn for each real server. One turn for all of them would keep step with the scheduler,
         and each real server would only ever see some of the local addresses."""
         # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
-        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = 0
+        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = self.counts[OPENING_CONNS] = 0
 
     @property
     def sessions(self) -> int:
         """How many sessions it has in this shard."""
         return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
+
+    @property
+    def load(self) -> int:
+        """What its sessions of all shards weigh together, see `least_connections`: those of this one at this moment."""
+        counts = self.counts
+        return self.load_elsewhere + OPEN * counts[ACTIVE_CONNS] + (OPEN - 1) * counts[OPENING_CONNS] + counts[INACTIVE_CONNS]
+
+    def start_slowly(self, now: float) -> None:
+        """Begin its slow start, if it has one: it takes new sessions again from now on."""
+        self.slow_start = SlowStart(now, self.slow_start_s) if self.slow_start_s else None
 
     def take_place(self, slot: int, published: memoryview) -> None:
         """Count at this place from now on, for a real server that had none."""
@@ -68,18 +114,27 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "all_real_servers", "by_state", "cookies_until", "defer", "endpoint", "half_open", "is_engaged",
-        "lane", "local_addresses", "mtu", "name", "protocol", "real_servers", "scheduler", "synproxy",
+        "_counters", "_facts", "_look_at_s", "_scheduled_by", "all_real_servers", "by_state", "candidates", "cookies_until",
+        "defer", "endpoint", "half_open", "is_engaged", "lane", "local_addresses", "mtu", "name", "persistence", "protocol",
+        "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
-    def __init__(self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT]) -> None:
+    def __init__(
+        self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT], facts: ShardFacts
+    ) -> None:
         """`counters` gives the shared counters of a real server by its slot; `by_state` is that of the whole shard."""
         self.name = plan.name
         self.protocol = plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         self.real_servers: list[RealServer] = []
-        self.scheduler = SCHEDULERS[plan.scheduler]()
+        self.candidates: tuple[RealServer, ...] = ()
+        """The real servers that the scheduler may pick: another tuple whenever one comes or goes or has another weight."""
+        self._facts = facts
+        self._look_at_s = -inf
+        self._scheduled_by = plan.scheduler, plan.maglev_table
+        self.scheduler = self._new_scheduler()
+        self.persistence = self._persistence_of(plan)
         self.synproxy = plan.synproxy
         """NEVER, ALWAYS or AUTO."""
         self.defer = plan.synproxy_defer
@@ -99,16 +154,40 @@ class VirtualService(Generic[OrderedT]):
         self.all_real_servers: list[RealServer] = []
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
         self.change_real_servers(plan.real_servers)
+        for real_server in self.real_servers:  # with the first plan nobody has come back
+            real_server.slow_start = None
+
+    def change_scheduler(self, plan: ServicePlan) -> None:
+        """Pick by the scheduler of this plan from now on. The one there is goes on when nothing has changed."""
+        wanted = plan.scheduler, plan.maglev_table
+        if wanted != self._scheduled_by:
+            self._scheduled_by = wanted
+            self.scheduler = self._new_scheduler()
+        self.persistence = self._persistence_of(plan)
+
+    def _new_scheduler(self) -> Scheduler:
+        name, places = self._scheduled_by
+        return SCHEDULERS[name](Setup(self._facts.shard, self._facts.tables, places))
+
+    def _persistence_of(self, plan: ServicePlan) -> Persistence[RealServer] | None:
+        if not plan.persistence_s:
+            return None
+        number = service_number(plan.protocol, plan.vip, plan.port, plan.persistence_mask)
+        return Persistence(self._facts.remembered, number, plan.persistence_s, plan.persistence_mask)
 
     def change_real_servers(self, plans: Sequence[RealServerPlan]) -> bool:
         """Use these real servers, with these weights, from now on; True when one was removed or came back."""
         known = {real_server.endpoint: real_server for real_server in self.all_real_servers}
+        before = {real_server: real_server.weight for real_server in self.real_servers}
         self.real_servers = []
         for plan in plans:
             endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
+            real_server.slow_start_s = plan.slow_start_s
+            if plan.weight and not before.get(real_server):
+                real_server.start_slowly(self.by_state.now)
             real_server.weight = plan.weight
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
@@ -119,6 +198,8 @@ class VirtualService(Generic[OrderedT]):
             real_server.is_removed = is_removed
             if is_removed:
                 real_server.weight = 0
+        if [*before.items()] != [(real_server, real_server.weight) for real_server in self.real_servers]:
+            self.candidates = tuple(self.real_servers)
         return changed
 
     def real_server_of_adopted(self, endpoint: bytes) -> RealServer:
@@ -143,6 +224,15 @@ class VirtualService(Generic[OrderedT]):
         """Whether a new session could get a local address and a real server."""
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.real_servers)
 
-    def pick_real_server(self, client_key: bytes) -> RealServer | None:
-        """The scheduler's choice for the client with this flow key; None when no real server takes new sessions."""
-        return self.scheduler.pick(self.real_servers, client_key)
+    def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
+        """The real server of a new session of the client with this flow key; None when none takes new sessions."""
+        if self.persistence is None:
+            return self._schedule(client_key, now)
+        return self.persistence.pick(self.candidates, client_key, now, lambda: self._schedule(client_key, now))
+
+    def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
+        if self.scheduler.needs_load and now >= self._look_at_s:
+            self._look_at_s = now + LOOK_ELSEWHERE_S
+            for real_server in self.candidates:
+                real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
+        return self.scheduler.pick(self.candidates, client_key, now)

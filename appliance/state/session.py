@@ -2,10 +2,10 @@
 
 from math import inf
 
-from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS
+from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS, OPENING_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
 from appliance.state.ack_storm import AckStorm
-from appliance.state.by_state import NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
+from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
 from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
 from appliance.state.services import NEVER, RealServer, VirtualService
@@ -112,7 +112,7 @@ class Session:
 
     def count_packet(self, direction: int, packet_bytes: int) -> None:
         """Count a packet that was passed on without a look at the state."""
-        *_, packets_at, bytes_at, _ = SIDES[direction]
+        _, _, _, packets_at, bytes_at, _ = SIDES[direction]
         self.words[packets_at] += 1
         self.words[bytes_at] += packet_bytes
         self.counts[direction] += 1
@@ -163,8 +163,12 @@ class Session:
 
     def appear(self) -> None:
         """Count the session, which is in the table from now on, in the state it has."""
-        self.counts[_GAUGE[self.state]] += 1
-        self.service.by_state.counts[self.state] += 1
+        state, by_state = self.state, self.service.by_state
+        self.counts[_GAUGE[state]] += 1
+        by_state.counts[state] += 1
+        if order := ORDER_OF_STATE[state]:
+            self.real_server.orders[order].join(self, by_state.now)
+            self.counts[OPENING_CONNS] += order == HALF_OPEN
 
     def enter(self, state: int) -> None:
         """Change the state, and all that counts sessions by it."""
@@ -182,6 +186,7 @@ class Session:
                 orders[was].leave(self)
             if will:
                 orders[will].join(self, service.by_state.now)
+            counts[OPENING_CONNS] += (will == HALF_OPEN) - (was == HALF_OPEN)
         if service.synproxy != NEVER:
             self.settle()
 
@@ -191,6 +196,7 @@ class Session:
         self.service.by_state.counts[self.state] -= 1
         if order := ORDER_OF_STATE[self.state]:
             self.real_server.orders[order].leave(self)
+            self.counts[OPENING_CONNS] -= order == HALF_OPEN
         elif self.is_unconfirmed:
             self.confirm()
 

@@ -8,6 +8,7 @@ nobody can fill one dict on purpose. The dict itself uses the lower bits.
 from collections.abc import Iterator
 from sys import hash_info
 
+from appliance.state.rewrite_record import arriving_keys
 from appliance.state.session import Session
 from appliance.wire.flow import Direction
 
@@ -49,7 +50,7 @@ class SessionTable:
 
     def insert(self, session: Session) -> None:
         """Add a session under both keys, and count it."""
-        (inbound, outbound), client_key, server_key = self.by_direction, session.client_key, session.server_key
+        (inbound, outbound), (client_key, server_key) = self.by_direction, arriving_keys(session.records)
         inbound[hash(client_key) >> BUCKET_SHIFT][client_key] = session
         outbound[hash(server_key) >> BUCKET_SHIFT][server_key] = session
         self._count += 1
@@ -59,7 +60,7 @@ class SessionTable:
 
     def remove(self, session: Session) -> None:
         """Take a session out under both keys, and out of all counts."""
-        (inbound, outbound), client_key, server_key = self.by_direction, session.client_key, session.server_key
+        (inbound, outbound), (client_key, server_key) = self.by_direction, arriving_keys(session.records)
         del inbound[hash(client_key) >> BUCKET_SHIFT][client_key]
         del outbound[hash(server_key) >> BUCKET_SHIFT][server_key]
         self._count -= 1

@@ -11,8 +11,6 @@ _PLACE_BITS = 16
 _PLACE_MASK = (1 << _PLACE_BITS) - 1
 _EMPTY = array("I", bytes(array("I").itemsize << _PLACE_BITS))
 
-_ADDRESS_BITS = 32
-
 
 class SourceCounts:
     """The counts. They take half a megabyte, whoever comes."""
@@ -25,7 +23,8 @@ class SourceCounts:
         """Count from nothing, by prefixes of this length. The sessions that there are do not count, and when they end they may be
         taken off the count of others; so counts can be too low until all of them have ended, but never too high."""
         self._first, self._second = _EMPTY[:], _EMPTY[:]
-        self._mask = ((1 << prefix_bits) - 1) << (_ADDRESS_BITS - prefix_bits)
+        self._whole_bytes, rest_bits = divmod(prefix_bits, 8)
+        self._rest_mask = 0xFF00 >> rest_bits & 0xFF
 
     @property
     def in_use(self) -> int:
@@ -45,11 +44,16 @@ class SourceCounts:
 
     def remove(self, address: bytes) -> None:
         """A session of this client has ended."""
-        for table, place in zip((self._first, self._second), self._places(address), strict=True):
-            if table[place]:
-                table[place] -= 1
+        one, other = self._places(address)
+        if self._first[one]:
+            self._first[one] -= 1
+        if self._second[other]:
+            self._second[other] -= 1
 
     def _places(self, address: bytes) -> tuple[int, int]:
         """That of its network in either table."""
-        hashed = hash((int.from_bytes(address, "big") & self._mask).to_bytes(4, "big"))
+        network = address[: self._whole_bytes]
+        if self._rest_mask:
+            network += bytes((address[self._whole_bytes] & self._rest_mask,))
+        hashed = hash(network)
         return hashed & _PLACE_MASK, hashed >> _PLACE_BITS & _PLACE_MASK

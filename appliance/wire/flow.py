@@ -16,9 +16,13 @@ KEY_BYTES = IPV4.key_bytes
 KEY_FORMAT = f"{KEY_BYTES}s"
 """A key of such a flow, for `struct`."""
 
+PARTS_FORMAT = f"{IPV4.address_bytes}s{IPV4.address_bytes}s{PORT_BYTES}s{PORT_BYTES}s"
+"""The four parts of such a key, for `struct`."""
+
 FIRST_KEY = bytes(KEY_BYTES)
 """The smallest of all keys."""
 
+_PORTS_BYTES = 2 * PORT_BYTES
 _cut_key = {family.key_bytes: family.cut_key for family in FAMILIES}
 _cut_endpoint = {family.endpoint_bytes: family.cut_endpoint for family in FAMILIES}
 
@@ -89,8 +93,7 @@ def source_port_of(key: bytes) -> int:
 
 def addresses_of(key: bytes) -> bytes:
     """Source and destination address without the ports: what an IP header and a pseudo header have of a key."""
-    source, destination, _, _ = _cut_key[len(key)](key)
-    return source + destination
+    return key[:-_PORTS_BYTES]
 
 
 def split_pool_key(key: bytes) -> tuple[bytes, bytes]:

@@ -21,10 +21,15 @@ MOST_BYTES = 40
 
 _NOP_BYTE = b"\x01"
 _END_BYTE = b"\x00"
+_NO_TIMESTAMP = 10 * _NOP_BYTE
 _SACK_BLOCK_BYTES = 8
 _HEAD_BYTES = 2
 """Kind and length of an option."""
-_MSS_HEAD = bytes((MSS, 4))
+_MSS_BYTES = 4
+_MSS_HEAD = bytes((MSS, _MSS_BYTES))
+_USUAL_SYN_HEADS = bytes((SACK_PERMITTED, 2, TIMESTAMP, 10))
+_BEFORE_USUAL_TIMESTAMP, _BEHIND_USUAL_TIMESTAMP = 6, 16
+"""In a SYN of nearly all hosts: MSS, SACK permitted, timestamp, all else."""
 
 
 def walk(options: bytes) -> Iterator[tuple[int, int, int]]:
@@ -48,10 +53,17 @@ def blank(options: bytes, kind: int) -> bytes:
     """The options with every one of `kind` turned into NOPs; nothing moves."""
     if kind not in options:  # a search at C speed: nearly no packet needs the walk
         return options
+    if kind == TIMESTAMP and _is_usual_syn(options) and kind not in options[_BEHIND_USUAL_TIMESTAMP:]:
+        return b"".join((options[:_BEFORE_USUAL_TIMESTAMP], _NO_TIMESTAMP, options[_BEHIND_USUAL_TIMESTAMP:]))
     for found, start, length in walk(options):
         if found == kind:
             options = options[:start] + _NOP_BYTE * length + options[start + length :]
     return options
+
+
+def _is_usual_syn(options: bytes) -> bool:
+    has_heads = options.startswith(_MSS_HEAD) and options.startswith(_USUAL_SYN_HEADS, _MSS_BYTES)
+    return has_heads and len(options) >= _BEHIND_USUAL_TIMESTAMP
 
 
 def mss_of(options: bytes) -> int | None:

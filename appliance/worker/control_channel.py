@@ -81,11 +81,6 @@ class ControlChannel:
         """Whether anything waits to be sent or to be made."""
         return bool(self._unsent or self._asked)
 
-    @property
-    def is_walking(self) -> bool:
-        """Whether a walk through the sessions is under way."""
-        return bool(self._walks)
-
     def converse(self, shard: Shard) -> None:
         """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker."""
         self._receive()

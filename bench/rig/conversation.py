@@ -5,6 +5,7 @@ from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
+from appliance.sessions.lane_maps import LaneMaps
 from appliance.shard.shard import Shard
 from appliance.wire import layout as at
 from appliance.wire.flow import flow_key, reverse_key
@@ -21,13 +22,13 @@ _SYN_ACK_OPTIONS = bytes.fromhex("020405b4 01010402 0103030a")
 _FIRST_PORT, _HOSTS = 1024, 250
 
 
-def new_shard() -> Shard:
-    """A shard with one service and the tunables as shipped. Each one draws the same local ports and numbers."""
+def new_shard(maps: LaneMaps | None = None) -> Shard:
+    """A shard with one service, tunables as shipped, and the lane of these maps. Each draws the same local ports and numbers."""
     real_server = RealServerPlan(address="192.0.2.101", port=8080, weight=100, slot=0)
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
     shared = SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
-    return Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0)
+    return Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0, maps=maps)
 
 
 def handled(shard: Shard, raw: bytes, expected: Verdict, now: float) -> None:

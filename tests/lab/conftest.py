@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import LANE_WORDS
+from tests.lab.bare_gateway import bare_namespace
 
 _HERE = Path(__file__).parent
 
@@ -144,3 +145,10 @@ def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
 def fresh_lab() -> Iterator[RunningLab]:
     """A lab of four shards for one test that does damage."""
     yield from running_lab("--shards", "4")
+
+
+@pytest.fixture
+def bare_gateway() -> Iterator[str]:
+    """A namespace with the interfaces of etc/lvs.toml, see `bare_gateway`."""
+    with bare_namespace() as name:
+        yield name

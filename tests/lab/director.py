@@ -21,6 +21,23 @@ def director_pid(lab: RunningLab) -> int:
     return int(lab.run("gateway", "ps", "-o", "ppid=", "-p", str(worker_pids(lab)[0])))
 
 
+def is_healthy(lab: RunningLab) -> bool:
+    """Whether there is an API, and everything is well."""
+    return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
+
+
+def kill_workers(lab: RunningLab) -> None:
+    """kill -9 of all workers."""
+    for pid in worker_pids(lab):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_all(lab: RunningLab) -> None:
+    """kill -9 of the director and all workers."""
+    for pid in (director_pid(lab), *worker_pids(lab)):
+        os.kill(pid, signal.SIGKILL)
+
+
 def log_lines(lab: RunningLab, part: str = "director") -> list[str]:
     """What the director, or another part of it, has logged, without the time."""
     log = (Path(lab.environment["LAB_DIR"]) / "appliance.log").read_text().splitlines()

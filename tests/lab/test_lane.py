@@ -1,5 +1,6 @@
 """The lane on real packets: it carries what it should, others cannot take it off for long, and a service may stay out of it."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,36 @@ def test_sessions_say_that_they_are_in_the_lane_and_their_entries_come_back(lab:
         held.kill()
     assert lab.api_json("/conns") == []
     assert stats(lab)["entries"]["used"] == 0
+
+
+def test_while_there_is_an_ipsec_policy_nothing_goes_past_it(lab: RunningLab) -> None:
+    """Sessions go on through the workers, and are carried again when it is gone."""
+    policy = ("src", "198.18.0.0/16", "dst", "198.19.0.0/16", "dir", "out")
+    template = ("tmpl", "src", "198.18.0.1", "dst", "198.19.0.1", "proto", "esp", "mode", "tunnel")
+    with lab.start("client", "held_sessions.py", "10") as held:
+        assert held.stdin is not None
+        assert held.stdout is not None
+        held.stdout.readline()
+        lab.run("gateway", "ip", "xfrm", "policy", "add", *policy, *template)
+        try:
+            lab.wait_until("the lane is closed", lambda: stats(lab)["state"] == "impaired")
+            before = stats(lab)
+            held.stdin.write("ask\n")
+            held.stdin.flush()
+            assert json.loads(held.stdout.readline()) == {"answered": 10}
+            assert lab.script("client", "http_load.py", "40", "4")["ok"] == 40
+            after = stats(lab)
+            assert after["lane"]["packets"] == before["lane"]["packets"]
+            assert after["workers"]["packets"] > before["workers"]["packets"] + 40 * 6
+            assert after["reason"] == "there are IPsec policies, which it would go past (1)"
+        finally:
+            lab.run("gateway", "ip", "xfrm", "policy", "delete", *policy)
+        lab.wait_until("the lane is open", lambda: stats(lab)["state"] == "on")
+        held.stdin.write("ask\n")
+        held.stdin.flush()
+        assert json.loads(held.stdout.readline()) == {"answered": 10}
+        assert stats(lab)["lane"]["packets"] > after["lane"]["packets"]
+        held.kill()
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.conftest import LANE_WORDS
+from tests.lab.bare_gateway import Appliance, inside
 from tests.lab.conftest import RunningLab
 from tests.lab.director import director_pid, worker_pids
 from tests.lab.idle_sessions import IdleSessions
@@ -164,35 +161,6 @@ def test_refused_clients_are_told_counted_and_logged_once_a_while(fresh_lab: Run
     assert lab.script("client", "http_load.py", "100", "4")["ok"] == 100
 
 
-@pytest.fixture
-def bare_gateway() -> Iterator[str]:
-    """A namespace with the interfaces of etc/lvs.toml, and with rules and addresses of the host itself that the appliance must
-    not change."""
-    name = f"test-{os.getpid()}-gateway"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        for command in _HOST_OF_ITS_OWN:
-            inside(name, *command)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-_HOST_OF_ITS_OWN = (
-    ("ip", "link", "set", "lo", "up"),
-    *(("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-far") for name in ("client0", "server0")),
-    ("ip", "addr", "add", "192.0.2.11/32", "dev", "server0"),
-    ("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1"),
-    ("nft", "table ip own {\n chain forward {\n type filter hook forward priority 0; policy accept;\n }\n }"),
-    ("iptables-nft", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", "9", "-j", "ACCEPT"),
-)
-
-
-def inside(namespace: str, *command: str) -> str:
-    entered = ["nsenter", f"--net=/run/netns/{namespace}", "--", *command]
-    return subprocess.run(entered, check=True, capture_output=True, text=True).stdout
-
-
 def host_state(namespace: str) -> dict[str, str]:
     """Everything that the appliance may change."""
     keys = ("accept_local", "rp_filter", "send_redirects")
@@ -203,36 +171,6 @@ def host_state(namespace: str) -> dict[str, str]:
         "addresses": inside(namespace, "ip", "-o", "-4", "addr"),
         "filters": "".join(inside(namespace, "tc", "qdisc", "show", "dev", name) for name in ("client0", "server0")),
     }
-
-
-class Appliance:
-    """`appliance run` in a namespace, without a lab around it."""
-
-    def __init__(self, namespace: str, directory: Path) -> None:
-        shipped = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
-        config = directory / "lvs.toml"
-        config.write_text(shipped.replace("unix:/run/appliance/api.sock", f"unix:{directory}/api.sock"))
-        self.environment = os.environ | {"RUNTIME_DIRECTORY": str(directory)}
-        self._enter = ["nsenter", f"--net=/run/netns/{namespace}", "--", sys.executable, "-m", "appliance"]
-        command = [*self._enter, "run", "--config", str(config), "--lane", LANE_WORDS[os.environ["LANE"]]]
-        self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
-
-    def wait_until_ready(self) -> None:
-        assert self.process.stderr is not None
-        lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if "appliance.director: ready" in line:
-                return
-        pytest.fail("the appliance did not start:\n" + "".join(lines))
-
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        self.process.communicate()
-        return self.process.returncode
-
-    def cleanup(self) -> None:
-        subprocess.run([*self._enter, "cleanup"], env=self.environment, check=True, capture_output=True)
 
 
 def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Path) -> None:

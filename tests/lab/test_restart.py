@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, worker_pids
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, log_lines, worker_pids
 from tests.lab.shipped_config import with_synproxy
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="without the lane, sessions end with their worker")
@@ -40,21 +40,6 @@ def streaming(lab: RunningLab, count: int = SESSIONS) -> Iterator[Callable[[], A
 
         yield stop
         clients.kill()
-
-
-def is_healthy(lab: RunningLab) -> bool:
-    return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
-
-
-def kill_all(lab: RunningLab) -> None:
-    director, workers = director_pid(lab), worker_pids(lab)
-    for pid in (director, *workers):
-        os.kill(pid, signal.SIGKILL)
-
-
-def kill_workers(lab: RunningLab) -> None:
-    for pid in worker_pids(lab):
-        os.kill(pid, signal.SIGKILL)
 
 
 def wait_for_others(lab: RunningLab, before: list[int]) -> None:
@@ -136,3 +121,21 @@ def test_a_stop_for_good_resets_both_ends(lab: RunningLab) -> None:
         held.stdin.flush()
         assert json.loads(held.stdout.readline()) == {"reset": 200}
         held.kill()
+
+
+def test_what_another_namespace_of_the_same_number_has_left_is_not_taken_over(lab: RunningLab) -> None:
+    """The note beside the pins has the cookie of the first namespace of all, which is not that of a lab."""
+    with lab.start("client", "held_sessions.py", "20") as held:
+        assert held.stdout is not None
+        held.stdout.readline()
+        assert lab.api_json("/stats/lane")["entries"]["used"] >= 20
+        pids = worker_pids(lab)
+        inside = ("nsenter", f"--target={director_pid(lab)}", "--mount", "--")
+        lab.run("gateway", *inside, "sh", "-c", "for note in /run/appliance/namespace-*; do echo 1 > $note; done")
+        kill_all(lab)
+        wait_for_others(lab, pids)
+        assert lab.api_json("/conns") == []
+        assert lab.api_json("/stats/lane")["entries"]["used"] == 0
+        held.kill()
+    assert any("belongs to a network namespace that is gone" in line for line in log_lines(lab))
+    assert lab.script("client", "http_load.py", "50", "8")["ok"] == 50

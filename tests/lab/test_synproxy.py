@@ -1,7 +1,6 @@
 """SYNPROXY between the TCP stacks of two hosts: everything that works without it works through it."""
 
 import itertools
-import json
 import re
 import socket
 from collections import Counter
@@ -22,7 +21,7 @@ from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import reload
-from tests.lab.loss_rules import loss_behind_the_gateway, tcp_ext, tcp_ext_of_all
+from tests.lab.loss_rules import tcp_ext
 from tests.lab.programs.greeting_server import GREETING
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
 from tests.lab.segment_client import SegmentClient
@@ -184,23 +183,6 @@ def test_a_client_sees_the_windows_its_server_advertises(lab: RunningLab, settin
     assert seen.to_client == expected
     largest_bytes = max(window for _, window in seen.to_client) << ADVERTISED_SCALE
     assert (largest_bytes > 1 << 16) == bool(server_scale), "the window grows, where it can"
-
-
-@pytest.mark.parametrize(("direction", "senders"), [("upload", ("client",)), ("download", REAL_SERVERS)])
-def test_selective_acknowledgements_mend_losses(lab: RunningLab, direction: str, senders: tuple[str, ...]) -> None:
-    before = tcp_ext_of_all(lab, senders)
-
-    def growth(name: str) -> int:
-        return tcp_ext_of_all(lab, senders)[name] - before[name]
-
-    with loss_behind_the_gateway(lab, per_mille=10) as lost, lab.start("client", "bulk.py", direction, str(64 * MIB)) as transfer:
-        lab.wait_until("it is over, or never will be", lambda: transfer.poll() is not None or growth("TCPSACKDiscard") > 0)
-        transfer.kill()
-        said, _ = transfer.communicate()
-        assert growth("TCPSACKDiscard") == 0
-        assert min(lost().values()) > 0, "in both directions"
-    assert len(set(json.loads(said).values())) == 1
-    assert growth("TCPSackRecovery") > 20
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 120
 
 
-@pytest.mark.parametrize("missing", ["health checks", "scheduler", "IPv6", "Python", "restart"])
+@pytest.mark.parametrize("missing", ["health checks", "IPv6", "Python", "restart"])
 def test_the_readme_says_early_what_is_not_there(missing: str) -> None:
     assert missing in "\n".join(README.splitlines()[:10])
 

@@ -4,6 +4,7 @@ The names are read from the pages as they lie in the repository. What they are c
 writes the pages, but from the code: its lists, the schema of the configuration, the router of the API, the help of the commands.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +16,32 @@ import pytest
 from appliance.__main__ import main
 from appliance.api import Gateway, make_app
 from appliance.config.loading import Config
+from appliance.doctor.registry import CHECKS
+from appliance.metrics.page import Form, render
 from appliance.model import counters as counter_lists
 from appliance.model.counters import DESTINATION_FIELDS, EXT_ALIASES, VERDICT_COUNTERS, Counter
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import VERDICTS
-from tools.reference import api, commands, configuration, counters, drop_reasons, tunables
+from appliance.rest.metrics import read
+from tests.support.gateway import FakeGateway
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, host_parameters, metrics, tunables
 from tools.reference.lvs_sources import LVS_SECTIONS, OTHER_SOURCES
 from tools.reference.markdown import COLUMNS, Entry
 from tools.reference.pages import PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
-TOPICS: tuple[ModuleType, ...] = (api, commands, configuration, counters, drop_reasons, tunables)
+TOPICS: tuple[ModuleType, ...] = (
+    api,
+    commands,
+    configuration,
+    counters,
+    drop_reasons,
+    findings,
+    host_parameters,
+    metrics,
+    tunables,
+)
 
 
 def page(name: str) -> str:
@@ -61,6 +77,10 @@ def test_tunables() -> None:
     assert sorted(headings("tunables")) == sorted(TUNABLES)
 
 
+def test_host_parameters() -> None:
+    assert sorted(headings("host-parameters")) == sorted(HOST_PARAMETERS)
+
+
 def test_every_tunable_has_one_source() -> None:
     assert sorted([*LVS_SECTIONS, *OTHER_SOURCES]) == sorted(TUNABLES)
 
@@ -77,8 +97,20 @@ def test_aliases_of_counters() -> None:
     assert dict(rows) == dict(EXT_ALIASES)
 
 
+def test_findings() -> None:
+    assert sorted(headings("findings")) == sorted([*(check.name for check in CHECKS), "check_failed"])
+
+
 def test_drop_reasons() -> None:
     assert sorted(headings("drop-reasons")) == sorted(verdict.name for verdict in VERDICTS)
+
+
+def test_metrics() -> None:
+    """As they are on the page of a gateway of which everything can be read."""
+    gateway = FakeGateway()
+    gateway.conntrack = {"count": 1, "max": 2, "buckets": 3, "drop": 4, "early_drop": 5, "insert_failed": 6}
+    shown = render(Form.TEXT, asyncio.run(read(gateway))).decode()
+    assert headings("metrics") == re.findall(r"^# TYPE (\w+) ", shown, re.MULTILINE)
 
 
 def test_a_drop_reason_says_its_cause_and_what_to_do() -> None:
@@ -101,7 +133,8 @@ def test_configuration() -> None:
     """A header stands as in the file; a pool of local addresses has a name that its author chooses."""
     schema = Config.model_json_schema()
     named = {heading.strip("[]") for heading in headings("configuration")}
-    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema))
+    tables_of_tables = {"host"}
+    assert named - {"local_addresses.NAME"} == set(schema_keys(schema, schema)) - tables_of_tables
 
 
 def test_api() -> None:

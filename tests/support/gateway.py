@@ -1,16 +1,25 @@
 """A gateway for tests of the API: its shared memory is a bytearray, and the test sets its answers."""
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 
+from appliance.doctor.examine import Report
+from appliance.doctor.finding import Finding, Severity
+from appliance.edge.tls import ServerTls
+from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
+from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, SessionRow, ShardState, Slab
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.host_parameter import ALL, ONLY, HostParameter, HostParameterError, HostReading, Values, check_places
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
+from appliance.model.token import Tokens
 from appliance.model.tunables import TUNABLES, TunableError, check_value
 
 SERVICES = (
@@ -44,6 +53,16 @@ SESSION = SessionRow(
     protocol="TCP",
 )
 
+FINDING = Finding(
+    Severity.WARNING,
+    "",
+    "clients keep their timestamps",
+    "fullnat_timestamp_remove_entry is 0",
+    "Take the option off the SYN.",
+    ("appliance sysctl fullnat_timestamp_remove_entry=1",),
+    name="timestamps_kept",
+)
+
 UDP_SESSION = SessionRow(
     service="names",
     client="198.51.100.2:40000",
@@ -73,6 +92,79 @@ def fill_destinations(shards: int) -> SharedState:
     return shared
 
 
+class FakeAccess:
+    """A user who may write, no tokens, no TLS, until the test sets something else."""
+
+    def __init__(self) -> None:
+        self.tokens = Tokens()
+        self.remote_needs_token = True
+        self.tls: ServerTls | None = None
+        self.is_writer = True
+        self.asked = 0
+
+    def context(self) -> ssl.SSLContext:
+        """What a new connection with TLS gets."""
+        assert self.tls
+        return self.tls.context
+
+    async def who(self, sock: socket.socket) -> Caller:
+        """A user with the rights that the test set; `asked` has how often this was asked."""
+        assert sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        self.asked += 1
+        return Caller("user root (0)" if self.is_writer else "user nobody (65534)", self.is_writer)
+
+
+class FakeHostParameters:
+    """A kernel that has every parameter but `tcp_tw_recycle`, and cannot write `nf_conntrack_max`; `values` has them by path."""
+
+    interfaces = ("client0", "eth0.5")
+
+    def __init__(self) -> None:
+        self.values = {
+            parameter.path_at(place): parameter.usual or tuple(number.low for number in parameter.numbers)
+            for parameter in HOST_PARAMETERS.values()
+            for place in self._places(parameter)
+            if not parameter.until
+        }
+        self.error: Exception | None = None
+
+    def _places(self, parameter: HostParameter) -> tuple[str, ...]:
+        return (ALL, *self.interfaces) if parameter.per_interface else (ONLY,)
+
+    async def read(self, parameter: HostParameter) -> HostReading:
+        """The value that is there; raises the error, if the test set one."""
+        if self.error:
+            raise self.error
+        paths = {place: parameter.path_at(place) for place in self._places(parameter)}
+        values = {place: self.values[path] for place, path in paths.items() if path in self.values}
+        if not values:
+            return HostReading(parameter, values, "absent", "the kernel of the test does not have it")
+        if parameter.name == "nf_conntrack_max":
+            return HostReading(parameter, values, "read-only", "the test says so")
+        return HostReading(parameter, values, "writable", "")
+
+    async def read_all(self) -> list[HostReading]:
+        """All of them."""
+        return [await self.read(parameter) for parameter in HOST_PARAMETERS.values()]
+
+    async def write(self, parameter: HostParameter, place: str, values: Values) -> HostReading:
+        """Put it in force, after the checks of the director."""
+        reading = await self.read(parameter)
+        if reading.state != "writable":
+            raise HostParameterError(f"{parameter.name}: cannot be written: {reading.reason}")
+        places = [one for one in reading.values if one != ALL] if place == ONLY else [place]
+        check_places(parameter, {**reading.values, **dict.fromkeys(places, values)})
+        self.values |= {parameter.path_at(one): values for one in places}
+        return await self.read(parameter)
+
+
+def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, now_ms: int, expires_ms: int) -> None:
+    """Let a service remember a client at this address, whose real server has this slot."""
+    table, bits = PersistenceTable(shared.persistence, b"secret"), plan.persistence_mask
+    key = client_number(service_number(plan.protocol, plan.vip, plan.port, bits), IPv4Address(address).packed, bits)
+    table.put(table.bucket(key), key, slot, now_ms + expires_ms, now_ms)
+
+
 class FakeGateway:
     """A gateway with two shards and three real servers, and with the sessions that the test puts into it."""
 
@@ -80,15 +172,17 @@ class FakeGateway:
         self.shared = shared_state(shards=2, destinations=3)
         self.services: tuple[ServicePlan, ...] = SERVICES
         self.states = [ShardState(0, True, 100, 1), ShardState(1, True, 101, 1)]
-        self.is_writer = True
-        self.writers_asked = 0
+        self.access = FakeAccess()
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
+        self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
+        self.knows_kernel_drops = True
+        self.findings: tuple[Finding, ...] = (FINDING,)
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force, after the check of its range and the check of both ends of the port range."""
@@ -98,15 +192,13 @@ class FakeGateway:
             raise TunableError("fullnat_lport_min would be greater than fullnat_lport_max")
         self.shared.set_tunables({name: value})
 
-    async def may_write(self, sock: socket.socket) -> bool:
-        """What the test set; `writers_asked` has how often this was asked."""
-        assert sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-        self.writers_asked += 1
-        return self.is_writer
-
     async def kernel_drops(self) -> dict[str, int]:
         """The value that the test set."""
         return self.dropped_by_kernel
+
+    def kernel_drops_are_known(self) -> bool:
+        """The value that the test set."""
+        return self.knows_kernel_drops
 
     def shard_states(self) -> list[ShardState]:
         """The states the test set."""
@@ -131,6 +223,11 @@ class FakeGateway:
     def missing_addresses(self) -> list[str]:
         """The addresses the test set."""
         return self.missing
+
+    async def examine(self) -> Report:
+        """A report with the findings that the test set."""
+        worst = max((finding.severity for finding in self.findings), default=Severity.OK)
+        return Report(worst, self.findings, ("clock_set",), {"samples": "the appliance has just started"}, True, 7.04)
 
     def rates(self) -> Rates:
         """Fixed rates, different for every field."""

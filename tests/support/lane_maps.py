@@ -37,6 +37,10 @@ class FakeMaps:
         """Take out one flow."""
         self.table.pop(flow, None)
 
+    def has_flow(self, flow: bytes) -> bool:
+        """Whether it is there."""
+        return flow in self.table
+
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values."""
         return iter(list(self.table.items()))

@@ -37,6 +37,7 @@ def plan(
     with_udp: bool = False,
     synproxy: str = "never",
     synproxy_defer: int | None = None,
+    has_predecessor: bool = False,
 ) -> Plan:
     """A TCP service with up to two real servers; and, on the same VIP and port, a UDP service with the same ones."""
     addresses = (str(RS1_ADDRESS), str(RS2_ADDRESS))
@@ -51,7 +52,7 @@ def plan(
     if with_udp:
         theirs = tuple(replace(real_server, slot=2 + real_server.slot) for real_server in real_servers)
         services.append(replace(service, name="dns", protocol="udp", synproxy="never", real_servers=theirs))
-    return Plan(shard, shards, shard, 4, tuple(services), "00" * 16, "11" * 16)
+    return Plan(shard, shards, shard, 4, tuple(services), "00" * 16, "11" * 16, has_predecessor)
 
 
 class World:
@@ -65,7 +66,9 @@ class World:
         self.shared = SharedState.create(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
         self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
         self.maps = maps or FakeMaps(0)
-        self.shard = Shard(self.plan, self.shared, self.now, maps)
+        self.host_has: Callable[[bytes], bool] = lambda _: False
+        """Whether the host has a socket for a segment."""
+        self.shard = Shard(self.plan, self.shared, self.now, maps, lambda key: self.host_has(key))
         self.carries: Callable[[], bool] = lambda: True
         self.carried = 0
         """How many packets the kernel has carried."""
@@ -150,7 +153,7 @@ class World:
         assert not any(bucket for table in (sessions.tcp, sessions.udp) for half in table.by_direction for bucket in half)
         for slot in range(self.plan.destinations):
             gauges = self.destination(slot)
-            assert gauges["active_conns"] == gauges["inactive_conns"] == 0
+            assert gauges["active_conns"] == gauges["inactive_conns"] == gauges["opening_conns"] == 0
         for admission in (self.inside._tcp_admission, self.inside._udp_admission):
             assert not any(pool.in_use or pool._outside for pool in admission.local_ports._pools.values())
 

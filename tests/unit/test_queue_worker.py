@@ -1,6 +1,7 @@
 """queue_worker.py with a queue that is a list: in which order packets are judged while they pile up, and what is done between."""
 
 import itertools
+import os
 import select
 import socket
 import time
@@ -10,10 +11,17 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from appliance import queue_worker
+from appliance.edge import shared_memory
+from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd
-from appliance.ipc.messages import Ask, LineReader, More, Piece, decode, encode
+from appliance.edge.record_locks import RecordLocks
+from appliance.ipc.messages import Ask, LineReader, More, Piece, Start, decode, encode
+from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query
-from appliance.queue_worker import MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
+from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.model import verdicts
+from appliance.model.verdict import Verdict
+from appliance.queue_worker import BATCH_PACKETS, MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
 from appliance.sessions import walk as walk_module
 from appliance.sessions.adoption import Adopted
 from appliance.worker import fair_queue
@@ -25,7 +33,7 @@ from tests.support.world import plan
 
 
 class FakePacket:
-    """A packet without a session, which is dropped. `dropped` has the names of all that were, in order."""
+    """A packet without a session, which is dropped. `dropped` has the names of all that got a verdict, in order."""
 
     def __init__(self, name: str, raw: bytes, dropped: list[str]) -> None:
         self._name, self._raw, self._dropped = name, raw, dropped
@@ -36,40 +44,38 @@ class FakePacket:
     def drop(self) -> None:
         self._dropped.append(self._name)
 
+    def accept(self) -> None:
+        self._dropped.append(f"{self._name} accepted")
+
 
 class FakeQueue:
     """The kernel's queue: it holds the packets that the test puts into it."""
 
-    def __init__(self, _: int, judge: Callable[[FakePacket], None]) -> None:
-        self._judge = judge
+    def __init__(self, _: int, arrived: Callable[[FakePacket], None]) -> None:
+        self._arrived = arrived
         self.packets: deque[FakePacket] = deque()
-        self.waits: list[bool] = []
-        self.waits_for_either = 0
+        self.steps: list[str] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self._other: socket.socket | None = None
-
-    def set_wait(self, _: float) -> None:
-        """A list need not be waited for."""
 
     def also_wait_for(self, other: socket.socket) -> None:
         self._other = other
 
     def wait(self, _: float) -> None:
         assert self._other is not None
-        self.waits_for_either += 1
         self.meanwhile()
-        readable = select.select([self._other], [], [], 0)[0]
-        assert readable, "it would wait for its whole time"
+        is_told = bool(select.select([self._other], [], [], 0)[0])
+        self.steps.append("told" if is_told else "packets" if self.packets else "nothing")
 
     def close(self) -> None:
         """There is nothing to unbind."""
 
-    def receive(self, *, wait: bool) -> None:
+    def receive(self) -> None:
         self.meanwhile()
-        self.waits.append(wait)
+        self.steps.append("received")
         while self.packets:
             try:
-                self._judge(self.packets.popleft())
+                self._arrived(self.packets.popleft())
             except BatchEnd:
                 return
 
@@ -98,7 +104,7 @@ class Scene:
         self.queue.packets += (FakePacket(name, raw, self.dropped) for _ in range(count))
 
     def turn(self) -> None:
-        self.worker._take_turn(wait=True)
+        self.worker._take_turn()
 
 
 @pytest.fixture
@@ -126,9 +132,61 @@ def test_packets_that_do_not_pile_up_are_judged_as_they_come(scene: Scene) -> No
     scene.arrive("bulk", TURN_PACKETS - 2)
     scene.arrive("small")
     scene.turn()
-    scene.turn()
     assert scene.dropped == ["bulk"] * (TURN_PACKETS - 2) + ["small"]
-    assert scene.queue.waits == [True, True]
+    assert not scene.worker._is_sorting
+
+
+def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_verdict(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = scene.worker._shard
+    handle = shard.handle
+
+    def handle_and_note(raw: bytes, now: float) -> Verdict:
+        scene.dropped.append("judged")
+        return handle(raw, now)
+
+    monkeypatch.setattr(shard, "handle", handle_and_note)
+    scene.arrive("bulk", BATCH_PACKETS + 2)
+    scene.turn()
+    assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
+
+
+def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, asked = scene.worker._shard, itertools.count()
+
+    def send(segment: bytes) -> bool:
+        scene.dropped.append(segment.decode())
+        return True
+
+    def handle(_: bytes, __: float) -> Verdict:
+        shard.output.segments += [b"first", b"second"] * (next(asked) == 1)
+        return verdicts.NO_SESSION
+
+    monkeypatch.setattr(shard, "handle", handle)
+    monkeypatch.setattr(scene.worker._sink, "send", send)
+    scene.arrive("bulk", 3)
+    scene.turn()
+    assert scene.dropped == ["bulk", "bulk", "first", "second", "bulk"]
+    assert not shard.output.segments
+
+
+def test_an_error_drops_its_packet_and_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shard, asked = scene.worker._shard, itertools.count()
+
+    def handle(_: bytes, __: float) -> Verdict:
+        if next(asked) == 1:
+            raise RuntimeError("a mistake")
+        return verdicts.NOT_OURS
+
+    monkeypatch.setattr(shard, "handle", handle)
+    scene.arrive("bulk", 3)
+    scene.turn()
+    assert scene.dropped == ["bulk accepted", "bulk", "bulk accepted"]
+    assert scene.worker._verdict_counts[verdicts.INTERNAL_ERROR.index] == 1
+    assert "a mistake" in caplog.text
 
 
 def test_a_small_flow_passes_a_bulk_stream_that_piles_up(scene: Scene) -> None:
@@ -138,7 +196,6 @@ def test_a_small_flow_passes_a_bulk_stream_that_piles_up(scene: Scene) -> None:
     assert scene.dropped == ["bulk"] * TURN_PACKETS, "nobody knows yet that more wait"
     scene.turn()
     assert scene.dropped[TURN_PACKETS:] == ["bulk", "small", *["bulk"] * (TURN_PACKETS - 2)]
-    assert scene.queue.waits == [True, False], "a turn that sorts does not wait"
 
 
 def test_packets_are_sorted_until_none_waits(scene: Scene) -> None:
@@ -148,9 +205,18 @@ def test_packets_are_sorted_until_none_waits(scene: Scene) -> None:
     scene.arrive("bulk", 2)
     scene.turn()
     assert len(scene.dropped) == 2 * TURN_PACKETS + 3
-    assert scene.queue.waits == [True, False, False]
-    scene.turn()
-    assert scene.queue.waits[-1] is True, "as they come again"
+    assert not scene.worker._is_sorting, "as they come again"
+
+
+def test_a_turn_waits_for_packets_unless_some_are_sorted(scene: Scene, ends: tuple[socket.socket, socket.socket]) -> None:
+    def meanwhile() -> None:
+        if len(scene.dropped) == 2 * TURN_PACKETS + 1:
+            ends[0].close()
+
+    scene.queue.meanwhile = meanwhile
+    scene.arrive("bulk", 2 * TURN_PACKETS + 1)
+    scene.worker.serve()
+    assert scene.queue.steps == ["packets", *["received"] * 3, "told", "received"]
 
 
 def test_no_more_are_sorted_than_the_kernel_can_look_through(scene: Scene) -> None:
@@ -171,6 +237,18 @@ def test_a_turn_that_took_its_time_ends_and_keeps_the_rest(scene: Scene) -> None
     scene.worker._turn_ends = float("inf")
     scene.turn()
     assert len(scene.dropped) == 2 * TURN_PACKETS
+
+
+def test_packets_in_their_order_that_a_turn_has_no_time_for_come_first_in_the_next_one(scene: Scene) -> None:
+    scene.arrive("first", 2)
+    scene.worker._turn_ends = 0.0
+    scene.turn()
+    assert scene.dropped == ["first"]
+    scene.worker._turn_ends = float("inf")
+    scene.arrive("first", 2)
+    scene.turn()
+    assert scene.dropped == ["first"] * 4
+    assert not scene.worker._is_sorting
 
 
 class Director:
@@ -219,20 +297,20 @@ def test_all_sessions_are_cut_some_in_each_turn_and_packets_are_judged_in_betwee
     assert len(shard._sessions) == 0
     assert max(director.pieces) <= walk_module.BUDGET / 15
     assert len(set(judged_after)) > len(director.pieces) >= 8, "packets were judged between any two pieces"
-    assert scene.queue.waits_for_either == len(director.pieces) - 1
-    assert scene.queue.waits == [True, *[False] * (len(scene.queue.waits) - 2), True]
+    waits = [step for step in scene.queue.steps if step != "received"]
+    assert waits == ["told"] * (len(director.pieces) + 1)
 
 
 def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn(
     scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy worker makes a thousand turns a second, and there may be a thousand real servers."""
-    now, turns, published = 50.0, 0, list[int]()
+    now, turns, published = 50.0, 0.0, list[float]()
 
     def meanwhile() -> None:
         nonlocal now, turns
-        now += 0.001
-        turns += 1
+        now += 0.0005
+        turns += 0.5  # each turn waits and receives
         if turns == 100:
             ends[0].close()
 
@@ -253,3 +331,26 @@ def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.Log
         "7 sessions adopted, 3 reset because their service or local address is gone",
         "2 records of sessions make no sense and were given up; entry 5: why",
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_has_its_locks_in_common_with_the_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end of the control channel stays open until the process ends, which is another one than this in a test."""
+    scene = plan()
+    fd = shared_memory.create(size_bytes(scene.shards, scene.destinations))
+    SharedState.create(shared_memory.attach(fd), scene.shards, scene.destinations)
+    found: list[SharedState] = []
+
+    def refuse(_plan: Plan, shared: SharedState, *_: object) -> None:
+        found.append(shared)
+        raise EdgeError("enough")
+
+    monkeypatch.setattr(queue_worker, "QueueWorker", refuse)
+    monkeypatch.setattr(queue_worker, "end_with_parent", lambda: True)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(encode(1, Start(scene)))
+        outcome = queue_worker.main([f"--shared-fd={fd}", f"--control-fd={theirs.detach()}"])
+    assert outcome == queue_worker.EXIT_CANNOT_START
+    assert isinstance(found[0].locks, RecordLocks)
+    os.close(fd)

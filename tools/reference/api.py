@@ -10,8 +10,8 @@ from tools.reference.markdown import page as whole_page
 
 _INTRODUCTION = """\
 The appliance serves this API on the addresses of `api.listen` in [the configuration file](configuration.md); by default on
-`127.0.0.1:9380` and on the socket `/run/appliance/api.sock`. It asks for no password. [How to use the API](../how-to/api.md)
-has examples.
+`127.0.0.1:9380` and on the socket `/run/appliance/api.sock`. On addresses beyond loopback it needs a token
+([how to lock it](../how-to/lock-the-api.md)). [How to use the API](../how-to/api.md) has examples.
 """
 _COMMON = "Every answer is there as text and as JSON, from the same URL. These fields of the query string hold for every route:"
 _PROBLEMS = """\

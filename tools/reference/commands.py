@@ -11,7 +11,9 @@ from tools.reference.markdown import page as whole_page
 _INTRODUCTION = """\
 Exit codes of all commands: 0 when all went well; 1 when the host or the appliance refused something, or cannot be reached; 2
 for a wrong command line or a configuration with mistakes. Commands that print sessions and tunables also have 130 for Ctrl-C,
-and 141 when nobody reads their output any more. `appliance lab` returns the exit code of the command that it ran, or one of its
+and 141 when nobody reads their output any more.
+`appliance doctor` has 10 for warnings and 20 for errors that it has found.
+`appliance lab` returns the exit code of the command that it ran, or one of its
 own, see there.
 """
 
@@ -71,9 +73,10 @@ def _usage(command: Command) -> str:
         return "\n".join(line.strip() for line in command.parser.usage.splitlines())
     words = [f"appliance {command.name}"]
     for option in command.options:
-        optional = option.option_strings or option.nargs == "?"
+        optional = option.option_strings or option.nargs in ("?", "*")
         # The argument `NAME[=VALUE]` has brackets of its own.
-        words.append(f"[{label(option)}]" if optional else label(option))
+        word = f"{label(option)} ..." if option.nargs == "*" else label(option)
+        words.append(f"[{word}]" if optional else word)
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) <= COLUMNS:

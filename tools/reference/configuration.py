@@ -12,8 +12,15 @@ its line; it needs no root. A key that is not described here is an error. `etc/l
 comments. [How to reload](../how-to/reload.md) says which changes need a restart.
 """
 
-_START_VALUES = "[sysctl]"
-_TUNABLES = "Each key is the name of a tunable; [the page of tunables](tunables.md) has them all, with default and range."
+_ON_OTHER_PAGES = {
+    "[sysctl]": "Each key is the name of a tunable; [the page of tunables](tunables.md) has them all, with default and range.",
+    "[host.sysctl]": "Each key is the name of a parameter of the host's kernel; [the page of host parameters](host-parameters.md)"
+    " has them all, with range and meaning. A value is an integer, or a list of integers when there are several: "
+    "`tcp_rmem = [4096, 131072, 6291456]`; or the same as text, as `sysctl` shows it. One with a value for each interface is set "
+    "at the interfaces of the gateway. A value that the kernel refuses, or a parameter that it does not have, is logged, and the "
+    "appliance starts without it.",
+}
+"""By header, what stands in place of keys that have a page of their own."""
 
 
 def entries() -> list[Entry]:
@@ -31,8 +38,8 @@ def page() -> str:
 def _table(section: Section) -> Iterator[str]:
     yield f"## {code(section.header)}"
     yield paragraph(sentence(section.meaning))
-    if section.header == _START_VALUES:
-        yield paragraph(_TUNABLES)
+    if section.header in _ON_OTHER_PAGES:
+        yield paragraph(_ON_OTHER_PAGES[section.header])
         return
     table = section.header.strip("[]")
     for key in section.keys:

@@ -21,7 +21,7 @@ that was written for those kernels goes on working. Answers use the name on the 
 _QUEUES = "`GET /stats/queues` shows these: what queues and workers lost or did, and what happened to sessions as a whole."
 _TRAFFIC = """\
 `GET /stats/ip_vs` shows these for each real server of a service, `GET /stats/ip_vs_stats` the sums and rates of the first five.
-Bytes are those of IP packets. The last two are not counters: they say how many sessions there are now.
+Bytes are those of IP packets. The last three are not counters: they say how many sessions there are now.
 """
 
 TRAFFIC_MEANINGS: Mapping[str, str] = {
@@ -32,6 +32,7 @@ TRAFFIC_MEANINGS: Mapping[str, str] = {
     "conns": "sessions that were opened",
     "active_conns": "sessions now in ESTABLISHED",
     "inactive_conns": "sessions now in any other state, UDP sessions among them",
+    "opening_conns": "those of the latter that are half-open: their handshake is under way",
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tools.reference import api, commands, configuration, counters, drop_reasons, tunables
+from tools.reference import api, commands, configuration, counters, drop_reasons, findings, host_parameters, metrics, tunables
 from tools.reference.markdown import NOTE, paragraph
 
 _INTRODUCTION = """\
@@ -21,8 +21,11 @@ _INDEX = f"""\
 - [Commands](commands.md): every command with its options
 - [The admin API](api.md): every route
 - [Tunables](tunables.md): every number that can be changed while traffic flows
+- [Host parameters](host-parameters.md): the host's own TCP, and forwarding
 - [Counters](counters.md): everything that is counted
 - [Drop reasons](drop-reasons.md): why a packet was not sent on, and what to do
+- [Metrics](metrics.md): every number that Prometheus reads
+- [Findings of the doctor](findings.md): all that it can find, and when
 
 ```{{toctree}}
 :hidden:
@@ -31,8 +34,11 @@ configuration
 commands
 api
 tunables
+host-parameters
 counters
 drop-reasons
+metrics
+findings
 ```
 """
 
@@ -42,7 +48,10 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands.page,
     "api": api.page,
     "tunables": tunables.page,
+    "host-parameters": host_parameters.page,
     "counters": counters.page,
     "drop-reasons": drop_reasons.page,
+    "metrics": metrics.page,
+    "findings": findings.page,
 }
 """Name of the file, without ``.md`` -> what writes it."""

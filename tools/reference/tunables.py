@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES, Tunable
 from tools.reference.lvs_sources import source_of
 from tools.reference.markdown import Entry, code, paragraph, sentence, table
@@ -48,4 +49,6 @@ def _grouped() -> Iterable[tuple[str, list[Tunable]]]:
 
 def _section(tunable: Tunable) -> str:
     facts = f"Default {tunable.default}, range {tunable.range_text}. Source: {source_of(tunable.name)}."
+    if tunable.name in HOST_PARAMETERS:
+        facts += " [The host has a parameter of this name](host-parameters.md) too, for its own sockets."
     return f"### {code(tunable.name)}\n\n{paragraph(sentence(tunable.summary))}\n\n{paragraph(facts)}"

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from appliance.model.counters import EXT_COUNTERS
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 from appliance.rest.operation import Operation
 from appliance.rest.routes import ROUTES, query_names
@@ -49,7 +50,12 @@ ABSURD = [
     "0/0",
 ]
 BODIES = [b"", b"{", b"[]", b"nan", b"-1", b"\0", b"9" * 4096, b"x" * 5000, b'{"value": null}', b'{"value": "1"}', b"[" * 4000]
-NAMES = {"/sysctl/{name}": [*TUNABLES], "/stats/ext/{name}": [counter.name for counter in EXT_COUNTERS]}
+NAMES = {
+    "/sysctl/{name}": [*TUNABLES],
+    "/stats/ext/{name}": [counter.name for counter in EXT_COUNTERS],
+    "/stats/ip_vs_ext_stats/{name}": [counter.name for counter in EXT_COUNTERS],
+    "/host/sysctl/{name}": [*HOST_PARAMETERS],
+}
 
 
 def queries(asked: Operation) -> st.SearchStrategy[list[tuple[str, str]]]:

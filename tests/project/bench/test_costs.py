@@ -7,8 +7,10 @@ from appliance.shard.shard import Shard
 from appliance.state.progress import progress_of
 from bench import packet_cost
 from bench.connection_cost import PACKETS, Connections
+from bench.lane_cost import Carried
 from bench.packet_cost import FULL, STREAMS, opened_shard, packets_of, without_judgement
 from bench.rig.conversation import Conversation, new_shard
+from tests.support.lane_maps import FakeMaps
 
 
 def numbers(shard: Shard) -> list[tuple[int, int, int]]:
@@ -52,3 +54,17 @@ def test_a_connection_is_measured_until_its_session_rests() -> None:
     assert min(one.packets) > 0
     assert one.whole == pytest.approx(sum(one.packets) + one.timers)
     assert shard._sessions.by_state.counts[TcpState.TIME_WAIT] == 5
+
+
+def test_a_connection_in_the_lane_is_measured_from_its_syn_to_its_end() -> None:
+    maps = FakeMaps()
+    shard = new_shard(maps)
+    rounds = Carried(shard, maps).run(2, 5)
+    assert len(rounds) == 2
+    assert min(min(one) for one in rounds) > 0
+    assert shard._sessions.lane.entries.in_use == len(shard._sessions) == len(maps.table) == 0
+
+
+def test_a_connection_that_is_not_in_the_lane_is_not_measured_as_if_it_were() -> None:
+    with pytest.raises(AssertionError, match="does not carry"):
+        Carried(new_shard(), FakeMaps()).run(1, 1)

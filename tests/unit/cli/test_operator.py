@@ -53,9 +53,13 @@ EVERY_COMMAND = (
     ("slabinfo",),
     ("sockstat",),
     ("conntrack",),
+    ("metrics",),
     ("sysctl",),
     ("sysctl", "tcp_timeout_close"),
     ("sysctl", "tcp_timeout_close=5000"),
+    ("host", "sysctl"),
+    ("host", "sysctl", "tcp_fin_timeout"),
+    ("host", "sysctl", "tcp_fin_timeout", "30"),
 )
 every_command = pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 
@@ -256,6 +260,13 @@ async def test_sysctl_lists_reads_and_writes(operator: Operator) -> None:
     assert (written["name"], written["value"]) == ("tcp_timeout_close", 6000)
 
 
+@pytest.mark.parametrize("prefix", ["net.ipv4.vs.", "net/ipv4/vs/", "/proc/sys/net/ipv4/vs/"])
+async def test_sysctl_takes_a_name_as_lvs_has_it(operator: Operator, prefix: str) -> None:
+    assert await operator.reads("sysctl", f"{prefix}udp_timeout") == f"{prefix}udp_timeout = 300000\n"
+    assert await operator.reads("sysctl", f"{prefix}udp_timeout=5000") == f"{prefix}udp_timeout = 5000\n"
+    assert operator.gateway.shared.tunable("udp_timeout") == 5000
+
+
 async def test_sysctl_shows_the_value_in_force_and_not_the_one_given(operator: Operator) -> None:
     assert await operator.reads("sysctl", "tcp_timeout_close=007000") == "tcp_timeout_close = 7000\n"
 
@@ -285,6 +296,24 @@ async def test_a_refused_write_changes_nothing(operator: Operator, value: str) -
         (("sysctl", "tcp_timeout_clos=1000"), "there is no tunable 'tcp_timeout_clos'; the nearest is tcp_timeout_close"),
         (("sysctl", "ext/synproxy_ok_ack"), "there is no tunable 'ext/synproxy_ok_ack'"),
         (("sysctl", ".."), "there is no tunable '..'"),
+        (
+            ("sysctl", "net.ipv4.tcp_retries2"),
+            "there is no tunable 'net.ipv4.tcp_retries2'; net.ipv4.tcp_retries2 is a parameter of the host: /host/",
+        ),
+        (
+            ("sysctl", "/proc/sys/net/ipv4/tcp_retries2=8"),
+            "there is no tunable '/proc/sys/net/ipv4/tcp_retries2'; net.ipv4.tcp_retries2 is a parameter of the host",
+        ),
+        (
+            ("host", "sysctl", "udp_timeout"),
+            "there is no host parameter 'udp_timeout'; udp_timeout is a tunable of the gateway: /sysctl/udp_timeout",
+        ),
+        (("host", "sysctl", "tcp_fin_timeou"), "there is no host parameter 'tcp_fin_timeou'; the nearest is tcp_fin_timeout"),
+        (("host", "sysctl", "tcp_fin_timeout", "0"), "tcp_fin_timeout: 0 is out of range 1..3600 s; the value stays 60"),
+        (("host", "sysctl", "tcp_fin_timeout", "30", "40"), "tcp_fin_timeout: takes one number, and not 2"),
+        (("host", "sysctl", "tcp_fin_timeout="), "tcp_fin_timeout: takes one number, and not 0"),
+        (("host", "sysctl", ".."), "there is no host parameter '..'"),
+        (("host", "sysctl", "\udcff", "1"), "there is no host parameter "),
         (("sysctl", "..=1"), "there is no tunable '..'"),
         (("sysctl", "\udcff"), "there is no tunable "),
     ],
@@ -503,7 +532,7 @@ def test_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
 WRONG_ADDRESSES = (
     "",
     "127.0.0.1:9380",
-    "https://127.0.0.1:9380",
+    "ftp://127.0.0.1:9380",
     "http://",
     "http://:9380",
     "http://127.0.0.1:0",
@@ -521,7 +550,8 @@ WRONG_ADDRESSES = (
 def test_what_can_be_no_address_is_a_wrong_command_line(
     address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert complaint_of(["conns", "--api", address], capsys).endswith(f"{address!r} is neither http://HOST:PORT nor unix:/path")
+    said = complaint_of(["conns", "--api", address], capsys)
+    assert said.endswith(f"{address!r} is neither http://HOST:PORT nor https://HOST:PORT nor unix:/path")
     if address:
         monkeypatch.setenv(API_VARIABLE, address)
         assert repr(address) in complaint_of(["conns"], capsys)

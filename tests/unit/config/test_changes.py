@@ -93,6 +93,17 @@ def test_a_tunable_that_the_file_no_longer_names_goes_back_to_its_default() -> N
     assert compare(running, RUNNING).tunables == {"tcp_timeout_close": 10_000}
 
 
+def test_parameters_of_the_host_change_and_one_that_stands_there_no_more_gets_its_old_value_back() -> None:
+    running = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 30\ntcp_retries2 = 8\ntcp_rfc1337 = 1\n[local")
+    wanted = edited("[local", "[host.sysctl]\ntcp_fin_timeout = 31\ntcp_rfc1337 = 1\nip_local_port_range = [1024, 4999]\n[local")
+    assert compare(running, wanted).host_parameters == {
+        "tcp_fin_timeout": (31,),
+        "tcp_retries2": None,
+        "ip_local_port_range": (1024, 4999),
+    }
+    assert compare(wanted, wanted).host_parameters == {}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -118,8 +129,39 @@ def test_everything_else_needs_a_restart_and_says_which_key(old: str, new: str, 
     assert refusal(edited(old, new)) == [f"{words} needs a restart"]
 
 
-@pytest.mark.parametrize("key", ["protocol", "scheduler", "synproxy", "lane", "local_addresses"])
-def test_so_does_every_key_of_a_service(key: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"scheduler": "wlc"}, ("service web: scheduler rr -> wlc",)),
+        ({"persistence_s": 60}, ("service web: persistence_s 0 -> 60",)),
+        ({"persistence_mask": 24}, ("service web: persistence_mask 32 -> 24",)),
+        ({"maglev_table": 251}, ("service web: maglev_table 65537 -> 251",)),
+        (
+            {"scheduler": "mh", "maglev_table": 251},
+            ("service web: scheduler rr -> mh", "service web: maglev_table 65537 -> 251"),
+        ),
+    ],
+    ids=str,
+)
+def test_how_a_service_chooses_its_real_servers_can_change(changes: dict[str, Any], lines: tuple[str, ...]) -> None:
+    found = compare(RUNNING, having(web(**changes)))
+    assert (found.services, found.real_servers, found.lines) == (lines, (), lines)
+
+
+def test_each_key_of_a_real_server_that_changes_has_a_line() -> None:
+    rs1, rs2 = WEB.real_servers
+    found = compare(
+        RUNNING, having(web(scheduler="lc", real_servers=(rs1.model_copy(update={"weight": 1, "slow_start_s": 30}), rs2)))
+    )
+    assert found.lines == (
+        "service web: scheduler rr -> lc",
+        "service web: real server 192.0.2.101:8080 weight 100 -> 1",
+        "service web: real server 192.0.2.101:8080 slow_start_s 0 -> 30",
+    )
+
+
+@pytest.mark.parametrize("key", ["protocol", "synproxy", "lane", "local_addresses"])
+def test_so_does_every_other_key_of_a_service(key: str) -> None:
     """Built without the checker, which may know one value only."""
     (line,) = refusal(having(web(**{key: "another"})))
     assert line.startswith(f"service web: {key}: ")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.api_table import Api
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
-from appliance.config.tables import Api, Gateway, RealServer, Service, Table
+from appliance.config.table import Table
+from appliance.config.tables import Gateway, RealServer, Service
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.model.tunables import TUNABLES
 
 REFERENCE = (Path(__file__).parents[3] / "etc" / "lvs.toml").read_text()
@@ -46,15 +49,17 @@ def test_the_keys_are_those_of_the_tables() -> None:
         names = {key.name for key in section.keys}
         if section.header == "[sysctl]":
             assert names == set(TUNABLES)
+        elif section.header == "[host.sysctl]":
+            assert names == set(HOST_PARAMETERS)
         elif table := tables.get(section.header):
             assert names == set(table.model_fields) - {"real_servers"}
-    top = {re.sub(r"[\[\]]", "", section.header) for section in sections()} - {"service.real_server"}
+    top = {re.sub(r"[\[\]]", "", section.header).partition(".")[0] for section in sections()}
     assert top == {field.alias or name for name, field in Config.model_fields.items()}
 
 
 @each_key
 def test_the_reference_file_has_each_key(section: Section, key: Key) -> None:
-    if section.header not in ("[sysctl]", "[local_addresses]"):
+    if section.header not in ("[sysctl]", "[host.sysctl]", "[local_addresses]"):
         assert re.search(rf"^(# )?{key.name} = ", REFERENCE, re.MULTILINE)
 
 
@@ -100,5 +105,5 @@ def test_a_default_is_the_value_of_a_key_that_is_left_out(section: Section, key:
     if key.default is None:
         with pytest.raises(ConfigError, match=rf"{key.name}: is required"):
             parse(without, "lvs.toml")
-    elif not key.default.startswith("the value of"):
+    elif not key.default.startswith(("the value of", "none: ")):
         assert parse(without, "lvs.toml") == parse(set_to(section, key, key.default), "lvs.toml")

@@ -149,9 +149,12 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "lane": True,
         "local_addresses": "default",
         "real_servers": [
-            {"address": "192.0.2.101", "port": 8080, "weight": 100},
-            {"address": "192.0.2.102", "port": 8080, "weight": 100},
+            {"address": "192.0.2.101", "port": 8080, "weight": 100, "slow_start_s": 0},
+            {"address": "192.0.2.102", "port": 8080, "weight": 100, "slow_start_s": 0},
         ],
+        "maglev_table": 65537,
+        "persistence_s": 0,
+        "persistence_mask": 32,
     }
 
 
@@ -163,7 +166,8 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 ADDRESSES = 'default = ["192.0.2.10"]'
 INTERFACE_RULE = "is not an interface name; it has 1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
-LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, and not unix:/absolute/path"
+LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
+TABLE_RULE = "is no size of a table; sizes: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071"
 NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
 
 ONE_VALUE = [
@@ -263,7 +267,19 @@ ONE_VALUE = [
     # What this version cannot do
     ('"tcp"', '"sctp"', 'service[0].protocol: "sctp" is not available in this version; available: "tcp", "udp"'),
     ('"tcp"', '"UDP"', 'service[0].protocol: "UDP" is not available in this version; available: "tcp", "udp"'),
-    ('"rr"', '"wlc"', 'service[0].scheduler: "wlc" is not available in this version; available: "rr"'),
+    (
+        '"rr"',
+        '"sed"',
+        'service[0].scheduler: "sed" is not available in this version; available: "rr", "wrr", "lc", "wlc", "sh", "mh"',
+    ),
+    ('"rr"', '"mh"\nmaglev_table = 65536', f"service[0].maglev_table: 65536 {TABLE_RULE}"),
+    ('"rr"', '"mh"\nmaglev_table = true', "service[0].maglev_table: true is not an integer"),
+    ('"rr"', '"rr"\npersistence_s = 86401', "service[0].persistence_s: 86401 is out of range 0..86400 seconds"),
+    ('"rr"', '"rr"\npersistence_s = 0.5', "service[0].persistence_s: 0.5 is not an integer"),
+    ('"rr"', '"rr"\npersistence_mask = 0', "service[0].persistence_mask: 0 is out of range 1..32 bits"),
+    ('"rr"', '"rr"\npersistence_mask = 33', "service[0].persistence_mask: 33 is out of range 1..32 bits"),
+    ("weight = 7", "slow_start_s = 3601", "service[0].real_server[0].slow_start_s: 3601 is out of range 0..3600 seconds"),
+    ("weight = 7", "slow_start_s = 0.5", "service[0].real_server[0].slow_start_s: 0.5 is not an integer"),
     ("synproxy = false", "synproxy_defer = 2", "service[0].synproxy_defer: 2 is out of range 0..1"),
     ("synproxy = false", 'synproxy = "yes"', 'service[0].synproxy: "yes" is not true, false or "auto"'),
     ("synproxy = false", "synproxy = 0", 'service[0].synproxy: 0 is not true, false or "auto"'),
@@ -309,6 +325,37 @@ TWO_VALUES = [
 def test_a_mistake_is_answered_with_one_line(old: str, new: str, line: str) -> None:
     [problem] = refusal(changed(old, new)).errors
     assert f"{problem.key}: {problem.message}" == line
+
+
+def with_services(count: int, more: str, real_servers: int = 1) -> str:
+    """A file with so many services, each of which has real servers of its own and these `more` keys."""
+    blocks = []
+    for number in range(count):
+        servers = ", ".join(f'{{ address = "10.{number >> 8}.{number & 255}.{n}", port = 80 }}' for n in range(real_servers))
+        blocks.append(
+            f'[[service]]\nname = "s{number}"\nvip = "203.0.113.9"\nport = {number + 1}\n{more}real_server = [{servers}]'
+        )
+    return MINIMAL.partition("[[service]]")[0] + "\n".join(blocks)
+
+
+def test_a_table_with_fewer_places_than_real_servers_is_a_mistake() -> None:
+    text = with_services(1, 'scheduler = "mh"\nmaglev_table = 251\n', real_servers=252)
+    [problem] = refusal(text).errors
+    assert (problem.key, problem.line) == ("service[0].maglev_table", 11)
+    assert problem.message == "251 places are too few for the 252 real servers of s0"
+    assert parse(text.replace("251", "509", 1), "lvs.toml")
+    assert parse(text.replace('"mh"', '"sh"'), "lvs.toml"), "it has no table"
+
+
+def test_the_tables_of_all_services_are_bounded() -> None:
+    more = 'scheduler = "mh"\nmaglev_table = 131071\n'
+    assert parse(with_services(2048, more), "lvs.toml")
+    [problem] = refusal(with_services(2049, more)).errors
+    assert problem.key == "service[2048].maglev_table"
+    words = "131071 places are too many: with this table, those of the scheduler mh take more than 256 MiB in each shard"
+    assert problem.message == words
+    same = with_services(2049, more).replace("10.8.0.0", "10.7.255.0")
+    assert parse(same, "lvs.toml"), "two services with the same real servers share a table"
 
 
 @pytest.mark.parametrize(("value", "shown"), [("true", "true"), ('"auto"', '"auto"')])

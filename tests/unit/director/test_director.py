@@ -2,15 +2,15 @@
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, cast
-from unittest.mock import Mock
 
 import pytest
 
 from appliance.config import loading
+from appliance.config.host_table import Host as HostTable
 from appliance.config.loading import Config, ConfigError, ConfigProblem, Gateway, RealServer
 from appliance.director import supervisor, watchdog
 from appliance.director.asked import Asked
@@ -26,6 +26,7 @@ from appliance.edge.routes import Route
 from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query, SessionFilter
+from appliance.model.host_parameter import HostParameterError, Values
 from appliance.model.tunables import TunableError
 from appliance.policy.defence import Defence
 from tests.support.fake_lane import FakeLane
@@ -35,6 +36,24 @@ SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 KEYS = Keys("5a" * 16, "c0" * 16)
 
 
+class FakeSysctls:
+    """Has the values that are asked for, and refuses a value of 8."""
+
+    def __init__(self) -> None:
+        self.in_force: dict[str, Values | None] = {}
+
+    def change(self, wanted: Mapping[str, Values | None]) -> Callable[[], None]:
+        if (8,) in wanted.values():
+            raise HostParameterError("the kernel refuses 8")
+        before = dict(self.in_force)
+        self.in_force.update(wanted)
+
+        def put_back() -> None:
+            self.in_force = before
+
+        return put_back
+
+
 class FakeHost:
     """Notes what is asked of the host, and refuses rules if the test wants that."""
 
@@ -42,6 +61,7 @@ class FakeHost:
         self.steps: list[str] = []
         self.asked: list[Defence] = []
         self.refuses = False
+        self.sysctls = FakeSysctls()
 
     has_leftovers = False
 
@@ -49,8 +69,9 @@ class FakeHost:
         self.steps.append("leftovers are adopted")
         return self.has_leftovers
 
-    def prepare(self, _: Gateway) -> None:
+    def prepare(self, _: Gateway, wanted: Mapping[str, Values]) -> None:
         self.steps.append("the host is prepared")
+        self.sysctls.in_force.update(wanted)
 
     def start_steering(self, _: Config, defence: Defence) -> None:
         self.steps.append("packets are steered")
@@ -252,6 +273,14 @@ async def test_a_run_that_goes_on_steers_before_a_queue_is_bound() -> None:
 
 
 @pytest.mark.parametrize("has_leftovers", [False, True])
+async def test_workers_know_whether_an_earlier_run_has_had_sessions(has_leftovers: bool) -> None:
+    parts = make()
+    parts.host.has_leftovers = has_leftovers
+    async with running(parts) as plans:
+        assert [plan.has_predecessor for plan in plans] == [has_leftovers] * 2
+
+
+@pytest.mark.parametrize("has_leftovers", [False, True])
 async def test_a_start_that_fails_undoes_its_own_changes_and_leaves_those_of_an_earlier_run(has_leftovers: bool) -> None:
     parts = make()
     parts.host.has_leftovers, parts.lane.attach_fails = has_leftovers, True
@@ -355,19 +384,10 @@ async def test_a_host_that_does_not_say_what_it_counts_is_logged_and_harmless(
 
 
 async def test_what_the_kernel_has_dropped_is_asked_of_the_host() -> None:
-    assert await make().director.kernel_drops() == {"defence_udp_drop": 3}
-
-
-@pytest.mark.parametrize(
-    ("answer", "may"), [(True, True), (False, False), (None, True), (EdgeError("why"), False), (OSError(24, "why"), False)]
-)
-async def test_a_local_user_writes_only_when_it_is_known_who_asks(
-    answer: bool | Exception | None, may: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """None stands for a user of another host, whom the configuration has let in."""
-    monkeypatch.setattr("appliance.edge.peer.note", lambda sock: sock)
-    monkeypatch.setattr("appliance.edge.peer.may_write", Mock(side_effect=[answer]))
-    assert await make().director.may_write(Mock()) is may
+    director = make().director
+    assert not director.kernel_drops_are_known()
+    assert await director.kernel_drops() == {"defence_udp_drop": 3}
+    assert director.kernel_drops_are_known()
 
 
 async def test_a_tunable_is_in_force_or_refused() -> None:
@@ -479,6 +499,22 @@ async def test_workers_that_do_not_take_a_reload_are_named_and_the_reload_goes_o
         assert caplog.messages[-1] == "configuration read again, changes: 1"
 
 
+async def test_a_reload_of_a_scheduler_is_in_force_in_every_worker(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first, *others = SHIPPED.services
+    parts = make(SHIPPED.model_copy(update={"services": (first.model_copy(update={"scheduler": "wlc"}), *others)}))
+    async with running(parts):
+        reload = asyncio.ensure_future(parts.director.reload())
+        for worker in parts.started:
+            number, message = await worker.hears()
+            assert isinstance(message, ChangeServices)
+            assert message.services[0].scheduler == "wlc"
+            worker.says(Done(number))
+        await reload
+    assert f"service {first.name}: scheduler rr -> wlc" in caplog.messages
+    assert parts.director.services[0].scheduler == "wlc"
+
+
 async def test_a_reload_that_leaves_services_alone_tells_workers_nothing() -> None:
     parts = make(with_sysctl(tcp_timeout_close=5000))
     async with running(parts):
@@ -572,6 +608,42 @@ async def test_a_reload_that_the_kernel_refuses_uses_up_no_slots() -> None:
     assert parts.director.services == make().director.services
     await parts.director.reload()
     assert {server.address for server in parts.director.services[0].real_servers} == {"192.0.2.201"}
+
+
+def with_parameters(running: Config = SHIPPED, **values: Values) -> Config:
+    return running.model_copy(update={"host": HostTable.model_validate({"sysctl": {n: [*v] for n, v in values.items()}})})
+
+
+async def test_parameters_of_the_host_are_set_at_the_start_and_follow_the_file() -> None:
+    first, second = with_parameters(tcp_fin_timeout=(30,), tcp_retries2=(9,)), with_parameters(tcp_fin_timeout=(31,))
+    parts = make(second, SHIPPED, running=first)
+    async with running(parts):
+        assert parts.host.sysctls.in_force == {"tcp_fin_timeout": (30,), "tcp_retries2": (9,)}
+        await parts.director.reload()
+        assert parts.host.sysctls.in_force == {"tcp_fin_timeout": (31,), "tcp_retries2": None}
+        await parts.director.reload()
+        assert parts.host.sysctls.in_force == {"tcp_fin_timeout": None, "tcp_retries2": None}
+
+
+async def test_a_parameter_that_the_kernel_refuses_refuses_the_whole_reload(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = with_parameters(with_sysctl(with_weight(0), udp_timeout=2000), tcp_retries2=(8,))
+    director = make(wanted).director
+    before = (director.services, director.shared.tunables.tolist())
+    assert await changes_of(director, caplog) == "reload refused, nothing has changed"
+    assert "the kernel refuses 8" in caplog.messages
+    assert (director.services, director.shared.tunables.tolist()) == before
+
+
+async def test_a_reload_that_fails_behind_the_parameters_takes_them_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    wanted = with_parameters(with_sysctl(defence_tcp_drop=0), tcp_fin_timeout=(30,))
+    parts = make(wanted, wanted)
+    parts.host.refuses = True
+    assert await changes_of(parts.director, caplog) == "reload refused, nothing has changed"
+    assert parts.host.sysctls.in_force == {}
+    parts.host.refuses = False
+    assert await changes_of(parts.director, caplog) == "configuration read again, changes: 2"
+    assert parts.host.sysctls.in_force == {"tcp_fin_timeout": (30,)}
 
 
 async def test_each_signal_is_a_reload_and_one_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:

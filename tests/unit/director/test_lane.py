@@ -123,7 +123,14 @@ class Host:
         """Why there is none; empty when there is one."""
         self.has_directory = False
         self.refuses_maps = False
+        self.policies = 0
+        """Of IPsec; negative when the kernel does not say."""
         self.kernel: Kernel | None = None
+
+    def ipsec(self) -> int:
+        if self.policies < 0:
+            raise EdgeError("cannot ask for IPsec policies: no")
+        return self.policies
 
     def prepared(self, root: Path, name: str) -> Path:
         if self.bpffs:
@@ -183,6 +190,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(f"{module}.lane_attach.all_indexes", lambda: list(host.filters))
     monkeypatch.setattr(f"{module}.lane_attach.attach", host.attach)
     monkeypatch.setattr(f"{module}.lane_attach.detach", host.detach)
+    monkeypatch.setattr("appliance.director.lane_gate.ipsec.policies", host.ipsec)
     return host
 
 
@@ -212,6 +220,57 @@ def test_a_new_lane_is_made_attached_and_then_opened(host: Host) -> None:
     assert host.kernel.interfaces == {2: lane_layout.InterfaceFlags.CLIENTS, 3: lane_layout.InterfaceFlags.REAL_SERVERS}
     assert host.kernel.settings.is_open == 1
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("on", "", (7, 8, 9))
+
+
+PAST_IPSEC = "there are IPsec policies, which it would go past (2)"
+
+
+def test_while_there_are_ipsec_policies_the_lane_is_closed(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """What they are to encrypt would leave in clear. The sessions stay, and go through the workers."""
+    host.policies = 2
+    lane = opened(host)
+    assert host.kernel is not None
+    assert host.kernel.settings.is_open == 0
+    assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("impaired", PAST_IPSEC, (7, 8, 9))
+    host.policies = 0
+    lane.look()
+    lane.look()
+    assert host.kernel.settings.is_open == 1
+    assert lane.state == ("on", "", 0)
+    host.policies = 2
+    lane.look()
+    lane.look()
+    assert host.kernel.settings.is_open == 0
+    closed, again = f"the lane is closed: {PAST_IPSEC}", "the lane is open again"
+    assert caplog.messages == [closed, again, closed]
+
+
+def test_a_lane_that_is_required_does_not_start_where_it_would_be_closed(host: Host) -> None:
+    host.policies = 2
+    with pytest.raises(EdgeError, match="there is no lane: there are IPsec policies"):
+        lane_of(host, "required").open(260)
+    assert host.steps == []
+
+
+def test_a_lane_that_is_to_be_closed_is_not_opened_by_a_look(host: Host) -> None:
+    lane = opened(host)
+    lane.set_open(False)
+    lane.look()
+    assert host.kernel is not None
+    assert host.kernel.settings.is_open == 0
+    assert lane.state.reason == "it is closed"
+
+
+def test_a_kernel_that_does_not_say_is_shown_and_keeps_nothing_from_being_put_right(host: Host) -> None:
+    host.policies = -1
+    lane = opened(host)
+    assert host.kernel is not None
+    assert host.kernel.settings.is_open == 1
+    host.filters = {}
+    with pytest.raises(EdgeError, match="cannot ask for IPsec policies"):
+        lane.look()
+    assert host.filters == {2: PROGRAM, 3: PROGRAM}
+    assert lane.state.reason == "it cannot be put right: cannot ask for IPsec policies: no"
 
 
 def test_one_interface_may_be_of_both_sides(host: Host) -> None:

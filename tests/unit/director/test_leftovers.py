@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.director.host import Host
-from appliance.director.leftovers import Leftovers, read_leftovers
+from appliance.director.leftovers import Leftovers, as_text, read_leftovers
 from appliance.edge import sysctl
 from appliance.edge.errors import EdgeError
 
@@ -37,7 +37,12 @@ def test_what_the_appliance_wrote_is_taken(file: Path) -> None:
     assert read_leftovers(file) is None
     write(file)
     assert read_leftovers(file) == Leftovers(
-        [("ip_forward", "0"), ("conf/all/send_redirects", "1"), ("conf/eth0.5/rp_filter", "1"), ("conf/eth0/accept_local", "0")],
+        [
+            ("ipv4/ip_forward", "0"),
+            ("ipv4/conf/all/send_redirects", "1"),
+            ("ipv4/conf/eth0.5/rp_filter", "1"),
+            ("ipv4/conf/eth0/accept_local", "0"),
+        ],
         [("eth0", "203.0.113.10")],
         True,
     )
@@ -58,6 +63,17 @@ def test_what_the_appliance_wrote_is_taken(file: Path) -> None:
         {"sysctls": [["ip_forward"]]},
         {"sysctls": [[["ip_forward"], "0"]]},
         {"sysctls": 5},
+        {"sysctls": [["ip_forward", "0 0 0 0"]]},
+        {"parameters": [["ipv4/../../kernel/core_pattern", "0"]]},
+        {"parameters": [["netfilter/../../kernel/core_pattern", "0"]]},
+        {"parameters": [["../kernel/core_pattern", "0"]]},
+        {"parameters": [["tcp_fin_timeout", "60"]]},
+        {"parameters": [["ipv4/tcp_tw_recycle", "1"]]},
+        {"parameters": [["ipv4/tcp_fin_timeout", "60; reboot"]]},
+        {"parameters": [["ipv4/tcp_fin_timeout", 60]]},
+        {"parameters": [["ipv4/tcp_fin_timeout"]]},
+        {"parameters": 5},
+        {"parameters": None},
         {"addresses": [["eth0/../x", "203.0.113.10"]]},
         {"addresses": [["eth0", "2001:db8::1"]]},
         {"addresses": [["eth0", 1]]},
@@ -68,6 +84,36 @@ def test_what_the_appliance_never_writes_is_refused_as_a_whole(file: Path, chang
     write(file, **changed)
     with pytest.raises(EdgeError, match=r"damaged .*undo by hand"):
         read_leftovers(file)
+
+
+LEFT = Leftovers(
+    [
+        ("ipv4/ip_forward", "0"),
+        ("ipv4/conf/eth0/rp_filter", "1"),
+        ("ipv4/tcp_rmem", "4096 131072 6291456"),
+        ("ipv4/tcp_fin_timeout", "-1"),
+        ("netfilter/nf_conntrack_max", "18446744073709551615"),
+    ],
+    [("eth0", "203.0.113.10")],
+    True,
+)
+
+
+def test_what_is_written_is_read_again(file: Path) -> None:
+    file.write_text(as_text(LEFT))
+    file.chmod(0o600)
+    assert read_leftovers(file) == LEFT
+
+
+def test_an_earlier_version_finds_what_it_knows() -> None:
+    """It reads `sysctls` below net/ipv4, and refuses the whole file when one of them is none that it writes."""
+    known = json.loads(as_text(LEFT))
+    assert known["sysctls"] == [["ip_forward", "0"], ["conf/eth0/rp_filter", "1"]]
+    assert [path for path, _ in known["parameters"]] == [
+        "ipv4/tcp_rmem",
+        "ipv4/tcp_fin_timeout",
+        "netfilter/nf_conntrack_max",
+    ]
 
 
 def test_a_file_that_is_no_json_is_refused(file: Path) -> None:

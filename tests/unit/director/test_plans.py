@@ -40,6 +40,16 @@ def test_the_plan_says_what_the_configuration_says() -> None:
     ]
 
 
+def test_the_plan_says_how_real_servers_are_chosen() -> None:
+    rs1, rs2 = WEB.real_servers
+    slow = rs1.model_copy(update={"slow_start_s": 30})
+    chosen = web(scheduler="mh", maglev_table=509, persistence_s=60, persistence_mask=24, real_servers=(slow, rs2))
+    (service,) = Slots.sized_for(RUNNING).take(having(chosen))
+    assert (service.scheduler, service.maglev_table) == ("mh", 509)
+    assert (service.persistence_s, service.persistence_mask) == (60, 24)
+    assert [server.slow_start_s for server in service.real_servers] == [30, 0]
+
+
 def test_a_plan_has_the_protocol_of_its_service() -> None:
     (service,) = Slots.sized_for(RUNNING).take(having(web(protocol="udp")))
     assert service.protocol == "udp"

@@ -104,10 +104,14 @@ async def test_kernel_drops_are_those_of_the_last_look_that_did_not_fail(
 ) -> None:
     answers, clock = iter([{"defence_udp_drop": 3}, error, {"defence_udp_drop": 4}]), itertools.count()
     drops = KernelDrops(Mock(side_effect=answers), lambda: next(clock))
+    known = [drops.are_known]
     assert await drops.look() == {"defence_udp_drop": 3}
+    known.append(drops.are_known)
     assert await drops.look() == {"defence_udp_drop": 3}
+    known.append(drops.are_known)
     assert caplog.messages == ["cannot read what the kernel has dropped: why"]
     assert await drops.look() == {"defence_udp_drop": 4}
+    assert [*known, drops.are_known] == [False, True, False, True]
 
 
 async def test_all_who_ask_at_once_share_one_look_at_the_kernel_and_it_is_fresh_for_a_moment() -> None:

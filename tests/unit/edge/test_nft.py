@@ -1,5 +1,6 @@
 """nft.py: a tool that does not answer is an error, and nobody waits for it for ever."""
 
+import json
 import subprocess
 from typing import Any
 
@@ -34,3 +35,28 @@ def test_a_table_is_owned_when_the_kernel_lists_it_so(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(subprocess, "run", run)
     assert nft.is_owned("guard") is expected
+
+
+def rule(table: str, handle: int, *statements: dict[str, Any]) -> dict[str, Any]:
+    return {"rule": {"family": "ip", "table": table, "chain": "pre", "handle": handle, "expr": list(statements)}}
+
+
+SETS_ZONE = {"mangle": {"key": {"ct": {"key": "zone"}}, "value": 7}}
+
+
+def test_rules_of_others_that_set_a_conntrack_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [
+        {"metainfo": {"version": "1.0.6"}},
+        rule("rival", 4, {"match": {"op": "==", "left": {"ct": {"key": "zone"}}, "right": 7}}),
+        rule("rival", 5, {"counter": {"packets": 1}}, SETS_ZONE),
+        rule("rival", 6, {"mangle": {"key": {"ct": {"key": "mark"}}, "value": 7}}),
+        rule("rival", 7, {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 7}}, {"accept": None}),
+        rule("appliance", 8, SETS_ZONE),
+    ]
+
+    def run(command: tuple[str, ...], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command == ("nft", "--json", "list", "ruleset")
+        return subprocess.CompletedProcess(command, 0, json.dumps({"nftables": listed}), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert nft.zone_rules() == [("ip", "rival", "pre", 5)]

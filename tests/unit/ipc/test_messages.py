@@ -33,14 +33,15 @@ RS = RealServerPlan("192.0.2.101", 8080, 100, 3)
 WEB = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RS,), "tcp", "auto", 2, lane=False)
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
-    '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false}'
+    '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32}'
 )
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0")),
+        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True)),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0"}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true}',
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (
@@ -58,8 +59,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 2
-    line = f'{{"version":2,"kind":{rest}}}\n'.encode()
+    assert VERSION == 5
+    line = f'{{"version":5,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)
@@ -105,7 +106,7 @@ def broken(message: Message, **changes: Any) -> bytes:
         (broken(Done(6), kind="dance"), "unknown kind 'dance'"),
         (broken(Done(6), kind=None), "unknown kind ''"),
         (broken(Done(6), kind=[1]), "unknown kind ''"),
-        (broken(Done(6), version=3), "version 3, while this process has version 2"),
+        (broken(Done(6), version=99), f"version 99, while this process has version {VERSION}"),
         (broken(Done(6), version=None), "version None"),
         (broken(Done(6), number=0), "without a number"),
         (broken(Done(6), number=None), "without a number"),
@@ -128,8 +129,8 @@ def test_a_message_that_cannot_be_taken_says_why(line: bytes, words: str) -> Non
 
 def test_an_error_keeps_what_could_be_read() -> None:
     with pytest.raises(MessageError) as refused:
-        decode(broken(Refused(6, "why"), version=3))
+        decode(broken(Refused(6, "why"), version=99))
     assert (refused.value.number, refused.value.of, refused.value.is_refusal) == (7, 6, True)
     with pytest.raises(MessageError) as unknown:
-        decode(b'{"version":2,"kind":"dance","number":"7","of":[]}')
+        decode(b'{"version":%d,"kind":"dance","number":"7","of":[]}' % VERSION)
     assert (unknown.value.number, unknown.value.of, unknown.value.is_refusal) == (0, 0, False)

@@ -34,6 +34,20 @@ def test_no_two_numbers_share_a_place() -> None:
     assert len(shared.destination(0, 0)) == len(DESTINATION_FIELDS)
 
 
+def test_all_real_servers_of_a_shard_at_once_are_those_one_by_one() -> None:
+    shared = state(shards=2, destinations=3)
+    for row in range(3):
+        for slot in range(3):
+            for place in range(len(DESTINATION_FIELDS)):
+                shared.destination(row, slot)[place] = 1 + row * 100 + slot * 10 + place
+    for row in range(3):
+        one_by_one = [number for slot in range(3) for number in shared.destination(row, slot)]
+        assert shared.all_destinations(row).tolist() == one_by_one
+    places = [DESTINATION_FIELDS.index(field) for field in shared_layout.TRAFFIC_FIELDS]
+    sums = [[sum(shared.destination(row, slot)[place] for slot in range(3)) for place in places] for row in range(3)]
+    assert shared_layout.totals(shared) == sums
+
+
 def test_counters_go_on_from_those_of_an_earlier_run_of_more_shards() -> None:
     earlier, shared = state(shards=3, destinations=2), state(shards=2, destinations=2)
     for row in range(4):
@@ -112,7 +126,16 @@ def test_memory_that_nobody_has_laid_out_is_refused() -> None:
 
 def test_the_layout_does_not_change_without_its_version() -> None:
     """When this fails, the layout has changed: increase VERSION, and add its hash here."""
-    hashes = {1: "339dff4b07b08235", 2: "4b750be6f105642b", 3: "6028966443ff55d2", 4: "0959c617c4879261", 5: "e22b3be69934a873"}
+    hashes = {
+        1: "339dff4b07b08235",
+        2: "4b750be6f105642b",
+        3: "6028966443ff55d2",
+        4: "0959c617c4879261",
+        5: "e22b3be69934a873",
+        6: "e2045c9f4d37c2f7",
+        7: "a80058d5a322635b",
+        8: "7d462ebac5ad3972",
+    }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 
 

@@ -13,6 +13,7 @@ from appliance.policy.steering import (
     SLOTS,
     ShardTable,
     hash_seed,
+    port_counts,
     ports_of_shard,
     rebalanced,
     shard_count,
@@ -92,6 +93,7 @@ def test_every_port_has_exactly_one_owner(table: ShardTable, low: int, size: int
     assert sorted(port for of_shard in ports for port in of_shard) == list(range(low, high + 1))
     assert all(of_shard == sorted(of_shard) for of_shard in ports)
     assert all(shard_of_local_port(table, port) == shard for shard, of_shard in enumerate(ports) for port in of_shard)
+    assert port_counts(table, low, high) == [len(of_shard) for of_shard in ports]
     assert shards_without_ports(table, low, high) == [shard for shard, of_shard in enumerate(ports) if not of_shard]
 
 

@@ -1,10 +1,10 @@
-"""rest/accept_header.py: a row is an Accept header, and whether it gets JSON."""
+"""rest/accept_header.py: a row is a header, and what its sender gets."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.rest.accept_header import prefers_json
+from appliance.rest.accept_header import preferred, prefers_json, takes_gzip
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -43,3 +43,33 @@ def test_preference(accept: str, json: bool) -> None:
 def test_any_header_has_an_answer(accept: str) -> None:
     assert prefers_json(accept) in (True, False)
     assert prefers_json(f"application/json, {accept.replace('text', '').replace('q', '')}")
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "text/plain"),
+        ("application/*", "application/openmetrics-text"),
+        ("application/json, application/openmetrics-text", "application/json"),
+        ("application/openmetrics-text;q=0.5, application/json;q=0.4, text/plain;q=0.3", "application/openmetrics-text"),
+        ("image/png", "text/plain"),
+    ],
+)
+def test_the_best_of_three(accept: str, expected: str) -> None:
+    assert preferred(("text/plain", "application/openmetrics-text", "application/json"), accept) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "expected"),
+    [
+        ("gzip", True),
+        ("", False),
+        ("br, gzip;q=0.1", True),
+        ("*", True),
+        ("*;q=0", False),
+        ("gzip;q=0, *", False),
+        ("gzipp", False),
+    ],
+)
+def test_gzip(accept_encoding: str, expected: bool) -> None:
+    assert takes_gzip(accept_encoding) is expected

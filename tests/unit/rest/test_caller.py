@@ -45,13 +45,20 @@ async def test_another_name_is_refused_because_a_page_could_have_it(client: Clie
 
 CHANGES = [(asked.method, route.path) for route in ROUTES for asked in route.operations if asked.method != "GET"]
 COSTLY = [(asked.method, route.path) for route in ROUTES for asked in route.operations if asked.is_costly]
-URLS = {"/sysctl/{name}": ESTABLISHED, "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack", "/conns": "/conns?state=CLOSE"}
+URLS = {
+    "/sysctl/{name}": ESTABLISHED,
+    "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack",
+    "/conns": "/conns?state=CLOSE",
+    "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
+    "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+}
 
 
 def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
     assert {path for _, path in COSTLY} == {
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
-        "/conns", "/conns/top",
+        "/conns", "/conns/top", "/doctor", "/host/sysctl", "/host/sysctl/{name}", "/stats/ip_vs_ext_stats",
+        "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence",
     }  # fmt: skip
 
 
@@ -84,7 +91,7 @@ async def test_a_page_of_the_api_itself_may_ask(client: Client) -> None:
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 async def test_a_user_who_may_not_write_may_read(client: Client, gateway: FakeGateway, method: str, path: str) -> None:
-    gateway.is_writer, gateway.sessions.batches = False, [[SESSION]]
+    gateway.access.is_writer, gateway.sessions.batches = False, [[SESSION]]
     problem = await problem_of(await client.request(method, URLS[path], data=b"5000"), 403)
     assert problem["type"].endswith(":read-only")
     assert gateway.sessions.asked == ()
@@ -114,12 +121,12 @@ async def served() -> AsyncIterator[Served]:
 @pytest.mark.parametrize("is_writer", [True, False])
 async def test_who_writes_is_asked_once_a_connection(served: Served, is_writer: bool) -> None:
     gateway = FakeGateway()
-    gateway.is_writer = is_writer
+    gateway.access.is_writer = is_writer
     session, base = await served(gateway, "127.0.0.1:0")
     for _ in range(5):
         async with session.put(base + ESTABLISHED, data=b"5000") as response:
             assert response.status == (200 if is_writer else 403)
-    assert gateway.writers_asked == 1
+    assert gateway.access.asked == 1
 
 
 @pytest.mark.parametrize(

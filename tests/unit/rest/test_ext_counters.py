@@ -37,3 +37,12 @@ async def test_one_ext_counter_by_its_name_or_the_one_lvs_kernels_use(
 async def test_unknown_ext_counter(client: Client) -> None:
     problem = await problem_of(await client.get("/stats/ext/synproxy_okack"), 404)
     assert problem["nearest"] == "synproxy_ok_ack"
+
+
+async def test_the_name_of_lvs_answers_the_same(client: Client) -> None:
+    assert await text_of(client, "/stats/ip_vs_ext_stats") == await text_of(client, "/stats/ext")
+    assert await json_of(client, "/stats/ip_vs_ext_stats/synproxy_syn_cnt") == await json_of(
+        client, "/stats/ext/synproxy_syn_cnt"
+    )
+    problem = await problem_of(await client.get("/stats/ip_vs_ext_stats/synproxy_syn_cn"), 404)
+    assert problem["nearest"] == "synproxy_syn_cnt"

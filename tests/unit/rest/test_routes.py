@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -12,15 +14,21 @@ from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, R
 from appliance.rest.routes import ROUTES, operation, query_names
 from appliance.rest.session_routes import TOP_LINES_MAX
 from tests.support.api_answers import Client, problem_of
-from tests.support.gateway import SESSION, FakeGateway
+from tests.support.gateway import SESSION, FakeGateway, remember
 
 OPERATIONS = [(asked, route.path) for route in ROUTES for asked in route.operations]
 each_operation = pytest.mark.parametrize(
     ("asked", "path"), OPERATIONS, ids=[f"{asked.method} {path}" for asked, path in OPERATIONS]
 )
 
-NAMES = {"/sysctl/{name}": "tcp_timeout_close", "/stats/ext/{name}": "synproxy_ok_ack"}
-BODIES = {("PUT", "/sysctl/{name}"): b"5000"}
+NAMES = {
+    "/sysctl/{name}": "tcp_timeout_close",
+    "/stats/ext/{name}": "synproxy_ok_ack",
+    "/host/sysctl/{name}": "tcp_fin_timeout",
+    "/stats/ip_vs_ext_stats/{name}": "synproxy_ok_ack",
+    "/docs/{name}": "start.js",
+}
+BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30"}
 QUERIES = {("DELETE", "/conns"): {"all": "1"}}
 
 
@@ -55,12 +63,16 @@ def test_an_unknown_operation_is_an_error() -> None:
         operation("PUT", "/conns")
 
 
-@each_operation
+@pytest.mark.parametrize(
+    ("asked", "path"), [(asked, path) for asked, path in OPERATIONS if "application/json" in asked.media and "`" in asked.json]
+)
 async def test_an_answer_has_the_members_that_are_said_of_it(
     client: Client, gateway: FakeGateway, asked: Operation, path: str
 ) -> None:
     gateway.sessions.batches, gateway.conntrack = [[SESSION]], {"count": 3}
     gateway.sessions.counts["198.51.100.2"] = 1
+    gateway.services = tuple(replace(service, persistence_s=300) for service in gateway.services)
+    remember(gateway.shared, gateway.services[0], "198.51.100.2", 0, int(time.monotonic() * 1000), 300_000)
     response = await client.request(
         asked.method,
         url(path),
@@ -107,6 +119,14 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("DELETE", "/conns", "/conns", None, {}, nothing, 0),
         ("GET", "/conns/top", "/conns/top?n=0", None, {}, nothing, 0),
         ("GET", "/conns/top", "/conns/top", None, {}, a_worker_is_down, 1),
+        ("GET", "/docs/{name}", "/docs/nothing", None, {}, nothing, 0),
+        ("GET", "/host/sysctl/{name}", "/host/sysctl/nothing", None, {}, nothing, 0),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"{", {}, nothing, 0),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/nothing", b"30", {}, nothing, 1),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b" " * 5000, {}, nothing, 2),
+        ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"0", {}, nothing, 3),
+        ("GET", "/stats/ip_vs_ext_stats/{name}", "/stats/ip_vs_ext_stats/nothing", None, {}, nothing, 0),
+        ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
     ]
 ]
 

@@ -22,7 +22,7 @@ async def reading(client: Client, stack: AsyncExitStack, path: str = "/conns") -
 async def test_lists_that_nobody_reads_are_few_and_others_are_told_to_come_back(
     client: Client, gateway: FakeGateway, path: str
 ) -> None:
-    gateway.sessions.batches, gateway.is_writer = [[SESSION] * 1000] * 1000, False
+    gateway.sessions.batches, gateway.access.is_writer = [[SESSION] * 1000] * 1000, False
     async with AsyncExitStack() as stack:
         for _ in range(SEATS):
             assert (await reading(client, stack, path)).status == 200
@@ -32,7 +32,7 @@ async def test_lists_that_nobody_reads_are_few_and_others_are_told_to_come_back(
             assert refused.headers["Retry-After"] == "1"
         assert gateway.sessions.listings_open == SEATS
         assert await text_of(client, "/healthz") == "ok\n", "what costs nothing is answered"
-        gateway.is_writer = True
+        gateway.access.is_writer = True
         await text_of(client, "/stats/ext")
 
 

@@ -175,3 +175,32 @@ async def test_any_put_holds_or_is_a_problem_that_changes_nothing(
         assert response.status in (400, 413, 422)
         await problem_of(response, response.status)
         assert gateway.shared.tunables.tolist() == before
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "net.ipv4.vs.tcp_timeout_established",
+        "net%2Fipv4%2Fvs%2Ftcp_timeout_established",
+        "%2Fproc%2Fsys%2Fnet%2Fipv4%2Fvs%2Ftcp_timeout_established",
+    ],
+)
+async def test_a_name_as_lvs_has_it_is_understood(client: Client, gateway: FakeGateway, typed: str) -> None:
+    assert (await json_of(client, f"/sysctl/{typed}"))["name"] == "tcp_timeout_established"
+    assert (await client.put(f"/sysctl/{typed}", data=b"600000")).status == 200
+    assert gateway.shared.tunable("tcp_timeout_established") == 600_000
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_parameter_of_the_host_is_told_where_it_lives(client: Client, gateway: FakeGateway, method: str) -> None:
+    """Also one whose bare name is a tunable too: a full name means one of them."""
+    generation = gateway.shared.generation[0]
+    for typed, lives_at in (
+        ("tcp_fin_timeout", "/host/sysctl/tcp_fin_timeout"),
+        ("net.ipv4.tcp_syncookies", "/host/sysctl/tcp_syncookies"),
+        ("net.ipv4.conf.all.rp_filter", "/host/sysctl/conf.all.rp_filter"),
+    ):
+        problem = await problem_of(await client.request(method, f"/sysctl/{typed}", data=b"1" if method == "PUT" else None), 404)
+        assert f" is a parameter of the host: {lives_at}, [host.sysctl]" in problem["detail"]
+        assert problem["nearest"] is None
+    assert gateway.shared.generation[0] == generation

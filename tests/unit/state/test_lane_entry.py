@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from appliance.ipc.session_record import RECORD_BYTES, Endpoint, Flags, SessionRecord, decode, encode
 from appliance.model.tcp_state import UDP_STATE, TcpState
-from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, rebuilt, take_over_phases, words_of, write_record
+from appliance.state.lane_entry import rebuilt, take_over_phases, words_of, write_moves, write_record
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire.flow import Direction
@@ -55,11 +55,7 @@ def session_of(record: SessionRecord) -> Session:
 @given(records())
 def test_a_session_that_was_rebuilt_is_written_as_its_record_was(record: SessionRecord) -> None:
     memory = memoryview(bytearray(8 * RECORD_BYTES))
-    session = session_of(record)
-    longs = memory.cast("Q")
-    words_of(longs, ENTRY)[:] = session.words
-    longs[ENTRY * LONGS + LAST_SEEN_WORD] = record.last_seen_ns
-    write_record(session, memory, memory.cast("I"), ENTRY)
+    write_record(session_of(record), memory, ENTRY, is_held=record.is_held, last_seen_ns=record.last_seen_ns)
     assert decode(bytes(memory[ENTRY * RECORD_BYTES : (ENTRY + 1) * RECORD_BYTES])) == record
     assert memory[ENTRY * RECORD_BYTES : (ENTRY + 1) * RECORD_BYTES] == encode(record)
     assert not any(memory[: ENTRY * RECORD_BYTES])
@@ -110,9 +106,9 @@ def test_an_answer_stays_in_the_record_when_the_opening_is_over() -> None:
     session = session_of(record_of_one())
     session.opening = Opening()
     session.opening.rs_first_seq = 77
-    write_record(session, memory, memory.cast("I"), 0)
+    write_record(session, memory, 0, is_held=False, last_seen_ns=0)
     session.opening = None
-    write_record(session, memory, memory.cast("I"), 0)
+    write_moves(session, memory.cast("I"), 0)
     record = decode(bytes(memory))
     assert (record.flags, record.rs_first_seq) == (Flags.HAS_ANSWER | Flags.IN_FIRST_TABLE, 77)
-    assert array("Q", words_of(memory.cast("Q"), 0)) == array("Q", bytes(80))
+    assert array("Q", words_of(memory.cast("Q"), 0)) == array("Q", range(10))

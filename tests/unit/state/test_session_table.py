@@ -13,13 +13,14 @@ from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT, BUCKETS, SessionTable
 from appliance.wire.flow import Direction, flow_key, reverse_key
 from tests.support.addresses import CLIENT, RS1, VIP
+from tests.support.session_tables import ALONE
 
 LOCAL_ADDRESS = bytes((192, 0, 2, 10))
 
 
 def service() -> VirtualService[Session]:
     plan = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RealServerPlan("192.0.2.101", 8080, 1, 0),))
-    return VirtualService(plan, lambda _slot: memoryview(array("Q", [0] * len(DESTINATION_FIELDS))), ByState(0.0))
+    return VirtualService(plan, lambda _slot: memoryview(array("Q", [0] * len(DESTINATION_FIELDS))), ByState(0.0), ALONE)
 
 
 def session_at(owner: VirtualService[Session], port: int) -> Session:

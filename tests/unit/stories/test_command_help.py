@@ -32,8 +32,8 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def test_commands_stand_in_the_order_of_use() -> None:
     gateway = ["run", "check", "render-nft", "cleanup"]
     tops = ["top-clients", "top-services", "top-real-servers"]
-    operators = ["conns", *tops, "cut", "sysctl", "lane", "slabinfo", "sockstat", "conntrack"]
-    assert [*gateway, *operators, "lab"] == NAMES
+    operators = ["conns", *tops, "cut", "sysctl", "lane", "slabinfo", "sockstat", "conntrack", "metrics", "host", "doctor"]
+    assert [*gateway, *operators, "lab", "token"] == NAMES
 
 
 def test_each_command_has_a_line_in_the_list() -> None:

@@ -139,6 +139,8 @@ lane_full                  21       1     22
 sessions_adopted           22       1     23
 records_refused            23       1     24
 sessions_unserved          24       1     25
+persistence_hits           25       1     26
+persistence_displaced      26       1     27
 """
     )
 

@@ -41,6 +41,7 @@ def test_services_data() -> None:
         "conns": 3208,
         "active_conns": 3210,
         "inactive_conns": 3212,
+        "opening_conns": 3214,
     }
 
 

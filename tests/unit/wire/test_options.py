@@ -30,6 +30,20 @@ def test_walk_stops_in_front_of_what_cannot_be_read(rest: str) -> None:
     assert list(opt.walk(options)) == [(4, 0, 2)]
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [b"", b"\x01\x03\x03\x07", TIMESTAMP, WSCALE_7 + TIMESTAMP, b"\x08", b"\x00\x08\x0a"],
+    ids=lambda rest: f"then {rest.hex()}",
+)
+def test_every_timestamp_of_a_syn_is_blanked_wherever_it_stands(rest: bytes) -> None:
+    usual = MSS_1460 + SACK_PERMITTED + TIMESTAMP
+    for options in (usual + rest, usual[:-1], usual[4:] + rest, MSS_1460 + TIMESTAMP + rest):
+        blanked = opt.blank(options, opt.TIMESTAMP)
+        found = [(kind, start) for kind, start, _ in opt.walk(options) if kind != opt.TIMESTAMP]
+        assert [(kind, start) for kind, start, _ in opt.walk(blanked)] == found
+        assert len(blanked) == len(options)
+
+
 @given(any_bytes, st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(0, 65535))
 def test_only_squeezing_changes_the_length_and_nothing_fails(options: bytes, kind: int, by: int, most: int) -> None:
     assert len(opt.blank(options, kind)) == len(opt.with_mss(options, most)) == len(opt.shift_sack(options, by)) == len(options)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from appliance.ipc.messages import (
+    VERSION,
     Ask,
     ChangeServices,
     Done,
@@ -124,11 +125,11 @@ def test_pieces_are_made_when_they_are_asked_for(started: Ends, monkeypatch: pyt
     for _ in range(3):
         started.channel.converse(world.shard)
     assert started.hear() == [Piece(2, [["web", 1]], False, "")]
-    assert (started.channel.is_walking, started.channel.has_output) == (True, False)
+    assert (len(started.channel._walks), started.channel.has_output) == (1, False)
     started.say(More(2))
     started.channel.converse(world.shard)
     assert started.hear() == [Piece(3, [], True, "")]
-    assert not started.channel.is_walking
+    assert not started.channel._walks
 
 
 def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
@@ -136,15 +137,15 @@ def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
     started.say(Ask(Query(ROWS)), EndWalk(2), EndWalk(2), More(2))
     started.channel.converse(world.shard)
     assert started.hear() == [Done(3), Done(4), Refused(5, "More does not fit here"), Done(2)]
-    assert not started.channel.is_walking
+    assert not started.channel._walks
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         (b"nonsense\n", "not a message"),
-        (b'{"version":2,"kind":"dance","number":9}\n', "unknown kind 'dance'"),
-        (b'{"version":3,"kind":"ask","number":9}\n', "version 3"),
+        (b'{"version":%d,"kind":"dance","number":9}\n' % VERSION, "unknown kind 'dance'"),
+        (b'{"version":%d,"kind":"ask","number":9}\n' % (VERSION + 1), f"version {VERSION + 1}"),
         (encode(9, Start(plan())), "Start does not fit here"),
         (encode(9, Piece(1, [], True, "")), "Piece does not fit here"),
         (encode(9, Ask(Query("dance"))), "QueryError"),
@@ -209,26 +210,26 @@ def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
     assert isinstance(refusal, Refused)
     assert refusal.of == 2
     assert "please report this" in caplog.text
-    assert (started.channel.is_walking, started.channel.has_output) == (False, False)
+    assert (len(started.channel._walks), started.channel.has_output) == (0, False)
     assert_still_answers(started, world)
 
 
 def test_a_refusal_is_logged_and_never_answered(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
-    started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":3,"kind":"refused","number":10}\n')
+    started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":99,"kind":"refused","number":10}\n')
     started.channel.converse(World().shard)
     assert started.hear() == []
     assert caplog.messages[0] == "the director refused message 3: why"
-    assert "version 3" in caplog.messages[1]
+    assert "version 99" in caplog.messages[1]
 
 
 def test_a_director_of_another_version_is_a_clear_error_for_both(ends: Ends) -> None:
-    ends.ours.sendall(b'{"version":3,"kind":"start","number":1,"plan":{}}\n')
-    words = "version 3, while this process has version 2.* has to be restarted"
+    ends.ours.sendall(b'{"version":99,"kind":"start","number":1,"plan":{}}\n')
+    words = f"version 99, while this process has version {VERSION}.* has to be restarted"
     with pytest.raises(SystemExit, match=words):
         ends.channel.wait_for_plan()
     (refusal,) = ends.hear()
     assert isinstance(refusal, Refused)
-    assert "version 3, while this process has version 2" in refusal.reason
+    assert f"version 99, while this process has version {VERSION}" in refusal.reason
 
 
 def test_a_first_message_that_is_no_plan_ends_the_worker(ends: Ends) -> None:

@@ -1,29 +1,43 @@
 """registry.py: what every scheduler promises, whatever its name."""
 
-from typing import NamedTuple
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.policy.schedulers.registry import SCHEDULERS
+from appliance.policy.schedulers.registry import BY_ADDRESS, SCHEDULERS
+from appliance.policy.schedulers.slow_start import SlowStart
+from tests.support.candidates import client_key, picks, servers, setup
 
-
-class RealServer(NamedTuple):
-    """A candidate."""
-
-    weight: int
-    endpoint: bytes
+CHANGES = st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=6), st.integers(0, 5)), max_size=4)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@given(weights=st.lists(st.integers(0, 3), max_size=6), client_keys=st.lists(st.binary(min_size=12, max_size=12), max_size=9))
+@given(changes=CHANGES, shard=st.integers(0, 63), slow=st.booleans())
 def test_a_pick_is_a_candidate_with_a_weight_and_there_is_one_whenever_there_can_be(
-    name: str, weights: list[int], client_keys: list[bytes]
+    name: str, changes: list[tuple[list[int], int]], shard: int, slow: bool
 ) -> None:
-    scheduler = SCHEDULERS[name]()
-    candidates = [RealServer(weight, bytes((192, 0, 2, 101 + number, 0, 80))) for number, weight in enumerate(weights)]
-    for client_key in client_keys:
-        picked = scheduler.pick(candidates, client_key)
-        assert (picked is not None) == any(weights)
-        assert picked is None or (picked.weight > 0 and picked in candidates)
+    scheduler = SCHEDULERS[name](setup(shard, places=251))
+    for weights, times in changes:
+        candidates = servers(*weights)
+        for candidate in candidates if slow else ():
+            candidate.slow_start = SlowStart(0.0, 10.0)
+        for number in range(times):
+            picked = scheduler.pick(candidates, client_key(number), 0.0)
+            assert (picked is not None) == any(weights)
+            assert picked is None or (picked.weight > 0 and picked in candidates)
+
+
+@pytest.mark.parametrize("name", sorted(BY_ADDRESS))
+def test_those_by_address_look_at_nothing_else(name: str) -> None:
+    scheduler, candidates = SCHEDULERS[name](setup()), servers(*[1] * 10)
+    ports = (client_key(7, port) for port in range(1024, 1124))
+    assert len({scheduler.pick(candidates, key, 0.0) for key in ports}) == 1
+    assert len(set(picks(scheduler, candidates, 100))) == 10
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - BY_ADDRESS))
+def test_the_others_do_not_look_at_the_address(name: str) -> None:
+    candidates = servers(1, 1, 1)
+    scheduler = SCHEDULERS[name](setup())
+    same = [scheduler.pick(candidates, client_key(7), 0.0) for _ in range(3)]
+    assert set(same) == set(candidates)

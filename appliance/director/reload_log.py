@@ -1,0 +1,21 @@
+"""What a reload says in the log when it is over."""
+
+import logging
+
+from appliance.config.changes import Reload
+
+log = logging.getLogger("appliance.director")
+
+
+def say_refused(error: Exception) -> None:
+    """Each reason is a line of its own, and the last line says that nothing has changed."""
+    for line in str(error).splitlines():
+        log.error("%s", line)
+    log.error("reload refused, nothing has changed")
+
+
+def say_done(changes: Reload, tunables: int) -> None:
+    """Of the tunables of the file, as many as `tunables` were not in force already."""
+    for line in changes.lines:
+        log.info("%s", line)
+    log.info("configuration read again, changes: %d", tunables + len(changes.host_parameters) + len(changes.lines))

@@ -1,0 +1,66 @@
+"""Everything that one page of metrics is made from, as it was at one moment. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import add
+from typing import NamedTuple
+
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.rows import DutyState, LaneStats, ShardState
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import DESTINATION_FIELDS
+
+
+class Destination(NamedTuple):
+    """One real server of one service, and what was counted for it."""
+
+    service: ServicePlan
+    real_server: RealServerPlan
+    counts: Sequence[int]
+    """DESTINATION_FIELDS, summed over all shards and the lane."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was asked for, besides the shared memory, which is read when the page is made.
+
+    Whatever could not be read is None, and its series are left out.
+    """
+
+    shared: SharedState
+    services: Sequence[ServicePlan]
+    shards: Sequence[ShardState]
+    duties: Sequence[DutyState]
+    lane: LaneStats
+    lane_is_read: bool
+    """Whether the kernel answered what the lane has counted; True without a lane."""
+    kernel_drops: Mapping[str, int] | None
+    """What the kernel dropped for the defence, by the name of the extended counter."""
+    conntrack: Mapping[str, int] | None
+    """The host's own connection tracking; None also while the host tracks nothing."""
+    problems: int
+    """How many problems the host has."""
+    missing_addresses: int
+
+    @cached_property
+    def rows(self) -> list[list[int]]:
+        """The DESTINATION_FIELDS of all slots, one list after the other: a row for each shard, then the one of the lane."""
+        return [self.shared.all_destinations(row).tolist() for row in range(self.shared.shards + 1)]
+
+    @cached_property
+    def destinations(self) -> list[Destination]:
+        """The real servers that there are now."""
+        sums, *more = self.rows
+        for row in more:
+            sums = list(map(add, sums, row))
+        words = len(DESTINATION_FIELDS)
+        return [
+            Destination(service, server, sums[server.slot * words : (server.slot + 1) * words])
+            for service in self.services
+            for server in service.real_servers
+        ]
+
+    def table(self, name: str) -> list[list[int]]:
+        """A table of the shared memory: a row for each shard, then the one of the lane."""
+        return [self.shared.table(row, name).tolist() for row in range(self.shared.shards + 1)]

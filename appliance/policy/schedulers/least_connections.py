@@ -1,0 +1,58 @@
+"""Least connections: the real server that has least to do (LVS `lc`, `wlc`).
+
+The load of a real server is OPEN for each session that is established or opening, and 1 for each other one. LVS counts the same
+256 and 1, for the same reason: a session that closes costs its real server next to nothing, and there may be thousands in
+TIME_WAIT. But LVS takes a session that is opening for one of those, so the clients of one round trip all go to the real server
+that was least loaded before, and one that answers no SYN looks idle for as long as its clients wait. Here such a session counts
+in full.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+from appliance.policy.schedulers.contract import CandidateT, Setup
+
+OPEN = 256
+"""What a session that is established or opening weighs, beside one that is closing, or of UDP."""
+
+
+def load_of(active: int, inactive: int, opening: int) -> int:
+    """The load of a real server with so many sessions in ESTABLISHED and in other states, `opening` of the latter half-open."""
+    return OPEN * (active + opening) + inactive - opening
+
+
+class WeightedLeastConnections:
+    """Picks the real server whose load is least for its weight, O(n). Those with equal loads take turns."""
+
+    needs_load = True
+    _weighs = True
+
+    def __init__(self, setup: Setup) -> None:
+        self._last = setup.shard - 1
+
+    def pick(self, candidates: Sequence[CandidateT], client_key: bytes, now: float) -> CandidateT | None:  # noqa: ARG002
+        """The candidate with the least load for its weight; None when all weights are 0. The client makes no difference.
+
+        The weight of one in its slow start counts as its share, so its load grows to that of the others by and by.
+        """
+        count, picked, least = len(candidates), None, inf
+        begin = (self._last + 1) % count if count else 0
+        for index in (*range(begin, count), *range(begin)):
+            candidate = candidates[index]
+            weight: float = candidate.weight
+            if weight <= 0:
+                continue
+            if not self._weighs:
+                weight = 1
+            if candidate.slow_start is not None:
+                weight *= candidate.slow_start.share(now)
+            load = candidate.load / weight
+            if load < least:
+                picked, least, self._last = candidate, load, index
+        return picked
+
+
+class LeastConnections(WeightedLeastConnections):
+    """Picks the real server whose load is least, O(n), however high its weight is. Those with equal loads take turns."""
+
+    _weighs = False
