@@ -165,11 +165,13 @@ _COOKIE_EDGES = (
 
 
 class Routes:
-    """Tells the shards the MTUs of the routes to real servers."""
+    """Tells the shards the MTUs of the routes to real servers, and knows who is next on the way to each."""
 
     def __init__(self, shared: SharedState) -> None:
         self._shared = shared
         self._mtus: dict[str, int] = {}
+        self.next_hops: dict[str, str] = {}
+        """By the address of each real server, see `edge.routes.Route`."""
 
     async def look(self, services: Sequence[ServicePlan]) -> None:
         """Write each MTU that has changed since the last look. When the kernel cannot be asked, all stay as they are."""
@@ -178,10 +180,12 @@ class Routes:
             for real_server in service.real_servers:
                 slots_of.setdefault(real_server.address, []).append(real_server.slot)
         try:
-            found = await asyncio.to_thread(routes.mtus, tuple(slots_of))
+            ways = await asyncio.to_thread(routes.look, tuple(slots_of))
         except Exception as error:  # traffic flows without, so even an error of ours or of the library must not end it
             log.error("cannot look after the MTUs of routes: %s", error, exc_info=not isinstance(error, EdgeError))
             return
+        self.next_hops = {address: way.next_hop for address, way in ways.items()}
+        found = {address: way.mtu for address, way in ways.items()}
         stale = {slot: mtu for address, mtu in found.items() for slot in slots_of[address] if self._shared.mtus[slot] != mtu}
         if stale:
             self._shared.set_mtus(stale)
@@ -191,12 +195,8 @@ class Routes:
 
 
 def _log_route(address: str, before: int | None, now: int) -> None:
-    """`before` is None at the first look, which is logged only when there is no route (0)."""
-    if now == before:
-        return
-    if not now:
-        log.warning("there is no route to real server %s", address)
-    elif before is not None:
+    """`before` is None at the first look, which is no news; 0 is no route, which `network` sees and logs."""
+    if now and before is not None and now != before:
         log.info("route MTU to %s: %s -> %d", address, before or "no route", now)
 
 

@@ -188,7 +188,7 @@ def test_a_new_route_mtu_is_noticed(lab: RunningLab) -> None:
 
 BEHIND_RS1 = "203.0.113.99"
 
-ASK_FOR_MTU = f"from appliance.edge.routes import mtus; print(mtus(['{BEHIND_RS1}'])['{BEHIND_RS1}'])"
+ASK_FOR_MTU = f"from appliance.edge.routes import look; print(look(['{BEHIND_RS1}'])['{BEHIND_RS1}'].mtu)"
 
 SEND_TOO_MUCH = f"""
 import socket

@@ -22,6 +22,7 @@ from appliance.director.plans import SPARE_SLOTS
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
+from appliance.edge.routes import Route
 from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query, SessionFilter
@@ -178,7 +179,7 @@ def runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def route_mtus(monkeypatch: pytest.MonkeyPatch) -> MtuOf:
     """The routes of the host, for the test to change. An address that is not in it has no route."""
     found = {str(server.address): 1500 for service in SHIPPED.services for server in service.real_servers}
-    monkeypatch.setattr("appliance.edge.routes.mtus", lambda addresses: {name: found.get(name, 0) for name in addresses})
+    monkeypatch.setattr("appliance.edge.routes.look", lambda asked: {name: Route(found.get(name, 0), name) for name in asked})
     return found
 
 
@@ -429,11 +430,11 @@ async def test_a_reload_tells_every_worker_after_the_mtus_are_known(
     async with running(parts):
         told_before: list[Sequence[object]] = []
 
-        def mtus(addresses: Sequence[str]) -> MtuOf:
+        def look(addresses: Sequence[str]) -> dict[str, Route]:
             told_before.append(select.select([worker.socket for worker in parts.started], [], [], 0)[0])
-            return {name: route_mtus[name] for name in addresses}
+            return {name: Route(route_mtus[name], name) for name in addresses}
 
-        monkeypatch.setattr("appliance.edge.routes.mtus", mtus)
+        monkeypatch.setattr("appliance.edge.routes.look", look)
         route_mtus[address] = 1280
         reload = asyncio.ensure_future(director.reload())
         for worker in parts.started:

@@ -14,6 +14,7 @@ from appliance.director import watches
 from appliance.director.watches import FRESH_S, Counts, Events, KernelDrops, QueueDrops, Routes
 from appliance.edge.errors import EdgeError
 from appliance.edge.queue_stats import QueueStats
+from appliance.edge.routes import Route
 from appliance.ipc.plan import ServicePlan
 from appliance.model.counters import (
     BACKLOG_DROPPED,
@@ -170,7 +171,7 @@ MtuOf = dict[str, int]
 def route_mtus(monkeypatch: pytest.MonkeyPatch) -> MtuOf:
     """The routes of the host, for the test to change. An address that is not in it has no route."""
     found = {server.address: 1500 for service in SERVICES for server in service.real_servers}
-    monkeypatch.setattr("appliance.edge.routes.mtus", lambda addresses: {name: found.get(name, 0) for name in addresses})
+    monkeypatch.setattr("appliance.edge.routes.look", lambda asked: {name: Route(found.get(name, 0), name) for name in asked})
     return found
 
 
@@ -206,7 +207,6 @@ async def test_route_mtus_are_written_by_slot_and_only_when_they_change(
     assert await mtus_after_a_look() == [1280, 9000, 1280, 9000]
     assert caplog.messages == [
         f"route MTU to {FIRST}: 1500 -> 1280",
-        f"there is no route to real server {SECOND}",
         f"route MTU to {SECOND}: no route -> 9000",
     ]
     assert {record.name for record in caplog.records} == {"appliance.director"}
@@ -219,7 +219,7 @@ async def test_routes_that_cannot_be_read_end_nothing_and_change_nothing(
     shared = shared_state(1, 3)
     looks = Routes(shared)
     await looks.look(SERVICES)
-    monkeypatch.setattr("appliance.edge.routes.mtus", Mock(side_effect=error))
+    monkeypatch.setattr("appliance.edge.routes.look", Mock(side_effect=error))
     await looks.look(SERVICES)
     assert set(shared.mtus.tolist()[: len(route_mtus)]) == {1500}
     assert caplog.messages == ["cannot look after the MTUs of routes: why"]
