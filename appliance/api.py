@@ -119,6 +119,7 @@ class _StatusHandlers:
             gateway.missing_addresses(),
             gateway.lane_state(),
             gateway.health.troubles,
+            gateway.network_notes(),
         )
         is_well = document.data["status"] == "ok"
         return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)

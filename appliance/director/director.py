@@ -24,15 +24,17 @@ from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
+from appliance.director.network import Network
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done, say_refused
 from appliance.director.runtime_files import Keys
 from appliance.director.session_queries import SessionQueries
+from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, sockstat
+from appliance.edge import conntrack, links, neighbours, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
@@ -90,6 +92,7 @@ class Director:
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self._routes = watches.Routes(self.shared)
+        self._network = Network(config.gateway.sides, links.states, neighbours.failed)
         self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
@@ -152,7 +155,7 @@ class Director:
         """By name: what is done again and again for the whole run."""
         return {
             "look at counters": lambda: watches.watch_counts(self._counts),
-            "look after the host": lambda: watches.watch_host(self._host.mend, notices),
+            "look after the host": lambda: watches.watch_host(self._look_after_host, notices),
             "look at routes": lambda: watches.watch_routes(self._look_at_routes),
             "look after the lane": lambda: watches.watch_lane(self._lane.look),
             "sample for the doctor": self._doctor.watch,
@@ -250,8 +253,12 @@ class Director:
             except Exception:  # an error of ours must not end the appliance: it goes on with the configuration it has
                 log.exception("reload failed because of an error of ours; please report this")
 
+    def _look_after_host(self) -> None:
+        do_all((self._host.mend, self._network.look_at_links))
+
     async def _look_at_routes(self) -> None:
         await self._routes.look(self.services)
+        await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left)
 
     async def _count_lane(self) -> list[int] | None:
@@ -292,7 +299,11 @@ class Director:
 
     def host_problems(self) -> list[str]:
         """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
-        return list(self._host.problems.values())
+        return [*self._host.problems.values(), *self._network.problems]
+
+    def network_notes(self) -> list[str]:
+        """What is wrong around the gateway and stops some traffic at most: a sentence each."""
+        return self._network.notes
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""

@@ -143,6 +143,9 @@ class Gateway(Protocol):
     def host_problems(self) -> Sequence[str]:
         """What is wrong on the host at this moment, a sentence each."""
 
+    def network_notes(self) -> Sequence[str]:
+        """What is wrong around the gateway and stops some traffic at most, a sentence each."""
+
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""
 

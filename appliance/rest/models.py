@@ -61,6 +61,7 @@ class Health(Model):
     missing_addresses: list[str]
     lane: LaneCondition | None
     services_down: dict[str, str]
+    notes: list[str]
 
 
 class Tunable(Model):

@@ -64,17 +64,19 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "GET",
                 "Answers whether every worker takes packets and the host is as the appliance has made it: the status is "
-                "200 if so, and 503 while a worker is down or does nothing, or rules or addresses of the appliance are "
-                "gone.",
+                "200 if so, and 503 while a worker is down or does nothing, rules or addresses of the appliance are gone, or no "
+                "interface of one side is up.",
                 "`ok`, or one line for each shard that is down and for each problem of the host; then one line for each service "
-                "that is down, which does not change the status: another gateway would find its real servers dead as well",
+                "that is down, and one that begins with `note:` for each interface and real server that cannot be reached. "
+                "These do not change the status: another gateway would find the real servers dead as well",
                 "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid`, `starts` and "
                 "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works); "
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
                 "`reason` and `repairs`; "
-                "`services_down`: an object: service name -> why it is down, and what becomes of new sessions",
+                "`services_down`: an object: service name -> why it is down, and what becomes of new sessions; `notes`: a list "
+                "of sentences: interfaces that are down, real servers without a route, or that do not answer ARP",
                 answer=models.Health,
                 also_answers=(HTTPStatus.SERVICE_UNAVAILABLE,),
             ),

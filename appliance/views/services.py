@@ -39,9 +39,10 @@ def health(
     missing_addresses: Sequence[str] = (),
     lane: LaneState | None = None,
     services_down: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
 ) -> Document:
     """The text is ``ok``, or one line for each shard that is down and for each problem of the host; then one for each service
-    that is down, by name. The latter says nothing against the gateway.
+    that is down, by name, and for each of the `notes`, which are about the network around. These say nothing against the gateway.
 
     The JSON has the duties of the director, missing addresses and the lane too. These are no problem by themselves: on a gateway
     in reserve another program has not added the addresses yet, and without the lane all packets go through the workers.
@@ -57,9 +58,10 @@ def health(
         "missing_addresses": list(missing_addresses),
         "lane": lane._asdict() if lane else None,
         "services_down": dict(services_down),
+        "notes": list(notes),
     }
     troubles = "".join(f"service {name} is down: {trouble}\n" for name, trouble in services_down.items())
-    return Document((text or "ok\n") + troubles, data)
+    return Document((text or "ok\n") + troubles + "".join(f"note: {note}\n" for note in notes), data)
 
 
 def _condition(state: ShardState) -> str:

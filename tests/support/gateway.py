@@ -219,6 +219,7 @@ class FakeGateway:
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
+        self.notes: list[str] = []
         self.conntrack: dict[str, int] | None = None
         self.dropped_by_kernel: dict[str, int] = {}
         self.knows_kernel_drops = True
@@ -259,6 +260,10 @@ class FakeGateway:
     def host_problems(self) -> list[str]:
         """The problems the test set."""
         return self.problems
+
+    def network_notes(self) -> list[str]:
+        """The notes the test set."""
+        return self.notes
 
     def missing_addresses(self) -> list[str]:
         """The addresses the test set."""

@@ -22,7 +22,7 @@ from appliance.director.plans import SPARE_SLOTS
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
-from appliance.edge.routes import Route
+from appliance.edge.routes import NO_ROUTE, Route
 from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query, SessionFilter
@@ -179,7 +179,10 @@ def runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def route_mtus(monkeypatch: pytest.MonkeyPatch) -> MtuOf:
     """The routes of the host, for the test to change. An address that is not in it has no route."""
     found = {str(server.address): 1500 for service in SHIPPED.services for server in service.real_servers}
-    monkeypatch.setattr("appliance.edge.routes.look", lambda asked: {name: Route(found.get(name, 0), name) for name in asked})
+    monkeypatch.setattr(
+        "appliance.edge.routes.look",
+        lambda asked: {name: Route(found[name], name) if name in found else NO_ROUTE for name in asked},
+    )
     return found
 
 
@@ -684,3 +687,29 @@ async def test_a_duty_that_fails_does_not_end_the_appliance(monkeypatch: pytest.
         assert states["look at counters"].failures == 1
         assert "Too many open files" in states["look at counters"].last_error
         assert all(state.up for state in parts.director.shard_states())
+
+
+async def test_the_network_around_the_gateway_is_looked_at_with_the_host_and_with_the_routes(
+    route_mtus: MtuOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped configuration has one interface on each side; none of them is up. One real server has no route."""
+    silent: set[str] = set()
+    monkeypatch.setattr("appliance.edge.links.states", lambda interfaces: dict.fromkeys(interfaces, "down"))
+    monkeypatch.setattr("appliance.edge.neighbours.failed", lambda: silent)
+    parts = make()
+    first, second = parts.director.services[0].real_servers
+    silent.add(first.address)
+    del route_mtus[second.address]
+    await parts.director._look_at_routes()
+    parts.director._look_after_host()
+    client, server = SHIPPED.gateway.client_interface, SHIPPED.gateway.server_interface
+    assert parts.director.host_problems() == [
+        f"no interface towards clients is up: {client} is down",
+        f"no interface towards real servers is up: {server} is down",
+    ]
+    assert parts.director.network_notes() == [
+        f"interface {client} is down",
+        f"interface {server} is down",
+        f"real server {first.address} does not answer ARP",
+        f"there is no route to real server {second.address}",
+    ]

@@ -102,3 +102,9 @@ def test_health_says_for_how_long_a_worker_has_done_nothing() -> None:
     assert document.text == "shard1 is down: its worker (pid 101) has done nothing for 2.5 s\n"
     assert document.data["status"] == "down"
     assert document.data["shards"][1]["silent_s"] == 2.5
+
+
+def test_what_is_wrong_around_the_gateway_is_a_note_and_changes_no_status() -> None:
+    document = health([ShardState(0, True, 1, 1)], notes=["interface server1 is down"])
+    assert document.text == "ok\nnote: interface server1 is down\n"
+    assert (document.data["status"], document.data["notes"]) == ("ok", ["interface server1 is down"])
