@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -683,3 +684,13 @@ async def test_a_duty_that_fails_does_not_end_the_appliance(monkeypatch: pytest.
         assert states["look at counters"].failures == 1
         assert "Too many open files" in states["look at counters"].last_error
         assert all(state.up for state in parts.director.shard_states())
+
+
+async def test_the_keys_of_the_api_are_read_again_also_when_a_reload_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Config:
+        raise ConfigError("lvs.toml", (ConfigProblem((), None, "why"),))
+
+    parts, read = Parts(refuse, SHIPPED), AsyncMock()
+    monkeypatch.setattr(parts.director.access, "read_again", read)
+    await parts.director.reload()
+    read.assert_awaited_once()
