@@ -9,13 +9,14 @@ closes it, as in ``appliance conns | head``.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from appliance.cli.credentials import CredentialError, add_options, credentials
@@ -90,7 +91,7 @@ def add_parsers(subparsers: "Subparsers") -> None:
 
 
 def add_command(
-    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], None], help_text: str, more: str
+    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], int | None], help_text: str, more: str
 ) -> argparse.ArgumentParser:
     """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
     parser = subparsers.add_parser(name, help=help_text, description=more)
@@ -206,6 +207,17 @@ def view(path: str, options: argparse.Namespace) -> None:
     """Print what the API answers to a GET of `path`."""
     with ask(options, "GET", path) as answer:
         copy(answer)
+
+
+def answered_json(options: argparse.Namespace, path: str) -> Any:
+    """What the API answers to a GET of `path` as JSON, whatever form the user wants. Raises ApiError."""
+    from appliance.cli.api_client import ApiError
+
+    with ask(argparse.Namespace(**{**vars(options), "json": True}), "GET", path) as answer:
+        try:
+            return json.loads(answer.text())
+        except ValueError as error:
+            raise ApiError("the answer is not JSON, so it is not one of an appliance") from error
 
 
 def _sessions(options: argparse.Namespace) -> None:

@@ -131,6 +131,7 @@ class _Collector:
             clock=self._get("clock", host_facts.clock),
             tracked=self._get("tracked", lambda: _tracked(setup, sysctls or {})),
             running=None if gateway is None else self._get("running", lambda: _running(gateway)),
+            is_away=gateway is None,
             samples=(*earlier, newest) if earlier and newest is not None else None,
             unseen=self._unseen,
         )

@@ -14,6 +14,8 @@ class HostParameters:
 
     def __init__(self, sysctls: Sysctls) -> None:
         self._sysctls = sysctls
+        self._writing = asyncio.Lock()
+        """Held while one is written: writes that wait for each other in threads would take those of the director's other work."""
 
     async def read(self, parameter: HostParameter) -> HostReading:
         """One parameter at this moment, with the values at `all` and at the interfaces of the gateway where it has those."""
@@ -28,7 +30,8 @@ class HostParameters:
 
         Returns what is then in force. Raises HostParameterError, and changes nothing, when that is refused.
         """
-        await asyncio.to_thread(self._sysctls.write, parameter, place, values)
+        async with self._writing:
+            await asyncio.to_thread(self._sysctls.write, parameter, place, values)
         return await self.read(parameter)
 
     @asynccontextmanager
@@ -38,7 +41,8 @@ class HostParameters:
 
         Raises HostParameterError when one is refused.
         """
-        put_back = await asyncio.to_thread(self._sysctls.change, wanted)
+        async with self._writing:
+            put_back = await asyncio.to_thread(self._sysctls.change, wanted)
         try:
             yield
         except BaseException:

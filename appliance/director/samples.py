@@ -17,6 +17,7 @@ from appliance.model.counters import (
     ACTIVE_CONNS,
     CONNS,
     DESTINATION_FIELDS,
+    EXT_COUNTERS,
     INACTIVE_CONNS,
     QUEUE_COUNTERS,
     VERDICT_COUNTERS,
@@ -69,9 +70,9 @@ def sample_of(gateway: Examined | None = None) -> Sample:
 
 def _with_gateway(host: Sample, gateway: Examined) -> Sample:
     shared = gateway.shared
-    tables = (("verdicts", VERDICT_COUNTERS), ("queue", QUEUE_COUNTERS))
+    tables = (("verdicts", VERDICT_COUNTERS), ("queue", QUEUE_COUNTERS), ("ext", EXT_COUNTERS))
     counts = {
-        counter.name: sum(shared.table(shard, table)[place] for shard in range(shared.shards))
+        counter.name: sum(shared.table(row, table)[place] for row in range(shared.shards + 1))
         for table, counters in tables
         for place, counter in enumerate(counters)
     }
@@ -82,6 +83,7 @@ def _with_gateway(host: Sample, gateway: Examined) -> Sample:
         sessions=sum(shared.session_counts),
         time_wait=sum(shared.time_wait_counts),
         starts=tuple(shared.table(shard, "queue")[WORKER_STARTS] for shard in range(shared.shards)),
+        failures={duty.name: duty.failures for duty in gateway.duty_states() if duty.failures},
     )
 
 

@@ -20,5 +20,16 @@ def route(destination: str, *, via: str = "", interface: str = "") -> str:
     return f"ip route replace {destination}/32 {' '.join(way)}"
 
 
-RESTART = "systemctl restart appliance"
-RELOAD = "systemctl reload appliance"
+def change_link(interface: str, *words: str) -> str:
+    """Changes an interface."""
+    return f"ip link set dev {quote(interface)} {' '.join(words)}"
+
+
+def turn_off_offload(interface: str, feature: str) -> str:
+    """Turns one offload of an interface off."""
+    return f"ethtool -K {quote(interface)} {feature} off"
+
+
+def delete_rule(family: str, table: str, chain: str, handle: int) -> str:
+    """Deletes one rule of nftables."""
+    return f"nft delete rule {quote(family)} {quote(table)} {quote(chain)} handle {handle}"

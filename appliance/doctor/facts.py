@@ -106,13 +106,15 @@ class Sample:
     conntrack: Mapping[str, int]
     """Of `edge.conntrack`; empty when the host tracks nothing."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Verdicts, queue counters and extended counters of the gateway by name, all shards together."""
+    """Verdicts, queue counters and extended counters of the gateway by name, all shards and the lane together."""
     servers: Sequence[int] = ()
     """The fields of ServerCounts for each slot, one after the other."""
     sessions: int = 0
     time_wait: int = 0
     starts: tuple[int, ...] = ()
     """How often the worker of each shard was started."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How often each duty of the director has failed."""
 
     def server(self, slot: int) -> ServerCounts:
         """What was counted in a slot; zeros when the sample does not have it."""
@@ -164,6 +166,8 @@ class Snapshot:
     running: Running | None = None
     samples: tuple[Sample, ...] | None = None
     """The oldest first, the last one of this moment; None when there are not two yet."""
+    is_away: bool = False
+    """Whether no appliance runs on this host."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """Facts that could not be collected, and why."""
 

@@ -21,12 +21,17 @@ def of_interface(interface: str, name: str) -> str:
 PARAMETERS = ("rp_filter", "accept_local", "send_redirects")
 
 
+def _severity(snapshot: Snapshot) -> Severity:
+    """What the start of the appliance sets is no fault before."""
+    return Severity.NOTE if snapshot.is_away else Severity.ERROR
+
+
 def ip_forward(snapshot: Snapshot) -> Iterator[Finding]:
     """A rewritten packet is routed as one that is forwarded."""
     assert snapshot.sysctls is not None
     if snapshot.sysctls.get(FORWARD) == "0":
         yield Finding(
-            Severity.ERROR,
+            _severity(snapshot),
             "",
             "the host does not forward packets, so no rewritten packet goes on",
             "net.ipv4.ip_forward is 0",
@@ -43,7 +48,7 @@ def rp_filter(snapshot: Snapshot) -> Iterator[Finding]:
             if snapshot.samples is not None:
                 dropped = f"; {risen(snapshot.samples, tcp_ext('IPReversePathFilter'))} dropped"
             yield Finding(
-                Severity.ERROR,
+                _severity(snapshot),
                 interface,
                 f"the reverse-path filter of {interface} is strict and drops rewritten packets, which come from an address "
                 "of the "
@@ -59,7 +64,7 @@ def accept_local(snapshot: Snapshot) -> Iterator[Finding]:
     for interface, values in _parameters(snapshot, "accept_local"):
         if "1" not in values:
             yield Finding(
-                Severity.ERROR,
+                _severity(snapshot),
                 interface,
                 f"{interface} takes no packet that comes from an address of the gateway, as each rewritten packet does",
                 f"accept_local is {values[0]} for all and {values[1]} for {interface}",
@@ -76,7 +81,7 @@ def send_redirects(snapshot: Snapshot) -> Iterator[Finding]:
         if "1" in values:
             places = [place for place, value in zip(("all", interface), values, strict=True) if value == "1"]
             yield Finding(
-                Severity.WARNING if interface in shared else Severity.NOTE,
+                Severity.WARNING if interface in shared and not snapshot.is_away else Severity.NOTE,
                 interface,
                 f"the host may send ICMP redirects out of {interface}, by which hosts on one network learn to go past the "
                 "gateway",
@@ -97,7 +102,10 @@ def _parameters(snapshot: Snapshot, name: str) -> Iterator[tuple[str, tuple[str,
             yield interface, (of_all, own)
 
 
-_PUT_BACK = "The appliance sets it and puts it back within seconds, unless it may not write it or something else sets it again."
+_PUT_BACK = (
+    "The appliance sets it and puts it back within seconds, unless it may not write it or something else sets it again; while no "
+    "appliance runs it is a note."
+)
 
 CHECKS = (
     Check(

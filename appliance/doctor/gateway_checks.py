@@ -11,6 +11,18 @@ from appliance.model.verdicts import INTERNAL_ERROR
 _DROPS = ("queue_full_drops", "socket_drops")
 
 
+def away(snapshot: Snapshot) -> Iterator[Finding]:
+    """Only who looks at the host alone can find that."""
+    if snapshot.is_away:
+        yield Finding(
+            Severity.ERROR,
+            "",
+            "no appliance runs here, so nobody serves clients",
+            "nobody listens where its API would be",
+            "Start it: systemctl start appliance. When it does not stay: journalctl -u appliance.",
+        )
+
+
 def workers(snapshot: Snapshot) -> Iterator[Finding]:
     """Those that are down now, and those that have died a moment ago."""
     assert snapshot.running is not None
@@ -52,15 +64,22 @@ def _start_count(shard: int, sample: Sample) -> int:
 def duties(snapshot: Snapshot) -> Iterator[Finding]:
     """A duty that has failed begins anew; what it looks after was not looked after meanwhile."""
     assert snapshot.running is not None
+    assert snapshot.samples is not None
+    span_s = snapshot.newest.at_s - snapshot.samples[0].at_s
     for duty in snapshot.running.duties:
         if duty.failures:
+            rise = risen(snapshot.samples, partial(_failure_count, duty.name), span_s)
             yield Finding(
-                Severity.WARNING,
+                Severity.WARNING if rise.by else Severity.NOTE,
                 duty.name,
                 f"the director could not do its duty to {duty.name}",
                 f"failed {duty.failures} times, last with {duty.last_error}",
                 "The log says more: journalctl -u appliance.",
             )
+
+
+def _failure_count(duty: str, sample: Sample) -> int:
+    return sample.failures.get(duty, 0)
 
 
 def steering(snapshot: Snapshot) -> Iterator[Finding]:
@@ -138,6 +157,13 @@ def internal_errors(snapshot: Snapshot) -> Iterator[Finding]:
 
 CHECKS = (
     Check(
+        "not_running",
+        away,
+        (),
+        "An error when `appliance doctor` finds no appliance to ask on this host.",
+        "Clients get no answer.",
+    ),
+    Check(
         "worker_down",
         workers,
         ("running",),
@@ -154,8 +180,9 @@ CHECKS = (
     Check(
         "duty_failed",
         duties,
-        ("running",),
-        "A warning for each duty of the director that has failed in this run.",
+        ("running", "samples"),
+        "A warning for each duty of the director that has failed within the last ten minutes, a note when it was earlier in "
+        "this run.",
         "What it looks after (rules, addresses, routes, counters) was not looked after for a moment, or still is not.",
     ),
     Check(

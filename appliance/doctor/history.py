@@ -71,13 +71,15 @@ def seconds_until(samples: Sequence[Sample], value: Callable[[Sample], float], l
 
 def unanswered(samples: Sequence[Sample], slot: int) -> int:
     """How many sessions a real server was sent since its last packet, without those that it may still be about to answer."""
-    newest = samples[-1]
+    newest, now = samples[-1], samples[-1].server(slot)
+    if now.conns <= samples[0].server(slot).conns:
+        return 0  # without new sessions, as on most real servers of a large gateway, there is nothing to look for
     silent_since = newest
     for sample in reversed(samples):
-        if sample.server(slot).out_packets != newest.server(slot).out_packets:
+        if sample.server(slot).out_packets != now.out_packets:
             break
         silent_since = sample
-    due = [sample for sample in samples if newest.at_s - sample.at_s >= _ANSWER_S and sample.at_s >= silent_since.at_s]
+    due = [sample for sample in samples if newest.at_s - sample.at_s >= _ANSWER_S]
     return max(0, due[-1].server(slot).conns - silent_since.server(slot).conns) if due else 0
 
 

@@ -63,7 +63,7 @@ def paws(snapshot: Snapshot) -> Iterator[Finding]:
     """The host's own connections only: what real servers reject is counted there."""
     assert snapshot.samples is not None
     rise = risen(snapshot.samples, tcp_ext(*PAWS_COUNTERS))
-    if rise.by and rise.per_s >= PAWS_PER_S:
+    if rise.per_s >= PAWS_PER_S:
         yield Finding(
             Severity.WARNING,
             "",

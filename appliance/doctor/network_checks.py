@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
-from appliance.doctor.commands import route, write_tunable
-from appliance.doctor.facts import Path, Snapshot
+from appliance.doctor.commands import change_link, route, turn_off_offload, write_tunable
+from appliance.doctor.facts import Path, Setup, Snapshot
 from appliance.doctor.finding import Check, Finding, Severity
 from appliance.doctor.history import unanswered
 from appliance.ipc.plan import RealServerPlan, ServicePlan
@@ -43,7 +43,7 @@ def interfaces(snapshot: Snapshot) -> Iterator[Finding]:
                 f"interface {name} is down",
                 "the kernel does not list it as up",
                 "Turn it on; when it has no carrier, look at the cable and the switch.",
-                (f"ip link set dev {name} up",),
+                (change_link(name, "up"),),
             )
 
 
@@ -58,7 +58,7 @@ def receive_offload(snapshot: Snapshot) -> Iterator[Finding]:
                 f"{name} merges packets in a way that cannot be undone (LRO), so they cannot be forwarded as they were",
                 "large-receive-offload is on",
                 "Turn it off, for good in the configuration of the network. GRO may stay on.",
-                (f"ethtool -K {name} lro off",),
+                (turn_off_offload(name, "lro"),),
             )
 
 
@@ -73,7 +73,7 @@ def large_mtu(snapshot: Snapshot) -> Iterator[Finding]:
                 f"{name} lets packets pass that are too long for a worker and are dropped there (truncated)",
                 f"MTU {found.mtu}, at most {LARGEST_MTU}",
                 "Lower it here and on the other hosts of that network.",
-                (f"ip link set dev {name} mtu {LARGEST_MTU}",),
+                (change_link(name, "mtu", str(LARGEST_MTU)),),
             )
 
 
@@ -105,13 +105,13 @@ def routes(snapshot: Snapshot) -> Iterator[Finding]:
     """A real server that cannot be reached, or only on the wrong side."""
     assert snapshot.setup is not None
     assert snapshot.paths is not None
-    sides = snapshot.setup.sides
+    sides, in_use = snapshot.setup.sides, _in_use(snapshot.setup)
     for address, path in snapshot.paths.items():
         if path is not None and path.interface in sides.server_interfaces:
             continue
         where = "there is no route to it" if path is None else f"it is reached through {path.interface}"
         yield Finding(
-            Severity.ERROR,
+            Severity.ERROR if address in in_use else Severity.NOTE,
             address,
             f"real server {address} cannot be used: {where}, which is no interface of the server side"
             if path is not None
@@ -125,8 +125,10 @@ def routes(snapshot: Snapshot) -> Iterator[Finding]:
 
 def neighbours(snapshot: Snapshot) -> Iterator[Finding]:
     """The kernel has asked for the address of a real server, or of its router, and nobody has answered."""
+    assert snapshot.setup is not None
     assert snapshot.neighbours is not None
     assert snapshot.paths is not None
+    in_use = _in_use(snapshot.setup)
     for address, path in snapshot.paths.items():
         if path is None:
             continue
@@ -134,12 +136,17 @@ def neighbours(snapshot: Snapshot) -> Iterator[Finding]:
         if snapshot.neighbours.get(next_hop) == "FAILED":
             who = f"real server {address}" if next_hop == address else f"router {next_hop} to real server {address}"
             yield Finding(
-                Severity.ERROR,
+                Severity.ERROR if address in in_use else Severity.NOTE,
                 address,
                 f"{who} does not answer ARP on {path.interface}: it is down, or on another network",
                 f"neighbour {next_hop} is FAILED",
                 "Start it, or set its weight to 0 in the configuration and reload, so that clients are not sent there.",
             )
+
+
+def _in_use(setup: Setup) -> set[str]:
+    """The real servers that get new sessions; one that is drained may be switched off."""
+    return {server.address for service in setup.services for server in service.real_servers if server.weight}
 
 
 def silent_real_servers(snapshot: Snapshot) -> Iterator[Finding]:
@@ -224,14 +231,16 @@ CHECKS = (
         "real_server_unreachable",
         routes,
         ("setup", "paths"),
-        "An error for each real server to which there is no route, or one out of an interface that is not of the server side.",
+        "An error for each real server with a weight above 0, and a note for others, to which there is no route, or one out "
+        "of an interface that is not of the server side.",
         "Packets to it go nowhere, or its answers are dropped because they come from the wrong side.",
     ),
     Check(
         "real_server_no_arp",
         neighbours,
-        ("paths", "neighbours"),
-        "An error for each real server whose own neighbour entry, or that of its router, is FAILED.",
+        ("setup", "paths", "neighbours"),
+        "An error for each real server with a weight above 0, and a note for others, whose own neighbour entry, or that of "
+        "its router, is FAILED.",
         "Its sessions wait until they time out.",
     ),
     Check(

@@ -7,7 +7,10 @@ from appliance.doctor.facts import Snapshot
 from appliance.doctor.finding import Check, Finding, Severity
 from appliance.doctor.history import counted, risen
 from appliance.ipc.plan import ServicePlan
+from appliance.model.counters import EXT_COUNTERS, TOA_FAIL_LEN
 from appliance.model.verdicts import NO_LOCAL_ADDRESS, NO_REAL_SERVER, SOURCE_LIMIT, STALE_ANSWER
+
+_TOA_FAILED = EXT_COUNTERS[TOA_FAIL_LEN].name
 
 SERVER_SPEAKS_FIRST = {
     21: "FTP",
@@ -91,6 +94,21 @@ def timestamps_kept(snapshot: Snapshot) -> Iterator[Finding]:
     )
 
 
+def left_out_addresses(snapshot: Snapshot) -> Iterator[Finding]:
+    """The option needs eight bytes among the options of a packet, and in the packet itself."""
+    assert snapshot.samples is not None
+    rise = risen(snapshot.samples, counted(_TOA_FAILED))
+    if rise.by:
+        yield Finding(
+            Severity.NOTE,
+            "",
+            "packets went on without the client-address option, because there was no room for it",
+            f"{rise} ({_TOA_FAILED})",
+            "A few are normal when packets are lost: the options then list what has arrived. Many mean that the MTU to the real "
+            "servers is too small.",
+        )
+
+
 CHECKS = (
     Check(
         "connections_refused",
@@ -114,5 +132,12 @@ CHECKS = (
         "A warning while fullnat_timestamp_remove_entry is 0; an error when real servers have answered a SYN for an older "
         "connection within the last minute.",
         "All clients share the local addresses, so for a real server they are one host whose clock jumps.",
+    ),
+    Check(
+        "client_addresses_left_out",
+        left_out_addresses,
+        ("samples", "running"),
+        "A note when fullnat_add_toa_fail_len has risen within the last minute.",
+        "The real server does not learn the address of a client from that packet; mostly another one of the connection has it.",
     ),
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from appliance.doctor.commands import set_sysctl, write_tunable
+from appliance.doctor.commands import delete_rule, set_sysctl, write_tunable
 from appliance.doctor.facts import Running, Sample, Setup, ShardPorts, Snapshot
 from appliance.doctor.finding import Check, Finding, Severity
 from appliance.doctor.history import counted, duration, held_ports, risen, seconds_until
@@ -55,7 +55,7 @@ def conntrack_full(snapshot: Snapshot) -> Iterator[Finding]:
             "the host's connection tracking is nearly full; then the host drops every new connection that it tracks",
             f"{now['count']} of {most} entries ({part:.0%}){_when_full(seconds)}; packets dropped: {lost}",
             "Sessions of the gateway are not in it. Find out what is (conntrack -L), take it out with notrack, or raise the "
-            "limit.",
+            "limit (on the machine itself, not in a container).",
             (set_sysctl(CONNTRACK_MAX, str(2 * most)),),
         )
 
@@ -94,7 +94,7 @@ def services_tracked(snapshot: Snapshot) -> Iterator[Finding]:
         "or let it leave out packets with `ct state untracked`, in its own configuration too."
         if rules
         else "Look for rules of others at prerouting between priorities -310 and -200.",
-        tuple(f"nft delete rule {family} {table} {chain} handle {handle}" for family, table, chain, handle in rules),
+        tuple(delete_rule(*rule) for rule in rules),
     )
 
 
@@ -216,7 +216,10 @@ def backlog(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
-_LEVELS = f"a warning from {NEARLY_FULL:.0%} on, or when at the rate of the last minutes it is full within two hours; an error"
+_LEVELS = (
+    f"a warning from {NEARLY_FULL:.0%} on, or from {FORECAST_FROM:.0%} on when at the rate of the last minutes it is full within "
+    "two hours; an error"
+)
 
 CHECKS = (
     Check(

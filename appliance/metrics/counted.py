@@ -19,8 +19,8 @@ _Read = Callable[[Reading], Iterable[Series]]
 
 
 def _ext(place: int, name: str) -> _Read:
-    """Who counted is a label, since the kernel's part starts anew with each run of the appliance and the others do not: in a sum
-    of all, such a start would look as if everything had been counted once more."""
+    """Who counted is a label, since the kernel's part may start anew at a restart of the appliance, and the others do not: in a
+    sum of all, such a start would look as if everything had been counted once more."""
 
     def read(reading: Reading) -> Iterator[Series]:
         *shards, lane = (reading.shared.table(row, "ext")[place] for row in range(reading.shared.shards + 1))

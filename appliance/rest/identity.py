@@ -4,6 +4,7 @@ import asyncio
 import socket
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -38,7 +39,6 @@ def check_token(gateway: Gateway) -> Middleware:
             token = gateway.access.tokens.find(_bearer(given)) if gateway.access.tokens else None
             if token is None:
                 await wrong.refuse(request, gateway.access.tokens)
-                raise AssertionError  # the line above raises
             request[_TOKEN] = token
             request[_CALLER] = Caller(f"token {token.name}", token.may_write)
         elif _needs_token(gateway, request):
@@ -73,7 +73,7 @@ class _WrongTokens:
         self._delayed = 0
         self._lines = RareLog()
 
-    async def refuse(self, request: web.Request, tokens: Tokens) -> None:
+    async def refuse(self, request: web.Request, tokens: Tokens) -> NoReturn:
         """Raises ProblemError: 401 after a delay, or 429 when many are waiting for theirs."""
         self._lines.say("wrong token refused", f"from {address_of(request)}")
         if self._delayed >= DELAYED_MAX:

@@ -142,7 +142,8 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all services with their real servers, weights and counters.",
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
-                "`local_addresses` and `real_servers`; a real server has `address`, `port`, `forward`, `weight` and its counters "
+                "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
+                "`address`, `port`, `forward`, `weight` and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
                 "`opening_conns` (those of the inactive ones that are half-open)",
                 answer=models.Services,

@@ -31,8 +31,13 @@ def report(found: Report) -> Document:
 
 def as_text(data: Mapping[str, Any]) -> str:
     """The text of a report that was answered as JSON. Raises KeyError or TypeError when it is none."""
-    blocks = ["".join(f"{line}\n" for line in _finding(finding)) for finding in data["findings"]]
-    return "\n".join([*blocks, "".join(f"{line}\n" for line in _end(data))])
+    blocks = ["".join(f"{line}\n" for line in map(_plain, _finding(finding))) for finding in data["findings"]]
+    return "\n".join([*blocks, "".join(f"{line}\n" for line in map(_plain, _end(data)))])
+
+
+def _plain(text: str) -> str:
+    """The text without what a terminal would obey: names on the host, and answers of other hosts, may have anything in them."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def _finding(finding: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Services with their real servers, and the health of the shards, as text and as JSON. Pure."""
 
 from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 from appliance import __version__
@@ -20,7 +21,7 @@ def services(shared: SharedState, plans: Iterable[ServicePlan]) -> Document:
         f"  -> {'RemoteAddress:Port':<28} Forward Weight ActiveConn InActConn",
     ]
     for service in data:
-        lines.append(f"{service['protocol']:<4} {service['vip']}:{service['port']} {service['scheduler']}")
+        lines.append(f"{service['protocol']:<4} {service['vip']}:{service['port']} {service['scheduler']}{_flags(service)}")
         lines += (
             f"  -> {row['address'] + ':' + str(row['port']):<28} {row['forward']:<7} {row['weight']:<6} "
             f"{row['active_conns']:<10} {row['inactive_conns']:<10}".rstrip()
@@ -62,6 +63,14 @@ def _condition(state: ShardState) -> str:
     return f"shard{state.shard} is down (started {state.starts} times)\n"
 
 
+def _flags(service: dict[str, Any]) -> str:
+    """The persistence of a service, as `ipvsadm -ln` shows it; empty without any."""
+    if not service["persistence_s"]:
+        return ""
+    mask = "" if service["persistence_mask"] == 32 else f" mask {IPv4Network((0, service['persistence_mask'])).netmask}"
+    return f" persistent {service['persistence_s']}{mask}"
+
+
 def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
     return {
         "name": plan.name,
@@ -69,6 +78,8 @@ def _service(shared: SharedState, plan: ServicePlan) -> dict[str, Any]:
         "vip": plan.vip,
         "port": plan.port,
         "scheduler": plan.scheduler,
+        "persistence_s": plan.persistence_s,
+        "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
         "real_servers": [_real_server(shared, real_server) for real_server in plan.real_servers],
     }

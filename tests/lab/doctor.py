@@ -23,7 +23,7 @@ for _ in range(count):
     client.setblocking(False)
     client.connect_ex((address, port))
     held.append(client)
-print("asked", flush=True)
+print("begun", flush=True)
 sys.stdin.read()
 """
 
@@ -58,13 +58,19 @@ def make_sysctls_read_only(lab: RunningLab) -> None:
 
 
 @contextmanager
-def connecting(lab: RunningLab, count: int, address: str = "", port: int = 0) -> Iterator[None]:
-    """So many clients that try to connect, for the block: to the service, or to an address and a port."""
-    target = (address or lab.vip, str(port or lab.port), str(count))
-    command = lab.enter("client", sys.executable, "-c", _CONNECTING, *target)
+def program(lab: RunningLab, role: str, code: str, *arguments: str) -> Iterator[None]:
+    """A Python program on a host of the lab, for the block: it says a line when it has begun, and waits for its end of input."""
+    command = lab.enter(role, sys.executable, "-c", code, *arguments)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == "asked\n"
+        assert process.stdout.readline() == "begun\n"
         yield
         process.stdin.close()
+
+
+@contextmanager
+def connecting(lab: RunningLab, count: int, address: str = "", port: int = 0) -> Iterator[None]:
+    """So many clients that try to connect, for the block: to the service, or to an address and a port."""
+    with program(lab, "client", _CONNECTING, address or lab.vip, str(port or lab.port), str(count)):
+        yield

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from appliance.doctor.registry import CHECKS
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, reload, worker_pids
-from tests.lab.doctor import BIN, connecting, doctor, make_sysctls_read_only, named
+from tests.lab.doctor import BIN, connecting, doctor, make_sysctls_read_only, named, program
 from tests.lab.floods import syn_flood
 from tests.lab.idle_sessions import IdleSessions
 from tests.lab.raw_client import RawClient, raw_addresses
@@ -27,7 +26,7 @@ PORT = 9999
 _LISTENING = f"""
 import socket, sys
 listening = socket.create_server(("{GATEWAY}", {PORT}), backlog=int(sys.argv[1]))
-print("listening", flush=True)
+print("begun", flush=True)
 sys.stdin.read()
 """
 
@@ -70,13 +69,8 @@ def ip(lab: RunningLab, role: str, make: str, undo: str) -> Iterator[None]:
 @contextmanager
 def listening(lab: RunningLab, backlog: int) -> Iterator[None]:
     """A program on the gateway that listens and accepts nobody."""
-    command = lab.enter("gateway", sys.executable, "-c", _LISTENING, str(backlog))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "listening\n"
+    with program(lab, "gateway", _LISTENING, str(backlog)):
         yield
-        process.stdin.close()
 
 
 @contextmanager
@@ -222,6 +216,7 @@ ELSEWHERE = {
     "worker_restarts": "a test of its own, below",
     "addresses_missing": "a test of its own, below",
     "deferred_greeting": "the test without an appliance, below",
+    "not_running": "the test without an appliance, below",
     "local_ports_run_out": "test_doctor_story.py",
     "services_tracked": "test_doctor_story.py",
     "lane_not_on": "test_doctor_story.py",
@@ -229,6 +224,7 @@ ELSEWHERE = {
 NOT_IN_A_NAMESPACE = {
     "duty_failed": "it takes an error of the appliance",
     "internal_errors": "it takes an error of the appliance",
+    "client_addresses_left_out": "it takes losses that nobody can time",
     "lro_on": "virtual interfaces have no LRO",
     "conntrack_full": "the limit is that of the whole machine",
     "conntrack_few_buckets": "the buckets are those of the whole machine",
@@ -317,6 +313,7 @@ def test_without_an_appliance_the_host_and_the_file_are_looked_at(lab: RunningLa
     assert done.returncode == 20
     assert done.stderr == f"no appliance runs here (unix:/run/appliance/api.sock): looking at this host and {file} itself\n"
     report = json.loads(done.stdout)
+    assert named(report)["not_running"] == ""
     assert named(report)["deferred_greeting"] == "mail"
     assert named(report)["interface_missing"] == "nowhere0"
     assert "fin_timeout_lowered" in named(report, "note")

@@ -1,5 +1,7 @@
 """Schedulers on real packets, with 1 and 2 shards: who gets the next connection, and that a reload changes it."""
 
+import itertools
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -135,3 +137,18 @@ def test_a_real_server_that_has_come_back_gets_its_share_by_and_by(lab: RunningL
     reload(lab, text("wrr", (1, 1, 0)))
     reload(lab, text("wrr", (1, 1, 1)))
     assert min(shares_of(lab, 300)) >= 100 - len(worker_pids(lab))
+
+
+def test_no_connection_fails_while_schedulers_and_weights_change(lab: RunningLab) -> None:
+    changes = itertools.cycle((name, weights) for name in SCHEDULERS for weights in ((1, 0, 2), (40, 40, 20)))
+    made = 0
+    with lab.start("client", "http_load.py", "8000", "16") as load:
+        while load.poll() is None:
+            name, weights = next(changes)
+            assert reload(lab, text(name, weights, "slow_start_s = 1\n"))[-1].startswith("configuration read again")
+            made += 1
+        said, complaints = load.communicate()
+        assert load.returncode == 0, complaints
+    result = json.loads(said)
+    assert (result["ok"], result["errors"]) == (8000, {})
+    assert made >= len(SCHEDULERS), "while connections came"

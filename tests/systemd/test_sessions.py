@@ -148,6 +148,16 @@ def running(site: Site) -> Iterator[Site]:
     site.machine.run("systemctl", "stop", "appliance", "appliance-dataplane")
 
 
+def test_the_doctor_sees_every_fact_with_the_rights_of_the_service(running: Site) -> None:
+    """Connection tracking as well."""
+    rule = "add table ip other; add chain ip other in { type filter hook input priority 0; }; add rule ip other in ct state new"
+    running.machine.run("nft", rule)
+    report = running.api("/doctor")
+    running.machine.run("nft", "delete table ip other")
+    assert report["unseen"].keys() <= {"samples"}
+    assert report["findings"] == []
+
+
 def test_a_restart_keeps_every_session(running: Site) -> None:
     with streams(running):
         running.goes_on()
@@ -196,6 +206,21 @@ def test_a_stop_after_a_crash_resets_both_ends_too(running: Site) -> None:
         running.machine.run("systemctl", "stop", "appliance")
         are_reset(running)
     nothing_is_left(running)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_parameter_of_the_host_is_written_within_the_limits_and_put_back(running: Site, is_killed: bool) -> None:
+    """By the director; or by the data plane's unit, when no director is there."""
+    path = "/proc/sys/net/ipv4/tcp_fin_timeout"
+    before = running.machine.read(path)
+    url = "http://127.0.0.1:9380/host/sysctl/tcp_fin_timeout"
+    assert running.machine.run("curl", "--silent", "--max-time", "20", "-X", "PUT", "-d", "31", url) == "31\n"
+    assert running.machine.read(path) == "31\n"
+    if is_killed:
+        running.machine.run("systemctl", "kill", "--signal=KILL", "appliance")
+    running.machine.run("systemctl", "stop", "appliance")
+    nothing_is_left(running)
+    assert running.machine.read(path) == before != "31\n"
 
 
 def test_only_the_director_may_load_programs(running: Site) -> None:

@@ -32,6 +32,7 @@ def page() -> str:
 
 
 def _section(check: Check) -> str:
-    facts = f"**Needs.** {', '.join(map(code, check.needs))}."
-    parts = (f"## {code(check.name)}", paragraph(check.rule), paragraph(f"**Why.** {check.reason}"), paragraph(facts))
+    parts = [f"## {code(check.name)}", paragraph(check.rule), paragraph(f"**Why.** {check.reason}")]
+    if check.needs:
+        parts.append(paragraph(f"**Needs.** {', '.join(map(code, check.needs))}."))
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ import pytest
 
 from appliance.__main__ import main
 from appliance.api import make_app, serve
-from appliance.cli import doctor
+from appliance.cli import doctor, operator
 from appliance.cli.operator import API_VARIABLE
 from appliance.config.problems import ConfigError, ConfigProblem
 from appliance.doctor.examine import Report
@@ -59,6 +59,13 @@ async def test_commands_ask_the_appliance_that_was_asked(served: Served, capsys:
     assert finding["commands"] == [f"appliance sysctl --api {served.unix} fullnat_timestamp_remove_entry=1"]
 
 
+def test_commands_have_the_credentials_that_were_shown() -> None:
+    options = argparse.Namespace(api="https://gw:9443", token_file="a token", ca_file="ca.pem", cert_file=None, key_file=None)
+    shown = doctor._for_the_same({"findings": [{"commands": [COMMAND, "ip link"]}]}, options)
+    words = "--api https://gw:9443 --token-file 'a token' --ca-file ca.pem"
+    assert shown["findings"] == [{"commands": [f"appliance sysctl {words} fullnat_timestamp_remove_entry=1", "ip link"]}]
+
+
 async def test_an_address_of_the_environment_stays_there(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +98,7 @@ class Here:
 @pytest.fixture
 def no_appliance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     address = f"unix:{tmp_path / 'nobody.sock'}"
-    monkeypatch.setattr(doctor, "DEFAULT_API", address)
+    monkeypatch.setattr(operator, "DEFAULT_API", address)
     monkeypatch.delenv(API_VARIABLE, raising=False)
     return address
 
@@ -117,9 +124,9 @@ def test_an_appliance_that_has_left_its_socket_is_not_there(no_appliance: str) -
 
 
 @pytest.mark.usefixtures("no_appliance")
-def test_an_address_that_was_given_is_meant(capsys: pytest.CaptureFixture[str], no_appliance: str) -> None:
+def test_another_address_that_was_given_is_meant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     here = Here()
-    assert here.run("--api", no_appliance) == 1
+    assert here.run("--api", f"unix:{tmp_path / 'other.sock'}") == 1
     assert here.asked == []
     assert "is the appliance running" in capsys.readouterr().err
 

@@ -199,7 +199,7 @@ async def test_a_host_without_an_appliance_is_looked_at_twice(host: FakeHost, mo
     report = await look_twice(SHIPPED, pause)
     assert pauses == [TWO_LOOKS_S]
     assert not report.is_running
-    assert names(report) == ["ip_forward_off", "listen_overflows"]
+    assert names(report) == ["not_running", "listen_overflows", "ip_forward_off"]
     assert report.unseen == {"running": "no appliance was asked"}
     assert "worker_down" in report.left_out
     assert "real_server_silent" in report.left_out

@@ -13,9 +13,12 @@ from appliance.config.loading import RealServer
 from appliance.director.host import Host
 from appliance.director.plans import steered
 from appliance.edge.errors import EdgeError
+from appliance.model.host_parameter import HostParameterError
+from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence
+from tests.support.proc_sys import ProcSysNet
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
@@ -483,3 +486,64 @@ def test_what_the_rules_of_the_run_before_have_counted_is_counted_on(nft: FakeNf
     second.start_steering(SHIPPED, ALL)
     nft.counters["defence_udp_drop"] = 2
     assert second.kernel_drops()["defence_udp_drop"] == 7
+
+
+@pytest.fixture
+def net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProcSysNet:
+    """The kernel's parameters, with the interfaces of the shipped configuration."""
+    root = tmp_path / "net"
+    monkeypatch.setattr("appliance.edge.sysctl.NET", root)
+    monkeypatch.setattr("appliance.director.host.addresses.missing_interfaces", lambda _: [])
+    found = ProcSysNet(root)
+    found.fill("client0", "server0")
+    return found
+
+
+WANTED = {"tcp_fin_timeout": (30,), "tcp_rmem": (4096, 8192, 16384)}
+
+
+@pytest.mark.usefixtures("nft")
+def test_parameters_are_set_and_an_end_puts_them_back(net: ProcSysNet) -> None:
+    before = net.all()
+    host = Host()
+    host.prepare(SHIPPED.gateway, WANTED)
+    assert (net["ipv4/tcp_fin_timeout"], net["ipv4/tcp_rmem"], net["ipv4/ip_forward"]) == ("30", "4096 8192 16384", "1")
+    host.undo()
+    assert net.all() == before
+
+
+@pytest.mark.usefixtures("nft")
+def test_what_a_crashed_run_has_set_is_put_back_by_a_cleanup_or_the_next_run(net: ProcSysNet) -> None:
+    before = net.all()
+    Host().prepare(SHIPPED.gateway, WANTED)
+    assert Host().undo_leftovers()
+    assert net.all() == before
+    assert not Host().undo_leftovers()
+
+    Host().prepare(SHIPPED.gateway, WANTED)
+    following = Host()
+    assert following.adopt_leftovers()
+    following.prepare(SHIPPED.gateway, {})
+    assert (net["ipv4/tcp_fin_timeout"], net["ipv4/ip_forward"]) == ("60", "1")
+    following.undo()
+    assert net.all() == before
+
+
+@pytest.mark.usefixtures("nft")
+def test_a_run_that_leaves_changes_no_parameter_any_more(net: ProcSysNet) -> None:
+    host = Host()
+    host.prepare(SHIPPED.gateway, WANTED)
+    host.leave()
+    with pytest.raises(HostParameterError, match="the appliance is ending"):
+        host.sysctls.write(HOST_PARAMETERS["tcp_fin_timeout"], "", (31,))
+    assert net["ipv4/tcp_fin_timeout"] == "30"
+
+
+@pytest.mark.usefixtures("nft", "net")
+def test_one_thread_at_a_time_writes_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write through the API and a repair may both have something new to write down."""
+    host, held = Host(), list[bool]()
+    monkeypatch.setattr("appliance.director.host.write_state", lambda *_: held.append(host._saving.locked()))
+    host.prepare(SHIPPED.gateway, WANTED)
+    assert held
+    assert all(held)

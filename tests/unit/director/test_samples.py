@@ -8,7 +8,8 @@ import pytest
 from appliance.director.samples import sample_of
 from appliance.doctor.facts import ServerCounts
 from appliance.edge import conntrack, host_facts
-from appliance.model.counters import WORKER_STARTS
+from appliance.ipc.rows import DutyState
+from appliance.model.counters import TOA_FAIL_LEN, WORKER_STARTS
 from appliance.model.verdicts import STALE_ANSWER
 from tests.support.gateway import FakeGateway, fill_destinations
 
@@ -45,8 +46,13 @@ def test_the_gateway_too() -> None:
         gateway.shared.session_counts[shard] = 100 + shard
         gateway.shared.time_wait_counts[shard] = 50 + shard
     gateway.shared.destination(gateway.shared.lane, 2)[1] = 9000
+    for row in range(3):
+        gateway.shared.table(row, "ext")[TOA_FAIL_LEN] = 5
+    gateway.duties = [DutyState("look at routes", 2, "no"), DutyState("reload", 0, "")]
     sample = sample_of(gateway)
+    assert sample.failures == {"look at routes": 2}
     assert sample.counts["stale_answer"] == 21
+    assert sample.counts["fullnat_add_toa_fail_len"] == 15, "the lane counts too"
     assert (sample.sessions, sample.time_wait, sample.starts) == (201, 101, (1, 2))
     # 1000 * (shard + 1) + 100 * slot + place of the field, of both shards
     assert sample.server(1) == ServerCounts(conns=3208, out_packets=3202, active=3210, inactive=3212)

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from appliance.doctor.examine import examine
 from appliance.doctor.facts import Snapshot
 from appliance.doctor.finding import Severity
 from tests.support.patient import ONE_ARMED, SETUP, SYSCTLS, found, patient, sample, severity, with_sysctls
@@ -55,6 +56,21 @@ def test_either_send_redirects_is_too_much(of_all: str, own: str) -> None:
     for finding in found("send_redirects_on", one_armed):
         wanted = [place for place, value in (("all", of_all), ("server0", own)) if value == "1"]
         assert list(finding.commands) == [f"sysctl -w net.ipv4.conf.{place}.send_redirects=0" for place in wanted]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ip_forward_off", {"net/ipv4/ip_forward": "0"}),
+        ("rp_filter_strict", conf("rp_filter", "1", "0", "server0")),
+        ("accept_local_off", conf("accept_local", "0", "0", "server0")),
+        ("send_redirects_on", conf("send_redirects", "1", "0", "server0")),
+    ],
+)
+def test_what_the_start_sets_is_no_fault_before(name: str, values: dict[str, str]) -> None:
+    away = Snapshot(setup=SETUP._replace(sides=ONE_ARMED), sysctls=SYSCTLS | values, is_away=True)
+    findings = {finding.name: finding.severity for finding in examine(away).findings}
+    assert findings == {"not_running": ERROR, name: NOTE}
 
 
 def test_an_interface_that_is_gone_has_no_parameters() -> None:

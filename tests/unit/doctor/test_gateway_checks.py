@@ -4,20 +4,27 @@ import pytest
 
 from appliance.doctor.finding import Severity
 from appliance.ipc.rows import DutyState, LaneState, ShardState
-from tests.support.patient import found, patient, rising, sample, severity, with_running
+from tests.support.patient import RUNNING, found, patient, rising, sample, severity, with_running
 
 OK, NOTE, WARNING, ERROR = Severity
+
+
+@pytest.mark.parametrize(("is_away", "expected"), [(False, OK), (True, ERROR)])
+def test_no_appliance_runs(is_away: bool, expected: Severity) -> None:
+    assert severity("not_running", patient(is_away=is_away)) == expected
 
 
 def test_a_worker_that_is_away() -> None:
     [finding] = found("worker_down", with_running(shards=(ShardState(0, True, 9, 1), ShardState(1, False, None, 3))))
     assert (finding.severity, finding.about) == (ERROR, "shard 1")
     assert finding.evidence == "started 3 times, process none"
+    assert "is away" in finding.problem
 
 
 def test_a_worker_that_does_nothing() -> None:
     [finding] = found("worker_down", with_running(shards=(ShardState(0, False, 9, 1, 4.0),)))
     assert "does nothing for 4 s" in finding.problem
+    assert finding.evidence == "started 1 times, process 9"
 
 
 @pytest.mark.parametrize(("starts", "expected"), [((1, 1), OK), ((1, 2), WARNING), ((1, 3), WARNING), ((1, 4), ERROR)])
@@ -31,10 +38,12 @@ def test_starts_before_the_samples_are_forgotten() -> None:
     assert severity("worker_restarts", patient(samples=samples)) == OK
 
 
-@pytest.mark.parametrize(("failures", "expected"), [(0, OK), (1, WARNING)])
-def test_a_duty_that_failed(failures: int, expected: Severity) -> None:
-    snapshot = with_running(duties=(DutyState("look at routes", failures, "EdgeError: no"),))
-    assert severity("duty_failed", snapshot) == expected
+@pytest.mark.parametrize(("before", "now", "expected"), [(0, 0, OK), (0, 1, WARNING), (1, 1, NOTE), (1, 2, WARNING)])
+def test_a_duty_that_failed(before: int, now: int, expected: Severity) -> None:
+    """Ten minutes ago it is worth a note."""
+    running = RUNNING._replace(duties=(DutyState("look at routes", now, "EdgeError: no"),))
+    samples = (sample(0, failures={"look at routes": before}), sample(600, failures={"look at routes": now}))
+    assert severity("duty_failed", patient(running=running, samples=samples)) == expected
 
 
 @pytest.mark.parametrize(("problems", "expected"), [((), OK), (("steering: the rules are gone",), ERROR)])
@@ -50,9 +59,17 @@ def test_missing_addresses(missing: tuple[str, ...], about: str | None) -> None:
     assert [(finding.severity, finding.about) for finding in findings] == ([] if about is None else [(NOTE, about)])
 
 
-@pytest.mark.parametrize(("state", "expected"), [("on", OK), ("impaired", WARNING), ("off", NOTE)])
-def test_the_lane(state: str, expected: Severity) -> None:
-    assert severity("lane_not_on", with_running(lane=LaneState(state, "why"))) == expected
+@pytest.mark.parametrize(
+    ("state", "expected", "words"),
+    [("on", OK, []), ("impaired", WARNING, ["not as it should be", "shows more"]), ("off", NOTE, ["no lane", "what is missing"])],
+)
+def test_the_lane(state: str, expected: Severity, words: list[str]) -> None:
+    snapshot = with_running(lane=LaneState(state, "why"))
+    assert severity("lane_not_on", snapshot) == expected
+    for finding in found("lane_not_on", snapshot):
+        assert finding.evidence == f"{state}: why, repaired 0 times"
+        assert words[0] in finding.problem
+        assert words[1] in finding.advice
 
 
 @pytest.mark.parametrize("counter", ["queue_full_drops", "socket_drops"])

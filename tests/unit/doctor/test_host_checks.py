@@ -82,6 +82,7 @@ def test_the_two_ranges_are_kept_apart_where_there_is_room(low: int, high: int, 
 
 
 def test_a_range_above_the_ports_of_sessions_does_not_overlap() -> None:
+    assert severity("local_port_overlap", sends_from("10.9.0.10", "40000 65535", 1025, 40000)) == WARNING
     assert severity("local_port_overlap", sends_from("10.9.0.10", "40001 65535", 1025, 40000)) == OK
 
 

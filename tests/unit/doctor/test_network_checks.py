@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from appliance.doctor.facts import Path, ServerCounts, Snapshot
+from appliance.doctor.examine import examine
+from appliance.doctor.facts import Path, ServerCounts, Setup, Snapshot
 from appliance.doctor.finding import Severity
 from tests.support.patient import INTERFACES, PATHS, SETUP, SYSCTLS, WEB, found, patient, sample, severity, with_tunables
 
@@ -65,6 +66,7 @@ def test_the_way_to_a_real_server(path: Path | None, expected: Severity) -> None
     assert severity("real_server_unreachable", with_path(path)) == expected
     for finding in found("real_server_unreachable", with_path(path)):
         assert finding.about == "192.0.2.102"
+        assert ("no route" in finding.problem) == (path is None)
         assert finding.commands == ("ip route replace 192.0.2.102/32 dev server0",)
 
 
@@ -78,6 +80,27 @@ def test_a_neighbour_that_does_not_answer() -> None:
     assert (finding.severity, finding.about) == (ERROR, "192.0.2.102")
 
 
+def drained() -> Setup:
+    """The second real server takes no new sessions."""
+    first, second = WEB.real_servers
+    return SETUP._replace(services=(replace(WEB, real_servers=(first, replace(second, weight=0))),))
+
+
+def test_a_drained_real_server_may_be_switched_off() -> None:
+    assert severity("real_server_no_arp", patient(setup=drained(), neighbours={"192.0.2.102": "FAILED"})) == NOTE
+    assert severity("real_server_no_arp", patient(setup=drained(), neighbours={"192.0.2.101": "FAILED"})) == ERROR
+    assert severity("real_server_unreachable", with_path(None, setup=drained())) == NOTE
+
+
+def test_names_of_interfaces_are_quoted() -> None:
+    """A name may have nearly any character."""
+    odd = "a;b$(c)"
+    merging = {odd: INTERFACES["server0"]._replace(merges_for_good=True)}
+    assert found("lro_on", Snapshot(interfaces=merging))[0].commands == ("ethtool -K 'a;b$(c)' lro off",)
+    large = {odd: INTERFACES["server0"]._replace(mtu=9000)}
+    assert found("mtu_too_large", Snapshot(interfaces=large))[0].commands == ("ip link set dev 'a;b$(c)' mtu 3840",)
+
+
 def test_a_router_that_does_not_answer() -> None:
     routed = Path("server0", "192.0.2.254", "192.0.2.1", 1500)
     snapshot = with_path(routed, neighbours={"192.0.2.254": "FAILED"})
@@ -88,6 +111,9 @@ def test_a_router_that_does_not_answer() -> None:
 def test_a_real_server_without_a_route_has_no_neighbour() -> None:
     [finding] = found("real_server_unreachable", with_path(None, neighbours={"": "FAILED", "192.0.2.102": "FAILED"}))
     assert finding.about == "192.0.2.102"
+
+
+TWO_SERVER_SIDES = SETUP._replace(sides=SETUP.sides._replace(server_interfaces=("server0", "server1")))
 
 
 def silent(sessions: int, packets: int = 0) -> dict[str, Any]:
@@ -120,15 +146,35 @@ def test_the_way_back_by_another_address_than_the_local_ones() -> None:
     assert finding.commands[0] == "ip route replace 10.9.0.10/32 via 192.0.2.9"
 
 
-@pytest.mark.parametrize("facts", ["a router", "no network", "no interface"])
+@pytest.mark.parametrize("facts", ["a router", "no network", "no interface", "no such interface", "no route known"])
 def test_no_command_where_none_would_be_right(facts: str) -> None:
     choices: dict[str, dict[str, Any]] = {
         "a router": {"paths": PATHS | {"192.0.2.102": Path("server0", "192.0.2.254", "192.0.2.1", 1500)}},
         "no network": {"interfaces": INTERFACES | {"server0": INTERFACES["server0"]._replace(addresses=("10.9.0.10/32",))}},
         "no interface": {"interfaces": None},
+        "no such interface": {
+            "paths": PATHS | {"192.0.2.102": Path("server1", "", "192.0.2.1", 1500)},
+            "setup": TWO_SERVER_SIDES,
+        },
+        "no route known": {"paths": None},
     }
-    [finding] = found("real_server_silent", patient(**silent(3), **choices[facts]))
+    findings = examine(patient(**silent(3), **choices[facts])).findings
+    [finding] = [one for one in findings if one.name == "real_server_silent"]
     assert finding.commands == ()
+
+
+def test_the_way_back_is_by_the_address_that_the_gateway_sends_from() -> None:
+    """On an interface with several networks, that is on the network of the real server."""
+    addresses = ("172.16.0.1/24", "192.0.2.1/24")
+    interfaces = INTERFACES | {"server0": INTERFACES["server0"]._replace(addresses=addresses)}
+    [finding] = found("real_server_silent", patient(interfaces=interfaces, **silent(3)))
+    assert finding.commands[0] == "ip route replace 10.9.0.10/32 via 192.0.2.1"
+
+
+def test_without_a_client_interface_nothing_is_known_of_its_mtu() -> None:
+    setup = SETUP._replace(tunables={**SETUP.tunables, "fullnat_mss_adjust_entry": 0})
+    snapshot = Snapshot(setup=setup, interfaces={"server0": INTERFACES["server0"]}, paths=PATHS)
+    assert {finding.name for finding in examine(snapshot).findings} == {"interface_missing"}
 
 
 def test_a_real_server_without_arp_is_found_once() -> None:

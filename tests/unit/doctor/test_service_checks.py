@@ -62,5 +62,10 @@ def test_timestamps(removes: int, rejected: int, expected: Severity) -> None:
         assert finding.commands == ("appliance sysctl fullnat_timestamp_remove_entry=1",)
 
 
+@pytest.mark.parametrize(("packets", "expected"), [(0, OK), (1, NOTE)])
+def test_client_addresses_that_had_no_room(packets: int, expected: Severity) -> None:
+    assert severity("client_addresses_left_out", rising(10, counts={"fullnat_add_toa_fail_len": packets})) == expected
+
+
 def test_timestamps_are_judged_without_samples() -> None:
     assert severity("timestamps_kept", with_tunables({"fullnat_timestamp_remove_entry": 0}, samples=None)) == WARNING

@@ -111,12 +111,23 @@ def test_a_proxied_session_comes_when_it_is_joined() -> None:
     check(world)
 
 
+def test_a_session_whose_real_server_was_removed_before_it_is_joined_stays_held() -> None:
+    scene = plan(synproxy="always")
+    world = lane_world(scene)
+    proves(world)
+    world.shard.change_services((replace(scene.services[0], real_servers=()),))
+    world.rs.sends("SA", seq=R0, ack=C0 + 1, options=MSS_1460)
+    assert record(world).is_held
+    check(world)
+
+
 def test_a_udp_session_comes_when_its_client_has_sent_again_after_an_answer() -> None:
     world = lane_world(plan(with_udp=True))
     world.put(asked(world))
     assert not world.maps.table, "a flood of forged sources takes no entries"
     world.put(udp(CLIENT, VIP, b"q"))
     assert not record(world).is_held
+    assert record(world).last_seen_ns == pytest.approx(world.now * 1e9)
     check(world)
     world.put(udp(CLIENT, VIP, b"q"))
     assert world.carried == 1

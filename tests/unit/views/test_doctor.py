@@ -48,6 +48,13 @@ def test_long_words_are_wrapped_and_commands_are_not() -> None:
     assert len([line for line in lines if line.startswith("    word")]) == 3
 
 
+def test_nothing_reaches_a_terminal_that_it_would_obey() -> None:
+    odd = ROUTE._replace(evidence="a\x1b[2Jb\x9bc", about="\r\x07", commands=("echo \x1b]0;x\x07",))
+    text = report(Report(Severity.ERROR, (odd,), (), {"x": "\x00"}, True, 0.0)).text
+    assert [character for character in text if not character.isprintable() and character != "\n"] == []
+    assert "a?[2Jb?c" in text
+
+
 def test_a_report_without_findings_is_one_line() -> None:
     found = Report(Severity.OK, (), (), {}, True, 30.0)
     assert report(found).text == "ok: nothing is wrong (counters were watched for 30 s)\n"

@@ -1,5 +1,9 @@
 """views/services.py: services as `ipvsadm` prints them, and the health of the shards."""
 
+from dataclasses import replace
+
+import pytest
+
 from appliance import __version__
 from appliance.ipc.rows import ShardState
 from appliance.views.services import health, services
@@ -20,6 +24,18 @@ UDP  203.0.113.10:80 rr
   -> 192.0.2.101:53               FullNat 1      3410       3412
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("mask", "shown"),
+    [(32, "TCP  203.0.113.10:80 rr persistent 300"), (24, "TCP  203.0.113.10:80 rr persistent 300 mask 255.255.255.0")],
+)
+def test_persistence_is_shown_as_ipvsadm_shows_it(mask: int, shown: str) -> None:
+    plans = [replace(SERVICES[0], persistence_s=300, persistence_mask=mask)]
+    document = services(fill_destinations(shards=1), plans)
+    assert document.text.splitlines()[3] == shown
+    [service] = document.data["services"]
+    assert (service["persistence_s"], service["persistence_mask"]) == (300, mask)
 
 
 def test_services_data() -> None:
