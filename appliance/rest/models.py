@@ -143,8 +143,8 @@ class Service(Model):
     vip: str
     port: int
     scheduler: str
-    persistence_s: int
-    persistence_mask: int
+    persistence_s: Count
+    persistence_mask: Count
     local_addresses: list[str]
     real_servers: list[RealServer]
 

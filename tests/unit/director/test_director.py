@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -713,3 +714,13 @@ async def test_the_network_around_the_gateway_is_looked_at_with_the_host_and_wit
         f"real server {first.address} does not answer ARP",
         f"there is no route to real server {second.address}",
     ]
+
+
+async def test_the_keys_of_the_api_are_read_again_also_when_a_reload_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Config:
+        raise ConfigError("lvs.toml", (ConfigProblem((), None, "why"),))
+
+    parts, read = Parts(refuse, SHIPPED), AsyncMock()
+    monkeypatch.setattr(parts.director.access, "read_again", read)
+    await parts.director.reload()
+    read.assert_awaited_once()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -11,7 +12,9 @@ from aiohttp import web
 
 from appliance.api import make_app
 from appliance.rest import listen
+from appliance.rest.connections import Connections
 from appliance.rest.listen import CONNECTIONS_MAX, RESERVED_DESCRIPTORS, ListenError, connections_per_listener, serve
+from appliance.rest.rare_log import RareLog
 from tests.support.gateway import SESSION, FakeGateway
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -200,3 +203,10 @@ def test_too_few_descriptors_are_a_clear_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     with pytest.raises(ListenError, match="needs a limit of 322 open files, and it is 256"):
         connections_per_listener(2)
+
+
+def test_a_transport_holds_little_of_an_answer_for_a_client_that_does_not_read() -> None:
+    """With TLS it would hold 512 KiB for each."""
+    transport = Mock()
+    Connections(Mock(), 1, 1.0, RareLog())().connection_made(transport)
+    transport.set_write_buffer_limits.assert_called_once_with(high=64 << 10)
