@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -277,3 +278,56 @@ def test_a_command_that_the_operator_types_shows_it(lab: RunningLab) -> None:
         )
         lines = {line.split()[1]: line.split() for line in shown.splitlines() if line.startswith("web ")}
         assert (lines[RS1][2], lines[RS2][2]) == ("up", "down")
+
+
+UDP_CONFIG = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
+
+ASKS = """
+import json, os, socket, sys
+clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(8)]
+for client in clients:
+    client.settimeout(20)
+    client.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
+def ask(client):
+    client.send(b"?")
+    return json.loads(client.recv(2048).split(b"\\0")[0].split(b"\\n")[0])["real_server"]
+for _ in sys.stdin:
+    print(json.dumps([ask(client) for client in clients]), flush=True)
+"""
+"""A program with eight UDP sockets, each of which asks once for each line of input."""
+
+
+@pytest.fixture(scope="module")
+def udp_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    check = f'[service.health_check]\ntype = "icmp"\n{TIMES}'
+    config = tmp_path_factory.mktemp("udp") / "lvs.toml"
+    config.write_text(UDP_CONFIG.replace('protocol = "udp"\n', f'protocol = "udp"\n{check}'))
+    yield from running_lab("--config", str(config), "--shards", "2")
+
+
+def test_each_udp_client_stays_until_its_real_server_dies_and_then_goes_elsewhere(udp_lab: RunningLab) -> None:
+    lab = udp_lab
+    command = lab.enter("client", sys.executable, "-c", ASKS)
+    with subprocess.Popen(command, env=lab.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        assert clients.stdin is not None
+        assert clients.stdout is not None
+
+        def answers() -> list[str]:
+            assert clients.stdin is not None
+            assert clients.stdout is not None
+            print(file=clients.stdin, flush=True)
+            found: list[str] = json.loads(clients.stdout.readline())
+            return found
+
+        before = answers()
+        assert set(before) == {"rs1", "rs2"}
+        assert answers() == answers() == before
+        goes_away(lab, "rs2")
+        lab.wait_until("rs2 is down", lambda: states(lab, 1)[RS2] == "down")
+        assert states(lab, 0)[RS2] == "up", "the service without a check"
+        assert answers() == ["rs1"] * 8
+        comes_back(lab, "rs2")
+        lab.wait_until("rs2 is up", lambda: states(lab, 1)[RS2] == "up")
+        assert answers() == ["rs1"] * 8, "they stay where they are"
+        assert lab.counter("queues", "sessions_of_down") == before.count("rs2")
+        clients.stdin.close()
