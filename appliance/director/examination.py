@@ -15,7 +15,7 @@ from appliance.director.plans import Slots
 from appliance.director.samples import Examined, sample_of
 from appliance.doctor import forwarding_checks, host_checks, table_checks, tracking
 from appliance.doctor.examine import Report, examine
-from appliance.doctor.facts import Running, Sample, Setup, ShardPorts, Snapshot, Tracked
+from appliance.doctor.facts import Running, Sample, Setup, ShardPorts, Snapshot, StateChange, Tracked
 from appliance.edge import conntrack, host_facts, nft
 from appliance.ipc.plan import ServicePlan
 from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
@@ -101,6 +101,16 @@ def _running(gateway: Examined) -> Running:
         gateway.host_problems(),
         gateway.missing_addresses(),
         ports,
+        frozenset(
+            (service.name, f"{server.address}:{server.port}")
+            for service in gateway.services
+            for server in service.real_servers
+            if server.slot in gateway.health.down
+        ),
+        tuple(
+            StateChange(change.at_s, change.target.service, change.target.endpoint, change.is_up, change.reason)
+            for change in gateway.health.recent
+        ),
     )
 
 

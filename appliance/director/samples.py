@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from appliance.doctor import host_checks
 from appliance.doctor.facts import Sample
 from appliance.edge import conntrack, host_facts
+from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import WORD_BYTES, SharedState
@@ -30,11 +31,26 @@ _FIELDS = (CONNS, DESTINATION_FIELDS.index("out_packets"), ACTIVE_CONNS, INACTIV
 """The places of ServerCounts among the counters of a real server."""
 
 
+class Health(Protocol):
+    """What the health checks say."""
+
+    down: frozenset[int]
+    """The slots of real servers that are down."""
+
+    @property
+    def recent(self) -> Iterable[StateChange]:
+        """The latest changes of state, the oldest first."""
+
+
 class Examined(Protocol):
     """What is asked of the running gateway; the director has it."""
 
     shared: SharedState
     services: tuple[ServicePlan, ...]
+
+    @property
+    def health(self) -> Health:
+        """The health of all real servers."""
 
     def shard_states(self) -> Sequence[ShardState]:
         """The condition of each worker process."""

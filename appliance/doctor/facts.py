@@ -136,6 +136,18 @@ class ShardPorts(NamedTuple):
     """How many ports of each local address are its own."""
 
 
+class StateChange(NamedTuple):
+    """A real server of a service has become up or down, as its health check says."""
+
+    at_s: float
+    """On the clock on the wall."""
+    service: str
+    endpoint: str
+    """Its address and port."""
+    is_up: bool
+    reason: str
+
+
 class Running(NamedTuple):
     """What only the running appliance knows."""
 
@@ -146,6 +158,10 @@ class Running(NamedTuple):
     """Of the steering, a sentence each."""
     missing_addresses: Sequence[str]
     ports: Sequence[ShardPorts]
+    down: frozenset[tuple[str, str]] = frozenset()
+    """The real servers that health checks hold for down: service, and address and port."""
+    changes: tuple[StateChange, ...] = ()
+    """The latest changes of their states, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,6 +217,8 @@ ELSEWHERE = {
     "worker_restarts": "a test of its own, below",
     "addresses_missing": "a test of its own, below",
     "deferred_greeting": "the test without an appliance, below",
+    "real_servers_down": "a test of its own, below",
+    "real_server_flapping": "a test of its own, below",
     "not_running": "the test without an appliance, below",
     "local_ports_run_out": "test_doctor_story.py",
     "services_tracked": "test_doctor_story.py",
@@ -282,6 +285,43 @@ def test_addresses_that_another_program_is_to_add(unmanaged: RunningLab) -> None
     assert "addresses_missing" not in named(doctor(lab)[1], "note")
     lab.run("gateway", "ip", "address", "del", f"{lab.vip}/32", "dev", "client0")
     lab.wait_until("it is named", lambda: named(doctor(lab)[1], "note").get("addresses_missing") == lab.vip)
+
+
+FIRST_REAL_SERVER = "[[service.real_server]]"
+
+CHECKED = """
+[service.health_check]
+type = "tcp"
+interval_s = 1.0
+timeout_s = 0.5
+rise = 2
+fall = 2
+
+"""
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Iterator[RunningLab]:
+    """A lab whose real servers are checked once a second."""
+    file = tmp_path / "lvs.toml"
+    file.write_text(SHIPPED.read_text().replace(FIRST_REAL_SERVER, f"{CHECKED}{FIRST_REAL_SERVER}", 1))
+    yield from running_lab("--config", str(file), "--shards", "1")
+
+
+def test_a_real_server_that_is_down_and_one_that_comes_and_goes(checked: RunningLab) -> None:
+    def is_down(report: dict[str, Any]) -> bool:
+        return named(report).get("real_servers_down") == "web"
+
+    for _ in range(2):
+        change_address(checked, "del")
+        checked.wait_until("it is down", lambda: is_down(doctor(checked)[1]))
+        change_address(checked, "replace")
+        checked.wait_until("it is up", lambda: not is_down(doctor(checked)[1]))
+    assert named(doctor(checked)[1])["real_server_flapping"] == "192.0.2.102:8080"
+
+
+def change_address(lab: RunningLab, how: str) -> None:
+    lab.run("rs2", "ip", "address", how, "192.0.2.102/24", "dev", "eth0")
 
 
 UNSERVED = """

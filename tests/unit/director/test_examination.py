@@ -1,6 +1,7 @@
 """examination.py: facts are collected each on its own, reports are shared, and a host is looked at twice."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from appliance.doctor.facts import Clock, Entry, Interface
 from appliance.doctor.facts import Path as Way
 from appliance.edge import conntrack, host_facts, nft
 from appliance.edge.errors import EdgeError
+from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from tests.support.gateway import FakeGateway
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -185,6 +188,19 @@ async def test_ports_are_those_of_each_shard() -> None:
     gateway.shared.destination(1, 0)[5] = 9
     [finding] = (await (await watched(gateway)).report()).findings
     assert "about 9 of 10 ports of a shard (90%)" in finding.evidence
+
+
+@pytest.mark.usefixtures("host")
+async def test_what_health_checks_say() -> None:
+    gateway = FakeGateway()
+    gateway.health.down = frozenset({0})
+    gateway.health.recent = [
+        StateChange(time.time_ns() / 1e9, Target("web", "192.0.2.101", 8080), bool(place % 2), "refused", "")
+        for place in range(4)
+    ]
+    found = {one.name: one for one in (await (await watched(gateway)).report()).findings}
+    assert (found["real_servers_down"].about, found["real_server_flapping"].about) == ("web", "192.0.2.101:8080")
+    assert found["real_servers_down"].evidence.endswith("192.0.2.101:8080: refused")
 
 
 async def test_a_host_without_an_appliance_is_looked_at_twice(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
