@@ -307,7 +307,7 @@ LOST_SESSION = Verdict(
 NONE_HEALTHY = Verdict(
     Action.DROP,
     "none_healthy",
-    "dropped without an answer: no real server of the service is healthy",
+    "refused: no real server of the service is healthy; it gets no answer",
     cause='All real servers of the service are down, or fewer than its quorum are up, and its when_none_healthy is "drop".',
     remedy="See which they are, and why, with `appliance health`. They are taken back as soon as their checks pass.",
 )

@@ -16,23 +16,24 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 async def probe(check: Check, target: Target) -> Answer:
     """Runs the program, and kills it with all of its process group at the end, whatever that is."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *check.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=_environment(check, target),
-            cwd="/",
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        return undecided(f"cannot run {check.command[0]}: {getattr(error, 'strerror', None) or error}")
-    try:
-        said = await _first_line(process)
-        code = await process.wait()
-    finally:
-        await _end(process)
+    with contextlib.closing(_Output()) as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *check.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output.fd,
+                stderr=output.fd,
+                env=_environment(check, target),
+                cwd="/",
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return undecided(f"cannot run {check.command[0]}: {getattr(error, 'strerror', None) or error}")
+        try:
+            code = await process.wait()
+        finally:
+            await _end(process)
+        said = output.first_line()
     words = f"exit code {code}" + (f": {said}" if said else "")
     return passed(words) if code == 0 else failed(words)
 
@@ -47,13 +48,34 @@ def _environment(check: Check, target: Target) -> dict[str, str]:
     }
 
 
-async def _first_line(process: asyncio.subprocess.Process) -> str:
-    """The first line of the output. The rest is read and thrown away, so that the program is not held up by it."""
-    assert process.stdout is not None
-    said = b""
-    while piece := await process.stdout.read(MOST_OUTPUT_BYTES):
-        said = (said + piece)[:MOST_OUTPUT_BYTES]
-    return said.decode("utf-8", "replace").strip().partition("\n")[0]
+class _Output:
+    """What a program writes: the beginning is kept, the rest is read and thrown away, so that the program is not held up by it.
+
+    It is a pipe of our own. One that asyncio makes for a process keeps the wait for its end from ending while somebody else has
+    it open, and while nobody reads what is in it.
+    """
+
+    def __init__(self) -> None:
+        self._reading, self.fd = os.pipe()
+        os.set_blocking(self._reading, False)
+        self._said = b""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._reading, self._read)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._said = (self._said + os.read(self._reading, MOST_OUTPUT_BYTES))[:MOST_OUTPUT_BYTES]
+
+    def first_line(self) -> str:
+        """The first line that was written until now, cut to MOST_OUTPUT_BYTES."""
+        self._read()
+        return self._said.decode("utf-8", "replace").strip().partition("\n")[0]
+
+    def close(self) -> None:
+        """Read no more."""
+        self._loop.remove_reader(self._reading)
+        os.close(self._reading)
+        os.close(self.fd)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -53,6 +54,15 @@ async def test_what_it_leaves_behind_is_killed_as_well(tmp_path: Path) -> None:
 async def test_a_program_that_never_stops_talking_takes_no_memory_and_no_longer() -> None:
     answer = await asked("command", command=("/usr/bin/yes",), timeout_s=0.2)
     assert answer == (Outcome.FAILED, "no answer within 0.2 s")
+
+
+async def test_a_child_in_a_session_of_its_own_that_holds_the_output_holds_up_nothing(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    script = f"setsid sleep 1000 & echo $! > {child}; echo fine"
+    try:
+        assert await asked("command", command=("/bin/sh", "-c", script)) == (Outcome.PASSED, "exit code 0: fine")
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 async def test_one_that_is_cancelled_is_killed(tmp_path: Path) -> None:
