@@ -47,6 +47,8 @@ class Host:
         """What the ruleset is made from, and whether it is the native one; None while no packets are steered."""
         self._listing = ""
         """How the kernel lists the ruleset."""
+        self._listed: Ruleset | None = None
+        """The ruleset that is listed so after it was loaded as a whole."""
         self._guard: Guard | None = Guard()
         """None once the kernel has refused it."""
         self._gateway: Gateway | None = None
@@ -172,7 +174,7 @@ class Host:
         ruleset = render(wanted, defence, native=native)
         if self._is_loaded(ruleset):
             nft.change(text)
-            self._listing = nft.listing(ruleset)
+            self._listing, self._listed = nft.listing(ruleset), None
         else:
             self._load(ruleset)
         self._put_in_force(wanted, defence, native=native)
@@ -186,7 +188,14 @@ class Host:
         self._kernel_drops.read(nft.named_counters())
         nft.apply(ruleset)
         self._kernel_drops.start_anew()
-        self._listing = nft.listing(ruleset)
+        self._note_listing(ruleset)
+
+    def _note_listing(self, ruleset: Ruleset) -> None:
+        """Note how the kernel lists the ruleset that was just loaded. Somebody may have taken rules away again by now: so one
+        that was listed before has to have the same lines, in whatever order; if it has not, the next look loads it again."""
+        listing = nft.listing(ruleset)
+        if ruleset != self._listed or not self._listing or sorted(listing.splitlines()) == sorted(self._listing.splitlines()):
+            self._listed, self._listing = ruleset, listing
 
     def _hold_guard(self, *, only_if_gone: bool = False) -> None:
         """Make the guard, or replace it. Without it, the host answers while somebody else has removed the ruleset."""

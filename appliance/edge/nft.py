@@ -73,7 +73,13 @@ def listing(ruleset: Ruleset) -> str:
     done = _run("nft", "--stateless", "list", "table", "ip", TABLE)
     if done.returncode or not ruleset.iptables:
         return done.stdout
-    return done.stdout + "".join(_ours_in_raw(_run("nft", "--stateless", "list", "table", "ip", "raw").stdout))
+    ours = _ours_in_raw(_run("nft", "--stateless", "list", "table", "ip", "raw").stdout)
+    return done.stdout + "".join(sorted(ours, key=_chain_of))  # chains stand in the order in which they were made
+
+
+def _chain_of(line: str) -> str:
+    """The chain that a line of `_ours_in_raw` is in."""
+    return line.partition(":")[0]
 
 
 def zone_rules() -> list[tuple[str, str, str, int]]:

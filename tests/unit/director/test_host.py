@@ -154,6 +154,26 @@ def test_a_change_while_the_ruleset_is_gone_loads_all_of_it(host: Host, nft: Fak
     assert nft.done == [whole(NO_UDP)]
 
 
+def test_rules_that_go_again_before_they_are_listed_are_put_back_by_the_next_look(
+    host: Host, nft: FakeNft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is as quick as the repair: what is left then must not count as what is to be there."""
+    load = nft.apply
+
+    def load_and_lose(ruleset: Ruleset) -> None:
+        load(ruleset)
+        nft.listed = nft.listed[: len(nft.listed) // 2]
+
+    nft.listed = "something else"
+    monkeypatch.setattr(nft, "apply", load_and_lose)
+    host.mend()
+    monkeypatch.setattr(nft, "apply", load)
+    loads = len(nft.done)
+    host.mend()
+    host.mend()
+    assert nft.done[loads:] == [nft.done[0]]
+
+
 def test_what_the_kernel_refuses_is_not_what_a_mend_loads(host: Host, nft: FakeNft) -> None:
     nft.refuses = True
     with pytest.raises(EdgeError, match="why"):
