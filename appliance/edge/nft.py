@@ -99,13 +99,14 @@ def is_owned(table: str) -> bool:
 
 
 def _ours_in_raw(text: str) -> Iterator[str]:
-    """The lines of the `raw` table that are our chain, or jump to it; the latter with the name of the chain they are in."""
+    """The lines of the `raw` table that are our chain, or jump to it, with the name of the chain they are in. What ends a chain is
+    left out: that depends on which one is the last."""
     chain = ""
     for line in text.splitlines(keepends=True):
         words = line.split()
         if words[:1] == ["chain"]:
             chain = words[1]
-        if chain == IPTABLES_CHAIN or IPTABLES_CHAIN in words:
+        if (chain == IPTABLES_CHAIN and words not in ([], ["}"])) or IPTABLES_CHAIN in words:
             yield f"{chain}: {line}"
 
 

@@ -320,7 +320,7 @@ def test_sessions_survive_when_somebody_removes_the_rules(two_armed: RunningLab,
         out, _ = load.communicate()
         assert json.loads(out)["errors"] == {}
         assert list(idle.stop().values()) == ["alive"] * 60
-    assert lab.api("/healthz") == "ok\n"
+    lab.wait_until("it is content", lambda: lab.api("/healthz") == "ok\n")
 
 
 def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed: RunningLab) -> None:

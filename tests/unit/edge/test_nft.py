@@ -8,6 +8,7 @@ import pytest
 
 from appliance.edge import nft
 from appliance.edge.errors import EdgeError
+from appliance.policy.ruleset import Ruleset
 
 
 def test_a_tool_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +61,18 @@ def test_rules_of_others_that_set_a_conntrack_zone(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(subprocess, "run", run)
     assert nft.zone_rules() == [("ip", "rival", "pre", 5)]
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_our_part_of_the_raw_table_is_listed_alike_wherever_it_stands(is_last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """iptables-nft puts a chain that is made again behind the others."""
+    ours = "\tchain APPLIANCE {\n\t\tfirst\n\t\tsecond\n\t}\n"
+    other = "\tchain PREROUTING {\n\t\ttype filter hook prerouting priority raw\n\t\tjump APPLIANCE\n\t}\n"
+    chains = (other, ours) if is_last else (ours, other)
+    raw = "table ip raw {\n" + "\n".join(chains) + "}\n"
+    texts = {"appliance": "table ip appliance {\n}\n", "raw": raw}
+    done = lambda *command, **_: subprocess.CompletedProcess(command, 0, texts[command[-1]], "")  # noqa: E731
+    monkeypatch.setattr(nft, "_run", done)
+    assert nft.listing(Ruleset("", "iptables")) == texts["appliance"] + (
+        "APPLIANCE: \tchain APPLIANCE {\nAPPLIANCE: \t\tfirst\nAPPLIANCE: \t\tsecond\nPREROUTING: \t\tjump APPLIANCE\n"
+    )
