@@ -99,8 +99,8 @@ def is_owned(table: str) -> bool:
 
 
 def _ours_in_raw(text: str) -> Iterator[str]:
-    """The lines of the `raw` table that are our chain, or jump to it, with the name of the chain they are in. What ends a chain is
-    left out: that depends on which one is the last."""
+    """The lines of the `raw` table that are our chain, or jump to it, with the name of the chain they are in. What ends a chain
+    is left out: that depends on which one is the last."""
     chain = ""
     for line in text.splitlines(keepends=True):
         words = line.split()
