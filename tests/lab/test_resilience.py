@@ -185,10 +185,11 @@ def test_a_clean_stop_leaves_the_host_as_it_was(bare_gateway: str, tmp_path: Pat
         assert "203.0.113.10" in running["addresses"]
         assert appliance.end(number) == 0
         assert host_state(bare_gateway) == before
-        cookie_key, isn_key, lock = sorted(path for path in tmp_path.iterdir() if path.name != "lvs.toml")
+        cookie_key, isn_key, lock, mark = sorted(path for path in tmp_path.iterdir() if path.name != "lvs.toml")
         assert cookie_key.name.startswith("cookie-secret-")
         assert isn_key.name.startswith("isn-secret-"), "the keys alone are to outlive a run"
         assert lock.name.startswith("lock-"), "removing it would let two runs lock two files of one name"
+        assert mark.name.startswith("namespace-"), "it says to which namespace the keys belong"
         keys.add((cookie_key.read_text(), isn_key.read_text()))
     assert len(keys) == 1, "real servers see sequence numbers that go on where those of the run before ended"
 
