@@ -14,14 +14,24 @@ LOCAL_ADDRESSES = {"192.0.2.10", "192.0.2.11"}
 
 def test_ten_thousand_short_connections(lab: RunningLab) -> None:
     """There are no errors, both real servers get connections, and they see local addresses only."""
-    before = kernel_counter(lab, "PassiveOpens")
+    opened, again = kernel_counter(lab, "PassiveOpens"), syns_sent_again(lab)
     result = lab.script("client", "http_load.py", "10000", "32")
     assert result["errors"] == {}
     assert result["ok"] == 10_000
     assert set(result["real_servers"]) == {"rs1", "rs2"}
     assert min(result["real_servers"].values()) > 4_000, "round robin in every shard"
     assert set(result["peers"]) == LOCAL_ADDRESSES
-    assert kernel_counter(lab, "PassiveOpens") - before == 10_000, "no connection was tried twice"
+    assert syns_sent_again(lab) == again, "no connection was tried twice"
+    # A kernel that takes the last ACK and the first data on two CPUs at once counts such a connection twice.
+    assert 10_000 <= kernel_counter(lab, "PassiveOpens") - opened < 10_100, "none was opened at both real servers"
+
+
+def syns_sent_again(lab: RunningLab) -> int:
+    """How many SYNs the client's kernel has sent more than once."""
+    names, values = (
+        line.split() for line in lab.run("client", "cat", "/proc/net/netstat").splitlines() if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("TCPSynRetrans")])
 
 
 def kernel_counter(lab: RunningLab, name: str) -> int:
