@@ -54,8 +54,8 @@ class Network:
         is no route. Blocks. When the kernel cannot be asked, what was seen before stays."""
         try:
             failed = self._failed()
-        except EdgeError as error:
-            log.error("%s", error)
+        except Exception as error:  # a reload waits for this, and traffic flows without
+            log.error("cannot look for neighbours: %s", error, exc_info=not isinstance(error, EdgeError))
             return
         wrong = {address: _why_no_way(address, hop) for address, hop in next_hops.items() if not hop or hop in failed}
         self._of_servers = _changed(self._of_servers, wrong)

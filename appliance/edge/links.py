@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from appliance.edge.errors import EdgeError
 
@@ -18,8 +19,8 @@ def states(interfaces: Iterable[str]) -> dict[str, str]:
     try:
         with IPRoute() as ipr:
             flags: dict[str, int] = {link.get_attr("IFLA_IFNAME"): link["flags"] for link in ipr.get_links()}
-    except OSError as error:
-        raise EdgeError(f"cannot ask for interfaces: {error.strerror}") from error
+    except (OSError, NetlinkError) as error:  # the latter also when the table changes while it is read
+        raise EdgeError(f"cannot ask for interfaces: {error}") from error
     return {name: _state(flags.get(name)) for name in interfaces}
 
 

@@ -3,6 +3,7 @@
 import socket
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from appliance.edge.errors import EdgeError
 
@@ -14,6 +15,6 @@ def failed() -> set[str]:
     try:
         with IPRoute() as ipr:
             entries = list(ipr.get_neighbours(family=socket.AF_INET))
-    except OSError as error:
-        raise EdgeError(f"cannot ask for neighbours: {error.strerror}") from error
+    except (OSError, NetlinkError) as error:  # the latter also when the table changes while it is read
+        raise EdgeError(f"cannot ask for neighbours: {error}") from error
     return {entry.get_attr("NDA_DST") for entry in entries if entry["state"] & _NUD_FAILED}

@@ -21,13 +21,14 @@ class FakeKernel:
         self.links: dict[str, str] = {}
         self.failed: set[str] = set()
         self.refuses = False
+        self.refusal: Exception = EdgeError("why")
 
     def states(self, interfaces: Iterable[str]) -> Mapping[str, str]:
         return {name: self.links.get(name, UP) for name in interfaces}
 
     def failed_neighbours(self) -> set[str]:
         if self.refuses:
-            raise EdgeError("cannot ask for neighbours: why")
+            raise self.refusal
         return set(self.failed)
 
 
@@ -92,11 +93,15 @@ def test_a_real_server_without_a_way_is_a_note(kernel: FakeKernel) -> None:
     assert (seen.notes, seen.problems) == ([f"there is no route to real server {NEAR}"], [])
 
 
-def test_what_was_seen_stays_while_the_kernel_does_not_answer(kernel: FakeKernel, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("refusal", [EdgeError("why"), ValueError("why")], ids=["the kernel's", "a mistake"])
+def test_what_was_seen_stays_while_the_kernel_does_not_answer(
+    kernel: FakeKernel, caplog: pytest.LogCaptureFixture, refusal: Exception
+) -> None:
     seen = network(kernel)
+    kernel.refusal = refusal
     seen.look_at_servers({NEAR: ""})
     before = seen.notes
     kernel.refuses = True
     seen.look_at_servers({NEAR: NEAR})
     assert seen.notes == before != []
-    assert caplog.messages[-1] == "cannot ask for neighbours: why"
+    assert caplog.messages[-1] == "cannot look for neighbours: why"
