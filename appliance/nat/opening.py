@@ -6,6 +6,7 @@ LVS behaviour 3.3, 3.4, 3.6, 3.7.
 """
 
 from appliance.model.counters import TOA_FAIL_LEN, TOA_FAIL_MEM, TOA_FAIL_PROTO, TOA_OK
+from appliance.model.syn_offer import LEAST_MSS
 from appliance.nat.fullnat import translate_with_options
 from appliance.nat.toa import OPTION_BYTES, client_option, put_first
 from appliance.state.live_tunables import LiveTunables
@@ -37,9 +38,6 @@ _record_at = RECORD.unpack_from
 
 _WITH_OPTIONS = LEAST_OFFSET_FLAGS + (1 << DATA_OFFSET_SHIFT)
 
-LEAST_MSS = 88
-"""An MSS is not lowered below this, the least that Linux uses. A real server that names a smaller one gets that."""
-
 _ONLY_TIMESTAMP = b"\x01\x01\x08\x0a"
 """How the options of nearly all packets of a connection with timestamps begin: two NOPs, kind, length; twelve bytes in all."""
 _ONLY_TIMESTAMP_BYTES = 12
@@ -47,11 +45,6 @@ _ONLY_TIMESTAMP_BYTES = 12
 _MOST_STALE_ANSWERS = 3
 """How often one new connection may reset its real server's old socket. Once is enough; without a limit the two could answer each
 other for ever."""
-
-
-def mss_for(mtu: int, tunables: LiveTunables) -> int:
-    """The largest segment of a client that fits a route with this MTU, with room for the client-address option; in bytes."""
-    return max(mtu - IP_HEADER_BYTES - TCP_HEADER_BYTES - OPTION_BYTES * tunables.mss_adjust, LEAST_MSS)
 
 
 def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, ext: memoryview) -> bytes:

@@ -14,13 +14,21 @@ from bisect import bisect_right
 from hashlib import blake2s
 from struct import Struct
 
+from appliance.model.syn_cookie import (
+    AUTH_BITS,
+    DIGEST_BYTES,
+    MOST_SCALE,
+    MSS_TABLE,
+    NO_SCALE,
+    OFFER_BITS,
+    SLOT_S,
+    SLOTS,
+    SLOTS_PER_KEY,
+    key_of,
+)
 from appliance.model.syn_offer import SynOffer
 from appliance.wire.flow import KEY_FORMAT
 from appliance.wire.seq import MASK as SEQ_MASK
-
-SLOT_S = 60
-SLOTS = 4
-"""A cookie is good in the slot it was made in and in the three that follow: three to four minutes."""
 
 COOKIE_LIFE_S = SLOT_S * SLOTS
 """No cookie is good for longer than this."""
@@ -29,25 +37,9 @@ LOOKED_BACK_S = 4 * 3600
 """How far back a cookie that is too old is still known for one: further than the two hours after which clients send their first
 keepalive."""
 
-MSS_TABLE = (64, 256, 536, 1024, 1220, 1240, 1280, 1320, 1360, 1380, 1400, 1420, 1440, 1452, 1460, 8960)
-"""The largest entry that is not above the client's MSS is remembered. Dense where paths are: 1220 (IPv6 minimum) to 1460."""
-
-DEFAULT_MSS = 536
-"""RFC 9293, 3.7.1: what a client that names no MSS can take."""
-
-NO_SCALE = 15
-"""The code of "no window scaling"; a shift of 0 is an offer as any other. RFC 7323 allows shifts up to 14."""
-
-MOST_SCALE = 14
-
-_SLOTS_PER_KEY = 60
-"""A key is used for an hour. A cookie is checked with the key of its own slot, so a change of key breaks no handshake."""
-
-_OFFER_BITS = 9
-_OFFER_MASK = (1 << _OFFER_BITS) - 1
-_AUTH_BITS = 21
-_AUTH_MASK = (1 << _AUTH_BITS) - 1
-_SLOT_SHIFT = _OFFER_BITS + _AUTH_BITS
+_OFFER_MASK = (1 << OFFER_BITS) - 1
+_AUTH_MASK = (1 << AUTH_BITS) - 1
+_SLOT_SHIFT = OFFER_BITS + AUTH_BITS
 
 _MESSAGE = Struct(f"!{KEY_FORMAT}IQ")
 _DIGEST = Struct("!HII")
@@ -63,14 +55,14 @@ class CookieJar:
     def bake(self, client_key: bytes, client_isn: int, offer: SynOffer, now: float) -> int:
         """The sequence number of the SYN-ACK for a client's SYN of the flow `client_key`, at `now` seconds."""
         slot = int(now) // SLOT_S
-        mask, a, b = _numbers(client_key, client_isn, slot, self._key(slot // _SLOTS_PER_KEY))
+        mask, a, b = _numbers(client_key, client_isn, slot, self._key(slot // SLOTS_PER_KEY))
         code = _encode(offer)
-        return (slot % SLOTS) << _SLOT_SHIFT | (code ^ mask) << _AUTH_BITS | (a + b * code) & _AUTH_MASK
+        return (slot % SLOTS) << _SLOT_SHIFT | (code ^ mask) << AUTH_BITS | (a + b * code) & _AUTH_MASK
 
     def check(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> SynOffer | None:
         """What the client offered, when this cookie was made for it and is not too old; else None."""
         slot = _newest_slot(cookie, now)
-        return None if slot < 0 else self._offer_of(client_key, client_isn, cookie, slot, self._key(slot // _SLOTS_PER_KEY))
+        return None if slot < 0 else self._offer_of(client_key, client_isn, cookie, slot, self._key(slot // SLOTS_PER_KEY))
 
     def was_good(self, client_key: bytes, client_isn: int, cookie: int, now: float) -> bool:
         """Whether this cookie was made for it within the last LOOKED_BACK_S, but is too old for `check`.
@@ -80,26 +72,23 @@ class CookieJar:
         newest = _newest_slot(cookie, now)
         slots = range(newest - SLOTS, max(newest - LOOKED_BACK_S // SLOT_S, 0) - 1, -SLOTS)
         return any(
-            self._offer_of(client_key, client_isn, cookie, slot, self._made_key(slot // _SLOTS_PER_KEY)) is not None
+            self._offer_of(client_key, client_isn, cookie, slot, key_of(self._secret, slot // SLOTS_PER_KEY)) is not None
             for slot in slots
         )
 
     def _offer_of(self, client_key: bytes, client_isn: int, cookie: int, slot: int, key: bytes) -> SynOffer | None:
         """What the cookie remembers, when it was made in this slot."""
         mask, a, b = _numbers(client_key, client_isn, slot, key)
-        code = (cookie >> _AUTH_BITS) & _OFFER_MASK ^ mask
+        code = (cookie >> AUTH_BITS) & _OFFER_MASK ^ mask
         return _decode(code) if (a + b * code) & _AUTH_MASK == cookie & _AUTH_MASK else None
 
     def _key(self, epoch: int) -> bytes:
         key = self._keys.get(epoch)
         if key is None:
-            key = self._made_key(epoch)
+            key = key_of(self._secret, epoch)
             # The key before this one is still needed for cookies that are on their way.
             self._keys = {known: value for known, value in self._keys.items() if known == epoch - 1} | {epoch: key}
         return key
-
-    def _made_key(self, epoch: int) -> bytes:
-        return blake2s(epoch.to_bytes(8, "big"), key=self._secret).digest()
 
 
 def _newest_slot(cookie: int, now: float) -> int:
@@ -110,7 +99,7 @@ def _newest_slot(cookie: int, now: float) -> int:
 
 def _numbers(client_key: bytes, client_isn: int, slot: int, key: bytes) -> tuple[int, int, int]:
     message = _MESSAGE.pack(client_key, client_isn & SEQ_MASK, slot)
-    mask, a, b = _DIGEST.unpack(blake2s(message, digest_size=_DIGEST.size, key=key).digest())
+    mask, a, b = _DIGEST.unpack(blake2s(message, digest_size=DIGEST_BYTES, key=key).digest())
     return mask & _OFFER_MASK, a, b | 1
 
 

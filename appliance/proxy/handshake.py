@@ -4,18 +4,16 @@ A client is answered in the name of the VIP with a cookie for a sequence number 
 the cookie does the real server get a SYN, made anew from what the cookie remembers.
 """
 
+from appliance.model.syn_cookie import ADVERTISED_SCALE, DEFAULT_MSS, MOST_SCALE
 from appliance.model.syn_offer import AnswerTerms, SynOffer
 from appliance.nat.fullnat import shifted
-from appliance.proxy.cookie import DEFAULT_MSS, MOST_SCALE, CookieJar
+from appliance.proxy.cookie import CookieJar
 from appliance.wire import craft
 from appliance.wire import layout as at
 from appliance.wire.flow import reverse_key
 from appliance.wire.options import MSS, NOP, SACK_PERMITTED, WINDOW_SCALE, walk
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-
-ADVERTISED_SCALE = 7
-"""The window shift that is offered to clients that scale. Windows of the real server are converted to it afterwards."""
 
 
 def answer_syn(syn: Segment, jar: CookieJar, terms: AnswerTerms, path_mss: int, now: float) -> bytes:

@@ -7,7 +7,8 @@ promised in the real server's name: sequence numbers and windows are converted b
 
 from appliance.model import counters
 from appliance.model.end_reasons import EndReason
-from appliance.model.syn_offer import SynOffer
+from appliance.model.syn_cookie import ADVERTISED_SCALE
+from appliance.model.syn_offer import ALWAYS_COOKIES, SynOffer, path_mss
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
@@ -22,10 +23,10 @@ from appliance.model.verdicts import (
     REUSE_REFUSED,
     TO_REAL_SERVER,
 )
-from appliance.nat.opening import mss_for, to_real_server
+from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import COOKIE_LIFE_S, CookieJar
-from appliance.proxy.handshake import ADVERTISED_SCALE, answer_probe, answer_syn, scale_of, syn_for_real_server
+from appliance.proxy.handshake import answer_probe, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
@@ -95,13 +96,13 @@ class SynProxy:
         if service.synproxy == NEVER:
             return False
         self._update_engagement(service)
-        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
+        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == ALWAYS_COOKIES:
             return True
         return service.is_engaged and self._sessions.tunables.syncookies == 1
 
     def _update_engagement(self, service: VirtualService[Session]) -> None:
         """Engage cookies of a service in AUTO when its backlog is full, and disengage them below three quarters of it."""
-        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == 2:
+        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == ALWAYS_COOKIES:
             return
         tunables = self._sessions.tunables
         most = tunables.backlog * (3 if service.is_engaged else 4) // 4
@@ -122,7 +123,7 @@ class SynProxy:
 
     def _path_mss(self, service: VirtualService[Session]) -> int:
         """The size of segment that gets to each real server of the service, with the client-address option."""
-        return mss_for(service.mtu, self._sessions.tunables)
+        return path_mss(service.mtu, leaves_room=self._sessions.tunables.mss_adjust)
 
     def check(self, service: VirtualService[Session], segment: Segment, now: float) -> SynOffer | Verdict:
         """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
@@ -154,8 +155,8 @@ class SynProxy:
             return OUTDATED_COOKIE if self._refuse_outdated(segment, segment.seq, now) else None
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        path_mss = self._path_mss(service)
-        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms, path_mss))
+        mss = self._path_mss(service)
+        self._output.segments.append(answer_probe(segment, offer, self._sessions.tunables.terms, mss))
         return KEEPALIVE_ANSWERED
 
     def _judge_bad(self, segment: Segment, client_isn: int, now: float) -> Verdict:

@@ -102,8 +102,12 @@ class RunningLab:
 
     def counter(self, view: str, name: str) -> int:
         """The total of one counter of a view that has a total."""
-        total: int = self.api_json(f"/stats/{view}")[name]["total"]
-        return total
+        return self.totals(view)[name]
+
+    def totals(self, view: str) -> dict[str, int]:
+        """The totals of a view, with all that the lane has counted in the kernel."""
+        self.api_json("/stats/lane")  # who asks for that has it counted at once, and not within a second
+        return {name: row["total"] for name, row in self.api_json(f"/stats/{view}").items()}
 
     def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
         """Look again and again until the condition holds. Fails and says what it waited for when it never does."""

@@ -14,7 +14,7 @@ import dpkt
 import pytest
 
 from appliance.lab import namespaces
-from appliance.proxy.handshake import ADVERTISED_SCALE
+from appliance.model.syn_cookie import ADVERTISED_SCALE
 from appliance.wire.flow import pack_endpoint
 from appliance.wire.layout import MOST_WINDOW
 from appliance.wire.seq import MASK as SEQ_MASK
@@ -87,7 +87,7 @@ class Totals:
         self._before = self._now()
 
     def _now(self) -> dict[str, int]:
-        return {name: row["total"] for name, row in self._lab.api_json(f"/stats/{self._view}").items()}
+        return self._lab.totals(self._view)
 
     def growth(self, *names: str) -> tuple[int, ...]:
         now = self._now()
@@ -120,6 +120,7 @@ def test_ten_thousand_short_connections(lab: RunningLab, timestamps: str) -> Non
     assert (result["errors"], result["clients"]) == ({}, {"right": 10_000})
     assert set(result["real_servers"]) == set(REAL_SERVERS)
     ext.wait_for("synproxy_ok_ack", 10_000)
+    ext.wait_for("synproxy_syn_cnt", 10_000 + syns_again)
     assert ext.growth("synproxy_ok_ack", "synproxy_syn_cnt", "synproxy_rs_error") == (10_000, 10_000 + syns_again, 0)
     refusals = ("no_real_server", "no_local_address", "local_ports_exhausted", "syn_backlog_full", "bad_cookie", "internal_error")
     assert not any(drops.growth(*refusals))

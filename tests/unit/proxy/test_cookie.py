@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.model.syn_cookie import MSS_TABLE, SLOT_S, SLOTS
 from appliance.model.syn_offer import SynOffer
-from appliance.proxy.cookie import LOOKED_BACK_S, MSS_TABLE, SLOT_S, SLOTS, CookieJar
+from appliance.proxy.cookie import LOOKED_BACK_S, CookieJar
 
 KEY = bytes(range(12))
 JAR = CookieJar(b"sixteen bytes .. and some more")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.proxy.handshake import ADVERTISED_SCALE
+from appliance.model.syn_cookie import ADVERTISED_SCALE
 from tests.support.proxied import asks
 from tests.support.segments import options_of
 from tests.support.world import World, plan
