@@ -5,14 +5,8 @@
  * A packet is judged before anything of it or of its session is changed. TC_ACT_UNSPEC lets it go on: to filters of somebody else,
  * then up the stack, and so to Python.
  */
-#include <linux/pkt_cls.h>
+#include "front_door.h"
 #include "segment.h"
-
-static __always_inline int up(__u32 reason)
-{
-	count(reason);
-	return TC_ACT_UNSPEC;
-}
 
 static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
 {
@@ -71,20 +65,21 @@ static __always_inline int carry_datagram(struct __sk_buff *skb, struct packet *
 	return rewrite_udp(skb, packet, to) ? TC_ACT_SHOT : send(&way);
 }
 
-SEC("tc")
-int lane(struct __sk_buff *skb)
+/* In the place of a verdict: no session of the lane has the flow of this packet of TCP. */
+#define NO_FLOW 0x100
+
+/* What becomes of a packet of a session. A function of its own, for its stack. */
+static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 {
 	struct packet packet = {};
-	struct session session = {};
+	struct session session = {.settings = settings};
 	struct rewrite to = {};
-	__u32 zero = 0, reason;
+	__u32 reason = read_ip(skb, &packet);
 
-	session.settings = bpf_map_lookup_elem(&settings, &zero);
-	if (!session.settings || !session.settings->is_open)
-		return up(COUNT_UP_CLOSED);
-	reason = read_ip(skb, &packet);
 	if (!reason)
 		reason = find_session(&packet, &session);
+	if (reason == COUNT_UP_NO_SESSION && packet.protocol == IPPROTO_TCP && !session.has_flow)
+		return NO_FLOW;
 	if (!reason)
 		reason = may_carry(skb, &packet, &session);
 	if (reason)
@@ -93,6 +88,19 @@ int lane(struct __sk_buff *skb)
 	if (packet.protocol == IPPROTO_UDP)
 		return carry_datagram(skb, &packet, &session, &to);
 	return carry_segment(skb, &packet, &session, &to);
+}
+
+SEC("tc")
+int lane(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct settings *how = bpf_map_lookup_elem(&settings, &zero);
+	int verdict;
+
+	if (!how || !how->is_open)
+		return up(COUNT_UP_CLOSED);
+	verdict = carry(skb, how);
+	return verdict == NO_FLOW ? open_front_door(skb) : verdict;
 }
 
 /* Helpers that change packets are for programs under this licence alone. */

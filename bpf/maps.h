@@ -80,6 +80,22 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FRONT_DOORS);
+	__type(key, struct front_door_key);
+	__type(value, struct front_door);
+} front_doors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, COOKIE_KEYS);
+	__type(key, __u32);
+	__type(value, struct cookie_key);
+} cookie_keys SEC(".maps");
+
 /* Where a segment is copied to, to be looked at or moved as a whole. The program does not sleep: nobody else uses it meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -38,7 +38,7 @@ static __always_inline __u16 port_in(const __u8 *field)
  * Asks the kernel's routes about the packet as it will be, `longer` bytes longer. Returns 0, or the counter of why it goes up.
  * Whether the next hop's address is known does not matter: whoever sends the packet asks for it.
  */
-static __always_inline __u32 find_way(struct __sk_buff *skb, struct packet *packet, struct rewrite *to, __u32 longer,
+static __noinline __u32 find_way(struct __sk_buff *skb, struct packet *packet, struct rewrite *to, __u32 longer,
 				      struct way_out *way)
 {
 	struct bpf_fib_lookup route = {

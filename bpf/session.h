@@ -1,5 +1,6 @@
 /* The session of a packet, and whether the lane may carry its packets at this moment. */
 #pragma once
+#include <linux/pkt_cls.h>
 #include "route.h"
 #include "state.h"
 
@@ -9,6 +10,7 @@ struct session {
 	struct settings *settings;
 	__u32 entry;
 	__u32 direction;
+	__u32 has_flow; /* whether the packet's flow is there, whatever its entry is */
 	union state_word was;
 };
 
@@ -45,6 +47,7 @@ static __always_inline __u32 find_session(struct packet *packet, struct session 
 	value = bpf_map_lookup_elem(&flows, &flow);
 	if (!value)
 		return COUNT_UP_NO_SESSION;
+	session->has_flow = 1;
 	session->entry = *value >> 1;
 	session->direction = *value & 1;
 	session->record = bpf_map_lookup_elem(&sessions, &session->entry);
@@ -128,4 +131,10 @@ static __always_inline void count_carried(struct packet *packet, struct session 
 		numbers->bytes += bytes;
 	}
 	count(COUNT_CARRIED);
+}
+
+static __always_inline int up(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_UNSPEC;
 }

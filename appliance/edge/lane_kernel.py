@@ -6,7 +6,7 @@ held by the filters it is attached with, and is loaded again by every process th
 
 import contextlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from appliance.edge.errors import EdgeError
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
+    COOKIE_KEY,
+    COOKIE_KEYS,
     LEAST_ENTRIES,
     MOST_ENTRIES,
     REAL_SERVER,
@@ -27,7 +29,7 @@ from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
 PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
-"""The maps that outlive processes."""
+"""The maps that outlive processes. Others are written anew by each director, before the program is attached."""
 
 OF_WORKERS = ("sessions", "flows", "changed")
 """Those that a worker uses, in the order in which it is given their descriptors."""
@@ -94,6 +96,7 @@ class LaneKernel:
         self._directory = directory
         self._settings = memoryview(maps["settings"].mapped())
         self._real_servers = memoryview(maps["real_servers"].mapped())
+        self._cookie_keys = memoryview(maps["cookie_keys"].mapped())
         self.records = memoryview(maps["sessions"].mapped())
         """All records, RECORD_BYTES each; shared with the program."""
 
@@ -159,6 +162,20 @@ class LaneKernel:
         mtu, flags = REAL_SERVER.unpack_from(self._real_servers, slot * REAL_SERVER.size)
         return mtu, flags
 
+    def put_front_doors(self, doors: Mapping[bytes, bytes]) -> None:
+        """Have the program answer SYNs there: values by keys of the map `front_doors`. Raises EdgeError."""
+        self.maps["front_doors"].update_all(doors)
+
+    def remove_front_doors(self, keys: Sequence[bytes]) -> None:
+        """Have SYNs there go up; all of them were put before. Raises EdgeError."""
+        self.maps["front_doors"].delete_all(keys)
+
+    def put_cookie_key(self, epoch: int, state: Sequence[int]) -> None:
+        """Give the program a key, see `lane_layout.COOKIE_KEY`. While it is written there is none in its place."""
+        start = epoch % COOKIE_KEYS * COOKIE_KEY.size
+        COOKIE_KEY.pack_into(self._cookie_keys, start, 0, *state)
+        COOKIE_KEY.pack_into(self._cookie_keys, start, epoch + 1, *state)
+
     def put_interfaces(self, sides: Mapping[int, int]) -> None:
         """By the index of each interface: its `lane_layout.InterfaceFlags`. Others carry nothing."""
         interfaces = self.maps["interfaces"]
@@ -210,7 +227,7 @@ class LaneKernel:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for view in (self._settings, self._real_servers, self.records):
+        for view in (self._settings, self._real_servers, self._cookie_keys, self.records):
             view.release()
         for descriptor in (self.program, *self.maps.values()):
             descriptor.close()

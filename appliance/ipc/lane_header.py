@@ -10,6 +10,7 @@ from struct import Struct
 from appliance.ipc import lane_layout, session_record
 from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
+from appliance.model import syn_cookie
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
 from appliance.model.tcp_state import TcpState
 
@@ -26,6 +27,9 @@ _FLOW_FIELDS = (
     ("destination_address", "16s"),
 )
 """As `lane_layout.flow` packs them; the compiler checks the size, and the tests of the program the rest."""
+
+_FRONT_DOOR_KEY_FIELDS = (("family", "B"), ("reserved", "B"), ("port", "H"), ("address", "16s"))
+"""As `lane_layout.front_door_key` packs them."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -51,6 +55,7 @@ def _lines() -> Iterator[str]:
         }
     )
     yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
+    yield from _constants(_of_cookies())
     yield from _enum("lane_counter", LANE_COUNTER_PLACE, "COUNT_")
     yield from _enum("tcp_state", {state.name.lower(): state.value for state in TcpState}, "TCP_STATE_")
     yield from _enum("state_table", {name: place for place, name in enumerate(("in", "out", "first"))}, "TABLE_")
@@ -60,9 +65,24 @@ def _lines() -> Iterator[str]:
     yield from _struct("settings", lane_layout.SETTINGS_FIELDS, lane_layout.SETTINGS.size)
     yield from _struct("real_server", lane_layout.REAL_SERVER_FIELDS, lane_layout.REAL_SERVER.size)
     yield from _struct("traffic", lane_layout.TRAFFIC_FIELDS, lane_layout.TRAFFIC.size)
+    yield from _struct("front_door_key", _FRONT_DOOR_KEY_FIELDS, lane_layout.FRONT_DOOR_KEY.size)
+    yield from _struct("front_door", lane_layout.FRONT_DOOR_FIELDS, lane_layout.FRONT_DOOR.size)
+    yield from _struct("cookie_key", lane_layout.COOKIE_KEY_FIELDS, lane_layout.COOKIE_KEY.size)
     yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
     next_bytes = len(lane_layout.tcp_states())
     yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)
+
+
+def _of_cookies() -> dict[str, int | str]:
+    """What a cookie is made of. The table of sizes is a list of calls of a macro: a table in memory would be one more map."""
+    names = ("SLOT_S", "SLOTS", "SLOTS_PER_KEY", "NO_SCALE", "MOST_SCALE", "DEFAULT_MSS", "ADVERTISED_SCALE")
+    hashed = ("OFFER_BITS", "AUTH_BITS", "MESSAGE_BYTES")
+    return {
+        "FRONT_DOORS": lane_layout.FRONT_DOORS,
+        "COOKIE_KEYS": lane_layout.COOKIE_KEYS,
+        **{f"COOKIE_{name}": getattr(syn_cookie, name) for name in (*names, *hashed)},
+        "FOR_EACH_COOKIE_MSS(OF)": " ".join(f"OF({mss})" for mss in syn_cookie.MSS_TABLE),
+    }
 
 
 def _escaped(data: bytes) -> str:

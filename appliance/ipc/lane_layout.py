@@ -13,6 +13,8 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | tcp_states | array of one | 0 | `tcp_states()` | director, at its start |
 | traffic | array for each CPU | slot * 2 + direction | TRAFFIC | kernel |
 | counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | kernel |
+| front_doors | hash | VIP and port, see `front_door_key` | FRONT_DOOR | director |
+| cookie_keys | array of two, mapped | the number of an epoch modulo 2 | COOKIE_KEY | director |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.
@@ -71,7 +73,34 @@ TRAFFIC_FIELDS = (("packets", "Q"), ("bytes", "Q"))
 TRAFFIC = Struct("<QQ")
 """Of IP packets."""
 
-VERSION = 1
+FRONT_DOOR_KEY = Struct("<BB2s16s")
+"""Family (4 or 6), zero, port and address in network order; an address of IPv4 has zeros behind it."""
+
+FRONT_DOOR_FIELDS: tuple[tuple[str, str], ...] = (
+    ("mss", "H"),
+    ("most_mss", "H"),
+    ("held_packets", "B"),
+    ("ttl", "B"),
+    ("scale", "B"),
+    ("sack", "B"),
+)
+"""A service whose SYNs the kernel answers with a cookie. `mss` is what the answer offers, in bytes; `most_mss` the largest one
+that is remembered of a client, 0 for no limit; `ttl` the time to live of the answer as it leaves the gateway; the others are as
+in `model.syn_offer.AnswerTerms`."""
+
+FRONT_DOOR = Struct("<" + "".join(code for _, code in FRONT_DOOR_FIELDS))
+
+FRONT_DOORS = 16384
+"""How many services the kernel answers for at most; the SYNs of others go up."""
+
+COOKIE_KEY_FIELDS = (("next_epoch", "Q"), ("state", "32s"))
+COOKIE_KEY = Struct("<Q8I")
+"""The epoch after that of the key (`model.syn_cookie.epoch_of`), 0 while there is no key; and `model.syn_cookie.key_state`."""
+
+COOKIE_KEYS = 2
+"""The key of this moment and the next one, so that none is missing when the epoch changes."""
+
+VERSION = 2
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -94,7 +123,7 @@ class InterfaceFlags(IntFlag):
 
 
 def layout_hash() -> bytes:
-    """Eight bytes made of everything that both sides have to agree on."""
+    """Eight bytes made of everything that a run and the next one have to agree on. Front doors and keys are made anew by each."""
     parts = (VERSION, RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, FLOW.format)
     names = tuple(counter.name for counter in LANE_COUNTERS)
     return blake2s(repr((*parts, names, CHANGED_PAGE_BYTES, SLOTS)).encode(), digest_size=8).digest()
@@ -103,6 +132,11 @@ def layout_hash() -> bytes:
 def flow(family: int, protocol: int, source: bytes, destination: bytes) -> bytes:
     """The key of a packet between two endpoints (address and port in network order) in the map `flows`."""
     return FLOW.pack(family, protocol, b"", source[-2:], destination[-2:], source[:-2], destination[:-2])
+
+
+def front_door_key(address: bytes, port: int) -> bytes:
+    """The key of a service of IPv4 in the map `front_doors`."""
+    return FRONT_DOOR_KEY.pack(4, 0, port.to_bytes(2, "big"), address)
 
 
 def entries_of_slot(slot: int, entries: int) -> range:

@@ -32,6 +32,8 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("option_added", "packets to which the client-address option was added"),
     LaneCounter("option_no_room", "packets that needed the client-address option and had no room for it"),
     LaneCounter("storm", "acknowledgements of a real server that were dropped because they came again and again"),
+    LaneCounter("cookie_sent", "SYNs answered with a SYN cookie by the kernel"),
+    LaneCounter("up_key", "SYNs that the kernel would have answered, had it known the key of the SYN cookies of this hour"),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

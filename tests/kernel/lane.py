@@ -6,8 +6,11 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from appliance.edge import bpf
+from appliance.ipc.front_door import FrontDoor
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
+    COOKIE_KEY,
+    COOKIE_KEYS,
     REAL_SERVER,
     SETTINGS,
     TRAFFIC,
@@ -15,11 +18,13 @@ from appliance.ipc.lane_layout import (
     InterfaceFlags,
     RealServerFlags,
     flow,
+    front_door_key,
     layout_hash,
     tcp_states,
 )
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode, encode
 from appliance.model.lane_counters import LANE_COUNTERS
+from appliance.model.syn_cookie import key_state
 from appliance.wire.flow import destination_of, source_of
 
 CLIENTS, SERVERS = "clients0", "servers0"
@@ -98,6 +103,23 @@ class Lane:
         """Write what is known of a real server."""
         start = slot * REAL_SERVER.size
         self._real_server_memory[start : start + REAL_SERVER.size] = REAL_SERVER.pack(mtu, flags)
+
+    def set_front_door(self, vip: bytes, door: FrontDoor | None) -> None:
+        """Have SYNs to this endpoint answered in this way, or not answered."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if door is None:
+            self._maps["front_doors"].delete(key)
+        else:
+            self._maps["front_doors"].update(key, door.pack())
+
+    def set_cookie_key(self, secret: bytes, epoch: int) -> None:
+        """Write the key of an epoch of a gateway with this secret."""
+        self._maps["cookie_keys"].update(pack("<I", epoch % COOKIE_KEYS), COOKIE_KEY.pack(epoch + 1, *key_state(secret, epoch)))
+
+    def forget_cookie_keys(self) -> None:
+        """Leave the program without any key."""
+        for place in range(COOKIE_KEYS):
+            self._maps["cookie_keys"].update(pack("<I", place), bytes(COOKIE_KEY.size))
 
     def clear(self) -> None:
         """Forget all sessions."""

@@ -112,12 +112,12 @@ def test_maps_of_another_layout_are_refused_and_their_records_can_be_read(direct
     kernel.put_settings(Settings(9, LEAST_ENTRIES, b"another!"))
     kernel.records[:2] = b"\2\0"
     pinned = Pinned(directory)
-    assert pinned.why_not().startswith("they have version 9 (616e6f7468657221) of their layout and not 1 (")
+    assert pinned.why_not().startswith("they have version 9 (616e6f7468657221) of their layout and not 2 (")
     records = pinned.records()
     assert records is not None
     assert bytes(records[:2]) == b"\2\0"
     records.release()
-    kernel.put_settings(kernel.settings._replace(version=1, layout_hash=bytes(8)))
+    kernel.put_settings(kernel.settings._replace(version=2, layout_hash=bytes(8)))
     assert "of their layout" in Pinned(directory).why_not()
 
 

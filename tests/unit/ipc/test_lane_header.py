@@ -8,9 +8,10 @@ import pytest
 from appliance.ipc.lane_header import header
 from appliance.ipc.lane_layout import layout_hash
 from appliance.ipc.session_record import OFFSETS, Flags
+from appliance.model import syn_offer
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.tcp_state import TcpState
-from appliance.nat import opening, toa
+from appliance.nat import toa
 from appliance.proxy import synproxy
 from appliance.shard import closing
 from appliance.state import progress
@@ -51,7 +52,8 @@ def test_names_have_the_numbers_of_python() -> None:
         ("MOST_IN_FLIGHT", closing.MOST_IN_FLIGHT),
         ("NEW_CONNECTION_REACH", synproxy._REACH_BYTES),
         ("CLIENT_OPTION_BYTES", toa.OPTION_BYTES),
-        ("LEAST_MSS", opening.LEAST_MSS),
+        ("LEAST_MSS", syn_offer.LEAST_MSS),
+        ("CLIENT_OPTION_BYTES", syn_offer.CLIENT_OPTION_BYTES),
         ("MOST_OPTIONS", options.MOST_BYTES),
     ],
 )
