@@ -240,7 +240,7 @@ class Director:
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
-        self._lane.narrow(self.services, self.shared.mtu, self.health.left)
+        self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
         await workers.tell([worker.change_health(down) for worker in self._workers])
         self._lane.widen()
 
@@ -259,7 +259,7 @@ class Director:
     async def _look_at_routes(self) -> None:
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
-        self._lane.narrow(self.services, self.shared.mtu, self.health.left)
+        self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
 
     async def _count_lane(self) -> list[int] | None:
         return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())

@@ -9,13 +9,15 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
 from pathlib import Path
 
 from appliance.config.loading import Gateway
+from appliance.director.front_doors import FrontDoors
 from appliance.director.lane_counts import LaneCounts
 from appliance.director.lane_gate import LaneGate
+from appliance.director.lane_servers import real_servers
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
@@ -43,10 +45,11 @@ Reset = Callable[[memoryview], int]
 class Lane:
     """All methods that ask the kernel block: call them from a thread. Without a lane they do nothing."""
 
-    def __init__(self, gateway: Gateway | None, root: Path, name: str, reset: Reset) -> None:
+    def __init__(self, gateway: Gateway | None, root: Path, name: str, reset: Reset, cookie_secret: bytes = b"") -> None:
         """`gateway` is None when there is only something to clean up.
 
-        `root` is the place of the file system with the pins, and `name` that of this network namespace in it.
+        `root` is the place of the file system with the pins, and `name` that of this network namespace in it. `cookie_secret` is
+        that of all shards, see `proxy.cookie`.
         """
         self._wanted = gateway.lane if gateway else "off"
         self._entries = gateway.lane_entries if gateway else 0
@@ -60,6 +63,7 @@ class Lane:
         self._reason = "it is not open yet"
         self._repairs = 0
         self._gate = LaneGate()
+        self._doors = FrontDoors(cookie_secret)
         self._counts: LaneCounts | None = None
 
     @property
@@ -202,13 +206,21 @@ class Lane:
                 storm_interval_ns=int(ACK_STORM_INTERVAL_S * _NS_PER_S),
             )
         )
+        self._doors.put_tunables(kernel, tunable)
 
-    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int] = frozenset()) -> None:
+    def narrow(
+        self,
+        services: Collection[ServicePlan],
+        mtu: Callable[[int], int],
+        left: Set[int] = frozenset(),
+        down: Set[int] = frozenset(),
+    ) -> None:
         """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes;
-        `left` are the slots of real servers that are down, and whose sessions leave them."""
+        `down` are the slots of real servers that are down, and `left` those of them whose sessions leave them."""
         if self._kernel is None:
             return
-        self._wanted_servers = _real_servers(services, mtu, left)
+        self._wanted_servers = real_servers(services, mtu, left)
+        self._doors.narrow(self._kernel, services, mtu, down)
         for slot in range(self._kernel.sizes.slots):
             wanted_mtu, flags = self._wanted_servers.get(slot, _REMOVED)
             self._kernel.put_real_server(slot, wanted_mtu, flags | self._kernel.real_server(slot)[1])
@@ -218,6 +230,7 @@ class Lane:
         if self._kernel is not None:
             for slot in range(self._kernel.sizes.slots):
                 self._kernel.put_real_server(slot, *self._wanted_servers.get(slot, _REMOVED))
+            self._doors.widen(self._kernel)
 
     def set_open(self, is_open: bool) -> None:
         """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""
@@ -238,6 +251,7 @@ class Lane:
                     bpffs.prepared(self._root, self._name)  # the directory may have gone with them
                     kernel.pin_again()
                 self._gate.look(kernel)
+                self._doors.put_keys(kernel)
             except (EdgeError, OSError) as error:
                 self._reason = f"it cannot be put right: {error}"
                 raise
@@ -311,17 +325,3 @@ def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
 def _side_of(name: str, sides: Sides) -> int:
     clients = InterfaceFlags.CLIENTS if name in sides.client_interfaces else 0
     return clients | (InterfaceFlags.REAL_SERVERS if name in sides.server_interfaces else 0)
-
-
-def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int]) -> dict[int, tuple[int, int]]:
-    """MTU and flags by slot. The kernel does the same for a real server whose sessions leave it as for one that was removed."""
-    return {
-        real_server.slot: (mtu(real_server.slot), _flags_of(service) | RealServerFlags.IS_REMOVED * (real_server.slot in left))
-        for service in services
-        for real_server in service.real_servers
-    }
-
-
-def _flags_of(service: ServicePlan) -> int:
-    cookies = RealServerFlags.ASKS_FOR_COOKIES if service.synproxy != "never" else 0
-    return cookies | (0 if service.lane else RealServerFlags.NO_LANE)

@@ -4,12 +4,15 @@ from collections.abc import Iterable
 
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import ACK_STORM, TOA_FAIL_LEN, TOA_OK
+from appliance.model.counters import ACK_STORM, SYN_CNT, TOA_FAIL_LEN, TOA_OK
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.verdicts import STORM
+from appliance.model.verdicts import COOKIE_SENT, STORM
 
-_EXT = {TOA_OK: "option_added", TOA_FAIL_LEN: "option_no_room", ACK_STORM: "storm"}
+_EXT = {TOA_OK: "option_added", TOA_FAIL_LEN: "option_no_room", ACK_STORM: "storm", SYN_CNT: "cookie_sent"}
 """By the place in the extended table: the counter of the lane that counts the same."""
+
+_VERDICTS = {STORM.index: "storm", COOKIE_SENT.index: "cookie_sent"}
+"""By the place among the verdicts: the same."""
 
 _CARRIED_FIELDS = 4
 """The first of `counters.DESTINATION_FIELDS`: packets and bytes of both directions."""
@@ -31,10 +34,10 @@ class LaneCounts:
         """
         counts = self._kernel.counts()
         row = self._shared.lane
-        for place, name in _EXT.items():
-            self._put(("ext", 0, place), self._shared.table(row, "ext"), counts[LANE_COUNTER_PLACE[name]])
-        storm = ("verdicts", 0, STORM.index)
-        self._put(storm, self._shared.table(row, "verdicts"), counts[LANE_COUNTER_PLACE["storm"]])
+        for table, names in (("ext", _EXT), ("verdicts", _VERDICTS)):
+            cells = self._shared.table(row, table)
+            for place, name in names.items():
+                self._put((table, 0, place), cells, counts[LANE_COUNTER_PLACE[name]])
         for slot, carried in self._kernel.traffic(slots).items():
             cells = self._shared.destination(row, slot)
             for place in range(_CARRIED_FIELDS):

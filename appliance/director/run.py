@@ -42,9 +42,8 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
-        director = Director(
-            config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down()
-        )
+        lane = _lane(config.gateway, bytes.fromhex(keys.cookie_secret))
+        director = Director(config, keys, read_config, host, lane, Kept.from_before(config), was_down=kept.kept_down())
         await director.run(serve_api, asked)
 
 
@@ -62,5 +61,5 @@ def clean_up() -> bool:
     return any(found)
 
 
-def _lane(gateway: Gateway | None) -> Lane:
-    return Lane(gateway, runtime_directory() / "bpf", str(namespace_number()), reset_both_ends)
+def _lane(gateway: Gateway | None, cookie_secret: bytes = b"") -> Lane:
+    return Lane(gateway, runtime_directory() / "bpf", str(namespace_number()), reset_both_ends, cookie_secret)

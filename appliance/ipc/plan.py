@@ -54,6 +54,8 @@ class ServicePlan:
     """See `policy.candidates`."""
     on_down: str = "leave"
     """What becomes of the TCP sessions of a real server that is down; one of `policy.candidates.ON_DOWN`."""
+    guarded: bool = False
+    """Whether rules of netfilter judge its SYNs, so that nothing may answer them before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,11 @@ _MORE = (
         "sessions that clients of one source network may have, of TCP and of UDP each, in all shards together; 0: no limit",
     ),
     Tunable("source_conn_prefix", 24, 8, 32, "bits", "length of the prefix that makes a source network for source_conn_max"),
+    _switch(
+        "synproxy_in_kernel",
+        0,
+        "let the lane answer SYNs for services that always answer with a cookie, before netfilter; 0: the workers answer",
+    ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""
 

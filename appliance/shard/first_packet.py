@@ -37,6 +37,9 @@ _ANSWERS_PER_S = 100
 _ANSWERS_BURST = 50
 """Answers to refused clients: enough for people who try, too few to be of use as a reflector (RFC 1812, 4.3.2.8)."""
 
+_BETWEEN_LOOKS_S = 1.0
+"""More than passes between two calls of `look_at_kernel_cookies`."""
+
 
 class FirstPacket:
     """Judges the packets of one shard that belong to no session."""
@@ -60,6 +63,19 @@ class FirstPacket:
         self._strays = strays
         self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
         """Until when a client may have a cookie of an earlier worker that is still good."""
+        self._kernel_cookies_until = self._earlier_cookies_until
+        """Until when a client of a service in AUTO may have a good cookie that the kernel has made."""
+
+    def look_at_kernel_cookies(self, now: float) -> None:
+        """Remember that the kernel answers for services in AUTO, if it does.
+
+        To be called ten times a second, because nobody tells a shard of each cookie.
+        """
+        if self._kernel_answers_for_auto():
+            self._kernel_cookies_until = now + COOKIE_LIFE_S + _BETWEEN_LOOKS_S
+
+    def _kernel_answers_for_auto(self) -> bool:
+        return self._sessions.lane.is_on and self._sessions.tunables.kernel_cookies
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
@@ -83,7 +99,9 @@ class FirstPacket:
         treats stray packets as one without SYNPROXY does."""
         if service.synproxy in (ALWAYS, NEVER):
             return service.synproxy == ALWAYS
-        return now < max(service.cookies_until, self._earlier_cookies_until)
+        if self._kernel_answers_for_auto():
+            return True
+        return now < max(service.cookies_until, self._earlier_cookies_until, self._kernel_cookies_until)
 
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):

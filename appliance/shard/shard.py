@@ -195,6 +195,7 @@ class Shard:
         if self._generation_cell[0] != self._generation:
             self._read_shared()
         self._sessions.by_state.now = now
+        self._first_packet.look_at_kernel_cookies(now)
         for session in self._wheel.expired(now, limit):
             opening = session.opening
             if opening is not None and opening.handshake is not None:

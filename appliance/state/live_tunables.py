@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from appliance.model.syn_offer import AnswerTerms
+from appliance.model.syn_offer import ALWAYS_COOKIES, AnswerTerms
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, UDP_STATE, TcpState
 from appliance.model.tunables import INDEX
 from appliance.policy.defence import TUNABLE_NAMES, Defence
@@ -11,17 +11,14 @@ _NEWBORN_TIMEOUT_S = 2.0
 """The timeout of state NONE, which no tunable covers; a session leaves that state with its first packet."""
 
 
-_MOST_TTL = 255
-
-
 class LiveTunables:
     """The values in force. Times are in seconds, switches are bools."""
 
     __slots__ = (
-        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "lport_range",
-        "lport_tries", "mss_adjust", "proxy_reuse", "reserved_percent", "reuse", "source_max", "source_prefix_bits",
-        "storm_thresh", "syn_retries", "syncookies", "terms", "time_wait_max", "timeouts_s", "timestamp_remove", "toa",
-        "toa_kind", "udp_unconfirmed_s",
+        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "kernel_cookies",
+        "lport_range", "lport_tries", "mss_adjust", "proxy_reuse", "reserved_percent", "reuse", "source_max",
+        "source_prefix_bits", "storm_thresh", "syn_retries", "syncookies", "terms", "time_wait_max", "timeouts_s",
+        "timestamp_remove", "toa", "toa_kind", "udp_unconfirmed_s",
     )  # fmt: skip
 
     def __init__(self, values: Sequence[int], shards: int) -> None:
@@ -37,15 +34,7 @@ class LiveTunables:
         self.toa_kind = value("fullnat_toa_kind")
         self.expire_rst = bool(value("conn_expire_tcp_rst"))
         self.expire_nodest = bool(value("expire_nodest_conn"))
-        self.terms = AnswerTerms(
-            most_mss=value("synproxy_init_mss"),
-            scale=bool(value("synproxy_wscale")),
-            sack=bool(value("synproxy_sack")),
-            # As it leaves the gateway: the kernel routes the answer as it does all packets, and takes its own hop off.
-            ttl=min(value("synproxy_synack_ttl") + 1, _MOST_TTL),
-            # The packet that makes a session, and as many more as the threshold says.
-            held_packets=value("synproxy_ack_skb_store_thresh") + 1,
-        )
+        self.terms = AnswerTerms.of(value)
         self.syn_retries = value("synproxy_syn_retry")
         self.storm_thresh = value("synproxy_ack_storm_thresh")
         self.defer = bool(value("synproxy_defer"))
@@ -53,6 +42,8 @@ class LiveTunables:
         self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
+        self.kernel_cookies = bool(value("synproxy_in_kernel")) and self.syncookies == ALWAYS_COOKIES
+        """Whether the lane, where there is one, answers SYNs to services in "auto" with cookies (`director.front_doors`)."""
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")

@@ -33,7 +33,13 @@ class FakeLane:
         """Keeps one of them."""
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
 
-    def narrow(self, services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int] = frozenset()) -> None:
+    def narrow(
+        self,
+        services: Iterable[ServicePlan],
+        mtu: Callable[[int], int],
+        left: Set[int] = frozenset(),
+        down: Set[int] = frozenset(),  # noqa: ARG002  # front doors have tests of their own
+    ) -> None:
         """Notes real servers and their MTUs, and whose sessions leave them."""
         mtus = [mtu(server.slot) for service in services for server in service.real_servers]
         leaving = f" and without {sorted(left)}" if left else ""

@@ -48,6 +48,7 @@ OTHER_SOURCES: Mapping[str, str] = {
     "source_conn_max": "Linux: `connlimit` of iptables, `--connlimit-above`",
     "source_conn_prefix": "Linux: `connlimit` of iptables, `--connlimit-mask`",
     "conn_early_drop": "Linux: early drop of connection tracking, which is always on there",
+    "synproxy_in_kernel": "none: the kernel module of LVS has no other place for it",
 }
 """Tunable -> what it is named after, for those that no section of docs/lvs.md describes."""
 

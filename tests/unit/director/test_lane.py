@@ -39,6 +39,8 @@ class Kernel:
         self.settings = Settings(lane_layout.VERSION, sizes.entries, lane_layout.layout_hash())
         self.servers: dict[int, tuple[int, int]] = {}
         self.interfaces: dict[int, int] = {}
+        self.doors: dict[bytes, bytes] = {}
+        self.epochs: set[int] = set()
         self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
         self.missing: list[str] = []
@@ -51,6 +53,16 @@ class Kernel:
 
     def real_server(self, slot: int) -> tuple[int, int]:
         return self.servers.get(slot, (0, 0))
+
+    def put_front_doors(self, doors: dict[bytes, bytes]) -> None:
+        self.doors = dict(doors)
+
+    def remove_front_doors(self, keys: list[bytes]) -> None:
+        for key in keys:
+            del self.doors[key]
+
+    def put_cookie_key(self, epoch: int, _: tuple[int, ...]) -> None:
+        self.epochs.add(epoch)
 
     def put_interfaces(self, sides: dict[int, int]) -> None:
         self.interfaces = dict(sides)

@@ -1,0 +1,133 @@
+"""The front doors: for which services the kernel answers SYNs with cookies, with which terms, and with which keys.
+
+Python stays the one that judges: what is answered here is what a shard would answer in any case, whatever else it knows. So a
+service has a front door while each SYN to it gets a cookie. In "auto" that is so only while tcp_syncookies is 2; at other times a
+shard alone knows whether its backlog is full. All that a client does after that is judged by a shard.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Set
+from ipaddress import IPv4Address
+from itertools import islice
+from typing import NamedTuple
+
+from appliance.edge.errors import EdgeError
+from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.front_door import FrontDoor
+from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU
+from appliance.model.syn_cookie import epoch_of, key_state
+from appliance.model.syn_offer import ALWAYS_COOKIES, AnswerTerms, path_mss
+from appliance.policy.candidates import DROP, candidates
+
+log = logging.getLogger("appliance.lane")
+
+_LATE_S = 2.0
+"""How long a key stays after its epoch is over: a program that has begun before that still needs it."""
+
+
+class _Member(NamedTuple):
+    """As `policy.candidates.Member`."""
+
+    weight: int
+    is_backup: bool
+    is_up: bool
+
+
+class _Door(NamedTuple):
+    """A door, and what its service says of cookies. One in which that has changed is another door."""
+
+    key: bytes
+    mode: str
+
+
+class FrontDoors:
+    """Those of a run. Without a lane there are none."""
+
+    def __init__(self, cookie_secret: bytes) -> None:
+        """`cookie_secret` is that of all shards, see `proxy.cookie`."""
+        self._secret = cookie_secret
+        self._services: dict[_Door, ServicePlan] = {}
+        self._mtus: Mapping[str, int] = {}
+        self._tunable: Callable[[str], int] | None = None
+        self._there: dict[bytes, bytes] = {}
+        self._epochs: set[int] = set()
+        self._allowed: set[_Door] = set()
+        """What may be open: the shards have these services in force."""
+
+    def narrow(self, kernel: LaneKernel, services: Iterable[ServicePlan], mtu: Callable[[int], int], down: Set[int]) -> None:
+        """Close the doors that these services do not have. Those that they did not have before are not opened until `widen`.
+
+        `mtu` gives that of each slot, in bytes; `down` are the slots of real servers that are down.
+        """
+        self._services = {_door_of(service): service for service in services if _may_have_one(service, down)}
+        self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
+        self._allowed &= self._services.keys()
+        self._put(kernel)
+
+    def widen(self, kernel: LaneKernel) -> None:
+        """Open the doors that the services of the last `narrow` have: all shards have them in force."""
+        self._allowed = set(self._services)
+        self._put(kernel)
+
+    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
+        """Go by these tunables; `tunable` gives the value of each, also later."""
+        self._tunable = tunable
+        self._put(kernel)
+
+    def put_keys(self, kernel: LaneKernel) -> None:
+        """Give the kernel the key of this moment and the next one. To be called every few seconds."""
+        epoch = epoch_of(max(0.0, time.monotonic() - _LATE_S))
+        for wanted in (epoch, epoch + 1):
+            if wanted not in self._epochs:
+                kernel.put_cookie_key(wanted, key_state(self._secret, wanted))
+        self._epochs = {epoch, epoch + 1}
+
+    def _put(self, kernel: LaneKernel) -> None:
+        """Bring the kernel's doors to what is wanted. When it refuses, the next change or look at routes tries again."""
+        if self._tunable is None:
+            return
+        self.put_keys(kernel)
+        wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
+        try:
+            gone = [key for key in self._there if key not in wanted]
+            kernel.remove_front_doors(gone)
+            self._there = {key: value for key, value in self._there.items() if key in wanted}
+            kernel.put_front_doors({key: value for key, value in wanted.items() if self._there.get(key) != value})
+            self._there = wanted
+        except EdgeError as error:
+            log.error("the kernel does not answer SYNs as it should: %s", error)
+
+    def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
+        terms, leaves_room = AnswerTerms.of(tunable), bool(tunable("fullnat_mss_adjust_entry"))
+        if not tunable("synproxy_in_kernel"):
+            return
+        modes = ("always", "auto") if tunable("tcp_syncookies") == ALWAYS_COOKIES else ("always",)
+        for wanted, service in self._services.items():
+            if wanted in self._allowed and wanted.mode in modes:
+                door = FrontDoor.of(terms, path_mss(self._mtus[service.name], leaves_room=leaves_room))
+                yield wanted.key, door.pack()
+
+
+def _least_mtu(real_servers: Iterable[RealServerPlan], mtu: Callable[[int], int]) -> int:
+    return min((mtu(real_server.slot) for real_server in real_servers), default=USUAL_MTU)
+
+
+def _door_of(service: ServicePlan) -> _Door:
+    return _Door(front_door_key(IPv4Address(service.vip).packed, service.port), service.synproxy)
+
+
+def _may_have_one(service: ServicePlan, down: Set[int]) -> bool:
+    """Whether a shard may answer each SYN to the service with a cookie; the tunables say whether it does."""
+    is_plain = service.protocol == "tcp" and service.lane and not service.guarded
+    return is_plain and service.synproxy != "never" and not _drops_new(service, down)
+
+
+def _drops_new(service: ServicePlan, down: Set[int]) -> bool:
+    """Whether SYNs are dropped without an answer, because no real server is healthy: see `state.services`."""
+    if service.when_none_healthy != DROP:
+        return False
+    members = [_Member(server.weight, server.backup, server.slot not in down) for server in service.real_servers]
+    return not candidates(members, service.quorum, DROP)
