@@ -1,5 +1,7 @@
 """What runs in the lab's gateway while it is flooded: the same web service behind SYNPROXY, as shipped, and without SYNPROXY."""
 
+from collections.abc import Mapping, Sequence
+
 from bench.rig.gateway import service, with_services
 from bench.rig.topology import HTTP_PORT, REAL_SERVERS, VIPS
 
@@ -9,10 +11,23 @@ UNPROTECTED_VIPS = ("203.0.113.14", "203.0.113.15", "203.0.113.16", "203.0.113.1
 SHIPPED_VIPS = ("203.0.113.24", "203.0.113.25", "203.0.113.26", "203.0.113.27")
 """VIPs of the services whose configuration says nothing of SYNPROXY."""
 
+FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47")
+"""VIPs of the services with SYNPROXY whose SYNs the kernel answers."""
+
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
     """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
     lines_of = {VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",), SHIPPED_VIPS: ()}
+    return _with_web(lines_of, gateway_lines, api)
+
+
+def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
+    """The same for an appliance whose kernel answers SYNs."""
+    return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api) + "\n[sysctl]\nsynproxy_in_kernel = 1\n"
+
+
+def _with_web(lines_of: Mapping[tuple[str, ...], tuple[str, ...]], gateway_lines: Sequence[str], api: str) -> str:
+    """With a web service on each of these VIPs, and its further keys."""
     return with_services(
         *(service(f"web-{vip}", vip, HTTP_PORT, REAL_SERVERS, *lines) for vips, lines in lines_of.items() for vip in vips),
         gateway_lines=gateway_lines,

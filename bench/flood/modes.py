@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
+from bench.flood.gateway import FRONT_DOOR_VIPS, SHIPPED_VIPS, UNPROTECTED_VIPS, answering_in_kernel, configuration
 from bench.modes.appliance import API, APPLIANCE, WITH_LANE, appliance_running
 from bench.modes.mode import Mode
 from bench.rig.nft import table_loaded
@@ -76,6 +76,12 @@ def _appliance(site: Site, shards: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _answering_in_kernel(site: Site, shards: int) -> Iterator[None]:
+    with appliance_running(site, shards, "answering", answering_in_kernel(WITH_LANE, api=API)):
+        yield
+
+
 AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
 UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
 PROXIED = AS_SHIPPED._replace(
@@ -86,9 +92,17 @@ PROXIED = AS_SHIPPED._replace(
     queued_share=(0.3, 0.5),
     kept_share=(0.0, 0.05),
 )
+FRONT_DOOR = PROXIED._replace(
+    name="front-door",
+    title="appliance, SYNs in kernel",
+    targets=FRONT_DOOR_VIPS,
+    opened=_answering_in_kernel,
+    # The same without the SYN.
+    queued_share=(0.2, 0.4),
+)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
-COMPARED = (PROXIED, KERNEL)
+COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
 """The modes that are measured in turns."""
 
 ALONE = (AS_SHIPPED, UNPROTECTED)

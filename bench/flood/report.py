@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bench.flood.load import Load
-from bench.flood.modes import COMPARED, KERNEL, MODES, PROXIED
+from bench.flood.modes import COMPARED, KERNEL, MODES
 from bench.modes.mode import Mode
 from bench.rig.machine import Machine
 from bench.rig.tables import aligned
@@ -113,12 +113,13 @@ def _row(results: FloodResults, mode: Mode, rate: int) -> list[str]:
 
 
 def _ratios(results: FloodResults) -> Iterator[str]:
-    compared = [rate for rate in results.rates() if all(results.rounds(mode, rate) for mode in COMPARED)]
-    if compared:
-        yield f"fresh conn/s, {PROXIED.title} / {KERNEL.title}, by SYN/s:\n"
-    for rate in compared:
-        base = results.fresh_per_s(KERNEL, rate)
-        yield f"  {rate:>8,}  {results.fresh_per_s(PROXIED, rate) / base:.2f}\n" if base else f"  {rate:>8,}  -\n"
+    for mode in (mode for mode in COMPARED if mode is not KERNEL):
+        compared = [rate for rate in results.rates() if results.rounds(mode, rate) and results.rounds(KERNEL, rate)]
+        if compared:
+            yield f"fresh conn/s, {mode.title} / {KERNEL.title}, by SYN/s:\n"
+        for rate in compared:
+            base = results.fresh_per_s(KERNEL, rate)
+            yield f"  {rate:>8,}  {results.fresh_per_s(mode, rate) / base:.2f}\n" if base else f"  {rate:>8,}  -\n"
 
 
 def _ends(results: FloodResults) -> Iterator[str]:

@@ -9,9 +9,9 @@ from appliance.config.loading import parse as parse_config
 from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S
 from bench.flood.__main__ import parse as parse_options
-from bench.flood.gateway import SHIPPED_VIPS, UNPROTECTED_VIPS, configuration
+from bench.flood.gateway import FRONT_DOOR_VIPS, SHIPPED_VIPS, UNPROTECTED_VIPS, answering_in_kernel, configuration
 from bench.flood.load import Load
-from bench.flood.modes import AS_SHIPPED, KERNEL, MODES, PROXIED, UNPROTECTED, synproxy_table
+from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, PROXIED, UNPROTECTED, synproxy_table
 from bench.flood.report import FloodResults, Round, as_text
 from bench.modes.appliance import API, WITH_LANE
 from bench.modes.mode import Mode
@@ -105,6 +105,13 @@ def test_each_mode_has_services_with_its_own_protection() -> None:
     assert {service.port for service in services} == {HTTP_PORT}
 
 
+def test_the_front_door_is_the_proxied_service_with_its_syns_in_the_kernel() -> None:
+    config = parse_config(answering_in_kernel(WITH_LANE, api=API), "flood.toml")
+    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(FRONT_DOOR_VIPS, True)
+    assert (config.gateway.lane, config.sysctl["synproxy_in_kernel"]) == ("required", 1)
+    assert "synproxy_in_kernel" not in configuration()
+
+
 def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
     config = parse_config(configuration(WITH_LANE, api=API), "flood.toml")
     assert config.gateway.lane == "required"
@@ -194,6 +201,9 @@ def test_the_text_says_what_it_was_measured_on_and_what_broke() -> None:
     assert f"{PROXIED.title}, 5,000 SYN/s: wrk: 7 timeout errors" in text
     ratios = text.partition("by SYN/s:\n")[2].splitlines()
     assert [line.split() for line in ratios[:2]] == [["0", "0.50"], ["5,000", "-"]]
+    assert FRONT_DOOR.title not in text
+    doors = text_of(results_of((FRONT_DOOR, 0, load(3000)), (KERNEL, 0, load(2000))))
+    assert f"{FRONT_DOOR.title} / {KERNEL.title}, by SYN/s:\n         0  1.50\n" in doors
 
 
 # the command line
@@ -228,4 +238,4 @@ def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as refused:
         parse_options(["--modes", "shipped,ipvs"])
     assert refused.value.code == 2
-    assert "'ipvs' is not a mode; the modes are appliance, kernel, shipped, unprotected" in capsys.readouterr().err
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected" in capsys.readouterr().err
