@@ -17,8 +17,7 @@ FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
     """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
-    lines_of = {VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",), SHIPPED_VIPS: ()}
-    return _with_web(lines_of, gateway_lines, api)
+    return _with_web({VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",), SHIPPED_VIPS: ()}, gateway_lines, api)
 
 
 def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:

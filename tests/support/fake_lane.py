@@ -17,6 +17,7 @@ class FakeLane:
         self.state = LaneState("on", "")
         self.tunables: dict[str, int] = {}
         self.attach_fails = False
+        self.down: Set[int] = frozenset()
 
     def open(self, slots: int, slots_are_new: bool = False) -> bool:
         """One is made."""
@@ -38,9 +39,10 @@ class FakeLane:
         services: Iterable[ServicePlan],
         mtu: Callable[[int], int],
         left: Set[int] = frozenset(),
-        down: Set[int] = frozenset(),  # noqa: ARG002  # front doors have tests of their own
+        down: Set[int] = frozenset(),
     ) -> None:
-        """Notes real servers and their MTUs, and whose sessions leave them."""
+        """Keeps who is down. Notes real servers and their MTUs, and whose sessions leave them."""
+        self.down = down
         mtus = [mtu(server.slot) for service in services for server in service.real_servers]
         leaving = f" and without {sorted(left)}" if left else ""
         self.steps.append(f"the lane forbids what is not allowed with MTUs {mtus}{leaving}")

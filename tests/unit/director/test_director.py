@@ -203,6 +203,14 @@ async def test_every_worker_gets_the_same_services_and_the_same_secrets() -> Non
         assert [state.up for state in parts.director.shard_states()] == [True, True]
 
 
+async def test_the_lane_is_told_who_is_down() -> None:
+    """Also a service whose sessions stay may have to be silent: see front_doors.py."""
+    parts = make()
+    parts.director.health.down = frozenset({1})
+    async with running(parts):
+        assert parts.lane.down == {1}
+
+
 async def test_a_worker_that_does_nothing_is_shown_as_down() -> None:
     parts = make()
     async with running(parts):

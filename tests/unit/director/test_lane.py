@@ -16,8 +16,10 @@ from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.session_record import RECORD_BYTES
+from appliance.model.counters import ACK_STORM, SYN_CNT
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import COOKIE_SENT, STORM
 from tests.support.gateway import shared_state
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -596,3 +598,32 @@ def test_the_lane_counts_on_from_what_was_counted_before_its_maps(host: Host) ->
     assert shared.table(shared.lane, "ext")[0] == 500
     assert LANE_COUNTERS[LANE_COUNTER_PLACE["storm"]].name == "storm"
     assert lane.entries() == (3, SHIPPED.gateway.lane_entries)
+
+
+def test_what_the_kernel_answers_and_drops_is_counted_as_that_of_shards(host: Host) -> None:
+    lane, shared = opened(host), shared_state(2, 1)
+    lane.count(shared, [0])
+    assert host.kernel is not None
+    counts = host.kernel.counts()
+    storms, cookies = counts[LANE_COUNTER_PLACE["storm"]], counts[LANE_COUNTER_PLACE["cookie_sent"]]
+    ext, verdicts = shared.table(shared.lane, "ext"), shared.table(shared.lane, "verdicts")
+    assert (ext[ACK_STORM], verdicts[STORM.index]) == (storms, storms)
+    assert (ext[SYN_CNT], verdicts[COOKIE_SENT.index]) == (cookies, cookies)
+
+
+def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:
+    """They are closed while shards do not have the service yet, and while its real servers are down and it says nothing."""
+    lane = opened(host)
+    tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"synproxy_in_kernel": 1}
+    lane.put_tunables(tunables.__getitem__)
+    assert host.kernel is not None
+    lane.narrow([service(0, synproxy="always", when_none_healthy="drop")], lambda _: 1500)
+    assert host.kernel.doors == {}
+    lane.widen()
+    assert len(host.kernel.doors) == 1
+    lane.narrow([service(0, synproxy="always", when_none_healthy="drop")], lambda _: 1500, down={0})
+    assert host.kernel.doors == {}
+    assert len(host.kernel.epochs) == 2
+    host.kernel.epochs.clear()
+    lane.look()
+    assert not host.kernel.epochs, "what is there is not written again"
