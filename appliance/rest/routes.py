@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from appliance.rest import models
+from appliance.rest.attack_routes import ATTACK_ROUTES
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
@@ -280,6 +281,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *DOCS_ROUTES,
     *HEALTH_ROUTES,
+    *ATTACK_ROUTES,
 )
 
 
