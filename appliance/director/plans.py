@@ -8,7 +8,7 @@ from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
-from appliance.policy.address_sets import Steered, SteeredService
+from appliance.policy.address_sets import Steered, SteeredService, in_order
 from appliance.policy.steering import HASH_SEED, shard_table
 
 SPARE_SLOTS = 256
@@ -22,14 +22,14 @@ _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "
 
 def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
     """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`."""
-    pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
+    pools = {service.local_addresses for service in config.services}
     udp_services = [service for service in config.services if service.protocol == "udp"]
     return Steered(
         services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
-        local_addresses=sorted(pools),
+        local_addresses=in_order(address for pool in pools for address in config.local_addresses[pool]),
         shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
-        real_servers=sorted({server.address for service in config.services for server in service.real_servers}),
+        real_servers=in_order(server.address for service in config.services for server in service.real_servers),
         udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
         sides=config.gateway.sides,
         hash_seed=hash_seed,

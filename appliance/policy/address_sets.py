@@ -42,7 +42,12 @@ class Steered(NamedTuple):
     @property
     def server_sources(self) -> tuple[IPv4Address | IPv4Network, ...]:
         """The sources of packets of the server side."""
-        return (*self.sides.server_networks, *sorted(set(self.real_servers)))
+        return (*self.sides.server_networks, *in_order(self.real_servers))
+
+
+def in_order(addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
+    """Each of them once, by their numbers. Addresses themselves are compared and hashed ten times slower."""
+    return list({int(address): address for address in sorted(addresses, key=int)}.values())
 
 
 def address_sets(steered: Steered) -> list[str]:
@@ -50,8 +55,8 @@ def address_sets(steered: Steered) -> list[str]:
     services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     return [
         *_set("services", "type ipv4_addr . inet_proto . inet_service", services),
-        *_set("vips", "type ipv4_addr", sorted({service.vip for service in steered.services})),
-        *_set("local_addresses", "type ipv4_addr", sorted(set(steered.local_addresses))),
+        *_set("vips", "type ipv4_addr", in_order(service.vip for service in steered.services)),
+        *_set("local_addresses", "type ipv4_addr", in_order(steered.local_addresses)),
         *_set("no_host", f"type ipv4_addr; {_RANGES}", NO_HOST),
         *(line for name, kind, elements in server_sets(steered) for line in _set(name, kind, elements)),
     ]
@@ -64,7 +69,7 @@ def server_sets(steered: Steered) -> list[tuple[str, str, list[str]]]:
     """Name, kind and elements of the sets that a reload changes."""
     sources = steered.server_sources
     return [
-        ("real_servers", "type ipv4_addr", list(map(str, sorted(set(steered.real_servers))))),
+        ("real_servers", "type ipv4_addr", list(map(str, in_order(steered.real_servers)))),
         ("udp_servers", "type ipv4_addr . inet_service", [f"{address} . {port}" for address, port in steered.udp_servers]),
         ("server_sources", f"type ipv4_addr; {_RANGES}", list(map(str, sources))),
         ("quoted_server_sources", f"typeof {QUOTED_DESTINATION}; {_RANGES}", source_ranges(sources)),
