@@ -70,7 +70,6 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
     status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
-    config, changed = ConfigHandlers(gateway), ServiceHandlers(gateway)
     remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
@@ -105,6 +104,14 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
         ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
+        **_change_handlers(gateway),
+    }
+
+
+def _change_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
+    """Those of the configuration and of what can be changed in it."""
+    config, changed = ConfigHandlers(gateway), ServiceHandlers(gateway)
+    return {
         ("GET", "/config"): config.show,
         ("POST", "/config/plan"): config.plan,
         ("POST", "/config/apply"): config.apply,
