@@ -36,6 +36,7 @@ from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
 from appliance.model.token import Tokens
 from appliance.model.tunables import TUNABLES, TunableError, check_value
+from tests.support.configuration import FakeConfiguration
 
 SERVICES = (
     ServicePlan(
@@ -229,6 +230,7 @@ class FakeGateway:
         self.sessions = FakeSessions()
         self.health = FakeHealth()
         self.attacks = attacks()
+        self.configuration = FakeConfiguration(self.shared)
         self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
