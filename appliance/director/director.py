@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
-from appliance.config.loading import Config, ConfigError
+from appliance.config.loading import Config
+from appliance.config.planned import differences
 from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.asked import Asked
+from appliance.director.config_file import ConfigSource
+from appliance.director.configuration import Configuration
 from appliance.director.duties import Duties, cancel
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
@@ -26,8 +29,9 @@ from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
 from appliance.director.plans import worker_plans
-from appliance.director.reload_log import say_done, say_refused
+from appliance.director.reload_log import say_done
 from appliance.director.runtime_files import Keys
+from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
@@ -62,18 +66,16 @@ class Director:
         self,
         config: Config,
         keys: Keys,
-        read_config: Callable[[], Config],
+        file: ConfigSource,
         host: Host,
         lane: Lane,
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
     ) -> None:
-        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
-        servers that were down in the run before."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before."""
         self._config = config
         self.access = Access(config.api)
-        self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
@@ -91,6 +93,15 @@ class Director:
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
+        self.attacks = self._counts.attacks
+        self.configuration = Configuration(
+            file,
+            lambda: self._config,
+            self.shared.tunable,
+            self._change,
+            lambda: session_counts(self.shared, self._slots.taken),
+            self._tuning.changing,
+        )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
         self._duties = Duties()
@@ -118,6 +129,7 @@ class Director:
             self._lane.widen()
             self._lane.set_open(True)
             undo.push_async_callback(self._say_farewell)
+            undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
             log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
@@ -197,19 +209,16 @@ class Director:
         return self._kernel_drops.are_known
 
     async def reload(self) -> None:
-        """Read the configuration again, and the keys of the API. Either everything that may change while traffic flows is put in
-        force, or nothing is and the log says why; the keys are a matter of their own."""
+        """Read the configuration again, and the keys of the API. Either everything that has changed in it is put in force, or
+        nothing is and the log says why; the keys are a matter of their own."""
         await self.access.read_again()
-        try:
-            # before the lock: a slow disk must not hold up writes of tunables
-            wanted = await asyncio.to_thread(self._read_config)
-        except ConfigError as error:
-            say_refused(error)
-            return
-        async with self._tuning.changing:
-            await self._reload(wanted)
+        await self.configuration.reload()
 
-    async def _reload(self, wanted: Config) -> None:
+    async def _change(self, wanted: Config, what: str) -> list[str]:
+        """Put a configuration in force, all of it or nothing; `what` is for the log. Returns a line for each change.
+
+        The lock on tunables is held by the caller. Raises ReloadRefusedError.
+        """
         try:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
@@ -219,12 +228,13 @@ class Director:
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
-            say_refused(error)
-        else:
-            self._slots.take(wanted)
-            await self._put_in_force(wanted, changes, services)
-            say_done(changes, len(tunables))
+        except (HostParameterError, TunableError, EdgeError) as error:
+            raise ReloadRefusedError(str(error)) from error
+        before = self._config
+        self._slots.take(wanted)
+        await self._put_in_force(wanted, changes, services)
+        say_done(changes, len(tunables), what)
+        return differences(before, wanted)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
