@@ -221,6 +221,12 @@ def test_a_syn_from_the_side_of_the_real_servers_goes_up(lane: Lane) -> None:
     assert lane.put(SYN, 1).counted == {"up_side": 1}
 
 
+def test_several_segments_in_one_packet_are_no_syn_of_a_host(lane: Lane) -> None:
+    Door(lane)
+    syn = tcp(CLIENT, VIP, "S", seq=C0, data=b"d" * 100)
+    assert lane.put(syn, 0, gso_size=50).counted == {"up_segments": 1}
+
+
 def test_nothing_is_answered_while_the_lane_is_closed(lane: Lane) -> None:
     Door(lane)
     lane.set(is_open=0)
