@@ -9,7 +9,7 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
@@ -17,12 +17,14 @@ from appliance.config.loading import Config, ConfigError
 from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.asked import Asked
+from appliance.director.drains import Around, Drains, change_drained, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
-from appliance.director.kept import Kept, forget, keep_down, keep_slots
+from appliance.director.kept import Kept, forget, keep_down, keep_drains, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
 from appliance.director.plans import worker_plans
@@ -38,6 +40,7 @@ from appliance.edge import conntrack, links, neighbours, sockstat
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
@@ -49,7 +52,6 @@ log = logging.getLogger("appliance.director")
 
 ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitable[None]]]]
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
-
 
 CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
@@ -68,22 +70,30 @@ class Director:
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
+        drained: Mapping[Target, Drain] | None = None,
     ) -> None:
         """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
-        servers that were down in the run before."""
+        servers that were down in the run before, and `drained` those that were drained."""
         self._config = config
         self.access = Access(config.api)
         self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
-        down = tuple(sorted(self.health.down))
+        self.events = Events()
+        self.health = Health(
+            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
+        )
+        down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
+        put_in_force = partial(change_drained, self._workers, self.health)
+        around = Around(self.shared, self.sessions, self.events, put_in_force, keep_drains)
+        self.drains = Drains(config, lambda: self._slots.taken, drained or {}, around)
+        self.health.put_drained(frozenset(no_new))
         self._host = host
         self.host_parameters = HostParameters(host.sysctls)
         self._lane = lane
@@ -164,6 +174,7 @@ class Director:
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "look at drains": self.drains.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -235,6 +246,7 @@ class Director:
             await self._look_at_routes()
             await workers.tell([worker.change_services(services) for worker in self._workers])
             self.health.put(config)
+            await self.drains.put(config)
             await self.health.tell_once()
             self._lane.widen()
 

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 
-from appliance.config.loading import Config
+from appliance.config.loading import Config, Service
 from appliance.director.checker import Ask, Checker
 from appliance.director.checks import target_of, targets_of
 from appliance.director.consequences import Consequences
@@ -51,8 +51,10 @@ class Health:
         ask: Ask = ask,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        hear: Callable[[StateChange], None] = lambda _: None,
     ) -> None:
-        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before."""
+        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before. `hear` hears of each
+        change of state, after it is in force."""
         self._slots, self._put_in_force, self._keep = slots, put_in_force, keep
         self._now, self._chance = now, chance
         self._sockets = Checker(_most_at_once(), ask, self._take, now)
@@ -63,7 +65,7 @@ class Health:
         self._pending: list[StateChange] = []
         self._news = asyncio.Event()
         self._telling = asyncio.Lock()
-        self.recent = RecentChanges()
+        self.recent = RecentChanges(hear)
         """The latest changes of state."""
         self.down: frozenset[int] = frozenset()
         """The slots of the real servers that are down, as everybody was told last."""
@@ -107,6 +109,12 @@ class Health:
 
     def _checker(self, check: Check | None) -> Checker:
         return self._commands if check is not None and check.kind == "command" else self._sockets
+
+    def put_drained(self, drained: Set[int]) -> None:
+        """The real servers in these slots get no new sessions from now on, whatever their weights, and no others."""
+        changed, self._consequences.drained = drained ^ self._consequences.drained, drained
+        self._dirty |= {service for (service, _, _), slot in self._slots().items() if slot in changed}
+        self._news.set()
 
     async def watch_sockets(self) -> None:
         """Make the checks that need a socket, until cancelled."""
@@ -187,20 +195,22 @@ class Health:
 
     def rows(self) -> list[ServiceHealth]:
         """The health of each service and its real servers."""
-        now = self._now()
-        return [
-            ServiceHealth(
-                service.name,
-                self._consequences.of(service.name).trouble,
-                service.quorum,
-                service.when_none_healthy,
-                service.on_down,
-                [self._row(target_of(service, server), is_backup=server.backup, now=now) for server in service.real_servers],
-            )
-            for service in self._consequences.services
-        ]
+        slots = self._slots()
+        drained = {target for target in self._checks if slots.get(target) in self._consequences.drained}
+        return [self._service_row(service, drained) for service in self._consequences.services]
 
-    def _row(self, target: Target, *, is_backup: bool, now: float) -> RealServerHealth:
+    def _service_row(self, service: Service, drained: Set[Target]) -> ServiceHealth:
+        now, of_server = self._now(), ((target_of(service, server), server.backup) for server in service.real_servers)
+        return ServiceHealth(
+            service.name,
+            self._consequences.of(service.name).trouble,
+            service.quorum,
+            service.when_none_healthy,
+            service.on_down,
+            [self._row(target, is_backup=backup, is_drained=target in drained, now=now) for target, backup in of_server],
+        )
+
+    def _row(self, target: Target, *, is_backup: bool, is_drained: bool, now: float) -> RealServerHealth:
         standing, check = self._standings[target], self._checks[target]
         last = standing.last
         return RealServerHealth(
@@ -213,6 +223,7 @@ class Health:
             standing.contrary,
             last.outcome.value if last else "",
             last.words if last else "",
+            is_drained,
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 
 from appliance.config.loading import Config, Gateway
@@ -43,7 +44,14 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
         director = Director(
-            config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down()
+            config,
+            keys,
+            read_config,
+            host,
+            _lane(config.gateway),
+            Kept.from_before(config),
+            was_down=kept.kept_down(),
+            drained=kept.kept_drains(time.monotonic()),
         )
         await director.run(serve_api, asked)
 

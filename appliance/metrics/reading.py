@@ -46,6 +46,8 @@ class Reading:
     """The slots of the real servers that are down."""
     troubled: frozenset[str]
     """The services too few of whose real servers are up."""
+    drained: frozenset[int] = frozenset()
+    """The slots of the real servers that are drained."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

@@ -8,9 +8,22 @@ from typing import Protocol
 
 from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
+from appliance.ipc.rows import (
+    Caller,
+    DrainState,
+    DutyState,
+    EventsSince,
+    LaneState,
+    LaneStats,
+    Page,
+    ServiceHealth,
+    SessionRow,
+    ShardState,
+    Slab,
+)
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
@@ -55,6 +68,37 @@ class Health(Protocol):
 
     def rows(self) -> list[ServiceHealth]:
         """The health of each service and its real servers."""
+
+
+class Drains(Protocol):
+    """The drains of real servers. All methods raise KeyError for a real server that does not exist."""
+
+    def state(self, target: Target, note: str = "") -> DrainState:
+        """How far the drain of a real server has come; `note` becomes a part of it while it is drained."""
+
+    async def begin(self, target: Target, deadline_s: float | None) -> None:
+        """Drain a real server; another deadline for one that is drained already."""
+
+    async def take_back(self, target: Target) -> bool:
+        """Take a drain back; False when there is none."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of all real servers that are drained."""
+
+
+class Events(Protocol):
+    """What has happened."""
+
+    @property
+    def last(self) -> int:
+        """The number of the latest event."""
+
+    def since(self, number: int, most: int) -> EventsSince:
+        """Up to `most` events behind this number; 0 is in front of all."""
+
+    async def news(self) -> None:
+        """Return when there is another event than there are now."""
 
 
 class Tls(Protocol):
@@ -118,6 +162,14 @@ class Gateway(Protocol):
     @property
     def health(self) -> Health:
         """The health of all real servers."""
+
+    @property
+    def drains(self) -> Drains:
+        """The drains of real servers."""
+
+    @property
+    def events(self) -> Events:
+        """What has happened."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

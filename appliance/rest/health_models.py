@@ -19,6 +19,7 @@ class RealServerHealth(Model):
     contrary: Count
     last_outcome: Literal["", "passed", "failed", "undecided"]
     last_answer: str
+    draining: bool
 
 
 class ServiceHealth(Model):

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from appliance.rest import models
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.drain_routes import DRAIN_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
@@ -148,7 +149,7 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
-                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, and its counters "
+                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
                 "`opening_conns` (those of the inactive ones that are half-open)",
                 answer=models.Services,
@@ -280,6 +281,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *DOCS_ROUTES,
     *HEALTH_ROUTES,
+    *DRAIN_ROUTES,
 )
 
 

@@ -24,6 +24,8 @@ from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
 from appliance.edge.routes import NO_ROUTE, Route
+from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query, SessionFilter
@@ -106,14 +108,15 @@ class FakeHost:
 class Parts:
     """A director, and everything around it."""
 
-    def __init__(self, read_config: Callable[[], Config], running: Config) -> None:
+    def __init__(self, read_config: Callable[[], Config], running: Config, drained: Mapping[Target, Drain] | None = None) -> None:
         self.host = FakeHost()
         self.workers = FakeWorkers()
         self.started: list[FakeWorker] = []
         self.asked, self.is_serving = Asked(), asyncio.Event()
         self.lane = FakeLane(self.host.steps)
         host, lane = cast("Host", self.host), cast("Lane", self.lane)
-        self.director = Director(running, KEYS, read_config, host, lane, Kept.anew(running), self.workers.start)
+        kept = Kept.anew(running)
+        self.director = Director(running, KEYS, read_config, host, lane, kept, self.workers.start, drained=drained)
 
     async def serve_api(self, director: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
         assert (director, listen) == (self.director, SHIPPED.api.listen)
@@ -126,10 +129,10 @@ class Parts:
         return end
 
 
-def make(*rereadings: Config, running: Config = SHIPPED) -> Parts:
+def make(*rereadings: Config, running: Config = SHIPPED, drained: Mapping[Target, Drain] | None = None) -> Parts:
     """A director that runs the shipped configuration and reads `rereadings`, one after the other, when it is to reload."""
     upcoming = iter(rereadings)
-    return Parts(lambda: next(upcoming), running)
+    return Parts(lambda: next(upcoming), running, drained)
 
 
 @asynccontextmanager

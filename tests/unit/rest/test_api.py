@@ -35,6 +35,8 @@ PLAIN_ROUTES = (
     "/host/sysctl/tcp_fin_timeout",
     "/stats/ip_vs_ext_stats",
     "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+    "/services/web/real_servers/192.0.2.101:8080/drain",
+    "/events",
 )
 
 ROUTES = (*PLAIN_ROUTES, "/metrics")
@@ -80,8 +82,9 @@ async def test_a_write_with_a_mistake_in_its_query_changes_nothing(client: Clien
 async def test_index_lists_every_route(client: Client) -> None:
     listed = {entry["path"] for entry in await json_of(client, "/")}
     listed -= {"/openapi.json", "/docs", "/docs/{name}"}  # these are no views
-    names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
-    assert listed == {re.sub(names, "{name}", path) for path in ROUTES}
+    names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout|(?<=/)web(?=/)"
+    paths = (path.replace("192.0.2.101:8080", "{real_server}") for path in ROUTES)
+    assert listed == {re.sub(names, "{name}", path) for path in paths}
 
 
 async def test_health_is_bad_when_a_shard_is_down(client: Client, gateway: FakeGateway) -> None:

@@ -51,6 +51,7 @@ URLS = {
     "/conns": "/conns?state=CLOSE",
     "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+    "/services/{name}/real_servers/{real_server}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 
 

@@ -32,6 +32,7 @@ URLS = {
     "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     "/conns": "/conns?all=1",
+    "/services/{name}/real_servers/{real_server}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 BODIES = {"/sysctl/{name}": b"300000", "/host/sysctl/{name}": b"30"}
 
