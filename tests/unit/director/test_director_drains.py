@@ -9,7 +9,7 @@ import pytest
 from appliance.director import supervisor
 from appliance.health.check import Target
 from appliance.health.drain import Drain
-from appliance.ipc.messages import Ask, ChangeDrained, Done, Numbered, Piece, Start
+from appliance.ipc.messages import Ask, ChangeDrained, ChangeServices, Done, Numbered, Piece, Start
 from appliance.ipc.queries import TALLY, Query, SessionFilter
 from tests.support.fake_worker import FakeWorker
 from tests.unit.director.test_director import SHIPPED, Parts, make, route_mtus, running, runtime_directory, with_real_servers
@@ -73,6 +73,21 @@ async def next_change(worker: FakeWorker) -> Numbered:
             return heard
         assert message == Ask(Query(TALLY, SessionFilter(service="web", real_server=A.endpoint), "service"))
         worker.says(Piece(number, [["web", 1]], is_last=True, place=""))
+
+
+async def test_a_reload_that_removes_it_ends_its_drain_in_all_workers() -> None:
+    parts = make(with_real_servers(SERVERS[1:]))
+    async with running(parts), draining(parts):
+        reloading = asyncio.ensure_future(parts.director.reload())
+        for wanted in (ChangeServices, ChangeDrained):
+            for worker, (number, message) in zip(
+                parts.started, await asyncio.gather(*map(next_change, parts.started)), strict=True
+            ):
+                assert isinstance(message, wanted)
+                worker.says(Done(number))
+        await reloading
+        assert parts.director.drains.slots == ()
+        assert [event.kind for event in parts.director.events.since(0, 9).events] == ["drain", "undrain"]
 
 
 async def test_a_run_goes_on_with_the_drains_of_the_one_before() -> None:

@@ -34,6 +34,8 @@ class World:
         self.told: list[object] = []
         self.kept: list[dict[Target, bool]] = []
         self.keep_fails = False
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
         self.shared = shared_state(shards=2, destinations=2)
         self.error: Exception | None = None
         self.hidden = 0
@@ -59,7 +61,7 @@ class World:
         return counts[ACTIVE_CONNS] + counts[INACTIVE_CONNS]
 
     async def put_in_force(self, drained: tuple[int, ...]) -> None:
-        await asyncio.sleep(0)
+        await self.may_go_on.wait()
         self.told.append(drained)
 
     def keep(self, drains: Mapping[Target, Drain]) -> None:
@@ -202,6 +204,25 @@ async def test_one_that_is_drained_already_gets_another_deadline_or_none() -> No
     assert world.drains.state(A).since_s == 102.0
     await world.drains.begin(A, 3)
     assert world.drains.state(A).deadline_s == 3.0
+
+
+async def test_none_ends_once_the_drain_is_taken_back() -> None:
+    """Another drain is put in force; behind it wait, in this order, somebody who takes the first one back, and a look."""
+    world = World()
+    world.has(100, 100)
+    world.has(1, 1, slot=1)
+    await world.drains.begin(A, 0)
+    world.may_go_on.clear()
+    other = asyncio.ensure_future(world.drains.begin(B, None))
+    await asyncio.sleep(0)
+    taken_back = asyncio.ensure_future(world.drains.take_back(A))
+    await asyncio.sleep(0)
+    look = asyncio.ensure_future(world.drains.look())
+    await asyncio.sleep(0)
+    world.may_go_on.set()
+    await asyncio.gather(other, taken_back, look)
+    assert world.told == [(0,), (0, 1), (1,)]
+    assert (world.left(0), world.left(1)) == (100, 100)
 
 
 async def test_a_reload_changes_nothing_but_for_those_that_are_removed() -> None:

@@ -10,6 +10,7 @@ from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, Query, SessionFilter
 from appliance.model import verdicts
 from appliance.policy.choice import ALL_WORDS
+from appliance.policy.schedulers.registry import SCHEDULERS
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import tcp, udp
 from tests.support.world import World
@@ -25,6 +26,24 @@ def test_a_drained_one_gets_no_new_session_and_keeps_its_old_ones() -> None:
     assert world.client.sends("A", seq=C0 + 1, ack=R0 + 1) is verdicts.TO_REAL_SERVER
     world.shard.change_drained([])
     assert destinations(world, first=20) == {RS1, RS2}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_its_place_in_every_scheduler_is_gone_at_once(scheduler: str) -> None:
+    world = World(scene(scheduler=scheduler, weights=(100, 1)))
+    clients = [bytes((198, 51, 100, number)) + b"\x9c\x40" for number in range(1, 40)]
+    assert RS1 in picked(world, clients[:20])
+    world.shard.change_drained([RS1_SLOT])
+    assert picked(world, clients[20:]) == {RS2}
+
+
+def picked(world: World, clients: list[bytes]) -> set[bytes]:
+    """The real servers that these clients come to."""
+    before = {row.client for row in world.rows()}
+    for number in clients:
+        world.put(tcp(number, VIP, "S", seq=C0))
+    found = {row.real_server for row in world.rows() if row.client not in before}
+    return {RS1 if address == "192.0.2.101:8080" else RS2 for address in found}
 
 
 def test_another_service_with_the_same_real_server_goes_on() -> None:
