@@ -82,6 +82,13 @@ class StandIn:
     down: frozenset[int] = frozenset()
     troubles: tuple[str, ...] = ()
 
+    @property
+    def drains(self) -> "StandIn":
+        """No real server is drained."""
+        return self
+
+    slots: tuple[int, ...] = ()
+
 
 def _service(first: int, real_servers: int) -> ServicePlan:
     slots = range(first, min(first + PER_SERVICE, real_servers))

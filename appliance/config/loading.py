@@ -6,7 +6,7 @@ Keys and single values are checked first (`tables`). Only when these are right, 
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,6 +113,28 @@ def parse(text: str, source: str) -> Config:
         return _parse(text, source)
     except RecursionError:  # tomllib calls itself for each level of nesting
         raise ConfigError(source, (ConfigProblem((), None, "lists or tables are nested too deeply"),)) from None
+
+
+class _Parts(Table):
+    """What `with_parts` replaces."""
+
+    local_addresses: Pools
+    services: Services = Field(alias="service")
+
+
+def with_parts(config: Config, services: Sequence[Service | object], pools: Mapping[str, object], source: str) -> Config:
+    """The configuration with these services and pools, each as it is or as a table of the file, in the place of its own.
+
+    Raises ConfigError with every problem, as `parse` does; a problem has no line then.
+    """
+    try:
+        parts = _Parts.model_validate({"local_addresses": pools, "service": services})
+    except ValidationError as error:
+        raise _refusal(map(_problem, error.errors(include_url=False)), "", source) from None
+    changed = config.model_copy(update={"services": parts.services, "local_addresses": parts.local_addresses})
+    if problems := list(_cross_problems(changed)):
+        raise _refusal(problems, "", source)
+    return changed
 
 
 def _parse(text: str, source: str) -> Config:

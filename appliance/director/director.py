@@ -13,25 +13,29 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
-from appliance.config.loading import Config, ConfigError
+from appliance.config.loading import Config
+from appliance.config.planned import differences
 from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.asked import Asked
-from appliance.director.drains import Around, Drains, change_drained, slots_of
+from appliance.director.config_file import ConfigSource
+from appliance.director.configuration import Configuration
+from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
 from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
-from appliance.director.kept import Kept, forget, keep_down, keep_drains, keep_slots
+from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
 from appliance.director.plans import worker_plans
-from appliance.director.reload_log import say_done, say_refused
+from appliance.director.reload_log import say_done
 from appliance.director.runtime_files import Keys
+from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
-from appliance.director.steps import do_all
+from appliance.director.steps import do_all, or_none
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
@@ -64,7 +68,7 @@ class Director:
         self,
         config: Config,
         keys: Keys,
-        read_config: Callable[[], Config],
+        file: ConfigSource,
         host: Host,
         lane: Lane,
         kept: Kept,
@@ -72,11 +76,10 @@ class Director:
         was_down: Set[Target] = frozenset(),
         drained: Mapping[Target, Drain] | None = None,
     ) -> None:
-        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
-        servers that were down in the run before, and `drained` those that were drained."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
+        those that were drained."""
         self._config = config
         self.access = Access(config.api)
-        self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
@@ -90,17 +93,21 @@ class Director:
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        put_in_force = partial(change_drained, self._workers, self.health)
-        around = Around(self.shared, self.sessions, self.events, put_in_force, keep_drains)
-        self.drains = Drains(config, lambda: self._slots.taken, drained or {}, around)
-        self.health.put_drained(frozenset(no_new))
-        self._host = host
+        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
-        self._lane = lane
-        self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
+        self.attacks = self._counts.attacks
+        self.configuration = Configuration(
+            file,
+            lambda: self._config,
+            self.shared.tunable,
+            self._change,
+            lambda: session_counts(self.shared, self._slots.taken),
+            self._tuning.changing,
+        )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
         self._duties = Duties()
@@ -128,6 +135,7 @@ class Director:
             self._lane.widen()
             self._lane.set_open(True)
             undo.push_async_callback(self._say_farewell)
+            undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
             log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
@@ -208,19 +216,16 @@ class Director:
         return self._kernel_drops.are_known
 
     async def reload(self) -> None:
-        """Read the configuration again, and the keys of the API. Either everything that may change while traffic flows is put in
-        force, or nothing is and the log says why; the keys are a matter of their own."""
+        """Read the configuration again, and the keys of the API. Either everything that has changed in it is put in force, or
+        nothing is and the log says why; the keys are a matter of their own."""
         await self.access.read_again()
-        try:
-            # before the lock: a slow disk must not hold up writes of tunables
-            wanted = await asyncio.to_thread(self._read_config)
-        except ConfigError as error:
-            say_refused(error)
-            return
-        async with self._tuning.changing:
-            await self._reload(wanted)
+        await self.configuration.reload()
 
-    async def _reload(self, wanted: Config) -> None:
+    async def _change(self, wanted: Config, what: str) -> list[str]:
+        """Put a configuration in force, all of it or nothing; `what` is for the log. Returns a line for each change.
+
+        The lock on tunables is held by the caller. Raises ReloadRefusedError.
+        """
         try:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
@@ -230,12 +235,13 @@ class Director:
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
-            say_refused(error)
-        else:
-            self._slots.take(wanted)
-            await self._put_in_force(wanted, changes, services)
-            say_done(changes, len(tunables))
+        except (HostParameterError, TunableError, EdgeError) as error:
+            raise ReloadRefusedError(str(error)) from error
+        before = self._config
+        self._slots.take(wanted)
+        await self._put_in_force(wanted, changes, services)
+        say_done(changes, len(tunables), what)
+        return differences(before, wanted)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -282,20 +288,12 @@ class Director:
 
     async def lane_stats(self) -> LaneStats:
         """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
-        counts = None
-        try:
-            counts = await self._count_lane()
-        except EdgeError as error:
-            log.error("cannot read what the lane has counted: %s", error)
+        counts = await or_none(self._count_lane(), "cannot read what the lane has counted")
         return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The host's own sockets and fragments; empty when the kernel cannot be asked."""
-        try:
-            return sockstat.read()
-        except EdgeError as error:
-            log.error("%s", error)
-            return {}
+        return sockstat.read_or_nothing()
 
     def host_conntrack(self) -> dict[str, int] | None:
         """The host's own connection tracking; None while the host tracks nothing."""

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from appliance.config.loading import Config
@@ -16,6 +17,8 @@ from appliance.director import workers
 from appliance.director.checks import target_of
 from appliance.director.events import Events
 from appliance.director.health import Health
+from appliance.director.kept import keep_drains
+from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.edge.errors import EdgeError
 from appliance.health.check import Target
@@ -245,3 +248,22 @@ async def change_drained(shards: Sequence[ShardProcess], health: Health, drained
     health.put_drained(frozenset(drained))
     await workers.tell([shard.change_drained(drained) for shard in shards])
     await health.tell_once()
+
+
+class Run(Protocol):
+    """What drains need of the run that they belong to; the director is one."""
+
+    shared: SharedState
+    sessions: SessionQueries
+    events: Events
+    health: Health
+
+
+def drains_of(
+    run: Run, config: Config, slots: Callable[[], _Slots], drains: Mapping[Target, Drain], shards: Sequence[ShardProcess]
+) -> Drains:
+    """The drains of a run, which begins with those of the run before."""
+    put_in_force = partial(change_drained, shards, run.health)
+    made = Drains(config, slots, drains, Around(run.shared, run.sessions, run.events, put_in_force, keep_drains))
+    run.health.put_drained(frozenset(made.slots))
+    return made

@@ -1,6 +1,6 @@
 """Rows: what the director knows of sessions, tables and workers, in the form in which views show it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class SessionRow(NamedTuple):
@@ -169,3 +169,47 @@ class DrainState(NamedTuple):
     """Whether it is drained and its last session is gone."""
     note: str
     """What is wrong with its service, when too few other real servers get sessions; else empty."""
+
+
+class PlannedChange(NamedTuple):
+    """One thing that a change of the configuration changes."""
+
+    change: str
+    """What changes, in one line."""
+    sessions: str
+    """"kept", "waiting" (their packets are dropped until it is back) or "ended"; empty when it concerns no sessions."""
+    number: int
+    """How many sessions there are that this is about, at the moment of the plan."""
+
+
+class ChangePlan(NamedTuple):
+    """What a configuration would change."""
+
+    changes: list[PlannedChange]
+    needs_restart: list[str]
+    """Why it cannot be put in force while traffic flows, a line each; then nothing of it is."""
+
+
+class Applied(NamedTuple):
+    """A change that was put in force."""
+
+    changes: list[str]
+    """What has changed, a line each."""
+    confirm_within_s: int
+    """After so many seconds it is taken back, unless it is confirmed; 0: it stays."""
+
+
+class ConfigState(NamedTuple):
+    """The configuration in force, beside the file."""
+
+    file: str
+    """The path of the file."""
+    differences: list[str]
+    """What the file would change, a line each: what was changed while it ran and is not saved, or changed in the file and is not
+    in force."""
+    file_problem: str
+    """Why the file cannot be used; empty when it can."""
+    unconfirmed_s: float | None
+    """In how many seconds the last change is taken back; None when nothing waits for its confirmation."""
+    config: dict[str, Any]
+    """The tables in force, with the keys of the file that are given or differ from their default."""

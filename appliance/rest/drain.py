@@ -56,7 +56,7 @@ class DrainHandlers:
 
     def _target(self, request: web.Request) -> Target:
         """The real server in the path, which is compared with those that there are, and never read."""
-        asked = request.match_info["real_server"]
+        asked = request.match_info["endpoint"]
         for name, address, port in self._servers(request.match_info["name"]):
             if asked == f"{address}:{port}":
                 return Target(name, address, port)
@@ -67,7 +67,7 @@ class DrainHandlers:
         return [(plan.name, server.address, server.port) for plan in found for server in plan.real_servers]
 
     def _unknown(self, request: web.Request) -> ProblemError:
-        name, asked = request.match_info["name"], request.match_info["real_server"]
+        name, asked = request.match_info["name"], request.match_info["endpoint"]
         services = [plan.name for plan in self._gateway.services]
         if name not in services:
             return unknown_name(name, "service", services[:_MOST_COMPARED])

@@ -36,7 +36,7 @@ _SINCE = Parameter(
 
 DRAIN_ROUTES: tuple[Route, ...] = (
     Route(
-        "/services/{name}/real_servers/{real_server}/drain",
+        "/services/{name}/real_servers/{endpoint}/drain",
         "the drain of a real server; POST drains it, DELETE takes that back",
         (
             Operation(

@@ -3,6 +3,8 @@
 from http import HTTPStatus
 
 from appliance.rest import models
+from appliance.rest.attack_routes import ATTACK_ROUTES
+from appliance.rest.config_routes import CONFIG_ROUTES
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.drain_routes import DRAIN_ROUTES
@@ -11,6 +13,7 @@ from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
+from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -281,6 +284,9 @@ ROUTES: tuple[Route, ...] = (
     ),
     *DOCS_ROUTES,
     *HEALTH_ROUTES,
+    *ATTACK_ROUTES,
+    *CONFIG_ROUTES,
+    *SERVICE_ROUTES,
     *DRAIN_ROUTES,
 )
 

@@ -10,9 +10,7 @@ from appliance.api import make_app, serve
 from appliance.cli import drain
 from appliance.health.check import Target
 from tests.support.gateway import FakeGateway
-from tests.unit.cli.test_operator import Operator, operator
-
-__all__ = ["operator"]
+from tests.unit.cli.conftest import Operator
 
 A = Target("web", "192.0.2.101", 8080)
 SERVER = ("web", "192.0.2.101:8080")

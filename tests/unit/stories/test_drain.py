@@ -13,8 +13,8 @@ from appliance.policy.choice import ALL_WORDS
 from appliance.policy.schedulers.registry import SCHEDULERS
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import tcp, udp
+from tests.support.two_servers import RS1_SLOT, RS2_SLOT, UDP_RS1_SLOT, client, destinations, scene, syn
 from tests.support.world import World
-from tests.unit.stories.test_health import RS1_SLOT, RS2_SLOT, UDP_RS1_SLOT, client, destinations, scene, syn
 
 
 def test_a_drained_one_gets_no_new_session_and_keeps_its_old_ones() -> None:
