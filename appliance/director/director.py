@@ -30,6 +30,7 @@ from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
+from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done
 from appliance.director.runtime_files import Keys
@@ -83,10 +84,11 @@ class Director:
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.events = Events()
+        self.events, self._duties = Events(), Duties()
         self.health = Health(
             config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
         )
+        self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
         down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
@@ -110,7 +112,6 @@ class Director:
         )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
-        self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -138,7 +139,7 @@ class Director:
             undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
-            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
@@ -183,6 +184,7 @@ class Director:
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
             "look at drains": self.drains.watch,
+            "observe traffic": self._observer.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -253,6 +255,7 @@ class Director:
             await workers.tell([worker.change_services(services) for worker in self._workers])
             self.health.put(config)
             await self.drains.put(config)
+            self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
 
@@ -322,7 +325,3 @@ class Director:
     def rates(self) -> Rates:
         """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
         return self._counts.meter.rates
-
-
-def _shards(number: int) -> str:
-    return "1 shard" if number == 1 else f"{number} shards"
