@@ -124,6 +124,7 @@ def _config_file(options: argparse.Namespace) -> "ConfigFile":
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
     from appliance.cli.doctor import add_parser as add_doctor_parser
+    from appliance.cli.drain import add_parsers as add_drain_parsers
     from appliance.cli.host import add_parser as add_host_parser
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
@@ -140,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
     add_token_parser(commands)
+    add_drain_parsers(commands)
     return whole
 
 

@@ -31,6 +31,11 @@ _CONNECT_S = 10.0
 class ApiError(Exception):
     """There is no answer, or only a part of it. The message is for the user."""
 
+    def __init__(self, message: str, status: int = 0) -> None:
+        """`status` is that of a refusal; 0 when there was no answer."""
+        super().__init__(message)
+        self.status = status
+
 
 class Question(NamedTuple):
     """One request. `path` is percent-encoded, the fields of `query` are not."""
@@ -104,7 +109,7 @@ async def _response(session: aiohttp.ClientSession, address: str, question: Ques
         )
         if response.status != HTTPStatus.OK:
             async with response:
-                raise ApiError(await _refusal(address, response))
+                raise ApiError(await _refusal(address, response), response.status)
     except (
         aiohttp.ClientError,
         OSError,

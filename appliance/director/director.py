@@ -9,7 +9,7 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
@@ -20,7 +20,9 @@ from appliance.director.access import Access
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
+from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
@@ -44,6 +46,7 @@ from appliance.edge import links, neighbours
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.model.host_parameter import HostParameterError
@@ -53,7 +56,6 @@ log = logging.getLogger("appliance.director")
 
 ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitable[None]]]]
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
-
 
 CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
@@ -72,25 +74,29 @@ class Director(Reported):
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
+        drained: Mapping[Target, Drain] | None = None,
     ) -> None:
-        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
+        those that were drained."""
         self._config = config
         self.access = Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
+        self.events, self._duties = Events(), Duties()
+        self.health = Health(
+            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
+        )
         self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
-        down = tuple(sorted(self.health.down))
+        down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        self._host = host
+        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
-        self._lane = lane
-        self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
@@ -105,7 +111,6 @@ class Director(Reported):
         )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
-        self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -133,7 +138,7 @@ class Director(Reported):
             undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
-            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
@@ -177,6 +182,7 @@ class Director(Reported):
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "look at drains": self.drains.watch,
             "observe traffic": self._observer.watch,
         }
 
@@ -239,6 +245,7 @@ class Director(Reported):
             await self._look_at_routes()
             await workers.tell([worker.change_services(services) for worker in self._workers])
             self.health.put(config)
+            await self.drains.put(config)
             self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()

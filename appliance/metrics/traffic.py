@@ -138,7 +138,7 @@ TRAFFIC: tuple[Family, ...] = (
     ),
     gauge(
         "real_server_weight",
-        "weight of a real server; 0 while it is drained",
+        "weight of a real server, by the configuration",
         _of_real_server(lambda _, server: server.weight),
         *_NAMED,
     ),
@@ -146,6 +146,12 @@ TRAFFIC: tuple[Family, ...] = (
         "real_server_up",
         "1 while a real server may get new sessions, 0 while health checks say that it is down",
         _of_real_server(lambda reading, server: server.slot not in reading.down),
+        *_NAMED,
+    ),
+    gauge(
+        "real_server_draining",
+        "1 while a real server is drained and gets no new sessions, whatever its weight; else 0",
+        _of_real_server(lambda reading, server: server.slot in reading.drained),
         *_NAMED,
     ),
     gauge(

@@ -72,7 +72,7 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
-        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down)
+        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down, plan.drained)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -268,6 +268,10 @@ class Sessions:
     def change_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         self._changes.put_health(down)
+
+    def change_drained(self, drained: Iterable[int]) -> None:
+        """The real servers in these slots are drained from now on, and no others."""
+        self._changes.put_drained(drained)
 
     def settle_some(self) -> bool:
         """Settle some sessions after a change of their real servers; True while there are more."""

@@ -91,7 +91,8 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers, weights and schedulers in force, and `change_health` which of them are down.
+    - `change_services` puts other real servers, weights and schedulers in force, `change_health` which of them are down, and
+      `change_drained` which are drained.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -221,6 +222,10 @@ class Shard:
     def change_health(self, down: Sequence[int]) -> None:
         """The real servers in the slots `down` are down from now on, and all others up."""
         self._sessions.change_health(down)
+
+    def change_drained(self, drained: Sequence[int]) -> None:
+        """The real servers in the slots `drained` get no new sessions from now on, whatever their weights; all others do."""
+        self._sessions.change_drained(drained)
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
