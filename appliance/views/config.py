@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from appliance.ipc.rows import Applied, ChangePlan, ConfigState, PlannedChange
+from appliance.ipc.rows import Applied, ChangePlan, ConfigState, PlannedChange, Saved
 from appliance.views.document import Document, align
 
 _COLUMNS = 80
@@ -41,6 +41,13 @@ def applied(done: Applied) -> Document:
     lines = list(done.changes) or ["nothing has changed"]
     if done.confirm_within_s:
         lines.append(f"taken back in {done.confirm_within_s} s unless `appliance confirm` comes before")
+    return Document(_folded(lines), done._asdict())
+
+
+def saved(done: Saved) -> Document:
+    """What is new in the file."""
+    lines = list(done.changes) or ["nothing to save"]
+    lines.append(f"{done.file}: {'written' if done.is_written else 'not written'}")
     return Document(_folded(lines), done._asdict())
 
 
