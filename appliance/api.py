@@ -30,6 +30,7 @@ from appliance.rest.services import ServiceHandlers
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.attack import attacks
 from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.health import real_server_health
@@ -103,6 +104,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/host/sysctl/{name}"): host.write,
         ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
+        ("GET", "/stats/attack"): _show(lambda: attacks(gateway.attacks.under_way.values(), gateway.attacks.ended)),
         ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
         **_change_handlers(gateway),
     }

@@ -93,6 +93,7 @@ class Director:
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
+        self.attacks = self._counts.attacks
         self.configuration = Configuration(
             file,
             lambda: self._config,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from appliance.attack.watch import AttackWatch
 from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
 from appliance.ipc.plan import ServicePlan
@@ -169,6 +170,10 @@ class Gateway(Protocol):
     @property
     def health(self) -> Health:
         """The health of all real servers."""
+
+    @property
+    def attacks(self) -> AttackWatch:
+        """The attacks of this run."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

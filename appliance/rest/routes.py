@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from appliance.rest import models
+from appliance.rest.attack_routes import ATTACK_ROUTES
 from appliance.rest.config_routes import CONFIG_ROUTES
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
@@ -282,6 +283,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *DOCS_ROUTES,
     *HEALTH_ROUTES,
+    *ATTACK_ROUTES,
     *CONFIG_ROUTES,
     *SERVICE_ROUTES,
 )

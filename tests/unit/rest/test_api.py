@@ -13,6 +13,8 @@ PLAIN_ROUTES = (
     "/",
     "/healthz",
     "/health",
+    "/stats/attack",
+    "/stats/attack",
     "/sysctl",
     ESTABLISHED,
     "/stats/ext",
