@@ -20,7 +20,7 @@ class ConfigSource(Protocol):
         """Its text. It may block. Raises ConfigError."""
 
     def replace(self, before: str, after: str) -> None:
-        """Write another text into it, as long as it has the text `before`. It may block. Raises EdgeError, and leaves it alone."""
+        """Write another text into it, as long as it has the text `before`. It may block. Raises EdgeError, and leaves it."""
 
     def parse(self, text: str, source: str) -> Config:
         """The configuration that another text is, on this command line. Raises ConfigError with every problem."""

@@ -155,7 +155,7 @@ class Configuration:
         self._offered = self._file.parse(after, str(self.path))
         if differences(self._offered, running):
             raise ChangeRefusedError(NOT_WRITABLE, f"{self.path} is written in a way that cannot be changed")
-        return Saved(str(self.path), differences(in_file, running), text, after, False)
+        return Saved(str(self.path.absolute()), differences(in_file, running), text, after, False)
 
     def _note(self, in_file: Config | None) -> None:
         """The file says what was offered for it: somebody has saved it."""

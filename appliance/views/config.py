@@ -72,7 +72,6 @@ def _folded(lines: Iterable[str]) -> str:
         textwrap.wrap(
             line,
             _COLUMNS,
-            initial_indent=line[: len(line) - len(line.lstrip())],
             subsequent_indent="    ",
             break_long_words=False,
             break_on_hyphens=False,

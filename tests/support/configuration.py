@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, parse
@@ -64,7 +65,7 @@ class FakeConfiguration(Configuration):
     ) -> None:
         """`clock` sleeps and says what time it is."""
         self.shared = shared
-        self.text = SHIPPED
+        self._text, self._real_file = SHIPPED, cast("Path | None", None)
         self.in_force = config or parse(SHIPPED, "lvs.toml")
         self.refuses = ""
         self.sessions = 3
@@ -80,6 +81,21 @@ class FakeConfiguration(Configuration):
         )
         if clock:
             self.confirmation = Confirmation(self._lock, lambda before: self.put(before, ""), *clock)
+
+    @property
+    def text(self) -> str:
+        """What the file says."""
+        return self._real_file.read_text() if self._real_file else self._text
+
+    @text.setter
+    def text(self, text: str) -> None:
+        if self._real_file:
+            self._real_file.write_text(text)
+        self._text = text
+
+    def keep_in(self, file: Path) -> None:
+        """Go by a real file."""
+        self._real_file = self._file.path = file
 
     async def put(self, wanted: Config, _: str) -> list[str]:
         """Everything is in force at once. Raises ReloadRefusedError with the words of the test, if it has some."""
