@@ -19,6 +19,7 @@ from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
+from appliance.config.observe import Observe
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
@@ -210,6 +211,7 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("service", "real_server"): _keys(RealServer),
     ("service", "health_check"): _keys(HealthCheck),
     ("service", "real_server", "health_check"): _keys(HealthCheck),
+    ("service", "observe"): _keys(Observe),
 }
 """The keys of each table, by the path of the table without list indices."""
 

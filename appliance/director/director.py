@@ -28,6 +28,7 @@ from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
+from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done
 from appliance.director.runtime_files import Keys
@@ -80,6 +81,7 @@ class Director:
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
         self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
+        self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
         down = tuple(sorted(self.health.down))
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
@@ -176,6 +178,7 @@ class Director:
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "observe traffic": self._observer.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -245,6 +248,7 @@ class Director:
             await self._look_at_routes()
             await workers.tell([worker.change_services(services) for worker in self._workers])
             self.health.put(config)
+            self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
 

@@ -103,7 +103,7 @@ class RealServerHealth(NamedTuple):
     """"up" or "down"."""
     backup: bool
     check: str
-    """The kind of its check; "none" without one."""
+    """The kind of its check; "traffic" without one, if its traffic is observed; else "none"."""
     since_s: float
     """For how many seconds it has had this state."""
     contrary: int
@@ -111,6 +111,8 @@ class RealServerHealth(NamedTuple):
     last_outcome: str
     """"passed", "failed" or "undecided"; empty before the first answer."""
     last_answer: str
+    tried_again_in_s: float = 0.0
+    """Seconds until one that is down because of its traffic is up again, to be observed anew; 0.0 for all others."""
 
 
 class ServiceHealth(NamedTuple):

@@ -152,8 +152,8 @@ ROUTES: tuple[Route, ...] = (
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
                 "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, and its counters "
-                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
-                "`opening_conns` (those of the inactive ones that are half-open)",
+                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
+                "`opening_conns` (those of the inactive ones that are half-open), `refused_conns` and `unanswered_conns`",
                 answer=models.Services,
             ),
         ),
