@@ -110,7 +110,7 @@ def test_what_is_saved_is_there_after_a_restart(lab: RunningLab) -> None:
     assert ask(lab, "POST", "/config/save").endswith("lvs.toml: written\n")
     assert (Path(lab.environment["LAB_DIR"]) / "lvs.toml").read_text() == TEXT.replace("weight = 100", "weight = 0", 1)
     before = worker_pids(lab)
-    os.kill(director_pid(lab), signal.SIGUSR2)
+    os.kill(director_pid(lab), signal.SIGTERM)
     lab.wait_until("the next run is there", lambda: is_healthy(lab) and set(worker_pids(lab)) != set(before))
     assert differences(lab) == []
     assert who_answers(lab) == {"rs2"}
