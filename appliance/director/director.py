@@ -31,6 +31,7 @@ from appliance.director.network import Network
 from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done
+from appliance.director.reported import Reported
 from appliance.director.runtime_files import Keys
 from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
@@ -39,15 +40,13 @@ from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, links, neighbours, sockstat
+from appliance.edge import links, neighbours
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.host_parameter import HostParameterError
-from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
 log = logging.getLogger("appliance.director")
@@ -60,7 +59,7 @@ CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
 
 
-class Director:
+class Director(Reported):
     """One run of the appliance. The API knows it as a `Gateway`."""
 
     def __init__(
@@ -203,14 +202,6 @@ class Director:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
 
-    async def kernel_drops(self) -> dict[str, int]:
-        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
-        return await self._kernel_drops.look()
-
-    def kernel_drops_are_known(self) -> bool:
-        """Whether the last look at what the kernel has dropped did not fail."""
-        return self._kernel_drops.are_known
-
     async def reload(self) -> None:
         """Read the configuration again, and the keys of the API. Either everything that has changed in it is put in force, or
         nothing is and the log says why; the keys are a matter of their own."""
@@ -274,58 +265,6 @@ class Director:
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left)
-
-    async def _count_lane(self) -> list[int] | None:
-        return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())
-
-    def lane_state(self) -> LaneState:
-        """How the lane goes."""
-        return self._lane.state
-
-    async def lane_stats(self) -> LaneStats:
-        """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
-        counts = None
-        try:
-            counts = await self._count_lane()
-        except EdgeError as error:
-            log.error("cannot read what the lane has counted: %s", error)
-        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
-
-    def host_sockstat(self) -> dict[str, dict[str, int]]:
-        """The host's own sockets and fragments; empty when the kernel cannot be asked."""
-        try:
-            return sockstat.read()
-        except EdgeError as error:
-            log.error("%s", error)
-            return {}
-
-    def host_conntrack(self) -> dict[str, int] | None:
-        """The host's own connection tracking; None while the host tracks nothing."""
-        return conntrack.read()
-
-    def shard_states(self) -> list[ShardState]:
-        """The state of each worker, in the order of shards."""
-        return workers.states(self._workers, self.shared, self._watchdog)
-
-    def duty_states(self) -> list[DutyState]:
-        """How each duty of the director goes."""
-        return self._duties.states()
-
-    def host_problems(self) -> list[str]:
-        """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
-        return [*self._host.problems.values(), *self._network.problems]
-
-    def network_notes(self) -> list[str]:
-        """What is wrong around the gateway and stops some traffic at most: a sentence each."""
-        return self._network.notes
-
-    def missing_addresses(self) -> Sequence[str]:
-        """VIPs and local addresses that no interface has although another program is to add them."""
-        return self._host.missing_addresses
-
-    def rates(self) -> Rates:
-        """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
-        return self._counts.meter.rates
 
 
 def _shards(number: int) -> str:
