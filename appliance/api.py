@@ -125,6 +125,7 @@ def _change_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("POST", "/config/plan"): config.plan,
         ("POST", "/config/apply"): config.apply,
         ("POST", "/config/confirm"): config.confirm,
+        ("POST", "/config/save"): config.save,
         ("GET", "/services"): changed.list_services,
         ("POST", "/services"): changed.add_service,
         ("GET", "/services/{name}/real_servers"): changed.list_real_servers,

@@ -201,6 +201,20 @@ class Applied(NamedTuple):
     """After so many seconds it is taken back, unless it is confirmed; 0: it stays."""
 
 
+class Saved(NamedTuple):
+    """The file with what was changed meanwhile."""
+
+    file: str
+    """Its path."""
+    changes: list[str]
+    """What is new in it, a line each."""
+    before: str
+    """Its text."""
+    after: str
+    """The text that it has then."""
+    is_written: bool
+
+
 class ConfigState(NamedTuple):
     """The configuration in force, beside the file."""
 

@@ -23,6 +23,7 @@ from appliance.ipc.rows import (
     LaneState,
     LaneStats,
     Page,
+    Saved,
     ServiceHealth,
     SessionRow,
     ShardState,
@@ -158,6 +159,9 @@ class Configuration(Protocol):
     async def apply(self, text: str | None, confirm_within_s: int, versions: Sequence[str]) -> Applied:
         """Put a text in force; without one, the file. With a time, it is taken back then, unless it is confirmed. `versions` are
         those of the whole configuration that the client knows."""
+
+    async def save(self, *, write: bool) -> Saved:
+        """The file with what is in force and with its comments; with `write` it is written."""
 
     async def confirm(self) -> None:
         """Let the change stay that waits for it."""

@@ -93,7 +93,7 @@ async def test_index_lists_every_route(client: Client) -> None:
     listed -= {"/openapi.json", "/docs", "/docs/{name}"}  # these are no views
     names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
     assert listed == {re.sub(names, "{name}", path) for path in ROUTES if not path.startswith(("/services/", "/pools/"))} | {
-        "/config/plan", "/config/apply", "/config/confirm", "/services/{name}", "/services/{name}/real_servers",
+        "/config/plan", "/config/apply", "/config/confirm", "/config/save", "/services/{name}", "/services/{name}/real_servers",
         "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain",
     }  # fmt: skip
 

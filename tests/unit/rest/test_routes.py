@@ -10,7 +10,9 @@ from itertools import product
 
 import pytest
 
+from appliance.config.edits import edited
 from appliance.ipc.queries import ShardDownError
+from appliance.model.edit import MERGE, SERVICE, Edit, Subject
 from appliance.rest.config_routes import LONGEST_CONFIG_BYTES
 from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, Refusal, Route
 from appliance.rest.routes import ROUTES, operation, query_names
@@ -54,7 +56,9 @@ def test_each_operation_is_described(asked: Operation, path: str) -> None:
     assert asked.answers.endswith(".")
     assert asked.text
     assert asked.json
-    assert bool(asked.body) == (asked.method in ("PUT", "PATCH", "POST") and path not in ("/config/confirm", DRAIN))
+    assert bool(asked.body) == (
+        asked.method in ("PUT", "PATCH", "POST") and path not in ("/config/confirm", "/config/save", DRAIN)
+    )
     assert len(set(query_names(asked))) == len(query_names(asked))
     for parameter in (*asked.query, *COMMON_QUERY):
         assert all(parameter), f"{parameter.name} is not described"
@@ -238,7 +242,41 @@ REFUSED += [
     (method, path, sent, body, {}, nothing, refusal_of(method, path, 404, "unknown-name"))
     for method, path, sent, body in tried_names()
 ]
+
+
+def the_file_is_read_only(gateway: FakeGateway) -> None:
+    running = gateway.configuration.in_force
+    gateway.configuration.in_force = edited(running, Edit(MERGE, Subject(SERVICE, "web"), {"scheduler": "wlc"}))
+    gateway.configuration.is_read_only = True
+
+
+def the_file_was_changed(gateway: FakeGateway) -> None:
+    gateway.configuration.text = api_changes.SHIPPED.replace("weight = 100", "weight = 7")
+
+
+def the_file_has_mistakes(gateway: FakeGateway) -> None:
+    gateway.configuration.text = "["
+
+
 REFUSED += [
+    ("POST", "/config/save", "/config/save", None, {}, prepare, refusal_of("POST", "/config/save", status, kind))
+    for prepare, status, kind in (
+        (the_file_is_read_only, 409, "not-writable"),
+        (the_file_was_changed, 409, "file-changed"),
+        (the_file_has_mistakes, 422, "bad-config"),
+        (a_change_is_unconfirmed, 409, "unconfirmed"),
+    )
+]
+REFUSED += [
+    (
+        "POST",
+        "/config/save",
+        "/config/save?only_show=0",
+        None,
+        {},
+        nothing,
+        refusal_of("POST", "/config/save", 400, "bad-query"),
+    ),
     (
         "POST",
         "/config/apply",
@@ -308,6 +346,7 @@ SENT = {
     "since": "0",
     "wait_s": "0",
     "deadline_s": "0",
+    "only_show": "1",
 }
 """A good value of each field."""
 
