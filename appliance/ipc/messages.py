@@ -23,7 +23,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 6
+VERSION = 7
 
 _LONGEST_SHOWN = 80
 
@@ -45,6 +45,10 @@ class ChangeHealth(NamedTuple):
     by it."""
 
     down: tuple[int, ...]
+
+
+class AwaitSettled(NamedTuple):
+    """To a worker: say Done when all sessions know of the changes before this: those of removed services have ended by then."""
 
 
 class Ask(NamedTuple):
@@ -89,12 +93,13 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused
+Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
     "change-health": ChangeHealth,
+    "await-settled": AwaitSettled,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,

@@ -12,6 +12,7 @@ from appliance.ipc.messages import (
     KINDS,
     VERSION,
     Ask,
+    AwaitSettled,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -48,6 +49,7 @@ LINES: list[tuple[Message, str]] = [
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
+    (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
         '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000"]',
@@ -63,8 +65,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 6
-    line = f'{{"version":6,"kind":{rest}}}\n'.encode()
+    assert VERSION == 7
+    line = f'{{"version":7,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)
