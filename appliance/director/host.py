@@ -13,6 +13,7 @@ from functools import partial
 from types import MappingProxyType
 
 from appliance.config.loading import Config, Gateway
+from appliance.director.host_addresses import HostAddresses
 from appliance.director.leftovers import Leftovers, as_text, read_leftovers
 from appliance.director.plans import steered
 from appliance.director.runtime_files import state_file, write_state
@@ -41,7 +42,6 @@ class Host:
         self._file = state_file("host").with_suffix(".json")
         self._saving = threading.Lock()
         self.sysctls = Sysctls(self._save)
-        self._addresses: list[tuple[str, str]] = []
         self._ruleset: Ruleset | None = None
         self._in_force: tuple[Steered, Defence, bool] | None = None
         """What the ruleset is made from, and whether it is the native one; None while no packets are steered."""
@@ -57,8 +57,7 @@ class Host:
         """Held while the ruleset is changed or removed: a repair that has begun before a stop must not end after it."""
         self.problems: dict[str, str] = {}
         """What is wrong with the steering at this moment, by its kind; one sentence each."""
-        self.missing_addresses: tuple[str, ...] = ()
-        """VIPs and local addresses that no interface has although another program is to add them."""
+        self._addresses = HostAddresses(self._save, self.problems)
 
     def undo_leftovers(self) -> bool:
         """Undo what a crashed run in this network namespace left behind; True when there was anything.
@@ -69,7 +68,7 @@ class Host:
         if left is None:
             return False
         self.sysctls.adopt(left.sysctls)
-        self._addresses = left.addresses
+        self._addresses.ours = left.addresses
         self._ruleset = Ruleset("", "") if left.steering else None
         log.warning("undoing what an earlier run left behind")
         self.undo()
@@ -84,7 +83,7 @@ class Host:
         if left is None:
             return False
         self.sysctls.adopt(left.sysctls)
-        self._addresses = left.addresses
+        self._addresses.ours = left.addresses
         log.info("going on with what an earlier run has left")
         return True
 
@@ -113,7 +112,7 @@ class Host:
             self._save()
             self._load(self._ruleset_in_force())
             self._hold_guard()
-            self._remove_addresses_unlike(self._wanted_addresses(config.gateway) if config.gateway.manage_addresses else [])
+            self._addresses.remove_unlike(self._wanted_addresses(config.gateway) if config.gateway.manage_addresses else [])
             self._mend_addresses(at_start=True)
 
     def _put_in_force(self, wanted: Steered, defence: Defence, *, native: bool) -> None:
@@ -239,18 +238,8 @@ class Host:
         raise EdgeError(self.problems["interface"])
 
     def _look_for_addresses(self, gateway: Gateway, gone: Sequence[str], *, at_start: bool) -> None:
-        """Add the VIPs and local addresses that no interface has, but to those that are gone; when another program is to add
-        them, note them."""
         wanted = self._wanted_addresses(gateway)
-        present = addresses.all_present()
-        missing = [(interface, address) for interface, address in wanted if address not in present]
-        if at_start:
-            for address in (address for _, address in wanted if address in present and gateway.manage_addresses):
-                log.info("%s is on this host already: left as it is", address)
-        if gateway.manage_addresses:
-            self._add_addresses([pair for pair in missing if pair[0] not in gone], at_start=at_start)
-        else:
-            self._note_missing(tuple(address for _, address in missing))
+        self._addresses.look(wanted, gone, managed=gateway.manage_addresses, at_start=at_start)
 
     def _wanted_addresses(self, gateway: Gateway) -> list[tuple[str, str]]:
         assert self._in_force is not None
@@ -258,33 +247,10 @@ class Host:
         placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
         return placed + [(gateway.client_interface, str(vip)) for vip in sorted({service.vip for service in wanted.services})]
 
-    def _add_addresses(self, missing: Sequence[tuple[str, str]], *, at_start: bool) -> None:
-        if new := [pair for pair in missing if pair not in self._addresses]:
-            self._addresses += new
-            self._save()
-        do_all(partial(self._add_address, interface, address, at_start=at_start) for interface, address in missing)
-        self.problems.pop("address", None)
-
-    def _add_address(self, interface: str, address: str, *, at_start: bool) -> None:
-        if not at_start:
-            self.problems["address"] = f"{address} has gone from {interface}; it is put back"
-            log.error("%s has gone from %s: adding it again", address, interface)
-        addresses.add(interface, address)
-        log.info("added %s to %s", address, interface)
-
-    def _remove_addresses_unlike(self, wanted: Sequence[tuple[str, str]]) -> None:
-        """Remove what an earlier run has added for a configuration that is not in force any more."""
-        for interface, address in [pair for pair in self._addresses if pair not in wanted]:
-            addresses.remove(interface, address)
-            self._addresses.remove((interface, address))
-            log.info("removed %s from %s", address, interface)
-            self._save()
-
-    def _note_missing(self, missing: tuple[str, ...]) -> None:
-        if missing != self.missing_addresses:
-            words = ", ".join(missing) or "none"
-            log.warning("VIPs and local addresses that no interface has (manage_addresses is false): %s", words)
-        self.missing_addresses = missing
+    @property
+    def missing_addresses(self) -> tuple[str, ...]:
+        """VIPs and local addresses that no interface has although another program is to add them."""
+        return self._addresses.missing
 
     def leave(self) -> None:
         """Leave everything as it is for the next run; only the guard ends with this process."""
@@ -300,26 +266,24 @@ class Host:
         `mend` may still run in a thread, for its task was cancelled and not the thread. It must put nothing back after this.
         """
         with self._steering:
-            for interface, address in reversed(self._addresses):
-                self._try(addresses.remove, interface, address)
+            self._try(self._addresses.undo)
             if self._ruleset is not None:
                 self._try(nft.remove)
             self._ruleset = self._in_force = None
             if self._guard is not None:
                 self._guard.release()
             self.sysctls.undo()
-            self._addresses = []
             self._file.unlink(missing_ok=True)
 
     @staticmethod
-    def _try(action: Callable[..., None], *arguments: str) -> None:
+    def _try(action: Callable[[], None]) -> None:
         try:
-            action(*arguments)
+            action()
         except Exception as error:  # whatever it is, the rest has to be undone
             log.error("while undoing: %s", error, exc_info=not isinstance(error, EdgeError))
 
     def _save(self) -> None:
         """Write to the file what has been changed so far."""
         with self._saving:
-            left = Leftovers(self.sysctls.before, self._addresses, self._ruleset is not None)
+            left = Leftovers(self.sysctls.before, self._addresses.ours, self._ruleset is not None)
             write_state(self._file, as_text(left))

@@ -1,54 +1,79 @@
-"""Adds VIPs and local addresses to the gateway's interfaces, as /32, and removes them."""
+"""Adds VIPs and local addresses to the gateway's interfaces, as /32, and removes them: any number of them in one go."""
 
 import errno
-from collections.abc import Iterable
+import os
+import socket
+import struct
+from collections.abc import Iterable, Sequence
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from appliance.edge import rtnetlink
 from appliance.edge.errors import EdgeError
 
 _PREFIX_LENGTH = 32
 
+_NEW_ADDRESS, _REMOVE_ADDRESS, _LIST_ADDRESSES = 20, 21, 22  # linux/rtnetlink.h
+_OF_INTERFACE = struct.Struct("=BBBBI")
+"""struct ifaddrmsg: family, prefix length, flags, scope, interface."""
+_ADDRESS, _LOCAL = 1, 2  # linux/if_addr.h
+
+_SHOWN = 5
+"""Of how many addresses an error tells the reason."""
+
+Placed = tuple[str, str]
+"""An interface, and an address that it has or is to have."""
+
 
 def missing_interfaces(interfaces: Iterable[str]) -> list[str]:
     """Which of these interfaces do not exist, in their order."""
-    with IPRoute() as ipr:
-        return [interface for interface in dict.fromkeys(interfaces) if not ipr.link_lookup(ifname=interface)]
+    return [interface for interface in dict.fromkeys(interfaces) if not _index(interface)]
 
 
 def all_present() -> set[str]:
-    """The IPv4 addresses of all interfaces of this network namespace."""
-    with IPRoute() as ipr:
-        return {message.get_attr("IFA_LOCAL") for message in ipr.get_addr(family=2)}
+    """The IPv4 addresses of all interfaces of this network namespace. Raises EdgeError."""
+    listed = rtnetlink.listed(_LIST_ADDRESSES, _OF_INTERFACE.pack(socket.AF_INET, 0, 0, 0, 0))
+    return {
+        socket.inet_ntoa(value)
+        for message in listed
+        for kind, value in rtnetlink.attributes(message, _OF_INTERFACE.size)
+        if kind == _LOCAL
+    }
 
 
-def add(interface: str, address: str) -> None:
-    """Add an IPv4 address to an interface. Raises EdgeError when the kernel refuses it, or when there is no such interface."""
-    with IPRoute() as ipr:
-        index = _index(ipr, interface)
-        try:
-            ipr.addr("add", index=index, address=address, prefixlen=_PREFIX_LENGTH)
-        except NetlinkError as error:
-            raise EdgeError(f"cannot add {address} to {interface}: {error}") from error
+def add(placed: Sequence[Placed]) -> None:
+    """Add IPv4 addresses to interfaces. One that the kernel refuses, or whose interface does not exist, keeps no other from being
+    added. Raises EdgeError in the end, with the reasons."""
+    _change(_NEW_ADDRESS, rtnetlink.CREATE | rtnetlink.EXCLUSIVE, placed, "cannot add {} to {}: {}")
 
 
-def remove(interface: str, address: str) -> None:
-    """Remove an IPv4 address from an interface. Raises EdgeError when the kernel refuses; it is no error when the address or the
-    interface is gone already."""
-    with IPRoute() as ipr:
-        indexes = ipr.link_lookup(ifname=interface)
-        if not indexes:
-            return
-        try:
-            ipr.addr("del", index=indexes[0], address=address, prefixlen=_PREFIX_LENGTH)
-        except NetlinkError as error:
-            if error.code != errno.EADDRNOTAVAIL:
-                raise EdgeError(f"cannot remove {address} from {interface}: {error}") from error
+def remove(placed: Sequence[Placed]) -> None:
+    """Remove IPv4 addresses from interfaces, as `add` adds them. One that is gone already, or its interface, is no error."""
+    there = [pair for pair in placed if _index(pair[0])]
+    _change(_REMOVE_ADDRESS, 0, there, "cannot remove {} from {}: {}", allowed=(0, errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
-def _index(ipr: IPRoute, interface: str) -> int:
-    indexes: list[int] = ipr.link_lookup(ifname=interface)
-    if not indexes:
-        raise EdgeError(f"interface {interface} does not exist")
-    return indexes[0]
+def _change(kind: int, flags: int, placed: Sequence[Placed], words: str, allowed: Sequence[int] = (0,)) -> None:
+    indexes = {interface: _index(interface) for interface in {interface for interface, _ in placed}}
+    bodies = [_body(indexes[interface], address) for interface, address in placed]
+    answers = rtnetlink.exchange(kind, rtnetlink.REQUEST | rtnetlink.ACK | flags, bodies)
+    refused = [
+        words.format(address, interface, os.strerror(code) if indexes[interface] else "no such interface")
+        for (interface, address), code in zip(placed, answers, strict=True)
+        if isinstance(code, int) and code not in allowed
+    ]
+    if refused:
+        more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+        raise EdgeError("; ".join(refused[:_SHOWN] + more))
+
+
+def _body(index: int, address: str) -> bytes:
+    packed = socket.inet_aton(address)
+    head = _OF_INTERFACE.pack(socket.AF_INET, _PREFIX_LENGTH, 0, 0, index)
+    return head + rtnetlink.attribute(_LOCAL, packed) + rtnetlink.attribute(_ADDRESS, packed)
+
+
+def _index(interface: str) -> int:
+    """The number of an interface; 0 when there is none of this name."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0

@@ -1,20 +1,24 @@
 """Hosts of the attached networks that do not say where they are (ARP)."""
 
 import socket
+import struct
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from appliance.edge import rtnetlink
 
-from appliance.edge.errors import EdgeError
-
-_NUD_FAILED = 0x20  # linux/neighbour.h
+_LIST_NEIGHBOURS = 30  # linux/rtnetlink.h
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+"""struct ndmsg; the third field is the state of the neighbour."""
+_DESTINATION = 1  # linux/neighbour.h
+_NUD_FAILED = 0x20
 
 
 def failed() -> set[str]:
     """The IPv4 addresses that the kernel has asked for in vain and has not found since. Blocks. Raises EdgeError."""
-    try:
-        with IPRoute() as ipr:
-            entries = list(ipr.get_neighbours(family=socket.AF_INET))
-    except (OSError, NetlinkError) as error:  # the latter also when the table changes while it is read
-        raise EdgeError(f"cannot ask for neighbours: {error}") from error
-    return {entry.get_attr("NDA_DST") for entry in entries if entry["state"] & _NUD_FAILED}
+    listed = rtnetlink.listed(_LIST_NEIGHBOURS, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, 0, 0))
+    return {
+        socket.inet_ntoa(value)
+        for message in listed
+        if _NEIGHBOUR.unpack_from(message)[2] & _NUD_FAILED
+        for kind, value in rtnetlink.attributes(message, _NEIGHBOUR.size)
+        if kind == _DESTINATION
+    }

@@ -4,13 +4,23 @@ The kernel answers as it would for a packet, so the MTU that it has learnt for a
 or forgets an MTU, so a subscription to changes of routes and links is not enough: the kernel has to be asked again and again.
 """
 
+import socket
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from appliance.edge import rtnetlink
+from appliance.edge.rtnetlink import REQUEST, attribute, attributes
 
-from appliance.edge.errors import EdgeError
+_ROUTE_GET, _LINK_GET = 26, 18  # linux/rtnetlink.h
+_ROUTE = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg; the first fields are family and length of the destination."""
+_LINK = struct.Struct("=BxHiII")
+"""struct ifinfomsg; the third field is the number of the interface."""
+_DESTINATION, _INTERFACE, _GATEWAY, _METRICS = 1, 4, 5, 8
+_METRIC_MTU = 2
+_LINK_MTU = 4  # linux/if_link.h
+_NUMBER = struct.Struct("=I")
 
 
 class Route(NamedTuple):
@@ -25,30 +35,59 @@ class Route(NamedTuple):
 NO_ROUTE = Route(0, "")
 
 
+class _Answer(NamedTuple):
+    """What the kernel says of a route. 0 and "" where it says nothing."""
+
+    mtu: int
+    interface: int
+    gateway: str
+
+
 def look(addresses: Iterable[str]) -> dict[str, Route]:
     """The route to each IPv4 address.
 
-    Blocks, for about a third of a millisecond per address. Raises EdgeError when the kernel cannot be asked at all.
+    Blocks, for about a hundredth of a millisecond per address. Raises EdgeError when the kernel cannot be asked at all.
     """
-    interface_mtus: dict[int, int] = {}
-    try:
-        with IPRoute() as ipr:
-            return {address: _route(ipr, address, interface_mtus) for address in addresses}
-    except OSError as error:
-        raise EdgeError(f"cannot ask for routes: {error.strerror}") from error
+    asked = list(dict.fromkeys(addresses))
+    head = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+    bodies = [head + attribute(_DESTINATION, socket.inet_aton(address)) for address in asked]
+    answers = {
+        address: _read(answer)
+        for address, answer in zip(asked, rtnetlink.exchange(_ROUTE_GET, REQUEST, bodies), strict=True)
+        if isinstance(answer, bytes)  # else unreachable, prohibited, or a black hole
+    }
+    # The MTU of the route itself, or the one learnt for its path, comes before that of the interface, as in forwarding.
+    of_interface = _link_mtus({answer.interface for answer in answers.values() if not answer.mtu})
+    return {address: _route(address, answers.get(address), of_interface) for address in asked}
 
 
-def _route(ipr: IPRoute, address: str, interface_mtus: dict[int, int]) -> Route:
-    try:
-        route = ipr.route("get", dst=address)[0]
-        next_hop: str = route.get_attr("RTA_GATEWAY") or address
-        # The MTU of the route itself, or the one learnt for its path, comes before that of the interface, as in forwarding.
-        of_route: int | None = route.get_nested("RTA_METRICS", "RTAX_MTU")
-        if of_route is not None:
-            return Route(of_route, next_hop)
-        index: int = route.get_attr("RTA_OIF")
-        if index not in interface_mtus:
-            interface_mtus[index] = ipr.link("get", index=index)[0].get_attr("IFLA_MTU")
-    except NetlinkError:  # unreachable, prohibited, a black hole, or the interface went away in between
+def _route(address: str, answer: _Answer | None, of_interface: dict[int, int]) -> Route:
+    if answer is None:
         return NO_ROUTE
-    return Route(interface_mtus[index], next_hop)
+    mtu = answer.mtu or of_interface.get(answer.interface, 0)  # an interface may go away in between
+    return Route(mtu, answer.gateway or address) if mtu else NO_ROUTE
+
+
+def _read(message: bytes) -> _Answer:
+    mtu, interface, gateway = 0, 0, ""
+    for kind, value in attributes(message, _ROUTE.size):
+        if kind == _INTERFACE:
+            (interface,) = _NUMBER.unpack(value)
+        elif kind == _GATEWAY:
+            gateway = socket.inet_ntoa(value)
+        elif kind == _METRICS:
+            mtu = next((_NUMBER.unpack(metric)[0] for number, metric in attributes(value, 0) if number == _METRIC_MTU), 0)
+    return _Answer(mtu, interface, gateway)
+
+
+def _link_mtus(interfaces: Iterable[int]) -> dict[int, int]:
+    """The MTU of each interface that is there, by its number."""
+    asked = sorted(interfaces)
+    answers = rtnetlink.exchange(_LINK_GET, REQUEST, [_LINK.pack(0, 0, index, 0, 0) for index in asked])
+    return {
+        index: _NUMBER.unpack(value)[0]
+        for index, answer in zip(asked, answers, strict=True)
+        if isinstance(answer, bytes)
+        for kind, value in attributes(answer, _LINK.size)
+        if kind == _LINK_MTU
+    }

@@ -1,6 +1,7 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
 from itertools import repeat
 from pathlib import Path
 from threading import Thread
@@ -222,20 +223,22 @@ class FakeAddresses:
     def all_present(self) -> set[str]:
         return self.there
 
-    def add(self, interface: str, address: str) -> None:
-        assert interface not in self.gone_interfaces
-        if address in self.refused:
-            raise EdgeError(f"cannot add {address}")
-        self.there.add(address)
+    def add(self, placed: Sequence[tuple[str, str]]) -> None:
+        assert not self.gone_interfaces & {interface for interface, _ in placed}
+        wanted = {address for _, address in placed}
+        self.there |= wanted - self.refused
+        if refused := sorted(wanted & self.refused):
+            raise EdgeError(f"cannot add {', '.join(refused)}")
 
-    def remove(self, _: str, address: str) -> None:
-        self.there.discard(address)
+    def remove(self, placed: Sequence[tuple[str, str]]) -> None:
+        self.there -= {address for _, address in placed}
 
 
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> FakeAddresses:
     fake = FakeAddresses()
     monkeypatch.setattr("appliance.director.host.addresses", fake)
+    monkeypatch.setattr("appliance.director.host_addresses.addresses", fake)
     monkeypatch.setattr("appliance.edge.sysctl.needed_changes", lambda _: [])
     return fake
 
@@ -288,6 +291,18 @@ def test_an_interface_that_is_gone_keeps_nothing_from_being_put_back_on_others(
 
 
 @pytest.mark.usefixtures("nft")
+def test_of_many_addresses_the_log_names_some(addresses: FakeAddresses, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    pools = {"default": tuple(IPv4Address("10.0.0.0") + number for number in range(500))}
+    host = Host()
+    host.prepare(_FILE.gateway)
+    host.start_steering(_FILE.model_copy(update={"local_addresses": pools}), ALL)
+    assert len(addresses.there) == 501
+    first = ", ".join(f"10.0.0.{number}" for number in range(20))
+    assert [line for line in caplog.messages if "10.0.0." in line] == [f"added to server0: {first} and 480 more"]
+
+
+@pytest.mark.usefixtures("nft")
 def test_a_step_that_fails_keeps_no_other_from_being_done(addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host()
     host.prepare(_FILE.gateway)
@@ -302,7 +317,7 @@ def test_a_step_that_fails_keeps_no_other_from_being_done(addresses: FakeAddress
         host.mend()
     assert addresses.there == everything - addresses.refused
     assert str(failed.value) == (
-        "cannot read a sysctl of client0; cannot read a sysctl of server0; cannot add 192.0.2.10; cannot add 203.0.113.10"
+        "cannot read a sysctl of client0; cannot read a sysctl of server0; cannot add 192.0.2.10, 203.0.113.10"
     )
     assert list(host.problems) == ["address"]
 
@@ -335,8 +350,8 @@ def test_what_is_undone_is_not_put_back_by_a_mend_that_still_runs(
     mends = list[Thread]()
     remove = addresses.remove
 
-    def remove_meanwhile(interface: str, address: str) -> None:
-        remove(interface, address)
+    def remove_meanwhile(placed: Sequence[tuple[str, str]]) -> None:
+        remove(placed)
         assert host._steering.locked(), "a mend waits until all is undone"
         mends.append(Thread(target=host.mend))
         mends[-1].start()
@@ -345,24 +360,22 @@ def test_what_is_undone_is_not_put_back_by_a_mend_that_still_runs(
     host.undo()
     for mend in mends:
         mend.join()
-    assert len(mends) == 3
+    assert len(mends) == 1
     assert addresses.there == set()
 
 
 def test_a_step_that_cannot_be_undone_leaves_no_other_undone(
     nft: FakeNft, addresses: FakeAddresses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: str, address: str) -> None:
-        if address == "203.0.113.10":
-            raise OSError(24, "Too many open files")
-        addresses.there.discard(address)
+    def refuse(_: Sequence[tuple[str, str]]) -> None:
+        raise OSError(24, "Too many open files")
 
     host = Host()
     host.prepare(_FILE.gateway)
     host.start_steering(_FILE, ALL)
     monkeypatch.setattr(addresses, "remove", refuse)
     host.undo()
-    assert addresses.there == {"203.0.113.10"}
+    assert addresses.there == {"203.0.113.10", "192.0.2.10", "192.0.2.11"}
     assert not nft.is_there
     assert "Too many open files" in caplog.messages[-1]
 
