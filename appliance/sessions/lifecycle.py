@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import blake2s
-from itertools import chain
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
@@ -66,6 +65,8 @@ class Sessions:
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
+        self._busy: dict[RealServer, VirtualService[Session]] = {}
+        """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
         ports, key = self._ports(*self.tunables.lport_range), _port_key(plan, now)
@@ -123,6 +124,7 @@ class Sessions:
 
     def _put(self, table: SessionTable, session: Session, client_key: bytes) -> None:
         table.insert(session)
+        self._busy[session.real_server] = session.service
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(source_address_of(client_key))
 
@@ -277,13 +279,17 @@ class Sessions:
         return self.changes.settle_some()
 
     def publish_counts(self) -> None:
-        """Make what was counted so far visible to the director."""
-        orphans = 0
-        for service in chain(self._services.values(), self.changes.leaving):
-            for real_server in service.all_real_servers:
-                real_server.publish()
-                if real_server.is_removed and service.protocol == "tcp":
-                    orphans += real_server.sessions
+        """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
+        orphans, idle = 0, []
+        for real_server, service in self._busy.items():
+            real_server.publish()
+            has_ended = service.is_removed and self.changes.is_settled
+            if has_ended or not (sessions := real_server.sessions):
+                idle.append(real_server)
+            elif real_server.is_removed and service.protocol == "tcp":
+                orphans += sessions
+        for real_server in idle:
+            del self._busy[real_server]
         by_state = self.by_state.counts
         self._gauges[:] = array("Q", (*by_state, orphans))
         self._shared.time_wait_counts[self._plan.shard] = by_state[TcpState.TIME_WAIT]

@@ -133,8 +133,6 @@ class ServiceChanges:
             if left <= 0:
                 return True
         self.is_settled, self._lost_addresses = True, frozenset()
-        for real_server in chain.from_iterable(service.all_real_servers for service in self.leaving):
-            real_server.publish()
         self.leaving.clear()
         return False
 

@@ -90,6 +90,7 @@ class RealServer:
         and each real server would only ever see some of the local addresses."""
         # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
         self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = self.counts[OPENING_CONNS] = 0
+        self.publish()
 
     @property
     def takes_new(self) -> bool:
@@ -117,6 +118,7 @@ class RealServer:
         self._published = published
         for place, before in enumerate(published[:ACTIVE_CONNS]):
             self.counts[place] += before
+        self.publish()
 
     def publish(self) -> None:
         """Make the counters visible to the director."""

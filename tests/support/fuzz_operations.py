@@ -34,6 +34,7 @@ from tests.support.fuzz_operands import (
 from tests.support.fuzzed_shard import SCENE_BYTES, FuzzedShard, lport_range
 from tests.support.lane_maps import FakeMaps
 from tests.support.segments import fragments, icmp_error, tcp, udp
+from tests.support.shard_invariants import check_published
 
 SECONDS = (
     0, 0.001, 0.05, 0.1, 0.3, 0.5, 1, 1.1, 2, 3.5, 10, 20, 31, 60, 61, 121, 241, 301, 901, 1801, 4000, 36_000, 1_000_000,
@@ -225,6 +226,7 @@ def _settle(shard: FuzzedShard, _: Operands) -> None:
 def _publish(shard: FuzzedShard, _: Operands) -> None:
     """Counters are published, as at the end of a worker's turn."""
     shard.world.shard.publish_counts()
+    check_published(shard.world)
 
 
 def _neighbour(shard: FuzzedShard, operands: Operands) -> None:

@@ -18,7 +18,7 @@ from appliance.nat.lport import LocalPorts
 from appliance.policy.steering import shard_of_local_port, shard_table
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.progress import progress_of
-from appliance.state.services import NEVER
+from appliance.state.services import NEVER, UNLISTED
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT, SessionTable
 from appliance.timers import TimerWheel
@@ -82,6 +82,14 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
     _check_wheel(sessions.wheel, all_sessions)
     _check_ports(sessions.local_ports("tcp"), [session for session in all_sessions if session.service.protocol == "tcp"])
     _check_ports(sessions.local_ports("udp"), of_udp)
+
+
+def check_published(world: World) -> None:
+    """Check that the director sees what each real server has counted, right after it was published."""
+    for service in world.inside._services.values():
+        for real_server in service.all_real_servers:
+            if real_server.slot != UNLISTED:
+                assert world.shared.destination(world.plan.shard, real_server.slot).tolist() == real_server.counts
 
 
 def sessions_of(sessions: Sessions) -> list[Session]:

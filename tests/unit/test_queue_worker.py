@@ -322,6 +322,32 @@ def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn
     assert {after - before for before, after in itertools.pairwise(published)} <= {20, 21}
 
 
+def test_counters_of_very_many_real_servers_take_a_tenth_of_the_time(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, turns, published = 50.0, 0.0, list[float]()
+
+    def meanwhile() -> None:
+        nonlocal now, turns
+        now += 0.0005
+        turns += 0.5
+        if turns == 600:
+            ends[0].close()
+
+    def publish() -> None:
+        nonlocal now
+        published.append(now)
+        now += 0.008
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(scene.worker._shard, "publish_counts", publish)
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    pauses = [after - before for before, after in itertools.pairwise(published)]
+    assert len(pauses) >= 5
+    assert all(0.08 <= pause < 0.085 for pause in pauses)
+
+
 def test_what_became_of_the_sessions_in_the_lane_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     queue_worker._report(Adopted(0, 0, 0, ""))

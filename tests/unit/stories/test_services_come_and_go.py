@@ -173,6 +173,8 @@ def test_a_service_that_moves_counts_on_and_its_sessions_end() -> None:
     assert not goes_on(world)
     assert goes_on(world, OTHER_VIP, 1)
     assert (world.destination()["active_conns"], world.destination()["conns"]) == (1, 3)
+    assert world.by_state()["established"] == 1
+    assert "orphan" not in world.by_state(), "those of the service that has gone are none"
     connect(world, OTHER_VIP, 3)
     assert (world.destination()["active_conns"], world.destination()["conns"]) == (2, 4)
     check_sessions(world, are_settled=True)

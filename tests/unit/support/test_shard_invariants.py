@@ -23,6 +23,7 @@ from tests.support.shard_invariants import (
     Off,
     check_claims,
     check_deadline,
+    check_published,
     check_rewritten,
     check_sent,
     check_sessions,
@@ -355,3 +356,13 @@ class TestHowFarOff:
     def test_the_same_damage_is_the_same_distance_at_other_addresses(self) -> None:
         there = tcp(CLIENT, RS1_ADDRESS.packed + VIP[4:], "PA", seq=5, ack=1, data=b"data")
         assert how_far_off(changed(there, 41, 1)) == how_far_off(changed(SENT, 41, 1)) != SOUND
+
+
+def test_a_counter_that_was_not_published_is_noticed() -> None:
+    world = World(plan())
+    world.client.connects(C0, R0)
+    world.shard.publish_counts()
+    check_published(world)
+    world.inside.service("tcp", VIP).real_servers[0].counts[ACTIVE_CONNS] += 1  # type: ignore[union-attr]
+    with pytest.raises(AssertionError):
+        check_published(world)
