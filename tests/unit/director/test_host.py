@@ -12,7 +12,7 @@ import pytest
 from appliance.config import loading
 from appliance.config.loading import RealServer
 from appliance.director.host import Host
-from appliance.director.plans import steered
+from appliance.director.plans import RemovedServer, steered
 from appliance.edge.errors import EdgeError
 from appliance.model.host_parameter import HostParameterError
 from appliance.model.host_parameters import HOST_PARAMETERS
@@ -123,7 +123,7 @@ def test_the_seed_of_the_gateway_is_in_the_rules_from_the_start_on_and_after_a_c
     (service,) = SHIPPED.services
     new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
     changed = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
-    host.add_real_servers(two_shards(changed))
+    host.extend(two_shards(changed))
     nft.flush()
     host.mend()
     first, _, last = nft.done
@@ -439,13 +439,18 @@ def test_real_servers_are_added_to_the_rules_and_none_is_taken_away(host: Host, 
     (service,) = SHIPPED.services
     new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
     replaced = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
-    host.add_real_servers(SHIPPED)
+    host.extend(SHIPPED)
     assert nft.done == []
-    host.add_real_servers(replaced)
+    host.extend(replaced)
     (text,) = nft.done
     assert "add element ip appliance real_servers { 192.0.2.101, 192.0.2.102, 192.0.2.150 }" in text
     host.mend()
     assert nft.done == [text], "that is what is loaded now"
+    host.shrink(replaced, [RemovedServer(service.real_servers[0].address, 8080, "tcp")])
+    assert "add element ip appliance real_servers { 192.0.2.101, 192.0.2.150 }" in nft.done[-1]
+    assert "udp_servers" not in nft.done[-1]
+    host.shrink(replaced, [RemovedServer(service.real_servers[0].address, 53, "udp")])
+    assert "add element ip appliance udp_servers { 192.0.2.101 . 53 }" in nft.done[-1]
 
 
 @pytest.mark.usefixtures("nft")
