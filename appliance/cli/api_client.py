@@ -19,8 +19,8 @@ from appliance.cli.credentials import Credentials
 
 UNIX = "unix:"
 
-_ANY_HOST = "http://appliance"
-"""HTTP needs a host name, also over a Unix socket, where it means nothing."""
+_ANY_HOST = "http://localhost"
+"""HTTP wants a name, also behind a Unix socket. This one is right too when the socket is a way to a listener on loopback."""
 
 _PROBLEM = "application/problem+json"
 

@@ -1,5 +1,6 @@
 """The checks of a configuration: what is asked of each real server."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from appliance.config.health_check import HealthCheck
@@ -12,11 +13,29 @@ _LEAST_FAST_INTERVAL_S = 0.05
 
 def targets_of(config: Config) -> dict[Target, Check | None]:
     """Every real server of every service, with its check if it has one, in the order of the configuration."""
+    local = frozenset(address for addresses in config.local_addresses.values() for address in addresses)
     return {
-        target_of(service, server): _check_of(config, service, server)
+        target: check
         for service in config.services
-        for server in service.real_servers
+        for target, check in _checks_of(service, config.local_addresses[service.local_addresses], local)
     }
+
+
+def _checks_of(
+    service: Service, pool: tuple[IPv4Address, ...], local: frozenset[IPv4Address]
+) -> Iterator[tuple[Target, Check | None]]:
+    """Nearly all real servers of a service have the same check, but for the port: it is made once for each port."""
+    made: dict[int, Check] = {}
+    for server in service.real_servers:
+        target = target_of(service, server)
+        if server.health_check is not None:
+            yield target, _check_of(server.health_check, server.port, pool, local)
+        elif service.health_check is None:
+            yield target, None
+        else:
+            if server.port not in made:
+                made[server.port] = _check_of(service.health_check, server.port, pool, local)
+            yield target, made[server.port]
 
 
 def target_of(service: Service, server: RealServer) -> Target:
@@ -24,16 +43,12 @@ def target_of(service: Service, server: RealServer) -> Target:
     return Target(service.name, str(server.address), server.port)
 
 
-def _check_of(config: Config, service: Service, server: RealServer) -> Check | None:
-    table = server.health_check or service.health_check
-    if table is None:
-        return None
-    pool = config.local_addresses[service.local_addresses]
+def _check_of(table: HealthCheck, port: int, pool: tuple[IPv4Address, ...], local: frozenset[IPv4Address]) -> Check:
+    """`port` is that of the real server; `pool` has the local addresses of the service, `local` all there are."""
     sources = pool if table.source is None else (table.source,)
-    local = {address for addresses in config.local_addresses.values() for address in addresses}
     return Check(
         kind=table.type,
-        port=table.port or server.port,
+        port=table.port or port,
         sources=tuple(map(str, sources)),
         own_ports=all(source in local for source in sources),
         interval_s=table.interval_s,

@@ -1,6 +1,6 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -9,7 +9,7 @@ from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
 from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
-from appliance.policy.address_sets import Steered, SteeredService
+from appliance.policy.address_sets import Steered, SteeredService, in_order
 from appliance.policy.steering import HASH_SEED, shard_table
 
 SPARE_SLOTS = 256
@@ -29,23 +29,21 @@ class RemovedServer(NamedTuple):
     protocol: str
 
 
-def steered(config: Config, hash_seed: int = HASH_SEED, removed: Iterable[RemovedServer] = ()) -> Steered:
+def steered(config: Config, hash_seed: int = HASH_SEED, removed: Sequence[RemovedServer] = ()) -> Steered:
     """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`;
     packets of `removed` are taken as well."""
-    pools = {address for service in config.services for address in config.local_addresses[service.local_addresses]}
-    servers = {
-        RemovedServer(server.address, server.port, service.protocol)
-        for service in config.services
-        for server in service.real_servers
-    }
-    servers |= {*removed}
+    pools = {service.local_addresses for service in config.services}
+    servers = [server for service in config.services for server in service.real_servers]
+    udp_services = [service for service in config.services if service.protocol == "udp"]
+    of_udp = [(server.address, server.port) for service in udp_services for server in service.real_servers]
+    removed_of_udp = [(server.address, server.port) for server in removed if server.protocol == "udp"]
     return Steered(
         services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
-        local_addresses=sorted(pools),
+        local_addresses=in_order(address for pool in pools for address in config.local_addresses[pool]),
         shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
-        real_servers=sorted({server.address for server in servers}),
-        udp_servers=sorted({(server.address, server.port) for server in servers if server.protocol == "udp"}),
+        real_servers=in_order((*(server.address for server in servers), *(server.address for server in removed))),
+        udp_servers=sorted({*of_udp, *removed_of_udp}),
         sides=config.gateway.sides,
         hash_seed=hash_seed,
     )

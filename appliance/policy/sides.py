@@ -135,5 +135,10 @@ def disarming(toa_kind: int) -> list[str]:
 
 def source_ranges(sources: Iterable[IPv4Address | IPv4Network]) -> list[str]:
     """Addresses and networks as ranges of integers, for a field that nft has no type for."""
-    networks = [IPv4Network(source) for source in sources]
-    return [f"{int(net.network_address):#x}-{int(net.broadcast_address):#x}" for net in networks]
+    return [_range(source) for source in sources]
+
+
+def _range(source: IPv4Address | IPv4Network) -> str:
+    if isinstance(source, IPv4Address):  # there may be tens of thousands, and a network takes long to make
+        return f"{int(source):#x}-{int(source):#x}"
+    return f"{int(source.network_address):#x}-{int(source.broadcast_address):#x}"

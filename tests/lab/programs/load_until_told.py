@@ -7,11 +7,23 @@ import asyncio
 import collections
 import json
 import os
-import socket
 import sys
 
 import uvloop
-from http_load import one_request
+
+REQUEST = b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n"
+
+
+async def ask() -> None:
+    """One connection, one request, one answer, closed by the server."""
+    reader, writer = await asyncio.open_connection(os.environ["LAB_VIP"], int(os.environ["LAB_PORT"]))
+    try:
+        writer.write(REQUEST)
+        answer = await reader.read(-1)
+    finally:
+        writer.close()
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise ConnectionError(f"answer {answer[:60]!r}")
 
 
 async def main(concurrency: int) -> dict[str, object]:
@@ -22,14 +34,11 @@ async def main(concurrency: int) -> dict[str, object]:
     async def client() -> None:
         nonlocal answered
         while not over.is_set():
-            with socket.socket() as sock:
-                sock.setblocking(False)
-                try:
-                    await one_request(sock, with_fin=False)
-                except (OSError, ValueError) as error:
-                    number = getattr(error, "errno", None)
-                    errors[os.strerror(number) if number else repr(error)] += 1
-                    continue
+            try:
+                await ask()
+            except OSError as error:
+                errors[os.strerror(error.errno) if error.errno else repr(error)] += 1
+                continue
             if not answered:
                 print("loading", flush=True)
             answered += 1
