@@ -9,7 +9,7 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
@@ -20,16 +20,21 @@ from appliance.director.access import Access
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
+from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
+from appliance.director.live import Live
 from appliance.director.network import Network
+from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done
+from appliance.director.reported import Reported
 from appliance.director.runtime_files import Keys
 from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
@@ -38,15 +43,14 @@ from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, links, neighbours, sockstat
+from appliance.edge import links, neighbours
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.host_parameter import HostParameterError
-from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
 log = logging.getLogger("appliance.director")
@@ -54,12 +58,11 @@ log = logging.getLogger("appliance.director")
 ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitable[None]]]]
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
 
-
 CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
 
 
-class Director:
+class Director(Reported):
     """One run of the appliance. The API knows it as a `Gateway`."""
 
     def __init__(
@@ -72,24 +75,30 @@ class Director:
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
+        drained: Mapping[Target, Drain] | None = None,
     ) -> None:
-        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
+        those that were drained."""
         self._config = config
         self.access = Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
-        down = tuple(sorted(self.health.down))
+        self.events, self._duties = Events(), Duties()
+        self.health = Health(
+            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
+        )
+        self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
+        down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        self._host = host
+        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
-        self._lane = lane
-        self._ends_for_good = True
+        self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
@@ -104,7 +113,6 @@ class Director:
         )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
-        self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -132,7 +140,7 @@ class Director:
             undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
-            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
@@ -176,6 +184,8 @@ class Director:
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "look at drains": self.drains.watch,
+            "observe traffic": self._observer.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -200,14 +210,6 @@ class Director:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
 
-    async def kernel_drops(self) -> dict[str, int]:
-        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
-        return await self._kernel_drops.look()
-
-    def kernel_drops_are_known(self) -> bool:
-        """Whether the last look at what the kernel has dropped did not fail."""
-        return self._kernel_drops.are_known
-
     async def reload(self) -> None:
         """Read the configuration again, and the keys of the API. Either everything that has changed in it is put in force, or
         nothing is and the log says why; the keys are a matter of their own."""
@@ -225,8 +227,7 @@ class Director:
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
-            await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            async with self.host_parameters.changed(changes.host_parameters):
+            async with self._live.prepared(self._config, wanted, services), self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
         except (HostParameterError, TunableError, EdgeError) as error:
             raise ReloadRefusedError(str(error)) from error
@@ -237,16 +238,21 @@ class Director:
         return differences(before, wanted)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
-        """Put everything but the tunables in force."""
+        """Put everything but the tunables in force, for which all is prepared."""
         self._config = config
         if changes.lines:
-            self.services = services
-            # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
-            await self._look_at_routes()
-            await workers.tell([worker.change_services(services) for worker in self._workers])
+            await self._live.put(config, services)
             self.health.put(config)
+            await self.drains.put(config)
+            self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
+
+    async def _know(self, services: tuple[ServicePlan, ...]) -> None:
+        """Go by these services from now on. It comes before the shards have them, so that no packet goes to a real server whose
+        MTU is not known yet, and the lane to none that is removed."""
+        self.services = services
+        await self._look_at_routes()
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
@@ -270,58 +276,6 @@ class Director:
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
-
-    async def _count_lane(self) -> list[int] | None:
-        return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())
-
-    def lane_state(self) -> LaneState:
-        """How the lane goes."""
-        return self._lane.state
-
-    async def lane_stats(self) -> LaneStats:
-        """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
-        counts = None
-        try:
-            counts = await self._count_lane()
-        except EdgeError as error:
-            log.error("cannot read what the lane has counted: %s", error)
-        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
-
-    def host_sockstat(self) -> dict[str, dict[str, int]]:
-        """The host's own sockets and fragments; empty when the kernel cannot be asked."""
-        try:
-            return sockstat.read()
-        except EdgeError as error:
-            log.error("%s", error)
-            return {}
-
-    def host_conntrack(self) -> dict[str, int] | None:
-        """The host's own connection tracking; None while the host tracks nothing."""
-        return conntrack.read()
-
-    def shard_states(self) -> list[ShardState]:
-        """The state of each worker, in the order of shards."""
-        return workers.states(self._workers, self.shared, self._watchdog)
-
-    def duty_states(self) -> list[DutyState]:
-        """How each duty of the director goes."""
-        return self._duties.states()
-
-    def host_problems(self) -> list[str]:
-        """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
-        return [*self._host.problems.values(), *self._network.problems]
-
-    def network_notes(self) -> list[str]:
-        """What is wrong around the gateway and stops some traffic at most: a sentence each."""
-        return self._network.notes
-
-    def missing_addresses(self) -> Sequence[str]:
-        """VIPs and local addresses that no interface has although another program is to add them."""
-        return self._host.missing_addresses
-
-    def rates(self) -> Rates:
-        """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
-        return self._counts.meter.rates
 
 
 def _shards(number: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 
 from appliance.config.loading import Gateway
 from appliance.director import kept
@@ -43,7 +44,8 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
         lane = _lane(config.gateway, bytes.fromhex(keys.cookie_secret))
-        director = Director(config, keys, file, host, lane, Kept.from_before(config), was_down=kept.kept_down())
+        kept_before, drained = Kept.from_before(config), kept.kept_drains(time.monotonic())
+        director = Director(config, keys, file, host, lane, kept_before, was_down=kept.kept_down(), drained=drained)
         await director.run(serve_api, asked)
 
 

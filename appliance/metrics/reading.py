@@ -48,6 +48,8 @@ class Reading:
     troubled: frozenset[str]
     """The services too few of whose real servers are up."""
     attacks: AttackWatch = field(default_factory=AttackWatch)
+    drained: frozenset[int] = frozenset()
+    """The slots of the real servers that are drained."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

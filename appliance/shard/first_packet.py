@@ -1,5 +1,6 @@
 """A packet that belongs to no session: open one, ask the client for a proof first, or say why neither is done."""
 
+from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
@@ -37,8 +38,7 @@ _ANSWERS_PER_S = 100
 _ANSWERS_BURST = 50
 """Answers to refused clients: enough for people who try, too few to be of use as a reflector (RFC 1812, 4.3.2.8)."""
 
-_BETWEEN_LOOKS_S = 1.0
-"""More than passes between two calls of `look_at_kernel_cookies`."""
+_LOOK_EVERY_S = 1.0
 
 
 class FirstPacket:
@@ -63,19 +63,24 @@ class FirstPacket:
         self._strays = strays
         self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
         """Until when a client may have a cookie of an earlier worker that is still good."""
-        self._kernel_cookies_until = self._earlier_cookies_until
-        """Until when a client of a service in AUTO may have a good cookie that the kernel has made."""
+        self._look_at_s = now
+        """When to look next whether the kernel answers."""
 
     def look_at_kernel_cookies(self, now: float) -> None:
-        """Remember that the kernel answers for services in AUTO, if it does.
+        """Remember for which services the kernel may have sent cookies, because it tells nobody of each. To be called often; it
+        looks once a second."""
+        if now >= self._look_at_s and self._sessions.lane.is_on and self._sessions.tunables.in_kernel:
+            self._look_at_s = now + _LOOK_EVERY_S
+            for service in self._sessions.services():
+                if self._kernel_answers(service):
+                    service.cookies_until = now + COOKIE_LIFE_S + 2 * _LOOK_EVERY_S
 
-        To be called ten times a second, because nobody tells a shard of each cookie.
-        """
-        if self._kernel_answers_for_auto():
-            self._kernel_cookies_until = now + COOKIE_LIFE_S + _BETWEEN_LOOKS_S
-
-    def _kernel_answers_for_auto(self) -> bool:
-        return self._sessions.lane.is_on and self._sessions.tunables.kernel_cookies
+    def _kernel_answers(self, service: VirtualService[Session]) -> bool:
+        """Whether the kernel may answer SYNs to the service (`director.front_doors`)."""
+        tunables = self._sessions.tunables
+        if not self._sessions.lane.is_on or not tunables.in_kernel:
+            return False
+        return service.synproxy == ALWAYS or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES)
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
@@ -96,12 +101,12 @@ class FirstPacket:
 
     def _may_have_a_cookie(self, service: VirtualService[Session], now: float) -> bool:
         """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO
-        treats stray packets as one without SYNPROXY does."""
-        if service.synproxy in (ALWAYS, NEVER):
-            return service.synproxy == ALWAYS
-        if self._kernel_answers_for_auto():
+        treats stray packets as one without SYNPROXY does. One without it may have had it a moment ago."""
+        if service.synproxy == ALWAYS or now < service.cookies_until:
             return True
-        return now < max(service.cookies_until, self._earlier_cookies_until, self._kernel_cookies_until)
+        if service.synproxy == NEVER:
+            return False
+        return now < self._earlier_cookies_until or self._kernel_answers(service)
 
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):

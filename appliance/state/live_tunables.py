@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from appliance.model.syn_offer import ALWAYS_COOKIES, AnswerTerms
+from appliance.model.syn_offer import AnswerTerms
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, UDP_STATE, TcpState
 from appliance.model.tunables import INDEX
 from appliance.policy.defence import TUNABLE_NAMES, Defence
@@ -15,7 +15,7 @@ class LiveTunables:
     """The values in force. Times are in seconds, switches are bools."""
 
     __slots__ = (
-        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "kernel_cookies",
+        "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "in_kernel",
         "lport_range", "lport_tries", "mss_adjust", "proxy_reuse", "reserved_percent", "reuse", "source_max",
         "source_prefix_bits", "storm_thresh", "syn_retries", "syncookies", "terms", "time_wait_max", "timeouts_s",
         "timestamp_remove", "toa", "toa_kind", "udp_unconfirmed_s",
@@ -42,8 +42,7 @@ class LiveTunables:
         self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
-        self.kernel_cookies = bool(value("synproxy_in_kernel")) and self.syncookies == ALWAYS_COOKIES
-        """Whether the lane, where there is one, answers SYNs to services in "auto" with cookies (`director.front_doors`)."""
+        self.in_kernel = bool(value("synproxy_in_kernel"))
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")

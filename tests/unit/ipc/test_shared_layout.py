@@ -136,7 +136,8 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         7: "a80058d5a322635b",
         8: "7d462ebac5ad3972",
         9: "4eef705502c7f174",
-        10: "cd0694ad04d569df",
+        10: "d9ff36db3c1e43b5",
+        11: "eb921549c6628be0",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

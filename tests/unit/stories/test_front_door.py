@@ -46,8 +46,18 @@ def test_in_auto_a_stray_packet_is_no_bad_cookie_once_nobody_can_have_one() -> N
     world.sleep(1)
     world.shared.set_tunables({"tcp_syncookies": 1})
     assert returns(world, 77) is verdicts.BAD_COOKIE
-    world.sleep(COOKIE_LIFE_S + 2)
+    world.sleep(COOKIE_LIFE_S + 3)
     assert returns(world, 77) is verdicts.NO_SESSION
+
+
+def test_they_stay_good_when_the_service_asks_nobody_any_more() -> None:
+    """What its clients have is a connection for them."""
+    world = World(plan(synproxy="always", synproxy_defer=0), FakeMaps(), synproxy_in_kernel=1)
+    world.sleep(1)
+    cookie = kernel_cookie(world)
+    world.shard.change_services(plan(synproxy="never").services)
+    world.sleep(100)
+    assert returns(world, cookie) is verdicts.TO_REAL_SERVER
 
 
 def test_in_auto_there_are_none_while_the_workers_answer() -> None:
