@@ -29,6 +29,7 @@ from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
+from appliance.director.live import Live
 from appliance.director.network import Network
 from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
@@ -97,6 +98,7 @@ class Director(Reported):
         self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
+        self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
@@ -225,8 +227,7 @@ class Director(Reported):
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
-            await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            async with self.host_parameters.changed(changes.host_parameters):
+            async with self._live.prepared(self._config, wanted, services), self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
         except (HostParameterError, TunableError, EdgeError) as error:
             raise ReloadRefusedError(str(error)) from error
@@ -237,18 +238,21 @@ class Director(Reported):
         return differences(before, wanted)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
-        """Put everything but the tunables in force."""
+        """Put everything but the tunables in force, for which all is prepared."""
         self._config = config
         if changes.lines:
-            self.services = services
-            # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
-            await self._look_at_routes()
-            await workers.tell([worker.change_services(services) for worker in self._workers])
+            await self._live.put(config, services)
             self.health.put(config)
             await self.drains.put(config)
             self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
+
+    async def _know(self, services: tuple[ServicePlan, ...]) -> None:
+        """Go by these services from now on. It comes before the shards have them, so that no packet goes to a real server whose
+        MTU is not known yet, and the lane to none that is removed."""
+        self.services = services
+        await self._look_at_routes()
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""

@@ -54,6 +54,10 @@ class ChangeDrained(NamedTuple):
     drained: tuple[int, ...]
 
 
+class AwaitSettled(NamedTuple):
+    """To a worker: say Done when all sessions know of the changes before this: those of removed services have ended by then."""
+
+
 class Ask(NamedTuple):
     """To a worker: begin a walk through the sessions. Its number is the number of the walk; the answer is the first Piece."""
 
@@ -96,12 +100,13 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained
+Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
     "change-health": ChangeHealth,
+    "await-settled": AwaitSettled,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,

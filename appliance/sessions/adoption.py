@@ -98,7 +98,7 @@ class Adoption:
             self._take_in(session, record.state, last_seen_s)
 
     def _session(self, record: SessionRecord, slot: int) -> Session | None:
-        """The session of a record, with its local port. None when there is no such service, or its local address is none of the
+        """The session of a record, with its local port. None when there is no such service, or its local address is none of any
         service any more: then no rule may bring the packets of its real server. Raises ValueError for a record that cannot be
         that of a session in this slot, or that shares a flow or a port with another one."""
         sessions, protocol = self._sessions, "udp" if record.state == UDP_STATE else "tcp"
@@ -107,7 +107,7 @@ class Adoption:
         if record.local.port & SLOT_MASK != slot:
             raise ValueError(f"session record: local port {record.local.port} is not of slot {slot}")
         service = sessions.service(protocol, record.vip.packed)
-        if service is None or record.local.address not in service.local_addresses:
+        if service is None or record.local.address not in sessions.changes.local_addresses:
             return None
         session = rebuilt(record, service, service.real_server_of_adopted(record.real_server.packed))
         table = sessions.udp if protocol == "udp" else sessions.tcp

@@ -1,7 +1,7 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2s
 
@@ -20,7 +20,7 @@ from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
 from appliance.sessions.room import Room
-from appliance.sessions.service_changes import ServiceChanges
+from appliance.sessions.service_changes import ServiceChanges, Services
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
@@ -55,15 +55,17 @@ class Sessions:
         counters = partial(shared.destination, plan.shard)
         facts = ShardFacts.of(plan, shared)
         self.maglev_tables = facts.tables
-        services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
-        self._services = {(service.protocol, service.endpoint): service for service in services}
+        self._services: Services = {}
+        make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
+        self.changes = ServiceChanges(self._services, make, self)
+        self.changes.put_services(plan.services)
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
         self._table = steering.shard_table(plan.shards)
         slots = [slot for slot, shard in enumerate(self._table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
-        self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end, self.lane.refresh)
+        self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
         """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
@@ -72,7 +74,8 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
-        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down, plan.drained)
+        self.changes.put_drained(plan.drained)
+        self.changes.put_health(plan.down)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -248,7 +251,10 @@ class Sessions:
 
     def turn_away(self, session: Session) -> Verdict:
         """A client's packet for a real server that is down: the session ends. For one that was removed, it ends with its time, or
-        now. LVS behaviour 2.3."""
+        now. LVS behaviour 2.3. Nor is there a session of a service that was removed."""
+        if session.service.is_removed:
+            self.end(session, EndReason.UNSERVED)
+            return REAL_SERVER_GONE
         if not session.real_server.is_removed:
             self.end(session, EndReason.REAL_SERVER_DOWN)
             return SERVER_DOWN
@@ -257,32 +263,23 @@ class Sessions:
         return REAL_SERVER_GONE
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service.
+        """These are all services from now on, see `Shard.change_services`.
 
-        Sessions of a real server that was removed stay until their time is over or their client sends a packet. Few sessions
-        are settled at once; many by and by, see `settle_some`.
+        Sessions of a real server that was removed stay until their time is over or their client sends a packet. Those of a
+        service that was removed, and those on a local address that no service uses any more, are reset. Few sessions are settled
+        at once; many by and by, see `ServiceChanges.settle_some`.
         """
-        self._changes.put_services(plans)
+        self.changes.put_services(plans)
+        self._room.look_at_services()
         self.read_shared()
-
-    def change_health(self, down: Iterable[int]) -> None:
-        """The real servers in these slots are down from now on, and all others up."""
-        self._changes.put_health(down)
-
-    def change_drained(self, drained: Iterable[int]) -> None:
-        """The real servers in these slots are drained from now on, and no others."""
-        self._changes.put_drained(drained)
-
-    def settle_some(self) -> bool:
-        """Settle some sessions after a change of their real servers; True while there are more."""
-        return self._changes.settle_some()
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
         orphans, idle = 0, []
         for real_server, service in self._busy.items():
             real_server.publish()
-            if not (sessions := real_server.sessions):
+            has_ended = service.is_removed and self.changes.is_settled
+            if has_ended or not (sessions := real_server.sessions):
                 idle.append(real_server)
             elif real_server.is_removed and service.protocol == "tcp":
                 orphans += sessions

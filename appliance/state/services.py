@@ -133,8 +133,8 @@ class VirtualService(Generic[OrderedT]):
     __slots__ = (
         "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
         "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "cookies_until", "defer", "drops_new",
-        "endpoint", "half_open", "is_engaged", "lane", "local_addresses", "mtu", "name", "on_down", "persistence",
-        "protocol", "real_servers", "scheduler", "synproxy",
+        "endpoint", "half_open", "is_engaged", "is_removed", "lane", "local_addresses", "mtu", "name", "on_down",
+        "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -175,19 +175,38 @@ class VirtualService(Generic[OrderedT]):
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
+        self.is_removed = False
+        """Whether it is no service any more; its sessions are about to end."""
         self.change(plan, frozenset(), frozenset())
         for real_server in self.real_servers:  # with the first plan nobody has come back
             real_server.slow_start = None
 
     def change(self, plan: ServicePlan, down: Set[int], drained: Set[int]) -> bool:
         """Go by this plan from now on, in which the real servers in the slots `down` are down, and those in `drained` get no new
-        sessions; True when some sessions have to be settled anew. Only what a reload may change is looked at."""
-        self.lane = plan.lane
+        sessions; True when some sessions have to be settled anew. Name, protocol and endpoint are those of the service."""
+        changed = self._change_ways(plan)
         self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
         self._change_scheduler(plan)
         before = self._weights_of_candidates()
-        changed = self._change_real_servers(plan.real_servers)
+        changed |= self._change_real_servers(plan.real_servers)
         return self._choose(down, drained, before) or changed
+
+    def _change_ways(self, plan: ServicePlan) -> bool:
+        """Go by what this plan says of cookies, lane and local addresses; True when sessions there are have to be settled anew.
+
+        Sessions keep their local address. What is kept by the pool (`orders`) stays with the first one: a port of another pool
+        is given back then, and taken by nobody.
+        """
+        changed = plan.synproxy != self.synproxy or (self.lane and not plan.lane)
+        self.synproxy, self.defer, self.lane = plan.synproxy, plan.synproxy_defer, plan.lane
+        self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
+        return changed
+
+    def remove(self) -> None:
+        """It is no service any more: it gets no new session, and no session of it goes on."""
+        self.is_removed = True
+        self._change_real_servers(())
+        self._choose(frozenset(), frozenset(), {})
 
     def change_standing(self, down: Set[int], drained: Set[int]) -> bool:
         """The real servers in the slots `down` are down from now on, and all others up; those in `drained` are drained, and no

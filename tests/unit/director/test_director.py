@@ -19,7 +19,7 @@ from appliance.director.director import Director
 from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
-from appliance.director.plans import SPARE_SLOTS
+from appliance.director.plans import SPARE_SLOTS, RemovedServer
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
@@ -64,7 +64,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.asked: list[Defence] = []
-        self.refuses = False
+        self.refuses = self.refuses_more = self.refuses_less = False
         self.sysctls = FakeSysctls()
 
     has_leftovers = False
@@ -87,9 +87,16 @@ class FakeHost:
     def mend(self) -> None:
         """There is nothing to mend."""
 
-    def add_real_servers(self, config: Config) -> None:
-        count = len({server.address for service in config.services for server in service.real_servers})
-        self.steps.append(f"packets of {count} real servers are taken")
+    def extend(self, config: Config) -> None:
+        self.steps.append(f"packets of {_served(config)} are taken as well")
+        if self.refuses_more:
+            raise EdgeError("nft -f - failed: why")
+
+    def shrink(self, config: Config, removed: Sequence[RemovedServer] = ()) -> None:
+        more = f" and {len(removed)} removed real servers" if removed else ""
+        self.steps.append(f"packets of {_served(config)}{more} alone are taken")
+        if self.refuses_less:
+            raise EdgeError("nft -f - failed: why")
 
     def undo(self) -> None:
         self.steps.append("the host is as it was")
@@ -104,6 +111,10 @@ class FakeHost:
 
     def kernel_drops(self) -> dict[str, int]:
         return {"defence_udp_drop": 3}
+
+
+def _served(config: Config) -> str:
+    return ", ".join(f"{service.name}:{service.port} with {len(service.real_servers)}" for service in config.services)
 
 
 class Parts:
@@ -353,7 +364,7 @@ async def test_the_lane_forbids_before_the_shards_know_and_allows_afterwards() -
         reload = asyncio.ensure_future(parts.director.reload())
         numbers = [(await worker.hears()).number for worker in parts.started]
         forbids = "the lane forbids what is not allowed with MTUs [1500]"
-        assert parts.host.steps[before:] == ["packets of 1 real servers are taken", forbids]
+        assert parts.host.steps[before:] == ["packets of web:80 with 1 are taken as well", forbids]
         for worker, number in zip(parts.started, numbers, strict=True):
             worker.says(Done(number))
         await reload
@@ -487,24 +498,30 @@ async def test_a_worker_that_dies_during_a_reload_does_not_hold_it_up(caplog: py
         assert "configuration read again, changes: 1" in caplog.messages
 
 
-async def test_workers_that_do_not_take_a_reload_are_named_and_the_reload_goes_on(
+async def test_a_reload_that_a_worker_refuses_is_taken_back_in_all(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     parts = make(with_weight(0), with_weight(50))
+    before = parts.director.services
     async with running(parts):
         first, second = parts.started
         reload = asyncio.ensure_future(parts.director.reload())
         first.says(Refused((await first.hears()).number, "why"))
         second.says(Done((await second.hears()).number))
+        for worker in parts.started:
+            number, message = await worker.hears()
+            assert message == ChangeServices(before)
+            worker.says(Done(number))
         await reload
-        assert "a change is not in force everywhere: shard 0: why" in caplog.messages
-        assert caplog.messages[-1] == "configuration read again, changes: 1"
+        assert caplog.messages[-2:] == ["the services cannot be changed: shard 0: why", "reload refused, nothing has changed"]
+        assert parts.director.services == before
+        assert parts.host.steps[-2:] == ["the lane allows it", "packets of web:80 with 2 alone are taken"]
         monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.0)
         await parts.director.reload()
-        late = [line for line in caplog.messages if "no answer within" in line]
-        assert [line.partition(": shard ")[2][0] for line in late] == ["0", "1"]
-        assert caplog.messages[-1] == "configuration read again, changes: 1"
+        assert caplog.messages[-1] == "reload refused, nothing has changed"
+        assert len([line for line in caplog.messages if "a change is not in force everywhere: shard" in line]) == 2, "taking back"
+        assert parts.director.services == before
 
 
 async def test_a_reload_of_a_scheduler_is_in_force_in_every_worker(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from appliance.ipc.messages import (
     KINDS,
     VERSION,
     Ask,
+    AwaitSettled,
     ChangeDrained,
     ChangeHealth,
     ChangeServices,
@@ -49,6 +50,7 @@ LINES: list[tuple[Message, str]] = [
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
+    (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
         '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000"]',

@@ -262,6 +262,23 @@ def test_sessions_of_a_service_that_is_gone_are_reset() -> None:
     check(world)
 
 
+def test_sessions_with_a_local_address_of_another_service_go_on() -> None:
+    """The pool of their service has changed while they were there."""
+    world = World(plan(), FakeMaps())
+    world.client.connects(C0, R0)
+    (web,) = world.plan.services
+    (local,) = {session.local_address for session in world.sessions()}
+    mine, others = (str(LIP1), str(LIP2)) if local == LIP2.packed else (str(LIP2), str(LIP1))
+    services = (
+        replace(web, local_addresses=(mine,)),
+        replace(web, name="other", port=81, local_addresses=(others,), real_servers=()),
+    )
+    restart(world, replace(world.plan, services=services))
+    assert [session.local_address for session in world.sessions()] == [local]
+    world.assert_quiet()
+    check(world)
+
+
 def test_sessions_with_a_local_address_that_is_gone_are_reset() -> None:
     world = busy_world()
     held = {address for session in world.sessions() for address in [destination_of(session.server_key)[:4]]}
