@@ -11,6 +11,7 @@ from ctypes import byref, c_uint32
 
 from appliance.edge import bpf
 from appliance.edge.libbpf import library
+from appliance.ipc.lane_layout import FLOW_BYTES
 
 _VALUES = struct.Struct("=II")
 
@@ -31,22 +32,22 @@ class KernelLaneMaps:
         self._count = c_uint32()
         self._by_ref = byref(self._count)
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
+    def insert(self, both: bytes, entry: int) -> bool:
         """Add the flows of a session, in the place of what is there under the same keys. False when the kernel has no room for
         both; then neither is there."""
         self._count.value = 2
         first = entry << 1
-        if not self._update(self._fd, client_flow + server_flow, _VALUES.pack(first, first | 1), self._by_ref, None):
+        if not self._update(self._fd, both, _VALUES.pack(first, first | 1), self._by_ref, None):
             return True
-        self._flows.delete(client_flow)
+        self._flows.delete(both[:FLOW_BYTES])
         return False
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
+    def remove(self, both: bytes) -> None:
         """Take out both flows, whether or not they are there."""
         self._count.value = 2
-        if self._delete(self._fd, client_flow + server_flow, self._by_ref, None):
-            self._flows.delete(client_flow)
-            self._flows.delete(server_flow)
+        if self._delete(self._fd, both, self._by_ref, None):
+            self._flows.delete(both[:FLOW_BYTES])
+            self._flows.delete(both[FLOW_BYTES:])
 
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values: the entry times 2, and 1 more for that of a real server."""

@@ -15,7 +15,6 @@ from typing import Protocol
 from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
-from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.state.by_state import ByState
@@ -32,6 +31,7 @@ from appliance.state.lane_entry import (
     STATE_MASK,
     flow_of_segment,
     flows_of,
+    slot_in,
     take_over_phases,
     words_of,
     write_moves,
@@ -91,12 +91,13 @@ class Lane:
         plain. One for which there is no entry goes on with Python alone."""
         if not self.is_on or session.entry is not None or not session.service.lane:
             return
-        entry = self.entries.take(session.local_port & SLOT_MASK, session, self._owner.by_state.now)
+        flows = flows_of(session)
+        entry = self.entries.take(slot_in(flows), session, self._owner.by_state.now)
         if entry is None:
             self._queue_counts[LANE_FULL] += 1
             return
         self._write_whole(session, entry, is_held=not _is_plain(session))
-        if not self.maps.insert(*flows_of(session), entry):
+        if not self.maps.insert(flows, entry):
             self.clear(entry)
             self.entries.give_back(entry, self._owner.by_state.now)
             self._queue_counts[LANE_FULL] += 1
@@ -253,7 +254,7 @@ class Lane:
         entry = session.entry
         if entry is None:
             return
-        self.maps.remove(*flows_of(session))
+        self.maps.remove(flows_of(session))
         session.words, session.entry = array("Q", session.words), None
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)

@@ -28,11 +28,11 @@ class LaneMaps(Protocol):
     def changed(self) -> Changed:
         """A byte for each entry."""
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
-        """Add the flows of arriving packets of the client and of the real server, in the place of what is there under the same
-        flows; False when there is no room for both, and then neither is there."""
+    def insert(self, both: bytes, entry: int) -> bool:
+        """Add the flows of arriving packets of the client and, behind it, of the real server, in the place of what is there under
+        the same flows; False when there is no room for both, and then neither is there."""
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
+    def remove(self, both: bytes) -> None:
         """Take out both flows, whether or not they are there."""
 
     def flows(self) -> Iterator[tuple[bytes, int]]:

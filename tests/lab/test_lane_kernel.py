@@ -138,12 +138,12 @@ def test_maps_that_contradict_themselves_are_refused(directory: Path, kernel: La
 def test_flows_come_and_go_in_pairs(kernel: LaneKernel) -> None:
     maps = KernelLaneMaps(kernel.worker_fds())
     assert (maps.entries, len(maps.records), len(maps.changed)) == (LEAST_ENTRIES, LEAST_ENTRIES * RECORD_BYTES, LEAST_ENTRIES)
-    assert maps.insert(CLIENT, SERVER, 5)
+    assert maps.insert(CLIENT + SERVER, 5)
     assert dict(maps.flows()) == {CLIENT: 10, SERVER: 11}
     maps.remove_flow(SERVER)
     maps.remove_flow(SERVER)
-    maps.remove(CLIENT, SERVER)
-    maps.remove(CLIENT, SERVER)
+    maps.remove(CLIENT + SERVER)
+    maps.remove(CLIENT + SERVER)
     assert dict(maps.flows()) == {}
     maps.records[:2] = b"\2\0"
     assert kernel.entries_in_use() == 1
@@ -154,7 +154,7 @@ def test_without_room_for_both_flows_neither_is_there(kernel: LaneKernel) -> Non
     most = kernel.maps["flows"].entries
     for number in range(most - 1):
         kernel.maps["flows"].update(number.to_bytes(40, "little"), bytes(4))
-    assert not maps.insert(CLIENT, SERVER, 5)
+    assert not maps.insert(CLIENT + SERVER, 5)
     assert not {CLIENT, SERVER} & {key for key, _ in maps.flows()}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from appliance.ipc.lane_layout import SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
-from appliance.state.lane_entry import flows_of
+from appliance.state.lane_entry import each, flows_of
 from appliance.state.session import Session
 
 
@@ -20,18 +20,19 @@ class FakeMaps:
         self.table: dict[bytes, int] = {}
         self.room = room
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
+    def insert(self, both: bytes, entry: int) -> bool:
         """Both flows, or neither."""
-        self.remove(client_flow, server_flow)
+        self.remove(both)
         if len(self.table) + 2 > self.room:
             return False
+        client_flow, server_flow = each(both)
         self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
         return True
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
+    def remove(self, both: bytes) -> None:
         """Take out both flows."""
-        self.remove_flow(client_flow)
-        self.remove_flow(server_flow)
+        for flow in each(both):
+            self.remove_flow(flow)
 
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow."""
@@ -73,7 +74,7 @@ def check_lane(lane: Lane, maps: FakeMaps, sessions: list[Session]) -> None:
     assert not any(maps.version(entry) for entry in {*free, *resting}), "an entry without a session has a record"
     expected = dict[bytes, int]()
     for entry, session in carried.items():
-        client_flow, server_flow = flows_of(session)
+        client_flow, server_flow = each(flows_of(session))
         expected |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
     assert maps.table == expected, "flows"
     assert not lane.held, "a session is held after its packet"
