@@ -127,8 +127,8 @@ class QueueWorker:
         publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
         while not self._control.closed:
             self._heartbeats[self._number] += 1
-            if not (self._is_sorting or self._control.has_output or more_are_due):
-                self._queue.wait(WAIT_S)
+            # A system call that finds out that the director has said nothing costs as much as half a packet.
+            is_told = self._is_sorting or self._control.has_output or more_are_due or self._queue.wait(WAIT_S)
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn()
             now = time.monotonic()
@@ -140,7 +140,8 @@ class QueueWorker:
             if now >= look_at:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
-            self._control.converse(self._shard)
+            if is_told:
+                self._control.converse(self._shard)
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)
                 self._shard.output.segments.clear()

@@ -61,11 +61,12 @@ class FakeQueue:
     def also_wait_for(self, other: socket.socket) -> None:
         self._other = other
 
-    def wait(self, _: float) -> None:
+    def wait(self, _: float) -> bool:
         assert self._other is not None
         self.meanwhile()
         is_told = bool(select.select([self._other], [], [], 0)[0])
         self.steps.append("told" if is_told else "packets" if self.packets else "nothing")
+        return is_told
 
     def close(self) -> None:
         """There is nothing to unbind."""
@@ -301,6 +302,40 @@ def test_all_sessions_are_cut_some_in_each_turn_and_packets_are_judged_in_betwee
     assert waits == ["told"] * (len(director.pieces) + 1)
 
 
+def test_the_director_is_heard_while_packets_pile_up(scene: Scene, ends: tuple[socket.socket, socket.socket]) -> None:
+    """A worker that never has to wait looks for itself whether the director has said something."""
+
+    def meanwhile() -> None:
+        scene.arrive("bulk", 2 * SORTED_PACKETS)
+        if len(scene.dropped) >= 3 * TURN_PACKETS:
+            ends[0].shutdown(socket.SHUT_WR)
+
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert scene.worker._is_sorting
+    assert len(scene.dropped) >= 3 * TURN_PACKETS
+
+
+def test_a_director_that_has_said_nothing_is_not_asked(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, receive = list[str](), scene.worker._control._receive
+
+    def received() -> None:
+        heard.append(scene.queue.steps[-2])
+        receive()
+
+    def meanwhile() -> None:
+        scene.arrive("bulk")
+        if len(scene.dropped) >= 9:
+            ends[0].shutdown(socket.SHUT_WR)
+
+    monkeypatch.setattr(scene.worker._control, "_receive", received)
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert heard == ["told"]
+
+
 def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn(
     scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,7 +346,7 @@ def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn
         nonlocal now, turns
         now += 0.0005
         turns += 0.5  # each turn waits and receives
-        if turns == 100:
+        if turns == 99.5:
             ends[0].close()
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
