@@ -144,6 +144,6 @@ class Adoption:
                 continue
             flows = flows_of(session)
             lane.maps.remove(flows)
-            if not lane.maps.insert(flows, entry):
+            if lane.maps.insert(flows, [entry]):
                 lane.hold(session)
                 lane.leave(session)

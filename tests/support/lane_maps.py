@@ -1,8 +1,8 @@
 """The maps of the lane in plain memory, and what is true of them between two packets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from appliance.ipc.lane_layout import SLOTS
+from appliance.ipc.lane_layout import FLOW_BYTES, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -20,19 +20,25 @@ class FakeMaps:
         self.table: dict[bytes, int] = {}
         self.room = room
 
-    def insert(self, both: bytes, entry: int) -> bool:
-        """Both flows, or neither."""
-        self.remove(both)
-        if len(self.table) + 2 > self.room:
-            return False
-        client_flow, server_flow = each(both)
-        self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
-        return True
+    def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
+        """Both flows of each entry, or neither."""
+        assert len(flows) == 2 * FLOW_BYTES * len(entries)
+        refused = []
+        for place, entry in enumerate(entries):
+            both = flows[2 * FLOW_BYTES * place :][: 2 * FLOW_BYTES]
+            client_flow, server_flow = each(both)
+            self.remove_flow(client_flow)
+            self.remove_flow(server_flow)
+            if len(self.table) + 2 > self.room:
+                refused.append(entry)
+            else:
+                self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
+        return refused
 
-    def remove(self, both: bytes) -> None:
-        """Take out both flows."""
-        for flow in each(both):
-            self.remove_flow(flow)
+    def remove(self, flows: bytes) -> None:
+        """Take out these flows."""
+        for start in range(0, len(flows), FLOW_BYTES):
+            self.remove_flow(flows[start : start + FLOW_BYTES])
 
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow."""

@@ -153,6 +153,32 @@ def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_ver
     assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
 
 
+def test_flows_of_sessions_come_into_the_lane_before_the_first_packet_gets_its_verdict_and_go_at_the_end_of_a_turn(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = scene.worker._shard
+    assert shard._lane.gathers_flows
+    monkeypatch.setattr(shard, "publish_flows", lambda: scene.dropped.append("published"))
+    monkeypatch.setattr(shard, "on_tick", lambda *_: scene.dropped.append("ended"))
+    scene.arrive("bulk", 2)
+    ends[0].shutdown(socket.SHUT_WR)
+    scene.worker.serve()
+    assert scene.dropped == ["published", "bulk", "bulk", "ended", "published"]
+
+
+def test_an_error_with_flows_keeps_back_no_verdict(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(scene.worker._shard, "publish_flows", fails)
+    scene.arrive("bulk", 2)
+    scene.turn()
+    assert scene.dropped == ["bulk", "bulk"]
+    assert "left out of the lane" in caplog.text
+
+
 def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     shard, asked = scene.worker._shard, itertools.count()
 

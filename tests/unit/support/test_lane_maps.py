@@ -13,11 +13,11 @@ from tests.support.world import World
 def test_both_flows_come_in_or_neither() -> None:
     maps = FakeMaps(256, room=3)
     a, b, c, d, x = (bytes([number]) * FLOW_BYTES for number in range(5))
-    assert maps.insert(a + b, 5)
+    assert maps.insert(a + b, [5]) == []
     assert dict(maps.flows()) == {a: 10, b: 11}
-    assert not maps.insert(c + d, 6), "no room"
+    assert maps.insert(c + d, [6]) == [6], "no room"
     assert dict(maps.flows()) == {a: 10, b: 11}
-    assert maps.insert(a + b, 6)
+    assert maps.insert(a + b + c + d, [6, 7]) == [7]
     maps.remove(a + x)
     assert dict(maps.flows()) == {b: 13}
 
