@@ -13,7 +13,7 @@ from appliance.nat.resets import reset_ends
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.by_state import ORDER_OF_STATE
-from appliance.state.lane_entry import flows_of, rebuilt
+from appliance.state.lane_entry import each, flows_of, rebuilt
 from appliance.state.output import ShardOutput
 from appliance.state.session import Session
 
@@ -90,7 +90,7 @@ class Adoption:
             return
         self._adopted += 1
         last_seen_s = lane.adopt(session, entry, self._now)
-        client_flow, server_flow = flows_of(session)
+        client_flow, server_flow = each(flows_of(session))
         self._flows |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
         if ORDER_OF_STATE[record.state]:
             self._waiting.append((last_seen_s, session, record.state))
@@ -125,7 +125,7 @@ class Adoption:
         if not session.service.lane:
             sessions.lane.hold(session)
             sessions.lane.leave(session)
-            for flow in flows_of(session):
+            for flow in each(flows_of(session)):
                 del self._flows[flow]
 
     def _mend_flows(self) -> None:
@@ -143,7 +143,7 @@ class Adoption:
             if session is None:
                 continue
             flows = flows_of(session)
-            lane.maps.remove(*flows)
-            if not lane.maps.insert(*flows, entry):
+            lane.maps.remove(flows)
+            if lane.maps.insert(flows, [entry]):
                 lane.hold(session)
                 lane.leave(session)

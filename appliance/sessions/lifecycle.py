@@ -1,7 +1,7 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2s
 
@@ -30,7 +30,7 @@ from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualSe
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
-from appliance.state.sources import SourceCounts
+from appliance.state.sources import Places, SourceCounts
 from appliance.timers import TimerWheel
 from appliance.wire.flow import Direction, source_address_of
 
@@ -95,22 +95,24 @@ class Sessions:
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
         """A new session of TCP, half-open; or why there is none."""
-        if (reason := self._reason_against(service, client_key, now)) is not None:
+        places = self.sources["tcp"].places(source_address_of(client_key))
+        if (reason := self._reason_against(service, places, now)) is not None:
             return reason
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
-            self._insert(self.tcp, session, client_key)
+            self._insert(self.tcp, session, places)
         return session
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
         """A new session of UDP, or why there is none."""
-        if (reason := self._reason_against(service, client_key, now)) is not None:
+        places = self.sources["udp"].places(source_address_of(client_key))
+        if (reason := self._reason_against(service, places, now)) is not None:
             return reason
         session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state = UDP_STATE
-            self._insert(self.udp, session, client_key)
+            self._insert(self.udp, session, places)
             self._shared.udp_counts[self._plan.shard] += 1
             session.await_confirmation()
         return session
@@ -118,41 +120,45 @@ class Sessions:
     def take_in(self, session: Session, state: int) -> None:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
         session.state = state
+        places = self.sources[session.service.protocol].places(session.client_address)
         if state == UDP_STATE:
-            self._put(self.udp, session, session.client_key)
+            self._put(self.udp, session, places)
             self._shared.udp_counts[self._plan.shard] += 1
         else:
-            self._put(self.tcp, session, session.client_key)
+            self._put(self.tcp, session, places)
 
-    def _insert(self, table: SessionTable, session: Session, client_key: bytes) -> None:
-        self._put(table, session, client_key)
+    def _insert(self, table: SessionTable, session: Session, places: Places) -> None:
+        self._put(table, session, places)
         session.counts[CONNS] += 1
 
-    def _put(self, table: SessionTable, session: Session, client_key: bytes) -> None:
+    def _put(self, table: SessionTable, session: Session, places: Places) -> None:
         table.insert(session)
         self._busy[session.real_server] = session.service
         self._session_counts[self._plan.shard] += 1
-        self.sources[session.service.protocol].add(source_address_of(client_key))
+        self.sources[session.service.protocol].add(places)
 
     def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
         """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
 
         None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
         """
-        if len(service.half_open) < self.tunables.backlog or self._is_source_full(service, client_key):
+        if len(service.half_open) < self.tunables.backlog:
+            return True
+        if self._is_source_full(service, self.sources[service.protocol].places(source_address_of(client_key))):
             return True
         self.lane.look_for_room(now)
         if len(service.half_open) < self.tunables.backlog:
             return True
         return self._room.in_backlog(service, self.tunables, now)
 
-    def _is_source_full(self, service: VirtualService[Session], client_key: bytes) -> bool:
+    def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
+        """Whether the source network that is counted at `places` has all it may have."""
         most = self.tunables.source_max
-        return bool(most) and self.sources[service.protocol].count(source_address_of(client_key)) >= most
+        return bool(most) and self.sources[service.protocol].count(places) >= most
 
-    def _reason_against(self, service: VirtualService[Session], client_key: bytes, now: float) -> Verdict | None:
-        """Why there is no room for one more session of this client; None when there is, or when room was made."""
-        if self._is_source_full(service, client_key):
+    def _reason_against(self, service: VirtualService[Session], places: Places, now: float) -> Verdict | None:
+        """Why there is no room for one more session of a source network; None when there is, or when room was made."""
+        if self._is_source_full(service, places):
             return SOURCE_LIMIT
         return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 

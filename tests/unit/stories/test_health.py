@@ -142,7 +142,7 @@ def goes_down(world: World, on_down: str) -> None:
             tuple(replace(service, real_servers=service.real_servers[1:]) for service in scene().services)
         )
     world.shard.change_health([RS1_SLOT])
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         pass
     world._collect_segments()
 
@@ -293,6 +293,6 @@ def test_many_sessions_end_a_few_at_a_time() -> None:
     world._on_the_wire.clear()
     world.shard.change_health([RS1_SLOT])
     assert 0 < world.counter("sessions_of_down") < 300, "a bounded number between two packets"
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         pass
     assert world.counter("sessions_of_down") == 300

@@ -136,7 +136,7 @@ def test_many_sessions_of_a_removed_service_end_in_bounded_steps(monkeypatch: py
     assert asks(world, number=second) is verdicts.REAL_SERVER_GONE
     assert len(world.inside.tcp) == 6
     assert asks(world, number=99) is verdicts.NOT_OURS
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         assert not world.shard.is_settled()
     assert world.shard.is_settled()
     world.assert_empty()
@@ -151,7 +151,7 @@ def test_a_service_that_comes_back_before_its_sessions_have_ended_keeps_none_of_
     world.shard.change_services(())
     world.shard.change_services((WEB,))
     connect(world, number=7)
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         pass
     assert [source_of(session.client_key) for session in world.sessions()] == [client(7)]
     assert goes_on(world, number=7)
