@@ -81,10 +81,6 @@ class Sessions:
     def __len__(self) -> int:
         return len(self.tcp) + len(self.udp)
 
-    def services(self) -> Iterable[VirtualService[Session]]:
-        """All of them."""
-        return self._services.values()
-
     def service(self, protocol: str, endpoint: bytes) -> VirtualService[Session] | None:
         """The service of a protocol, "tcp" or "udp", at this endpoint."""
         return self._services.get((protocol, endpoint))

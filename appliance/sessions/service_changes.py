@@ -65,6 +65,10 @@ class ServiceChanges:
         self.is_settled = True
         """Whether there is nothing to do in `settle_some`."""
 
+    def services(self) -> Iterable[VirtualService[Session]]:
+        """Those in force."""
+        return self._services.values()
+
     def put_services(self, plans: Sequence[ServicePlan]) -> None:
         """These are all services from now on. One is the same as before when it has its name, its protocol and its endpoint.
 

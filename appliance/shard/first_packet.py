@@ -71,7 +71,7 @@ class FirstPacket:
         looks once a second."""
         if now >= self._look_at_s and self._sessions.lane.is_on and self._sessions.tunables.in_kernel:
             self._look_at_s = now + _LOOK_EVERY_S
-            for service in self._sessions.services():
+            for service in self._sessions.changes.services():
                 if self._kernel_answers(service):
                     service.cookies_until = now + COOKIE_LIFE_S + 2 * _LOOK_EVERY_S
 
