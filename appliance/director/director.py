@@ -85,17 +85,15 @@ class Director(Reported):
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
         self.events, self._duties = Events(), Duties()
-        self.health = Health(
-            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
-        )
-        self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
+        self.health = Health(config, self._taken, self._change_health, was_down, keep_down, hear=self.events.add_state)
+        self._observer = Observer(config, self.shared, self._taken, self.health)
         down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
@@ -108,7 +106,7 @@ class Director(Reported):
             lambda: self._config,
             self.shared.tunable,
             self._change,
-            lambda: session_counts(self.shared, self._slots.taken),
+            lambda: session_counts(self.shared, self._taken()),
             self._tuning.changing,
         )
         self._routes = watches.Routes(self.shared)
@@ -116,6 +114,10 @@ class Director(Reported):
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
+
+    def _taken(self) -> Mapping[tuple[str, str, int], int]:
+        """The slot of each real server that has one."""
+        return self._slots.taken
 
     async def run(self, serve_api: ServeApi, asked: Asked) -> None:
         """Serve until `asked.stop` or `asked.leave` is set, and reload the configuration whenever `asked.reload` is.
