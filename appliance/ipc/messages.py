@@ -51,6 +51,13 @@ class AwaitSettled(NamedTuple):
     """To a worker: say Done when all sessions know of the changes before this: those of removed services have ended by then."""
 
 
+class Forget(NamedTuple):
+    """To a worker: these real servers, which were removed, have no slot any more. Refused says that one of them has sessions."""
+
+    real_servers: list[Any]
+    """For each: the name of the service, address and port."""
+
+
 class Ask(NamedTuple):
     """To a worker: begin a walk through the sessions. Its number is the number of the walk; the answer is the first Piece."""
 
@@ -93,13 +100,14 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused
+Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Forget | Ask | More | EndWalk | Done | Piece | Refused
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
     "change-health": ChangeHealth,
     "await-settled": AwaitSettled,
+    "forget": Forget,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,
@@ -122,7 +130,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list,
+    "reason": str, "down": list, "real_servers": list,
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """One worker's whole world: its sessions, its local ports, its timers. No sockets, no clock, no logging."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.queries import Query
@@ -92,6 +92,7 @@ class Shard:
       kernel has made of them.
     - `change_services` puts other services in force, and `change_health` which real servers are down. `is_settled` says whether
       all sessions know of it.
+    - `forget_real_servers` gives up the places in the counters of some that were removed.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -220,6 +221,12 @@ class Shard:
         self._sessions.change_services(plans)
         self._unsolicited.put(plans)
         self._strays.put(plans)
+
+    def forget_real_servers(self, real_servers: Iterable[tuple[str, str, int]]) -> None:
+        """Count for these real servers no more: service, address and port of each. Raises ValueError, and changes nothing, when
+        one of them has sessions or was not removed."""
+        self._sessions.publish_counts()  # so that none of them is published later
+        self._sessions.changes.forget(real_servers)
 
     def is_settled(self) -> bool:
         """Whether what the last change of services means for sessions is done."""
