@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import uvloop
 
 from appliance.api import Gateway, make_app, serve
+from appliance.attack.watch import AttackWatch
 from appliance.config.loading import Api
 from appliance.director.access import Access
 from appliance.ipc.plan import RealServerPlan, ServicePlan
@@ -40,6 +41,8 @@ class StandIn:
         self.shared = SharedState.create(memoryview(bytearray(size_bytes(shards, real_servers))), shards, real_servers)
         self.services = tuple(_service(first, real_servers) for first in range(0, real_servers, PER_SERVICE))
         self.sessions = None
+        self.attacks = AttackWatch()
+        self.configuration = None
         for row in range(shards + 1):
             cells = self.shared.all_destinations(row)
             for place in range(len(cells)):

@@ -28,6 +28,7 @@ LIVE = (
     "synproxy_defer",
     "lane",
     "local_addresses",
+    "observe",
 )
 """The keys of a service that change while it serves."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from appliance.config.loading import Config, Service
 from appliance.director.checks import target_of
 from appliance.health.check import Target
-from appliance.policy.candidates import LEAVE, candidates, is_healthy
+from appliance.policy.candidates import LEAVE, REFUSE, candidates, is_healthy
 
 _NEW_SESSIONS = {"refuse": "are refused", "drop": "are dropped", "all": "go to all real servers, as if they were up"}
 
@@ -84,6 +84,12 @@ class Consequences:
         left = down - {member.slot for member in chosen} if may_leave else frozenset[int]()
         trouble = "" if is_healthy(members, service.quorum) else _trouble(service, chosen)
         return Consequence(down, left, trouble)
+
+    def can_spare(self, target: Target, is_up: Callable[[Target], bool]) -> bool:
+        """Whether new sessions of its service would still have a real server that is up, if this one were down."""
+        service = self._services[target.service]
+        members = self._members(service, lambda other: other != target and is_up(other))
+        return any(member.is_up and member.weight for member in candidates(tuple(members), service.quorum, REFUSE))
 
     def _members(self, service: Service, is_up: Callable[[Target], bool]) -> Iterable[_Member]:
         for server in service.real_servers:

@@ -9,13 +9,15 @@ import random
 import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
+from math import inf
 
 from appliance.config.loading import Config
 from appliance.director.checker import Ask, Checker
 from appliance.director.checks import target_of, targets_of
 from appliance.director.consequences import Consequences
+from appliance.director.observer import Complaint
 from appliance.edge.errors import EdgeError
-from appliance.health.answer import Answer, Outcome
+from appliance.health.answer import Answer, Outcome, failed
 from appliance.health.changes import RecentChanges, StateChange
 from appliance.health.check import Check, Target
 from appliance.health.standing import Standing, first_wait_s
@@ -69,6 +71,14 @@ class Health:
         """The slots of the real servers that are down, as everybody was told last."""
         self.left: frozenset[int] = frozenset()
         """Those of them whose sessions leave them."""
+        self._observed: set[str] = set()
+        """Services whose traffic is observed."""
+        self._held: dict[Target, float] = {}
+        """Real servers that are down because of their traffic, and for how long each time, in seconds."""
+        self._hastened: dict[Target, float] = {}
+        """When the check of a real server was, or will be, made because of its traffic."""
+        self._spared: dict[Target, float] = {}
+        """When it was said last that a real server stays up although its traffic speaks against it."""
         self._dirty = set[str]()
         """Services whose consequences may have changed."""
         self._put(config, was_down)
@@ -87,6 +97,8 @@ class Health:
         for target in before.keys() - self._checks.keys():
             self._checker(before[target]).drop(target)
             del self._standings[target]
+            self._hastened.pop(target, None)
+            self._spared.pop(target, None)
         for target, check in self._checks.items():
             if target not in before:
                 self._standings[target] = Standing(self._now(), is_up=check is None or target not in was_down)
@@ -97,6 +109,12 @@ class Health:
                 self._change_check(target, check)
             if check is not None:
                 self._checker(check).put(target, check, first_wait_s(check, self._chance()))
+        self._observed = {service.name for service in config.services if service.observe is not None}
+        for target in [*self._held]:
+            if self._checks.get(target) is not None or target not in self._checks:
+                del self._held[target]
+            elif target.service not in self._observed:
+                self._free(target, "its traffic is not observed any more", force=True)
 
     def _change_check(self, target: Target, check: Check | None) -> None:
         standing = self._standings[target]
@@ -145,7 +163,7 @@ class Health:
 
     def _look(self) -> None:
         dirty, self._dirty = self._dirty, set()
-        self._consequences.look(dirty, lambda target: self._standings[target].is_up)
+        self._consequences.look(dirty, self._is_up)
 
     async def _keep_down(self) -> None:
         down = [target for target, standing in self._standings.items() if not standing.is_up]
@@ -164,6 +182,50 @@ class Health:
             kind = f"{check.kind} check{'' if count == 1 else 's'}"
             self._note(target, f"{count} {kind} {'passed' if standing.is_up else 'failed'}{' in a row' if count > 1 else ''}")
         return standing.wait_s(check, self._chance())
+
+    def accuse(self, target: Target, complaint: Complaint) -> None:
+        """Traffic speaks against a real server: its next check is made at once. One without a check goes down, if the complaint
+        is grave and enough others are left to its service."""
+        check, now = self._checks[target], self._now()
+        if check is not None:
+            before = self._hastened.get(target, -inf)
+            if before < now:
+                self._hastened[target] = moment = max(now, before + check.fast_interval_s)
+                self._checker(check).hasten(target, moment)
+        elif complaint.is_grave and self._standings[target].is_up:
+            self._condemn(target, complaint, now)
+
+    def _condemn(self, target: Target, complaint: Complaint, now: float) -> None:
+        standing, (refused, unanswered, observe, _) = self._standings[target], complaint
+        reason = f"{refused + unanswered} of its sessions failed within {observe.within_s:g} s"
+        answer = failed(f"{refused} refused, {unanswered} without an answer")
+        if self._consequences.can_spare(target, self._is_up):
+            standing.condemn(answer, now, now + observe.hold_s)
+            self._held[target] = observe.hold_s
+            self._note(target, reason)
+        elif now >= self._spared.get(target, -inf) + observe.hold_s:
+            self._spared[target] = now
+            standing.last = answer
+            log.warning(
+                "service %s: real server %s stays up, because too few others are: %s; last answer: %s",
+                *(target.service, target.endpoint, reason, answer.words),
+            )
+
+    def release(self) -> None:
+        """Let real servers be up again that were down because of their traffic for as long as they had to be."""
+        for target in [*self._held]:
+            self._free(target, f"it is tried again after {self._held[target]:g} s")
+
+    def _free(self, target: Target, reason: str, *, force: bool = False) -> None:
+        standing = self._standings[target]
+        if force:
+            standing.tried_again_at = self._now()
+        if standing.try_again(self._now()):
+            del self._held[target]
+            self._note(target, reason)
+
+    def _is_up(self, target: Target) -> bool:
+        return self._standings[target].is_up
 
     def _note(self, target: Target, reason: str) -> None:
         standing = self._standings[target]
@@ -208,11 +270,12 @@ class Health:
             target.port,
             "up" if standing.is_up else "down",
             is_backup,
-            check.kind if check else "none",
+            check.kind if check else "traffic" if target.service in self._observed else "none",
             round(now - standing.since, 1),
             standing.contrary,
             last.outcome.value if last else "",
             last.words if last else "",
+            max(0.0, round((standing.tried_again_at or now) - now, 1)),
         )
 
 

@@ -5,7 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 from appliance.ipc.plan import RealServerPlan
 from appliance.metrics.family import Family, Series, counter, gauge, label, one
 from appliance.metrics.reading import Reading
-from appliance.model.counters import ACTIVE_CONNS, BYTES, CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS, STATE_FIELDS
+from appliance.model.counters import (
+    ACTIVE_CONNS,
+    BYTES,
+    CONNS,
+    DESTINATION_FIELDS,
+    INACTIVE_CONNS,
+    OPENING_CONNS,
+    REFUSED_CONNS,
+    STATE_FIELDS,
+    UNANSWERED_CONNS,
+)
 
 _WORDS = len(DESTINATION_FIELDS)
 _DIRECTIONS = ("in", "out")
@@ -119,6 +129,12 @@ TRAFFIC: tuple[Family, ...] = (
         "bytes of the IP packets in appliance_real_server_packets_total",
         _of_real_servers(*_both_directions(BYTES)),
         *(*_NAMED, "direction"),
+    ),
+    counter(
+        "real_server_errors",
+        "sessions that a real server refused, and those whose SYN it did not answer",
+        _of_real_servers((("refused",), REFUSED_CONNS), (("unanswered",), UNANSWERED_CONNS)),
+        *(*_NAMED, "error"),
     ),
     gauge(
         "real_server_weight",

@@ -133,6 +133,8 @@ class RealServer(Model):
     active_conns: int
     inactive_conns: int
     opening_conns: int
+    refused_conns: Count
+    unanswered_conns: Count
 
 
 class Service(Model):

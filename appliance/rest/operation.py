@@ -58,6 +58,9 @@ class Operation(NamedTuple):
     """The type of the answer as JSON, for pydantic (`rest.models`)."""
     body_model: Any = None
     """The type of the body as JSON."""
+    body_media: tuple[str, ...] = ("application/json", "text/plain")
+    """The types that the body can have."""
+    body_is_optional: bool = False
     also_answers: tuple[HTTPStatus, ...] = ()
     """Other statuses than 200 with an answer of the same form."""
     media: tuple[str, ...] = ("application/json", "text/plain")

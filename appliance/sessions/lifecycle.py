@@ -25,6 +25,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED, RS_PACKETS
+from appliance.state.server_errors import note_silence
 from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -236,6 +237,7 @@ class Sessions:
                 return
         opening = session.opening
         if opening is None or opening.syn is None or not opening.stale_answers or opening.is_resent:
+            note_silence(session, now)
             self.end(session, EndReason.EXPIRED)
             return
         opening.is_resent = True

@@ -20,7 +20,7 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.fullnat import translate
-from appliance.nat.icmp import refused_handshake, translate_error
+from appliance.nat.icmp import refused_session, translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.adoption import Adopted, Adoption
@@ -36,6 +36,7 @@ from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
+from appliance.state.server_errors import note_refusal, note_silence
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
@@ -200,6 +201,7 @@ class Shard:
         for session in self._wheel.expired(now, limit):
             opening = session.opening
             if opening is not None and opening.handshake is not None:
+                note_silence(session, now)
                 self._proxy.time_out(session, opening, opening.handshake, now)
             else:
                 self._sessions.time_out(session, now)
@@ -262,10 +264,11 @@ class Shard:
         translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)
         if isinstance(translated, Verdict):
             return translated
-        session = refused_handshake(raw, sessions.tcp)
-        if session is not None:
-            self._proxy.fail(session, now)
-            return HANDSHAKE_PACKET
+        if (session := refused_session(raw, tables)) is not None:
+            note_refusal(session)
+            if session.opening is not None and session.opening.handshake is not None:
+                self._proxy.fail(session, now)
+                return HANDSHAKE_PACKET
         self.output.rewritten = translated
         return ICMP_TRANSLATED
 

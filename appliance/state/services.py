@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple
 from appliance.ipc.persistence_table import PersistenceTable, service_number
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
-from appliance.model.counters import ACTIVE_CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
+from appliance.model.counters import ACTIVE_CONNS, DESTINATION_COUNTERS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import OPEN, load_of
@@ -116,8 +116,8 @@ class RealServer:
         """Count at this place from now on, for a real server that had none."""
         self.slot = slot
         self._published = published
-        for place, before in enumerate(published[:ACTIVE_CONNS]):
-            self.counts[place] += before
+        for place in DESTINATION_COUNTERS:
+            self.counts[place] += published[place]
         self.publish()
 
     def publish(self) -> None:

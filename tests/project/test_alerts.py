@@ -164,6 +164,11 @@ CASES = (
         {"appliance_host_conntrack_entries": steady(91), "appliance_host_conntrack_entries_limit": steady(100)},
         ({"appliance_host_conntrack_entries": steady(89), "appliance_host_conntrack_entries_limit": steady(100)},),
     ),
+    Case(
+        "ApplianceUnderAttack",
+        {'appliance_attack_under_way{kind="syn_flood"}': steady(1)},
+        tuple({'appliance_attack_under_way{kind="syn_flood"}': series} for series in (steady(0), "0x50 1x9")),
+    ),
 )
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
+from appliance.attack.kinds import KINDS
+from appliance.attack.watch import AttackWatch, Clients, Look
 from appliance.doctor.examine import Report
 from appliance.doctor.finding import Finding, Severity
 from appliance.edge.tls import ServerTls
@@ -34,6 +36,7 @@ from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.rates import Rates
 from appliance.model.token import Tokens
 from appliance.model.tunables import TUNABLES, TunableError, check_value
+from tests.support.configuration import FakeConfiguration
 
 SERVICES = (
     ServicePlan(
@@ -103,6 +106,17 @@ def fill_destinations(shards: int) -> SharedState:
             for place in range(len(DESTINATION_FIELDS)):
                 shared.destination(shard, slot)[place] = 1000 * (shard + 1) + 100 * slot + place
     return shared
+
+
+def attacks() -> AttackWatch:
+    """A watch with one attack that is over, and one that is under way."""
+    watch = AttackWatch()
+    counts = dict.fromkeys((rule for kind in KINDS for rule in kind.rules), 0)
+    for number in range(12):
+        counts["no_session"] = min(number, 3) * 4000
+        counts["fragment"] = max(0, number - 6) * 5000
+        watch.look(Look(2.0 * number, 1_700_000_000 + 2.0 * number, dict(counts), Clients(20 * number, 3 * number)))
+    return watch
 
 
 class FakeHealth:
@@ -215,6 +229,8 @@ class FakeGateway:
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.health = FakeHealth()
+        self.attacks = attacks()
+        self.configuration = FakeConfiguration(self.shared)
         self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))

@@ -30,6 +30,7 @@ from appliance.ipc.queries import CUT, Query, SessionFilter
 from appliance.model.host_parameter import HostParameterError, Values
 from appliance.model.tunables import TunableError
 from appliance.policy.defence import Defence
+from tests.support.configuration import FakeFile
 from tests.support.fake_lane import FakeLane
 from tests.support.fake_worker import FakeWorker, FakeWorkers
 
@@ -125,7 +126,7 @@ class Parts:
         self.asked, self.is_serving = Asked(), asyncio.Event()
         self.lane = FakeLane(self.host.steps)
         host, lane = cast("Host", self.host), cast("Lane", self.lane)
-        self.director = Director(running, KEYS, read_config, host, lane, Kept.anew(running), self.workers.start)
+        self.director = Director(running, KEYS, FakeFile(read_config), host, lane, Kept.anew(running), self.workers.start)
 
     async def serve_api(self, director: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
         assert (director, listen) == (self.director, SHIPPED.api.listen)

@@ -1,11 +1,11 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from itertools import repeat
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar, cast
+from typing import cast
 
 import pytest
 
@@ -19,78 +19,12 @@ from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence
+from tests.support.fake_tools import FakeAddresses, FakeGuard, FakeNft
 from tests.support.proc_sys import ProcSysNet
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
 ALL, NO_UDP = Defence(True, True, True), Defence(True, True, False)
-
-
-class FakeGuard:
-    """The guard of `edge.guard`. `held` has the texts that it was made of, one after the other."""
-
-    refuses: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.held: list[str] = []
-        self.is_there = False
-
-    def hold(self, text: str) -> None:
-        if self.refuses:
-            raise EdgeError("why")
-        self.held.append(text)
-        self.is_there = True
-
-    def is_held(self) -> bool:
-        return self.is_there
-
-    def release(self) -> None:
-        self.is_there = False
-
-
-class FakeNft:
-    """The functions of `edge.nft`, and the kernel behind them."""
-
-    def __init__(self) -> None:
-        self.done: list[str | Ruleset] = []
-        self.is_there = False
-        self.counters: dict[str, int] = {}
-        self.refuses = False
-        self.listed = ""
-        self.owned: Iterator[bool] = iter(())
-        """The answers to the next questions whether the guard belongs to another appliance."""
-
-    def kernel_has_queue_statement(self) -> bool:
-        return True
-
-    def apply(self, ruleset: Ruleset) -> None:
-        self.done.append(ruleset)
-        self.is_there = True
-        self.listed = ruleset.nft
-        self.counters = {"defence_ip_frag_drop": 0, "defence_tcp_drop": 0, "defence_udp_drop": 0}
-
-    def is_owned(self, table: str) -> bool:
-        assert table == "appliance_guard"
-        return next(self.owned, False)
-
-    def change(self, text: str) -> None:
-        if self.refuses:
-            raise EdgeError("nft -f - failed: why")
-        self.done.append(text)
-        self.listed += text
-
-    def listing(self, _: Ruleset) -> str:
-        return self.listed if self.is_there else ""
-
-    def named_counters(self) -> dict[str, int]:
-        return self.counters if self.is_there else {}
-
-    def remove(self) -> None:
-        self.is_there = False
-
-    def flush(self) -> None:
-        """What somebody else does."""
-        self.is_there = False
 
 
 @pytest.fixture
@@ -207,31 +141,6 @@ def test_nothing_is_changed_before_the_start_or_behind_the_end(host: Host, nft: 
     host.change_defence(NO_UDP)
     Host().change_defence(NO_UDP)
     assert nft.done == []
-
-
-class FakeAddresses:
-    """The functions of `edge.addresses`, and the interfaces behind them."""
-
-    def __init__(self) -> None:
-        self.there: set[str] = set()
-        self.gone_interfaces: set[str] = set()
-        self.refused: set[str] = set()
-
-    def missing_interfaces(self, interfaces: Sequence[str]) -> list[str]:
-        return [interface for interface in interfaces if interface in self.gone_interfaces]
-
-    def all_present(self) -> set[str]:
-        return self.there
-
-    def add(self, placed: Sequence[tuple[str, str]]) -> None:
-        assert not self.gone_interfaces & {interface for interface, _ in placed}
-        wanted = {address for _, address in placed}
-        self.there |= wanted - self.refused
-        if refused := sorted(wanted & self.refused):
-            raise EdgeError(f"cannot add {', '.join(refused)}")
-
-    def remove(self, placed: Sequence[tuple[str, str]]) -> None:
-        self.there -= {address for _, address in placed}
 
 
 @pytest.fixture

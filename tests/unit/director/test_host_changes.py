@@ -10,8 +10,10 @@ from appliance.config import loading
 from appliance.config.loading import Config
 from appliance.director.host import Host
 from appliance.edge.errors import EdgeError
-from tests.unit.director.test_host import ALL, FakeAddresses, FakeGuard, FakeNft
+from appliance.policy.defence import Defence
+from tests.support.fake_tools import FakeAddresses, FakeGuard, FakeNft
 
+ALL = Defence(True, True, True)
 FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 (WEB,) = FILE.services
 NEW_VIP, NEW_LOCAL = "203.0.113.77", "192.0.2.77"

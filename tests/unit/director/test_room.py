@@ -18,7 +18,7 @@ from appliance.director.supervisor import ShardProcess
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.queries import ShardFailedError
 from appliance.ipc.shared_layout import SharedState, size_bytes, totals
-from appliance.model.counters import ACTIVE_CONNS, CONNS
+from appliance.model.counters import ACTIVE_CONNS, CONNS, REFUSED_CONNS
 from appliance.model.lane_counters import LANE_COUNTERS
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -101,6 +101,7 @@ async def test_the_longest_removed_gives_up_its_place_and_what_it_has_counted_st
     await scene.change(3)
     scene.shared.destination(0, 0)[CONNS], scene.shared.destination(1, 0)[CONNS] = 5, 7
     scene.shared.destination(0, 1)[CONNS] = 100
+    scene.shared.destination(0, 0)[REFUSED_CONNS] = 9
     scene.shared.cookie_edges(1, 0)[:] = memoryview(bytes([1] + [0] * 15)).cast("Q")
     scene.kernel.carried[0] = 40
     before = [sum(row) for row in totals(scene.shared)]
@@ -108,6 +109,7 @@ async def test_the_longest_removed_gives_up_its_place_and_what_it_has_counted_st
     assert scene.asked == [[key(1)]] * 2
     assert [scene.counted(slot) for slot in range(4)] == [0, 100, 0, 12]
     assert [sum(row) for row in totals(scene.shared)][:2] == before[:2]
+    assert [scene.shared.destination(0, slot)[REFUSED_CONNS] for slot in (0, 3)] == [0, 9]
     assert list(scene.shared.cookie_edges(1, 0)) == [0, 0]
     if scene.counts is not None:
         assert scene.shared.destination(scene.shared.lane, 3)[CONNS + 0] == 0

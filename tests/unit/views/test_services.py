@@ -60,6 +60,8 @@ def test_services_data() -> None:
         "active_conns": 3210,
         "inactive_conns": 3212,
         "opening_conns": 3214,
+        "refused_conns": 3216,
+        "unanswered_conns": 3218,
     }
 
 
