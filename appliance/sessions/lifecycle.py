@@ -266,8 +266,7 @@ class Sessions:
         """These are all services from now on, see `Shard.change_services`.
 
         Sessions of a real server that was removed stay until their time is over or their client sends a packet. Those of a
-        service that was removed, and those on a local address that no service uses any more, are reset. Few sessions are settled
-        at once; many by and by, see `settle_some`.
+        service that was removed, and those on a local address that no service uses any more, are reset; see `settle_some`.
         """
         self.changes.put_services(plans)
         self._room.look_at_services()
