@@ -124,6 +124,16 @@ class Gateway(Table):
         ),
     ] = USUAL_ENTRIES
 
+    spare_real_servers: Annotated[
+        int,
+        Range(0, 65_536),
+        Field(
+            description="How many real servers there may be, of all services together, beyond those of the start: reloads can "
+            "add so many. Each takes some hundred bytes of memory per shard. One that was removed and has no session any more "
+            "counts no longer."
+        ),
+    ] = 256
+
     @property
     def sides(self) -> Sides:
         """Where the packets of clients and of real servers arrive. Each interface is named once on a side."""

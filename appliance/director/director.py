@@ -35,6 +35,7 @@ from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
 from appliance.director.reload_log import say_done
 from appliance.director.reported import Reported
+from appliance.director.room import make_room
 from appliance.director.runtime_files import Keys
 from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
@@ -226,6 +227,7 @@ class Director(Reported):
         try:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
+            await make_room(self._slots, (self._config, wanted), self._workers, self._lane, self.shared)
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)

@@ -33,7 +33,7 @@ def kept_slots(config: Config) -> Slots:
     The kernel counts by slot and has a real server's MTU by slot, so a real server must not change its slot while sessions go on.
     """
     slots = _read_slots()
-    if slots is not None and slots.have_room_for(config):
+    if slots is not None and not slots.missing(config):
         return slots
     with contextlib.suppress(OSError):
         state_file(_COUNTERS).unlink()  # they are by slot
@@ -46,7 +46,7 @@ def _read_slots() -> Slots | None:
         written = json.loads(read_own(file, _LONGEST_BYTES))
         capacity = _int(written["capacity"])
         taken = {(str(name), str(address), _int(port)): _int(slot) for name, address, port, slot in written["slots"]}
-        if len(set(taken.values())) != len(taken) or not all(0 <= slot < capacity for slot in taken.values()):
+        if len(set(taken.values())) != len(taken) or not all(0 <= slot < capacity - 1 for slot in taken.values()):
             raise ValueError("a slot is taken twice, or is beyond the capacity")
     except FileNotFoundError:
         return None

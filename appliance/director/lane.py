@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 
@@ -263,14 +263,17 @@ class Lane:
             self._reason = ""
 
     def count(self, shared: SharedState, slots: Iterable[int]) -> list[int] | None:
-        """Write what was carried for real servers in `slots` to the shared counters; the numbers of LANE_COUNTERS are returned,
-        and None without a lane. Raises EdgeError when the kernel cannot be asked."""
+        """What `LaneCounts.look` does; None without a lane. Raises EdgeError when the kernel cannot be asked."""
+        with self.counting(shared) as counts:
+            return counts.look(slots) if counts is not None else None
+
+    @contextlib.contextmanager
+    def counting(self, shared: SharedState) -> Iterator[LaneCounts | None]:
+        """What counts the lane, for one at a time; None without a lane."""
         with self._lock:
-            if self._kernel is None:
-                return None
-            if self._counts is None:
+            if self._kernel is not None and self._counts is None:
                 self._counts = LaneCounts(self._kernel, shared)
-            return self._counts.look(slots)
+            yield self._counts if self._kernel is not None else None
 
     def entries(self) -> tuple[int, int]:
         """How many entries are in use, and how many there are; none without a lane."""

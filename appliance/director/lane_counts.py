@@ -44,6 +44,11 @@ class LaneCounts:
                 self._put(("destination", slot, place), cells, carried[place])
         return counts
 
+    def start_anew(self, slot: int) -> None:
+        """Count a slot from nothing, for another real server; the shared counters have nothing for it. Raises EdgeError."""
+        self._before |= {("destination", slot, place): 0 for place in range(_CARRIED_FIELDS)}
+        self._kernel.forget_traffic(slot)
+
     def _put(self, key: tuple[str, int, int], cells: memoryview, number: int) -> None:
         place = key[2]
         if key not in self._before:

@@ -1,6 +1,6 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -11,12 +11,6 @@ from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService, in_order
 from appliance.policy.steering import HASH_SEED, shard_table
-
-SPARE_SLOTS = 256
-"""How many real servers can be added during a run. The shared counters cannot grow, because workers have them mapped, and a slot
-is never given to another real server, which would go on counting where the first one ended. So there are enough slots to replace
-a large fleet more than once. More slots would cost time: each sample of the rates adds up every slot of every shard, which takes
-a millisecond with 64 shards."""
 
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
@@ -66,22 +60,31 @@ def worker_plans(
     ]
 
 
-_SlotOf: TypeAlias = dict[tuple[str, str, int], int]
-"""By the name of the service, and the address and port of the real server."""
+Key: TypeAlias = tuple[str, str, int]
+"""A real server of a service: the name of the service, and its address and port."""
+
+_SlotOf: TypeAlias = dict[Key, int]
 
 
 class Slots:
     """The place in the shared counters of each real server of each service, for the whole run and those that take it over.
 
-    A real server that is removed keeps its slot: its traffic stays in the totals, and it counts on from there when it comes back.
+    A real server that is removed keeps its slot while there are others: its traffic stays in the totals, and it counts on from
+    there when it comes back. When there is no other slot left for a new one, those that were removed longest ago give up theirs,
+    if they have no session any more (see `director.room`). The last slot is nobody's: it has what they have counted.
     """
 
-    def __init__(self, capacity: int, taken: Mapping[tuple[str, str, int], int] = MappingProxyType({})) -> None:
-        """`taken` has the slot of each real server that has one: by service name, address and port."""
+    def __init__(self, capacity: int, taken: Mapping[Key, int] = MappingProxyType({})) -> None:
+        """`taken` has the slot of each real server that has one; those that were removed first come first."""
         self.capacity = capacity
         self.are_new = False
         """Whether no earlier run has used them: what the kernel has by slot is then of other real servers."""
         self._slots: _SlotOf = dict(taken)
+
+    @property
+    def given_up(self) -> int:
+        """The slot of all real servers that have given up theirs."""
+        return self.capacity - 1
 
     @property
     def taken(self) -> _SlotOf:
@@ -94,14 +97,25 @@ class Slots:
         gone = [key for key in self._slots if key not in there and key[0] in protocols]
         return [RemovedServer(IPv4Address(address), port, protocols[name]) for name, address, port in gone]
 
-    def have_room_for(self, config: Config) -> bool:
-        """Whether all real servers of a configuration get a slot."""
-        return len(set(_real_servers(config)) | self._slots.keys()) <= self.capacity
+    def missing(self, config: Config) -> int:
+        """How many real servers of a configuration would find no free slot."""
+        new = sum(key not in self._slots for key in _real_servers(config))
+        return max(0, new - (self.given_up - len(self._slots)))
+
+    def removed_from_all(self, *configs: Config) -> _SlotOf:
+        """Those that are in none of these configurations, with their slots; the ones that were removed first come first."""
+        there = {key for config in configs for key in _real_servers(config)}
+        return {key: slot for key, slot in self._slots.items() if key not in there}
+
+    def give_up(self, keys: Iterable[Key]) -> None:
+        """Real servers that were removed have a slot no more."""
+        for key in keys:
+            del self._slots[key]
 
     @classmethod
     def sized_for(cls, config: Config) -> "Slots":
-        """Slots for the real servers of `config`, and SPARE_SLOTS more."""
-        slots = cls(sum(len(service.real_servers) for service in config.services) + SPARE_SLOTS)
+        """Slots for the real servers of `config`, and as many more as it says."""
+        slots = cls(sum(len(service.real_servers) for service in config.services) + config.gateway.spare_real_servers + 1)
         slots.are_new = True
         return slots
 
@@ -110,8 +124,9 @@ class Slots:
         return {slot: service for (service, _, _), slot in self._slots.items()}
 
     def take(self, config: Config) -> tuple[ServicePlan, ...]:
-        """The services as shards need them; each new real server has its slot for good. Raises ReloadRefusedError, as `plan`."""
-        self._slots = self._with_new(config)
+        """The services as shards need them; each new real server has its slot. Raises ReloadRefusedError, as `plan`."""
+        slots, there = self._with_new(config), set(_real_servers(config))
+        self._slots = dict(sorted(slots.items(), key=lambda item: item[0] in there))
         return self.plan(config)
 
     def after(self, config: Config) -> "Slots":
@@ -130,13 +145,14 @@ class Slots:
     def _with_new(self, config: Config) -> _SlotOf:
         """The slots, with one for each new real server."""
         new = [key for key in _real_servers(config) if key not in self._slots]
-        free = self.capacity - len(self._slots)
-        if len(new) > free:
+        if missing := self.missing(config):
             raise ReloadRefusedError(
-                f"{len(new)} real servers are new in this run of the appliance, and there are counters for {free} more: "
-                "adding them needs a restart"
+                f"there is no place for {missing} of {len(new)} new real servers: there may be {self.given_up}, with those that "
+                "were removed and still have sessions; for more, a greater gateway.spare_real_servers needs a restart"
             )
-        return self._slots | {key: slot for slot, key in enumerate(new, len(self._slots))}
+        used = set(self._slots.values())
+        free = (slot for slot in range(self.given_up) if slot not in used)
+        return self._slots | dict(zip(new, free, strict=False))
 
 
 def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePlan:
@@ -172,7 +188,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
     )
 
 
-def _real_servers(config: Config) -> list[tuple[str, str, int]]:
+def _real_servers(config: Config) -> list[Key]:
     """Name of the service, address and port of each real server."""
     return [(service.name, str(server.address), server.port) for service in config.services for server in service.real_servers]
 

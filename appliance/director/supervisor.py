@@ -11,7 +11,7 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
@@ -23,6 +23,7 @@ from appliance.ipc.messages import (
     ChangeServices,
     Done,
     EndWalk,
+    Forget,
     Message,
     MessageError,
     More,
@@ -120,6 +121,16 @@ class ShardProcess:
         """Tell the worker the slots of all real servers that are drained, as `change_services` does with services."""
         self._plan = replace(self._plan, drained=drained)
         await self._tell(ChangeDrained(drained))
+
+    async def forget(self, real_servers: Sequence[tuple[str, str, int]]) -> None:
+        """Have the worker count no more for real servers that were removed: service, address and port of each. Raises
+        ShardFailedError when one of them has sessions there, and when the worker is away: then nobody knows."""
+        if not self.up or self.is_silent:
+            raise ShardFailedError(f"shard {self.shard}: its worker is away at this moment")
+        try:
+            await self._answer_in_time(self._send(Forget([*map(list, real_servers)])))
+        except ShardDownError as error:
+            raise ShardFailedError(str(error)) from error
 
     async def settled(self, within_s: float) -> None:
         """Wait until the sessions of the worker know of the changes before this: those of removed services have ended then.

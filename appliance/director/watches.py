@@ -153,7 +153,7 @@ class Events:
             for shard in range(self._shared.shards):
                 edges.update({(name, edge): times for edge, times in enumerate(self._shared.cookie_edges(shard, slot)) if times})
         for (name, edge), total in sorted(edges.items()):
-            if times := total - self._edges_logged[name, edge]:
+            if (times := total - self._edges_logged[name, edge]) > 0:  # fewer when a real server has given up its slot
                 log.warning("service %s %s%s", name, _COOKIE_EDGES[edge], f" ({times} times)" if times > 1 else "")
         self._edges_logged = edges
 

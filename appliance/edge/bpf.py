@@ -114,9 +114,9 @@ class Map(Descriptor):
         return [value[at : at + self.value_bytes] for at in range(0, len(value), stride)]
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Set the value of a key, whether there is one already or not."""
-        if len(value) != self.value_bytes:
-            raise EdgeError(f"a value of map {self.name} has {self.value_bytes} bytes and not {len(value)}")
+        """Set the value of a key, or those of all CPUs, whether there is one already or not."""
+        if len(value) != self._place_bytes:
+            raise EdgeError(f"a value of map {self.name} has {self._place_bytes} bytes and not {len(value)}")
         if answer := library().bpf_map_update_elem(self.fd, self._checked(key), value, 0):
             raise failed(f"write to map {self.name}", answer)
 

@@ -194,6 +194,13 @@ class LaneKernel:
             found[slot] = (inbound[0], outbound[0], inbound[1], outbound[1])
         return found
 
+    def forget_traffic(self, slot: int) -> None:
+        """Begin to count a slot from nothing; no session has it. Raises EdgeError."""
+        traffic = self.maps["traffic"]
+        for direction in (0, 1):
+            key = _INDEX.pack(2 * slot + direction)
+            traffic.update(key, bytes(len(traffic.lookup(key) or b"")))
+
     def _of_direction(self, place: int) -> tuple[int, int]:
         values = [TRAFFIC.unpack(value) for value in _of_cpus(self.maps["traffic"], place)]
         return sum(packets for packets, _ in values), sum(size for _, size in values)

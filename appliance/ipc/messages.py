@@ -23,7 +23,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 7
+VERSION = 8
 
 _LONGEST_SHOWN = 80
 
@@ -56,6 +56,13 @@ class ChangeDrained(NamedTuple):
 
 class AwaitSettled(NamedTuple):
     """To a worker: say Done when all sessions know of the changes before this: those of removed services have ended by then."""
+
+
+class Forget(NamedTuple):
+    """To a worker: these real servers, which were removed, have no slot any more. Refused says that one of them has sessions."""
+
+    real_servers: list[Any]
+    """For each: the name of the service, address and port."""
 
 
 class Ask(NamedTuple):
@@ -100,13 +107,16 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained
+Message = (
+    Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained | Forget
+)
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
     "change-health": ChangeHealth,
     "await-settled": AwaitSettled,
+    "forget": Forget,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,
@@ -131,7 +141,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list, "drained": list,
+    "reason": str, "down": list, "drained": list, "real_servers": list,
 }  # fmt: skip
 
 

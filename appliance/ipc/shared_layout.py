@@ -183,6 +183,16 @@ class SharedState:
                     counts[place] += more[place]
         self.persistence[:] = earlier.persistence
 
+    def give_up(self, slot: int, into: int) -> None:
+        """A real server has this slot no more, and nobody writes to it: what it has counted goes to the slot `into`."""
+        for row in range(self.shards + 1):
+            counts = self.destination(row, slot)
+            for place in DESTINATION_COUNTERS:
+                self.destination(row, into)[place] += counts[place]
+            counts[:] = memoryview(bytes(counts.nbytes)).cast("Q")
+        for shard in range(self.shards):
+            self.cookie_edges(shard, slot)[:] = memoryview(bytes(COOKIE_EDGES * WORD_BYTES)).cast("Q")
+
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write checked values, then move the generation on, in this order (a reader does the opposite)."""
         for name, value in values.items():
@@ -206,6 +216,9 @@ class SharedState:
     def forget_sessions(self, shard: int) -> None:
         """Set what counts the sessions of a shard to zero, when its worker has died or has just started."""
         self.session_counts[shard] = self.time_wait_counts[shard] = self.udp_counts[shard] = 0
+        of_slots, none = self.all_destinations(shard), memoryview(bytes(self.destinations * WORD_BYTES)).cast("Q")
+        for gauge in (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS):
+            of_slots[gauge :: len(DESTINATION_FIELDS)] = none
         gauges = self.table(shard, "states")
         gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
 

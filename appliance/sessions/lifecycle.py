@@ -225,8 +225,9 @@ class Sessions:
 
     def count_cookie_edge(self, service: VirtualService[Session]) -> None:
         """Count that a service has begun to answer with SYN cookies, or has stopped: for itself, and then in all."""
-        real_server, has_stopped = service.all_real_servers[0], not service.is_engaged
-        self._shared.cookie_edges(self._plan.shard, real_server.slot)[has_stopped] += 1
+        has_stopped = not service.is_engaged
+        for real_server in service.all_real_servers[:1]:
+            self._shared.cookie_edges(self._plan.shard, real_server.slot)[has_stopped] += 1
         self._queue_counts[SYNCOOKIES_DISENGAGED if has_stopped else SYNCOOKIES_ENGAGED] += 1
 
     def next_isn(self, session: Session) -> int:

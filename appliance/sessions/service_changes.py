@@ -111,6 +111,20 @@ class ServiceChanges:
         self._lost_addresses = (self._lost_addresses | before) - self.local_addresses
         return bool(self._lost_addresses)
 
+    def forget(self, real_servers: Iterable[tuple[str, str, int]]) -> None:
+        """Forget these real servers: service, address and port of each. Raises ValueError, and changes nothing, when one of them
+        has sessions or was not removed."""
+        keys = {(name, pack_endpoint(IPv4Address(address), port)) for name, address, port in real_servers}
+        services = [*self._services.values(), *self.leaving]
+        for service in services:
+            for real_server in service.all_real_servers:
+                if (service.name, real_server.endpoint) in keys and (real_server.sessions or not real_server.is_removed):
+                    raise ValueError(f"a real server of service {service.name} has sessions")
+        for service in services:
+            service.all_real_servers = [
+                real_server for real_server in service.all_real_servers if (service.name, real_server.endpoint) not in keys
+            ]
+
     def put_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         before, self._down = self._down, frozenset(down)

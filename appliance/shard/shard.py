@@ -1,6 +1,6 @@
 """One worker's whole world: its sessions, its local ports, its timers. No sockets, no clock, no logging."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.queries import Query
@@ -92,10 +92,9 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other services in force, `change_health` which real servers are down, and `change_drained` which are
-      drained. `is_settled` says whether all sessions know of it.
-    - `walk` begins a question about the sessions, to be answered step by step.
-    - `publish_counts` makes what was counted visible to the director.
+    - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
+      `is_settled` says whether all sessions know of it.
+    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
@@ -226,12 +225,16 @@ class Shard:
         return is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """These are all services from now on. Those that were there and are not among them take nothing new; their sessions are
-        reset by and by, and `is_settled` says when that is over. Raises KeyError, ValueError or TypeError for a plan that makes
-        no sense; then nothing has changed."""
+        """These are all services from now on; the sessions of others are reset by and by. Raises KeyError, ValueError or
+        TypeError for a plan that makes no sense; then nothing has changed."""
         self._sessions.change_services(plans)
         self._unsolicited.put(plans)
         self._strays.put(plans)
+
+    def forget_real_servers(self, real_servers: Iterable[tuple[str, str, int]]) -> None:
+        """Count no more for these, which were removed: service, address, port. Raises ValueError, as `ServiceChanges.forget`."""
+        self._sessions.publish_counts()  # so that none of them is published later
+        self._sessions.changes.forget(real_servers)
 
     def is_settled(self) -> bool:
         """Whether what the last change of services means for sessions is done."""

@@ -17,6 +17,7 @@ from appliance.ipc.messages import (
     ChangeServices,
     Done,
     EndWalk,
+    Forget,
     LineReader,
     Message,
     MessageError,
@@ -132,6 +133,8 @@ class ControlChannel:
             case ChangeDrained(drained):
                 shard.change_drained(drained)
                 self._send(Done(number))
+            case Forget(real_servers):
+                self._forget(number, real_servers, shard)
             case AwaitSettled():
                 self._await_settled.append(number)
             case Ask(query):
@@ -147,6 +150,14 @@ class ControlChannel:
             case _:
                 log.error("the director sent a message that does not fit here: %r", message)
                 self._send(Refused(number, f"{type(message).__name__} does not fit here"))
+
+    def _forget(self, number: int, real_servers: list[tuple[str, str, int]], shard: Shard) -> None:
+        try:
+            shard.forget_real_servers(real_servers)
+        except ValueError as error:  # one of them has sessions: the director may try it again
+            self._send(Refused(number, str(error)))
+        else:
+            self._send(Done(number))
 
     def _advance(self, now: float) -> None:
         """Make and send one piece that was asked for, unless the director has not yet taken the last one."""

@@ -133,6 +133,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "direct_access": False,
         "lane": "auto",
         "lane_entries": 262144,
+        "spare_real_servers": 256,
     }
     assert config.api.listen == ("127.0.0.1:9380", "unix:/run/appliance/api.sock")
     assert config.sysctl == {name: tunable.default for name, tunable in TUNABLES.items()}
@@ -206,6 +207,7 @@ ONE_VALUE = [
     ("manage_addresses = false", "lane = true", "gateway.lane: true is not a string"),
     ("manage_addresses = false", "lane_entries = 0", "gateway.lane_entries: 0 is out of range 4096..4194304"),
     ("manage_addresses = false", "lane_entries = 5000", "gateway.lane_entries: 5000 is not a multiple of 4096"),
+    ("manage_addresses = false", "spare_real_servers = 65537", "gateway.spare_real_servers: 65537 is out of range 0..65536"),
     ("synproxy = false", "lane = 1", "service[0].lane: 1 is not true or false"),
     ("manage_addresses = false", "manage_addresses = 0", "gateway.manage_addresses: 0 is not true or false"),
     ('name = "web"', "name = 5", "service[0].name: 5 is not a string"),

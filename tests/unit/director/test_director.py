@@ -19,7 +19,7 @@ from appliance.director.director import Director
 from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
-from appliance.director.plans import SPARE_SLOTS, RemovedServer
+from appliance.director.plans import RemovedServer
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
@@ -37,6 +37,7 @@ from tests.support.fake_lane import FakeLane
 from tests.support.fake_worker import FakeWorker, FakeWorkers
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
+SPARE = SHIPPED.gateway.spare_real_servers
 KEYS = Keys("5a" * 16, "c0" * 16)
 
 
@@ -256,7 +257,7 @@ async def test_packets_are_steered_when_queues_are_bound_and_the_stop_goes_the_o
     assert parts.host.steps == [
         "leftovers are adopted",
         "the host is prepared",
-        "a lane with 258 new slots is there",
+        "a lane with 259 new slots is there",
         "the lane forbids what is not allowed with MTUs [1500, 1500]",
         "the lane is attached",
     ]
@@ -619,20 +620,18 @@ async def test_a_refused_reload_changes_nothing_and_says_why(
 
 
 async def test_a_refused_reload_uses_up_no_slots() -> None:
-    real_servers = tuple(
-        RealServer.model_validate({"address": "192.0.2.200", "port": port}) for port in range(1, SPARE_SLOTS + 2)
-    )
+    real_servers = tuple(RealServer.model_validate({"address": "192.0.2.200", "port": port}) for port in range(1, SPARE + 2))
     too_many = with_real_servers(real_servers)
     director = make(too_many, with_real_servers(real_servers[1:])).director
     await director.reload()
     assert director.services == make().director.services
     await director.reload()
-    assert len(director.services[0].real_servers) == SPARE_SLOTS
+    assert len(director.services[0].real_servers) == SPARE
 
 
 async def test_a_reload_that_the_kernel_refuses_uses_up_no_slots() -> None:
     first, second = (
-        tuple(RealServer.model_validate({"address": address, "port": port}) for port in range(1, SPARE_SLOTS + 1))
+        tuple(RealServer.model_validate({"address": address, "port": port}) for port in range(1, SPARE + 1))
         for address in ("192.0.2.200", "192.0.2.201")
     )
     parts = make(with_sysctl(with_real_servers(first), defence_tcp_drop=0), with_real_servers(second))

@@ -9,7 +9,7 @@ from appliance.config import loading
 from appliance.config.loading import Config
 from appliance.director import kept
 from appliance.director.kept import Kept
-from appliance.director.plans import SPARE_SLOTS, Slots
+from appliance.director.plans import Slots
 from appliance.health.check import Target
 from appliance.health.drain import Drain
 from appliance.model.counters import CONNS, WORKER_STARTS
@@ -63,16 +63,16 @@ def test_the_number_of_shards_may_be_another_one() -> None:
 
 def test_slots_that_do_not_suffice_are_new_and_so_are_counters() -> None:
     first = a_run()
-    slots = Slots(first.slots.capacity, {("gone", "192.0.2.1", port): port for port in range(first.slots.capacity)})
+    slots = Slots(first.slots.capacity, {("gone", "192.0.2.1", port): port for port in range(first.slots.given_up)})
     kept.keep_slots(slots)
     run = Kept.from_before(SHIPPED)
-    assert (run.slots.capacity, slots_of(run, SHIPPED)) == (2 + SPARE_SLOTS, [0, 1])
+    assert (run.slots.capacity, slots_of(run, SHIPPED)) == (2 + SHIPPED.gateway.spare_real_servers + 1, [0, 1])
     assert run.slots.are_new
     assert run.shared.destination(0, 1)[CONNS] == 0
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"capacity": 2, "slots": [["a", "b", 1, 2]]}', '{"capacity": 3, "slots": [["a", "b", 1, true]]}']
+    "text", ["", "{", "[]", '{"capacity": 2, "slots": [["a", "b", 1, 1]]}', '{"capacity": 3, "slots": [["a", "b", 1, true]]}']
 )
 def test_a_damaged_file_of_slots_is_not_used(directory: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
     a_run()

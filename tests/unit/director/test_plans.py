@@ -8,7 +8,7 @@ import pytest
 from appliance.config import loading
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, RealServer, Service
-from appliance.director.plans import SPARE_SLOTS, Slots
+from appliance.director.plans import Slots
 from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -71,7 +71,7 @@ def test_every_real_server_of_every_service_has_a_slot_of_its_own() -> None:
     two = having(WEB, web(name="other", port=81))
     slots = Slots.sized_for(two)
     assert slots_of(slots, two) == [0, 1, 2, 3]
-    assert slots.capacity == 4 + SPARE_SLOTS
+    assert slots.capacity == 4 + RUNNING.gateway.spare_real_servers + 1, "the last one is nobody's"
 
 
 def test_every_slot_knows_the_name_of_its_service_also_of_a_real_server_that_is_away() -> None:
@@ -97,11 +97,31 @@ def test_a_plan_uses_up_nothing_until_it_is_taken() -> None:
 
 
 def test_when_slots_are_used_up_nothing_new_gets_one_and_the_old_keep_theirs() -> None:
-    slots = Slots(3)
+    slots = Slots(4)
     rs1, rs2 = WEB.real_servers
     rs4 = RS3.model_copy(update={"port": 1})
     assert slots_of(slots, RUNNING) == [0, 1]
-    with pytest.raises(ReloadRefusedError, match=r"2 real servers are new .* counters for 1 more"):
+    with pytest.raises(ReloadRefusedError, match=r"no place for 1 of 2 new real servers: there may be 3, "):
         slots.take(having(web(real_servers=(rs1, rs2, RS3, rs4))))
     assert slots_of(slots, having(web(real_servers=(rs4,)))) == [2]
     assert slots_of(slots, RUNNING) == [0, 1]
+
+
+def test_a_slot_that_was_given_up_is_used_again_and_the_longest_removed_come_first() -> None:
+    slots = Slots(4)
+    rs1, rs2 = WEB.real_servers
+    other = RS3.model_copy(update={"port": 1})
+    for real_servers in ((rs1, rs2), (rs2, RS3), (RS3,)):
+        slots.take(having(web(real_servers=real_servers)))
+    wanted = having(web(real_servers=(RS3, other)))
+    assert slots.missing(wanted) == 1
+    assert [port_and_slot[0][1:] for port_and_slot in slots.removed_from_all(wanted).items()] == [
+        (str(rs1.address), rs1.port),
+        (str(rs2.address), rs2.port),
+    ]
+    assert Slots(4, slots.taken).removed_from_all(wanted) == slots.removed_from_all(wanted), "as they are kept"
+    slots.give_up([("web", str(rs1.address), rs1.port)])
+    assert slots.missing(wanted) == 0
+    assert slots_of(slots, wanted) == [2, 0]
+    with pytest.raises(ReloadRefusedError):
+        slots.take(having(web(real_servers=(RS3, other, rs1))))

@@ -11,7 +11,7 @@ import pytest
 from appliance.director import supervisor
 from appliance.director.supervisor import ShardProcess, WorkerFailedError
 from appliance.director.worker_process import start_worker
-from appliance.ipc.messages import VERSION, Ask, AwaitSettled, ChangeServices, Done, EndWalk, More, Piece, Refused, Start
+from appliance.ipc.messages import VERSION, Ask, AwaitSettled, ChangeServices, Done, EndWalk, Forget, More, Piece, Refused, Start
 from appliance.ipc.queries import ROWS, Query, ShardDownError, ShardFailedError
 from tests.support.fake_worker import FakeWorker, FakeWorkers
 from tests.support.world import plan
@@ -332,6 +332,31 @@ async def test_it_is_waited_for_longer_until_all_sessions_know_of_a_change(monke
         await settled
         with pytest.raises(ShardFailedError, match="shard 0: no answer within 0 s"):
             await process.settled(0.0)
+
+
+GONE = [("web", "192.0.2.101", 8080)]
+
+
+async def test_a_worker_forgets_removed_real_servers_or_says_why_not() -> None:
+    async with ready() as (process, worker):
+        for answer in (Done, lambda number: Refused(number, "why")):
+            forgets = asyncio.ensure_future(process.forget(GONE))
+            message = await worker.hears()
+            assert message.message == Forget([["web", "192.0.2.101", 8080]])
+            worker.says(answer(message.number))
+            if answer is Done:
+                await forgets
+        with pytest.raises(ShardFailedError, match="shard 0: why"):
+            await forgets
+        process.is_silent = True
+        with pytest.raises(ShardFailedError, match="shard 0: its worker is away"):
+            await process.forget(GONE)
+        process.is_silent = False
+        forgets = asyncio.ensure_future(process.forget(GONE))
+        await worker.hears()
+        worker.dies()
+        with pytest.raises(ShardFailedError, match="the worker of shard 0 died"):
+            await forgets
 
 
 async def test_a_worker_that_refuses_a_change_is_an_error() -> None:

@@ -18,6 +18,7 @@ from appliance.ipc.messages import (
     ChangeServices,
     Done,
     EndWalk,
+    Forget,
     LineReader,
     Message,
     MessageError,
@@ -50,6 +51,7 @@ LINES: list[tuple[Message, str]] = [
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
+    (Forget([["web", "192.0.2.101", 8080]]), '"forget","number":7,"real_servers":[["web","192.0.2.101",8080]]'),
     (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),

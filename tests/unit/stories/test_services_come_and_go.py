@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
+from appliance.ipc.queries import CUT
 from appliance.model import verdicts
 from appliance.model.verdict import Verdict
 from appliance.sessions import service_changes
 from appliance.state.services import ALWAYS, AUTO, NEVER
 from appliance.wire.flow import destination_of, pack_endpoint, source_of
-from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS2_ADDRESS, VIP, VIP_ADDRESS
+from tests.support.addresses import C0, CLIENT, LIP1, LIP2, R0, RS1, RS1_ADDRESS, RS2_ADDRESS, VIP, VIP_ADDRESS
 from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.segments import read_tcp, tcp, udp
 from tests.support.shard_invariants import check_sessions
@@ -359,3 +360,35 @@ def test_an_address_that_only_a_removed_service_had_may_be_a_clients() -> None:
     assert world.put(tcp(source, VIP, "S", seq=C0)) is verdicts.LAND
     world.change(with_services(WEB))
     assert world.put(tcp(source, VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER
+
+
+def test_a_removed_real_server_is_forgotten_when_it_has_no_session() -> None:
+    """Another one may count in its place from then on: nothing of it is written there any more."""
+    world = World(with_services(WEB))
+    connect(world)
+    gone = [("web", str(RS1_ADDRESS), 8080)]
+    with pytest.raises(ValueError, match="has sessions"):
+        world.shard.forget_real_servers(gone)
+    world.change(with_services(replace(WEB, real_servers=OTHER.real_servers)))
+    with pytest.raises(ValueError, match="has sessions"):
+        world.shard.forget_real_servers(gone)
+    world.walk_all(CUT)
+    world.shard.forget_real_servers(gone)
+    world.shared.give_up(0, 3)
+    assert (world.destination(0)["conns"], world.destination(3)["conns"]) == (0, 1)
+    successor = RealServerPlan("192.0.2.103", 8080, 100, 0)
+    world.change(with_services(replace(WEB, real_servers=(successor,))))
+    connect(world, number=1)
+    connect(world, number=2)
+    assert (world.destination(0)["conns"], world.destination(0)["active_conns"]) == (2, 2)
+    world.change(with_services(replace(WEB, real_servers=(successor, replace(WEB.real_servers[0], slot=2)))))
+    for number in (3, 4):
+        connect(world, number=number)
+    assert [world.destination(slot)["conns"] for slot in (0, 2, 3)] == [3, 1, 1]
+    check_sessions(world, are_settled=True)
+
+
+def test_a_real_server_without_a_service_or_unknown_is_forgotten_already() -> None:
+    world = World(with_services())
+    world.shard.forget_real_servers([("web", str(RS1_ADDRESS), 8080)])
+    world.assert_empty()

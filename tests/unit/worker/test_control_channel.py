@@ -13,6 +13,7 @@ from appliance.ipc.messages import (
     ChangeServices,
     Done,
     EndWalk,
+    Forget,
     LineReader,
     Message,
     More,
@@ -23,7 +24,7 @@ from appliance.ipc.messages import (
     encode,
 )
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.queries import ROWS, TALLY, Query, SessionFilter
+from appliance.ipc.queries import CUT, ROWS, TALLY, Query, SessionFilter
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
 from appliance.sessions import service_changes
 from appliance.sessions import walk as walk_module
@@ -128,6 +129,21 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     assert (started.hear(), len(world.inside)) == ([Done(3)], 0)
     started.channel.converse(world.shard)
     assert started.hear() == []
+
+
+def test_a_real_server_with_sessions_is_not_forgotten(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.client.connects()
+    started.say(ChangeServices(plan(weights=()).services), Forget([["web", "192.0.2.101", 8080]]))
+    started.channel.converse(world.shard)
+    assert started.hear() == [Done(2), Refused(3, "a real server of service web has sessions")]
+    world.walk_all(CUT)
+    started.say(Forget([["web", "192.0.2.101", 8080]]), Forget([["web", "not an address", 8080]]))
+    started.channel.converse(world.shard)
+    first, second = started.hear()
+    assert first == Done(4)
+    assert isinstance(second, Refused)
+    assert caplog.messages == []
 
 
 def test_a_change_comes_between_two_pieces_of_an_answer(started: Ends) -> None:
