@@ -12,7 +12,7 @@ CountSessions = Callable[[str, str], int]
 
 KEPT, WAITING, ENDED = "kept", "waiting", "ended"
 
-_SERVICE = re.compile(r"service (?P<service>[^ :]+):?(?: real server (?P<endpoint>[^ ]+))? ?(?P<rest>.*)")
+_SERVICE = re.compile(r"service (?P<service>[^ :]+):?(?: \([^)]*\))?(?: real server (?P<endpoint>[^ ]+))? ?(?P<rest>.*)")
 """A line of `changes.compare`."""
 
 

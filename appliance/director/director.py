@@ -110,8 +110,7 @@ class Director(Reported):
             lambda: session_counts(self.shared, self._taken()),
             self._tuning.changing,
         )
-        self._routes = watches.Routes(self.shared)
-        self._network = Network(config.gateway.sides, links.states, neighbours.failed)
+        self._routes, self._network = watches.Routes(self.shared), Network(config.gateway.sides, links.states, neighbours.failed)
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)

@@ -1,6 +1,7 @@
-"""Change the service `web` through the API at ADDRESS, COUNT times: weights, schedulers, an idle real server that comes and goes.
+"""Change the service `web` through the API at ADDRESS, COUNT times: weights, schedulers, and what comes and goes.
 
-No change ends a session of anybody. Prints as JSON how many changes there were, and every answer that was not 200.
+A real server, a service with its VIP and a pool come and go without sessions, so no change ends a session of anybody. Prints as
+JSON how many changes there were, and every answer that was not 200.
 """
 
 import http.client
@@ -24,6 +25,10 @@ def changes() -> Iterator[tuple[str, str, Any]]:
             yield "PUT", f"{SERVER}2:8080", {"weight": 101 - weight}
         yield "PUT", f"{SERVER}9:8080", {"weight": 0}
         yield "DELETE", f"{SERVER}9:8080", None
+        yield "PUT", "/pools/extra", {"addresses": ["192.0.2.30"]}
+        yield "PUT", "/services/extra", {"vip": "203.0.113.80", "port": 80, "local_addresses": "extra"}
+        yield "DELETE", "/services/extra", None
+        yield "DELETE", "/pools/extra", None
 
 
 def main(address: str, count: int) -> None:

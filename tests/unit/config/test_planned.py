@@ -46,6 +46,20 @@ def test_what_is_added_concerns_no_sessions() -> None:
     ]
 
 
+def test_the_sessions_of_a_removed_service_end() -> None:
+    moved = config(("port = 80\n", "port = 81\n"))
+    assert planned(RUNNING, moved, count).changes[:2] == [
+        PlannedChange("service web (203.0.113.10:80 tcp) removed", "ended", 7),
+        PlannedChange("service web (203.0.113.10:81 tcp) added", "", 0),
+    ]
+
+
+def test_a_check_that_is_removed_leaves_sessions_alone() -> None:
+    head, tail = SHIPPED.split("[[service.real_server]]", 1)
+    checked = parse(f'{head}[service.health_check]\ntype = "tcp"\n[[service.real_server]]{tail}', "lvs.toml")
+    assert planned(checked, RUNNING, count).changes == [PlannedChange("service web: health_check removed", "kept", 7)]
+
+
 def test_what_needs_a_restart_is_said_and_nothing_else() -> None:
     wanted = config(("weight = 100", "weight = 0"), ("shards = 2", "shards = 3"))
     plan = planned(RUNNING, wanted, count)
