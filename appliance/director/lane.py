@@ -16,23 +16,21 @@ from pathlib import Path
 from appliance.config.loading import Gateway
 from appliance.director.lane_counts import LaneCounts
 from appliance.director.lane_gate import LaneGate
+from appliance.director.lane_servers import LaneServers
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
+from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
-from appliance.ipc.shared_layout import USUAL_MTU, SharedState
+from appliance.ipc.shared_layout import SharedState
 from appliance.model.tunables import ACK_STORM_INTERVAL_S
 from appliance.policy.sides import Sides
 
 log = logging.getLogger("appliance.lane")
 
 _NS_PER_S = 10**9
-_REMOVED = (USUAL_MTU, RealServerFlags.IS_REMOVED)
-"""What holds for a slot whose real server is not configured."""
-
 SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
 
@@ -56,7 +54,7 @@ class Lane:
         self._kernel: LaneKernel | None = None
         self._lock = threading.Lock()
         """Held while interfaces and pins are changed: a repair that has begun before a stop must not end after it."""
-        self._wanted_servers: dict[int, tuple[int, int]] = {}
+        self._servers: LaneServers | None = None
         self._reason = "it is not open yet"
         self._repairs = 0
         self._gate = LaneGate()
@@ -208,16 +206,14 @@ class Lane:
         `left` are the slots of real servers that are down, and whose sessions leave them."""
         if self._kernel is None:
             return
-        self._wanted_servers = _real_servers(services, mtu, left)
-        for slot in range(self._kernel.sizes.slots):
-            wanted_mtu, flags = self._wanted_servers.get(slot, _REMOVED)
-            self._kernel.put_real_server(slot, wanted_mtu, flags | self._kernel.real_server(slot)[1])
+        if self._servers is None or not self._servers.are_of(self._kernel):
+            self._servers = LaneServers(self._kernel)
+        self._servers.narrow(services, mtu, left)
 
     def widen(self) -> None:
         """Allow what the services of the last `narrow` allow: all shards have them in force."""
-        if self._kernel is not None:
-            for slot in range(self._kernel.sizes.slots):
-                self._kernel.put_real_server(slot, *self._wanted_servers.get(slot, _REMOVED))
+        if self._kernel is not None and self._servers is not None:
+            self._servers.widen()
 
     def set_open(self, is_open: bool) -> None:
         """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""
@@ -311,17 +307,3 @@ def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
 def _side_of(name: str, sides: Sides) -> int:
     clients = InterfaceFlags.CLIENTS if name in sides.client_interfaces else 0
     return clients | (InterfaceFlags.REAL_SERVERS if name in sides.server_interfaces else 0)
-
-
-def _real_servers(services: Iterable[ServicePlan], mtu: Callable[[int], int], left: Set[int]) -> dict[int, tuple[int, int]]:
-    """MTU and flags by slot. The kernel does the same for a real server whose sessions leave it as for one that was removed."""
-    return {
-        real_server.slot: (mtu(real_server.slot), _flags_of(service) | RealServerFlags.IS_REMOVED * (real_server.slot in left))
-        for service in services
-        for real_server in service.real_servers
-    }
-
-
-def _flags_of(service: ServicePlan) -> int:
-    cookies = RealServerFlags.ASKS_FOR_COOKIES if service.synproxy != "never" else 0
-    return cookies | (0 if service.lane else RealServerFlags.NO_LANE)
