@@ -257,6 +257,7 @@ class Director:
         do_all((self._host.mend, self._network.look_at_links))
 
     async def _look_at_routes(self) -> None:
+        self.health.say_if_late()
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left)
@@ -303,7 +304,7 @@ class Director:
 
     def network_notes(self) -> list[str]:
         """What is wrong around the gateway and stops some traffic at most: a sentence each."""
-        return self._network.notes
+        return [*self._network.notes, *self.health.notes]
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""

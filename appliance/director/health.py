@@ -24,13 +24,23 @@ from appliance.probes.probe import ask
 
 log = logging.getLogger("appliance.health")
 
-MOST_AT_ONCE = 1000
+MOST_AT_ONCE = 4000
+"""So many checks of real servers that do not answer can wait for the end of their time without holding up others: with a timeout
+of a second, all that begin meanwhile, and as many more."""
 MOST_COMMANDS_AT_ONCE = 32
-_DESCRIPTORS = 4096
+_DESCRIPTORS = 16_384
 """How many descriptors a director wants; half of them are for checks."""
 
 _BATCH_S = 0.05
 """Changes of state within this time go to the shards together."""
+
+_TELLING_SHARE = 10
+"""When it takes longer to tell them, because very many are down, it takes no more than one part in so many of the time."""
+
+LATE_S = 2.0
+"""Checks that begin so late are worth a word."""
+
+_TOO_MANY = "there are more than can be made in time, so each real server is asked less often than its interval_s says"
 
 PutInForce = Callable[[tuple[int, ...]], Awaitable[None]]
 """Tells everybody the slots of the real servers that are down."""
@@ -69,6 +79,8 @@ class Health:
         """The slots of the real servers that are down, as everybody was told last."""
         self.left: frozenset[int] = frozenset()
         """Those of them whose sessions leave them."""
+        self._is_late = False
+        """Whether it was said that checks are late."""
         self._dirty = set[str]()
         """Services whose consequences may have changed."""
         self._put(config, was_down)
@@ -121,8 +133,9 @@ class Health:
         while True:
             await self._news.wait()
             self._news.clear()
+            began = self._now()
             await self.tell_once()
-            await asyncio.sleep(_BATCH_S)
+            await asyncio.sleep(max(_BATCH_S, _TELLING_SHARE * (self._now() - began)))
 
     async def tell_once(self) -> None:
         """Put in force what has changed up to now, and report it."""
@@ -179,6 +192,24 @@ class Health:
                 log.error("service %s: %s", name, now[name])
             elif name not in now:
                 log.info("service %s: enough real servers are up again", name)
+
+    @property
+    def late_s(self) -> float:
+        """By how much checks are late: see `Checker.late_s`."""
+        return max(self._sockets.late_s, self._commands.late_s)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is wrong with the checks themselves, a sentence each."""
+        late_s = self.late_s
+        return [f"health checks are late by {late_s:.0f} s: {_TOO_MANY}"] if late_s >= LATE_S else []
+
+    def say_if_late(self) -> None:
+        """Log once that checks are late, and once that they are not any more."""
+        notes = self.notes
+        if bool(notes) != self._is_late:
+            self._is_late = bool(notes)
+            log.log(logging.WARNING if notes else logging.INFO, "%s", *(notes or ["health checks are made in time again"]))
 
     @property
     def troubles(self) -> dict[str, str]:
