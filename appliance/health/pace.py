@@ -3,7 +3,7 @@
 MOST_PER_S = 2000
 """How many checks with a socket begin each second at most: a third of the director's time on a slow CPU."""
 
-_BURST_S = 0.02
+_BURST_S = 0.05
 """What was not begun within this time is not made up for at once."""
 
 

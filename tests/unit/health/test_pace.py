@@ -27,7 +27,7 @@ def test_few_begin_at_once() -> None:
 
 def test_what_was_not_begun_is_not_made_up_for() -> None:
     pace = Pace(50.0, 1000.0)
-    assert pace.allowed(1000.0) == 20
+    assert pace.allowed(1000.0) == 50
 
 
 def test_a_slow_pace_lets_one_begin() -> None:
