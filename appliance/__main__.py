@@ -6,14 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance import __version__
 from appliance.config.loading import Config, ConfigError, load
 from appliance.config.tables import LANE_WORDS
 from appliance.edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from appliance.director.config_file import ConfigFile
 
 DEFAULT_CONFIG = Path("/etc/appliance/lvs.toml")
 
@@ -56,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         return (await serve(make_app(gateway), listen, gateway.access.context)).cleanup
 
     try:
-        uvloop.run(run.run(partial(_configuration, options), serve_api))
+        uvloop.run(run.run(_config_file(options), serve_api))
     except (WorkerFailedError, ListenError) as error:
         raise EdgeError(str(error)) from error
     return 0
@@ -80,7 +82,7 @@ def _render_nft(options: argparse.Namespace) -> int:
     from appliance.policy.defence import Defence
     from appliance.policy.ruleset import render
 
-    config = _configuration(options)
+    config = _config_file(options).read()
     ruleset = render(steered(config), Defence.of(config.sysctl), native=not options.compat)
     print(ruleset.nft, end="")
     if ruleset.iptables:
@@ -108,16 +110,33 @@ def _look_here(file: Path) -> Mapping[str, Any]:
     return found
 
 
-def _configuration(options: argparse.Namespace) -> Config:
-    config = load(options.config)
-    if options.shards is not None:
-        config = config.with_shards(options.shards)
-    return config if options.lane is None else config.with_lane(options.lane)
+def _write_file(file: Path, before: str, after: str) -> str:
+    """Replace a text in the configuration file; returns why not, or an empty text."""
+    from appliance.edge.config_file import replace
+
+    try:
+        replace(file, before, after)
+    except EdgeError as error:
+        return str(error)
+    return ""
+
+
+def _config_file(options: argparse.Namespace) -> "ConfigFile":
+    from appliance.director.config_file import ConfigFile
+
+    def override(config: Config) -> Config:
+        if options.shards is not None:
+            config = config.with_shards(options.shards)
+        return config if options.lane is None else config.with_lane(options.lane)
+
+    return ConfigFile(options.config, override)
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
+    from appliance.cli.changes import add_parsers as add_change_parsers
     from appliance.cli.doctor import add_parser as add_doctor_parser
+    from appliance.cli.drain import add_parsers as add_drain_parsers
     from appliance.cli.host import add_parser as add_host_parser
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
@@ -134,6 +153,8 @@ def parser() -> argparse.ArgumentParser:
     add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
     add_token_parser(commands)
+    add_drain_parsers(commands)
+    add_change_parsers(commands, DEFAULT_CONFIG, _write_file)
     return whole
 
 

@@ -11,7 +11,10 @@ from aiohttp.typedefs import Handler
 
 from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
+from appliance.rest.config import ConfigHandlers
 from appliance.rest.docs_page import DocsHandlers
+from appliance.rest.drain import DrainHandlers
+from appliance.rest.events import EventHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.host import HostParameterHandlers
@@ -24,9 +27,12 @@ from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
 from appliance.rest.routes import LONGEST_BODY_BYTES, ROUTES
 from appliance.rest.seats import take_seat
+from appliance.rest.service_routes import ONE
+from appliance.rest.services import ServiceHandlers
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.views import counters, proc
+from appliance.views.attack import attacks
 from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.health import real_server_health
@@ -53,6 +59,7 @@ def make_app(gateway: Gateway) -> web.Application:
     handlers = _handlers(gateway)
     # add_get answers HEAD too; add_route("GET", ...) would not.
     add = {"GET": app.router.add_get, "PUT": app.router.add_put, "DELETE": app.router.add_delete}
+    add |= {"POST": app.router.add_post, "PATCH": app.router.add_patch}
     for route in ROUTES:
         for method in route.methods:
             add[method](route.path, handlers[method, route.path])
@@ -67,6 +74,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
     status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
     remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
+    drains, drain = DrainHandlers(gateway), "/services/{name}/real_servers/{endpoint}/drain"
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -75,7 +83,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/sysctl/{name}"): tunables.write,
         ("GET", "/stats/ext"): ext_counters.list_all,
         ("GET", "/stats/ext/{name}"): ext_counters.read,
-        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down)),
+        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down, gateway.drains.slots)),
         ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
@@ -99,7 +107,33 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/host/sysctl/{name}"): host.write,
         ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
+        ("GET", "/stats/attack"): _show(lambda: attacks(gateway.attacks.under_way.values(), gateway.attacks.ended)),
         ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
+        ("GET", drain): drains.show,
+        ("POST", drain): drains.begin,
+        ("DELETE", drain): drains.take_back,
+        ("GET", "/events"): EventHandlers(gateway).answer,
+        **_change_handlers(gateway),
+    }
+
+
+def _change_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
+    """Those of the configuration and of what can be changed in it."""
+    config, changed = ConfigHandlers(gateway), ServiceHandlers(gateway)
+    return {
+        ("GET", "/config"): config.show,
+        ("POST", "/config/plan"): config.plan,
+        ("POST", "/config/apply"): config.apply,
+        ("POST", "/config/confirm"): config.confirm,
+        ("POST", "/config/save"): config.save,
+        ("GET", "/services"): changed.list_services,
+        ("POST", "/services"): changed.add_service,
+        ("GET", "/services/{name}/real_servers"): changed.list_real_servers,
+        ("POST", "/services/{name}/real_servers"): changed.add_real_server,
+        ("GET", "/pools"): changed.list_pools,
+        **{("GET", path): changed.read for path in ONE},
+        **{("DELETE", path): changed.remove for path in ONE},
+        **{(method, path): changed.write for method in ("PUT", "PATCH") for path in ONE},
     }
 
 

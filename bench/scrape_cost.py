@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import uvloop
 
 from appliance.api import Gateway, make_app, serve
+from appliance.attack.watch import AttackWatch
 from appliance.config.loading import Api
 from appliance.director.access import Access
 from appliance.ipc.plan import RealServerPlan, ServicePlan
@@ -39,7 +40,8 @@ class StandIn:
         self.access = Access(Api())
         self.shared = SharedState.create(memoryview(bytearray(size_bytes(shards, real_servers))), shards, real_servers)
         self.services = tuple(_service(first, real_servers) for first in range(0, real_servers, PER_SERVICE))
-        self.sessions = None
+        self.sessions = self.configuration = None
+        self.attacks = AttackWatch()
         for row in range(shards + 1):
             cells = self.shared.all_destinations(row)
             for place in range(len(cells)):
@@ -81,6 +83,13 @@ class StandIn:
 
     down: frozenset[int] = frozenset()
     troubles: tuple[str, ...] = ()
+
+    @property
+    def drains(self) -> "StandIn":
+        """No real server is drained."""
+        return self
+
+    slots: tuple[int, ...] = ()
 
 
 def _service(first: int, real_servers: int) -> ServicePlan:

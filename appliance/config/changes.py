@@ -24,6 +24,7 @@ LIVE = (
     "quorum",
     "on_down",
     "health_check",
+    "observe",
 )
 """The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
 

@@ -8,6 +8,7 @@ from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
+from appliance.config.observe import Observe
 from appliance.config.problems import value_text
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, RealServer, Service, StartValues
@@ -58,6 +59,7 @@ def sections() -> tuple[Section, ...]:
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
         Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),
+        Section("[service.observe]", of_service["observe"], _keys(Observe)),
         Section("[[service.real_server]]", of_service["real_servers"], _keys(RealServer)),
     )
 

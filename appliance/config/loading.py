@@ -6,7 +6,7 @@ Keys and single values are checked first (`tables`). Only when these are right, 
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
+from appliance.config.observe import Observe
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
@@ -78,6 +79,11 @@ class Config(Table):
 
 def load(path: str | Path) -> Config:
     """Read and check a configuration file. Raises ConfigError with every problem, also when the file cannot be read."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a configuration file. Raises ConfigError when it cannot be read, or is no text."""
     source = str(path)
     try:
         data = _read(Path(path))
@@ -85,11 +91,10 @@ def load(path: str | Path) -> Config:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(source, (ConfigProblem((), None, f"cannot be read: {reason}"),)) from None
     try:
-        text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line, column = _place_after(error.object[: error.start].decode("utf-8", "replace"))
         raise ConfigError(source, (ConfigProblem((), None, "not UTF-8 text", line, column),)) from None
-    return parse(text, source)
 
 
 def _read(path: Path) -> bytes:
@@ -113,6 +118,28 @@ def parse(text: str, source: str) -> Config:
         return _parse(text, source)
     except RecursionError:  # tomllib calls itself for each level of nesting
         raise ConfigError(source, (ConfigProblem((), None, "lists or tables are nested too deeply"),)) from None
+
+
+class _Parts(Table):
+    """What `with_parts` replaces."""
+
+    local_addresses: Pools
+    services: Services = Field(alias="service")
+
+
+def with_parts(config: Config, services: Sequence[Service | object], pools: Mapping[str, object], source: str) -> Config:
+    """The configuration with these services and pools, each as it is or as a table of the file, in the place of its own.
+
+    Raises ConfigError with every problem, as `parse` does; a problem has no line then.
+    """
+    try:
+        parts = _Parts.model_validate({"local_addresses": pools, "service": services})
+    except ValidationError as error:
+        raise _refusal(map(_problem, error.errors(include_url=False)), "", source) from None
+    changed = config.model_copy(update={"services": parts.services, "local_addresses": parts.local_addresses})
+    if problems := list(_cross_problems(changed)):
+        raise _refusal(problems, "", source)
+    return changed
 
 
 def _parse(text: str, source: str) -> Config:
@@ -184,6 +211,7 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("service", "real_server"): _keys(RealServer),
     ("service", "health_check"): _keys(HealthCheck),
     ("service", "real_server", "health_check"): _keys(HealthCheck),
+    ("service", "observe"): _keys(Observe),
 }
 """The keys of each table, by the path of the table without list indices."""
 

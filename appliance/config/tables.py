@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
+from appliance.config.observe import Observe
 from appliance.config.table import Table
 from appliance.config.values import (
     INTERFACE_RULE,
@@ -267,6 +268,11 @@ class Service(Table):
         alias="health_check",
         description="How the real servers of the service above are checked. Without it, all of them count as up. A table "
         "`[service.real_server.health_check]` behind a real server takes its place for that one, as a whole.",
+    )
+    observe: Observe | None = Field(
+        default=None,
+        alias="observe",
+        description="When the traffic of the service above speaks against its real servers.",
     )
     real_servers: Annotated[Listed[RealServer], BeforeValidator(double_brackets)] = Field(
         default=(), alias="real_server", description="A real server of the service above. Without any, clients are refused."

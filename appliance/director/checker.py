@@ -60,9 +60,9 @@ class Checker:
         if task := self._running.pop(target, None):
             task.cancel()
 
-    def hasten(self, target: Target) -> None:
-        """Check a target at once."""
-        self._agenda.hasten(target, self._now())
+    def hasten(self, target: Target, moment: float) -> None:
+        """Check a target at this moment, if it waits for a later one."""
+        self._agenda.hasten(target, moment)
         self._news.set()
 
     async def run(self) -> None:

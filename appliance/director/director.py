@@ -9,15 +9,20 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
-from appliance.config.loading import Config, ConfigError
+from appliance.config.loading import Config
+from appliance.config.planned import differences
 from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.asked import Asked
+from appliance.director.config_file import ConfigSource
+from appliance.director.configuration import Configuration
+from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
@@ -25,24 +30,26 @@ from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.network import Network
+from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
-from appliance.director.reload_log import say_done, say_refused
+from appliance.director.reload_log import say_done
+from appliance.director.reported import Reported
 from appliance.director.runtime_files import Keys
+from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
-from appliance.edge import conntrack, links, neighbours, sockstat
+from appliance.edge import links, neighbours
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.model.host_parameter import HostParameterError
-from appliance.model.rates import Rates
 from appliance.model.tunables import TunableError
 
 log = logging.getLogger("appliance.director")
@@ -50,50 +57,60 @@ log = logging.getLogger("appliance.director")
 ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitable[None]]]]
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
 
-
 CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
 
 
-class Director:
+class Director(Reported):
     """One run of the appliance. The API knows it as a `Gateway`."""
 
     def __init__(
         self,
         config: Config,
         keys: Keys,
-        read_config: Callable[[], Config],
+        file: ConfigSource,
         host: Host,
         lane: Lane,
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
+        drained: Mapping[Target, Drain] | None = None,
     ) -> None:
-        """`read_config` reads the configuration again, for a reload; it may block and raises ConfigError. `was_down` are the real
-        servers that were down in the run before."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
+        those that were drained."""
         self._config = config
         self.access = Access(config.api)
-        self._read_config = read_config
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
-        down = tuple(sorted(self.health.down))
+        self.events, self._duties = Events(), Duties()
+        self.health = Health(
+            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
+        )
+        self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
+        down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        self._host = host
+        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
-        self._lane = lane
-        self._ends_for_good = True
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
+        self.attacks = self._counts.attacks
+        self.configuration = Configuration(
+            file,
+            lambda: self._config,
+            self.shared.tunable,
+            self._change,
+            lambda: session_counts(self.shared, self._slots.taken),
+            self._tuning.changing,
+        )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
-        self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -118,9 +135,10 @@ class Director:
             self._lane.widen()
             self._lane.set_open(True)
             undo.push_async_callback(self._say_farewell)
+            undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
-            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
@@ -164,6 +182,8 @@ class Director:
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "look at drains": self.drains.watch,
+            "observe traffic": self._observer.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -188,28 +208,17 @@ class Director:
         """Put a value in force in all shards and the kernel. Raises TunableError when it is refused; then nothing changes."""
         await self._tuning.set_tunable(name, value)
 
-    async def kernel_drops(self) -> dict[str, int]:
-        """Packets the kernel dropped for the defence, by extended counter: a moment ago, or at the last look that succeeded."""
-        return await self._kernel_drops.look()
-
-    def kernel_drops_are_known(self) -> bool:
-        """Whether the last look at what the kernel has dropped did not fail."""
-        return self._kernel_drops.are_known
-
     async def reload(self) -> None:
-        """Read the configuration again, and the keys of the API. Either everything that may change while traffic flows is put in
-        force, or nothing is and the log says why; the keys are a matter of their own."""
+        """Read the configuration again, and the keys of the API. Either everything that has changed in it is put in force, or
+        nothing is and the log says why; the keys are a matter of their own."""
         await self.access.read_again()
-        try:
-            # before the lock: a slow disk must not hold up writes of tunables
-            wanted = await asyncio.to_thread(self._read_config)
-        except ConfigError as error:
-            say_refused(error)
-            return
-        async with self._tuning.changing:
-            await self._reload(wanted)
+        await self.configuration.reload()
 
-    async def _reload(self, wanted: Config) -> None:
+    async def _change(self, wanted: Config, what: str) -> list[str]:
+        """Put a configuration in force, all of it or nothing; `what` is for the log. Returns a line for each change.
+
+        The lock on tunables is held by the caller. Raises ReloadRefusedError.
+        """
         try:
             changes = compare(self._config, wanted)
             self._tuning.check_port_range(changes.tunables)
@@ -219,12 +228,13 @@ class Director:
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
             async with self.host_parameters.changed(changes.host_parameters):
                 await self._tuning.put_in_force(tunables)
-        except (ReloadRefusedError, HostParameterError, TunableError, EdgeError) as error:
-            say_refused(error)
-        else:
-            self._slots.take(wanted)
-            await self._put_in_force(wanted, changes, services)
-            say_done(changes, len(tunables))
+        except (HostParameterError, TunableError, EdgeError) as error:
+            raise ReloadRefusedError(str(error)) from error
+        before = self._config
+        self._slots.take(wanted)
+        await self._put_in_force(wanted, changes, services)
+        say_done(changes, len(tunables), what)
+        return differences(before, wanted)
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -235,6 +245,8 @@ class Director:
             await self._look_at_routes()
             await workers.tell([worker.change_services(services) for worker in self._workers])
             self.health.put(config)
+            await self.drains.put(config)
+            self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
 
@@ -261,58 +273,6 @@ class Director:
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left)
-
-    async def _count_lane(self) -> list[int] | None:
-        return await asyncio.to_thread(self._lane.count, self.shared, self._slots.taken.values())
-
-    def lane_state(self) -> LaneState:
-        """How the lane goes."""
-        return self._lane.state
-
-    async def lane_stats(self) -> LaneStats:
-        """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
-        counts = None
-        try:
-            counts = await self._count_lane()
-        except EdgeError as error:
-            log.error("cannot read what the lane has counted: %s", error)
-        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
-
-    def host_sockstat(self) -> dict[str, dict[str, int]]:
-        """The host's own sockets and fragments; empty when the kernel cannot be asked."""
-        try:
-            return sockstat.read()
-        except EdgeError as error:
-            log.error("%s", error)
-            return {}
-
-    def host_conntrack(self) -> dict[str, int] | None:
-        """The host's own connection tracking; None while the host tracks nothing."""
-        return conntrack.read()
-
-    def shard_states(self) -> list[ShardState]:
-        """The state of each worker, in the order of shards."""
-        return workers.states(self._workers, self.shared, self._watchdog)
-
-    def duty_states(self) -> list[DutyState]:
-        """How each duty of the director goes."""
-        return self._duties.states()
-
-    def host_problems(self) -> list[str]:
-        """What is wrong on the host at this moment and keeps traffic from flowing as it should: a sentence each."""
-        return [*self._host.problems.values(), *self._network.problems]
-
-    def network_notes(self) -> list[str]:
-        """What is wrong around the gateway and stops some traffic at most: a sentence each."""
-        return [*self._network.notes, *self.health.notes]
-
-    def missing_addresses(self) -> Sequence[str]:
-        """VIPs and local addresses that no interface has although another program is to add them."""
-        return self._host.missing_addresses
-
-    def rates(self) -> Rates:
-        """Events per second, smoothed, in the order of `shared_layout.TRAFFIC_FIELDS`."""
-        return self._counts.meter.rates
 
 
 def _shards(number: int) -> str:

@@ -6,7 +6,8 @@ Counters say something only by how they rise. So a running director keeps a few 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -69,7 +70,8 @@ class Doctor:
     def _examine(self, earlier: tuple[Sample, ...]) -> Report:
         gateway, config = self._gateway, self._config()
         tunables = {name: gateway.shared.tunable(name) for name in config.sysctl}
-        return examine(_Collector(_setup(config, gateway.services, tunables), gateway).snapshot(earlier))
+        services = _without_weight(gateway.services, gateway.drains.slots)
+        return examine(_Collector(_setup(config, services, tunables), gateway).snapshot(earlier))
 
 
 async def look_twice(config: Config, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Report:
@@ -83,6 +85,20 @@ async def look_twice(config: Config, sleep: Callable[[float], Awaitable[None]] =
 def _setup(config: Config, services: tuple[ServicePlan, ...], tunables: dict[str, int]) -> Setup:
     pools = {name: tuple(map(str, addresses)) for name, addresses in config.local_addresses.items()}
     return Setup(services, pools, config.gateway.sides, tunables)
+
+
+def _without_weight(services: tuple[ServicePlan, ...], drained: Sequence[int]) -> tuple[ServicePlan, ...]:
+    """The services, in which the real servers in the slots `drained` have weight 0: nobody is sent there, so they may be off."""
+    if not drained:
+        return services
+    slots = frozenset(drained)
+    return tuple(
+        replace(
+            service,
+            real_servers=tuple(replace(server, weight=0) if server.slot in slots else server for server in service.real_servers),
+        )
+        for service in services
+    )
 
 
 def _running(gateway: Examined) -> Running:

@@ -6,16 +6,18 @@ A change goes to the kernel's lane and to all shards before the log and the API 
 import asyncio
 import logging
 import random
-import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
+from math import inf
 
-from appliance.config.loading import Config
+from appliance.config.loading import Config, Service
+from appliance.director.check_places import MOST_COMMANDS_AT_ONCE, most_at_once
 from appliance.director.checker import Ask, Checker
 from appliance.director.checks import target_of, targets_of
 from appliance.director.consequences import Consequences
+from appliance.director.observer import Complaint
 from appliance.edge.errors import EdgeError
-from appliance.health.answer import Answer, Outcome
+from appliance.health.answer import Answer, Outcome, failed
 from appliance.health.changes import RecentChanges, StateChange
 from appliance.health.check import Check, Target
 from appliance.health.standing import Standing, first_wait_s
@@ -23,13 +25,6 @@ from appliance.ipc.rows import RealServerHealth, ServiceHealth
 from appliance.probes.probe import ask
 
 log = logging.getLogger("appliance.health")
-
-MOST_AT_ONCE = 4000
-"""So many checks of real servers that do not answer can wait for the end of their time without holding up others: with a timeout
-of a second, all that begin meanwhile, and as many more."""
-MOST_COMMANDS_AT_ONCE = 32
-_DESCRIPTORS = 16_384
-"""How many descriptors a director wants; half of them are for checks."""
 
 _BATCH_S = 0.05
 """Changes of state within this time go to the shards together."""
@@ -61,11 +56,13 @@ class Health:
         ask: Ask = ask,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        hear: Callable[[StateChange], None] = lambda _: None,
     ) -> None:
-        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before."""
+        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before. `hear` hears of each
+        change of state, after it is in force."""
         self._slots, self._put_in_force, self._keep = slots, put_in_force, keep
         self._now, self._chance = now, chance
-        self._sockets = Checker(_most_at_once(), ask, self._take, now)
+        self._sockets = Checker(most_at_once(), ask, self._take, now)
         self._commands = Checker(MOST_COMMANDS_AT_ONCE, ask, self._take, now)
         self._consequences = Consequences()
         self._checks: dict[Target, Check | None] = {}
@@ -73,7 +70,7 @@ class Health:
         self._pending: list[StateChange] = []
         self._news = asyncio.Event()
         self._telling = asyncio.Lock()
-        self.recent = RecentChanges()
+        self.recent = RecentChanges(hear)
         """The latest changes of state."""
         self.down: frozenset[int] = frozenset()
         """The slots of the real servers that are down, as everybody was told last."""
@@ -81,6 +78,14 @@ class Health:
         """Those of them whose sessions leave them."""
         self._is_late = False
         """Whether it was said that checks are late."""
+        self._observed: set[str] = set()
+        """Services whose traffic is observed."""
+        self._held: dict[Target, float] = {}
+        """Real servers that are down because of their traffic, and for how long each time, in seconds."""
+        self._hastened: dict[Target, float] = {}
+        """When the check of a real server was, or will be, made because of its traffic."""
+        self._spared: dict[Target, float] = {}
+        """When it was said last that a real server stays up although its traffic speaks against it."""
         self._dirty = set[str]()
         """Services whose consequences may have changed."""
         self._put(config, was_down)
@@ -99,6 +104,8 @@ class Health:
         for target in before.keys() - self._checks.keys():
             self._checker(before[target]).drop(target)
             del self._standings[target]
+            self._hastened.pop(target, None)
+            self._spared.pop(target, None)
         for target, check in self._checks.items():
             if target not in before:
                 self._standings[target] = Standing(self._now(), is_up=check is None or target not in was_down)
@@ -109,6 +116,12 @@ class Health:
                 self._change_check(target, check)
             if check is not None:
                 self._checker(check).put(target, check, first_wait_s(check, self._chance()))
+        self._observed = {service.name for service in config.services if service.observe is not None}
+        for target in [*self._held]:
+            if self._checks.get(target) is not None or target not in self._checks:
+                del self._held[target]
+            elif target.service not in self._observed:
+                self._free(target, "its traffic is not observed any more", force=True)
 
     def _change_check(self, target: Target, check: Check | None) -> None:
         standing = self._standings[target]
@@ -119,6 +132,12 @@ class Health:
 
     def _checker(self, check: Check | None) -> Checker:
         return self._commands if check is not None and check.kind == "command" else self._sockets
+
+    def put_drained(self, drained: Set[int]) -> None:
+        """The real servers in these slots get no new sessions from now on, whatever their weights, and no others."""
+        changed, self._consequences.drained = drained ^ self._consequences.drained, drained
+        self._dirty |= {service for (service, _, _), slot in self._slots().items() if slot in changed}
+        self._news.set()
 
     async def watch_sockets(self) -> None:
         """Make the checks that need a socket, until cancelled."""
@@ -158,7 +177,7 @@ class Health:
 
     def _look(self) -> None:
         dirty, self._dirty = self._dirty, set()
-        self._consequences.look(dirty, lambda target: self._standings[target].is_up)
+        self._consequences.look(dirty, self._is_up)
 
     async def _keep_down(self) -> None:
         down = [target for target, standing in self._standings.items() if not standing.is_up]
@@ -177,6 +196,50 @@ class Health:
             kind = f"{check.kind} check{'' if count == 1 else 's'}"
             self._note(target, f"{count} {kind} {'passed' if standing.is_up else 'failed'}{' in a row' if count > 1 else ''}")
         return standing.wait_s(check, self._chance())
+
+    def accuse(self, target: Target, complaint: Complaint) -> None:
+        """Traffic speaks against a real server: its next check is made at once. One without a check goes down, if the complaint
+        is grave and enough others are left to its service."""
+        check, now = self._checks[target], self._now()
+        if check is not None:
+            before = self._hastened.get(target, -inf)
+            if before < now:
+                self._hastened[target] = moment = max(now, before + check.fast_interval_s)
+                self._checker(check).hasten(target, moment)
+        elif complaint.is_grave and self._standings[target].is_up:
+            self._condemn(target, complaint, now)
+
+    def _condemn(self, target: Target, complaint: Complaint, now: float) -> None:
+        standing, (refused, unanswered, observe, _) = self._standings[target], complaint
+        reason = f"{refused + unanswered} of its sessions failed within {observe.within_s:g} s"
+        answer = failed(f"{refused} refused, {unanswered} without an answer")
+        if self._consequences.can_spare(target, self._is_up):
+            standing.condemn(answer, now, now + observe.hold_s)
+            self._held[target] = observe.hold_s
+            self._note(target, reason)
+        elif now >= self._spared.get(target, -inf) + observe.hold_s:
+            self._spared[target] = now
+            standing.last = answer
+            log.warning(
+                "service %s: real server %s stays up, because too few others are: %s; last answer: %s",
+                *(target.service, target.endpoint, reason, answer.words),
+            )
+
+    def release(self) -> None:
+        """Let real servers be up again that were down because of their traffic for as long as they had to be."""
+        for target in [*self._held]:
+            self._free(target, f"it is tried again after {self._held[target]:g} s")
+
+    def _free(self, target: Target, reason: str, *, force: bool = False) -> None:
+        standing = self._standings[target]
+        if force:
+            standing.tried_again_at = self._now()
+        if standing.try_again(self._now()):
+            del self._held[target]
+            self._note(target, reason)
+
+    def _is_up(self, target: Target) -> bool:
+        return self._standings[target].is_up
 
     def _note(self, target: Target, reason: str) -> None:
         standing = self._standings[target]
@@ -218,20 +281,22 @@ class Health:
 
     def rows(self) -> list[ServiceHealth]:
         """The health of each service and its real servers."""
-        now = self._now()
-        return [
-            ServiceHealth(
-                service.name,
-                self._consequences.of(service.name).trouble,
-                service.quorum,
-                service.when_none_healthy,
-                service.on_down,
-                [self._row(target_of(service, server), is_backup=server.backup, now=now) for server in service.real_servers],
-            )
-            for service in self._consequences.services
-        ]
+        slots = self._slots()
+        drained = {target for target in self._checks if slots.get(target) in self._consequences.drained}
+        return [self._service_row(service, drained) for service in self._consequences.services]
 
-    def _row(self, target: Target, *, is_backup: bool, now: float) -> RealServerHealth:
+    def _service_row(self, service: Service, drained: Set[Target]) -> ServiceHealth:
+        now, of_server = self._now(), ((target_of(service, server), server.backup) for server in service.real_servers)
+        return ServiceHealth(
+            service.name,
+            self._consequences.of(service.name).trouble,
+            service.quorum,
+            service.when_none_healthy,
+            service.on_down,
+            [self._row(target, is_backup=backup, is_drained=target in drained, now=now) for target, backup in of_server],
+        )
+
+    def _row(self, target: Target, *, is_backup: bool, is_drained: bool, now: float) -> RealServerHealth:
         standing, check = self._standings[target], self._checks[target]
         last = standing.last
         return RealServerHealth(
@@ -239,23 +304,15 @@ class Health:
             target.port,
             "up" if standing.is_up else "down",
             is_backup,
-            check.kind if check else "none",
+            check.kind if check else "traffic" if target.service in self._observed else "none",
             round(now - standing.since, 1),
             standing.contrary,
             last.outcome.value if last else "",
             last.words if last else "",
+            max(0.0, round((standing.tried_again_at or now) - now, 1)),
+            is_drained,
         )
 
 
 def _since_epoch_s() -> float:
     return time.time()  # noqa: TID251  # for people, who compare it with other logs; nothing is decided by it
-
-
-def _most_at_once() -> int:
-    """How many checks with a socket there may be at once: half of the descriptors at most, whose limit is raised if it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return MOST_AT_ONCE if soft == resource.RLIM_INFINITY else max(1, min(MOST_AT_ONCE, soft // 2))

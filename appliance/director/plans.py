@@ -37,12 +37,20 @@ def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
 
 
 def worker_plans(
-    config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys, down: tuple[int, ...] = ()
+    config: Config,
+    services: tuple[ServicePlan, ...],
+    destinations: int,
+    keys: Keys,
+    down: tuple[int, ...] = (),
+    drained: tuple[int, ...] = (),
 ) -> list[Plan]:
-    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` are those of real
-    servers that are down."""
+    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` and `drained`
+    are those of real servers that are so."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down) for shard in range(shards)]
+    return [
+        Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down, drained=drained)
+        for shard in range(shards)
+    ]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]

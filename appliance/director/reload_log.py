@@ -1,4 +1,4 @@
-"""What a reload says in the log when it is over."""
+"""What a change of the configuration says in the log when it is over."""
 
 import logging
 
@@ -14,8 +14,8 @@ def say_refused(error: Exception) -> None:
     log.error("reload refused, nothing has changed")
 
 
-def say_done(changes: Reload, tunables: int) -> None:
-    """Of the tunables of the file, as many as `tunables` were not in force already."""
+def say_done(changes: Reload, tunables: int, what: str) -> None:
+    """`what` has happened. Of the tunables of the configuration, as many as `tunables` were not in force already."""
     for line in changes.lines:
         log.info("%s", line)
-    log.info("configuration read again, changes: %d", tunables + len(changes.host_parameters) + len(changes.lines))
+    log.info("%s, changes: %d", what, tunables + len(changes.host_parameters) + len(changes.lines))

@@ -2,11 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+import time
 
-from appliance.config.loading import Config, Gateway
+from appliance.config.loading import Gateway
 from appliance.director import kept
 from appliance.director.asked import Asked
+from appliance.director.config_file import ConfigSource
 from appliance.director.director import Director, ServeApi
 from appliance.director.farewell import reset_both_ends
 from appliance.director.host import Host
@@ -19,14 +20,14 @@ from appliance.edge import capabilities, instance_lock
 from appliance.policy.steering import hash_seed
 
 
-async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
+async def run(file: ConfigSource, serve_api: ServeApi) -> None:
     """Run the appliance until SIGTERM or SIGINT, which end it for good, or SIGUSR2, after which the next run goes on with all
     sessions. At a SIGHUP it reads its configuration again.
 
     Raises ConfigError, EdgeError or WorkerFailedError, or what `serve_api` raises, when it cannot start.
     """
     capabilities.keep_loading_from_children()  # before there is a thread
-    config = read_config()
+    config = file.read()
     asked = Asked()
     loop = asyncio.get_running_loop()
     signals = {
@@ -42,8 +43,9 @@ async def run(read_config: Callable[[], Config], serve_api: ServeApi) -> None:
         note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
+        kept_before, drained = Kept.from_before(config), kept.kept_drains(time.monotonic())
         director = Director(
-            config, keys, read_config, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down()
+            config, keys, file, host, _lane(config.gateway), kept_before, was_down=kept.kept_down(), drained=drained
         )
         await director.run(serve_api, asked)
 

@@ -46,6 +46,14 @@ class Health(Protocol):
         """What is wrong with the checks themselves, a sentence each."""
 
 
+class Drains(Protocol):
+    """Who is drained."""
+
+    @property
+    def slots(self) -> Sequence[int]:
+        """The slots of real servers that are drained."""
+
+
 class Examined(Protocol):
     """What is asked of the running gateway; the director has it."""
 
@@ -55,6 +63,10 @@ class Examined(Protocol):
     @property
     def health(self) -> Health:
         """The health of all real servers."""
+
+    @property
+    def drains(self) -> Drains:
+        """The drains of real servers."""
 
     def shard_states(self) -> Sequence[ShardState]:
         """The condition of each worker process."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
 from appliance.ipc.messages import (
     Ask,
+    ChangeDrained,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -113,6 +114,11 @@ class ShardProcess:
         """Tell the worker the slots of all real servers that are down, as `change_services` does with services."""
         self._plan = replace(self._plan, down=down)
         await self._tell(ChangeHealth(down))
+
+    async def change_drained(self, drained: tuple[int, ...]) -> None:
+        """Tell the worker the slots of all real servers that are drained, as `change_services` does with services."""
+        self._plan = replace(self._plan, drained=drained)
+        await self._tell(ChangeDrained(drained))
 
     async def _tell(self, change: Message) -> None:
         # Also while it is still starting: the old plan may be on its way, and then this follows it. Without a writer no plan has

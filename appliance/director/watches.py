@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
+from appliance.director.attacks import Attacks
 from appliance.edge import queue_stats, routes
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
@@ -211,6 +212,8 @@ class Counts:
         self._queue_drops = QueueDrops(shared, queue_base)
         self._events = Events(shared, service_names)
         self._kernel_drops = kernel_drops
+        self._attacks = Attacks(shared)
+        self.attacks = self._attacks.watch
 
     async def look(self) -> None:
         """Take a sample for the rates, and look at drops and events."""
@@ -221,6 +224,7 @@ class Counts:
         counts = self._shared.table(0, "queue")
         for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS, FORGED_CLIENT_OPTIONS):
             counts[place] = dropped.get(QUEUE_COUNTERS[place].name, counts[place])
+        self._attacks.look(dropped)
 
 
 async def watch_counts(counts: Counts) -> None:

@@ -57,11 +57,10 @@ class Standing:
         self.tried_again_at = until
         return True
 
-    def try_again(self, answer: Answer, now: float) -> bool:
+    def try_again(self, now: float) -> bool:
         """Make it up again when the time of `condemn` is over; True when the state changes by it."""
         if self.is_up or self.tried_again_at is None or now < self.tried_again_at:
             return False
-        self.last = answer
         self._turn(True, now)
         return True
 

@@ -23,7 +23,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 6
+VERSION = 7
 
 _LONGEST_SHOWN = 80
 
@@ -45,6 +45,13 @@ class ChangeHealth(NamedTuple):
     by it."""
 
     down: tuple[int, ...]
+
+
+class ChangeDrained(NamedTuple):
+    """To a worker: the real servers in these slots are drained from now on, and no others. Done says that new sessions go
+    by it."""
+
+    drained: tuple[int, ...]
 
 
 class Ask(NamedTuple):
@@ -89,7 +96,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused
+Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
@@ -101,6 +108,7 @@ KINDS: dict[str, type[Message]] = {
     "done": Done,
     "piece": Piece,
     "refused": Refused,
+    "change-drained": ChangeDrained,
 }
 """All kinds of messages: the name on the line and the class."""
 
@@ -112,12 +120,13 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "services": services_from_json,
     "query": query_from_json,
     "down": slots_from_json,
+    "drained": slots_from_json,
 }
 """By field: how a value that JSON does not have is written and read."""
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list,
+    "reason": str, "down": list, "drained": list,
 }  # fmt: skip
 
 

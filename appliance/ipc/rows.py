@@ -1,6 +1,6 @@
 """Rows: what the director knows of sessions, tables and workers, in the form in which views show it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class SessionRow(NamedTuple):
@@ -18,6 +18,8 @@ class SessionRow(NamedTuple):
     """"TCP" or "UDP"."""
     in_lane: bool = False
     """Whether the kernel may carry its packets."""
+    chosen: str = ""
+    """How its real server was chosen, as `policy.choice.words` says it; empty when it is not known."""
 
 
 class Page(NamedTuple):
@@ -103,7 +105,7 @@ class RealServerHealth(NamedTuple):
     """"up" or "down"."""
     backup: bool
     check: str
-    """The kind of its check; "none" without one."""
+    """The kind of its check; "traffic" without one, if its traffic is observed; else "none"."""
     since_s: float
     """For how many seconds it has had this state."""
     contrary: int
@@ -111,6 +113,10 @@ class RealServerHealth(NamedTuple):
     last_outcome: str
     """"passed", "failed" or "undecided"; empty before the first answer."""
     last_answer: str
+    tried_again_in_s: float = 0.0
+    """Seconds until one that is down because of its traffic is up again, to be observed anew; 0.0 for all others."""
+    draining: bool = False
+    """Whether it is drained."""
 
 
 class ServiceHealth(NamedTuple):
@@ -123,3 +129,103 @@ class ServiceHealth(NamedTuple):
     when_none_healthy: str
     on_down: str
     real_servers: list[RealServerHealth]
+
+
+class Event(NamedTuple):
+    """Something that has happened."""
+
+    number: int
+    """It grows from event to event."""
+    at_s: float
+    """Seconds since the epoch."""
+    kind: str
+    service: str
+    real_server: str
+    """Its address and port."""
+    text: str
+
+
+class EventsSince(NamedTuple):
+    """Some events, in their order."""
+
+    events: list[Event]
+    last: int
+    """The number behind which the next ones come."""
+    are_missing: bool
+    """Whether some in front of these are not known any more."""
+
+
+class DrainState(NamedTuple):
+    """How far the drain of a real server has come."""
+
+    service: str
+    real_server: str
+    draining: bool
+    since_s: float
+    """For how many seconds it has been drained."""
+    deadline_s: float | None
+    """In how many seconds the sessions that are left end; None when there is no deadline."""
+    sessions: int
+    """How many it has in all shards, in any state."""
+    gone: bool
+    """Whether it is drained and its last session is gone."""
+    note: str
+    """What is wrong with its service, when too few other real servers get sessions; else empty."""
+
+
+class PlannedChange(NamedTuple):
+    """One thing that a change of the configuration changes."""
+
+    change: str
+    """What changes, in one line."""
+    sessions: str
+    """"kept", "waiting" (their packets are dropped until it is back) or "ended"; empty when it concerns no sessions."""
+    number: int
+    """How many sessions there are that this is about, at the moment of the plan."""
+
+
+class ChangePlan(NamedTuple):
+    """What a configuration would change."""
+
+    changes: list[PlannedChange]
+    needs_restart: list[str]
+    """Why it cannot be put in force while traffic flows, a line each; then nothing of it is."""
+
+
+class Applied(NamedTuple):
+    """A change that was put in force."""
+
+    changes: list[str]
+    """What has changed, a line each."""
+    confirm_within_s: int
+    """After so many seconds it is taken back, unless it is confirmed; 0: it stays."""
+
+
+class Saved(NamedTuple):
+    """The file with what was changed meanwhile."""
+
+    file: str
+    """Its path."""
+    changes: list[str]
+    """What is new in it, a line each."""
+    before: str
+    """Its text."""
+    after: str
+    """The text that it has then."""
+    is_written: bool
+
+
+class ConfigState(NamedTuple):
+    """The configuration in force, beside the file."""
+
+    file: str
+    """The path of the file."""
+    differences: list[str]
+    """What the file would change, a line each: what was changed while it ran and is not saved, or changed in the file and is not
+    in force."""
+    file_problem: str
+    """Why the file cannot be used; empty when it can."""
+    unconfirmed_s: float | None
+    """In how many seconds the last change is taken back; None when nothing waits for its confirmation."""
+    config: dict[str, Any]
+    """The tables in force, with the keys of the file that are given or differ from their default."""

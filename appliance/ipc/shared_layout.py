@@ -19,6 +19,7 @@ from appliance.ipc import persistence_table
 from appliance.ipc.persistence_table import Locks, NoLocks
 from appliance.model.counters import (
     ACTIVE_CONNS,
+    DESTINATION_COUNTERS,
     DESTINATION_FIELDS,
     EXT_COUNTERS,
     INACTIVE_CONNS,
@@ -40,7 +41,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 9
+VERSION = 10
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -177,7 +178,9 @@ class SharedState:
             for table in _COUNTED:
                 _add(self.table(into, table), earlier.table(row, table))
             for slot in range(min(self.destinations, earlier.destinations)):
-                _add(self.destination(into, slot)[:ACTIVE_CONNS], earlier.destination(row, slot)[:ACTIVE_CONNS])
+                counts, more = self.destination(into, slot), earlier.destination(row, slot)
+                for place in DESTINATION_COUNTERS:
+                    counts[place] += more[place]
         self.persistence[:] = earlier.persistence
 
     def set_tunables(self, values: dict[str, int]) -> None:
@@ -231,6 +234,12 @@ class SharedState:
             sum(counters[place + INACTIVE_CONNS] for place in starts),
             sum(counters[place + OPENING_CONNS] for place in starts),
         )
+
+    def destination_column(self, place: int) -> list[int]:
+        """What all shards together have counted at a place of DESTINATION_FIELDS, by slot."""
+        words = len(DESTINATION_FIELDS)
+        columns = (self.all_destinations(shard)[place::words].tolist() for shard in range(self.shards))
+        return [sum(column) for column in zip(*columns, strict=True)]
 
     def all_destinations(self, shard: int) -> memoryview:
         """The DESTINATION_FIELDS of one shard for all real servers, by slot, one behind the other."""

@@ -19,6 +19,7 @@ from appliance.lab.errors import LAB_FAILED, LabError, StopRequested
 from appliance.lab.lab import APPLIANCE, Lab, Options
 from appliance.lab.names import LabName, labs_on_disk
 from appliance.lab.removal import lab_exists, remove_lab, remove_leftovers
+from appliance.lab.servers import OWN, SERVERS
 from appliance.lab.signals import HeldSignals
 
 if TYPE_CHECKING:
@@ -33,8 +34,13 @@ Create a client, a gateway and two real servers as network namespaces, start the
 client, and remove everything. The exit code is that of CMD; 125 means that the lab failed, and not CMD. Needs root.
 """
 _EPILOG = """\
-The environment of CMD has LAB_VIP, LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS,
-LAB_GATEWAY_NS, LAB_RS1_NS and LAB_RS2_NS (names for `ip netns exec`), LAB_NAME, and LAB_DIR (the directory of the logs).
+Real servers run an HTTP server of the lab's, and a UDP server where the configuration has UDP; with --servers none they run
+nothing. The program of --serve is run by `sh` on each real server in their place. It is to listen on LISTEN_ADDRESS and
+LISTEN_PORT of its environment, which also has REAL_SERVER, rs1 or rs2; CMD begins when that port takes connections.
+
+The environment of CMD has APPLIANCE_API, with which the commands of the appliance work as the manual prints them, LAB_VIP,
+LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS, LAB_GATEWAY_NS, LAB_RS1_NS and LAB_RS2_NS (names
+for `ip netns exec`), LAB_NAME, and LAB_DIR (the directory of the logs).
 """
 
 
@@ -44,7 +50,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "lab",
         help="run a command as a client of a gateway on this machine",
         usage="appliance lab [--config FILE] [--shards N] [--lane WORD] [--one-armed]\n"
-        "                     [--restart] [--keep] -- CMD...\n       appliance lab --remove NAME",
+        "                     [--servers none | --serve PROGRAM] [--restart] [--keep] -- CMD...\n"
+        "       appliance lab --remove NAME",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -66,6 +73,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         action="store_true",
         help="put clients and real servers on one network, behind one interface of the gateway, that of gateway.server_interface",
     )
+    servers = parser.add_mutually_exclusive_group()
+    servers.add_argument("--servers", choices=SERVERS, default=OWN, metavar="WORD", help="own or none: what the real servers run")
+    servers.add_argument("--serve", metavar="PROGRAM", help="a command line that each real server runs in their place")
     parser.add_argument("--keep", action="store_true", help="leave the lab running after CMD, unless Ctrl-C ended CMD")
     parser.add_argument("--remove", metavar="NAME", help="remove the lab NAME, which was left running with --keep")
     parser.add_argument(
@@ -107,7 +117,7 @@ def _run_in_new_lab(lab: Lab, args: argparse.Namespace, command: Sequence[str]) 
     kept = False
     lab.claim()
     try:
-        lab.put_up(args.config, Options(args.shards, args.lane, one_armed=args.one_armed, restarts=args.restart))
+        lab.put_up(args.config, _options(args))
         code = lab.run(command)
         kept = args.keep and code != _KILLED_BY_CTRL_C
         if kept:
@@ -117,6 +127,12 @@ def _run_in_new_lab(lab: Lab, args: argparse.Namespace, command: Sequence[str]) 
     finally:
         if not kept:
             lab.take_down()
+
+
+def _options(args: argparse.Namespace) -> Options:
+    return Options(
+        args.shards, args.lane, one_armed=args.one_armed, restarts=args.restart, servers=args.servers, serve=args.serve
+    )
 
 
 def _how_to_look_inside(lab: Lab) -> str:

@@ -5,21 +5,23 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from appliance.config.loading import ConfigError, load
 from appliance.lab import namespaces
 from appliance.lab.errors import LAB_FAILED, LabError
 from appliance.lab.foreground import run_in_foreground
-from appliance.lab.names import REAL_SERVERS, ROLES, LabName
+from appliance.lab.names import ROLES, LabName
 from appliance.lab.network import build_network
 from appliance.lab.plan import Endpoint, Plan, make_plan
 from appliance.lab.processes import Child, start_service
-from appliance.lab.readiness import http_status, udp_answers
+from appliance.lab.readiness import http_status
 from appliance.lab.removal import remove_lab
+from appliance.lab.servers import OWN, programs
 from appliance.lab.signals import HeldSignals
 
 APPLIANCE = (sys.executable, "-m", "appliance")
@@ -53,6 +55,10 @@ class Options(NamedTuple):
     """Whether both sides are on one interface."""
     restarts: bool = False
     """Whether the appliance is started again when it has ended, as a service would be."""
+    servers: str = OWN
+    """What runs on the real servers, one of `servers.SERVERS`."""
+    serve: str | None = None
+    """A command line for a shell on each real server, in the place of the lab's own servers."""
 
 
 class Service(NamedTuple):
@@ -126,8 +132,13 @@ class Lab:
             "LAB_VIP": self.plan.service.host,
             "LAB_PORT": str(self.plan.service.port),
             "LAB_API": f"http://{self.plan.api}",
+            "APPLIANCE_API": f"unix:{self._api_socket}",
             **namespaces_by_role,
         }
+
+    @property
+    def _api_socket(self) -> Path:
+        return self.name.directory / "api.sock"
 
     def keep(self) -> None:
         """Mark the lab so that it stays after this process, until a user removes it by name."""
@@ -158,26 +169,31 @@ class Lab:
             raise LabError(str(error)) from error
 
     def _start_services(self, options: Options) -> None:
-        for role in REAL_SERVERS:
-            if http_listeners := self.plan.listeners[role]:
-                answers = partial(self._answers_http, role, http_listeners[0], "/")
-                self._start(f"the HTTP server of {role}", role, f"{role}.log", _server("http", role, http_listeners), answers)
-            if udp_listeners := self.plan.udp_listeners[role]:
-                answers = partial(udp_answers, self.name.namespace(role), udp_listeners[0])
-                self._start(f"the UDP server of {role}", role, f"{role}-udp.log", _server("udp", role, udp_listeners), answers)
+        for program in programs(self.name, self.plan, options.servers, options.serve):
+            self._start(*program)
         argv = [*_isolated(_AGAIN_AND_AGAIN if options.restarts else _ONCE), *self._appliance, "run"]
         argv += ["--config", str(self._config_file)]
         for name, value in (("--shards", options.shards), ("--lane", options.lane)):
             argv += [] if value is None else [name, str(value)]
         is_healthy = partial(self._answers_http, "gateway", self.plan.api, "/healthz")
         self._start("the appliance", "gateway", "appliance.log", argv, is_healthy)
+        relay = ("appliance.lab.api_relay", str(self._api_socket), self.name.namespace("gateway"), *map(str, self.plan.api))
+        self._start("the way to the API", "client", "api-relay.log", (sys.executable, "-m", *relay), self._api_socket.exists)
 
     def _answers_http(self, role: str, endpoint: Endpoint, path: str) -> bool:
         return http_status(self.name.namespace(role), endpoint, path) == http.HTTPStatus.OK
 
-    def _start(self, title: str, role: str, log_name: str, argv: Sequence[str], is_ready: Callable[[], bool]) -> None:
+    def _start(
+        self,
+        title: str,
+        role: str,
+        log_name: str,
+        argv: Sequence[str],
+        is_ready: Callable[[], bool],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         log = self.name.directory / log_name
-        child = start_service(_enter(self.name.namespace(role), argv), log)
+        child = start_service(_enter(self.name.namespace(role), argv), log, {**os.environ, **environment})
         self._services.append(Service(title, child, log, is_ready))
 
     def _wait_until_ready(self, service: Service) -> None:
@@ -210,11 +226,6 @@ def with_one_arm(data: bytes) -> bytes:
         raise LabError("--one-armed: the configuration has no line server_interface = NAME")
     name = found["name"]
     return _CLIENT_INTERFACE.sub(lambda _: b"client_interface = " + name, data, count=1)
-
-
-def _server(kind: str, role: str, listeners: Sequence[Endpoint]) -> tuple[str, ...]:
-    program = (sys.executable, "-m", f"appliance.lab.{kind}_server", "--name", role)
-    return (*program, *(f"--listen={listener}" for listener in listeners))
 
 
 def _enter(namespace: str, argv: Sequence[str]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Child:
         return self._exit_code
 
 
-def start_service(argv: Sequence[str], log: Path) -> Child:
+def start_service(argv: Sequence[str], log: Path, environment: Mapping[str, str] = os.environ) -> Child:
     """Start a program with its output in `log`. It has its own session, so that no Ctrl-C on a terminal reaches it."""
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -45,7 +45,7 @@ def start_service(argv: Sequence[str], log: Path) -> Child:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     )
     pid = os.posix_spawnp(
-        argv[0], tuple(argv), os.environ, file_actions=files, setsid=True, setsigmask=(), setsigdef=DEFAULT_IN_CHILDREN
+        argv[0], tuple(argv), environment, file_actions=files, setsid=True, setsigmask=(), setsigdef=DEFAULT_IN_CHILDREN
     )
     return Child(pid)
 

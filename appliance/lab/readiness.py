@@ -25,6 +25,16 @@ def http_status(namespace: str, endpoint: Endpoint, path: str) -> int | None:
         connection.close()
 
 
+def accepts_tcp(namespace: str, endpoint: Endpoint) -> bool:
+    """Whether somebody inside the namespace takes connections at this endpoint."""
+    connect = partial(socket.create_connection, (endpoint.host, endpoint.port), timeout=_ATTEMPT_TIMEOUT_S)
+    try:
+        namespaces.call_inside(namespace, connect).close()
+    except OSError:
+        return False
+    return True
+
+
 def udp_answers(namespace: str, endpoint: Endpoint) -> bool:
     """Whether a datagram sent inside the namespace is answered."""
 

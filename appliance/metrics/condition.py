@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from appliance import __version__
+from appliance.attack.kinds import KINDS
 from appliance.ipc.rows import ShardState
 from appliance.metrics.family import Family, Series, counter, gauge, label, one
 from appliance.metrics.reading import Reading
@@ -87,6 +88,18 @@ CONDITION: tuple[Family, ...] = (
         "lane_repairs",
         "times something of the lane that somebody else had removed was put back",
         one(lambda reading: reading.lane.lane.repairs),
+    ),
+    gauge(
+        "attack_under_way",
+        "1 while the gateway is under an attack of this kind, else 0",
+        lambda reading: (((kind.name,), kind.name in reading.attacks.under_way) for kind in KINDS),
+        "kind",
+    ),
+    counter(
+        "attacks",
+        "attacks of this kind that began in this run",
+        lambda reading: (((kind.name,), reading.attacks.begun[kind.name]) for kind in KINDS),
+        "kind",
     ),
     gauge("host_conntrack_entries", "entries of the host's own connection tracking", _conntrack("count")),
     gauge("host_conntrack_entries_limit", "entries that the host's own connection tracking may have", _conntrack("max")),

@@ -1,11 +1,12 @@
 """Everything that one page of metrics is made from, as it was at one moment. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import add
 from typing import NamedTuple
 
+from appliance.attack.watch import AttackWatch
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneStats, ShardState
 from appliance.ipc.shared_layout import SharedState
@@ -46,6 +47,9 @@ class Reading:
     """The slots of the real servers that are down."""
     troubled: frozenset[str]
     """The services too few of whose real servers are up."""
+    attacks: AttackWatch = field(default_factory=AttackWatch)
+    drained: frozenset[int] = frozenset()
+    """The slots of the real servers that are drained."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

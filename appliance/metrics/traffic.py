@@ -5,7 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 from appliance.ipc.plan import RealServerPlan
 from appliance.metrics.family import Family, Series, counter, gauge, label, one
 from appliance.metrics.reading import Reading
-from appliance.model.counters import ACTIVE_CONNS, BYTES, CONNS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS, STATE_FIELDS
+from appliance.model.counters import (
+    ACTIVE_CONNS,
+    BYTES,
+    CONNS,
+    DESTINATION_FIELDS,
+    INACTIVE_CONNS,
+    OPENING_CONNS,
+    REFUSED_CONNS,
+    STATE_FIELDS,
+    UNANSWERED_CONNS,
+)
 
 _WORDS = len(DESTINATION_FIELDS)
 _DIRECTIONS = ("in", "out")
@@ -120,9 +130,15 @@ TRAFFIC: tuple[Family, ...] = (
         _of_real_servers(*_both_directions(BYTES)),
         *(*_NAMED, "direction"),
     ),
+    counter(
+        "real_server_errors",
+        "sessions that a real server refused, and those whose SYN it did not answer",
+        _of_real_servers((("refused",), REFUSED_CONNS), (("unanswered",), UNANSWERED_CONNS)),
+        *(*_NAMED, "error"),
+    ),
     gauge(
         "real_server_weight",
-        "weight of a real server; 0 while it is drained",
+        "weight of a real server, by the configuration",
         _of_real_server(lambda _, server: server.weight),
         *_NAMED,
     ),
@@ -130,6 +146,12 @@ TRAFFIC: tuple[Family, ...] = (
         "real_server_up",
         "1 while a real server may get new sessions, 0 while health checks say that it is down",
         _of_real_server(lambda reading, server: server.slot not in reading.down),
+        *_NAMED,
+    ),
+    gauge(
+        "real_server_draining",
+        "1 while a real server is drained and gets no new sessions, whatever its weight; else 0",
+        _of_real_server(lambda reading, server: server.slot in reading.drained),
         *_NAMED,
     ),
     gauge(

@@ -199,14 +199,22 @@ DESTINATION_FIELDS: Final = (
     "active_conns",
     "inactive_conns",
     "opening_conns",
+    "refused_conns",
+    "unanswered_conns",
 )
 """What a shard counts for each real server of a service. The first four are laid out so that a Direction is their offset: packets
-at `direction`, bytes at `direction + BYTES`. From ACTIVE_CONNS on they are gauges: sessions in ESTABLISHED, in all other
-states, and those of the latter that are half-open. A worker sets them to zero when it starts."""
+at `direction`, bytes at `direction + BYTES`. From ACTIVE_CONNS to OPENING_CONNS they are gauges: sessions in ESTABLISHED, in
+all other states, and those of the latter that are half-open. A worker sets them to zero when it starts. The last two are what
+traffic says against the real server: sessions that it refused, and those whose SYN it did not answer."""
 
 BYTES: Final = 2
 CONNS: Final = 4
 ACTIVE_CONNS: Final = 5
 INACTIVE_CONNS: Final = 6
 OPENING_CONNS: Final = 7
+REFUSED_CONNS: Final = 8
+UNANSWERED_CONNS: Final = 9
 """Places among DESTINATION_FIELDS."""
+
+DESTINATION_COUNTERS: Final = (*range(ACTIVE_CONNS), REFUSED_CONNS, UNANSWERED_CONNS)
+"""The places among DESTINATION_FIELDS of those that only grow."""

@@ -51,17 +51,22 @@ def translate_error(raw: bytes, tables: Mapping[int, SessionTable], option_kind:
     return _pass_on(raw, key, undoing(session.record(1 - direction), reverse_key(key)), option)
 
 
-def refused_handshake(raw: bytes, tcp: SessionTable) -> Session | None:
-    """The session of a proven client whose real server cannot be reached, as the error says that quotes the SYN to it; else None.
+def refused_session(raw: bytes, tables: Mapping[int, SessionTable]) -> Session | None:
+    """The session that its real server does not take, as the error says that quotes a packet to it; else None.
 
-    `raw` is an error that `translate_error` translated. Only who has seen the SYN knows its number. A SYN that was too long for
-    the path is not refused.
+    `raw` is an error that `translate_error` translated. Of TCP, it quotes the SYN that was not answered: only who has seen that
+    knows its number. A SYN that was too long for the path is not refused. Of UDP, the port is closed.
     """
     kind, code, quoted = raw[at.IP_HEADER_BYTES], raw[at.IP_HEADER_BYTES + 1], raw[at.QUOTED_START :]
-    if kind != at.ICMP_UNREACHABLE or (kind, code) == _FRAGMENTATION_NEEDED or quoted[at.PROTOCOL] != at.PROTO_TCP:
+    if kind != at.ICMP_UNREACHABLE or (kind, code) == _FRAGMENTATION_NEEDED:
         return None
-    session, _ = tcp.find(reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END]))
-    if session is None or session.opening is None or session.opening.handshake is None:
+    protocol = quoted[at.PROTOCOL]
+    session, direction = tables[protocol].find(reverse_key(quoted[at.ADDRESSES_START : at.ADDRESSES_END]))
+    if session is None or direction != Direction.OUTBOUND:
+        return None
+    if protocol == at.PROTO_UDP:
+        return session if code == at.ICMP_CODE_PORT else None
+    if session.opening is None or session.opening.syn is None:
         return None
     seq = int.from_bytes(quoted[at.ADDRESSES_END : at.QUOTED_MIN_BYTES], "big")
     return session if seq == session.isn else None

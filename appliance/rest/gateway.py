@@ -4,14 +4,33 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from appliance.attack.watch import AttackWatch
 from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
-from appliance.ipc.rows import Caller, DutyState, LaneState, LaneStats, Page, ServiceHealth, SessionRow, ShardState, Slab
+from appliance.ipc.rows import (
+    Applied,
+    Caller,
+    ChangePlan,
+    ConfigState,
+    DrainState,
+    DutyState,
+    EventsSince,
+    LaneState,
+    LaneStats,
+    Page,
+    Saved,
+    ServiceHealth,
+    SessionRow,
+    ShardState,
+    Slab,
+)
 from appliance.ipc.shared_layout import SharedState
+from appliance.model.edit import Edit, Subject
 from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
 from appliance.model.token import Tokens
@@ -57,6 +76,37 @@ class Health(Protocol):
         """The health of each service and its real servers."""
 
 
+class Drains(Protocol):
+    """The drains of real servers. All methods raise KeyError for a real server that does not exist."""
+
+    def state(self, target: Target, note: str = "") -> DrainState:
+        """How far the drain of a real server has come; `note` becomes a part of it while it is drained."""
+
+    async def begin(self, target: Target, deadline_s: float | None) -> None:
+        """Drain a real server; another deadline for one that is drained already."""
+
+    async def take_back(self, target: Target) -> bool:
+        """Take a drain back; False when there is none."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of all real servers that are drained."""
+
+
+class Events(Protocol):
+    """What has happened."""
+
+    @property
+    def last(self) -> int:
+        """The number of the latest event."""
+
+    def since(self, number: int, most: int) -> EventsSince:
+        """Up to `most` events behind this number; 0 is in front of all."""
+
+    async def news(self) -> None:
+        """Return when there is another event than there are now."""
+
+
 class Tls(Protocol):
     """The certificate of the API."""
 
@@ -97,11 +147,47 @@ class HostParameters(Protocol):
         """Write one at one place; what is then in force. Raises HostParameterError, and changes nothing, when that is refused."""
 
 
+class Configuration(Protocol):
+    """The configuration in force. Whatever changes it raises ChangeRefusedError, and changes nothing, when that is refused."""
+
+    async def state(self) -> ConfigState:
+        """What is in force, beside the file."""
+
+    async def plan(self, text: str | None) -> ChangePlan:
+        """What a text would change; without one, the file."""
+
+    async def apply(self, text: str | None, confirm_within_s: int, versions: Sequence[str]) -> Applied:
+        """Put a text in force; without one, the file. With a time, it is taken back then, unless it is confirmed. `versions` are
+        those of the whole configuration that the client knows."""
+
+    async def save(self, *, write: bool) -> Saved:
+        """The file with what is in force and with its comments; with `write` it is written."""
+
+    async def confirm(self) -> None:
+        """Let the change stay that waits for it."""
+
+    async def change(self, edit: Edit, versions: Sequence[str]) -> Applied:
+        """Change one service, real server or pool. `versions` are those of it that the client knows."""
+
+    def look_up(self, subject: Subject) -> dict[str, Any] | None:
+        """The value of a service, a real server or a pool; None when there is no such one."""
+
+    def services(self) -> list[dict[str, Any]]:
+        """The values of all services."""
+
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """The values of all pools, by name."""
+
+
 class Gateway(Protocol):
     """The director, as the API sees it."""
 
     shared: SharedState
     services: tuple[ServicePlan, ...]
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in force."""
 
     @property
     def access(self) -> Access:
@@ -118,6 +204,18 @@ class Gateway(Protocol):
     @property
     def health(self) -> Health:
         """The health of all real servers."""
+
+    @property
+    def attacks(self) -> AttackWatch:
+        """The attacks of this run."""
+
+    @property
+    def drains(self) -> Drains:
+        """The drains of real servers."""
+
+    @property
+    def events(self) -> Events:
+        """What has happened."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

@@ -19,6 +19,8 @@ class RealServerHealth(Model):
     contrary: Count
     last_outcome: Literal["", "passed", "failed", "undecided"]
     last_answer: str
+    tried_again_in_s: float = Field(ge=0, description="seconds until one that is down because of its traffic is tried again")
+    draining: bool
 
 
 class ServiceHealth(Model):

@@ -76,6 +76,8 @@ async def read(gateway: Gateway) -> Reading:
         missing_addresses=len(gateway.missing_addresses()),
         down=gateway.health.down,
         troubled=frozenset(gateway.health.troubles),
+        drained=frozenset(gateway.drains.slots),
+        attacks=gateway.attacks,
     )
 
 

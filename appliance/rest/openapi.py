@@ -87,11 +87,11 @@ def _operation(route: Route, asked: Operation, schemas: _Schemas) -> Schema:
         described["security"] = [{}]
     if asked.body:
         described["requestBody"] = {
-            "required": True,
+            "required": not asked.body_is_optional,
             "description": asked.body,
             "content": {
-                JSON: {"schema": schemas.of(asked.body_model)},
-                TEXT: {"schema": {"type": "string", "minLength": 1}},
+                media: {"schema": schemas.of(asked.body_model) if media == JSON else {"type": "string", "minLength": 1}}
+                for media in asked.body_media
             },
         }
     return described

@@ -3,13 +3,17 @@
 from http import HTTPStatus
 
 from appliance.rest import models
+from appliance.rest.attack_routes import ATTACK_ROUTES
+from appliance.rest.config_routes import CONFIG_ROUTES
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.drain_routes import DRAIN_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
+from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 
 LONGEST_BODY_BYTES = 4096
@@ -148,9 +152,9 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
-                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, and its counters "
-                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns` and "
-                "`opening_conns` (those of the inactive ones that are half-open)",
+                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, `draining`, and its counters "
+                "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
+                "`opening_conns` (those of the inactive ones that are half-open), `refused_conns` and `unanswered_conns`",
                 answer=models.Services,
             ),
         ),
@@ -280,6 +284,10 @@ ROUTES: tuple[Route, ...] = (
     ),
     *DOCS_ROUTES,
     *HEALTH_ROUTES,
+    *ATTACK_ROUTES,
+    *CONFIG_ROUTES,
+    *SERVICE_ROUTES,
+    *DRAIN_ROUTES,
 )
 
 

@@ -123,3 +123,28 @@ class Metric(Model):
     type: str
     help: str
     samples: list[Sample]
+
+
+class Attack(Model):
+    """One attack."""
+
+    kind: str
+    summary: str
+    began: str
+    ended: str | None
+    lasted_s: float = Field(ge=0)
+    dropped: int = Field(ge=0)
+    rate_per_s: float = Field(ge=0)
+    peak_per_s: float = Field(ge=0)
+    rules: dict[str, int]
+    sessions: int = Field(ge=0)
+    proofs: int = Field(ge=0)
+    sessions_per_s: float = Field(ge=0)
+    sessions_per_s_before: float = Field(ge=0)
+
+
+class Attacks(Model):
+    """The attacks that are under way, and the latest ones that are over."""
+
+    under_way: list[Attack]
+    ended: list[Attack]

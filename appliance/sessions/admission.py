@@ -46,10 +46,16 @@ class Admission:
             return LOCAL_PORTS_EXHAUSTED
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
+        isn = self._isn(server_key, last_seq, now)
+        session = Session(service, real_server, client_key, server_key, client_isn, isn)
+        session.choice = service.choice
+        return session
+
+    def _isn(self, server_key: bytes, last_seq: int | None, now: float) -> int:
+        """The initial sequence number that the real server is shown; 0 for a protocol without."""
         if self._isns is None:
-            return Session(service, real_server, client_key, server_key, 0, 0)
-        isn = self._isns.first(server_key, now) if last_seq is None else self._isns.following(server_key, last_seq)
-        return Session(service, real_server, client_key, server_key, client_isn, isn)
+            return 0
+        return self._isns.first(server_key, now) if last_seq is None else self._isns.following(server_key, last_seq)
 
     def close(self, session: Session) -> None:
         """Give back what `open` took."""

@@ -25,6 +25,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED, RS_PACKETS
+from appliance.state.server_errors import note_silence
 from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -71,7 +72,7 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
-        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down)
+        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down, plan.drained)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -233,6 +234,7 @@ class Sessions:
                 return
         opening = session.opening
         if opening is None or opening.syn is None or not opening.stale_answers or opening.is_resent:
+            note_silence(session, now)
             self.end(session, EndReason.EXPIRED)
             return
         opening.is_resent = True
@@ -266,6 +268,10 @@ class Sessions:
     def change_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         self._changes.put_health(down)
+
+    def change_drained(self, drained: Iterable[int]) -> None:
+        """The real servers in these slots are drained from now on, and no others."""
+        self._changes.put_drained(drained)
 
     def settle_some(self) -> bool:
         """Settle some sessions after a change of their real servers; True while there are more."""

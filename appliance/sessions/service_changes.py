@@ -31,15 +31,18 @@ class ServiceChanges:
         tables: Sequence[SessionTable],
         end: Callable[[Session, EndReason], None],
         down: Iterable[int],
+        drained: Iterable[int],
     ) -> None:
-        """`down` are the slots of the real servers that are down at the beginning."""
+        """`down` and `drained` are the slots of the real servers that are so at the beginning."""
         self._services = services
         self._tables = tables
         self._end = end
         self._down: frozenset[int] = frozenset()
+        self._drained: frozenset[int] = frozenset()
         self._service_of: dict[int, VirtualService[Session]] = {}
         self._unsettled: Iterator[list[Session]] = iter(())
         self._find_slots()
+        self.put_drained(drained)
         self.put_health(down)
 
     def put_services(self, plans: Sequence[ServicePlan]) -> None:
@@ -47,7 +50,7 @@ class ServiceChanges:
         changed = False
         for plan in plans:
             service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
-            changed |= service.change(plan, self._down)
+            changed |= service.change(plan, self._down, self._drained)
         self._find_slots()
         if changed:
             self._settle_all()
@@ -55,8 +58,18 @@ class ServiceChanges:
     def put_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         before, self._down = self._down, frozenset(down)
-        concerned = {id(service): service for slot in before ^ self._down if (service := self._service_of.get(slot))}
-        changed = [service.change_health(self._down) for service in concerned.values()]  # all of them, and not up to the first
+        self._change_standing(before ^ self._down)
+
+    def put_drained(self, drained: Iterable[int]) -> None:
+        """The real servers in these slots are drained from now on, and no others."""
+        before, self._drained = self._drained, frozenset(drained)
+        self._change_standing(before ^ self._drained)
+
+    def _change_standing(self, slots: Iterable[int]) -> None:
+        """Real servers in these slots are up or down, or drained or not, as they were not before."""
+        concerned = {id(service): service for slot in slots if (service := self._service_of.get(slot))}
+        # all of them, and not up to the first that has changed
+        changed = [service.change_standing(self._down, self._drained) for service in concerned.values()]
         if any(changed):
             self._settle_all()
 

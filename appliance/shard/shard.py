@@ -20,7 +20,7 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.fullnat import translate
-from appliance.nat.icmp import refused_handshake, translate_error
+from appliance.nat.icmp import refused_session, translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.adoption import Adopted, Adoption
@@ -36,6 +36,7 @@ from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
+from appliance.state.server_errors import note_refusal, note_silence
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
@@ -90,7 +91,8 @@ class Shard:
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers, weights and schedulers in force, and `change_health` which of them are down.
+    - `change_services` puts other real servers, weights and schedulers in force, `change_health` which of them are down, and
+      `change_drained` which are drained.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -198,6 +200,7 @@ class Shard:
         for session in self._wheel.expired(now, limit):
             opening = session.opening
             if opening is not None and opening.handshake is not None:
+                note_silence(session, now)
                 self._proxy.time_out(session, opening, opening.handshake, now)
             else:
                 self._sessions.time_out(session, now)
@@ -219,6 +222,10 @@ class Shard:
     def change_health(self, down: Sequence[int]) -> None:
         """The real servers in the slots `down` are down from now on, and all others up."""
         self._sessions.change_health(down)
+
+    def change_drained(self, drained: Sequence[int]) -> None:
+        """The real servers in the slots `drained` get no new sessions from now on, whatever their weights; all others do."""
+        self._sessions.change_drained(drained)
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
@@ -246,10 +253,11 @@ class Shard:
         translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)
         if isinstance(translated, Verdict):
             return translated
-        session = refused_handshake(raw, sessions.tcp)
-        if session is not None:
-            self._proxy.fail(session, now)
-            return HANDSHAKE_PACKET
+        if (session := refused_session(raw, tables)) is not None:
+            note_refusal(session)
+            if session.opening is not None and session.opening.handshake is not None:
+                self._proxy.fail(session, now)
+                return HANDSHAKE_PACKET
         self.output.rewritten = translated
         return ICMP_TRANSLATED
 

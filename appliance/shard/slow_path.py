@@ -24,6 +24,7 @@ from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, is_acceptable_ack, progress_of
 from appliance.state.rewrite_record import ACK_DELTA, RECORD
+from appliance.state.server_errors import note_refusal, note_silence
 from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_phases import Challenge, Opening
@@ -132,6 +133,8 @@ class SlowPath:
                 # there, and the RST closes it. `Sessions.time_out` sends the SYN again.
                 self._sessions.wait(session, now + _SECOND_LOOK_S)
             return STALE_ANSWER
+        if answer.flags & RST:
+            note_refusal(session)
         if handshake is None:
             return None
         if answer.flags & RST:
@@ -155,6 +158,7 @@ class SlowPath:
                     return outcome
             else:
                 is_late = session.state in CLOSING and session.state != TcpState.CLOSE
+                note_silence(session, now)
         elif (challenge := session.challenge) is not None:
             if segment.flags & RST and segment.seq == challenge.ack:
                 return self._start_anew(session, Segment.parse(challenge.syn))

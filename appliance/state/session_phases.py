@@ -27,7 +27,7 @@ class Handshake:
 class Opening:
     """A TCP session until its client has acknowledged the real server's first byte, or the real server a byte of its client."""
 
-    __slots__ = ("client_option", "handshake", "is_resent", "rs_first_seq", "stale_answers", "syn")
+    __slots__ = ("client_option", "handshake", "is_held_against", "is_resent", "rs_first_seq", "stale_answers", "syn")
 
     def __init__(self) -> None:
         self.client_option = b""
@@ -40,6 +40,8 @@ class Opening:
         """The number of the real server's first byte, as the client sees it; None until the real server's SYN-ACK was seen."""
         self.stale_answers = 0
         """How often the real server answered for an older connection."""
+        self.is_held_against = False
+        """Whether it counts as an error of the real server already, see `server_errors`."""
         self.is_resent = False
         """Whether the SYN was sent once more because of that, after a pause."""
 

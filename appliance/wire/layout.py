@@ -53,8 +53,9 @@ MOST_WINDOW = 0xFFFF
 LEAST_OFFSET_FLAGS = 5 << DATA_OFFSET_SHIFT
 """Data offset and flags of the shortest TCP header; a smaller number is a header of less than twenty bytes."""
 
+TIME_TO_LIVE = 8
 PROTOCOL = 9
-"""The byte with the protocol number."""
+"""The bytes with the TTL and with the protocol number."""
 
 TOTAL_LENGTH = slice(2, 4)
 FRAGMENT_FIELD = slice(6, 8)

@@ -11,6 +11,7 @@ from collections import deque
 
 from appliance.ipc.messages import (
     Ask,
+    ChangeDrained,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -120,6 +121,9 @@ class ControlChannel:
                 self._send(Done(number))
             case ChangeHealth(down):
                 shard.change_health(down)
+                self._send(Done(number))
+            case ChangeDrained(drained):
+                shard.change_drained(drained)
                 self._send(Done(number))
             case Ask(query):
                 self._walks[number] = shard.walk(query)

@@ -39,7 +39,7 @@ class RunningLab:
     """What a test may do with a lab: run programs in its namespaces and talk to the API."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
+        self.environment = environment | {"PYTHONPATH": str(_HERE.parents[1])}  # for what programs have in common
         self.vip = environment["LAB_VIP"]
         self.port = int(environment["LAB_PORT"])
 

@@ -126,6 +126,39 @@ def test_command_finds_its_lab_in_the_environment(labs: LabStarter) -> None:
     assert labs.is_gone()
 
 
+def test_commands_of_operators_reach_the_api_from_every_namespace(labs: LabStarter) -> None:
+    ask = 'curl -s -o /dev/null -w "%{http_code} " --unix-socket ${APPLIANCE_API#unix:} http://lab/healthz'
+    code, out, _ = labs.run("--", "sh", "-c", f"{ask}; " + inside("rs1", ask))
+    assert (code, out) == (0, "200 200 ")
+    assert labs.is_gone()
+
+
+def test_ports_of_real_servers_are_free_for_others(labs: LabStarter) -> None:
+    ask = inside("gateway", "curl", "-s", "http://192.0.2.101:8080/")
+    program = "import socket; socket.create_server(('192.0.2.101', 8080)); print('free')"
+    use = inside("rs1", sys.executable, "-c", f'"{program}"')
+    code, out, _ = labs.run("--servers", "none", "--", "sh", "-c", f"{ask} || echo nobody; {use}")
+    assert (code, out) == (0, "nobody\nfree\n")
+    assert labs.is_gone()
+
+
+def test_a_program_of_the_user_serves_on_each_real_server(labs: LabStarter) -> None:
+    own = f"mkdir {labs.directory}/$REAL_SERVER && cd {labs.directory}/$REAL_SERVER && echo $REAL_SERVER > who"
+    program = f"{own} && exec {sys.executable} -m http.server -b $LISTEN_ADDRESS $LISTEN_PORT"
+    asks = (inside("gateway", "curl", "-s", f"http://192.0.2.{host}:8080/who") for host in (101, 102))
+    code, out, _ = labs.run("--serve", program, "--", "sh", "-c", "; ".join(asks))
+    assert (code, out) == (0, "rs1\nrs2\n")
+    assert labs.is_gone()
+
+
+def test_a_program_of_the_user_that_ends_is_explained(labs: LabStarter) -> None:
+    code, out, err = labs.run("--serve", "echo no disk; exit 3", "--", "echo", "never reached")
+    assert (code, out) == (125, "")
+    assert "your program on rs1 ended with code 3" in err
+    assert "no disk" in err
+    assert labs.is_gone()
+
+
 def test_every_link_works_and_servers_know_no_way_to_the_client(labs: LabStarter) -> None:
     script = [
         "ip -o -4 addr show dev eth0 | awk '{print $4}'",

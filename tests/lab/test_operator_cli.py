@@ -62,6 +62,12 @@ def test_pages_have_all_that_the_whole_list_has(lab: RunningLab) -> None:
     assert sorted(line.split()[3] for line in paged) == sorted(line[3] for line in lines)
 
 
+def test_commands_reach_the_api_as_the_manual_prints_them(lab: RunningLab) -> None:
+    """From the client's namespace, without a word about where the API is."""
+    assert json.loads(lab.run("client", sys.executable, "-m", "appliance", "sysctl", "fullnat_toa_kind", "--json"))
+    assert lab.run("client", sys.executable, "-m", "appliance", "health").startswith("service ")
+
+
 def test_top_counts_what_filters_find(lab: RunningLab) -> None:
     assert lab.script("client", "http_load.py", str(REQUESTS), "4")["ok"] == REQUESTS
     client = listed(lab)[0]["source"].partition(":")[0]

@@ -125,7 +125,14 @@ CASES = (
     Case(
         "ApplianceRealServerDown",
         {f"appliance_real_server_up{{{NAMED}}}": steady(0)},
-        ({f"appliance_real_server_up{{{NAMED}}}": steady(1)}, {f"appliance_real_server_up{{{NAMED}}}": "1x46 0x9"}),
+        (
+            {f"appliance_real_server_up{{{NAMED}}}": steady(1)},
+            {f"appliance_real_server_up{{{NAMED}}}": "1x46 0x9"},
+            {
+                f"appliance_real_server_up{{{NAMED}}}": steady(0),
+                f"appliance_real_server_draining{{{NAMED}}}": steady(1),
+            },
+        ),
     ),
     Case(
         "ApplianceRealServersRefuse",
@@ -163,6 +170,11 @@ CASES = (
         "ApplianceHostConntrackFilling",
         {"appliance_host_conntrack_entries": steady(91), "appliance_host_conntrack_entries_limit": steady(100)},
         ({"appliance_host_conntrack_entries": steady(89), "appliance_host_conntrack_entries_limit": steady(100)},),
+    ),
+    Case(
+        "ApplianceUnderAttack",
+        {'appliance_attack_under_way{kind="syn_flood"}': steady(1)},
+        tuple({'appliance_attack_under_way{kind="syn_flood"}': series} for series in (steady(0), "0x50 1x9")),
     ),
 )
 

@@ -140,7 +140,7 @@ def test_configuration() -> None:
 
 
 def test_api() -> None:
-    gateway = cast("Gateway", SimpleNamespace(shared=None, services=(), sessions=None))
+    gateway = cast("Gateway", SimpleNamespace(shared=None, services=(), sessions=None, configuration=None))
     served = {
         (route.method, route.resource.canonical) for route in make_app(gateway).router.routes() if route.resource is not None
     }

@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, str] = {
     "wire": "",
     "timers": "",
     "health": "",
+    "attack": "",
     "model": "wire",
     "policy": "wire model",
     "ipc": "wire model",
@@ -31,10 +32,10 @@ MAY_IMPORT: dict[str, str] = {
     "probes": "health policy",
     "worker": "wire model ipc sessions shard edge",
     "queue_worker": "model ipc sessions shard edge worker",
-    "director": "health model policy ipc config sessions doctor edge probes",
-    "views": "health model policy ipc doctor",
-    "metrics": "model ipc views",
-    "rest": "health model policy ipc doctor views metrics",
+    "director": "health attack model policy ipc config sessions doctor edge probes",
+    "views": "health attack model policy ipc doctor",
+    "metrics": "attack model ipc views",
+    "rest": "health attack model policy ipc doctor views metrics",
     "api": "model policy ipc views metrics rest",
     "cli": "model policy ipc views",
     "lab": "config",
@@ -43,8 +44,8 @@ MAY_IMPORT: dict[str, str] = {
 """Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
 
 PURE = frozenset((
-    "wire", "timers", "health", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard", "doctor",
-    "views", "metrics",
+    "wire", "timers", "health", "attack", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard",
+    "doctor", "views", "metrics",
 ))  # fmt: skip
 """Time, randomness and words come in as arguments here, or go out as values."""
 
@@ -58,6 +59,7 @@ THIRD_PARTY: dict[str, str] = {
     "pyroute2": "edge lab",
     "aiohttp": "api probes rest cli lab",
     "uvloop": "__main__ lab",
+    "tomlkit": "config",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 

@@ -33,6 +33,8 @@ TRAFFIC_MEANINGS: Mapping[str, str] = {
     "active_conns": "sessions now in ESTABLISHED",
     "inactive_conns": "sessions now in any other state, UDP sessions among them",
     "opening_conns": "those of the latter that are half-open: their handshake is under way",
+    "refused_conns": "sessions that the real server refused, by RST to their SYN or by an ICMP error; of UDP, each error",
+    "unanswered_conns": "sessions whose SYN the real server did not answer when it was sent again, or until their time was over",
 }
 
 

@@ -7,24 +7,30 @@ all at once.
 import http.client
 import json
 import os
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 
+from tests.lab.programs.fresh_ports import FreshPorts
 
-def answer(source: str) -> str:
+
+def answer(source: str, ports: FreshPorts) -> str:
     """The name of the real server that answers a connection from this address."""
-    connection = http.client.HTTPConnection(
-        os.environ["LAB_VIP"], int(os.environ["LAB_PORT"]), timeout=10, source_address=(source, 0)
-    )
-    connection.request("GET", "/?close=1")
-    name: str = json.loads(connection.getresponse().read())["real_server"]
-    connection.close()
-    return name
+    with socket.socket() as sock:
+        sock.settimeout(10)
+        ports.bind(sock, source)
+        sock.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
+        connection = http.client.HTTPConnection(os.environ["LAB_VIP"])
+        connection.sock = sock
+        connection.request("GET", "/?close=1")
+        name: str = json.loads(connection.getresponse().read())["real_server"]
+        return name
 
 
 if __name__ == "__main__":
     first, count, times = IPv4Address(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     with ThreadPoolExecutor(times if "together" in sys.argv[4:] else 1) as pool:
         sources = [str(first + number) for number in range(count)]
-        print(json.dumps({source: sorted(set(pool.map(answer, [source] * times))) for source in sources}))
+        ports = FreshPorts(count * times)
+        print(json.dumps({source: sorted(set(pool.map(answer, [source] * times, [ports] * times))) for source in sources}))

@@ -16,6 +16,8 @@ import socket
 import sys
 import time
 
+from tests.lab.programs.fresh_ports import FreshPorts
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 PATIENCE_S = 10.0
 """For the answers to all requests together, which are sent at once."""
@@ -75,7 +77,11 @@ def numbers(connection: socket.socket) -> list[int]:
 def main(count: int) -> None:
     """Open the sessions and read commands until standard input ends."""
     service = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
-    connections = [socket.create_connection(service, timeout=PATIENCE_S) for _ in range(count)]
+    ports, connections = FreshPorts(count), [socket.socket() for _ in range(count)]
+    for connection in connections:
+        connection.settimeout(PATIENCE_S)
+        ports.bind(connection)
+        connection.connect(service)
     if ask(connections)["answered"] != count:
         raise SystemExit("not every session was answered at the beginning")
     print(json.dumps([connection.getsockname()[1] for connection in connections]), flush=True)

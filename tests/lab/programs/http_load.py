@@ -13,6 +13,8 @@ import sys
 
 import uvloop
 
+from tests.lab.programs.fresh_ports import FreshPorts
+
 REQUEST = b"GET /?close=1 HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
@@ -41,12 +43,13 @@ async def main(count: int, concurrency: int, *, with_fin: bool) -> dict[str, obj
     peers: collections.Counter[str] = collections.Counter()
     clients: collections.Counter[str] = collections.Counter()
     errors: collections.Counter[str] = collections.Counter()
-    left = iter(range(count))
+    left, ports = iter(range(count)), FreshPorts(count)
 
     async def client() -> None:
         for _ in left:
             with socket.socket() as sock:
                 sock.setblocking(False)
+                ports.bind(sock)
                 try:
                     answer = await one_request(sock, with_fin=with_fin)
                 except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from appliance.config.api_table import Api
 from appliance.config.health_check import HealthCheck
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
+from appliance.config.observe import Observe
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, RealServer, Service
 from appliance.model.host_parameters import HOST_PARAMETERS
@@ -49,6 +50,7 @@ def test_the_keys_are_those_of_the_tables() -> None:
         "[api]": Api,
         "[[service]]": Service,
         "[service.health_check]": HealthCheck,
+        "[service.observe]": Observe,
         "[[service.real_server]]": RealServer,
     }
     for section in sections():
@@ -58,7 +60,7 @@ def test_the_keys_are_those_of_the_tables() -> None:
         elif section.header == "[host.sysctl]":
             assert names == set(HOST_PARAMETERS)
         elif table := tables.get(section.header):
-            assert names == set(table.model_fields) - {"real_servers", "health_check"}
+            assert names == set(table.model_fields) - {"real_servers", "health_check", "observe"}
     top = {re.sub(r"[\[\]]", "", section.header).partition(".")[0] for section in sections()}
     assert top == {field.alias or name for name, field in Config.model_fields.items()}
 

@@ -159,6 +159,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "quorum": 1,
         "on_down": "leave",
         "health_check": None,
+        "observe": None,
     }
 
 

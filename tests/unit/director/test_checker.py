@@ -169,7 +169,7 @@ async def test_one_can_be_hastened() -> None:
     async with running(servers):
         await servers.settle()
         assert servers.asked.empty()
-        servers.checker.hasten(A)
+        servers.checker.hasten(A, servers.checker._now())
         assert (await servers.asked.get())[0] == A
 
 

@@ -114,17 +114,17 @@ def test_one_that_its_traffic_found_dead_is_tried_again() -> None:
     assert standing.condemn(BAD, 10.0, 40.0)
     assert (standing.is_up, standing.since) == (False, 10.0)
     assert not standing.condemn(BAD, 11.0, 41.0), "it is down already"
-    assert not standing.try_again(NONE, 39.9)
-    assert standing.try_again(NONE, 40.0)
+    assert not standing.try_again(39.9)
+    assert standing.try_again(40.0)
     assert (standing.is_up, standing.since) == (True, 40.0)
-    assert not standing.try_again(NONE, 100.0)
+    assert not standing.try_again(100.0)
 
 
 def test_one_that_a_check_has_marked_down_is_not_tried_again_by_time() -> None:
     standing = Standing(0.0)
     for _ in range(3):
         standing.take(BAD, CHECK, 0.0)
-    assert not standing.try_again(NONE, 1e9)
+    assert not standing.try_again(1e9)
 
 
 def test_words_of_others_are_one_line_and_not_long() -> None:

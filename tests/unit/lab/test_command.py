@@ -49,3 +49,12 @@ def test_the_lane_and_a_restart_are_options() -> None:
     assert (parsed.lane, parsed.restart, parse("--", "true").lane, parse("--", "true").restart) == ("off", True, None, False)
     with pytest.raises(SystemExit):
         parse("--lane", "on", "--", "true")
+
+
+def test_real_servers_run_the_labs_servers_or_nothing_or_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [parse(*words, "--", "true").servers for words in ((), ("--servers", "none"))] == ["own", "none"]
+    assert (parse("--", "true").serve, parse("--serve", "nginx -c x", "--", "true").serve) == (None, "nginx -c x")
+    for words in (("--servers", "some"), ("--servers", "none", "--serve", "nginx")):
+        with pytest.raises(SystemExit):
+            parse(*words, "--", "true")
+    assert "not allowed with argument --servers" in capsys.readouterr().err

@@ -16,6 +16,8 @@ _OF_FIELD = {
     "active_conns": ("sessions", {"state": "active"}),
     "inactive_conns": ("sessions", {"state": "inactive"}),
     "opening_conns": ("opening_sessions", {}),
+    "refused_conns": ("errors", {"error": "refused"}),
+    "unanswered_conns": ("errors", {"error": "unanswered"}),
 }
 """By field: the end of the family's name, and the labels beside those that say whose it is."""
 
@@ -41,7 +43,7 @@ def test_a_number_of_a_real_server_is_counted_for_it_and_for_who_counted(metrics
     name, labels = _OF_FIELD[field]
     server = written(total_of(field, f"real_server_{name}"), service="web", real_server="192.0.2.102:8080", **labels)
     expected = {server: 7.0}
-    if field not in GAUGES:
+    if field not in (*GAUGES, "refused_conns", "unanswered_conns"):
         expected |= {written(f"shard_{name}_total", shard=str(shard), **labels): shard + 1.0 for shard in (0, 1)}
         if field != "conns":  # the lane opens no sessions
             expected[written(f"lane_{name}_total", **labels)] = 4
@@ -85,7 +87,7 @@ def test_a_real_server_that_is_removed_has_no_series_and_takes_nothing_from_the_
     metrics.gateway.services = (kept, names)
     after = metrics.all()
     gone = before.keys() - after.keys()
-    assert len(gone) == len(DESTINATION_FIELDS) + 2, "its weight, and whether it is up"
+    assert len(gone) == len(DESTINATION_FIELDS) + 3, "its weight, whether it is up, and whether it is drained"
     assert all('real_server="192.0.2.102:8080"' in series for series in gone)
     assert after.items() <= before.items()
     metrics.gateway.services = SERVICES

@@ -10,6 +10,7 @@ import pytest
 from appliance.api import make_app
 from appliance.rest.listen import serve
 from appliance.rest.routes import ROUTES
+from tests.support import api_changes
 from tests.support.api_answers import Client, problem_of, text_of
 from tests.support.gateway import SESSION, FakeGateway
 
@@ -51,6 +52,8 @@ URLS = {
     "/conns": "/conns?state=CLOSE",
     "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
+    **api_changes.URLS,
+    "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 
 
@@ -58,7 +61,10 @@ def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
     assert {path for _, path in COSTLY} == {
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
         "/conns", "/conns/top", "/doctor", "/host/sysctl", "/host/sysctl/{name}", "/stats/ip_vs_ext_stats",
-        "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence",
+        "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence", "/config", "/config/plan", "/config/apply",
+        "/config/save",
+        "/services", "/services/{name}", "/services/{name}/real_servers", "/services/{name}/real_servers/{endpoint}",
+        "/pools/{name}",
     }  # fmt: skip
 
 
@@ -92,7 +98,7 @@ async def test_a_page_of_the_api_itself_may_ask(client: Client) -> None:
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 async def test_a_user_who_may_not_write_may_read(client: Client, gateway: FakeGateway, method: str, path: str) -> None:
     gateway.access.is_writer, gateway.sessions.batches = False, [[SESSION]]
-    problem = await problem_of(await client.request(method, URLS[path], data=b"5000"), 403)
+    problem = await problem_of(await client.request(method, URLS.get(path, path), data=b"5000"), 403)
     assert problem["type"].endswith(":read-only")
     assert gateway.sessions.asked == ()
     assert await text_of(client, ESTABLISHED) == "900000\n"

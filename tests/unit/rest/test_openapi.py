@@ -16,6 +16,7 @@ from appliance.rest.models import Problem
 from appliance.rest.openapi import document
 from appliance.rest.operation import Operation
 from appliance.rest.routes import ROUTES
+from tests.support import api_changes
 from tests.support.api_answers import Client, json_of
 from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, FakeGateway, remember
 
@@ -32,8 +33,10 @@ URLS = {
     "/stats/ext/{name}": "/stats/ext/synproxy_ok_ack",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     "/conns": "/conns?all=1",
+    **api_changes.URLS,
+    "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
-BODIES = {"/sysctl/{name}": b"300000", "/host/sysctl/{name}": b"30"}
+BODIES = {("PUT", "/sysctl/{name}"): b"300000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
 
 
 def test_the_document_is_valid() -> None:
@@ -45,7 +48,7 @@ def test_every_operation_is_in_it() -> None:
         (path, method.upper())
         for path, item in DOCUMENT["paths"].items()
         for method in item
-        if method in ("get", "put", "delete", "post")
+        if method in ("get", "put", "delete", "post", "patch")
     }
     assert described == {(path, asked.method) for path, asked in OPERATIONS}
 
@@ -72,7 +75,7 @@ def test_every_body_has_a_model() -> None:
 async def answer_of(client: Client, path: str, asked: Operation) -> Any:
     url = URLS.get(path, path) if asked.method != "GET" else URLS.get(path, path).partition("?")[0]
     assert "{" not in url, f"{path}: give it a URL here"
-    body = BODIES[path] if asked.body else None
+    body = BODIES[asked.method, path] if asked.body else None
     response = await client.request(asked.method, url, data=body, headers={"Accept": "application/json"})
     assert response.status == 200
     return json.loads(await response.text())
@@ -86,6 +89,8 @@ async def test_every_answer_has_the_form_of_its_model(client: Client, gateway: F
     web = replace(SERVICES[0], persistence_s=300)
     gateway.services = (web, *SERVICES[1:])
     remember(gateway.shared, web, "198.51.100.2", 0, int(time.monotonic() * 1000), 3_600_000)
+    if path == "/config/confirm":
+        await client.post("/config/apply?confirm_within_s=60", data=api_changes.BODIES["POST", "/config/apply"])
     answer = await answer_of(client, path, asked)
     assert answer, "an empty answer would have the form of any list"
     TypeAdapter(asked.answer).validate_python(answer)

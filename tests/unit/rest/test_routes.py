@@ -1,18 +1,24 @@
 """rest/routes.py: the description of each route is complete, and the API does what it says."""
 
+import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
 import pytest
 
+from appliance.config.edits import edited
 from appliance.ipc.queries import ShardDownError
+from appliance.model.edit import MERGE, SERVICE, Edit, Subject
+from appliance.rest.config_routes import LONGEST_CONFIG_BYTES
 from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, Refusal, Route
 from appliance.rest.routes import ROUTES, operation, query_names
+from appliance.rest.service_routes import LONGEST_TABLE_BYTES, ONE
 from appliance.rest.session_routes import TOP_LINES_MAX
+from tests.support import api_changes
 from tests.support.api_answers import Client, problem_of
 from tests.support.gateway import SESSION, FakeGateway, remember
 
@@ -27,13 +33,14 @@ NAMES = {
     "/host/sysctl/{name}": "tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "synproxy_ok_ack",
     "/docs/{name}": "start.js",
+    "/services/{name}/real_servers/{endpoint}/drain": "web",
 }
-BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30"}
+BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
 QUERIES = {("DELETE", "/conns"): {"all": "1"}}
 
 
 def url(path: str) -> str:
-    return path.replace("{name}", NAMES.get(path, ""))
+    return api_changes.URLS.get(path) or path.replace("{name}", NAMES.get(path, "")).replace("{endpoint}", "192.0.2.101:8080")
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
@@ -49,7 +56,9 @@ def test_each_operation_is_described(asked: Operation, path: str) -> None:
     assert asked.answers.endswith(".")
     assert asked.text
     assert asked.json
-    assert bool(asked.body) == (asked.method == "PUT")
+    assert bool(asked.body) == (
+        asked.method in ("PUT", "PATCH", "POST") and path not in ("/config/confirm", "/config/save", DRAIN)
+    )
     assert len(set(query_names(asked))) == len(query_names(asked))
     for parameter in (*asked.query, *COMMON_QUERY):
         assert all(parameter), f"{parameter.name} is not described"
@@ -63,6 +72,11 @@ def test_an_unknown_operation_is_an_error() -> None:
         operation("PUT", "/conns")
 
 
+async def a_change_waits(client: Client) -> None:
+    """As from now on, a change waits for its confirmation."""
+    await client.post("/config/apply", params={"confirm_within_s": 60}, data=api_changes.BODIES["POST", "/config/apply"])
+
+
 @pytest.mark.parametrize(
     ("asked", "path"), [(asked, path) for asked, path in OPERATIONS if "application/json" in asked.media and "`" in asked.json]
 )
@@ -73,6 +87,9 @@ async def test_an_answer_has_the_members_that_are_said_of_it(
     gateway.sessions.counts["198.51.100.2"] = 1
     gateway.services = tuple(replace(service, persistence_s=300) for service in gateway.services)
     remember(gateway.shared, gateway.services[0], "198.51.100.2", 0, int(time.monotonic() * 1000), 300_000)
+    gateway.events.add("drained", "web", "192.0.2.101:8080", "its last session is gone")
+    if path == "/config/confirm":
+        await a_change_waits(client)
     response = await client.request(
         asked.method,
         url(path),
@@ -100,6 +117,7 @@ def nothing(_: FakeGateway) -> None:
     pass
 
 
+DRAIN = "/services/{name}/real_servers/{endpoint}/drain"
 Prepare = Callable[[FakeGateway], None]
 
 REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Refusal]] = [
@@ -127,7 +145,165 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"0", {}, nothing, 3),
         ("GET", "/stats/ip_vs_ext_stats/{name}", "/stats/ip_vs_ext_stats/nothing", None, {}, nothing, 0),
         ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
+        ("GET", DRAIN, "/services/web/real_servers/192.0.2.9:1/drain", None, {}, nothing, 0),
+        ("POST", DRAIN, "/services/nothing/real_servers/192.0.2.101:8080/drain", None, {}, nothing, 0),
+        ("POST", DRAIN, "/services/web/real_servers/192.0.2.101:8080/drain?deadline_s=-1", None, {}, nothing, 1),
+        ("DELETE", DRAIN, "/services/web/real_servers/192.0.2.9:1/drain", None, {}, nothing, 0),
+        ("GET", "/events", "/events?since=x", None, {}, nothing, 0),
     ]
+]
+
+
+def a_change_is_unconfirmed(gateway: FakeGateway) -> None:
+    gateway.configuration.confirmation.expect(gateway.configuration.in_force, 60)
+
+
+def it_is_refused(gateway: FakeGateway) -> None:
+    gateway.configuration.refuses = "service web: port: 80 -> 81 needs a restart"
+
+
+WITH_COMMAND = b'{"vip": "203.0.113.10", "port": 80, "health_check": {"type": "command", "command": ["/bin/sh"]}}'
+SERVER_WITH_COMMAND = b'{"health_check": {"type": "command", "command": ["/bin/sh"]}}'
+NEW_WITH_COMMAND = WITH_COMMAND.replace(b'{"vip": "203.0.113.10"', b'{"name": "new", "vip": "203.0.113.81"')
+NEW_SERVER_WITH_COMMAND = b'{"address": "192.0.2.103", "port": 80,' + SERVER_WITH_COMMAND[1:]
+TEXT_WITH_COMMAND = api_changes.SHIPPED.replace(
+    "[[service.real_server]]", '[service.health_check]\ntype = "command"\ncommand = ["/bin/sh"]\n[[service.real_server]]', 1
+).encode()
+OTHER_STATE, NO_ETAG = {"If-Match": '"0"'}, {"If-Match": "0"}
+
+Tried = tuple[str, str, bytes | None, Mapping[str, str], Prepare, int, str]
+
+
+def tried_changes() -> Iterator[Tried]:
+    """Method, path, body, headers, state, and the status and the kind of the refusal."""
+    for (method, path), body in api_changes.BODIES.items():
+        most = LONGEST_CONFIG_BYTES if path.startswith("/config") else LONGEST_TABLE_BYTES
+        yield method, path, body, {"Content-Encoding": "gzip"}, nothing, 400, ""
+        yield method, path, b" " * (most + 1), {}, nothing, 413, ""
+        yield method, path, b'{"port": 0}' if path != "/pools/{name}" else b'{"addresses": [3]}', {}, nothing, 422, "bad-config"
+        if path != "/config/plan":
+            yield method, path, body, {}, it_is_refused, 409, "needs-restart"
+            yield method, path, body, {}, a_change_is_unconfirmed, 409, "unconfirmed"
+            if method != "POST" or path == "/config/apply":
+                yield method, path, body, OTHER_STATE, nothing, 412, "changed-meanwhile"
+    for path in ONE:
+        yield "DELETE", path, None, {}, it_is_refused, 409, "needs-restart"
+        yield "DELETE", path, None, {}, a_change_is_unconfirmed, 409, "unconfirmed"
+        yield "DELETE", path, None, OTHER_STATE, nothing, 412, "changed-meanwhile"
+        yield "DELETE", path, None, NO_ETAG, nothing, 400, ""
+    yield "POST", "/config/confirm", None, {}, nothing, 409, "nothing-to-confirm"
+    yield "DELETE", "/services/{name}", None, {}, it_has_mistakes, 422, "bad-config"
+    yield "DELETE", "/services/{name}/real_servers/{endpoint}", None, {}, it_has_mistakes, 422, "bad-config"
+    yield "DELETE", "/pools/{name}", None, {}, it_has_mistakes, 422, "bad-config"
+    for method, path, body in (
+        ("POST", "/config/plan", TEXT_WITH_COMMAND),
+        ("POST", "/config/apply", TEXT_WITH_COMMAND),
+        ("POST", "/services", NEW_WITH_COMMAND),
+        ("PUT", "/services/{name}", WITH_COMMAND),
+        ("PATCH", "/services/{name}", SERVER_WITH_COMMAND),
+        ("POST", "/services/{name}/real_servers", NEW_SERVER_WITH_COMMAND),
+        ("PUT", "/services/{name}/real_servers/{endpoint}", SERVER_WITH_COMMAND),
+        ("PATCH", "/services/{name}/real_servers/{endpoint}", SERVER_WITH_COMMAND),
+    ):
+        yield method, path, body, {}, nothing, 422, "command-refused"
+
+
+def it_has_mistakes(gateway: FakeGateway) -> None:
+    """As no configuration that was put in force has."""
+    running = gateway.configuration.in_force
+    web, _ = running.services
+    twins = (web.model_copy(update={"name": name}) for name in ("left", "right"))
+    gateway.configuration.in_force = running.model_copy(update={"services": (web, *twins)})
+
+
+def tried_names() -> Iterator[tuple[str, str, str, bytes | None]]:
+    """Requests about what is not there."""
+    for method in ("GET", "DELETE", "PATCH"):
+        body = b"{}" if method == "PATCH" else None
+        yield method, "/services/{name}", "/services/%2e%2e%2fetc", body
+        yield method, "/services/{name}/real_servers/{endpoint}", "/services/web/real_servers/192.0.2.9:80", body
+    yield "GET", "/pools/{name}", "/pools/default2", None
+    yield "DELETE", "/pools/{name}", "/pools/default2", None
+    yield "PUT", "/services/{name}/real_servers/{endpoint}", "/services/no/real_servers/192.0.2.9:80", b"{}"
+    yield "GET", "/services/{name}/real_servers", "/services/no/real_servers", None
+    yield "POST", "/services/{name}/real_servers", "/services/no/real_servers", b'{"address": "192.0.2.9", "port": 80}'
+
+
+def refusal_of(method: str, path: str, status: int, kind: str) -> Refusal:
+    [found] = [one for one in operation(method, path).refusals if one.status == status and one.kind == kind]
+    return found
+
+
+REFUSED += [
+    (method, path, url(path), body, headers, prepare, refusal_of(method, path, status, kind))
+    for method, path, body, headers, prepare, status, kind in tried_changes()
+]
+REFUSED += [
+    (method, path, sent, body, {}, nothing, refusal_of(method, path, 404, "unknown-name"))
+    for method, path, sent, body in tried_names()
+]
+
+
+def the_file_is_read_only(gateway: FakeGateway) -> None:
+    running = gateway.configuration.in_force
+    gateway.configuration.in_force = edited(running, Edit(MERGE, Subject(SERVICE, "web"), {"scheduler": "wlc"}))
+    gateway.configuration.is_read_only = True
+
+
+def the_file_was_changed(gateway: FakeGateway) -> None:
+    gateway.configuration.text = api_changes.SHIPPED.replace("weight = 100", "weight = 7")
+
+
+def the_file_has_mistakes(gateway: FakeGateway) -> None:
+    gateway.configuration.text = "["
+
+
+REFUSED += [
+    ("POST", "/config/save", "/config/save", None, {}, prepare, refusal_of("POST", "/config/save", status, kind))
+    for prepare, status, kind in (
+        (the_file_is_read_only, 409, "not-writable"),
+        (the_file_was_changed, 409, "file-changed"),
+        (the_file_has_mistakes, 422, "bad-config"),
+        (a_change_is_unconfirmed, 409, "unconfirmed"),
+    )
+]
+REFUSED += [
+    (
+        "POST",
+        "/config/save",
+        "/config/save?only_show=0",
+        None,
+        {},
+        nothing,
+        refusal_of("POST", "/config/save", 400, "bad-query"),
+    ),
+    (
+        "POST",
+        "/config/apply",
+        "/config/apply?confirm_within_s=0",
+        b"",
+        {},
+        nothing,
+        refusal_of("POST", "/config/apply", 400, "bad-query"),
+    ),
+    (
+        "POST",
+        "/services",
+        "/services",
+        b'{"name": "web", "vip": "203.0.113.80", "port": 80}',
+        {},
+        nothing,
+        refusal_of("POST", "/services", 409, "already-there"),
+    ),
+    (
+        "POST",
+        "/services/{name}/real_servers",
+        "/services/web/real_servers",
+        b'{"address": "192.0.2.101", "port": 8080}',
+        {},
+        nothing,
+        refusal_of("POST", "/services/{name}/real_servers", 409, "already-there"),
+    ),
 ]
 
 
@@ -145,7 +321,8 @@ async def test_a_refusal_that_is_listed_happens(
     refusal: Refusal,
 ) -> None:
     prepare(gateway)
-    problem = await problem_of(await client.request(method, sent, data=body, headers=headers), refusal.status)
+    data = io.BytesIO(body) if body else None  # the client does not like many bytes in one piece
+    problem = await problem_of(await client.request(method, sent, data=data, headers=headers), refusal.status)
     assert problem["type"] == refusal.type
 
 
@@ -165,6 +342,11 @@ SENT = {
     "by": "service",
     "n": str(TOP_LINES_MAX),
     "format": "json",
+    "confirm_within_s": "60",
+    "since": "0",
+    "wait_s": "0",
+    "deadline_s": "0",
+    "only_show": "1",
 }
 """A good value of each field."""
 
@@ -197,6 +379,8 @@ ABSURD = (
 
 async def status_of(client: Client, asked: Operation, path: str, query: list[tuple[str, str]]) -> int:
     """The status of an answer, which is 200 or that of a problem document."""
+    if path == "/config/confirm":
+        await a_change_waits(client)
     response = await client.request(asked.method, url(path), params=query, data=BODIES.get((asked.method, path)))
     if response.status != 200:
         await problem_of(response, response.status)
@@ -245,7 +429,7 @@ async def test_an_absurd_value_is_refused_and_reaches_no_worker(
 ) -> None:
     if name == "after":
         return
-    for value in ABSURD:
+    for value in set(ABSURD) - {SENT[name]}:
         assert await status_of(client, asked, path, [(name, value)]) == 400, value
     assert gateway_with_a_session.sessions.asked == ()
 

@@ -216,10 +216,10 @@ def test_a_real_server_of_adopted_sessions_counts_on_where_an_earlier_worker_of_
     assert (unlisted.slot, unlisted.is_removed, unlisted.weight) == (UNLISTED, True, 0)
     assert service.real_server_of_adopted(RS2) is unlisted
     world.shard.publish_counts()
-    world.shared.destination(0, 1)[:] = array("Q", (10, 20, 30, 40, 50, 60, 70, 80))
-    unlisted.counts[:] = [1, 2, 3, 4, 5, 6, 7, 8]
+    world.shared.destination(0, 1)[:] = array("Q", (10, 20, 30, 40, 50, 60, 70, 80, 90, 100))
+    unlisted.counts[:] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     world.change(plan(weights=(100, 100)))
-    assert world.destination(1) == dict(zip(DESTINATION_FIELDS, (11, 22, 33, 44, 55, 6, 7, 8), strict=True))
+    assert world.destination(1) == dict(zip(DESTINATION_FIELDS, (11, 22, 33, 44, 55, 6, 7, 8, 99, 110), strict=True))
     assert service.real_servers[1] is unlisted
     world.change(plan(weights=(100, 90)))
     assert world.destination(1)["conns"] == 55, "once"

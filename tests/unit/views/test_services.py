@@ -52,6 +52,7 @@ def test_services_data() -> None:
         "weight": 0,
         "state": "up",
         "backup": False,
+        "draining": False,
         "in_packets": 3200,
         "out_packets": 3202,
         "in_bytes": 3204,
@@ -60,6 +61,8 @@ def test_services_data() -> None:
         "active_conns": 3210,
         "inactive_conns": 3212,
         "opening_conns": 3214,
+        "refused_conns": 3216,
+        "unanswered_conns": 3218,
     }
 
 

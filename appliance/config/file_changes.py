@@ -1,0 +1,33 @@
+"""What a file changes that is read again, when some of what is in force was changed while it ran. Pure."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from appliance.config.edits import SOURCE, pools_of
+from appliance.config.loading import Config, with_parts
+
+T = TypeVar("T")
+
+
+def changed_in_file(running: Config, before: Config, after: Config) -> Config:
+    """The next configuration: `after`, but with those services and pools as they run that the file says the same of as `before`,
+    when it was read last. So a change that was made while it ran stays until the file says something new of the same thing, as
+    with tunables.
+
+    Raises ConfigError when what comes of it does not fit together.
+    """
+    services = _merged(*({service.name: service for service in config.services} for config in (running, before, after)))
+    pools = _merged(*(pools_of(config) for config in (running, before, after)))
+    if services == {service.name: service for service in after.services} and pools == pools_of(after):
+        return after
+    return with_parts(after, list(services.values()), pools, SOURCE)
+
+
+def _merged(running: Mapping[str, T], before: Mapping[str, T], after: Mapping[str, T]) -> dict[str, T]:
+    """In the order of the file; what only runs comes last."""
+    merged: dict[str, T] = {}
+    for name in dict.fromkeys((*after, *running)):
+        chosen = (running if before.get(name) == after.get(name) else after).get(name)
+        if chosen is not None:
+            merged[name] = chosen
+    return merged

@@ -1,0 +1,127 @@
+"""Changes through the API on real packets: they are in force at once, all of a change or nothing, and cost no request."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.director import director_pid, is_healthy, log_lines, reload, worker_pids
+from tests.lab.shipped_config import SHIPPED
+
+TEXT = SHIPPED.read_text()
+RS1, RS2 = (f"/services/web/real_servers/192.0.2.10{number}:8080" for number in (1, 2))
+CHANGES = 200
+
+
+@pytest.fixture(scope="module")
+def one_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    config = tmp_path_factory.mktemp("change") / "lvs.toml"
+    config.write_text(TEXT)
+    yield from running_lab("--config", str(config), "--shards", "2", "--restart")
+
+
+@pytest.fixture
+def lab(one_lab: RunningLab) -> Iterator[RunningLab]:
+    """The lab, which goes by its file again afterwards."""
+    yield one_lab
+    reload(one_lab, TEXT)
+    ask(one_lab, "POST", "/config/apply")
+    assert differences(one_lab) == []
+
+
+def ask(lab: RunningLab, method: str, path: str, body: str = "") -> str:
+    """The answer as text, whatever its status."""
+    return lab.api(path, "-X", method, "--data-binary", body, "-H", "Content-Type: application/json")
+
+
+def differences(lab: RunningLab) -> list[str]:
+    lines: list[str] = lab.api_json("/config")["differences"]
+    return lines
+
+
+def who_answers(lab: RunningLab, requests: int = 100) -> set[str]:
+    result: dict[str, Any] = lab.script("client", "http_load.py", str(requests), "8")
+    assert result["errors"] == {}
+    return set(result["real_servers"])
+
+
+def test_a_real_server_that_is_removed_gets_no_more_and_one_that_is_added_does(lab: RunningLab) -> None:
+    assert who_answers(lab) == {"rs1", "rs2"}
+    assert "removed" in ask(lab, "DELETE", RS2)
+    assert who_answers(lab) == {"rs1"}
+    assert differences(lab) == ["service web: real server 192.0.2.102:8080 removed"]
+    assert ask(lab, "PUT", RS2, '{"weight": 50}') == 'address = "192.0.2.102"\nport = 8080\nweight = 50\n'
+    assert who_answers(lab) == {"rs1", "rs2"}
+    assert ask(lab, "PATCH", RS1, '{"weight": 0}').endswith("weight = 0\n")
+    assert who_answers(lab) == {"rs2"}
+
+
+def test_a_bad_document_changes_nothing(lab: RunningLab) -> None:
+    before = lab.api_json("/config")
+    for bad in ("[", TEXT.replace("weight = 100", "weight = 0", 1).replace("shards = 2", "shards = 0")):
+        assert "nothing has changed" in ask(lab, "POST", "/config/apply", bad)
+    assert "out of range 0..65535" in ask(lab, "PATCH", RS1, '{"weight": -1}')
+    assert lab.api_json("/config") == before
+    assert who_answers(lab) == {"rs1", "rs2"}
+
+
+def test_a_plan_says_what_becomes_of_sessions_and_changes_nothing(lab: RunningLab) -> None:
+    drained = TEXT.replace("weight = 100", "weight = 0", 1)
+    said = ask(lab, "POST", "/config/plan", drained)
+    assert said.startswith("service web: real server 192.0.2.101:8080 weight 100 -> 0\n")
+    assert "sessions go on\n" in said or "session go on\n" in said
+    assert differences(lab) == []
+
+
+def test_a_change_that_nobody_confirms_is_taken_back(lab: RunningLab) -> None:
+    drained = TEXT.replace("weight = 100", "weight = 0", 1)
+    ask(lab, "POST", "/config/apply?confirm_within_s=2", drained)
+    lab.wait_until("it is taken back", lambda: "the last change is taken back, changes: 1" in log_lines(lab))
+    assert differences(lab) == []
+    assert who_answers(lab) == {"rs1", "rs2"}
+
+
+def test_a_change_that_is_confirmed_stays_and_nothing_comes_between(lab: RunningLab) -> None:
+    drained = TEXT.replace("weight = 100", "weight = 0", 1)
+    ask(lab, "POST", "/config/apply?confirm_within_s=600", drained)
+    assert who_answers(lab) == {"rs2"}
+    assert "unless it is confirmed" in ask(lab, "PATCH", RS2, '{"weight": 1}')
+    assert reload(lab, TEXT)[-1] == "reload refused, nothing has changed"
+    assert ask(lab, "POST", "/config/confirm") == "confirmed\n"
+    assert "no change waits" in ask(lab, "POST", "/config/confirm")
+    assert who_answers(lab) == {"rs2"}
+
+
+def test_a_reload_of_the_same_file_keeps_what_was_changed_meanwhile(lab: RunningLab) -> None:
+    ask(lab, "PATCH", RS1, '{"weight": 0}')
+    said = reload(lab, TEXT)
+    assert said[0] == "configuration read again, changes: 0"
+    assert said[1].startswith("1 changes are not in ")
+    assert who_answers(lab) == {"rs2"}
+
+
+def test_what_is_saved_is_there_after_a_restart(lab: RunningLab) -> None:
+    ask(lab, "PATCH", RS1, '{"weight": 0}')
+    assert ask(lab, "POST", "/config/save").endswith("lvs.toml: written\n")
+    assert (Path(lab.environment["LAB_DIR"]) / "lvs.toml").read_text() == TEXT.replace("weight = 100", "weight = 0", 1)
+    before = worker_pids(lab)
+    os.kill(director_pid(lab), signal.SIGTERM)
+    lab.wait_until("the next run is there", lambda: is_healthy(lab) and set(worker_pids(lab)) != set(before))
+    assert differences(lab) == []
+    assert who_answers(lab) == {"rs2"}
+
+
+def test_changes_all_the_time_cost_no_request(lab: RunningLab) -> None:
+    storm = lab.start("gateway", "change_storm.py", lab.environment["LAB_API"], str(CHANGES))
+    rounds, served = 0, set[str]()
+    while rounds == 0 or storm.poll() is None:
+        served |= who_answers(lab, 400)
+        rounds += 1
+    out, err = storm.communicate()
+    assert json.loads(out) == {"changes": CHANGES, "refused": []}, err
+    assert served == {"rs1", "rs2"}
