@@ -9,5 +9,6 @@
 - `lane_cost`: the Python of a connection in the lane, with the maps of the kernel.
 - `packet_cost`, `connection_cost`: the Python of one packet of an established session, and of a whole connection; no root, no
   kernel.
+- `scale`: the text of a configuration with thousands of services.
 - `senders`: the flooders. `rig`: the network, the servers, the load generators, CPU time and the checks that the programs share.
 """

@@ -23,7 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("LANE", "on"),
         help="whether labs have a lane (default: LANE, or on)",
     )
-    parser.addoption("--full-size", action="store_true", help="make every big transfer of tests/lab/test_loss.py a gibibyte")
+    parser.addoption(
+        "--full-size",
+        action="store_true",
+        help="20,000 real servers in tests/lab/test_many_services.py, a gibibyte for each transfer of test_loss.py",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import TypeVar
 from appliance.config.health_check import HealthCheck, check_problems
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
 from appliance.config.tables import LAST_QUEUE_NUM, Gateway, Pools, Service
+from appliance.health.pace import MOST_PER_S
 from appliance.model.did_you_mean import did_you_mean
 from appliance.policy.schedulers.maglev_table import MOST_TABLES_BYTES, place_bytes
 from appliance.policy.steering import shard_table, shards_without_ports
@@ -74,8 +75,9 @@ def address_problems(services: tuple[Service, ...], pools: Pools) -> Iterator[Co
     vips = [(("service", index, "vip"), service.vip) for index, service in enumerate(services)]
     local_places, vip_places = _first_places(locals_), _first_places(vips)
     yield from _taken(vips, local_places)
+    taken = vip_places | local_places
     for index, service in enumerate(services):
-        yield from _real_server_problems(("service", index, "real_server"), service, vip_places | local_places)
+        yield from _real_server_problems(("service", index, "real_server"), service, taken)
 
 
 def _real_server_problems(path: KeyPath, service: Service, taken: _Places) -> Iterator[ConfigProblem]:
@@ -125,6 +127,21 @@ def warnings(gateway: Gateway) -> Iterator[str]:
         yield (
             "gateway.direct_access is true: clients that route through the gateway reach real servers and local addresses past "
             "the services and their protection."
+        )
+
+
+def pace_warnings(services: tuple[Service, ...]) -> Iterator[str]:
+    """What is allowed, and more than the director can do in time."""
+    per_s = sum(
+        1 / check.interval_s
+        for service in services
+        for server in service.real_servers
+        if (check := server.health_check or service.health_check) is not None and check.type != "command"
+    )
+    if per_s > MOST_PER_S:
+        yield (
+            f"the health checks are {per_s:.0f} a second, and no more than {MOST_PER_S} are made: real servers are asked less "
+            "often, and found to be down later, than interval_s says. Choose a longer interval_s, or check fewer of them."
         )
 
 

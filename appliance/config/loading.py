@@ -56,8 +56,8 @@ class Config(Table):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each thing that is allowed and leaves a door open."""
-        return (*checks.warnings(self.gateway), *api_checks.warnings(self.api))
+        """A sentence or two for each thing that is allowed and leaves a door open, or asks for more than can be done."""
+        return (*checks.warnings(self.gateway), *checks.pace_warnings(self.services), *api_checks.warnings(self.api))
 
     def with_lane(self, lane: str) -> "Config":
         """The same configuration with another word for gateway.lane, which is one of LANE_WORDS."""

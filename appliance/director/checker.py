@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from appliance.health.agenda import Agenda
 from appliance.health.answer import Answer
 from appliance.health.check import Check, Target
+from appliance.health.pace import MOST_PER_S, Pace
 
 log = logging.getLogger("appliance.health")
 
@@ -26,8 +27,11 @@ Take = Callable[[Target, Answer], float]
 class Checker:
     """The checks of one kind of costs: those that need a socket, or those that need a process."""
 
-    def __init__(self, most_at_once: int, ask: Ask, take: Take, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most_at_once: int, ask: Ask, take: Take, now: Callable[[], float] = time.monotonic, most_per_s: float = MOST_PER_S
+    ) -> None:
         self._most_at_once = most_at_once
+        self._pace = Pace(now(), most_per_s)
         self._ask = ask
         self._take = take
         self._now = now
@@ -35,6 +39,12 @@ class Checker:
         self._agenda: Agenda[Target] = Agenda()
         self._running: dict[Target, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+
+    @property
+    def late_s(self) -> float:
+        """For how long the check has been due that is the next to begin: more than a moment when there are more checks than can
+        be made in time."""
+        return max(0.0, self._now() - self._agenda.next_moment())
 
     def put(self, target: Target, check: Check, wait_s: float) -> None:
         """Check a target in this way from now on, first in `wait_s` seconds. A check of it that is under way counts no more."""
@@ -62,7 +72,11 @@ class Checker:
                 self._agenda.put(target, self._now())
         try:
             while True:
-                for target in self._agenda.take_due(self._now(), self._most_at_once - len(self._running)):
+                now = self._now()
+                places = min(self._most_at_once - len(self._running), self._pace.allowed(now))
+                due = self._agenda.take_due(now, places)
+                self._pace.begun(len(due))
+                for target in due:
                     self._begin(target)
                 await self._wait()
         finally:

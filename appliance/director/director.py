@@ -276,6 +276,7 @@ class Director(Reported):
         do_all((self._host.mend, self._network.look_at_links))
 
     async def _look_at_routes(self) -> None:
+        self.health.say_if_late()
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)

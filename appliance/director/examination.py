@@ -127,6 +127,7 @@ def _running(gateway: Examined) -> Running:
             StateChange(change.at_s, change.target.service, change.target.endpoint, change.is_up, change.reason)
             for change in gateway.health.recent
         ),
+        tuple(gateway.health.notes),
     )
 
 

@@ -6,12 +6,12 @@ A change goes to the kernel's lane and to all shards before the log and the API 
 import asyncio
 import logging
 import random
-import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from math import inf
 
 from appliance.config.loading import Config, Service
+from appliance.director.check_places import MOST_COMMANDS_AT_ONCE, most_at_once
 from appliance.director.checker import Ask, Checker
 from appliance.director.checks import target_of, targets_of
 from appliance.director.consequences import Consequences
@@ -26,13 +26,16 @@ from appliance.probes.probe import ask
 
 log = logging.getLogger("appliance.health")
 
-MOST_AT_ONCE = 1000
-MOST_COMMANDS_AT_ONCE = 32
-_DESCRIPTORS = 4096
-"""How many descriptors a director wants; half of them are for checks."""
-
 _BATCH_S = 0.05
 """Changes of state within this time go to the shards together."""
+
+_TELLING_SHARE = 10
+"""When it takes longer to tell them, because very many are down, it takes no more than one part in so many of the time."""
+
+LATE_S = 2.0
+"""Checks that begin so late are worth a word."""
+
+_TOO_MANY = "there are more than can be made in time, so each real server is asked less often than its interval_s says"
 
 PutInForce = Callable[[tuple[int, ...]], Awaitable[None]]
 """Tells everybody the slots of the real servers that are down."""
@@ -59,7 +62,7 @@ class Health:
         change of state, after it is in force."""
         self._slots, self._put_in_force, self._keep = slots, put_in_force, keep
         self._now, self._chance = now, chance
-        self._sockets = Checker(_most_at_once(), ask, self._take, now)
+        self._sockets = Checker(most_at_once(), ask, self._take, now)
         self._commands = Checker(MOST_COMMANDS_AT_ONCE, ask, self._take, now)
         self._consequences = Consequences()
         self._checks: dict[Target, Check | None] = {}
@@ -73,6 +76,8 @@ class Health:
         """The slots of the real servers that are down, as everybody was told last."""
         self.left: frozenset[int] = frozenset()
         """Those of them whose sessions leave them."""
+        self._is_late = False
+        """Whether it was said that checks are late."""
         self._observed: set[str] = set()
         """Services whose traffic is observed."""
         self._held: dict[Target, float] = {}
@@ -147,8 +152,9 @@ class Health:
         while True:
             await self._news.wait()
             self._news.clear()
+            began = self._now()
             await self.tell_once()
-            await asyncio.sleep(_BATCH_S)
+            await asyncio.sleep(max(_BATCH_S, _TELLING_SHARE * (self._now() - began)))
 
     async def tell_once(self) -> None:
         """Put in force what has changed up to now, and report it."""
@@ -251,6 +257,24 @@ class Health:
                 log.info("service %s: enough real servers are up again", name)
 
     @property
+    def late_s(self) -> float:
+        """By how much checks are late: see `Checker.late_s`."""
+        return max(self._sockets.late_s, self._commands.late_s)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is wrong with the checks themselves, a sentence each."""
+        late_s = self.late_s
+        return [f"health checks are late by {late_s:.0f} s: {_TOO_MANY}"] if late_s >= LATE_S else []
+
+    def say_if_late(self) -> None:
+        """Log once that checks are late, and once that they are not any more."""
+        notes = self.notes
+        if bool(notes) != self._is_late:
+            self._is_late = bool(notes)
+            log.log(logging.WARNING if notes else logging.INFO, "%s", *(notes or ["health checks are made in time again"]))
+
+    @property
     def troubles(self) -> dict[str, str]:
         """By service: what is wrong with those that are down at this moment."""
         return self._consequences.troubles()
@@ -292,13 +316,3 @@ class Health:
 
 def _since_epoch_s() -> float:
     return time.time()  # noqa: TID251  # for people, who compare it with other logs; nothing is decided by it
-
-
-def _most_at_once() -> int:
-    """How many checks with a socket there may be at once: half of the descriptors at most, whose limit is raised if it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return MOST_AT_ONCE if soft == resource.RLIM_INFINITY else max(1, min(MOST_AT_ONCE, soft // 2))

@@ -17,24 +17,21 @@ from appliance.config.loading import Gateway
 from appliance.director.front_doors import FrontDoors
 from appliance.director.lane_counts import LaneCounts
 from appliance.director.lane_gate import LaneGate
-from appliance.director.lane_servers import real_servers
+from appliance.director.lane_servers import LaneServers
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
+from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
-from appliance.ipc.shared_layout import USUAL_MTU, SharedState
+from appliance.ipc.shared_layout import SharedState
 from appliance.model.tunables import ACK_STORM_INTERVAL_S
 from appliance.policy.sides import Sides
 
 log = logging.getLogger("appliance.lane")
 
 _NS_PER_S = 10**9
-_REMOVED = (USUAL_MTU, RealServerFlags.IS_REMOVED)
-"""What holds for a slot whose real server is not configured."""
-
 SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
 
@@ -59,7 +56,7 @@ class Lane:
         self._kernel: LaneKernel | None = None
         self._lock = threading.Lock()
         """Held while interfaces and pins are changed: a repair that has begun before a stop must not end after it."""
-        self._wanted_servers: dict[int, tuple[int, int]] = {}
+        self._servers: LaneServers | None = None
         self._reason = "it is not open yet"
         self._repairs = 0
         self._gate = LaneGate()
@@ -219,17 +216,15 @@ class Lane:
         `down` are the slots of real servers that are down, and `left` those of them whose sessions leave them."""
         if self._kernel is None:
             return
-        self._wanted_servers = real_servers(services, mtu, left)
+        if self._servers is None or not self._servers.are_of(self._kernel):
+            self._servers = LaneServers(self._kernel)
+        self._servers.narrow(services, mtu, left)
         self._doors.narrow(self._kernel, services, mtu, down)
-        for slot in range(self._kernel.sizes.slots):
-            wanted_mtu, flags = self._wanted_servers.get(slot, _REMOVED)
-            self._kernel.put_real_server(slot, wanted_mtu, flags | self._kernel.real_server(slot)[1])
 
     def widen(self) -> None:
         """Allow what the services of the last `narrow` allow: all shards have them in force."""
-        if self._kernel is not None:
-            for slot in range(self._kernel.sizes.slots):
-                self._kernel.put_real_server(slot, *self._wanted_servers.get(slot, _REMOVED))
+        if self._kernel is not None and self._servers is not None:
+            self._servers.widen()
             self._doors.widen(self._kernel)
 
     def set_open(self, is_open: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import ACK_STORM, SYN_CNT, TOA_FAIL_LEN, TOA_OK
+from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CONNS, SYN_CNT, TOA_FAIL_LEN, TOA_OK
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
 from appliance.model.verdicts import COOKIE_SENT, STORM
 
@@ -26,9 +26,14 @@ class LaneCounts:
         self._shared = shared
         self._before: dict[tuple[str, int, int], int] = {}
         """By table, slot and place."""
+        self._in_use: set[int] | None = None
+        """The slots of real servers that had sessions at the last look; None before the first one."""
+        self._conns: dict[int, bytes] = {}
+        """By shard: the sessions that each slot had had by then."""
 
     def look(self, slots: Iterable[int]) -> list[int]:
-        """Write the numbers of this moment; those of LANE_COUNTERS are returned. `slots` are those of real servers.
+        """Write the numbers of this moment; those of LANE_COUNTERS are returned. `slots` are those of real servers. Nothing is
+        carried for one without sessions, so after the first look only those are looked at that have some, or had.
 
         Blocks; raises EdgeError when the kernel cannot be asked.
         """
@@ -38,7 +43,8 @@ class LaneCounts:
             cells = self._shared.table(row, table)
             for place, name in names.items():
                 self._put((table, 0, place), cells, counts[LANE_COUNTER_PLACE[name]])
-        for slot, carried in self._kernel.traffic(slots).items():
+        busy = self._busy()
+        for slot, carried in self._kernel.traffic(slots if busy is None else busy).items():
             cells = self._shared.destination(row, slot)
             for place in range(_CARRIED_FIELDS):
                 self._put(("destination", slot, place), cells, carried[place])
@@ -48,6 +54,20 @@ class LaneCounts:
         """Count a slot from nothing, for another real server; the shared counters have nothing for it. Raises EdgeError."""
         self._before |= {("destination", slot, place): 0 for place in range(_CARRIED_FIELDS)}
         self._kernel.forget_traffic(slot)
+
+    def _busy(self) -> set[int] | None:
+        """The slots that have sessions now, had some at the last look, or had one in between; None for all, at the first look."""
+        in_use, came = set[int](), set[int]()
+        for shard in range(self._shared.shards):
+            for field in (ACTIVE_CONNS, INACTIVE_CONNS):
+                in_use.update(slot for slot, sessions in enumerate(self._shared.column(shard, field)) if sessions)
+            conns = self._shared.column(shard, CONNS).tobytes()
+            if conns != (before := self._conns.get(shard, conns)):
+                pairs = zip(memoryview(conns).cast("Q"), memoryview(before).cast("Q"), strict=True)
+                came.update(slot for slot, (now, then) in enumerate(pairs) if now != then)
+            self._conns[shard] = conns
+        before_in_use, self._in_use = self._in_use, in_use
+        return None if before_in_use is None else in_use | came | before_in_use
 
     def _put(self, key: tuple[str, int, int], cells: memoryview, number: int) -> None:
         place = key[2]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from appliance.director import watches, workers
 from appliance.director.duties import Duties
+from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.lane import Lane
 from appliance.director.network import Network
@@ -24,6 +25,7 @@ log = logging.getLogger("appliance.director")
 class Reported:
     """The part of a director that answers questions. The other part makes what is asked here."""
 
+    health: Health
     shared: SharedState
     _counts: watches.Counts
     _duties: Duties
@@ -77,7 +79,7 @@ class Reported:
 
     def network_notes(self) -> list[str]:
         """What is wrong around the gateway and stops some traffic at most: a sentence each."""
-        return self._network.notes
+        return [*self._network.notes, *self.health.notes]
 
     def missing_addresses(self) -> Sequence[str]:
         """VIPs and local addresses that no interface has although another program is to add them."""

@@ -41,6 +41,10 @@ class Health(Protocol):
     def recent(self) -> Iterable[StateChange]:
         """The latest changes of state, the oldest first."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is wrong with the checks themselves, a sentence each."""
+
 
 class Drains(Protocol):
     """Who is drained."""

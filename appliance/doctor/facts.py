@@ -162,6 +162,8 @@ class Running(NamedTuple):
     """The real servers that health checks hold for down: service, and address and port."""
     changes: tuple[StateChange, ...] = ()
     """The latest changes of their states, the oldest first."""
+    health_notes: tuple[str, ...] = ()
+    """What is wrong with the checks themselves, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,20 @@ def flapping(snapshot: Snapshot) -> Iterator[Finding]:
             )
 
 
+def late(snapshot: Snapshot) -> Iterator[Finding]:
+    """There are more checks than can be made."""
+    assert snapshot.running is not None
+    for note in snapshot.running.health_notes:
+        yield Finding(
+            Severity.WARNING,
+            "",
+            "health checks are late, so real servers are found to be down later than their checks promise",
+            note,
+            "Choose a longer interval_s, or check fewer real servers; appliance check says how many a second there are. When "
+            "these are few, the CPU has no time for them.",
+        )
+
+
 CHECKS = (
     Check(
         "real_servers_down",
@@ -68,5 +82,12 @@ CHECKS = (
         ("running", "samples"),
         f"A warning for each real server whose state has changed {FLAPPING_CHANGES} times or more in {duration(WATCHED_S)}.",
         "Each change moves the sessions of clients, and hides what is wrong with the server.",
+    ),
+    Check(
+        "health_checks_late",
+        late,
+        ("running",),
+        "A warning when health checks begin two seconds late or more.",
+        "The director begins two thousand of them a second at most, so that it has time for everything else.",
     ),
 )

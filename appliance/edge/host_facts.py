@@ -15,6 +15,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from appliance.doctor.facts import Clock, Interface, Path
+from appliance.edge import routes
 from appliance.edge.errors import EdgeError
 
 _SYSCTLS = File("/proc/sys")
@@ -99,17 +100,16 @@ def paths(addresses: Iterable[str]) -> dict[str, Path | None]:
     """How the kernel would send to each address; None where it would not."""
     with _netlink() as ipr:
         names = {link["index"]: (link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU")) for link in ipr.get_links()}
-        return {address: _path(ipr, address, names) for address in dict.fromkeys(addresses)}
+    asked = list(addresses)
+    answers = routes.ask(asked)
+    return {address: _path(answers.get(address), names) for address in asked}
 
 
-def _path(ipr: Any, address: str, names: Mapping[int, tuple[str, int]]) -> Path | None:
-    try:
-        route = ipr.route("get", dst=address)[0]
-    except NetlinkError:  # unreachable, prohibited, a black hole
+def _path(answer: routes.Answer | None, names: Mapping[int, tuple[str, int]]) -> Path | None:
+    if answer is None:  # unreachable, prohibited, a black hole
         return None
-    name, mtu = names.get(route.get_attr("RTA_OIF"), ("", 0))
-    of_route = route.get_nested("RTA_METRICS", "RTAX_MTU")
-    return Path(name, route.get_attr("RTA_GATEWAY") or "", route.get_attr("RTA_PREFSRC") or "", of_route or mtu)
+    name, mtu = names.get(answer.interface, ("", 0))
+    return Path(name, answer.gateway, answer.source, answer.mtu or mtu)
 
 
 def neighbours() -> dict[str, str]:

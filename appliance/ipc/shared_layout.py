@@ -259,6 +259,10 @@ class SharedState:
         start = shard * _shard_words(self.destinations) + _DESTINATIONS_START
         return self._counters[start : start + self.destinations * len(DESTINATION_FIELDS)]
 
+    def column(self, shard: int, field: int) -> memoryview:
+        """One of the DESTINATION_FIELDS of one shard, by slot."""
+        return self.all_destinations(shard)[field :: len(DESTINATION_FIELDS)]
+
     def cookie_edges(self, shard: int, slot: int) -> memoryview:
         """How often one shard has begun to answer with SYN cookies for a service, and how often it has stopped.
 
@@ -304,5 +308,4 @@ def _shown(value: object) -> str:
 def totals(shared: SharedState) -> list[list[int]]:
     """TRAFFIC_FIELDS of each shard, and then of the lane, summed over all real servers."""
     places = [DESTINATION_FIELDS.index(field) for field in TRAFFIC_FIELDS]
-    rows = (shared.all_destinations(row).tolist() for row in range(shared.shards + 1))
-    return [[sum(row[place :: len(DESTINATION_FIELDS)]) for place in places] for row in rows]
+    return [[sum(shared.column(row, place).tolist()) for place in places] for row in range(shared.shards + 1)]

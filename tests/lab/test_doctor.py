@@ -219,6 +219,7 @@ ELSEWHERE = {
     "deferred_greeting": "the test without an appliance, below",
     "real_servers_down": "a test of its own, below",
     "real_server_flapping": "a test of its own, below",
+    "health_checks_late": "test_many_services.py",
     "not_running": "the test without an appliance, below",
     "local_ports_run_out": "test_doctor_story.py",
     "services_tracked": "test_doctor_story.py",

@@ -128,6 +128,7 @@ class FakeHealth:
     def __init__(self) -> None:
         self.down: frozenset[int] = frozenset()
         self.troubles: dict[str, str] = {}
+        self.notes: list[str] = []
         self.recent = [StateChange(1.5, Target("web", "192.0.2.102", 8080), False, "3 tcp checks failed in a row", "refused")]
         self.services = [
             ServiceHealth(

@@ -610,6 +610,21 @@ def test_what_leaves_a_door_open_is_a_warning() -> None:
     assert warning.startswith("gateway.direct_access is true")
 
 
+def test_more_health_checks_than_can_be_made_are_warned_of() -> None:
+    """2,000 a second are made."""
+    at = '[service.health_check]\ntype = "{}"\ninterval_s = {}\n'
+
+    def warnings_of(interval_s: float, kind: str = "tcp", *, servers: int) -> tuple[str, ...]:
+        more = "".join(f'[[service.real_server]]\naddress = "10.0.0.{number + 1}"\nport = 80\n' for number in range(servers))
+        command = 'command = ["/bin/true"]\n' if kind == "command" else ""
+        return parse(f"{GOOD}{at.format(kind, interval_s)}{command}{more}", "lvs.toml").warnings
+
+    assert warnings_of(0.1, servers=200) == ()
+    (warning,) = warnings_of(0.1, servers=201)
+    assert warning.startswith("the health checks are 2010 a second, and no more than 2000 are made")
+    assert warnings_of(0.1, "command", servers=201) == (), "commands are bounded by their number at once"
+
+
 def test_only_a_regular_file_of_bounded_length_is_read(tmp_path: Path) -> None:
     """A FIFO would keep a reload waiting for ever."""
     fifo, long = tmp_path / "fifo", tmp_path / "long"

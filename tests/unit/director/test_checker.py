@@ -101,6 +101,29 @@ async def test_no_more_than_so_many_are_asked_at_once() -> None:
         assert (await servers.asked.get())[0] == C
 
 
+async def test_with_more_checks_than_can_be_made_they_begin_by_and_by_and_it_is_seen_that_they_are_late() -> None:
+    servers = Servers(most_at_once=1000)
+    servers.checker = Checker(1000, servers.ask, servers.take, lambda: servers.now, most_per_s=100.0)
+    targets = [Target("web", f"10.0.0.{number}", 80) for number in range(200)]
+    for target in targets:
+        servers.checker.put(target, CHECK, 0.0)
+    async with running(servers):
+        await servers.settle()
+        assert servers.asked.qsize() == 5
+        assert servers.checker.late_s == 0.0
+        for step in range(1, 51):
+            servers.now = step * 0.02
+            await servers.settle()
+        assert 50 <= servers.asked.qsize() <= 106
+        assert servers.checker.late_s == pytest.approx(1.0)
+        while servers.asked.qsize() < len(targets):
+            servers.now += 0.02
+            await servers.settle()
+        assert servers.now >= 1.9
+        assert servers.checker.late_s == 0.0
+    assert [servers.asked.get_nowait()[0] for _ in targets] == targets, "those that are due first come first"
+
+
 async def test_an_error_of_ours_ends_no_check_for_good(caplog: pytest.LogCaptureFixture) -> None:
     servers = Servers()
     servers.checker.put(A, CHECK, 0.0)

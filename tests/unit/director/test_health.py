@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from appliance.config.loading import Config, parse
+from appliance.director.checker import Checker
 from appliance.director.health import Health
 from appliance.edge.errors import EdgeError
 from appliance.health.answer import Answer, failed, passed, undecided
@@ -278,3 +279,41 @@ async def test_checks_go_out_and_their_answers_come_in() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert world.told == [((1,), [])]
+
+
+async def test_that_checks_are_late_is_shown_and_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    health, late_s = World().health, 1.9
+    monkeypatch.setattr(Checker, "late_s", property(lambda _: late_s))
+    health.say_if_late()
+    assert (health.notes, lines(caplog)) == ([], [])
+    late_s = 7.4
+    for _ in range(2):
+        health.say_if_late()
+    (note,) = health.notes
+    assert "late by 7 s" in note
+    late_s = 0.0
+    for _ in range(2):
+        health.say_if_late()
+    assert lines(caplog) == [note, "health checks are made in time again"]
+
+
+async def test_to_tell_of_very_many_takes_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, pauses = World(), list[float]()
+
+    async def put(_: tuple[int, ...]) -> None:
+        world.now += 0.4
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        raise asyncio.CancelledError
+
+    health = Health(config(), lambda: dict(SLOTS), put, now=lambda: world.now)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    for _ in range(3):
+        health._take(A, BAD)
+    with pytest.raises(asyncio.CancelledError):
+        await health.tell()
+    assert pauses == [pytest.approx(4.0)]

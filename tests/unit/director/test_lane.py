@@ -16,7 +16,7 @@ from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.session_record import RECORD_BYTES
-from appliance.model.counters import ACK_STORM, SYN_CNT
+from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CONNS, SYN_CNT
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import COOKIE_SENT, STORM
@@ -45,6 +45,7 @@ class Kernel:
         self.epochs: set[int] = set()
         self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
+        self.asked: list[int] = []
         self.missing: list[str] = []
 
     def put_settings(self, settings: Settings) -> None:
@@ -73,6 +74,7 @@ class Kernel:
         return [10 + place for place in range(len(LANE_COUNTERS))]
 
     def traffic(self, slots: Iterable[int]) -> dict[int, tuple[int, int, int, int]]:
+        self.asked += slots
         return {slot: self.carried[slot] for slot in slots}
 
     def entries_in_use(self) -> int:
@@ -439,6 +441,49 @@ def test_a_lane_that_is_off_now_ends_the_sessions_of_the_earlier_run(host: Host)
     assert (lane.state.state, lane.state.reason) == ("off", 'gateway.lane is "off"')
 
 
+def test_only_what_changes_is_written(host: Host) -> None:
+    """With twenty thousand real servers, one that goes down must not cost what all of them cost."""
+    lane = opened(host)
+    assert host.kernel is not None
+    services = [service(0, 1), service(2)]
+    lane.narrow(services, lambda _: 1400)
+    lane.widen()
+    before, host.kernel.servers = host.kernel.servers, {}
+    lane.narrow(services, lambda _: 1400)
+    lane.widen()
+    assert host.kernel.servers == {}
+    lane.narrow(services, lambda slot: 1300 if slot == 0 else 1400, {1})
+    assert host.kernel.servers == {0: (1300, 0), 1: (1400, RealServerFlags.IS_REMOVED)}
+    lane.narrow(services, lambda _: 1400)
+    assert host.kernel.servers == {0: (1400, 0), 1: (1400, RealServerFlags.IS_REMOVED)}, "the shards do not have it yet"
+    lane.widen()
+    assert before | host.kernel.servers == before
+
+
+def test_only_real_servers_with_sessions_are_counted_after_the_first_look(host: Host) -> None:
+    lane, shared = opened(host), shared_state(2, 5)
+    assert host.kernel is not None
+    host.kernel.carried = dict.fromkeys(range(5), (1, 2, 3, 4))
+
+    def looks() -> list[int]:
+        assert host.kernel is not None
+        host.kernel.asked.clear()
+        lane.count(shared, range(5))
+        return sorted(host.kernel.asked)
+
+    assert looks() == [0, 1, 2, 3, 4]
+    assert looks() == []
+    shared.destination(0, 1)[ACTIVE_CONNS] = 1
+    shared.destination(1, 2)[INACTIVE_CONNS] = 1
+    assert looks() == [1, 2]
+    shared.destination(0, 1)[ACTIVE_CONNS] = 0
+    assert looks() == [1, 2], "what its last session did since the last look"
+    assert looks() == [2]
+    shared.destination(1, 4)[CONNS] += 1
+    assert looks() == [2, 4], "a session came and went"
+    assert looks() == [2]
+
+
 def test_what_is_forbidden_is_so_at_once_and_what_is_allowed_waits(host: Host) -> None:
     lane = opened(host)
     assert host.kernel is not None
@@ -593,6 +638,7 @@ def test_the_lane_counts_on_from_what_was_counted_before_its_maps(host: Host) ->
     assert lane.count(shared, [0]) == host.kernel.counts()
     assert shared.destination(shared.lane, 0).tolist()[:4] == [100, 2, 30, 40]
     host.kernel.carried[0] = (11, 2, 30, 45)
+    shared.destination(1, 0)[ACTIVE_CONNS] = 1
     lane.count(shared, [0])
     assert shared.destination(shared.lane, 0).tolist()[:4] == [110, 2, 30, 45]
     assert shared.table(shared.lane, "ext")[0] == 500

@@ -64,3 +64,8 @@ def test_how_often_and_why() -> None:
     [finding] = found("real_server_flapping", with_running(changes=changes))
     assert finding.about == ONE
     assert finding.evidence == "4 changes of its state in 10 minutes, the last one: 3 checks failed"
+
+
+def test_checks_that_are_late() -> None:
+    assert severity("health_checks_late", with_running(health_notes=())) == OK
+    assert severity("health_checks_late", with_running(health_notes=("health checks are late by 7 s",))) == WARNING
