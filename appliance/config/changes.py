@@ -8,6 +8,7 @@ Everything else is fixed at the start: the ruleset, the addresses, the workers a
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from appliance.config.access_keys import KEYS as ACCESS_KEYS
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
 from appliance.config.table import Table
@@ -25,8 +26,13 @@ LIVE = (
     "on_down",
     "health_check",
     "observe",
+    *ACCESS_KEYS,
 )
-"""The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down."""
+"""The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down, or
+(deny, allow and their files) end the sessions of clients that are not admitted any more."""
+
+_MOST_SHOWN = 8
+"""Of a longer list only its length is shown."""
 
 LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
 """The same for a real server."""
@@ -95,7 +101,9 @@ def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]
 def _text(value: object) -> str:
     if value is None:
         return _ABSENT
-    return f"[{', '.join(map(value_text, value))}]" if isinstance(value, tuple) else value_text(value)
+    if not isinstance(value, tuple):
+        return value_text(value)
+    return f"[{', '.join(map(value_text, value))}]" if len(value) <= _MOST_SHOWN else f"{len(value)} entries"
 
 
 def _by_name(config: Config) -> dict[str, Service]:

@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set
+from dataclasses import replace
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
-from appliance.config.loading import Config
+from appliance.config.loading import Config, ConfigError
 from appliance.config.planned import differences
 from appliance.director import watches, workers
 from appliance.director.access import Access
+from appliance.director.access_control import AccessControl
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
@@ -87,6 +89,7 @@ class Director(Reported):
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
         ]
         self.sessions = SessionQueries(self._workers)
+        self.access_control = AccessControl(host.access, self.sessions)
         self._host = host
         self.host_parameters = HostParameters(host.sysctls)
         self._lane = lane
@@ -133,7 +136,7 @@ class Director(Reported):
             undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
-            log.info("ready: %s, API on %s", _shards(len(self._workers)), ", ".join(self._config.api.listen))
+            log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
             self._ends_for_good = asked.stop.is_set()
@@ -174,6 +177,7 @@ class Director(Reported):
             "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
+            "cut sessions of clients not admitted": self.access_control.watch,
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
@@ -215,20 +219,23 @@ class Director(Reported):
         """
         try:
             changes = compare(self._config, wanted)
+            access = await self.access_control.read(wanted)
+            changes = replace(changes, services=(*changes.services, *access.lines))
             self._tuning.check_port_range(changes.tunables)
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
             await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            async with self.host_parameters.changed(changes.host_parameters):
+            async with self.host_parameters.changed(changes.host_parameters), self.access_control.changed(access.services):
                 await self._tuning.put_in_force(tunables)
-        except (HostParameterError, TunableError, EdgeError) as error:
+        except (ConfigError, HostParameterError, TunableError, EdgeError) as error:
             raise ReloadRefusedError(str(error)) from error
         before = self._config
         self._slots.take(wanted)
         await self._put_in_force(wanted, changes, services)
         say_done(changes, len(tunables), what)
-        return differences(before, wanted)
+        self.access_control.cut_soon()
+        return [*differences(before, wanted), *access.lines]
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force."""
@@ -265,7 +272,3 @@ class Director(Reported):
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left)
-
-
-def _shards(number: int) -> str:
-    return "1 shard" if number == 1 else f"{number} shards"

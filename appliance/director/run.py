@@ -5,6 +5,7 @@ import signal
 
 from appliance.config.loading import Gateway
 from appliance.director import kept
+from appliance.director.access_lists import read_access
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.director import Director, ServeApi
@@ -27,6 +28,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
     """
     capabilities.keep_loading_from_children()  # before there is a thread
     config = file.read()
+    access = read_access(config)
     asked = Asked()
     loop = asyncio.get_running_loop()
     signals = {
@@ -42,6 +44,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
+        host.access.services = access
         director = Director(config, keys, file, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down())
         await director.run(serve_api, asked)
 

@@ -42,11 +42,23 @@ class Health(Protocol):
         """The latest changes of state, the oldest first."""
 
 
+class AccessControl(Protocol):
+    """Access lists and rate limits."""
+
+    @property
+    def made_sets(self) -> frozenset[str]:
+        """The sets of the operator that the appliance has made."""
+
+
 class Examined(Protocol):
     """What is asked of the running gateway; the director has it."""
 
     shared: SharedState
     services: tuple[ServicePlan, ...]
+
+    @property
+    def access_control(self) -> AccessControl:
+        """Who may open connections."""
 
     @property
     def health(self) -> Health:

@@ -42,3 +42,8 @@ def states(workers: Sequence[ShardProcess], shared: SharedState, watchdog: Watch
         )
         for worker in workers
     ]
+
+
+def counted(workers: Sequence[ShardProcess]) -> str:
+    """Their number in words."""
+    return "1 shard" if len(workers) == 1 else f"{len(workers)} shards"

@@ -48,6 +48,8 @@ class Reading:
     troubled: frozenset[str]
     """The services too few of whose real servers are up."""
     attacks: AttackWatch = field(default_factory=AttackWatch)
+    access_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """What access lists and rate limits have dropped, by service and the name of the counter."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

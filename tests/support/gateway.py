@@ -145,6 +145,18 @@ class FakeHealth:
         return self.services
 
 
+class FakeAccessControl:
+    """What access lists and rate limits have dropped, as the test sets it."""
+
+    def __init__(self) -> None:
+        self.made_sets: frozenset[str] = frozenset()
+        self.counted = {("web", "denied_drops"): 3, ("names", "not_allowed_drops"): 0}
+
+    async def drops(self) -> dict[tuple[str, str], int]:
+        """What the test set."""
+        return self.counted
+
+
 class FakeAccess:
     """A user who may write, no tokens, no TLS, until the test sets something else."""
 
@@ -229,6 +241,7 @@ class FakeGateway:
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.health = FakeHealth()
+        self.access_control = FakeAccessControl()
         self.attacks = attacks()
         self.configuration = FakeConfiguration(self.shared)
         self.host_parameters = FakeHostParameters()

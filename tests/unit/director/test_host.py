@@ -93,11 +93,31 @@ class FakeNft:
         self.is_there = False
 
 
+class FakeAccessTable:
+    """Notes what is done with the access lists; `nft` says so in the order of everything else."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def start(self) -> None:
+        self.steps.append("start")
+
+    def mend(self) -> None:
+        self.steps.append("mend")
+
+    def end(self) -> None:
+        self.steps.append("end")
+
+    def totals(self) -> dict[str, int]:
+        return {"denied_drops": 4}
+
+
 @pytest.fixture
 def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
     monkeypatch.setattr("appliance.director.host.nft", fake)
     monkeypatch.setattr("appliance.edge.guard.nft", fake)
+    monkeypatch.setattr("appliance.director.host.AccessTable", FakeAccessTable)
     monkeypatch.setattr("appliance.director.host.Guard", FakeGuard)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake
@@ -191,7 +211,8 @@ def test_counts_go_on_over_a_mend(host: Host, nft: FakeNft) -> None:
     assert host.kernel_drops()["defence_udp_drop"] == 5, "what cannot be read has not changed"
     host.mend()
     nft.counters["defence_udp_drop"] = 7
-    assert {name: count for name, count in host.kernel_drops().items() if count} == {"defence_udp_drop": 12}
+    counted = {"defence_udp_drop": 12, "denied_drops": 4}
+    assert {name: count for name, count in host.kernel_drops().items() if count} == counted
 
 
 def test_a_mend_reads_what_is_there_before_it_replaces_it(host: Host, nft: FakeNft) -> None:

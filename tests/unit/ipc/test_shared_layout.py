@@ -137,6 +137,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         8: "7d462ebac5ad3972",
         9: "4eef705502c7f174",
         10: "d9ff36db3c1e43b5",
+        11: "da649ef55478c2a8",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 
