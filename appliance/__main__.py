@@ -112,6 +112,17 @@ def _look_here(file: Path) -> Mapping[str, Any]:
     return found
 
 
+def _write_file(file: Path, before: str, after: str) -> str:
+    """Replace a text in the configuration file; returns why not, or an empty text."""
+    from appliance.edge.config_file import replace
+
+    try:
+        replace(file, before, after)
+    except EdgeError as error:
+        return str(error)
+    return ""
+
+
 def _config_file(options: argparse.Namespace) -> "ConfigFile":
     from appliance.director.config_file import ConfigFile
 
@@ -125,7 +136,9 @@ def _config_file(options: argparse.Namespace) -> "ConfigFile":
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every command and every option has a help text; the reference is made from them."""
+    from appliance.cli.changes import add_parsers as add_change_parsers
     from appliance.cli.doctor import add_parser as add_doctor_parser
+    from appliance.cli.drain import add_parsers as add_drain_parsers
     from appliance.cli.host import add_parser as add_host_parser
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
@@ -142,6 +155,8 @@ def parser() -> argparse.ArgumentParser:
     add_doctor_parser(commands, DEFAULT_CONFIG, _look_here)
     add_lab_parser(commands)
     add_token_parser(commands)
+    add_drain_parsers(commands)
+    add_change_parsers(commands, DEFAULT_CONFIG, _write_file)
     return whole
 
 

@@ -13,6 +13,8 @@ from appliance.rest.audit import AuditLog, audit
 from appliance.rest.caller import check_host, check_origin, check_writer
 from appliance.rest.config import ConfigHandlers
 from appliance.rest.docs_page import DocsHandlers
+from appliance.rest.drain import DrainHandlers
+from appliance.rest.events import EventHandlers
 from appliance.rest.ext_counters import ExtCounterHandlers
 from appliance.rest.gateway import Gateway
 from appliance.rest.host import HostParameterHandlers
@@ -72,6 +74,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
     status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
     remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
+    drains, drain = DrainHandlers(gateway), "/services/{name}/real_servers/{endpoint}/drain"
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
         ("GET", "/healthz"): status.health,
@@ -80,7 +83,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/sysctl/{name}"): tunables.write,
         ("GET", "/stats/ext"): ext_counters.list_all,
         ("GET", "/stats/ext/{name}"): ext_counters.read,
-        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down)),
+        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down, gateway.drains.slots)),
         ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
@@ -106,6 +109,10 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
         ("GET", "/stats/attack"): _show(lambda: attacks(gateway.attacks.under_way.values(), gateway.attacks.ended)),
         ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
+        ("GET", drain): drains.show,
+        ("POST", drain): drains.begin,
+        ("DELETE", drain): drains.take_back,
+        ("GET", "/events"): EventHandlers(gateway).answer,
         **_change_handlers(gateway),
     }
 
@@ -118,6 +125,7 @@ def _change_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("POST", "/config/plan"): config.plan,
         ("POST", "/config/apply"): config.apply,
         ("POST", "/config/confirm"): config.confirm,
+        ("POST", "/config/save"): config.save,
         ("GET", "/services"): changed.list_services,
         ("POST", "/services"): changed.add_service,
         ("GET", "/services/{name}/real_servers"): changed.list_real_servers,

@@ -104,6 +104,7 @@ class QueueWorker:
         now = time.monotonic()
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
+        self._shard.gather_flows()
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -130,8 +131,8 @@ class QueueWorker:
         publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
         while not self._control.closed:
             self._heartbeats[self._number] += 1
-            if not (self._is_sorting or self._control.has_output or more_are_due):
-                self._queue.wait(WAIT_S)
+            # A system call that finds out that the director has said nothing costs as much as half a packet.
+            is_told = self._is_sorting or self._control.has_output or more_are_due or self._queue.wait(WAIT_S)
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn()
             now = time.monotonic()
@@ -143,7 +144,9 @@ class QueueWorker:
             if now >= look_at:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
-            self._control.converse(self._shard)
+            if is_told:
+                self._control.converse(self._shard)
+            self._publish_flows()
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)
                 self._shard.output.segments.clear()
@@ -205,6 +208,7 @@ class QueueWorker:
 
     def _answer(self, judged: Sequence[Judged]) -> None:
         """Give packets their verdicts, and send packets of our own right behind that of the packet they are for."""
+        self._publish_flows()  # first: the answer to a packet may already find its session in the lane
         for packet, action, rewritten, segments in judged:
             if action is _REWRITTEN:
                 packet.set_payload(rewritten)
@@ -216,11 +220,17 @@ class QueueWorker:
             if segments:
                 self._send(segments)
 
+    def _publish_flows(self) -> None:
+        try:
+            self._shard.publish_flows()
+        except Exception:  # sessions without flows go on with Python
+            self._report_error(time.monotonic())
+
     def _report_error(self, now: float) -> None:
         self._verdict_counts[INTERNAL_ERROR.index] += 1
         if now - self._last_error_log >= _ERROR_LOG_INTERVAL_S:
             self._last_error_log = now
-            log.exception("a packet was dropped because of an error of ours; please report this")
+            log.exception("packets were dropped, or left out of the lane, because of an error of ours; please report this")
 
     def _send(self, segments: Sequence[bytes]) -> None:
         self._counts[EMIT_ERRORS] += sum(not self._sink.send(segment) for segment in segments)

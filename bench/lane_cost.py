@@ -29,6 +29,9 @@ from bench.rig.conversation import Conversation, handled, new_shard
 ROUNDS, CONNECTIONS_PER_ROUND = 120, 50
 """A round takes two milliseconds: on a busy machine many of them are not interrupted."""
 
+FLOWS_OF = 5
+"""Flows of so many sessions come and go at once: as many as a worker finds waiting when it is busy and not behind."""
+
 _Item = TypeVar("_Item")
 
 _RESTS = int(TcpState.TIME_WAIT) | int(Flags.HAS_ANSWER) << 8
@@ -49,6 +52,8 @@ class Carried:
 
     def __init__(self, shard: Shard, maps: LaneMaps) -> None:
         self._shard = shard
+        shard.gather_flows()
+        self._handled = 0
         self._maps = maps
         self._cells, self._longs = maps.records.cast("I"), maps.records.cast("Q")
         self._number = 0
@@ -63,12 +68,25 @@ class Carried:
         self._now += 1
         syns = [Conversation(self._number + each).syn() for each in range(count)]
         self._number += count
-        syn_us = _microseconds(syns, lambda syn: handled(self._shard, syn, TO_REAL_SERVER, self._now))
+        syn_us = _microseconds(syns, self._syn)
         sessions = [self._carried(syn) for syn in syns]
         taken_over_us = _microseconds([count], self._shard.reconcile) / count
         if any(session.state != TcpState.TIME_WAIT for session in sessions):
             raise AssertionError("what the kernel has moved was not taken over")
         return syn_us, taken_over_us, sessions
+
+    def _syn(self, syn: bytes) -> None:
+        handled(self._shard, syn, TO_REAL_SERVER, self._now)
+        self._publish()
+
+    def _end_one(self, session: Session) -> None:
+        self._shard._sessions.end(session, EndReason.EXPIRED)
+        self._publish()
+
+    def _publish(self) -> None:
+        self._handled += 1
+        if not self._handled % FLOWS_OF:
+            self._shard.publish_flows()
 
     def _carried(self, syn: bytes) -> Session:
         """The session of a SYN, as the kernel leaves it when it rests."""
@@ -82,7 +100,7 @@ class Carried:
         return session
 
     def _end(self, sessions: Sequence[Session]) -> float:
-        return _microseconds(sessions, lambda session: self._shard._sessions.end(session, EndReason.EXPIRED))
+        return _microseconds(sessions, self._end_one)
 
 
 def _microseconds(items: Sequence[_Item], do: Callable[[_Item], object]) -> float:

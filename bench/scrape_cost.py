@@ -40,9 +40,8 @@ class StandIn:
         self.access = Access(Api())
         self.shared = SharedState.create(memoryview(bytearray(size_bytes(shards, real_servers))), shards, real_servers)
         self.services = tuple(_service(first, real_servers) for first in range(0, real_servers, PER_SERVICE))
-        self.sessions = None
+        self.sessions = self.configuration = None
         self.attacks = AttackWatch()
-        self.configuration = None
         for row in range(shards + 1):
             cells = self.shared.all_destinations(row)
             for place in range(len(cells)):
@@ -84,6 +83,13 @@ class StandIn:
 
     down: frozenset[int] = frozenset()
     troubles: tuple[str, ...] = ()
+
+    @property
+    def drains(self) -> "StandIn":
+        """No real server is drained."""
+        return self
+
+    slots: tuple[int, ...] = ()
 
 
 def _service(first: int, real_servers: int) -> ServicePlan:

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -30,6 +30,11 @@ _CONNECT_S = 10.0
 
 class ApiError(Exception):
     """There is no answer, or only a part of it. The message is for the user."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """`status` is that of a refusal; 0 when there was no answer."""
+        super().__init__(message)
+        self.status = status
 
 
 class Question(NamedTuple):
@@ -104,7 +109,7 @@ async def _response(session: aiohttp.ClientSession, address: str, question: Ques
         )
         if response.status != HTTPStatus.OK:
             async with response:
-                raise ApiError(await _refusal(address, response))
+                raise ApiError(await _refusal(address, response), response.status)
     except (
         aiohttp.ClientError,
         OSError,
@@ -125,7 +130,17 @@ def _url(address: str, question: Question) -> URL:
 async def _refusal(address: str, response: aiohttp.ClientResponse) -> str:
     problem = await response.json(content_type=_PROBLEM) if response.content_type == _PROBLEM else {}
     otherwise = f"{address} answered {response.status} {response.reason}, which is not an answer of an appliance"
-    return str(problem.get("detail", otherwise))
+    return "\n".join([str(problem.get("detail", otherwise)), *_reasons(problem.get("reasons"))])
+
+
+def _reasons(reasons: Any) -> Iterator[str]:
+    """A line for each reason, when there are several: the first one is in the detail."""
+    if not isinstance(reasons, list) or len(reasons) < 2:
+        return
+    for reason in filter(lambda one: isinstance(one, dict), reasons):
+        line = f"line {reason['line']}: " if reason.get("line") else ""
+        key = f"{reason['key']}: " if reason.get("key") else ""
+        yield f"  {line}{key}{reason.get('message', '')}"
 
 
 def _reason(error: Exception) -> str:

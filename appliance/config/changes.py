@@ -1,8 +1,8 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-The real servers of existing services, their weights, schedulers, health checks and what belongs to these, the start values of
-tunables and the parameters of the host can change while the appliance runs.
-Everything else is fixed at the start: the ruleset, the addresses, the workers and the listeners are made from it.
+Services, their real servers and all that is said of both, the pools of local addresses, the start values of tunables and the
+parameters of the host can change while the appliance runs. A service with another VIP, port or protocol is another one.
+Everything else is fixed at the start: the shards, the interfaces and the listeners are made from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,10 +26,16 @@ LIVE = (
     "on_down",
     "health_check",
     "observe",
+    "synproxy",
+    "synproxy_defer",
+    "lane",
+    "local_addresses",
     *ACCESS_KEYS,
 )
-"""The keys of a service that change while it serves: they are about new sessions only, or about real servers that are down, or
-(deny, allow and their files) end the sessions of clients that are not admitted any more."""
+"""The keys of a service that change while it serves."""
+
+_IDENTITY = ("name", "vip", "port", "protocol")
+"""The keys by which a service is another one."""
 
 _MOST_SHOWN = 8
 """Of a longer list only its length is shown."""
@@ -54,12 +60,14 @@ class Reload:
     real_servers: tuple[str, ...]
     """One line for each real server that is added or removed, and for each key of one that changes."""
     services: tuple[str, ...] = ()
-    """One line for each key of a service that changes."""
+    """One line for each service that is added or removed, and for each key of one that changes."""
+    pools: tuple[str, ...] = ()
+    """One line for each pool of local addresses that is added, removed or changed."""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """All that changes but tunables."""
-        return self.services + self.real_servers
+        return self.pools + self.services + self.real_servers
 
 
 def compare(running: Config, wanted: Config) -> Reload:
@@ -67,11 +75,9 @@ def compare(running: Config, wanted: Config) -> Reload:
     reasons = [
         *_fixed("gateway.", dict(running.gateway), dict(wanted.gateway)),
         *_fixed("api.", dict(running.api), dict(wanted.api)),
-        *_fixed("local_addresses.", running.local_addresses, wanted.local_addresses),
     ]
-    before, after = _by_name(running), _by_name(wanted)
-    reasons += _fixed("service ", _endpoints(before, unlike=after), _endpoints(after, unlike=before))
-    pairs = [(before[name], after[name]) for name in after if name in before]
+    before, after = _by_identity(running), _by_identity(wanted)
+    pairs = [(before[key], after[key]) for key in after if key in before]
     for old, new in pairs:
         reasons += _fixed(f"service {old.name}: ", _fixed_part(old), _fixed_part(new))
     if reasons:
@@ -81,7 +87,12 @@ def compare(running: Config, wanted: Config) -> Reload:
         tunables,
         _parameters(running, wanted),
         tuple(line for old, new in pairs for line in _real_server_changes(old, new)),
-        tuple(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
+        (
+            *(f"service {_in_words(before[key])} removed" for key in before if key not in after),
+            *(f"service {_in_words(after[key])} added" for key in after if key not in before),
+            *(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
+        ),
+        tuple(_differences("local_addresses.", running.local_addresses, wanted.local_addresses)),
     )
 
 
@@ -91,11 +102,15 @@ def _parameters(running: Config, wanted: Config) -> dict[str, Values | None]:
 
 
 def _fixed(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
+    return (f"{line} needs a restart" for line in _differences(where, before, after))
+
+
+def _differences(where: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
     """One line for each key that differs. A key that is None is as one that is missing."""
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key), after.get(key)
         if old != new:
-            yield f"{where}{key}: {_text(old)} -> {_text(new)} needs a restart"
+            yield f"{where}{key}: {_text(old)} -> {_text(new)}"
 
 
 def _text(value: object) -> str:
@@ -106,13 +121,12 @@ def _text(value: object) -> str:
     return f"[{', '.join(map(value_text, value))}]" if len(value) <= _MOST_SHOWN else f"{len(value)} entries"
 
 
-def _by_name(config: Config) -> dict[str, Service]:
-    return {service.name: service for service in config.services}
+def _by_identity(config: Config) -> dict[tuple[object, ...], Service]:
+    return {tuple(getattr(service, key) for key in _IDENTITY): service for service in config.services}
 
 
-def _endpoints(services: Mapping[str, Service], *, unlike: Mapping[str, Service]) -> dict[str, str]:
-    """VIP, port and protocol of the services that only this side has."""
-    return {name: f"{service.vip}:{service.port} {service.protocol}" for name, service in services.items() if name not in unlike}
+def _in_words(service: Service) -> str:
+    return f"{service.name} ({service.vip}:{service.port} {service.protocol})"
 
 
 def _fixed_part(service: Service) -> dict[str, object]:

@@ -79,6 +79,11 @@ class Config(Table):
 
 def load(path: str | Path) -> Config:
     """Read and check a configuration file. Raises ConfigError with every problem, also when the file cannot be read."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a configuration file. Raises ConfigError when it cannot be read, or is no text."""
     source = str(path)
     try:
         data = _read(Path(path))
@@ -86,11 +91,10 @@ def load(path: str | Path) -> Config:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(source, (ConfigProblem((), None, f"cannot be read: {reason}"),)) from None
     try:
-        text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line, column = _place_after(error.object[: error.start].decode("utf-8", "replace"))
         raise ConfigError(source, (ConfigProblem((), None, "not UTF-8 text", line, column),)) from None
-    return parse(text, source)
 
 
 def _read(path: Path) -> bytes:

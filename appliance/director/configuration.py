@@ -16,14 +16,18 @@ from appliance.config.edits import commands, edited, look_up, pools_of, value_of
 from appliance.config.file_changes import changed_in_file
 from appliance.config.loading import Config, ConfigError
 from appliance.config.planned import CountSessions, differences, planned
+from appliance.config.saving import saved
 from appliance.director.config_file import ConfigSource
 from appliance.director.confirmation import Confirmation
 from appliance.director.reload_log import say_refused
-from appliance.ipc.rows import Applied, ChangePlan, ConfigState
+from appliance.edge.errors import EdgeError
+from appliance.ipc.rows import Applied, ChangePlan, ConfigState, Saved
 from appliance.model.edit import (
     BAD_CONFIG,
     COMMAND_REFUSED,
+    FILE_CHANGED,
     NOT_WHILE_RUNNING,
+    NOT_WRITABLE,
     NOTHING_TO_CONFIRM,
     UNCONFIRMED,
     ChangeRefusedError,
@@ -62,6 +66,7 @@ class Configuration:
         self._counts = counts
         self._lock = lock
         self._in_file = running()
+        self._offered: Config | None = None
         self.confirmation = Confirmation(lock, lambda before: put(before, "the last change is taken back"))
 
     @property
@@ -75,6 +80,7 @@ class Configuration:
             after = await asyncio.to_thread(self._file.read)  # before the lock: a slow disk must not hold up writes of tunables
             async with self._lock:
                 self._check_confirmed()
+                self._note(after)
                 wanted = await asyncio.to_thread(changed_in_file, self._running(), self._in_file, after)
                 await self._put(wanted, "configuration read again")
                 self._in_file = after
@@ -119,6 +125,42 @@ class Configuration:
                 raise _refused(error) from error
             self._check_commands(wanted)
             return Applied(await self._put_or_refuse(wanted), 0)
+
+    async def save(self, *, write: bool) -> Saved:
+        """The file with the services, pools and tunables that are in force, and with its comments; with `write` it is written.
+
+        Raises ChangeRefusedError when the file says something else than when it was read last, or cannot be written.
+        """
+        async with self._lock:
+            self._check_confirmed()
+            try:
+                offer = await asyncio.to_thread(self._saved)
+                if write and offer.changes:
+                    await asyncio.to_thread(self._file.replace, offer.before, offer.after)
+                    log.info("%d changes are saved in %s", len(offer.changes), self.path)
+                    self._note(self._offered)
+            except ConfigError as error:
+                raise _refused(error) from error
+            except (EdgeError, ValueError) as error:
+                raise ChangeRefusedError(NOT_WRITABLE, str(error)) from error
+            return offer._replace(is_written=write and bool(offer.changes))
+
+    def _saved(self) -> Saved:
+        text, running = self._file.read_text(), self._effective()
+        in_file = self._file.parse(text, str(self.path))
+        self._note(in_file)
+        if in_file != self._in_file:
+            raise ChangeRefusedError(FILE_CHANGED, f"{self.path} has been changed since it was read: reload first, or apply it")
+        after = saved(text, in_file, running)
+        self._offered = self._file.parse(after, str(self.path))
+        if differences(self._offered, running):
+            raise ChangeRefusedError(NOT_WRITABLE, f"{self.path} is written in a way that cannot be changed")
+        return Saved(str(self.path.absolute()), differences(in_file, running), text, after, False)
+
+    def _note(self, in_file: Config | None) -> None:
+        """The file says what was offered for it: somebody has saved it."""
+        if in_file is not None and in_file == self._offered:
+            self._in_file = in_file
 
     async def confirm(self) -> None:
         """Let the change stay that waits. Raises ChangeRefusedError when none does."""

@@ -1,12 +1,12 @@
 """What follows from the states of real servers, service by service: who is down, whose sessions leave, and where new ones go."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from appliance.config.loading import Config, Service
 from appliance.director.checks import target_of
 from appliance.health.check import Target
-from appliance.policy.candidates import LEAVE, REFUSE, candidates, is_healthy
+from appliance.policy.candidates import ALL, LEAVE, REFUSE, candidates, is_healthy
 
 _NEW_SESSIONS = {"refuse": "are refused", "drop": "are dropped", "all": "go to all real servers, as if they were up"}
 
@@ -39,6 +39,8 @@ class Consequences:
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
         self._slots: _Slots = {}
+        self.drained: Set[int] = frozenset()
+        """The slots of the real servers that are drained: their weights count as 0."""
         self._of: dict[str, Consequence] = {}
 
     def put(self, config: Config, slots: _Slots) -> None:
@@ -77,12 +79,16 @@ class Consequences:
     def _consequence(self, service: Service, is_up: Callable[[Target], bool]) -> Consequence:
         members = list(self._members(service, is_up))
         down = frozenset(member.slot for member in members if not member.is_up)
-        if not down:
+        if not down and not any(member.slot in self.drained for member in members):
             return Consequence()
         chosen = candidates(members, service.quorum, service.when_none_healthy)
         may_leave = service.protocol == "udp" or service.on_down != LEAVE
         left = down - {member.slot for member in chosen} if may_leave else frozenset[int]()
-        trouble = "" if is_healthy(members, service.quorum) else _trouble(service, chosen)
+        trouble = (
+            ""
+            if is_healthy(members, service.quorum)
+            else _trouble(service, chosen, any(member.is_up and member.slot in self.drained for member in members))
+        )
         return Consequence(down, left, trouble)
 
     def can_spare(self, target: Target, is_up: Callable[[Target], bool]) -> bool:
@@ -94,11 +100,15 @@ class Consequences:
     def _members(self, service: Service, is_up: Callable[[Target], bool]) -> Iterable[_Member]:
         for server in service.real_servers:
             target = target_of(service, server)
-            yield _Member(self._slots[target], server.weight, server.backup, is_up(target))
+            slot = self._slots[target]
+            yield _Member(slot, 0 if slot in self.drained else server.weight, server.backup, is_up(target))
 
 
-def _trouble(service: Service, chosen: Iterable[_Member]) -> str:
+def _trouble(service: Service, chosen: Sequence[_Member], some_are_drained: bool) -> str:
     few = "no real server is up" if service.quorum == 1 else f"fewer than {service.quorum} real servers are up"
+    few += " and not drained" if some_are_drained else ""
     if any(member.is_backup for member in chosen):
         return f"{few}: new sessions go to backups"
+    if service.when_none_healthy == ALL and not any(member.weight for member in chosen):
+        return f"{few}: new sessions are refused"
     return f"{few}: new sessions {_NEW_SESSIONS[service.when_none_healthy]}"

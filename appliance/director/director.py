@@ -9,7 +9,7 @@ nobody has asked for does the same.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
@@ -22,13 +22,16 @@ from appliance.director.access_control import AccessControl
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
+from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
+from appliance.director.live import Live
 from appliance.director.network import Network
 from appliance.director.observer import Observer
 from appliance.director.plans import worker_plans
@@ -46,6 +49,7 @@ from appliance.edge import links, neighbours
 from appliance.edge.errors import EdgeError
 from appliance.edge.notices import Notices
 from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter, ShardFailedError
 from appliance.model.host_parameter import HostParameterError
@@ -55,7 +59,6 @@ log = logging.getLogger("appliance.director")
 
 ServeApi = Callable[["Director", Sequence[str]], Awaitable[Callable[[], Awaitable[None]]]]
 """Serves the API of a director on the addresses of `api.listen`; what it returns ends that."""
-
 
 CUT_S = 8.0
 """How long a stop waits until both ends of all sessions are told; those that are left then are told nothing."""
@@ -74,26 +77,31 @@ class Director(Reported):
         kept: Kept,
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
+        drained: Mapping[Target, Drain] | None = None,
     ) -> None:
-        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before."""
+        """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
+        those that were drained."""
         self._config = config
         self.access = Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.health = Health(config, lambda: self._slots.taken, self._change_health, was_down, keep_down)
+        self.events, self._duties = Events(), Duties()
+        self.health = Health(
+            config, lambda: self._slots.taken, self._change_health, was_down, keep_down, hear=self.events.add_state
+        )
         self._observer = Observer(config, self.shared, lambda: self._slots.taken, self.health)
-        down = tuple(sorted(self.health.down))
+        down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
-            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down)
+            for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
         self.access_control = AccessControl(host.access, self.sessions)
-        self._host = host
+        self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
+        self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters = HostParameters(host.sysctls)
-        self._lane = lane
-        self._ends_for_good = True
+        self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
@@ -108,7 +116,6 @@ class Director(Reported):
         )
         self._routes = watches.Routes(self.shared)
         self._network = Network(config.gateway.sides, links.states, neighbours.failed)
-        self._duties = Duties()
         self._doctor = Doctor(self, lambda: self._config)
         self.examine = self._doctor.report
         self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
@@ -181,6 +188,7 @@ class Director(Reported):
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
+            "look at drains": self.drains.watch,
             "observe traffic": self._observer.watch,
         }
 
@@ -225,8 +233,11 @@ class Director(Reported):
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
-            await asyncio.to_thread(self._host.add_real_servers, wanted)  # before a shard sends to them
-            async with self.host_parameters.changed(changes.host_parameters), self.access_control.changed(access.services):
+            async with (
+                self.access_control.changed(access.services),  # first: who is denied does not get in before
+                self._live.prepared(self._config, wanted, services),
+                self.host_parameters.changed(changes.host_parameters),
+            ):
                 await self._tuning.put_in_force(tunables)
         except (ConfigError, HostParameterError, TunableError, EdgeError) as error:
             raise ReloadRefusedError(str(error)) from error
@@ -238,17 +249,21 @@ class Director(Reported):
         return [*differences(before, wanted), *access.lines]
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
-        """Put everything but the tunables in force."""
+        """Put everything but the tunables in force, for which all is prepared."""
         self._config = config
         if changes.lines:
-            self.services = services
-            # First, so that no packet goes to a real server whose MTU is not known yet, and the lane to none that is removed.
-            await self._look_at_routes()
-            await workers.tell([worker.change_services(services) for worker in self._workers])
+            await self._live.put(config, services)
             self.health.put(config)
+            await self.drains.put(config)
             self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
+
+    async def _know(self, services: tuple[ServicePlan, ...]) -> None:
+        """Go by these services from now on. It comes before the shards have them, so that no packet goes to a real server whose
+        MTU is not known yet, and the lane to none that is removed."""
+        self.services = services
+        await self._look_at_routes()
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""

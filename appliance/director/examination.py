@@ -6,7 +6,8 @@ Counters say something only by how they rise. So a running director keeps a few 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -70,7 +71,8 @@ class Doctor:
     def _examine(self, earlier: tuple[Sample, ...]) -> Report:
         gateway, config = self._gateway, self._config()
         tunables = {name: gateway.shared.tunable(name) for name in config.sysctl}
-        return examine(_Collector(_setup(config, gateway.services, tunables), gateway).snapshot(earlier))
+        services = _without_weight(gateway.services, gateway.drains.slots)
+        return examine(_Collector(_setup(config, services, tunables), gateway).snapshot(earlier))
 
 
 async def look_twice(config: Config, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Report:
@@ -88,6 +90,20 @@ def _setup(config: Config, services: tuple[ServicePlan, ...], tunables: dict[str
         for name in dict.fromkeys((*service.allow_sets, *service.deny_sets)):
             named[name] = (*named.get(name, ()), service.name)
     return Setup(services, pools, config.gateway.sides, tunables, named)
+
+
+def _without_weight(services: tuple[ServicePlan, ...], drained: Sequence[int]) -> tuple[ServicePlan, ...]:
+    """The services, in which the real servers in the slots `drained` have weight 0: nobody is sent there, so they may be off."""
+    if not drained:
+        return services
+    slots = frozenset(drained)
+    return tuple(
+        replace(
+            service,
+            real_servers=tuple(replace(server, weight=0) if server.slot in slots else server for server in service.real_servers),
+        )
+        for service in services
+    )
 
 
 def _running(gateway: Examined) -> Running:

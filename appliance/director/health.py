@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from math import inf
 
-from appliance.config.loading import Config
+from appliance.config.loading import Config, Service
 from appliance.director.checker import Ask, Checker
 from appliance.director.checks import target_of, targets_of
 from appliance.director.consequences import Consequences
@@ -53,8 +53,10 @@ class Health:
         ask: Ask = ask,
         now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        hear: Callable[[StateChange], None] = lambda _: None,
     ) -> None:
-        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before."""
+        """`slots` gives the slot of each real server; `was_down` are those that were down in the run before. `hear` hears of each
+        change of state, after it is in force."""
         self._slots, self._put_in_force, self._keep = slots, put_in_force, keep
         self._now, self._chance = now, chance
         self._sockets = Checker(_most_at_once(), ask, self._take, now)
@@ -65,7 +67,7 @@ class Health:
         self._pending: list[StateChange] = []
         self._news = asyncio.Event()
         self._telling = asyncio.Lock()
-        self.recent = RecentChanges()
+        self.recent = RecentChanges(hear)
         """The latest changes of state."""
         self.down: frozenset[int] = frozenset()
         """The slots of the real servers that are down, as everybody was told last."""
@@ -125,6 +127,12 @@ class Health:
 
     def _checker(self, check: Check | None) -> Checker:
         return self._commands if check is not None and check.kind == "command" else self._sockets
+
+    def put_drained(self, drained: Set[int]) -> None:
+        """The real servers in these slots get no new sessions from now on, whatever their weights, and no others."""
+        changed, self._consequences.drained = drained ^ self._consequences.drained, drained
+        self._dirty |= {service for (service, _, _), slot in self._slots().items() if slot in changed}
+        self._news.set()
 
     async def watch_sockets(self) -> None:
         """Make the checks that need a socket, until cancelled."""
@@ -249,20 +257,22 @@ class Health:
 
     def rows(self) -> list[ServiceHealth]:
         """The health of each service and its real servers."""
-        now = self._now()
-        return [
-            ServiceHealth(
-                service.name,
-                self._consequences.of(service.name).trouble,
-                service.quorum,
-                service.when_none_healthy,
-                service.on_down,
-                [self._row(target_of(service, server), is_backup=server.backup, now=now) for server in service.real_servers],
-            )
-            for service in self._consequences.services
-        ]
+        slots = self._slots()
+        drained = {target for target in self._checks if slots.get(target) in self._consequences.drained}
+        return [self._service_row(service, drained) for service in self._consequences.services]
 
-    def _row(self, target: Target, *, is_backup: bool, now: float) -> RealServerHealth:
+    def _service_row(self, service: Service, drained: Set[Target]) -> ServiceHealth:
+        now, of_server = self._now(), ((target_of(service, server), server.backup) for server in service.real_servers)
+        return ServiceHealth(
+            service.name,
+            self._consequences.of(service.name).trouble,
+            service.quorum,
+            service.when_none_healthy,
+            service.on_down,
+            [self._row(target, is_backup=backup, is_drained=target in drained, now=now) for target, backup in of_server],
+        )
+
+    def _row(self, target: Target, *, is_backup: bool, is_drained: bool, now: float) -> RealServerHealth:
         standing, check = self._standings[target], self._checks[target]
         last = standing.last
         return RealServerHealth(
@@ -276,6 +286,7 @@ class Health:
             last.outcome.value if last else "",
             last.words if last else "",
             max(0.0, round((standing.tried_again_at or now) - now, 1)),
+            is_drained,
         )
 
 

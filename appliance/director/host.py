@@ -6,6 +6,7 @@ leaves them on purpose, the next run goes on with them, or `appliance cleanup` u
 changed is undone: an address that was there before stays, and a sysctl gets its old value back.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +17,19 @@ from appliance.config.loading import Config, Gateway
 from appliance.director.access_table import AccessTable
 from appliance.director.host_addresses import HostAddresses
 from appliance.director.leftovers import Leftovers, as_text, read_leftovers
-from appliance.director.plans import steered
+from appliance.director.plans import RemovedServer, steered
 from appliance.director.runtime_files import state_file, write_state
 from appliance.director.steps import do_all
 from appliance.director.sysctls import Sysctls
 from appliance.edge import addresses, nft
+from appliance.edge.addresses import Placed
 from appliance.edge.errors import EdgeError
 from appliance.edge.guard import Guard, wait_until_free
 from appliance.model.host_parameter import Values
-from appliance.policy.address_sets import Steered
+from appliance.policy.address_sets import Steered, joined
 from appliance.policy.defence import COUNTER_PLACES, Defence, KernelCounts
 from appliance.policy.guard import render_guard
-from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
+from appliance.policy.ruleset import Ruleset, render, render_defence, render_sets
 from appliance.policy.sides import COUNTERS as SIDE_COUNTERS
 from appliance.policy.steering import HASH_SEED
 
@@ -48,6 +50,8 @@ class Host:
         """What the ruleset is made from, and whether it is the native one; None while no packets are steered."""
         self._listing = ""
         """How the kernel lists the ruleset."""
+        self._to_shrink: Steered | None = None
+        """What is to be steered alone, as long as more is."""
         self._listed: Ruleset | None = None
         """The ruleset that is listed so after it was loaded as a whole."""
         self._guard: Guard | None = Guard()
@@ -115,7 +119,7 @@ class Host:
             self.access.start()  # first, here and in `mend`: a client that is denied must not get in before
             self._load(self._ruleset_in_force())
             self._hold_guard()
-            self._addresses.remove_unlike(self._wanted_addresses(config.gateway) if config.gateway.manage_addresses else [])
+            self._addresses.remove_unlike(self._managed_addresses())
             self._mend_addresses(at_start=True)
 
     def _put_in_force(self, wanted: Steered, defence: Defence, *, native: bool) -> None:
@@ -137,7 +141,7 @@ class Host:
             self.access.mend()
             self._mend_ruleset()
             self._hold_guard(only_if_gone=True)
-            self._mend_addresses(at_start=False)
+            do_all((self._shrink, partial(self._mend_addresses, at_start=False)))
 
     def _mend_ruleset(self) -> None:
         ruleset = self._ruleset_in_force()
@@ -154,23 +158,53 @@ class Host:
                 wanted, _, native = self._in_force
                 self._change(wanted, defence, native, render_defence(defence))
 
-    def add_real_servers(self, config: Config) -> None:
-        """Take packets of these real servers as well. Those of removed ones are taken until the end, for their last sessions.
+    def extend(self, config: Config) -> None:
+        """Take packets of what this configuration has as well, and add its VIPs and local addresses. What was taken before is
+        taken on.
 
-        Raises EdgeError when the kernel refuses; then nothing has changed.
+        Raises EdgeError when the kernel refuses one of these; then nothing has changed.
         """
         with self._steering:
             if self._in_force is None:
                 return
-            before, defence, native = self._in_force
-            after = steered(config)
-            wanted = before._replace(
-                real_servers=sorted({*before.real_servers, *after.real_servers}),
-                udp_servers=sorted({*before.udp_servers, *after.udp_servers}),
-            )
-            if wanted != before:
-                self._change(wanted, defence, native, render_real_servers(wanted))
-                self._hold_guard()
+            before, self._to_shrink = self._in_force[0], None
+            self._steer(joined(before, steered(config, self._hash_seed)))
+            try:
+                self._addresses.add_all(self._managed_addresses())
+            except EdgeError:
+                self._to_shrink = before
+                with contextlib.suppress(EdgeError):  # then `mend` tries it again
+                    self._shrink()
+                raise
+
+    def shrink(self, config: Config, removed: Sequence[RemovedServer] = ()) -> None:
+        """Take packets of this configuration alone, and of these real servers, which were removed from its services, for their
+        last sessions; and remove the VIPs and local addresses that were added for others. What it has is taken already.
+
+        Raises EdgeError when the kernel refuses; then `mend` tries it again.
+        """
+        with self._steering:
+            if self._in_force is not None:
+                self._to_shrink = steered(config, self._hash_seed, removed)
+                self._shrink()
+
+    def _shrink(self) -> None:
+        if self._to_shrink is not None:
+            self._steer(self._to_shrink)
+            self._addresses.remove_unlike(self._managed_addresses())
+            self._to_shrink = None
+
+    def _steer(self, wanted: Steered) -> None:
+        assert self._in_force is not None
+        before, defence, native = self._in_force
+        if wanted != before:
+            self._change(wanted, defence, native, render_sets(before, wanted))
+            self._hold_guard()
+
+    def _managed_addresses(self) -> list[Placed]:
+        """The VIPs and local addresses that are ours to add."""
+        gateway = self._gateway
+        return self._wanted_addresses(gateway) if gateway is not None and gateway.manage_addresses else []
 
     def _change(self, wanted: Steered, defence: Defence, native: bool, text: str) -> None:
         """Put another ruleset in force: by the change alone when that in force is loaded as it is to be, else as a whole."""
@@ -245,7 +279,7 @@ class Host:
         wanted = self._wanted_addresses(gateway)
         self._addresses.look(wanted, gone, managed=gateway.manage_addresses, at_start=at_start)
 
-    def _wanted_addresses(self, gateway: Gateway) -> list[tuple[str, str]]:
+    def _wanted_addresses(self, gateway: Gateway) -> list[Placed]:
         assert self._in_force is not None
         wanted = self._in_force[0]
         placed = [(gateway.server_interface, str(address)) for address in wanted.local_addresses]
@@ -261,7 +295,7 @@ class Host:
         with self._steering:
             self.access.end()
             self.sysctls.leave()
-            self._ruleset = self._in_force = None
+            self._ruleset = self._in_force = self._to_shrink = None
             if self._guard is not None:
                 self._guard.release()
 
@@ -275,7 +309,7 @@ class Host:
             self.access.end()
             if self._ruleset is not None:
                 self._try(nft.remove)
-            self._ruleset = self._in_force = None
+            self._ruleset = self._in_force = self._to_shrink = None
             if self._guard is not None:
                 self._guard.release()
             self.sysctls.undo()

@@ -52,6 +52,15 @@ class HostAddresses:
             _say("added to %s: %s", missing)
         self._problems.pop("address", None)
 
+    def add_all(self, wanted: Sequence[Placed]) -> None:
+        """Add what no interface has. Raises EdgeError when the kernel refuses some; all of them are ours then."""
+        present, known = addresses.all_present(), set(self.ours)
+        if missing := [pair for pair in wanted if pair[1] not in present]:
+            self.ours += [pair for pair in missing if pair not in known]
+            self._save()
+            addresses.add(missing)
+            _say("added to %s: %s", missing)
+
     def _note_missing(self, missing: tuple[str, ...]) -> None:
         if missing != self.missing:
             words = _in_words(missing) or "none"

@@ -1,4 +1,5 @@
-"""What a run leaves for the next one in the runtime directory, beside its changes on the host: slots, counters, and who is down.
+"""What a run leaves for the next one in the runtime directory, beside its changes on the host: slots, counters, drains, and who
+is down.
 
 A stop for good removes them.
 """
@@ -6,7 +7,7 @@ A stop for good removes them.
 import contextlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from appliance.config.loading import Config
@@ -15,6 +16,7 @@ from appliance.director.plans import Slots
 from appliance.director.runtime_files import state_file, write_state
 from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
+from appliance.health import drain
 from appliance.health.check import Target
 from appliance.ipc.shared_layout import LayoutError, SharedState, shape_of, size_bytes
 from appliance.model.counters import WORKER_STARTS
@@ -22,7 +24,7 @@ from appliance.model.counters import WORKER_STARTS
 log = logging.getLogger("appliance.director")
 
 _LONGEST_BYTES = 1 << 24
-_SLOTS, _COUNTERS, _DOWN = "slots", "counters", "down"
+_SLOTS, _COUNTERS, _DOWN, _DRAINS = "slots", "counters", "down", "drains"
 
 
 def kept_slots(config: Config) -> Slots:
@@ -88,6 +90,23 @@ def keep_down(down: Iterable[Target]) -> None:
     write_state(state_file(_DOWN), json.dumps(sorted(down)))
 
 
+def kept_drains(now: float) -> dict[Target, drain.Drain]:
+    """The drains of the run before, when it was not stopped for good. `now` is in seconds of the monotonic clock."""
+    file = state_file(_DRAINS)
+    try:
+        return drain.from_rows(json.loads(read_own(file, _LONGEST_BYTES)), now)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        log.error("%s: cannot be used (%s); no real server is drained", file, str(error)[:200])
+        return {}
+
+
+def keep_drains(drains: Mapping[Target, drain.Drain]) -> None:
+    """Write the drains down. Raises EdgeError when that is not possible."""
+    write_state(state_file(_DRAINS), json.dumps(drain.as_rows(drains)))
+
+
 class Kept(NamedTuple):
     """Slots and shared memory of a run."""
 
@@ -141,5 +160,5 @@ def _count_on(shared: SharedState, earlier: memoryview) -> None:
 
 def forget() -> None:
     """Remove all of it."""
-    for name in (_SLOTS, _COUNTERS, _DOWN):
+    for name in (_SLOTS, _COUNTERS, _DOWN, _DRAINS):
         state_file(name).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """What the director makes of the configuration: the plans for workers, and the part that the ruleset needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
@@ -20,29 +21,49 @@ a millisecond with 64 shards."""
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
 
-def steered(config: Config, hash_seed: int = HASH_SEED) -> Steered:
-    """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`."""
+class RemovedServer(NamedTuple):
+    """A real server that was removed from a service of this protocol, and may still have sessions of it."""
+
+    address: IPv4Address
+    port: int
+    protocol: str
+
+
+def steered(config: Config, hash_seed: int = HASH_SEED, removed: Sequence[RemovedServer] = ()) -> Steered:
+    """The part of the configuration from which the ruleset is made. `hash_seed` is that of the gateway, see `policy.steering`;
+    packets of `removed` are taken as well."""
     pools = {service.local_addresses for service in config.services}
+    servers = [server for service in config.services for server in service.real_servers]
     udp_services = [service for service in config.services if service.protocol == "udp"]
+    of_udp = [(server.address, server.port) for service in udp_services for server in service.real_servers]
+    removed_of_udp = [(server.address, server.port) for server in removed if server.protocol == "udp"]
     return Steered(
         services=[SteeredService(service.vip, service.protocol, service.port) for service in config.services],
         local_addresses=in_order(address for pool in pools for address in config.local_addresses[pool]),
         shard_table=shard_table(config.gateway.shards),
         queue_base=config.gateway.queue_base,
-        real_servers=in_order(server.address for service in config.services for server in service.real_servers),
-        udp_servers=sorted({(server.address, server.port) for service in udp_services for server in service.real_servers}),
+        real_servers=in_order((*(server.address for server in servers), *(server.address for server in removed))),
+        udp_servers=sorted({*of_udp, *removed_of_udp}),
         sides=config.gateway.sides,
         hash_seed=hash_seed,
     )
 
 
 def worker_plans(
-    config: Config, services: tuple[ServicePlan, ...], destinations: int, keys: Keys, down: tuple[int, ...] = ()
+    config: Config,
+    services: tuple[ServicePlan, ...],
+    destinations: int,
+    keys: Keys,
+    down: tuple[int, ...] = (),
+    drained: tuple[int, ...] = (),
 ) -> list[Plan]:
-    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` are those of real
-    servers that are down."""
+    """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` and `drained`
+    are those of real servers that are so."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
-    return [Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down) for shard in range(shards)]
+    return [
+        Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down, drained=drained)
+        for shard in range(shards)
+    ]
 
 
 _SlotOf: TypeAlias = dict[tuple[str, str, int], int]
@@ -66,6 +87,12 @@ class Slots:
     def taken(self) -> _SlotOf:
         """The slot of each real server that has one: by service name, address and port."""
         return dict(self._slots)
+
+    def removed(self, config: Config) -> list[RemovedServer]:
+        """The real servers that were removed from services of this configuration."""
+        protocols, there = {service.name: service.protocol for service in config.services}, set(_real_servers(config))
+        gone = [key for key in self._slots if key not in there and key[0] in protocols]
+        return [RemovedServer(IPv4Address(address), port, protocols[name]) for name, address, port in gone]
 
     def have_room_for(self, config: Config) -> bool:
         """Whether all real servers of a configuration get a slot."""

@@ -10,10 +10,10 @@ from appliance.director.host import Host
 from appliance.director.lane import Lane
 from appliance.director.network import Network
 from appliance.director.plans import Slots
+from appliance.director.steps import or_none
 from appliance.director.supervisor import ShardProcess
 from appliance.director.watchdog import Watchdog
 from appliance.edge import conntrack, sockstat
-from appliance.edge.errors import EdgeError
 from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.rates import Rates
@@ -52,20 +52,12 @@ class Reported:
 
     async def lane_stats(self) -> LaneStats:
         """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
-        counts = None
-        try:
-            counts = await self._count_lane()
-        except EdgeError as error:
-            log.error("cannot read what the lane has counted: %s", error)
+        counts = await or_none(self._count_lane(), "cannot read what the lane has counted")
         return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The host's own sockets and fragments; empty when the kernel cannot be asked."""
-        try:
-            return sockstat.read()
-        except EdgeError as error:
-            log.error("%s", error)
-            return {}
+        return sockstat.read_or_nothing()
 
     def host_conntrack(self) -> dict[str, int] | None:
         """The host's own connection tracking; None while the host tracks nothing."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 
 from appliance.config.loading import Gateway
 from appliance.director import kept
@@ -45,7 +46,10 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
         host.access.services = access
-        director = Director(config, keys, file, host, _lane(config.gateway), Kept.from_before(config), was_down=kept.kept_down())
+        kept_before, drained = Kept.from_before(config), kept.kept_drains(time.monotonic())
+        director = Director(
+            config, keys, file, host, _lane(config.gateway), kept_before, was_down=kept.kept_down(), drained=drained
+        )
         await director.run(serve_api, asked)
 
 

@@ -50,6 +50,14 @@ class AccessControl(Protocol):
         """The sets of the operator that the appliance has made."""
 
 
+class Drains(Protocol):
+    """Who is drained."""
+
+    @property
+    def slots(self) -> Sequence[int]:
+        """The slots of real servers that are drained."""
+
+
 class Examined(Protocol):
     """What is asked of the running gateway; the director has it."""
 
@@ -63,6 +71,10 @@ class Examined(Protocol):
     @property
     def health(self) -> Health:
         """The health of all real servers."""
+
+    @property
+    def drains(self) -> Drains:
+        """The drains of real servers."""
 
     def shard_states(self) -> Sequence[ShardState]:
         """The condition of each worker process."""

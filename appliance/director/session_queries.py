@@ -75,6 +75,14 @@ class SessionQueries:
             ended += outcome
         return ended
 
+    async def cut_some(self, shard: int, wanted: SessionFilter, most: int, after: str) -> str:
+        """End up to `most` sessions of one shard behind the place `after`, which may be empty; returns the place behind the last
+        of them, empty when there are no more."""
+        place = ""
+        async for piece in self._workers[shard].ask(Query(CUT, wanted, limit=most, after=after)):
+            place = piece.place
+        return place
+
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
         return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]

@@ -17,6 +17,8 @@ from dataclasses import replace
 from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
 from appliance.ipc.messages import (
     Ask,
+    AwaitSettled,
+    ChangeDrained,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -114,7 +116,19 @@ class ShardProcess:
         self._plan = replace(self._plan, down=down)
         await self._tell(ChangeHealth(down))
 
-    async def _tell(self, change: Message) -> None:
+    async def change_drained(self, drained: tuple[int, ...]) -> None:
+        """Tell the worker the slots of all real servers that are drained, as `change_services` does with services."""
+        self._plan = replace(self._plan, drained=drained)
+        await self._tell(ChangeDrained(drained))
+
+    async def settled(self, within_s: float) -> None:
+        """Wait until the sessions of the worker know of the changes before this: those of removed services have ended then.
+
+        Raises ShardFailedError as `change_services` does, but after `within_s`.
+        """
+        await self._tell(AwaitSettled(), within_s)
+
+    async def _tell(self, change: Message, within_s: float | None = None) -> None:
         # Also while it is still starting: the old plan may be on its way, and then this follows it. Without a writer no plan has
         # been sent, and the next one that is has the change in it.
         if self._writer is None:
@@ -122,7 +136,7 @@ class ShardProcess:
         number = self._send(change)
         if not self.is_silent:  # one that does nothing at this moment finds the message when it goes on
             with contextlib.suppress(ShardDownError):
-                await self._answer_in_time(number)
+                await self._answer_in_time(number, within_s)
 
     def kill(self) -> None:
         """Kill the worker, if there is one; `run` starts the next one."""
@@ -177,13 +191,14 @@ class ShardProcess:
         finally:
             del self._answers[number]
 
-    async def _answer_in_time(self, number: int) -> Done | Piece:
-        """The same; ShardFailedError also when it does not come within ANSWER_TIMEOUT_S."""
+    async def _answer_in_time(self, number: int, within_s: float | None = None) -> Done | Piece:
+        """The same; ShardFailedError also when it does not come within this time, ANSWER_TIMEOUT_S by default."""
+        within_s = ANSWER_TIMEOUT_S if within_s is None else within_s
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 return await self._answer_to(number)
         except TimeoutError as error:
-            raise ShardFailedError(f"shard {self.shard}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from error
+            raise ShardFailedError(f"shard {self.shard}: no answer within {within_s:.0f} s") from error
 
     async def _live(self) -> str:
         """Start one worker and wait for its end; returns how it ended."""

@@ -1,7 +1,7 @@
 """The maps of the lane as a worker uses them: records and change marks as memory, flows by calls to the kernel.
 
-A session's two flows come and go with one call. That is most of what a session in the lane costs, so keys and values are handed
-to the kernel as they are, without the checks of `edge.bpf`.
+The flows of several sessions come and go with one call. They are a good part of what a session in the lane costs, so keys and
+values are handed to the kernel as they are, without the checks of `edge.bpf`.
 """
 
 import os
@@ -11,6 +11,7 @@ from ctypes import byref, c_uint32
 
 from appliance.edge import bpf
 from appliance.edge.libbpf import library
+from appliance.ipc.lane_layout import FLOW_BYTES
 
 _VALUES = struct.Struct("=II")
 
@@ -31,22 +32,30 @@ class KernelLaneMaps:
         self._count = c_uint32()
         self._by_ref = byref(self._count)
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
-        """Add the flows of a session, in the place of what is there under the same keys. False when the kernel has no room for
-        both; then neither is there."""
-        self._count.value = 2
-        first = entry << 1
-        if not self._update(self._fd, client_flow + server_flow, _VALUES.pack(first, first | 1), self._by_ref, None):
-            return True
-        self._flows.delete(client_flow)
-        return False
+    def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
+        """Add the flows of sessions, the client's and the real server's for each entry, in the place of what is there under the
+        same keys. Returns the entries for which the kernel has no room for both; of those neither is there."""
+        if self._update_all(flows, entries):
+            return []
+        refused = []
+        for place, entry in enumerate(entries):
+            both = flows[2 * FLOW_BYTES * place : 2 * FLOW_BYTES * (place + 1)]
+            if not self._update_all(both, (entry,)):
+                self.remove(both)
+                refused.append(entry)
+        return refused
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
-        """Take out both flows, whether or not they are there."""
-        self._count.value = 2
-        if self._delete(self._fd, client_flow + server_flow, self._by_ref, None):
-            self._flows.delete(client_flow)
-            self._flows.delete(server_flow)
+    def _update_all(self, flows: bytes, entries: Sequence[int]) -> bool:
+        self._count.value = 2 * len(entries)
+        values = b"".join([_VALUES.pack(2 * entry, 2 * entry + 1) for entry in entries])
+        return not self._update(self._fd, flows, values, self._by_ref, None)
+
+    def remove(self, flows: bytes) -> None:
+        """Take out these flows, whether or not they are there."""
+        self._count.value = len(flows) // FLOW_BYTES
+        if self._delete(self._fd, flows, self._by_ref, None):  # it stops at the first one that is not there
+            for start in range(0, len(flows), FLOW_BYTES):
+                self._flows.delete(flows[start : start + FLOW_BYTES])
 
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values: the entry times 2, and 1 more for that of a real server."""

@@ -45,16 +45,19 @@ class KernelQueue:
                 f"cannot bind packet queue {queue_num}: another program has it (see /proc/net/netfilter/nfnetlink_queue), "
                 "or CAP_NET_ADMIN is missing"
             ) from error
+        self._other_fd = -1
         self._poll = select.poll()
         self._poll.register(self._queue.get_fd(), select.POLLIN)
 
     def also_wait_for(self, other: socket.socket) -> None:
         """Let `wait` end as well when this socket can be read."""
+        self._other_fd = other.fileno()
         self._poll.register(other, select.POLLIN)
 
-    def wait(self, wait_s: float) -> None:
-        """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`."""
-        self._poll.poll(wait_s * 1000)
+    def wait(self, wait_s: float) -> bool:
+        """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`; True when that has something to say:
+        data, its end, or an error."""
+        return any(ready == self._other_fd for ready, _ in self._poll.poll(wait_s * 1000))
 
     def receive(self) -> None:
         """Give packets to `arrived` until it ends the batch or no packet is left. This does not wait."""

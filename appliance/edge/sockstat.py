@@ -1,8 +1,11 @@
 """The host's own sockets and fragments, as the kernel counts them (`/proc/net/sockstat`)."""
 
+import logging
 from pathlib import Path
 
 from appliance.edge.errors import EdgeError
+
+log = logging.getLogger("appliance.director")
 
 _PATH = Path("/proc/net/sockstat")
 
@@ -13,6 +16,15 @@ def read() -> dict[str, dict[str, int]]:
         return dict(map(parse, _PATH.read_text().splitlines()))
     except OSError as error:
         raise EdgeError(f"cannot read {_PATH}: {error.strerror}") from error
+
+
+def read_or_nothing() -> dict[str, dict[str, int]]:
+    """The same; empty, and a line of the log, when they cannot be read."""
+    try:
+        return read()
+    except EdgeError as error:
+        log.error("%s", error)
+        return {}
 
 
 def parse(line: str) -> tuple[str, dict[str, int]]:

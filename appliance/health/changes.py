@@ -1,7 +1,7 @@
 """Changes of state, and the latest of them, which other views look at."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from appliance.health.check import Target
@@ -31,7 +31,9 @@ class StateChange(NamedTuple):
 class RecentChanges:
     """The latest changes, the oldest first; MOST_KEPT of them at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[StateChange], None] = lambda _: None) -> None:
+        """`tell` hears of each of them."""
+        self._tell = tell
         self._kept: deque[StateChange] = deque(maxlen=MOST_KEPT)
         self.total = 0
         """How many there were in this run."""
@@ -43,3 +45,4 @@ class RecentChanges:
         """Note a change."""
         self._kept.append(change)
         self.total += 1
+        self._tell(change)

@@ -41,6 +41,8 @@ FLOW_BYTES = 40
 FLOW = Struct("<BB2s2s2s16s16s")
 """Family (4 or 6), protocol, zero, source port, destination port, source address, destination address; in network order, and an
 address of IPv4 with zeros behind it."""
+LOW_PORT_BYTE = 7
+"""Where the low byte of the destination port is."""
 
 EVENTS = (SYN, FIN, ACK, RST, 0)
 """The rows of the state tables in the kernel: one set of flags for each event."""

@@ -47,6 +47,17 @@ class ChangeHealth(NamedTuple):
     down: tuple[int, ...]
 
 
+class ChangeDrained(NamedTuple):
+    """To a worker: the real servers in these slots are drained from now on, and no others. Done says that new sessions go
+    by it."""
+
+    drained: tuple[int, ...]
+
+
+class AwaitSettled(NamedTuple):
+    """To a worker: say Done when all sessions know of the changes before this: those of removed services have ended by then."""
+
+
 class Ask(NamedTuple):
     """To a worker: begin a walk through the sessions. Its number is the number of the walk; the answer is the first Piece."""
 
@@ -89,18 +100,20 @@ class Refused(NamedTuple):
     reason: str
 
 
-Message = Start | ChangeServices | ChangeHealth | Ask | More | EndWalk | Done | Piece | Refused
+Message = Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "change-services": ChangeServices,
     "change-health": ChangeHealth,
+    "await-settled": AwaitSettled,
     "ask": Ask,
     "more": More,
     "end-walk": EndWalk,
     "done": Done,
     "piece": Piece,
     "refused": Refused,
+    "change-drained": ChangeDrained,
 }
 """All kinds of messages: the name on the line and the class."""
 
@@ -112,12 +125,13 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "services": services_from_json,
     "query": query_from_json,
     "down": slots_from_json,
+    "drained": slots_from_json,
 }
 """By field: how a value that JSON does not have is written and read."""
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list,
+    "reason": str, "down": list, "drained": list,
 }  # fmt: skip
 
 

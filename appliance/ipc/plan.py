@@ -1,7 +1,7 @@
 """The plan of a run: everything that a worker has to know to be one shard. It goes to a worker as its first message.
 
-A reload changes the services of the plan, health checks change which real servers are down, and nothing else changes. Between
-processes a plan is a JSON object; the functions here write it and read it.
+A reload changes the services of the plan, health checks change which real servers are down, operators which are drained, and
+nothing else changes. Between processes a plan is a JSON object; the functions here write it and read it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -74,6 +74,8 @@ class Plan:
     """Whether a worker of this run, or of the one that it goes on from, has had sessions before."""
     down: tuple[int, ...] = ()
     """The slots of the real servers that are down at this moment; all others are up."""
+    drained: tuple[int, ...] = ()
+    """The slots of the real servers that are drained at this moment, whatever their weights are."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -83,8 +85,9 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 def plan_from_json(written: Mapping[str, Any]) -> Plan:
     """The plan in a JSON object. Raises KeyError or TypeError when its keys are not the fields of a plan."""
-    services, down = services_from_json(written["services"]), slots_from_json(written["down"])
-    return Plan(**{**written, "services": services, "down": down})
+    services = services_from_json(written["services"])
+    slots = {name: slots_from_json(written[name]) for name in ("down", "drained")}
+    return Plan(**{**written, "services": services, **slots})
 
 
 def services_as_json(services: Iterable[ServicePlan]) -> list[dict[str, Any]]:

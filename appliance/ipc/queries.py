@@ -65,9 +65,9 @@ class Query(NamedTuple):
     by: str = ""
     """For TALLY: one of GROUPS."""
     limit: int = 0
-    """For ROWS: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
+    """For ROWS and CUT: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
-    """For ROWS: begin behind this place, which an answer has named."""
+    """For ROWS and CUT: begin behind this place, which an answer has named."""
     clients: Sequence[str] = ()
     """For CUT: the addresses of the clients whose sessions are meant, at most CLIENTS_MAX; none: all that the filter selects."""
 

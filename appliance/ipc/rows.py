@@ -18,6 +18,8 @@ class SessionRow(NamedTuple):
     """"TCP" or "UDP"."""
     in_lane: bool = False
     """Whether the kernel may carry its packets."""
+    chosen: str = ""
+    """How its real server was chosen, as `policy.choice.words` says it; empty when it is not known."""
 
 
 class Page(NamedTuple):
@@ -113,6 +115,8 @@ class RealServerHealth(NamedTuple):
     last_answer: str
     tried_again_in_s: float = 0.0
     """Seconds until one that is down because of its traffic is up again, to be observed anew; 0.0 for all others."""
+    draining: bool = False
+    """Whether it is drained."""
 
 
 class ServiceHealth(NamedTuple):
@@ -125,6 +129,48 @@ class ServiceHealth(NamedTuple):
     when_none_healthy: str
     on_down: str
     real_servers: list[RealServerHealth]
+
+
+class Event(NamedTuple):
+    """Something that has happened."""
+
+    number: int
+    """It grows from event to event."""
+    at_s: float
+    """Seconds since the epoch."""
+    kind: str
+    service: str
+    real_server: str
+    """Its address and port."""
+    text: str
+
+
+class EventsSince(NamedTuple):
+    """Some events, in their order."""
+
+    events: list[Event]
+    last: int
+    """The number behind which the next ones come."""
+    are_missing: bool
+    """Whether some in front of these are not known any more."""
+
+
+class DrainState(NamedTuple):
+    """How far the drain of a real server has come."""
+
+    service: str
+    real_server: str
+    draining: bool
+    since_s: float
+    """For how many seconds it has been drained."""
+    deadline_s: float | None
+    """In how many seconds the sessions that are left end; None when there is no deadline."""
+    sessions: int
+    """How many it has in all shards, in any state."""
+    gone: bool
+    """Whether it is drained and its last session is gone."""
+    note: str
+    """What is wrong with its service, when too few other real servers get sessions; else empty."""
 
 
 class PlannedChange(NamedTuple):
@@ -153,6 +199,20 @@ class Applied(NamedTuple):
     """What has changed, a line each."""
     confirm_within_s: int
     """After so many seconds it is taken back, unless it is confirmed; 0: it stays."""
+
+
+class Saved(NamedTuple):
+    """The file with what was changed meanwhile."""
+
+    file: str
+    """Its path."""
+    changes: list[str]
+    """What is new in it, a line each."""
+    before: str
+    """Its text."""
+    after: str
+    """The text that it has then."""
+    is_written: bool
 
 
 class ConfigState(NamedTuple):

@@ -50,7 +50,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "lab",
         help="run a command as a client of a gateway on this machine",
         usage="appliance lab [--config FILE] [--shards N] [--lane WORD] [--one-armed]\n"
-        "                     [--servers none | --serve PROGRAM] [--restart] [--keep] -- CMD...\n"
+        "                     [--servers none | --serve PROGRAM] [--restart] [--keep]\n"
+        "                     -- CMD...\n"
         "       appliance lab --remove NAME",
         description=_DESCRIPTION,
         epilog=_EPILOG,

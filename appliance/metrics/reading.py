@@ -48,6 +48,8 @@ class Reading:
     troubled: frozenset[str]
     """The services too few of whose real servers are up."""
     attacks: AttackWatch = field(default_factory=AttackWatch)
+    drained: frozenset[int] = frozenset()
+    """The slots of the real servers that are drained."""
     access_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """What access lists and rate limits have dropped, by service and the name of the counter."""
 

@@ -138,7 +138,7 @@ TRAFFIC: tuple[Family, ...] = (
     ),
     gauge(
         "real_server_weight",
-        "weight of a real server; 0 while it is drained",
+        "weight of a real server, by the configuration",
         _of_real_server(lambda _, server: server.weight),
         *_NAMED,
     ),
@@ -154,6 +154,12 @@ TRAFFIC: tuple[Family, ...] = (
         "service_rate_drops",
         lambda reading: (((label(service), reason), count) for (service, reason), count in reading.access_drops.items()),
         *("service", "reason"),
+    ),
+    gauge(
+        "real_server_draining",
+        "1 while a real server is drained and gets no new sessions, whatever its weight; else 0",
+        _of_real_server(lambda reading, server: server.slot in reading.drained),
+        *_NAMED,
     ),
     gauge(
         "service_up",

@@ -148,7 +148,8 @@ QUEUE_COUNTERS: Final = (
     ),
     Counter(
         "sessions_unserved",
-        "sessions of the lane that were reset when the worker of the shard started: their service or local address was gone",
+        "sessions that were reset because their service or their local address was removed, at that moment or when the worker of "
+        "the shard started",
     ),
     Counter("persistence_hits", "new sessions that went to the real server that their client had been sent to before"),
     Counter("persistence_displaced", "clients forgotten before their time was over, each because a new one needed its place"),

@@ -51,7 +51,7 @@ NOT_WRITABLE = "not-writable"
 COMMAND_REFUSED = "command-refused"
 
 
-class ChangeRefusedError(ValueError):
+class ChangeRefusedError(Exception):
     """A change of the configuration that is refused; nothing has changed."""
 
     def __init__(self, kind: str, detail: str, reasons: Sequence[Mapping[str, Any]] = ()) -> None:

@@ -32,3 +32,5 @@ class EndReason(IntEnum):
     """It was in TIME_WAIT, and a new session needed its local port."""
     REAL_SERVER_DOWN = counters.SESSIONS_OF_DOWN
     """Its real server is down, and it was to leave it: at its client's next packet, or at once."""
+    UNSERVED = counters.SESSIONS_UNSERVED
+    """Its service was removed, or its local address is none of the gateway any more."""

@@ -50,25 +50,38 @@ def in_order(addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
     return list({int(address): address for address in sorted(addresses, key=int)}.values())
 
 
+def joined(one: Steered, other: Steered) -> Steered:
+    """What both take, in the shape of the first."""
+    return one._replace(
+        services=list(dict.fromkeys((*one.services, *other.services))),
+        local_addresses=in_order((*one.local_addresses, *other.local_addresses)),
+        real_servers=in_order((*one.real_servers, *other.real_servers)),
+        udp_servers=sorted({*one.udp_servers, *other.udp_servers}),
+    )
+
+
 def address_sets(steered: Steered) -> list[str]:
     """The sets of a table that knows services, local addresses and both sides."""
-    services = [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services]
     return [
-        *_set("services", "type ipv4_addr . inet_proto . inet_service", services),
-        *_set("vips", "type ipv4_addr", in_order(service.vip for service in steered.services)),
-        *_set("local_addresses", "type ipv4_addr", in_order(steered.local_addresses)),
         *_set("no_host", f"type ipv4_addr; {_RANGES}", NO_HOST),
-        *(line for name, kind, elements in server_sets(steered) for line in _set(name, kind, elements)),
+        *(line for name, kind, elements in changing_sets(steered) for line in _set(name, kind, elements)),
     ]
 
 
 _RANGES = "flags interval; auto-merge"
 
 
-def server_sets(steered: Steered) -> list[tuple[str, str, list[str]]]:
-    """Name, kind and elements of the sets that a reload changes."""
+def changing_sets(steered: Steered) -> list[tuple[str, str, list[str]]]:
+    """Name, kind and elements of the sets that change with the configuration."""
     sources = steered.server_sources
     return [
+        (
+            "services",
+            "type ipv4_addr . inet_proto . inet_service",
+            [f"{vip} . {protocol} . {port}" for vip, protocol, port in steered.services],
+        ),
+        ("vips", "type ipv4_addr", list(map(str, in_order(service.vip for service in steered.services)))),
+        ("local_addresses", "type ipv4_addr", list(map(str, in_order(steered.local_addresses)))),
         ("real_servers", "type ipv4_addr", list(map(str, in_order(steered.real_servers)))),
         ("udp_servers", "type ipv4_addr . inet_service", [f"{address} . {port}" for address, port in steered.udp_servers]),
         ("server_sources", f"type ipv4_addr; {_RANGES}", list(map(str, sources))),

@@ -30,7 +30,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from appliance.policy import steering
-from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, server_sets
+from appliance.policy.address_sets import QUOTED_DESTINATION, Steered, address_sets, changing_sets
 from appliance.policy.check_ports import TO_CHECKS
 from appliance.policy.defence import COUNTER_PLACES, FRAGMENTS, SPARED_FRAGMENTS, Defence, Rule
 from appliance.policy.sides import (
@@ -280,10 +280,13 @@ def _set_mark(value: int) -> str:
     return f"{keep} | {value:#010x}" if value else keep
 
 
-def render_real_servers(steered: Steered) -> str:
-    """The nft text that puts other real servers in force in a loaded table, in one transaction. The rest of the table stays."""
+def render_sets(before: Steered, after: Steered) -> str:
+    """The nft text that puts other services, local addresses and real servers in force in a loaded table, in one transaction. The
+    rest of the table stays, and so do sets that are the same."""
     lines = []
-    for name, _, elements in server_sets(steered):
+    for old, (name, kind, elements) in zip(changing_sets(before), changing_sets(after), strict=True):
+        if old == (name, kind, elements):
+            continue
         lines.append(f"flush set ip {TABLE} {name}")
         if elements:
             lines.append(f"add element ip {TABLE} {name} {{ {', '.join(elements)} }}")

@@ -72,9 +72,9 @@ def _without_port(host: str) -> str:
 
 @web.middleware
 async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses requests that a web page of another site makes, when they change anything or cost much."""
+    """Refuses requests that a web page of another site makes, when they change anything, cost much or may wait."""
     asked = operation_of(request)
-    if asked is not None and (changes(asked) or asked.is_costly):
+    if asked is not None and (changes(asked) or asked.is_costly or asked.may_wait):
         origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
         if (
             origin is not None and origin.lower() != f"{request.scheme}://{request.host.lower()}"

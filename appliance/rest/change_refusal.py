@@ -32,6 +32,8 @@ _TITLES = {
     edit.NOTHING_TO_CONFIRM: "Nothing to confirm",
     edit.NOT_WHILE_RUNNING: "Not while traffic flows",
     edit.ALREADY_THERE: "Already there",
+    edit.FILE_CHANGED: "The file was changed",
+    edit.NOT_WRITABLE: "The file cannot be written",
 }
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')

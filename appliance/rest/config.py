@@ -9,7 +9,7 @@ from appliance.rest.config_routes import LONGEST_CONFIG_BYTES, LONGEST_CONFIRM_S
 from appliance.rest.gateway import Gateway
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond
-from appliance.views.config import applied, change_plan, config_state, confirmed
+from appliance.views.config import applied, change_plan, config_state, confirmed, saved
 
 
 class ConfigHandlers:
@@ -41,6 +41,16 @@ class ConfigHandlers:
             done = await self._configuration.apply(text or None, within_s, versions)
         note_change(request, asked=asked, after=done.changes)
         return respond(request, applied(done))
+
+    async def save(self, request: web.Request) -> web.Response:
+        """Write what is in force into the file, or only show it."""
+        only_show = request.query.get("only_show")
+        if only_show not in (None, "1"):
+            raise bad_query(QueryError(f"only_show: there is no {only_show[:80]!r} (there is 1)"))
+        with refusals_answered():
+            done = await self._configuration.save(write=not only_show)
+        note_change(request, after=done.changes if done.is_written else "nothing is written")
+        return respond(request, saved(done))
 
     async def confirm(self, request: web.Request) -> web.Response:
         """Let the last change stay."""

@@ -43,6 +43,16 @@ class Applied(Model):
     confirm_within_s: Count
 
 
+class Saved(Model):
+    """The file with what was changed meanwhile."""
+
+    file: str
+    changes: list[str]
+    before: str
+    after: str
+    is_written: bool
+
+
 class Confirmed(Model):
     """A change stays."""
 

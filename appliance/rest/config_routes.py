@@ -118,4 +118,37 @@ CONFIG_ROUTES: tuple[Route, ...] = (
             ),
         ),
     ),
+    Route(
+        "/config/save",
+        "POST: write what is in force into the file; only_show",
+        (
+            Operation(
+                "POST",
+                "Writes the services, pools and tunables that are in force into the file, and keeps its comments. Where the "
+                "file belongs to root, `appliance save` asks for the text and writes it itself.",
+                _CHANGES,
+                "`file` (its path), `changes` (a list of lines), `before` and `after` (its text), `is_written`",
+                query=(
+                    Parameter(
+                        "only_show",
+                        "1",
+                        "the file is written",
+                        "write nothing, and answer what would be written",
+                        {"type": "string", "enum": ["1"]},
+                    ),
+                ),
+                refusals=(
+                    BAD_QUERY,
+                    Refusal(HTTPStatus.CONFLICT, "file-changed", "the file has been changed since it was read"),
+                    Refusal(
+                        HTTPStatus.CONFLICT, "not-writable", "the file cannot be written, or has a form that cannot be changed"
+                    ),
+                    Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad-config", "the file has mistakes"),
+                    UNCONFIRMED,
+                ),
+                is_costly=True,
+                answer=models.Saved,
+            ),
+        ),
+    ),
 )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from appliance.attack.watch import AttackWatch
 from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
+from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import (
@@ -16,10 +17,13 @@ from appliance.ipc.rows import (
     Caller,
     ChangePlan,
     ConfigState,
+    DrainState,
     DutyState,
+    EventsSince,
     LaneState,
     LaneStats,
     Page,
+    Saved,
     ServiceHealth,
     SessionRow,
     ShardState,
@@ -70,6 +74,37 @@ class Health(Protocol):
 
     def rows(self) -> list[ServiceHealth]:
         """The health of each service and its real servers."""
+
+
+class Drains(Protocol):
+    """The drains of real servers. All methods raise KeyError for a real server that does not exist."""
+
+    def state(self, target: Target, note: str = "") -> DrainState:
+        """How far the drain of a real server has come; `note` becomes a part of it while it is drained."""
+
+    async def begin(self, target: Target, deadline_s: float | None) -> None:
+        """Drain a real server; another deadline for one that is drained already."""
+
+    async def take_back(self, target: Target) -> bool:
+        """Take a drain back; False when there is none."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of all real servers that are drained."""
+
+
+class Events(Protocol):
+    """What has happened."""
+
+    @property
+    def last(self) -> int:
+        """The number of the latest event."""
+
+    def since(self, number: int, most: int) -> EventsSince:
+        """Up to `most` events behind this number; 0 is in front of all."""
+
+    async def news(self) -> None:
+        """Return when there is another event than there are now."""
 
 
 class Tls(Protocol):
@@ -132,6 +167,9 @@ class Configuration(Protocol):
         """Put a text in force; without one, the file. With a time, it is taken back then, unless it is confirmed. `versions` are
         those of the whole configuration that the client knows."""
 
+    async def save(self, *, write: bool) -> Saved:
+        """The file with what is in force and with its comments; with `write` it is written."""
+
     async def confirm(self) -> None:
         """Let the change stay that waits for it."""
 
@@ -181,6 +219,14 @@ class Gateway(Protocol):
     @property
     def attacks(self) -> AttackWatch:
         """The attacks of this run."""
+
+    @property
+    def drains(self) -> Drains:
+        """The drains of real servers."""
+
+    @property
+    def events(self) -> Events:
+        """What has happened."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

@@ -20,6 +20,7 @@ class RealServerHealth(Model):
     last_outcome: Literal["", "passed", "failed", "undecided"]
     last_answer: str
     tried_again_in_s: float = Field(ge=0, description="seconds until one that is down because of its traffic is tried again")
+    draining: bool
 
 
 class ServiceHealth(Model):

@@ -15,8 +15,9 @@ HEALTH_ROUTES: tuple[Route, ...] = (
                 "`services`: a list of objects with `service`, `trouble` (why it is down, and what becomes of new sessions; else "
                 "empty), `quorum`, `when_none_healthy`, `on_down` and `real_servers`, each with `address`, `port`, `state` (up "
                 "or down), `backup`, `check` (none without one), `since_s`, `contrary` (answers in a row that speak against its "
-                "state), `last_outcome` (passed, failed or undecided) and `last_answer`; `changes`: up to 1000 of the latest, "
-                "the oldest first: `at_s` (since the epoch), `service`, `address`, `port`, `state`, `reason`, `last_answer`",
+                "state), `last_outcome` (passed, failed or undecided), `last_answer` and `draining`; `changes`: up to 1000 of "
+                "the latest, the oldest first: `at_s` (since the epoch), `service`, "
+                "`address`, `port`, `state`, `reason`, `last_answer`",
                 answer=RealServersHealth,
             ),
         ),

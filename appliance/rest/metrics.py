@@ -76,6 +76,7 @@ async def read(gateway: Gateway) -> Reading:
         missing_addresses=len(gateway.missing_addresses()),
         down=gateway.health.down,
         troubled=frozenset(gateway.health.troubles),
+        drained=frozenset(gateway.drains.slots),
         access_drops=await gateway.access_control.drops(),
         attacks=gateway.attacks,
     )

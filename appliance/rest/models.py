@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from appliance.policy.choice import ALL_WORDS
+
 
 class Model(BaseModel):
     """An object that has these members and no others."""
@@ -125,6 +127,7 @@ class RealServer(Model):
     weight: Count
     state: Literal["up", "down"]
     backup: bool
+    draining: bool
     in_packets: Count
     out_packets: Count
     in_bytes: Count
@@ -266,6 +269,7 @@ class Session(Model):
     destination: str
     service: str
     lane: bool
+    chosen_by: str = Field(json_schema_extra={"enum": ["", *ALL_WORDS]})
 
 
 class Cut(Model):

@@ -65,6 +65,8 @@ class Operation(NamedTuple):
     """Other statuses than 200 with an answer of the same form."""
     media: tuple[str, ...] = ("application/json", "text/plain")
     """The types that the answer can have."""
+    may_wait: bool = False
+    """Whether the answer may wait for something to happen, so that somebody who asks holds a place of a few."""
 
 
 class Route(NamedTuple):
@@ -133,7 +135,8 @@ COMMON_REFUSALS = (
     Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "busy",
-        "as many answers that ask workers or the kernel are being read as there may be; the answer has a `Retry-After`",
+        "as many answers that ask workers or the kernel are being read as there may be, or as many requests wait for events; the "
+        "answer has a `Retry-After`",
     ),
     Refusal(HTTPStatus.REQUEST_TIMEOUT, "", "a body was not complete in time"),
     Refusal(

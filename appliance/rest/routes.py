@@ -7,6 +7,7 @@ from appliance.rest.attack_routes import ATTACK_ROUTES
 from appliance.rest.config_routes import CONFIG_ROUTES
 from appliance.rest.docs_routes import DOCS_ROUTES
 from appliance.rest.doctor_routes import DOCTOR_ROUTES
+from appliance.rest.drain_routes import DRAIN_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
 from appliance.rest.metrics_routes import METRICS_ROUTES
@@ -151,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses` and `real_servers`; a real server has "
-                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, and its counters "
+                "`address`, `port`, `forward`, `weight`, its `state` (up or down), `backup`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
                 "`opening_conns` (those of the inactive ones that are half-open), `refused_conns` and `unanswered_conns`",
                 answer=models.Services,
@@ -286,6 +287,7 @@ ROUTES: tuple[Route, ...] = (
     *ATTACK_ROUTES,
     *CONFIG_ROUTES,
     *SERVICE_ROUTES,
+    *DRAIN_ROUTES,
 )
 
 

@@ -34,10 +34,14 @@ _FILTER = (
 )
 _FILTER_NAMES = ", ".join(SessionFilter._fields)
 
-SESSION_TEXT = "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address added"
+SESSION_TEXT = (
+    "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address and how the real "
+    "server was chosen added"
+)
 SESSION_JSON = (
-    "a list of objects with `protocol`, `expires_s`, `state`, `source`, `virtual`, `local`, `destination`, `service` and `lane` "
-    "(whether the lane may carry its packets)"
+    "a list of objects with `protocol`, `expires_s`, `state`, `source`, `virtual`, `local`, `destination`, `service`, `lane` "
+    "(whether the lane may carry its packets) and `chosen_by` (how its real server was chosen: the name of a scheduler or "
+    "persistence, with ', backup' or ', fail open' behind it; empty for a session that an earlier worker has opened)"
 )
 SESSION_ROUTES: tuple[Route, ...] = (
     Route(

@@ -41,15 +41,21 @@ class Admission:
             return NONE_HEALTHY if service.drops_new else NO_REAL_SERVER
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
-        taken = self._take_local_port(service, real_server, tries) or self._take_port_in_use(real_server, now)
+        taken = self._take_local_port(service, real_server, tries) or self._take_port_in_use(service, real_server, now)
         if taken is None:
             return LOCAL_PORTS_EXHAUSTED
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
+        isn = self._isn(server_key, last_seq, now)
+        session = Session(service, real_server, client_key, server_key, client_isn, isn)
+        session.choice = service.choice
+        return session
+
+    def _isn(self, server_key: bytes, last_seq: int | None, now: float) -> int:
+        """The initial sequence number that the real server is shown; 0 for a protocol without."""
         if self._isns is None:
-            return Session(service, real_server, client_key, server_key, 0, 0)
-        isn = self._isns.first(server_key, now) if last_seq is None else self._isns.following(server_key, last_seq)
-        return Session(service, real_server, client_key, server_key, client_isn, isn)
+            return 0
+        return self._isns.first(server_key, now) if last_seq is None else self._isns.following(server_key, last_seq)
 
     def close(self, session: Session) -> None:
         """Give back what `open` took."""
@@ -69,12 +75,16 @@ class Admission:
                 return local_endpoint(addresses[index], local.port), local.last_seq
         return None
 
-    def _take_port_in_use(self, real_server: RealServer, now: float) -> tuple[bytes, int | None] | None:
+    def _take_port_in_use(
+        self, service: VirtualService[Session], real_server: RealServer, now: float
+    ) -> tuple[bytes, int | None] | None:
         """The local endpoint of a session that is ended for it, and the last number used on it."""
         for _ in range(_MOST_ENDED):
             ended = self._end_one(real_server, now)
             if ended is None:
                 return None
+            if ended.local_address not in service.local_addresses:  # it is from the time of another pool
+                continue
             local = self.local_ports.acquire_port(ended.local_address, real_server.endpoint, ended.local_port)
             if local is not None:  # else the port is outside the range, which was changed meanwhile
                 return local_endpoint(ended.local_address, local.port), local.last_seq

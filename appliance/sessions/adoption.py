@@ -13,7 +13,7 @@ from appliance.nat.resets import reset_ends
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.by_state import ORDER_OF_STATE
-from appliance.state.lane_entry import flows_of, rebuilt
+from appliance.state.lane_entry import each, flows_of, rebuilt
 from appliance.state.output import ShardOutput
 from appliance.state.session import Session
 
@@ -90,7 +90,7 @@ class Adoption:
             return
         self._adopted += 1
         last_seen_s = lane.adopt(session, entry, self._now)
-        client_flow, server_flow = flows_of(session)
+        client_flow, server_flow = each(flows_of(session))
         self._flows |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
         if ORDER_OF_STATE[record.state]:
             self._waiting.append((last_seen_s, session, record.state))
@@ -98,7 +98,7 @@ class Adoption:
             self._take_in(session, record.state, last_seen_s)
 
     def _session(self, record: SessionRecord, slot: int) -> Session | None:
-        """The session of a record, with its local port. None when there is no such service, or its local address is none of the
+        """The session of a record, with its local port. None when there is no such service, or its local address is none of any
         service any more: then no rule may bring the packets of its real server. Raises ValueError for a record that cannot be
         that of a session in this slot, or that shares a flow or a port with another one."""
         sessions, protocol = self._sessions, "udp" if record.state == UDP_STATE else "tcp"
@@ -107,7 +107,7 @@ class Adoption:
         if record.local.port & SLOT_MASK != slot:
             raise ValueError(f"session record: local port {record.local.port} is not of slot {slot}")
         service = sessions.service(protocol, record.vip.packed)
-        if service is None or record.local.address not in service.local_addresses:
+        if service is None or record.local.address not in sessions.changes.local_addresses:
             return None
         session = rebuilt(record, service, service.real_server_of_adopted(record.real_server.packed))
         table = sessions.udp if protocol == "udp" else sessions.tcp
@@ -125,7 +125,7 @@ class Adoption:
         if not session.service.lane:
             sessions.lane.hold(session)
             sessions.lane.leave(session)
-            for flow in flows_of(session):
+            for flow in each(flows_of(session)):
                 del self._flows[flow]
 
     def _mend_flows(self) -> None:
@@ -143,7 +143,7 @@ class Adoption:
             if session is None:
                 continue
             flows = flows_of(session)
-            lane.maps.remove(*flows)
-            if not lane.maps.insert(*flows, entry):
+            lane.maps.remove(flows)
+            if lane.maps.insert(flows, [entry]):
                 lane.hold(session)
                 lane.leave(session)

@@ -5,7 +5,9 @@ two hands. While its record says that it is held, all its packets come up to Pyt
 kernel moves it, and Python reads the record before it decides anything by what moves: `hold` before a packet that came up all the
 same, `refresh` before its state or deadline is looked at, `reconcile` for all sessions whose state the kernel has moved.
 
-None of this is a system call, but for the two flows that come into a hash table with a session and go with it.
+None of this is a system call, but for the two flows that come into a hash table with a session and go with it. Those of several
+sessions come and go with one call, see `gathers_flows`. Until then their packets come up, as those of any session do that Python
+has.
 """
 
 from array import array
@@ -15,7 +17,6 @@ from typing import Protocol
 from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
-from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.state.by_state import ByState
@@ -32,6 +33,7 @@ from appliance.state.lane_entry import (
     STATE_MASK,
     flow_of_segment,
     flows_of,
+    slot_in,
     take_over_phases,
     words_of,
     write_moves,
@@ -76,6 +78,13 @@ class Lane:
         """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
         self.timeouts_s: list[float] = []
         """By state; the tunables in force."""
+        self.gathers_flows = False
+        """Whether flows come and go only when `publish_flows` is called, and not with each session. A worker that judges some
+        packets before the first of them gets its verdict calls it in between."""
+        self._coming: dict[int, bytes] = {}
+        """By entry: the flows of sessions that have got it, and are not in the kernel's table yet."""
+        self._going: list[bytes] = []
+        """The flows of sessions that have left, and are still there. Their entries have no session, so nobody is misled."""
         self._owner = owner
         self._queue_counts = queue_counts
         self._records = maps.records
@@ -91,17 +100,29 @@ class Lane:
         plain. One for which there is no entry goes on with Python alone."""
         if not self.is_on or session.entry is not None or not session.service.lane:
             return
-        entry = self.entries.take(session.local_port & SLOT_MASK, session, self._owner.by_state.now)
+        flows = flows_of(session)
+        entry = self.entries.take(slot_in(flows), session, self._owner.by_state.now)
         if entry is None:
             self._queue_counts[LANE_FULL] += 1
             return
         self._write_whole(session, entry, is_held=not _is_plain(session))
-        if not self.maps.insert(*flows_of(session), entry):
-            self.clear(entry)
-            self.entries.give_back(entry, self._owner.by_state.now)
-            self._queue_counts[LANE_FULL] += 1
-            return
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
+        self._coming[entry] = flows
+        if not self.gathers_flows:
+            self.publish_flows()
+
+    def publish_flows(self) -> None:
+        """Let all flows come and go that wait for it. To be called before a packet that opened a session gets its verdict."""
+        if self._going:
+            going, self._going = self._going, []
+            self.maps.remove(b"".join(going))
+        if self._coming:  # behind that: one of them may be a flow that has just gone
+            coming, self._coming = self._coming, {}
+            for entry in self.maps.insert(b"".join(coming.values()), list(coming)):
+                self._queue_counts[LANE_FULL] += 1
+                session = self.entries.owner(entry)
+                if session is not None:
+                    self.forget(session)
 
     def adopt(self, session: Session, entry: int, now: float) -> float:
         """Let a session that was rebuilt from the record of this entry have it; returns when it was seen last, not after `now`.
@@ -253,11 +274,14 @@ class Lane:
         entry = session.entry
         if entry is None:
             return
-        self.maps.remove(*flows_of(session))
+        if self._coming.pop(entry, None) is None:
+            self._going.append(flows_of(session))
         session.words, session.entry = array("Q", session.words), None
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
         session.settle()
+        if not self.gathers_flows:
+            self.publish_flows()
 
     def carries(self, key: bytes) -> bool:
         """Whether segments with this key belong to a session in the lane, of whichever shard. With a lane it is a system call."""

@@ -1,6 +1,6 @@
 """What a shard needs of the lane's maps (`ipc.lane_layout`). Those of the kernel are in `edge`, which knows no sessions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 
@@ -28,12 +28,13 @@ class LaneMaps(Protocol):
     def changed(self) -> Changed:
         """A byte for each entry."""
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
-        """Add the flows of arriving packets of the client and of the real server, in the place of what is there under the same
-        flows; False when there is no room for both, and then neither is there."""
+    def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
+        """Add the flows of sessions, in the place of what is there under the same flows: for each of the entries that of arriving
+        packets of the client and, behind it, that of the real server. Returns the entries for which there was no room for both;
+        of those neither is there."""
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
-        """Take out both flows, whether or not they are there."""
+    def remove(self, flows: bytes) -> None:
+        """Take out these flows, one behind the other, whether or not they are there."""
 
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values: the entry times 2, and 1 more for that of a real server."""
@@ -52,9 +53,9 @@ class NoMaps:
     records = memoryview(bytearray())
     changed = bytearray()
 
-    def insert(self, *_: object) -> bool:
+    def insert(self, _: bytes, entries: Sequence[int]) -> list[int]:
         """Nothing comes in."""
-        return False
+        return list(entries)
 
     def remove(self, *_: object) -> None:
         """Nothing is there."""

@@ -1,7 +1,7 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2s
 
@@ -20,7 +20,7 @@ from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
 from appliance.sessions.room import Room
-from appliance.sessions.service_changes import ServiceChanges
+from appliance.sessions.service_changes import ServiceChanges, Services
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
@@ -30,7 +30,7 @@ from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualSe
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
-from appliance.state.sources import SourceCounts
+from appliance.state.sources import Places, SourceCounts
 from appliance.timers import TimerWheel
 from appliance.wire.flow import Direction, source_address_of
 
@@ -55,15 +55,17 @@ class Sessions:
         counters = partial(shared.destination, plan.shard)
         facts = ShardFacts.of(plan, shared)
         self.maglev_tables = facts.tables
-        services = (VirtualService[Session](service, counters, self.by_state, facts) for service in plan.services)
-        self._services = {(service.protocol, service.endpoint): service for service in services}
+        self._services: Services = {}
+        make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
+        self.changes = ServiceChanges(self._services, make, self)
+        self.changes.put_services(plan.services)
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
         self._table = steering.shard_table(plan.shards)
         slots = [slot for slot, shard in enumerate(self._table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
-        self._room = Room(shared, self.by_state, tuple(self._services.values()), self.end, self.lane.refresh)
+        self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
         """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
@@ -72,7 +74,8 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
-        self._changes = ServiceChanges(self._services, (self.tcp, self.udp), self.end, plan.down)
+        self.changes.put_drained(plan.drained)
+        self.changes.put_health(plan.down)
         self.read_shared()
 
     def __len__(self) -> int:
@@ -88,22 +91,24 @@ class Sessions:
 
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
         """A new session of TCP, half-open; or why there is none."""
-        if (reason := self._reason_against(service, client_key, now)) is not None:
+        places = self.sources["tcp"].places(source_address_of(client_key))
+        if (reason := self._reason_against(service, places, now)) is not None:
             return reason
         session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
-            self._insert(self.tcp, session, client_key)
+            self._insert(self.tcp, session, places)
         return session
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
         """A new session of UDP, or why there is none."""
-        if (reason := self._reason_against(service, client_key, now)) is not None:
+        places = self.sources["udp"].places(source_address_of(client_key))
+        if (reason := self._reason_against(service, places, now)) is not None:
             return reason
         session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
         if isinstance(session, Session):
             session.state = UDP_STATE
-            self._insert(self.udp, session, client_key)
+            self._insert(self.udp, session, places)
             self._shared.udp_counts[self._plan.shard] += 1
             session.await_confirmation()
         return session
@@ -111,41 +116,45 @@ class Sessions:
     def take_in(self, session: Session, state: int) -> None:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
         session.state = state
+        places = self.sources[session.service.protocol].places(session.client_address)
         if state == UDP_STATE:
-            self._put(self.udp, session, session.client_key)
+            self._put(self.udp, session, places)
             self._shared.udp_counts[self._plan.shard] += 1
         else:
-            self._put(self.tcp, session, session.client_key)
+            self._put(self.tcp, session, places)
 
-    def _insert(self, table: SessionTable, session: Session, client_key: bytes) -> None:
-        self._put(table, session, client_key)
+    def _insert(self, table: SessionTable, session: Session, places: Places) -> None:
+        self._put(table, session, places)
         session.counts[CONNS] += 1
 
-    def _put(self, table: SessionTable, session: Session, client_key: bytes) -> None:
+    def _put(self, table: SessionTable, session: Session, places: Places) -> None:
         table.insert(session)
         self._busy[session.real_server] = session.service
         self._session_counts[self._plan.shard] += 1
-        self.sources[session.service.protocol].add(source_address_of(client_key))
+        self.sources[session.service.protocol].add(places)
 
     def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
         """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
 
         None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
         """
-        if len(service.half_open) < self.tunables.backlog or self._is_source_full(service, client_key):
+        if len(service.half_open) < self.tunables.backlog:
+            return True
+        if self._is_source_full(service, self.sources[service.protocol].places(source_address_of(client_key))):
             return True
         self.lane.look_for_room(now)
         if len(service.half_open) < self.tunables.backlog:
             return True
         return self._room.in_backlog(service, self.tunables, now)
 
-    def _is_source_full(self, service: VirtualService[Session], client_key: bytes) -> bool:
+    def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
+        """Whether the source network that is counted at `places` has all it may have."""
         most = self.tunables.source_max
-        return bool(most) and self.sources[service.protocol].count(source_address_of(client_key)) >= most
+        return bool(most) and self.sources[service.protocol].count(places) >= most
 
-    def _reason_against(self, service: VirtualService[Session], client_key: bytes, now: float) -> Verdict | None:
-        """Why there is no room for one more session of this client; None when there is, or when room was made."""
-        if self._is_source_full(service, client_key):
+    def _reason_against(self, service: VirtualService[Session], places: Places, now: float) -> Verdict | None:
+        """Why there is no room for one more session of a source network; None when there is, or when room was made."""
+        if self._is_source_full(service, places):
             return SOURCE_LIMIT
         return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 
@@ -248,7 +257,10 @@ class Sessions:
 
     def turn_away(self, session: Session) -> Verdict:
         """A client's packet for a real server that is down: the session ends. For one that was removed, it ends with its time, or
-        now. LVS behaviour 2.3."""
+        now. LVS behaviour 2.3. Nor is there a session of a service that was removed."""
+        if session.service.is_removed:
+            self.end(session, EndReason.UNSERVED)
+            return REAL_SERVER_GONE
         if not session.real_server.is_removed:
             self.end(session, EndReason.REAL_SERVER_DOWN)
             return SERVER_DOWN
@@ -257,28 +269,23 @@ class Sessions:
         return REAL_SERVER_GONE
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Put other real servers, or other weights, behind the services there are. Raises KeyError for an unknown service.
+        """These are all services from now on, see `Shard.change_services`.
 
-        Sessions of a real server that was removed stay until their time is over or their client sends a packet. Few sessions
-        are settled at once; many by and by, see `settle_some`.
+        Sessions of a real server that was removed stay until their time is over or their client sends a packet. Those of a
+        service that was removed, and those on a local address that no service uses any more, are reset. Few sessions are settled
+        at once; many by and by, see `ServiceChanges.settle_some`.
         """
-        self._changes.put_services(plans)
+        self.changes.put_services(plans)
+        self._room.look_at_services()
         self.read_shared()
-
-    def change_health(self, down: Iterable[int]) -> None:
-        """The real servers in these slots are down from now on, and all others up."""
-        self._changes.put_health(down)
-
-    def settle_some(self) -> bool:
-        """Settle some sessions after a change of their real servers; True while there are more."""
-        return self._changes.settle_some()
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
         orphans, idle = 0, []
         for real_server, service in self._busy.items():
             real_server.publish()
-            if not (sessions := real_server.sessions):
+            has_ended = service.is_removed and self.changes.is_settled
+            if has_ended or not (sessions := real_server.sessions):
                 idle.append(real_server)
             elif real_server.is_removed and service.protocol == "tcp":
                 orphans += sessions

@@ -4,7 +4,7 @@ Sessions are ended early only when they are no connections yet: of TCP, when the
 sent again after an answer. And only when they had time for it. An established session never ends for a new one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.end_reasons import EndReason
@@ -26,18 +26,24 @@ class Room:
         self,
         shared: SharedState,
         by_state: ByState[Session],
-        services: Sequence[VirtualService[Session]],
+        services: Collection[VirtualService[Session]],
         end: Callable[[Session, EndReason], None],
         refresh: Callable[[Session], None],
     ) -> None:
-        """`end` ends a session. `refresh` takes over what the kernel has made of one, which may take it out of its order."""
+        """`services` may change, see `look_at_services`. `end` ends a session. `refresh` takes over what the kernel has made of
+        one, which may take it out of its order."""
         self._session_counts, self._udp_counts = shared.session_counts, shared.udp_counts
         self._by_state = by_state
         self._services = services
         self._end = end
         self._refresh = refresh
-        self._has_both = len({service.protocol for service in services}) > 1
+        self._has_both = False
         """Whether there are services of TCP and of UDP."""
+        self.look_at_services()
+
+    def look_at_services(self) -> None:
+        """Other services are there from now on."""
+        self._has_both = len({service.protocol for service in self._services}) > 1
 
     def in_table(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
         """Whether the table has room for one more session of the service, or gets it by dropping another one.

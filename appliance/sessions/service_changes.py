@@ -1,13 +1,17 @@
-"""Changes of the services of a shard: other real servers, others that are down, and what that means for sessions."""
+"""Changes of the services of a shard: services that come and go, others of their real servers, local addresses and ways, real
+servers that are down, and what that means for sessions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from ipaddress import IPv4Address
 from itertools import chain
+from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
 from appliance.model.end_reasons import EndReason
+from appliance.model.tcp_state import UDP_STATE
 from appliance.policy.candidates import RESET
-from appliance.state.services import VirtualService
+from appliance.sessions.lane import Lane
+from appliance.state.services import AUTO, UNLISTED, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_table import SessionTable
 from appliance.wire.flow import pack_endpoint
@@ -18,71 +22,163 @@ _SETTLED_AT_ONCE = 4000
 _ONE_END = 50
 """To end a session takes as long as to settle so many."""
 
-_Services = Mapping[tuple[str, bytes], VirtualService[Session]]
-"""By protocol and endpoint."""
+_ONE_TAKEN_BACK = 50
+"""The same for taking a session out of the lane."""
+
+Key = tuple[str, bytes]
+"""Protocol and endpoint of a service."""
+Services = MutableMapping[Key, VirtualService[Session]]
+
+
+class Owner(Protocol):
+    """What the changes need of the sessions of their shard."""
+
+    tcp: SessionTable
+    udp: SessionTable
+    lane: Lane
+
+    def end(self, session: Session, because: EndReason) -> None:
+        """End a session."""
+
+    def count_cookie_edge(self, service: VirtualService[Session]) -> None:
+        """Count that a service has begun to answer with SYN cookies, or has stopped."""
 
 
 class ServiceChanges:
     """Puts changes in force. A change of health touches only the services that it is about."""
 
-    def __init__(
-        self,
-        services: _Services,
-        tables: Sequence[SessionTable],
-        end: Callable[[Session, EndReason], None],
-        down: Iterable[int],
-    ) -> None:
-        """`down` are the slots of the real servers that are down at the beginning."""
+    def __init__(self, services: Services, make: Callable[[ServicePlan], VirtualService[Session]], owner: Owner) -> None:
+        """`services` are changed in place. `make` makes one of a plan, without sessions."""
         self._services = services
-        self._tables = tables
-        self._end = end
+        self._make = make
+        self._owner = owner
+        self.leaving: list[VirtualService[Session]] = []
+        """Services that were removed, as long as they may have sessions."""
         self._down: frozenset[int] = frozenset()
+        self._drained: frozenset[int] = frozenset()
         self._service_of: dict[int, VirtualService[Session]] = {}
-        self._unsettled: Iterator[list[Session]] = iter(())
-        self._find_slots()
-        self.put_health(down)
+        self.local_addresses: frozenset[bytes] = frozenset()
+        """Those of all services."""
+        self._lost_addresses: frozenset[bytes] = frozenset()
+        """Local addresses that no service uses any more, as long as there may be sessions on them."""
+        self._unsettled: Iterator[Session] = iter(())
+        self.is_settled = True
+        """Whether there is nothing to do in `settle_some`."""
 
     def put_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Go by these plans from now on. Raises KeyError for an unknown service."""
-        changed = False
-        for plan in plans:
-            service = self._services[plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)]
-            changed |= service.change(plan, self._down)
-        self._find_slots()
-        if changed:
+        """These are all services from now on. One is the same as before when it has its name, its protocol and its endpoint.
+
+        Raises KeyError, ValueError or TypeError for a plan that makes no sense; then nothing has changed.
+        """
+        wanted = {_key_of(plan): plan for plan in plans}
+        same = {key for key, plan in wanted.items() if key in self._services and self._services[key].name == plan.name}
+        new = {key: self._make(plan) for key, plan in wanted.items() if key not in same}
+        changed = [self._services[key].change(wanted[key], self._down, self._drained) for key in same]
+        changed += [self._remove(key) for key in self._services.keys() - same]
+        self._services.update(new)
+        for service in new.values():
+            service.change_standing(self._down, self._drained)
+        self._share_counts()
+        self._service_of = {server.slot: service for service in self._services.values() for server in service.real_servers}
+        for service in chain(self._services.values(), self.leaving):
+            _end_engagement(service, self._owner)
+        if self._loses_addresses() or any(changed):
             self._settle_all()
+
+    def _remove(self, key: Key) -> bool:
+        service = self._services.pop(key)
+        service.remove()
+        self.leaving.append(service)
+        return True
+
+    def _share_counts(self) -> None:
+        """Have real servers with the same slot count together: those of a service that has moved to another endpoint, and those
+        of its sessions there that have not ended yet. Only one that has no session yet gets other counts."""
+        counts: dict[int, list[int]] = {}
+        for service in chain(self.leaving, self._services.values()):
+            for real_server in service.all_real_servers:
+                if real_server.slot != UNLISTED:
+                    real_server.counts = counts.setdefault(real_server.slot, real_server.counts)
+
+    def _loses_addresses(self) -> bool:
+        """Note which local addresses are used; whether there are some that are used no more."""
+        before = self.local_addresses
+        self.local_addresses = frozenset(chain.from_iterable(service.local_addresses for service in self._services.values()))
+        self._lost_addresses = (self._lost_addresses | before) - self.local_addresses
+        return bool(self._lost_addresses)
 
     def put_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         before, self._down = self._down, frozenset(down)
-        concerned = {id(service): service for slot in before ^ self._down if (service := self._service_of.get(slot))}
-        changed = [service.change_health(self._down) for service in concerned.values()]  # all of them, and not up to the first
+        self._change_standing(before ^ self._down)
+
+    def put_drained(self, drained: Iterable[int]) -> None:
+        """The real servers in these slots are drained from now on, and no others."""
+        before, self._drained = self._drained, frozenset(drained)
+        self._change_standing(before ^ self._drained)
+
+    def _change_standing(self, slots: Iterable[int]) -> None:
+        """Real servers in these slots are up or down, or drained or not, as they were not before."""
+        concerned = {id(service): service for slot in slots if (service := self._service_of.get(slot))}
+        # all of them, and not up to the first that has changed
+        changed = [service.change_standing(self._down, self._drained) for service in concerned.values()]
         if any(changed):
             self._settle_all()
 
-    def _find_slots(self) -> None:
-        self._service_of = {server.slot: service for service in self._services.values() for server in service.real_servers}
-
     def _settle_all(self) -> None:
-        self._unsettled = chain.from_iterable(table.walk() for table in self._tables)
+        walks = (table.walk() for table in (self._owner.tcp, self._owner.udp))
+        self._unsettled = chain.from_iterable(chain.from_iterable(walks))
+        self.is_settled = False
         self.settle_some()
 
     def settle_some(self) -> bool:
-        """Settle some sessions after real servers were removed, came back, or are down or up; True while there are more.
+        """Settle some sessions after services, real servers or their health have changed; True while there are more.
 
         To settle a million at once would hold up their packets for a quarter of a second.
         """
-        looked_at = 0
-        for bucket in self._unsettled:
-            for session in bucket:
-                session.settle()
-                if session.real_server.lets_go and _is_to_end(session):
-                    self._end(session, EndReason.REAL_SERVER_DOWN)
-                    looked_at += _ONE_END
-            looked_at += len(bucket)
-            if looked_at >= _SETTLED_AT_ONCE:
+        if self.is_settled:
+            return False
+        left = _SETTLED_AT_ONCE
+        for session in self._unsettled:
+            left -= 1 + self._settle(session)
+            if left <= 0:
                 return True
+        self.is_settled, self._lost_addresses = True, frozenset()
+        self.leaving.clear()
         return False
+
+    def _settle(self, session: Session) -> int:
+        """Do for one session what the change means for it; returns what that has cost more than a look."""
+        if session.service.is_removed or (self._lost_addresses and session.local_address in self._lost_addresses):
+            return self._end(session, EndReason.UNSERVED)
+        session.settle()
+        if session.real_server.lets_go and _is_to_end(session):
+            return self._end(session, EndReason.REAL_SERVER_DOWN)
+        if session.entry is not None and not session.service.lane:
+            lane = self._owner.lane
+            lane.hold(session)
+            lane.leave(session)
+            lane.release_held()
+            return _ONE_TAKEN_BACK
+        return 0
+
+    def _end(self, session: Session, because: EndReason) -> int:
+        """End a session, unless it has ended since its part of the table was read."""
+        table = self._owner.udp if session.state == UDP_STATE else self._owner.tcp
+        if table.find(session.client_key)[0] is session:
+            self._owner.end(session, because)
+        return _ONE_END
+
+
+def _key_of(plan: ServicePlan) -> Key:
+    return plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)
+
+
+def _end_engagement(service: VirtualService[Session], owner: Owner) -> None:
+    """A service that is not in AUTO any more, or is none, answers no SYN with a cookie because its backlog is full."""
+    if service.is_engaged and (service.synproxy != AUTO or service.is_removed):
+        service.is_engaged = False
+        owner.count_cookie_edge(service)
 
 
 def _is_to_end(session: Session) -> bool:

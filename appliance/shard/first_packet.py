@@ -80,10 +80,10 @@ class FirstPacket:
 
     def _may_have_a_cookie(self, service: VirtualService[Session], now: float) -> bool:
         """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO
-        treats stray packets as one without SYNPROXY does."""
-        if service.synproxy in (ALWAYS, NEVER):
-            return service.synproxy == ALWAYS
-        return now < max(service.cookies_until, self._earlier_cookies_until)
+        treats stray packets as one without SYNPROXY does. One without it may have had it a moment ago."""
+        if service.synproxy == ALWAYS or now < service.cookies_until:
+            return True
+        return service.synproxy != NEVER and now < self._earlier_cookies_until
 
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):

@@ -87,11 +87,13 @@ most packets of a stream bring one new number of the two, and arithmetic with nu
 class Shard:
     """One slice of the traffic. This is its whole contract with the worker that runs it.
 
-    - `handle` judges one packet; its new bytes, and packets of our own, are in `output`.
+    - `handle` judges one packet; its new bytes, and packets of our own, are in `output`. After `gather_flows`, `publish_flows` is
+      to be called before any packet that was judged gets its verdict, and at the end of a turn.
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
     - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
       kernel has made of them.
-    - `change_services` puts other real servers, weights and schedulers in force, and `change_health` which of them are down.
+    - `change_services` puts other services in force, `change_health` which real servers are down, and `change_drained` which are
+      drained. `is_settled` says whether all sessions know of it.
     - `walk` begins a question about the sessions, to be answered step by step.
     - `publish_counts` makes what was counted visible to the director.
 
@@ -122,8 +124,8 @@ class Shard:
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
-        strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
-        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, strays, self.output, ext_counts, now)
+        self._strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
+        self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self._strays, self.output, ext_counts, now)
         self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
 
     def adopt(self, now: float) -> Adopted:
@@ -188,6 +190,14 @@ class Shard:
         """Count a verdict. Bytes are a packet to judge in the place of the one that is judged."""
         return self.handle(outcome, now) if isinstance(outcome, bytes) else self._count(outcome)
 
+    def gather_flows(self) -> None:
+        """Tell the kernel of the flows of several sessions at once, by `publish_flows`, which costs half as much for each."""
+        self._lane.gathers_flows = True
+
+    def publish_flows(self) -> None:
+        """Let the flows of sessions come into the lane, and go, that wait for it."""
+        self._lane.publish_flows()
+
     def on_tick(self, now: float, limit: int) -> bool:
         """Look at up to `limit` sessions whose time may be over, and end those for which it is; True when more wait.
 
@@ -204,7 +214,7 @@ class Shard:
             else:
                 self._sessions.time_out(session, now)
         self._sessions.thin_out_time_wait(limit)
-        more_to_settle, more_to_build = self._sessions.settle_some(), self._sessions.maglev_tables.build_some()
+        more_to_settle, more_to_build = self._sessions.changes.settle_some(), self._sessions.maglev_tables.build_some()
         return self._wheel.is_behind(now) or more_to_settle or more_to_build
 
     def reconcile(self, limit: int) -> bool:
@@ -215,12 +225,24 @@ class Shard:
         return is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """Put other real servers, weights or schedulers behind the services there are. Raises KeyError for an unknown service."""
+        """These are all services from now on. Those that were there and are not among them take nothing new; their sessions are
+        reset by and by, and `is_settled` says when that is over. Raises KeyError, ValueError or TypeError for a plan that makes
+        no sense; then nothing has changed."""
         self._sessions.change_services(plans)
+        self._unsolicited.put(plans)
+        self._strays.put(plans)
+
+    def is_settled(self) -> bool:
+        """Whether what the last change of services means for sessions is done."""
+        return self._sessions.changes.is_settled
 
     def change_health(self, down: Sequence[int]) -> None:
         """The real servers in the slots `down` are down from now on, and all others up."""
-        self._sessions.change_health(down)
+        self._sessions.changes.put_health(down)
+
+    def change_drained(self, drained: Sequence[int]) -> None:
+        """The real servers in the slots `drained` get no new sessions from now on, whatever their weights; all others do."""
+        self._sessions.changes.put_drained(drained)
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""

@@ -27,6 +27,11 @@ class Unsolicited:
         self._sessions = sessions
         self._ext_counts = ext_counts
         self._guarded: dict[bytes, Guarded] = {}
+        self.put(services)
+
+    def put(self, services: Iterable[ServicePlan]) -> None:
+        """These are all services from now on."""
+        self._guarded = {}
         for service in services:
             self._guarded[IPv4Address(service.vip).packed] = Guarded.VIP
             self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}

@@ -8,7 +8,7 @@ from array import array
 from struct import Struct
 from typing import Any
 
-from appliance.ipc.lane_layout import FLOW, flow
+from appliance.ipc.lane_layout import FLOW, FLOW_BYTES, LOW_PORT_BYTE, flow
 from appliance.ipc.session_record import (
     FIELDS,
     OFFSETS,
@@ -53,6 +53,10 @@ _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
+
+_both_flows = Struct(FLOW.format + FLOW.format.removeprefix("<")).pack
+_SLOT_AT = FLOW_BYTES + LOW_PORT_BYTE
+"""Where in both flows of a session the low byte of its local port is, the destination of its real server's packets."""
 
 _BEFORE_WORDS = "".join(code for name, code in FIELDS if OFFSETS[name] < WORDS_START)
 _WHOLE = Struct(f"<{_BEFORE_WORDS}{WORDS_END - WORDS_START}s{RECORD_BYTES - WORDS_END}x")
@@ -116,14 +120,24 @@ def write_moves(session: Session, cells: memoryview, entry: int) -> None:
         cells[at + STATE_CELL] = state
 
 
-def flows_of(session: Session) -> tuple[bytes, bytes]:
-    """The flows of arriving packets of a session's client and of its real server, as the lane's table has them."""
+def flows_of(session: Session) -> bytes:
+    """The flows of arriving packets of a session's client and, behind it, of its real server, as the lane's table has them."""
     protocol = PROTO_UDP if session.service.protocol == "udp" else PROTO_TCP
     local, real_server, local_port, real_server_port, vip, client, vip_port, client_port = ends_in(session.records)
-    return (
-        FLOW.pack(_FAMILY, protocol, b"", client_port, vip_port, client, vip),
-        FLOW.pack(_FAMILY, protocol, b"", real_server_port, local_port, real_server, local),
-    )
+    return _both_flows(
+        _FAMILY, protocol, b"", client_port, vip_port, client, vip,
+        _FAMILY, protocol, b"", real_server_port, local_port, real_server, local,
+    )  # fmt: skip
+
+
+def each(flows: bytes) -> tuple[bytes, bytes]:
+    """Both flows of a session, each by itself."""
+    return flows[:FLOW_BYTES], flows[FLOW_BYTES:]
+
+
+def slot_in(flows: bytes) -> int:
+    """The slot of a session with these flows: the low 8 bits of its local port."""
+    return flows[_SLOT_AT]
 
 
 def flow_of_segment(key: bytes) -> bytes:

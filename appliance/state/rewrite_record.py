@@ -8,8 +8,8 @@ packet less than a tenth of a microsecond.
 from struct import Struct, calcsize
 from typing import Any, NamedTuple
 
-from appliance.wire.checksum import MODULUS, delta
-from appliance.wire.flow import KEY_BYTES, KEY_FORMAT, PARTS_FORMAT, addresses_of, destination_of, reverse_key
+from appliance.wire.checksum import MODULUS
+from appliance.wire.flow import KEY_BYTES, KEY_FORMAT, PARTS_FORMAT, PORTS_BITS, destination_of, reverse_key
 from appliance.wire.seq import MASK as SEQ_MASK
 from appliance.wire.seq import add
 
@@ -61,12 +61,15 @@ def rewrite_records(client_key: bytes, server_key: bytes, client_isn: int = 0, i
     The client's sequence numbers, which begin at `client_isn`, begin at `isn` for the real server. Reversing a key moves words
     about and leaves their sum, so what one direction adds to a checksum the other takes away.
     """
-    ip_delta = delta(addresses_of(client_key), addresses_of(server_key))
-    transport_delta = delta(client_key, server_key)
+    before, after = int.from_bytes(client_key, "big"), int.from_bytes(server_key, "big")
+    # As `wire.checksum.delta` has them: of addresses and ports, and of the addresses alone, which are the upper part of a key.
+    transport_delta = (before - after) % MODULUS
+    ip_delta = ((before >> PORTS_BITS) - (after >> PORTS_BITS)) % MODULUS
     shift = isn - client_isn
     return _ALL.pack(
         server_key, ip_delta, transport_delta, shift & SEQ_MASK, 0, 0,
-        reverse_key(client_key), -ip_delta % MODULUS, -transport_delta % MODULUS, 0, -shift & SEQ_MASK, 0,
+        reverse_key(client_key), ip_delta and MODULUS - ip_delta, transport_delta and MODULUS - transport_delta,
+        0, -shift & SEQ_MASK, 0,
         isn,
     )  # fmt: skip
 

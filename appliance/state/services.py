@@ -11,6 +11,7 @@ from appliance.ipc.persistence_table import PersistenceTable, service_number
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
 from appliance.model.counters import ACTIVE_CONNS, DESTINATION_COUNTERS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
+from appliance.policy import choice
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import OPEN, load_of
@@ -58,13 +59,14 @@ class RealServer:
 
     __slots__ = (
         "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "load_elsewhere",
-        "mtu", "next_local_address", "orders", "slot", "slow_start", "slow_start_s", "weight",
+        "mtu", "next_local_address", "orders", "planned_weight", "slot", "slow_start", "slow_start_s", "weight",
     )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
         """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
         self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
-        self.weight = plan.weight
+        self.planned_weight = self.weight = plan.weight
+        """The weight of the configuration, and the one that counts: 0 while the real server is drained."""
         self.slow_start_s = plan.slow_start_s
         self.slow_start: SlowStart | None = None
         """How far it has come since it came back; None when it has its whole share."""
@@ -129,9 +131,10 @@ class VirtualService(Generic[OrderedT]):
     """A VIP and port, the real servers behind it and the local addresses used towards them. `OrderedT` is its sessions' type."""
 
     __slots__ = (
-        "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by", "_when_none_healthy", "all_real_servers", "by_state",
-        "candidates", "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "lane",
-        "local_addresses", "mtu", "name", "on_down", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
+        "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
+        "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "cookies_until", "defer", "drops_new",
+        "endpoint", "half_open", "is_engaged", "is_removed", "lane", "local_addresses", "mtu", "name", "on_down",
+        "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +148,8 @@ class VirtualService(Generic[OrderedT]):
         self.real_servers: list[RealServer] = []
         self.candidates: tuple[RealServer, ...] = ()
         """The real servers that the scheduler may pick: another tuple whenever one comes or goes or has another weight."""
+        self.choice = choice.UNKNOWN
+        """How `pick_real_server` has chosen last, see `policy.choice`."""
         self._facts = facts
         self._look_at_s = -inf
         self._scheduled_by = plan.scheduler, plan.maglev_table
@@ -170,36 +175,60 @@ class VirtualService(Generic[OrderedT]):
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
-        self.change(plan, frozenset())
+        self.is_removed = False
+        """Whether it is no service any more; its sessions are about to end."""
+        self.change(plan, frozenset(), frozenset())
         for real_server in self.real_servers:  # with the first plan nobody has come back
             real_server.slow_start = None
 
-    def change(self, plan: ServicePlan, down: Set[int]) -> bool:
-        """Go by this plan from now on, in which the real servers in the slots `down` are down; True when some sessions have to be
-        settled anew. Only what a reload may change is looked at."""
-        self.lane = plan.lane
+    def change(self, plan: ServicePlan, down: Set[int], drained: Set[int]) -> bool:
+        """Go by this plan from now on, in which the real servers in the slots `down` are down, and those in `drained` get no new
+        sessions; True when some sessions have to be settled anew. Name, protocol and endpoint are those of the service."""
+        changed = self._change_ways(plan)
         self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
         self._change_scheduler(plan)
         before = self._weights_of_candidates()
-        changed = self._change_real_servers(plan.real_servers)
-        return self._choose(down, before) or changed
+        changed |= self._change_real_servers(plan.real_servers)
+        return self._choose(down, drained, before) or changed
 
-    def change_health(self, down: Set[int]) -> bool:
-        """The real servers in the slots `down` are down from now on, and all others up; returns as `change` does."""
-        return self._choose(down, self._weights_of_candidates())
+    def _change_ways(self, plan: ServicePlan) -> bool:
+        """Go by what this plan says of cookies, lane and local addresses; True when sessions there are have to be settled anew.
+
+        Sessions keep their local address. What is kept by the pool (`orders`) stays with the first one: a port of another pool
+        is given back then, and taken by nobody.
+        """
+        changed = plan.synproxy != self.synproxy or (self.lane and not plan.lane)
+        self.synproxy, self.defer, self.lane = plan.synproxy, plan.synproxy_defer, plan.lane
+        self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
+        return changed
+
+    def remove(self) -> None:
+        """It is no service any more: it gets no new session, and no session of it goes on."""
+        self.is_removed = True
+        self._change_real_servers(())
+        self._choose(frozenset(), frozenset(), {})
+
+    def change_standing(self, down: Set[int], drained: Set[int]) -> bool:
+        """The real servers in the slots `down` are down from now on, and all others up; those in `drained` are drained, and no
+        others. Returns as `change` does."""
+        return self._choose(down, drained, self._weights_of_candidates())
 
     def _weights_of_candidates(self) -> dict[RealServer, int]:
         return {real_server: real_server.weight for real_server in self.candidates}
 
-    def _choose(self, down: Set[int], before: dict[RealServer, int]) -> bool:
+    def _choose(self, down: Set[int], drained: Set[int], before: dict[RealServer, int]) -> bool:
         """Find out who is a candidate. `before` are those that were, with their weights then: whoever gets sessions now and did
         not then starts slowly."""
         for real_server in self.real_servers:
             real_server.is_up = real_server.slot not in down
+            real_server.weight = 0 if real_server.slot in drained else real_server.planned_weight
         chosen = candidates(self.real_servers, self._quorum, self._when_none_healthy)
         if [*before.items()] != [(real_server, real_server.weight) for real_server in chosen]:
             self.candidates = chosen
         self.drops_new = not chosen and self._when_none_healthy == DROP
+        circumstance = choice.circumstance(self.real_servers, chosen, self._quorum)
+        self._by_scheduler = choice.by_scheduler(self._scheduled_by[0], circumstance)
+        self._by_persistence = choice.by_persistence(circumstance)
         for real_server in chosen:
             if real_server.weight and not before.get(real_server):
                 real_server.start_slowly(self.by_state.now)
@@ -242,7 +271,7 @@ class VirtualService(Generic[OrderedT]):
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
             real_server.slow_start_s = plan.slow_start_s
-            real_server.weight, real_server.is_backup = plan.weight, plan.backup
+            real_server.planned_weight, real_server.is_backup = plan.weight, plan.backup
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
         changed = False
@@ -251,7 +280,7 @@ class VirtualService(Generic[OrderedT]):
             changed |= is_removed != real_server.is_removed
             real_server.is_removed = is_removed
             if is_removed:
-                real_server.weight = 0
+                real_server.planned_weight = real_server.weight = 0
         return changed
 
     def real_server_of_adopted(self, endpoint: bytes) -> RealServer:
@@ -280,9 +309,11 @@ class VirtualService(Generic[OrderedT]):
         """The real server of a new session of the client with this flow key; None when none takes new sessions."""
         if self.persistence is None:
             return self._schedule(client_key, now)
+        self.choice = self._by_persistence
         return self.persistence.pick(self.candidates, client_key, now, lambda: self._schedule(client_key, now))
 
     def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
+        self.choice = self._by_scheduler
         if self.scheduler.needs_load and now >= self._look_at_s:
             self._look_at_s = now + LOOK_ELSEWHERE_S
             for real_server in self.candidates:

@@ -4,6 +4,7 @@ from math import inf
 
 from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS, OPENING_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
+from appliance.policy.choice import UNKNOWN
 from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
@@ -26,7 +27,7 @@ class Session:
     """One session of TCP or UDP. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "cookie", "counts", "deadline", "entry", "first_table", "late_fin",
+        "ahead", "behind", "challenge", "choice", "cookie", "counts", "deadline", "entry", "first_table", "late_fin",
         "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
     )  # fmt: skip
 
@@ -48,6 +49,8 @@ class Session:
         self.counts = real_server.counts
         self.records = rewrite_records(client_key, server_key, client_isn, isn)
         """The rewrite records of both directions, packed; see `record`."""
+        self.choice = UNKNOWN
+        """How its real server was chosen, see `policy.choice`."""
         self.opening: Opening | None = None
         self.challenge: Challenge | None = None
         self.cookie: int | None = None

@@ -9,6 +9,8 @@ from array import array
 
 _PLACE_BITS = 16
 _PLACE_MASK = (1 << _PLACE_BITS) - 1
+Places = tuple[int, int]
+"""Those of a network, one in each table."""
 _EMPTY = array("I", bytes(array("I").itemsize << _PLACE_BITS))
 
 
@@ -31,27 +33,28 @@ class SourceCounts:
         """How many places are not empty."""
         return sum(len(table) - table.count(0) for table in (self._first, self._second))
 
-    def count(self, address: bytes) -> int:
-        """How many sessions the network of this address (4 bytes) has, or a few more."""
-        one, other = self._places(address)
-        return min(self._first[one], self._second[other])
+    def count(self, places: Places) -> int:
+        """How many sessions a network has, or a few more."""
+        one, other = places
+        first, second = self._first[one], self._second[other]
+        return first if first < second else second
 
-    def add(self, address: bytes) -> None:
-        """Count a session of this client."""
-        one, other = self._places(address)
+    def add(self, places: Places) -> None:
+        """Count a session of a client in this network."""
+        one, other = places
         self._first[one] += 1
         self._second[other] += 1
 
     def remove(self, address: bytes) -> None:
         """A session of this client has ended."""
-        one, other = self._places(address)
+        one, other = self.places(address)
         if self._first[one]:
             self._first[one] -= 1
         if self._second[other]:
             self._second[other] -= 1
 
-    def _places(self, address: bytes) -> tuple[int, int]:
-        """That of its network in either table."""
+    def places(self, address: bytes) -> Places:
+        """Where the network of this address (4 bytes) is counted. It holds until the prefix changes."""
         network = address[: self._whole_bytes]
         if self._rest_mask:
             network += bytes((address[self._whole_bytes] & self._rest_mask,))

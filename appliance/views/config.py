@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from appliance.ipc.rows import Applied, ChangePlan, ConfigState, PlannedChange
+from appliance.ipc.rows import Applied, ChangePlan, ConfigState, PlannedChange, Saved
 from appliance.views.document import Document, align
 
 _COLUMNS = 80
@@ -44,6 +44,13 @@ def applied(done: Applied) -> Document:
     return Document(_folded(lines), done._asdict())
 
 
+def saved(done: Saved) -> Document:
+    """What is new in the file."""
+    lines = list(done.changes) or ["nothing to save"]
+    lines.append(f"{done.file}: {'written' if done.is_written else 'not written'}")
+    return Document(_folded(lines), done._asdict())
+
+
 def confirmed() -> Document:
     """A change stays."""
     return Document("confirmed\n", {"confirmed": True})
@@ -65,7 +72,6 @@ def _folded(lines: Iterable[str]) -> str:
         textwrap.wrap(
             line,
             _COLUMNS,
-            initial_indent=line[: len(line) - len(line.lstrip())],
             subsequent_indent="    ",
             break_long_words=False,
             break_on_hyphens=False,

@@ -28,7 +28,7 @@ def _line(service: ServiceHealth, server: RealServerHealth) -> tuple[str, ...]:
     return (
         service.service,
         f"{server.address}:{server.port}{' (backup)' if server.backup else ''}",
-        server.state,
+        f"{server.state}, drained" if server.draining else server.state,
         f"{server.since_s:.1f}",
         server.check,
         str(server.contrary),

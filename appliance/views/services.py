@@ -1,6 +1,6 @@
 """Services with their real servers, and the health of the shards, as text and as JSON. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Network
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +13,13 @@ from appliance.model.counters import DESTINATION_FIELDS
 from appliance.views.document import Document
 
 
-def services(shared: SharedState, plans: Iterable[ServicePlan], down: Set[int] = frozenset()) -> Document:
+def services(
+    shared: SharedState, plans: Iterable[ServicePlan], down: Set[int] = frozenset(), drained: Container[int] = ()
+) -> Document:
     """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
-    the slots of real servers that are down."""
-    data = [_service(shared, plan, down) for plan in plans]
+    the slots of real servers that are down, and `drained` of those that are drained: the text shows weight 0 for these, which is
+    what counts."""
+    data = [_service(shared, plan, down, drained) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
         "Prot LocalAddress:Port Scheduler Flags",
@@ -25,7 +28,7 @@ def services(shared: SharedState, plans: Iterable[ServicePlan], down: Set[int] =
     for service in data:
         lines.append(f"{service['protocol']:<4} {service['vip']}:{service['port']} {service['scheduler']}{_flags(service)}")
         lines += (
-            f"  -> {row['address'] + ':' + str(row['port']):<28} {row['forward']:<7} {row['weight']:<6} "
+            f"  -> {row['address'] + ':' + str(row['port']):<28} {row['forward']:<7} {row['weight'] * (not row['draining']):<6} "
             f"{row['active_conns']:<10} {row['inactive_conns']:<10}".rstrip()
             for row in service["real_servers"]
         )
@@ -79,7 +82,7 @@ def _flags(service: dict[str, Any]) -> str:
     return f" persistent {service['persistence_s']}{mask}"
 
 
-def _service(shared: SharedState, plan: ServicePlan, down: Set[int]) -> dict[str, Any]:
+def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
@@ -89,11 +92,11 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int]) -> dict[str
         "persistence_s": plan.persistence_s,
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
-        "real_servers": [_real_server(shared, real_server, down) for real_server in plan.real_servers],
+        "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],
     }
 
 
-def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int]) -> dict[str, Any]:
+def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
     counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
     return {
@@ -103,5 +106,6 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int]) -> d
         "weight": plan.weight,
         "state": "down" if plan.slot in down else "up",
         "backup": plan.backup,
+        "draining": plan.slot in drained,
         **counts,
     }

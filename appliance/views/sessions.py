@@ -11,16 +11,17 @@ from appliance.views.document import Document, align
 
 TEXT_HEAD = (
     "IPVS connection entries\n"
-    f"pro expire {'state':<11} {'source':<21} {'virtual':<21} {'local':<21} destination\n"
+    f"pro expire {'state':<11} {'source':<21} {'virtual':<21} {'local':<21} {'destination':<21} chosen by\n"
 )  # fmt: skip
 
 
 def session_text(row: SessionRow) -> str:
-    """One session as a line of ``ipvsadm -lnc``, with the local address in a column before the destination."""
+    """One session as a line of ``ipvsadm -lnc``, with the local address in a column before the destination, and how the
+    real server was chosen behind it."""
     minutes, seconds = divmod(int(row.expires_s), 60)
     return (
         f"{row.protocol:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
-        f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server}\n"
+        f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server:<21} {row.chosen or '-'}\n"
     )
 
 
@@ -36,6 +37,7 @@ def session_data(row: SessionRow) -> dict[str, Any]:
         "destination": row.real_server,
         "service": row.service,
         "lane": row.in_lane,
+        "chosen_by": row.chosen,
     }
 
 

@@ -23,6 +23,8 @@ FIRST_KEY = bytes(KEY_BYTES)
 """The smallest of all keys."""
 
 _PORTS_BYTES = 2 * PORT_BYTES
+PORTS_BITS = 8 * _PORTS_BYTES
+"""The lower bits of a key that is read as one number: both ports."""
 _cut_key = {family.key_bytes: family.cut_key for family in FAMILIES}
 _cut_endpoint = {family.endpoint_bytes: family.cut_endpoint for family in FAMILIES}
 

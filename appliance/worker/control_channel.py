@@ -11,6 +11,8 @@ from collections import deque
 
 from appliance.ipc.messages import (
     Ask,
+    AwaitSettled,
+    ChangeDrained,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -48,6 +50,8 @@ class ControlChannel:
         """By the number of the message that asked for it."""
         self._asked: deque[tuple[int, int]] = deque()
         """The pieces that are to be made: the walk, and the number of the message that asked for the piece."""
+        self._await_settled: list[int] = []
+        """The numbers of the messages that are answered when all sessions know of the changes before them."""
         self._unsent = b""
         self.closed = False
         """Whether the director has closed its end."""
@@ -87,6 +91,10 @@ class ControlChannel:
         self._receive()
         while self._received:
             self._take(self._received.popleft(), shard)
+        if self._await_settled and shard.is_settled():
+            for number in self._await_settled:
+                self._send(Done(number))
+            self._await_settled.clear()
         self._advance(time.monotonic())
 
     def _receive(self) -> None:
@@ -121,6 +129,11 @@ class ControlChannel:
             case ChangeHealth(down):
                 shard.change_health(down)
                 self._send(Done(number))
+            case ChangeDrained(drained):
+                shard.change_drained(drained)
+                self._send(Done(number))
+            case AwaitSettled():
+                self._await_settled.append(number)
             case Ask(query):
                 self._walks[number] = shard.walk(query)
                 self._asked.append((number, number))

@@ -1,13 +1,16 @@
 """Changes through the API on real packets: they are in force at once, all of a change or nothing, and cost no request."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import log_lines, reload
+from tests.lab.director import director_pid, is_healthy, log_lines, reload, worker_pids
 from tests.lab.shipped_config import SHIPPED
 
 TEXT = SHIPPED.read_text()
@@ -19,14 +22,15 @@ CHANGES = 200
 def one_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     config = tmp_path_factory.mktemp("change") / "lvs.toml"
     config.write_text(TEXT)
-    yield from running_lab("--config", str(config), "--shards", "2")
+    yield from running_lab("--config", str(config), "--shards", "2", "--restart")
 
 
 @pytest.fixture
 def lab(one_lab: RunningLab) -> Iterator[RunningLab]:
     """The lab, which goes by its file again afterwards."""
     yield one_lab
-    ask(one_lab, "POST", "/config/apply", TEXT)
+    reload(one_lab, TEXT)
+    ask(one_lab, "POST", "/config/apply")
     assert differences(one_lab) == []
 
 
@@ -98,6 +102,17 @@ def test_a_reload_of_the_same_file_keeps_what_was_changed_meanwhile(lab: Running
     said = reload(lab, TEXT)
     assert said[0] == "configuration read again, changes: 0"
     assert said[1].startswith("1 changes are not in ")
+    assert who_answers(lab) == {"rs2"}
+
+
+def test_what_is_saved_is_there_after_a_restart(lab: RunningLab) -> None:
+    ask(lab, "PATCH", RS1, '{"weight": 0}')
+    assert ask(lab, "POST", "/config/save").endswith("lvs.toml: written\n")
+    assert (Path(lab.environment["LAB_DIR"]) / "lvs.toml").read_text() == TEXT.replace("weight = 100", "weight = 0", 1)
+    before = worker_pids(lab)
+    os.kill(director_pid(lab), signal.SIGTERM)
+    lab.wait_until("the next run is there", lambda: is_healthy(lab) and set(worker_pids(lab)) != set(before))
+    assert differences(lab) == []
     assert who_answers(lab) == {"rs2"}
 
 

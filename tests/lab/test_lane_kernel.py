@@ -13,7 +13,7 @@ from appliance.edge import bpffs
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
 from appliance.edge.lane_maps import KernelLaneMaps
-from appliance.ipc.lane_layout import LEAST_ENTRIES, RealServerFlags, flow, tcp_states
+from appliance.ipc.lane_layout import FLOW_BYTES, LEAST_ENTRIES, RealServerFlags, flow, tcp_states
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
@@ -138,15 +138,34 @@ def test_maps_that_contradict_themselves_are_refused(directory: Path, kernel: La
 def test_flows_come_and_go_in_pairs(kernel: LaneKernel) -> None:
     maps = KernelLaneMaps(kernel.worker_fds())
     assert (maps.entries, len(maps.records), len(maps.changed)) == (LEAST_ENTRIES, LEAST_ENTRIES * RECORD_BYTES, LEAST_ENTRIES)
-    assert maps.insert(CLIENT, SERVER, 5)
+    assert maps.insert(CLIENT + SERVER, [5]) == []
     assert dict(maps.flows()) == {CLIENT: 10, SERVER: 11}
     maps.remove_flow(SERVER)
     maps.remove_flow(SERVER)
-    maps.remove(CLIENT, SERVER)
-    maps.remove(CLIENT, SERVER)
+    maps.remove(CLIENT + SERVER)
+    maps.remove(CLIENT + SERVER)
     assert dict(maps.flows()) == {}
     maps.records[:2] = b"\2\0"
     assert kernel.entries_in_use() == 1
+
+
+def test_flows_of_several_sessions_come_and_go_at_once(kernel: LaneKernel) -> None:
+    maps = KernelLaneMaps(kernel.worker_fds())
+    flows = [bytes([number]) * FLOW_BYTES for number in range(8)]
+    assert maps.insert(b"".join(flows[:4]), [5, 6]) == []
+    assert dict(maps.flows()) == dict(zip(flows[:4], (10, 11, 12, 13), strict=True))
+    maps.remove_flow(flows[1])
+    maps.remove(b"".join(flows[:3]))
+    assert dict(maps.flows()) == {flows[3]: 13}
+
+
+def test_of_several_sessions_those_get_in_for_which_there_is_room(kernel: LaneKernel) -> None:
+    maps = KernelLaneMaps(kernel.worker_fds())
+    for number in range(kernel.maps["flows"].entries - 3):
+        kernel.maps["flows"].update(number.to_bytes(FLOW_BYTES, "little"), bytes(4))
+    flows = [bytes([255 - number]) * FLOW_BYTES for number in range(4)]
+    assert maps.insert(b"".join(flows), [5, 6]) == [6]
+    assert {key: value for key, value in maps.flows() if key in flows} == dict(zip(flows[:2], (10, 11), strict=True))
 
 
 def test_without_room_for_both_flows_neither_is_there(kernel: LaneKernel) -> None:
@@ -154,7 +173,7 @@ def test_without_room_for_both_flows_neither_is_there(kernel: LaneKernel) -> Non
     most = kernel.maps["flows"].entries
     for number in range(most - 1):
         kernel.maps["flows"].update(number.to_bytes(40, "little"), bytes(4))
-    assert not maps.insert(CLIENT, SERVER, 5)
+    assert maps.insert(CLIENT + SERVER, [5]) == [5]
     assert not {CLIENT, SERVER} & {key for key, _ in maps.flows()}
 
 

@@ -125,7 +125,14 @@ CASES = (
     Case(
         "ApplianceRealServerDown",
         {f"appliance_real_server_up{{{NAMED}}}": steady(0)},
-        ({f"appliance_real_server_up{{{NAMED}}}": steady(1)}, {f"appliance_real_server_up{{{NAMED}}}": "1x46 0x9"}),
+        (
+            {f"appliance_real_server_up{{{NAMED}}}": steady(1)},
+            {f"appliance_real_server_up{{{NAMED}}}": "1x46 0x9"},
+            {
+                f"appliance_real_server_up{{{NAMED}}}": steady(0),
+                f"appliance_real_server_draining{{{NAMED}}}": steady(1),
+            },
+        ),
     ),
     Case(
         "ApplianceRealServersRefuse",

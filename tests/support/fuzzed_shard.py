@@ -156,7 +156,7 @@ class FuzzedShard:
 
     def settle(self) -> None:
         """Tell some sessions what a reload changed."""
-        self._are_settled |= not self.world.inside.settle_some()
+        self._are_settled |= not self.world.inside.changes.settle_some()
 
     def reload(self, weights: list[int]) -> None:
         """Give each service other real servers or weights."""

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from appliance.attack.kinds import KINDS
 from appliance.attack.watch import AttackWatch, Clients, Look
+from appliance.director.events import Events
 from appliance.doctor.examine import Report
 from appliance.doctor.finding import Finding, Severity
 from appliance.edge.tls import ServerTls
@@ -18,6 +19,7 @@ from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import SessionFilter
 from appliance.ipc.rows import (
     Caller,
+    DrainState,
     DutyState,
     LaneState,
     LaneStats,
@@ -67,6 +69,7 @@ SESSION = SessionRow(
     state="ESTABLISHED",
     expires_s=899.9994,
     protocol="TCP",
+    chosen="rr",
 )
 
 FINDING = Finding(
@@ -157,6 +160,38 @@ class FakeAccessControl:
         return self.counted
 
 
+class FakeDrains:
+    """Drains of a gateway whose first real server has 7 sessions, until the test sets something else."""
+
+    def __init__(self) -> None:
+        self.deadlines: dict[Target, float | None] = {}
+        self.known = {Target("web", "192.0.2.101", 8080): 0, Target("web", "192.0.2.102", 8080): 1}
+        self.sessions = 7
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of those that are drained."""
+        return tuple(self.known[target] for target in self.deadlines)
+
+    def state(self, target: Target, note: str = "") -> DrainState:
+        """The state of one, which has been drained for two seconds if it is."""
+        self.known[target]
+        if target not in self.deadlines:
+            return DrainState(target.service, target.endpoint, False, 0.0, None, self.sessions, False, "")
+        is_gone, deadline_s = not self.sessions, self.deadlines[target]
+        return DrainState(target.service, target.endpoint, True, 2.0, deadline_s, self.sessions, is_gone, note)
+
+    async def begin(self, target: Target, deadline_s: float | None) -> None:
+        """Drain one."""
+        self.known[target]
+        self.deadlines[target] = deadline_s
+
+    async def take_back(self, target: Target) -> bool:
+        """Take one back."""
+        self.known[target]
+        return self.deadlines.pop(target, 0) != 0
+
+
 class FakeAccess:
     """A user who may write, no tokens, no TLS, until the test sets something else."""
 
@@ -244,6 +279,7 @@ class FakeGateway:
         self.access_control = FakeAccessControl()
         self.attacks = attacks()
         self.configuration = FakeConfiguration(self.shared)
+        self.drains, self.events = FakeDrains(), Events(lambda: 1_800_000_000.0)
         self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))

@@ -1,11 +1,11 @@
 """The maps of the lane in plain memory, and what is true of them between two packets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from appliance.ipc.lane_layout import SLOTS
+from appliance.ipc.lane_layout import FLOW_BYTES, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
-from appliance.state.lane_entry import flows_of
+from appliance.state.lane_entry import each, flows_of
 from appliance.state.session import Session
 
 
@@ -20,18 +20,25 @@ class FakeMaps:
         self.table: dict[bytes, int] = {}
         self.room = room
 
-    def insert(self, client_flow: bytes, server_flow: bytes, entry: int) -> bool:
-        """Both flows, or neither."""
-        self.remove(client_flow, server_flow)
-        if len(self.table) + 2 > self.room:
-            return False
-        self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
-        return True
+    def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
+        """Both flows of each entry, or neither."""
+        assert len(flows) == 2 * FLOW_BYTES * len(entries)
+        refused = []
+        for place, entry in enumerate(entries):
+            both = flows[2 * FLOW_BYTES * place :][: 2 * FLOW_BYTES]
+            client_flow, server_flow = each(both)
+            self.remove_flow(client_flow)
+            self.remove_flow(server_flow)
+            if len(self.table) + 2 > self.room:
+                refused.append(entry)
+            else:
+                self.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
+        return refused
 
-    def remove(self, client_flow: bytes, server_flow: bytes) -> None:
-        """Take out both flows."""
-        self.remove_flow(client_flow)
-        self.remove_flow(server_flow)
+    def remove(self, flows: bytes) -> None:
+        """Take out these flows."""
+        for start in range(0, len(flows), FLOW_BYTES):
+            self.remove_flow(flows[start : start + FLOW_BYTES])
 
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow."""
@@ -73,7 +80,7 @@ def check_lane(lane: Lane, maps: FakeMaps, sessions: list[Session]) -> None:
     assert not any(maps.version(entry) for entry in {*free, *resting}), "an entry without a session has a record"
     expected = dict[bytes, int]()
     for entry, session in carried.items():
-        client_flow, server_flow = flows_of(session)
+        client_flow, server_flow = each(flows_of(session))
         expected |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
     assert maps.table == expected, "flows"
     assert not lane.held, "a session is held after its packet"

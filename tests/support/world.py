@@ -113,7 +113,7 @@ class World:
         self.shard.change_services(scene.services)
         if self.maps.entries:
             self.kernel.change_services(scene.services)
-        while self.inside.settle_some():
+        while self.inside.changes.settle_some():
             pass
 
     def sleep(self, seconds: float) -> None:

@@ -27,9 +27,9 @@ def use() -> None:
     assert not pinned.missing, pinned.missing
     maps = KernelLaneMaps([pinned.maps[name].fd for name in OF_WORKERS])
     maps.records[0] = maps.records[0]
-    assert maps.insert(bytes(FLOW_BYTES), bytes([1] * FLOW_BYTES), 0)
+    assert maps.insert(bytes(FLOW_BYTES) + bytes([1] * FLOW_BYTES), [0]) == []
     assert len(list(maps.flows())) == 2
-    maps.remove(bytes(FLOW_BYTES), bytes([1] * FLOW_BYTES))
+    maps.remove(bytes(FLOW_BYTES) + bytes([1] * FLOW_BYTES))
     assert pinned.maps["counts"].lookup(bytes(4)) is not None
 
 

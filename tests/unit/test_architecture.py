@@ -59,6 +59,7 @@ THIRD_PARTY: dict[str, str] = {
     "pyroute2": "edge lab",
     "aiohttp": "api probes rest cli lab",
     "uvloop": "__main__ lab",
+    "tomlkit": "config",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 

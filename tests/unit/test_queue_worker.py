@@ -61,11 +61,12 @@ class FakeQueue:
     def also_wait_for(self, other: socket.socket) -> None:
         self._other = other
 
-    def wait(self, _: float) -> None:
+    def wait(self, _: float) -> bool:
         assert self._other is not None
         self.meanwhile()
         is_told = bool(select.select([self._other], [], [], 0)[0])
         self.steps.append("told" if is_told else "packets" if self.packets else "nothing")
+        return is_told
 
     def close(self) -> None:
         """There is nothing to unbind."""
@@ -150,6 +151,32 @@ def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_ver
     scene.arrive("bulk", BATCH_PACKETS + 2)
     scene.turn()
     assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
+
+
+def test_flows_of_sessions_come_into_the_lane_before_the_first_packet_gets_its_verdict_and_go_at_the_end_of_a_turn(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = scene.worker._shard
+    assert shard._lane.gathers_flows
+    monkeypatch.setattr(shard, "publish_flows", lambda: scene.dropped.append("published"))
+    monkeypatch.setattr(shard, "on_tick", lambda *_: scene.dropped.append("ended"))
+    scene.arrive("bulk", 2)
+    ends[0].shutdown(socket.SHUT_WR)
+    scene.worker.serve()
+    assert scene.dropped == ["published", "bulk", "bulk", "ended", "published"]
+
+
+def test_an_error_with_flows_keeps_back_no_verdict(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(scene.worker._shard, "publish_flows", fails)
+    scene.arrive("bulk", 2)
+    scene.turn()
+    assert scene.dropped == ["bulk", "bulk"]
+    assert "left out of the lane" in caplog.text
 
 
 def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +328,40 @@ def test_all_sessions_are_cut_some_in_each_turn_and_packets_are_judged_in_betwee
     assert waits == ["told"] * (len(director.pieces) + 1)
 
 
+def test_the_director_is_heard_while_packets_pile_up(scene: Scene, ends: tuple[socket.socket, socket.socket]) -> None:
+    """A worker that never has to wait looks for itself whether the director has said something."""
+
+    def meanwhile() -> None:
+        scene.arrive("bulk", 2 * SORTED_PACKETS)
+        if len(scene.dropped) >= 3 * TURN_PACKETS:
+            ends[0].shutdown(socket.SHUT_WR)
+
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert scene.worker._is_sorting
+    assert len(scene.dropped) >= 3 * TURN_PACKETS
+
+
+def test_a_director_that_has_said_nothing_is_not_asked(
+    scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, receive = list[str](), scene.worker._control._receive
+
+    def received() -> None:
+        heard.append(scene.queue.steps[-2])
+        receive()
+
+    def meanwhile() -> None:
+        scene.arrive("bulk")
+        if len(scene.dropped) >= 9:
+            ends[0].shutdown(socket.SHUT_WR)
+
+    monkeypatch.setattr(scene.worker._control, "_receive", received)
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert heard == ["told"]
+
+
 def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn(
     scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,7 +372,7 @@ def test_counters_are_published_every_fiftieth_of_a_second_and_not_in_every_turn
         nonlocal now, turns
         now += 0.0005
         turns += 0.5  # each turn waits and receives
-        if turns == 100:
+        if turns == 99.5:
             ends[0].close()
 
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -255,3 +255,55 @@ async def test_unsaved_changes_are_named_when_the_run_ends(
     await configuration.apply(DRAINED, 60, ())
     await configuration.end()
     assert "only `appliance save` makes them outlive this run" in caplog.messages[-1]
+
+
+async def test_a_change_is_saved_once_and_survives_a_reload(configuration: FakeConfiguration) -> None:
+    await configuration.change(Edit(MERGE, RS1, {"weight": 0}), ())
+    done = await configuration.save(write=True)
+    assert (done.changes, done.is_written) == ([DRAIN], True)
+    assert configuration.text == DRAINED
+    assert (await configuration.state()).differences == []
+    assert (await configuration.save(write=True)).is_written is False
+    await configuration.reload()
+    assert weights(configuration) == [0, 100]
+
+
+async def test_somebody_else_may_write_what_is_offered(configuration: FakeConfiguration) -> None:
+    await configuration.change(Edit(MERGE, RS1, {"weight": 0}), ())
+    offer = await configuration.save(write=False)
+    assert (configuration.text, offer.before, offer.is_written) == (SHIPPED, SHIPPED, False)
+    configuration.text = offer.after
+    await configuration.change(Edit(MERGE, RS1, {"weight": 9}), ())
+    await configuration.reload()
+    assert weights(configuration) == [9, 100], "the file says what was in force when it was saved, and that is nothing new"
+    assert (await configuration.save(write=True)).changes == [DRAIN.replace("100 -> 0", "0 -> 9")]
+
+
+async def test_a_file_that_its_operator_has_changed_is_not_overwritten(configuration: FakeConfiguration) -> None:
+    await configuration.change(Edit(MERGE, RS1, {"weight": 0}), ())
+    configuration.text = by_hand = SHIPPED.replace("weight = 100", "weight = 7")
+    for write in (False, True):
+        error = await refusal(asyncio.ensure_future(cast("asyncio.Future[object]", configuration.save(write=write))))
+        assert error.kind == edit.FILE_CHANGED
+    assert configuration.text == by_hand
+
+
+async def test_comments_that_its_operator_has_changed_stay(configuration: FakeConfiguration) -> None:
+    await configuration.change(Edit(MERGE, RS1, {"weight": 0}), ())
+    configuration.text = f"# mine\n{SHIPPED}"
+    await configuration.save(write=True)
+    assert configuration.text == f"# mine\n{DRAINED}"
+
+
+async def test_nothing_unconfirmed_is_saved(configuration: FakeConfiguration) -> None:
+    await configuration.apply(DRAINED, 60, ())
+    error = await refusal(asyncio.ensure_future(cast("asyncio.Future[object]", configuration.save(write=True))))
+    assert (error.kind, configuration.text) == (edit.UNCONFIRMED, SHIPPED)
+
+
+async def test_a_file_that_cannot_be_written_is_said(configuration: FakeConfiguration) -> None:
+    await configuration.change(Edit(MERGE, RS1, {"weight": 0}), ())
+    configuration.is_read_only = True
+    error = await refusal(asyncio.ensure_future(cast("asyncio.Future[object]", configuration.save(write=True))))
+    assert (error.kind, configuration.text) == (edit.NOT_WRITABLE, SHIPPED)
+    assert (await configuration.state()).differences == [DRAIN]

@@ -20,14 +20,16 @@ from appliance.director.director import Director
 from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
-from appliance.director.plans import SPARE_SLOTS
+from appliance.director.plans import SPARE_SLOTS, RemovedServer
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
 from appliance.edge.routes import NO_ROUTE, Route
-from appliance.ipc.messages import Ask, ChangeServices, Done, Piece, Refused, Start
+from appliance.health.check import Target
+from appliance.health.drain import Drain
+from appliance.ipc.messages import Ask, ChangeDrained, ChangeServices, Done, Numbered, Piece, Refused, Start
 from appliance.ipc.plan import Plan
-from appliance.ipc.queries import CUT, Query, SessionFilter
+from appliance.ipc.queries import CUT, TALLY, Query, SessionFilter
 from appliance.model.host_parameter import HostParameterError, Values
 from appliance.model.tunables import TunableError
 from appliance.policy.access_rules import AccessService
@@ -77,7 +79,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.asked: list[Defence] = []
-        self.refuses = False
+        self.refuses = self.refuses_more = self.refuses_less = False
         self.sysctls = FakeSysctls()
         self.access = FakeAccessTable()
 
@@ -101,9 +103,16 @@ class FakeHost:
     def mend(self) -> None:
         """There is nothing to mend."""
 
-    def add_real_servers(self, config: Config) -> None:
-        count = len({server.address for service in config.services for server in service.real_servers})
-        self.steps.append(f"packets of {count} real servers are taken")
+    def extend(self, config: Config) -> None:
+        self.steps.append(f"packets of {_served(config)} are taken as well")
+        if self.refuses_more:
+            raise EdgeError("nft -f - failed: why")
+
+    def shrink(self, config: Config, removed: Sequence[RemovedServer] = ()) -> None:
+        more = f" and {len(removed)} removed real servers" if removed else ""
+        self.steps.append(f"packets of {_served(config)}{more} alone are taken")
+        if self.refuses_less:
+            raise EdgeError("nft -f - failed: why")
 
     def undo(self) -> None:
         self.steps.append("the host is as it was")
@@ -120,17 +129,22 @@ class FakeHost:
         return {"defence_udp_drop": 3}
 
 
+def _served(config: Config) -> str:
+    return ", ".join(f"{service.name}:{service.port} with {len(service.real_servers)}" for service in config.services)
+
+
 class Parts:
     """A director, and everything around it."""
 
-    def __init__(self, read_config: Callable[[], Config], running: Config) -> None:
+    def __init__(self, read_config: Callable[[], Config], running: Config, drained: Mapping[Target, Drain] | None = None) -> None:
         self.host = FakeHost()
         self.workers = FakeWorkers()
         self.started: list[FakeWorker] = []
         self.asked, self.is_serving = Asked(), asyncio.Event()
         self.lane = FakeLane(self.host.steps)
         host, lane = cast("Host", self.host), cast("Lane", self.lane)
-        self.director = Director(running, KEYS, FakeFile(read_config), host, lane, Kept.anew(running), self.workers.start)
+        kept, file = Kept.anew(running), FakeFile(read_config)
+        self.director = Director(running, KEYS, file, host, lane, kept, self.workers.start, drained=drained)
 
     async def serve_api(self, director: Director, listen: Sequence[str]) -> Callable[[], Awaitable[None]]:
         assert (director, listen) == (self.director, SHIPPED.api.listen)
@@ -143,10 +157,10 @@ class Parts:
         return end
 
 
-def make(*rereadings: Config, running: Config = SHIPPED) -> Parts:
+def make(*rereadings: Config, running: Config = SHIPPED, drained: Mapping[Target, Drain] | None = None) -> Parts:
     """A director that runs the shipped configuration and reads `rereadings`, one after the other, when it is to reload."""
     upcoming = iter(rereadings)
-    return Parts(lambda: next(upcoming), running)
+    return Parts(lambda: next(upcoming), running, drained)
 
 
 @asynccontextmanager
@@ -366,7 +380,7 @@ async def test_the_lane_forbids_before_the_shards_know_and_allows_afterwards() -
         reload = asyncio.ensure_future(parts.director.reload())
         numbers = [(await worker.hears()).number for worker in parts.started]
         forbids = "the lane forbids what is not allowed with MTUs [1500]"
-        assert parts.host.steps[before:] == ["packets of 1 real servers are taken", forbids]
+        assert parts.host.steps[before:] == ["packets of web:80 with 1 are taken as well", forbids]
         for worker, number in zip(parts.started, numbers, strict=True):
             worker.says(Done(number))
         await reload
@@ -524,24 +538,30 @@ async def test_a_worker_that_dies_during_a_reload_does_not_hold_it_up(caplog: py
         assert "configuration read again, changes: 1" in caplog.messages
 
 
-async def test_workers_that_do_not_take_a_reload_are_named_and_the_reload_goes_on(
+async def test_a_reload_that_a_worker_refuses_is_taken_back_in_all(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     parts = make(with_weight(0), with_weight(50))
+    before = parts.director.services
     async with running(parts):
         first, second = parts.started
         reload = asyncio.ensure_future(parts.director.reload())
         first.says(Refused((await first.hears()).number, "why"))
         second.says(Done((await second.hears()).number))
+        for worker in parts.started:
+            number, message = await worker.hears()
+            assert message == ChangeServices(before)
+            worker.says(Done(number))
         await reload
-        assert "a change is not in force everywhere: shard 0: why" in caplog.messages
-        assert caplog.messages[-1] == "configuration read again, changes: 1"
+        assert caplog.messages[-2:] == ["the services cannot be changed: shard 0: why", "reload refused, nothing has changed"]
+        assert parts.director.services == before
+        assert parts.host.steps[-2:] == ["the lane allows it", "packets of web:80 with 2 alone are taken"]
         monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.0)
         await parts.director.reload()
-        late = [line for line in caplog.messages if "no answer within" in line]
-        assert [line.partition(": shard ")[2][0] for line in late] == ["0", "1"]
-        assert caplog.messages[-1] == "configuration read again, changes: 1"
+        assert caplog.messages[-1] == "reload refused, nothing has changed"
+        assert len([line for line in caplog.messages if "a change is not in force everywhere: shard" in line]) == 2, "taking back"
+        assert parts.director.services == before
 
 
 async def test_a_reload_of_a_scheduler_is_in_force_in_every_worker(caplog: pytest.LogCaptureFixture) -> None:
@@ -765,3 +785,84 @@ async def test_the_keys_of_the_api_are_read_again_also_when_a_reload_is_refused(
     monkeypatch.setattr(parts.director.access, "read_again", read)
     await parts.director.reload()
     read.assert_awaited_once()
+
+
+SERVERS = SHIPPED.services[0].real_servers
+A, B = (Target("web", str(server.address), server.port) for server in SERVERS)
+
+
+@asynccontextmanager
+async def draining(parts: Parts, target: Target = A) -> AsyncIterator[None]:
+    """A real server is drained, whatever workers say behind that."""
+    beginning = asyncio.ensure_future(parts.director.drains.begin(target, None))
+    numbers = [await worker.hears() for worker in parts.started]
+    assert [number.message for number in numbers] == [ChangeDrained((0,))] * 2
+    parts.started[0].says(Done(numbers[0].number))
+    assert not beginning.done(), "not before all of them have it in force"
+    parts.started[1].says(Done(numbers[1].number))
+    await beginning
+    yield
+
+
+async def test_all_workers_have_it_in_force_before_it_is_said() -> None:
+    parts = make()
+    async with running(parts), draining(parts):
+        assert parts.director.drains.slots == (0,)
+        assert parts.director.health.rows()[0].real_servers[0].draining
+        assert [event.kind for event in parts.director.events.since(0, 9).events] == ["drain"]
+
+
+async def test_a_worker_that_starts_later_has_it_in_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0.0)
+    parts = make()
+    async with running(parts) as plans, draining(parts):
+        assert [plan.drained for plan in plans] == [(), ()]
+        parts.started[0].dies()
+        start = (await (await parts.workers.started.get()).becomes_ready()).message
+        assert isinstance(start, Start)
+        assert start.plan.drained == (0,)
+
+
+async def test_the_last_one_is_a_trouble_of_its_service_until_it_is_taken_back() -> None:
+    parts = make(running=with_real_servers(SERVERS[:1]))
+    async with running(parts), draining(parts):
+        assert parts.director.health.troubles == {"web": "no real server is up and not drained: new sessions are refused"}
+        undoing = asyncio.ensure_future(parts.director.drains.take_back(A))
+        changes = await asyncio.gather(*map(next_change, parts.started))
+        for worker, (number, message) in zip(parts.started, changes, strict=True):
+            assert message == ChangeDrained(())
+            worker.says(Done(number))
+        assert await undoing
+        assert parts.director.health.troubles == {}
+
+
+async def next_change(worker: FakeWorker) -> Numbered:
+    """The next change; a shard that is asked for its sessions meanwhile has one."""
+    while True:
+        heard = number, message = await worker.hears()
+        if not isinstance(message, Ask):
+            return heard
+        assert message == Ask(Query(TALLY, SessionFilter(service="web", real_server=A.endpoint), "service"))
+        worker.says(Piece(number, [["web", 1]], is_last=True, place=""))
+
+
+async def test_a_reload_that_removes_it_ends_its_drain_in_all_workers() -> None:
+    parts = make(with_real_servers(SERVERS[1:]))
+    async with running(parts), draining(parts):
+        reloading = asyncio.ensure_future(parts.director.reload())
+        for wanted in (ChangeServices, ChangeDrained):
+            for worker, (number, message) in zip(
+                parts.started, await asyncio.gather(*map(next_change, parts.started)), strict=True
+            ):
+                assert isinstance(message, wanted)
+                worker.says(Done(number))
+        await reloading
+        assert parts.director.drains.slots == ()
+        assert [event.kind for event in parts.director.events.since(0, 9).events] == ["drain", "undrain"]
+
+
+async def test_a_run_goes_on_with_the_drains_of_the_one_before() -> None:
+    parts = make(drained={B: Drain(1.0), Target("gone", "192.0.2.9", 1): Drain(1.0)})
+    assert parts.director.drains.slots == (1,)
+    async with running(parts) as plans:
+        assert [plan.drained for plan in plans] == [(1,), (1,)]

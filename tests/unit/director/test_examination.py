@@ -13,6 +13,7 @@ from appliance.director.examination import FRESH_S, KEPT_SAMPLES, SAMPLE_INTERVA
 from appliance.doctor.examine import Report
 from appliance.doctor.facts import Clock, Entry, Interface
 from appliance.doctor.facts import Path as Way
+from appliance.doctor.finding import Severity
 from appliance.edge import conntrack, host_facts, nft
 from appliance.edge.errors import EdgeError
 from appliance.health.changes import StateChange
@@ -118,6 +119,19 @@ async def test_tunables_in_force_count_and_not_those_of_the_file() -> None:
     gateway = FakeGateway()
     gateway.shared.set_tunables({"fullnat_timestamp_remove_entry": 0})
     assert names(await (await watched(gateway)).report()) == ["timestamps_kept"]
+
+
+async def test_a_drained_real_server_may_be_off(host: FakeHost) -> None:
+    """Nobody is sent there. The one that is not drained has weight 0 in the file."""
+    host._monkeypatch.setattr(host_facts, "neighbours", lambda: {"192.0.2.101": "FAILED", "192.0.2.102": "FAILED"})
+    gateway = FakeGateway()
+    gateway.services = gateway.services[:1]  # the other service has the first one as well
+    doctor = await watched(gateway)
+    before = {finding.about: finding.severity for finding in (await doctor.report()).findings}
+    assert before == {"192.0.2.101": Severity.ERROR, "192.0.2.102": Severity.NOTE}
+    await gateway.drains.begin(Target("web", "192.0.2.101", 8080), None)
+    after = {finding.about: finding.severity for finding in (await (await watched(gateway)).report()).findings}
+    assert after == {"192.0.2.101": Severity.NOTE, "192.0.2.102": Severity.NOTE}
 
 
 async def test_connection_tracking_is_searched_for_services(host: FakeHost) -> None:

@@ -1,115 +1,30 @@
 """host.py: how the rules of the defence get into the kernel, and what it has counted, over changes, flushes and the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from itertools import repeat
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar, cast
+from typing import cast
 
 import pytest
 
 from appliance.config import loading
 from appliance.config.loading import RealServer
 from appliance.director.host import Host
-from appliance.director.plans import steered
+from appliance.director.plans import RemovedServer, steered
 from appliance.edge.errors import EdgeError
 from appliance.model.host_parameter import HostParameterError
 from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence
+from tests.support.fake_tools import FakeAccessTable, FakeAddresses, FakeGuard, FakeNft
 from tests.support.proc_sys import ProcSysNet
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 SHIPPED = _FILE.model_copy(update={"gateway": _FILE.gateway.model_copy(update={"manage_addresses": False})})
 ALL, NO_UDP = Defence(True, True, True), Defence(True, True, False)
-
-
-class FakeGuard:
-    """The guard of `edge.guard`. `held` has the texts that it was made of, one after the other."""
-
-    refuses: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.held: list[str] = []
-        self.is_there = False
-
-    def hold(self, text: str) -> None:
-        if self.refuses:
-            raise EdgeError("why")
-        self.held.append(text)
-        self.is_there = True
-
-    def is_held(self) -> bool:
-        return self.is_there
-
-    def release(self) -> None:
-        self.is_there = False
-
-
-class FakeNft:
-    """The functions of `edge.nft`, and the kernel behind them."""
-
-    def __init__(self) -> None:
-        self.done: list[str | Ruleset] = []
-        self.is_there = False
-        self.counters: dict[str, int] = {}
-        self.refuses = False
-        self.listed = ""
-        self.owned: Iterator[bool] = iter(())
-        """The answers to the next questions whether the guard belongs to another appliance."""
-
-    def kernel_has_queue_statement(self) -> bool:
-        return True
-
-    def apply(self, ruleset: Ruleset) -> None:
-        self.done.append(ruleset)
-        self.is_there = True
-        self.listed = ruleset.nft
-        self.counters = {"defence_ip_frag_drop": 0, "defence_tcp_drop": 0, "defence_udp_drop": 0}
-
-    def is_owned(self, table: str) -> bool:
-        assert table == "appliance_guard"
-        return next(self.owned, False)
-
-    def change(self, text: str) -> None:
-        if self.refuses:
-            raise EdgeError("nft -f - failed: why")
-        self.done.append(text)
-        self.listed += text
-
-    def listing(self, _: Ruleset) -> str:
-        return self.listed if self.is_there else ""
-
-    def named_counters(self) -> dict[str, int]:
-        return self.counters if self.is_there else {}
-
-    def remove(self) -> None:
-        self.is_there = False
-
-    def flush(self) -> None:
-        """What somebody else does."""
-        self.is_there = False
-
-
-class FakeAccessTable:
-    """Notes what is done with the access lists; `nft` says so in the order of everything else."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-
-    def start(self) -> None:
-        self.steps.append("start")
-
-    def mend(self) -> None:
-        self.steps.append("mend")
-
-    def end(self) -> None:
-        self.steps.append("end")
-
-    def totals(self) -> dict[str, int]:
-        return {"denied_drops": 4}
 
 
 @pytest.fixture
@@ -143,7 +58,7 @@ def test_the_seed_of_the_gateway_is_in_the_rules_from_the_start_on_and_after_a_c
     (service,) = SHIPPED.services
     new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
     changed = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
-    host.add_real_servers(two_shards(changed))
+    host.extend(two_shards(changed))
     nft.flush()
     host.mend()
     first, _, last = nft.done
@@ -228,31 +143,6 @@ def test_nothing_is_changed_before_the_start_or_behind_the_end(host: Host, nft: 
     host.change_defence(NO_UDP)
     Host().change_defence(NO_UDP)
     assert nft.done == []
-
-
-class FakeAddresses:
-    """The functions of `edge.addresses`, and the interfaces behind them."""
-
-    def __init__(self) -> None:
-        self.there: set[str] = set()
-        self.gone_interfaces: set[str] = set()
-        self.refused: set[str] = set()
-
-    def missing_interfaces(self, interfaces: Sequence[str]) -> list[str]:
-        return [interface for interface in interfaces if interface in self.gone_interfaces]
-
-    def all_present(self) -> set[str]:
-        return self.there
-
-    def add(self, placed: Sequence[tuple[str, str]]) -> None:
-        assert not self.gone_interfaces & {interface for interface, _ in placed}
-        wanted = {address for _, address in placed}
-        self.there |= wanted - self.refused
-        if refused := sorted(wanted & self.refused):
-            raise EdgeError(f"cannot add {', '.join(refused)}")
-
-    def remove(self, placed: Sequence[tuple[str, str]]) -> None:
-        self.there -= {address for _, address in placed}
 
 
 @pytest.fixture
@@ -460,13 +350,18 @@ def test_real_servers_are_added_to_the_rules_and_none_is_taken_away(host: Host, 
     (service,) = SHIPPED.services
     new = RealServer(address="192.0.2.150", port=8080)  # type: ignore[arg-type]
     replaced = SHIPPED.model_copy(update={"services": (service.model_copy(update={"real_servers": (new,)}),)})
-    host.add_real_servers(SHIPPED)
+    host.extend(SHIPPED)
     assert nft.done == []
-    host.add_real_servers(replaced)
+    host.extend(replaced)
     (text,) = nft.done
     assert "add element ip appliance real_servers { 192.0.2.101, 192.0.2.102, 192.0.2.150 }" in text
     host.mend()
     assert nft.done == [text], "that is what is loaded now"
+    host.shrink(replaced, [RemovedServer(service.real_servers[0].address, 8080, "tcp")])
+    assert "add element ip appliance real_servers { 192.0.2.101, 192.0.2.150 }" in nft.done[-1]
+    assert "udp_servers" not in nft.done[-1]
+    host.shrink(replaced, [RemovedServer(service.real_servers[0].address, 53, "udp")])
+    assert "add element ip appliance udp_servers { 192.0.2.101 . 53 }" in nft.done[-1]
 
 
 @pytest.mark.usefixtures("nft")

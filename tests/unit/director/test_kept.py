@@ -10,6 +10,8 @@ from appliance.config.loading import Config
 from appliance.director import kept
 from appliance.director.kept import Kept
 from appliance.director.plans import SPARE_SLOTS, Slots
+from appliance.health.check import Target
+from appliance.health.drain import Drain
 from appliance.model.counters import CONNS, WORKER_STARTS
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -110,3 +112,24 @@ def test_files_are_for_nobody_else_to_read_and_a_stop_for_good_removes_them(dire
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
     kept.forget()
     assert list(directory.iterdir()) == []
+
+
+def test_drains_are_kept_until_a_stop_for_good_and_a_damaged_file_is_none(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert kept.kept_drains(100.0) == {}
+    directory.mkdir(exist_ok=True)
+    drains = {Target("web", "192.0.2.101", 8080): Drain(50.0, 160.0)}
+    kept.keep_drains(drains)
+    assert kept.kept_drains(100.0) == drains
+    [file] = directory.glob("drains-*")
+    for text in ("", "{", "[1]", "[" * 100_000, '[["web", "192.0.2.101", 8080, NaN, null, false]]'):
+        caplog.clear()
+        file.write_text(text)
+        assert kept.kept_drains(100.0) == {}
+        assert "no real server is drained" in caplog.messages[0]
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+    assert kept.kept_drains(100.0) == {}
+    kept.forget()
+    assert not [*directory.glob("drains-*")]

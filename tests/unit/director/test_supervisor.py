@@ -11,7 +11,7 @@ import pytest
 from appliance.director import supervisor
 from appliance.director.supervisor import ShardProcess, WorkerFailedError
 from appliance.director.worker_process import start_worker
-from appliance.ipc.messages import VERSION, Ask, ChangeServices, Done, EndWalk, More, Piece, Refused, Start
+from appliance.ipc.messages import VERSION, Ask, AwaitSettled, ChangeServices, Done, EndWalk, More, Piece, Refused, Start
 from appliance.ipc.queries import ROWS, Query, ShardDownError, ShardFailedError
 from tests.support.fake_worker import FakeWorker, FakeWorkers
 from tests.support.world import plan
@@ -319,6 +319,19 @@ async def test_a_worker_that_dies_during_a_change_is_followed_by_one_that_has_it
         worker.dies()
         await change
         assert (await (await workers.started.get()).hears()).message == Start(plan(weights=(0,), has_predecessor=True))
+
+
+async def test_it_is_waited_for_longer_until_all_sessions_know_of_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ready() as (process, worker):
+        monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.0)
+        settled = asyncio.ensure_future(process.settled(60))
+        message = await worker.hears()
+        assert message.message == AwaitSettled()
+        assert not settled.done()
+        worker.says(Done(message.number))
+        await settled
+        with pytest.raises(ShardFailedError, match="shard 0: no answer within 0 s"):
+            await process.settled(0.0)
 
 
 async def test_a_worker_that_refuses_a_change_is_an_error() -> None:

@@ -12,6 +12,8 @@ from appliance.ipc.messages import (
     KINDS,
     VERSION,
     Ask,
+    AwaitSettled,
+    ChangeDrained,
     ChangeHealth,
     ChangeServices,
     Done,
@@ -42,12 +44,13 @@ WEB_JSON = (
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True, down=(3, 8))),
+        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True, down=(3, 8), drained=(8,))),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8]}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8],"drained":[8]}',
     ),
     (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
+    (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
         '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[]]',
@@ -57,6 +60,7 @@ LINES: list[tuple[Message, str]] = [
     (Done(6), '"done","number":7,"of":6'),
     (Piece(6, [["web", 2]], True, "0-0-0-00"), '"piece","number":7,"of":6,"items":[["web",2]],"is_last":true,"place":"0-0-0-00"'),
     (Refused(6, "why"), '"refused","number":7,"of":6,"reason":"why"'),
+    (ChangeDrained((3, 8)), '"change-drained","number":7,"drained":[3,8]'),
 ]
 
 

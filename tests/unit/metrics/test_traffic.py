@@ -87,7 +87,7 @@ def test_a_real_server_that_is_removed_has_no_series_and_takes_nothing_from_the_
     metrics.gateway.services = (kept, names)
     after = metrics.all()
     gone = before.keys() - after.keys()
-    assert len(gone) == len(DESTINATION_FIELDS) + 2, "its weight, and whether it is up"
+    assert len(gone) == len(DESTINATION_FIELDS) + 3, "its weight, whether it is up, and whether it is drained"
     assert all('real_server="192.0.2.102:8080"' in series for series in gone)
     assert after.items() <= before.items()
     metrics.gateway.services = SERVICES

@@ -12,11 +12,11 @@ from appliance.config import loading
 from appliance.director.plans import steered
 from appliance.model.tunables import TUNABLES
 from appliance.policy import steering
-from appliance.policy.address_sets import Steered, SteeredService
+from appliance.policy.address_sets import Steered, SteeredService, joined
 from appliance.policy.check_ports import FIRST, LAST
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
-from appliance.policy.ruleset import Ruleset, render, render_defence, render_real_servers
+from appliance.policy.ruleset import Ruleset, render, render_defence, render_sets
 from appliance.policy.sides import Sides
 from tests.support.addresses import LIP1, LIP2, RS1_ADDRESS, SIDES, VIP_ADDRESS
 
@@ -247,12 +247,25 @@ def test_the_kind_of_the_option_changes_with_its_tunable() -> None:
 
 def test_real_servers_change_in_one_transaction() -> None:
     steered = Steered([], [LIP1], bytes(steering.SLOTS), 0, [RS1_ADDRESS], [(RS1_ADDRESS, 53)], SIDES)
-    lines = render_real_servers(steered).splitlines()
+    none = steered._replace(real_servers=[], udp_servers=[])
+    lines = render_sets(none, steered).splitlines()
     names = ("real_servers", "udp_servers", "server_sources", "quoted_server_sources")
     assert lines[::2] == [f"flush set ip appliance {name}" for name in names]
     assert lines[3] == "add element ip appliance udp_servers { 192.0.2.101 . 53 }"
-    without = render_real_servers(steered._replace(real_servers=[], udp_servers=[]))
-    assert without.splitlines() == lines[::2], "nft knows no empty list of elements"
+    assert render_sets(steered, none).splitlines() == lines[::2], "nft knows no empty list of elements"
+
+
+def test_services_and_local_addresses_change_in_one_transaction_and_what_is_the_same_stays() -> None:
+    before = Steered([SteeredService(VIP_ADDRESS, "tcp", 80)], [LIP1], bytes(steering.SLOTS), 0, [RS1_ADDRESS], [], SIDES)
+    after = before._replace(services=[*before.services, SteeredService(VIP_ADDRESS, "udp", 53)], local_addresses=[LIP1, LIP2])
+    assert render_sets(before, after).splitlines() == [
+        "flush set ip appliance services",
+        "add element ip appliance services { 203.0.113.10 . tcp . 80, 203.0.113.10 . udp . 53 }",
+        "flush set ip appliance local_addresses",
+        "add element ip appliance local_addresses { 192.0.2.10, 192.0.2.11 }",
+    ]
+    assert render_sets(after, after) == ""
+    assert joined(before, after) == joined(after, before) == after
 
 
 def test_the_guard_spares_what_has_been_steered_and_what_the_host_tells_itself() -> None:

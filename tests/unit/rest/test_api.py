@@ -44,6 +44,8 @@ PLAIN_ROUTES = (
     "/services/web/real_servers/192.0.2.101:8080",
     "/pools",
     "/pools/spare",
+    "/services/web/real_servers/192.0.2.101:8080/drain",
+    "/events",
 )
 
 ROUTES = (*PLAIN_ROUTES, "/metrics")
@@ -91,8 +93,8 @@ async def test_index_lists_every_route(client: Client) -> None:
     listed -= {"/openapi.json", "/docs", "/docs/{name}"}  # these are no views
     names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
     assert listed == {re.sub(names, "{name}", path) for path in ROUTES if not path.startswith(("/services/", "/pools/"))} | {
-        "/config/plan", "/config/apply", "/config/confirm", "/services/{name}", "/services/{name}/real_servers",
-        "/services/{name}/real_servers/{endpoint}", "/pools/{name}",
+        "/config/plan", "/config/apply", "/config/confirm", "/config/save", "/services/{name}", "/services/{name}/real_servers",
+        "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain",
     }  # fmt: skip
 
 

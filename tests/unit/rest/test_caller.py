@@ -53,6 +53,7 @@ URLS = {
     "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     **api_changes.URLS,
+    "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 
 
@@ -61,6 +62,7 @@ def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
         "/conns", "/conns/top", "/doctor", "/host/sysctl", "/host/sysctl/{name}", "/stats/ip_vs_ext_stats",
         "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence", "/config", "/config/plan", "/config/apply",
+        "/config/save",
         "/services", "/services/{name}", "/services/{name}/real_servers", "/services/{name}/real_servers/{endpoint}",
         "/pools/{name}",
     }  # fmt: skip

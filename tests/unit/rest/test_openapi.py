@@ -34,6 +34,7 @@ URLS = {
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     "/conns": "/conns?all=1",
     **api_changes.URLS,
+    "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 BODIES = {("PUT", "/sysctl/{name}"): b"300000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
 

@@ -10,7 +10,9 @@ from itertools import product
 
 import pytest
 
+from appliance.config.edits import edited
 from appliance.ipc.queries import ShardDownError
+from appliance.model.edit import MERGE, SERVICE, Edit, Subject
 from appliance.rest.config_routes import LONGEST_CONFIG_BYTES
 from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, Refusal, Route
 from appliance.rest.routes import ROUTES, operation, query_names
@@ -31,13 +33,14 @@ NAMES = {
     "/host/sysctl/{name}": "tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "synproxy_ok_ack",
     "/docs/{name}": "start.js",
+    "/services/{name}/real_servers/{endpoint}/drain": "web",
 }
 BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
 QUERIES = {("DELETE", "/conns"): {"all": "1"}}
 
 
 def url(path: str) -> str:
-    return api_changes.URLS.get(path) or path.replace("{name}", NAMES.get(path, ""))
+    return api_changes.URLS.get(path) or path.replace("{name}", NAMES.get(path, "")).replace("{endpoint}", "192.0.2.101:8080")
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
@@ -53,7 +56,9 @@ def test_each_operation_is_described(asked: Operation, path: str) -> None:
     assert asked.answers.endswith(".")
     assert asked.text
     assert asked.json
-    assert bool(asked.body) == (asked.method in ("PUT", "PATCH", "POST") and path != "/config/confirm")
+    assert bool(asked.body) == (
+        asked.method in ("PUT", "PATCH", "POST") and path not in ("/config/confirm", "/config/save", DRAIN)
+    )
     assert len(set(query_names(asked))) == len(query_names(asked))
     for parameter in (*asked.query, *COMMON_QUERY):
         assert all(parameter), f"{parameter.name} is not described"
@@ -82,6 +87,7 @@ async def test_an_answer_has_the_members_that_are_said_of_it(
     gateway.sessions.counts["198.51.100.2"] = 1
     gateway.services = tuple(replace(service, persistence_s=300) for service in gateway.services)
     remember(gateway.shared, gateway.services[0], "198.51.100.2", 0, int(time.monotonic() * 1000), 300_000)
+    gateway.events.add("drained", "web", "192.0.2.101:8080", "its last session is gone")
     if path == "/config/confirm":
         await a_change_waits(client)
     response = await client.request(
@@ -111,6 +117,7 @@ def nothing(_: FakeGateway) -> None:
     pass
 
 
+DRAIN = "/services/{name}/real_servers/{endpoint}/drain"
 Prepare = Callable[[FakeGateway], None]
 
 REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Refusal]] = [
@@ -138,6 +145,11 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("PUT", "/host/sysctl/{name}", "/host/sysctl/tcp_fin_timeout", b"0", {}, nothing, 3),
         ("GET", "/stats/ip_vs_ext_stats/{name}", "/stats/ip_vs_ext_stats/nothing", None, {}, nothing, 0),
         ("GET", "/persistence", "/persistence?limit=0", None, {}, nothing, 0),
+        ("GET", DRAIN, "/services/web/real_servers/192.0.2.9:1/drain", None, {}, nothing, 0),
+        ("POST", DRAIN, "/services/nothing/real_servers/192.0.2.101:8080/drain", None, {}, nothing, 0),
+        ("POST", DRAIN, "/services/web/real_servers/192.0.2.101:8080/drain?deadline_s=-1", None, {}, nothing, 1),
+        ("DELETE", DRAIN, "/services/web/real_servers/192.0.2.9:1/drain", None, {}, nothing, 0),
+        ("GET", "/events", "/events?since=x", None, {}, nothing, 0),
     ]
 ]
 
@@ -230,7 +242,41 @@ REFUSED += [
     (method, path, sent, body, {}, nothing, refusal_of(method, path, 404, "unknown-name"))
     for method, path, sent, body in tried_names()
 ]
+
+
+def the_file_is_read_only(gateway: FakeGateway) -> None:
+    running = gateway.configuration.in_force
+    gateway.configuration.in_force = edited(running, Edit(MERGE, Subject(SERVICE, "web"), {"scheduler": "wlc"}))
+    gateway.configuration.is_read_only = True
+
+
+def the_file_was_changed(gateway: FakeGateway) -> None:
+    gateway.configuration.text = api_changes.SHIPPED.replace("weight = 100", "weight = 7")
+
+
+def the_file_has_mistakes(gateway: FakeGateway) -> None:
+    gateway.configuration.text = "["
+
+
 REFUSED += [
+    ("POST", "/config/save", "/config/save", None, {}, prepare, refusal_of("POST", "/config/save", status, kind))
+    for prepare, status, kind in (
+        (the_file_is_read_only, 409, "not-writable"),
+        (the_file_was_changed, 409, "file-changed"),
+        (the_file_has_mistakes, 422, "bad-config"),
+        (a_change_is_unconfirmed, 409, "unconfirmed"),
+    )
+]
+REFUSED += [
+    (
+        "POST",
+        "/config/save",
+        "/config/save?only_show=0",
+        None,
+        {},
+        nothing,
+        refusal_of("POST", "/config/save", 400, "bad-query"),
+    ),
     (
         "POST",
         "/config/apply",
@@ -297,6 +343,10 @@ SENT = {
     "n": str(TOP_LINES_MAX),
     "format": "json",
     "confirm_within_s": "60",
+    "since": "0",
+    "wait_s": "0",
+    "deadline_s": "0",
+    "only_show": "1",
 }
 """A good value of each field."""
 
@@ -379,7 +429,7 @@ async def test_an_absurd_value_is_refused_and_reaches_no_worker(
 ) -> None:
     if name == "after":
         return
-    for value in ABSURD:
+    for value in set(ABSURD) - {SENT[name]}:
         assert await status_of(client, asked, path, [(name, value)]) == 400, value
     assert gateway_with_a_session.sessions.asked == ()
 

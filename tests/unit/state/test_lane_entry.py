@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.ipc.lane_layout import SLOTS, flow
 from appliance.ipc.session_record import RECORD_BYTES, Endpoint, Flags, SessionRecord, decode, encode
 from appliance.model.tcp_state import UDP_STATE, TcpState
-from appliance.state.lane_entry import rebuilt, take_over_phases, words_of, write_moves, write_record
+from appliance.state.lane_entry import each, flows_of, rebuilt, slot_in, take_over_phases, words_of, write_moves, write_record
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire.flow import Direction
@@ -69,6 +70,18 @@ def record_of_one(**changes: object) -> SessionRecord:
          2**32 - 100, 5, 105, None, None, 1, 0, *range(10))
     )  # fmt: skip
     return record._replace(**changes)  # type: ignore[arg-type]
+
+
+@given(records())
+def test_its_flows_are_those_of_its_ends_and_say_its_slot(record: SessionRecord) -> None:
+    session = session_of(record)
+    session.service.protocol = "udp" if record.protocol == PROTO_UDP else "tcp"
+    flows = flows_of(session)
+    assert each(flows) == (
+        flow(4, record.protocol, record.client.packed, record.vip.packed),
+        flow(4, record.protocol, record.real_server.packed, record.local.packed),
+    )
+    assert slot_in(flows) == record.local.port % SLOTS
 
 
 def test_one_without_an_answer_has_a_syn_that_can_be_sent_again() -> None:

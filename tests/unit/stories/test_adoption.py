@@ -87,7 +87,11 @@ def test_all_sessions_are_what_they_were() -> None:
     assert sorted(row.state for row in before) == states
     restart(world)
     after = world.rows()
-    assert [row._replace(expires_s=0) for row in sorted(after)] == [row._replace(expires_s=0) for row in sorted(before)]
+    assert {row.chosen for row in before} == {"rr"}
+    assert {row.chosen for row in after} == {""}, "the only thing that no record says"
+    assert [row._replace(expires_s=0, chosen="rr") for row in sorted(after)] == [
+        row._replace(expires_s=0) for row in sorted(before)
+    ]
     assert all(abs(one.expires_s - other.expires_s) < 1e-6 for one, other in zip(sorted(after), sorted(before), strict=True))
     assert world.by_state() == gauges
     assert world.counter("sessions_adopted") == 8
@@ -255,6 +259,23 @@ def test_sessions_of_a_service_that_is_gone_are_reset() -> None:
     assert world.counter("sessions_unserved") == 7
     assert any(raw[33] & 4 for raw in world._on_the_wire)
     assert len(world.maps.table) == 2
+    check(world)
+
+
+def test_sessions_with_a_local_address_of_another_service_go_on() -> None:
+    """The pool of their service has changed while they were there."""
+    world = World(plan(), FakeMaps())
+    world.client.connects(C0, R0)
+    (web,) = world.plan.services
+    (local,) = {session.local_address for session in world.sessions()}
+    mine, others = (str(LIP1), str(LIP2)) if local == LIP2.packed else (str(LIP2), str(LIP1))
+    services = (
+        replace(web, local_addresses=(mine,)),
+        replace(web, name="other", port=81, local_addresses=(others,), real_servers=()),
+    )
+    restart(world, replace(world.plan, services=services))
+    assert [session.local_address for session in world.sessions()] == [local]
+    world.assert_quiet()
     check(world)
 
 

@@ -34,7 +34,8 @@ def test_commands_stand_in_the_order_of_use() -> None:
     tops = ["top-clients", "top-services", "top-real-servers"]
     tables = ["health", "lane", "slabinfo", "sockstat", "conntrack"]
     operators = ["conns", *tops, "cut", "sysctl", *tables, "metrics", "host", "doctor"]
-    assert [*gateway, *operators, "lab", "token"] == NAMES
+    changes = ["plan", "apply", "confirm", "save", "services", "servers"]
+    assert [*gateway, *operators, "lab", "token", "drain", "events", *changes] == NAMES
 
 
 def test_each_command_has_a_line_in_the_list() -> None:

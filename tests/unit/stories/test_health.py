@@ -1,49 +1,18 @@
 """Real servers that are down: who gets new sessions, what becomes of old ones, and what clients are told."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from appliance.ipc.plan import Plan
 from appliance.model import verdicts
-from appliance.model.verdict import Verdict
 from appliance.wire.flow import destination_of
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.proxied import proves
 from tests.support.segments import read_tcp, tcp, udp
 from tests.support.shard_invariants import sessions_of
-from tests.support.world import World, plan
-
-RS1_SLOT, RS2_SLOT, UDP_RS1_SLOT, UDP_RS2_SLOT = range(4)
-
-
-def scene(*, backups: tuple[int, ...] = (), weights: tuple[int, ...] = (1, 1), synproxy: str = "never", **settings: Any) -> Plan:
-    """A TCP and a UDP service with two real servers; those whose place is in `backups` are backups."""
-    made = plan(weights=weights, with_udp=True, synproxy=synproxy)
-    services = []
-    for service in made.services:
-        servers = tuple(replace(server, backup=place in backups) for place, server in enumerate(service.real_servers))
-        services.append(replace(service, real_servers=servers, **settings))
-    return replace(made, services=tuple(services))
-
-
-def client(number: int) -> bytes:
-    return CLIENT[:4] + (40_000 + number).to_bytes(2, "big")
-
-
-def destinations(world: World, count: int = 6, first: int = 0) -> set[bytes]:
-    """The real servers that this many new TCP clients come to."""
-    found = set()
-    for number in range(first, first + count):
-        if world.put(tcp(client(number), VIP, "S", seq=C0)) is verdicts.TO_REAL_SERVER:
-            found.add(destination_of(world._on_the_wire.pop()[12:24]))
-    return found
-
-
-def syn(world: World, number: int = 0) -> Verdict:
-    return world.put(tcp(client(number), VIP, "S", seq=C0))
+from tests.support.two_servers import RS1_SLOT, RS2_SLOT, UDP_RS1_SLOT, UDP_RS2_SLOT, client, destinations, scene, syn
+from tests.support.world import World
 
 
 def test_one_that_is_down_gets_no_new_session_and_gets_them_again_when_it_is_up() -> None:
@@ -173,7 +142,7 @@ def goes_down(world: World, on_down: str) -> None:
             tuple(replace(service, real_servers=service.real_servers[1:]) for service in scene().services)
         )
     world.shard.change_health([RS1_SLOT])
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         pass
     world._collect_segments()
 
@@ -324,6 +293,6 @@ def test_many_sessions_end_a_few_at_a_time() -> None:
     world._on_the_wire.clear()
     world.shard.change_health([RS1_SLOT])
     assert 0 < world.counter("sessions_of_down") < 300, "a bounded number between two packets"
-    while world.inside.settle_some():
+    while world.inside.changes.settle_some():
         pass
     assert world.counter("sessions_of_down") == 300

@@ -1,6 +1,7 @@
 """Sessions in the lane: the kernel carries what Python decided, and Python knows what the kernel has seen before it acts."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -181,6 +182,84 @@ def test_without_a_free_entry_or_flow_a_session_stays_with_python(maps: FakeMaps
         assert world.complete(client(number)) is verdicts.TO_REAL_SERVER
     world.reconcile()
     check(world)
+
+
+@pytest.fixture
+def gathering() -> World:
+    """One whose flows come and go when they are published."""
+    world = lane_world()
+    world.shard.gather_flows()
+    return world
+
+
+def test_flows_of_several_sessions_come_and_go_at_once(gathering: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, counts = gathering, list[int]()
+    insert, remove = Mock(wraps=world.maps.insert), Mock(wraps=world.maps.remove)
+    monkeypatch.setattr(world.maps, "insert", insert)
+    monkeypatch.setattr(world.maps, "remove", remove)
+    for number in range(3):
+        world.put(tcp(client(number), VIP, "S", seq=C0))
+    counts.append(len(world.maps.table))
+    world.shard.publish_flows()
+    counts.append(len(world.maps.table))
+    check(world)
+    world.walk_all(CUT)
+    counts.append(len(world.maps.table))
+    world.shard.publish_flows()
+    counts.append(len(world.maps.table))
+    check(world)
+    world.shard.publish_flows()
+    assert counts == [0, 6, 6, 0]
+    assert (insert.call_count, remove.call_count) == (1, 1)
+
+
+def test_until_its_flows_have_come_python_has_the_packets_of_a_session(gathering: World) -> None:
+    world = gathering
+    world.client.connects(C0, R0)
+    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"GET")
+    assert (world.carried, world.state()) == (0, "ESTABLISHED")
+    world.shard.publish_flows()
+    check(world)
+    world.rs.sends("PA", seq=R0 + 1, ack=C0 + 4, data=b"answer")
+    assert world.carried == 1
+
+
+def test_a_session_that_ends_before_its_flows_have_come_leaves_none(gathering: World) -> None:
+    world = gathering
+    world.put(tcp(CLIENT, VIP, "S", seq=C0))
+    world.walk_all(CUT)
+    world.shard.publish_flows()
+    assert not world.maps.table
+    check(world)
+    world.assert_empty()
+
+
+def test_a_flow_that_goes_and_comes_again_is_that_of_the_new_session(gathering: World) -> None:
+    world = gathering
+    for _ in range(2):
+        world.put(tcp(CLIENT, VIP, "S", seq=C0))
+        world.shard.publish_flows()
+        world.walk_all(CUT)
+        world.put(tcp(CLIENT, VIP, "S", seq=C0 + 99))
+        world.shard.publish_flows()
+        check(world)
+        world.walk_all(CUT)
+    world.shard.publish_flows()
+    assert not world.maps.table
+
+
+def test_those_for_which_there_is_no_room_stay_with_python_when_some_come_at_once() -> None:
+    world = lane_world(None, FakeMaps(room=4))
+    world.shard.gather_flows()
+    for number in range(3):
+        world.put(tcp(client(number), VIP, "S", seq=C0))
+    world.shard.publish_flows()
+    world.shard.publish_flows()
+    assert (world.counter("lane_full"), len(world.maps.table)) == (1, 4)
+    check(world)
+    assert sorted(session.entry is None for session in world.sessions()) == [False, False, True]
+    for number in range(3):
+        assert world.complete(client(number)) is verdicts.TO_REAL_SERVER
 
 
 def test_a_session_that_ends_takes_its_flows_and_its_entry_along() -> None:

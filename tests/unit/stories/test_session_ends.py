@@ -129,6 +129,12 @@ def its_real_server_is_down() -> World:
     return world
 
 
+def its_service_was_removed() -> World:
+    world = connected()
+    world.change(replace(plan(), services=()))
+    return world
+
+
 STORIES: dict[Callable[[], World], EndReason] = {
     its_time_passes: EndReason.EXPIRED,
     an_operator_cuts_it: EndReason.CUT,
@@ -142,6 +148,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     its_client_begins_anew_while_the_real_server_drains: EndReason.REPLACED,
     its_real_server_was_removed: EndReason.REAL_SERVER_REMOVED,
     its_real_server_is_down: EndReason.REAL_SERVER_DOWN,
+    its_service_was_removed: EndReason.UNSERVED,
 }
 
 

@@ -356,8 +356,8 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
         asks(world, number)
     sessions = world.inside
     sessions.change_services(plan(weights=(1,)).services)  # this tells four thousand sessions
-    assert sessions.settle_some(), "four thousand more"
-    assert not sessions.settle_some(), "and the rest"
+    assert sessions.changes.settle_some(), "four thousand more"
+    assert not sessions.changes.settle_some(), "and the rest"
 
 
 def test_while_they_are_few_sessions_know_at_once_that_their_real_server_is_gone() -> None:

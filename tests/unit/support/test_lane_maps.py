@@ -2,6 +2,7 @@
 
 import pytest
 
+from appliance.ipc.lane_layout import FLOW_BYTES
 from appliance.sessions.lane import Lane
 from appliance.state.session import Session
 from tests.support.addresses import C0, R0
@@ -11,13 +12,14 @@ from tests.support.world import World
 
 def test_both_flows_come_in_or_neither() -> None:
     maps = FakeMaps(256, room=3)
-    assert maps.insert(b"a", b"b", 5)
-    assert dict(maps.flows()) == {b"a": 10, b"b": 11}
-    assert not maps.insert(b"c", b"d", 6), "no room"
-    assert dict(maps.flows()) == {b"a": 10, b"b": 11}
-    assert maps.insert(b"a", b"b", 6)
-    maps.remove(b"a", b"x")
-    assert dict(maps.flows()) == {b"b": 13}
+    a, b, c, d, x = (bytes([number]) * FLOW_BYTES for number in range(5))
+    assert maps.insert(a + b, [5]) == []
+    assert dict(maps.flows()) == {a: 10, b: 11}
+    assert maps.insert(c + d, [6]) == [6], "no room"
+    assert dict(maps.flows()) == {a: 10, b: 11}
+    assert maps.insert(a + b + c + d, [6, 7]) == [7]
+    maps.remove(a + x)
+    assert dict(maps.flows()) == {b: 13}
 
 
 def lane_of_one() -> tuple[World, Lane, Session]:

@@ -52,6 +52,7 @@ def test_services_data() -> None:
         "weight": 0,
         "state": "up",
         "backup": False,
+        "draining": False,
         "in_packets": 3200,
         "out_packets": 3202,
         "in_bytes": 3204,

@@ -9,6 +9,7 @@ import pytest
 from appliance.ipc.messages import (
     VERSION,
     Ask,
+    AwaitSettled,
     ChangeServices,
     Done,
     EndWalk,
@@ -24,6 +25,7 @@ from appliance.ipc.messages import (
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import ROWS, TALLY, Query, SessionFilter
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
+from appliance.sessions import service_changes
 from appliance.sessions import walk as walk_module
 from appliance.worker.control_channel import ControlChannel
 from tests.support.addresses import CLIENT, VIP
@@ -105,6 +107,27 @@ def test_a_change_is_acknowledged_after_it_is_in_force(started: Ends, monkeypatc
     started.channel.converse(world.shard)
     assert said_before == []
     assert started.hear() == [Done(2)]
+
+
+def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
+    started: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_changes, "_SETTLED_AT_ONCE", 1)
+    world = World()
+    for port in (1, 2, 3):
+        world.put(tcp(CLIENT[:5] + bytes([port]), VIP, "S"))
+    started.say(ChangeServices(()), AwaitSettled())
+    started.channel.converse(world.shard)
+    assert (started.hear(), len(world.inside)) == ([Done(2)], 2)
+    world.shard.on_tick(world.now, 10)
+    started.channel.converse(world.shard)
+    assert (started.hear(), len(world.inside)) == ([], 1)
+    while world.shard.on_tick(world.now, 10):
+        pass
+    started.channel.converse(world.shard)
+    assert (started.hear(), len(world.inside)) == ([Done(3)], 0)
+    started.channel.converse(world.shard)
+    assert started.hear() == []
 
 
 def test_a_change_comes_between_two_pieces_of_an_answer(started: Ends) -> None:

@@ -1,0 +1,185 @@
+"""The commands that change what is configured while traffic flows: plan, apply, confirm, save, services, servers."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from appliance.cli.operator import add_command, answered_json, ask, copy, view, write
+from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
+from appliance.views.config import change_plan, saved
+
+if TYPE_CHECKING:
+    from appliance.cli.operator import Subparsers
+
+WriteFile = Callable[[Path, str, str], str]
+"""Replaces a text in a file by another one; returns why it could not, or an empty text."""
+
+NEEDS_RESTART = 3
+"""The exit code of a plan that cannot be applied while traffic flows."""
+
+_UNIX = "unix:"
+_LONGEST_FILE_BYTES = 8 << 20
+
+_PLAN = """\
+Say what a configuration would change, and what becomes of the sessions there are. Nothing changes. The exit code is 0 when it can
+be applied, and 3 when it needs a restart.
+"""
+_APPLY = """\
+Put a whole configuration in force, all of it or nothing, while traffic flows. Without FILE, put the file of the running appliance
+in force exactly as it stands. The file is not written: see `appliance save`.
+"""
+_CONFIRM = "Let the change stay that `appliance apply --confirm-within` has made and that would be taken back otherwise."
+_SAVE = """\
+Write what was changed while the appliance runs into its file, in one step; comments stay. Over a Unix socket this command writes
+the file, with your rights; otherwise the appliance does, where it may.
+"""
+_SERVICES = "List the services as they are configured, or show one of them with all keys that are given."
+_SERVERS = """\
+List the real servers of a service as they are configured, or change one of them. Sessions stay where they are; those of a real
+server that is removed wait for it, or end with the tunable expire_nodest_conn.
+"""
+
+
+def add_parsers(subparsers: "Subparsers", default_config: Path, write_file: WriteFile) -> None:
+    """Add the commands. `write_file` writes the configuration file for `save`."""
+
+    def command(
+        name: str, act: Callable[[argparse.Namespace], int | None], help_text: str, more: str, example: str
+    ) -> argparse.ArgumentParser:
+        parser = add_command(subparsers, name, act, help_text, more)
+        parser.epilog = f"Example: appliance {example}"
+        return parser
+
+    plan = command("plan", _plan, "say what a configuration would change", _PLAN, "plan new.toml")
+    plan.add_argument("file", metavar="FILE", type=Path, help="the configuration")
+    apply = command("apply", _apply, "put a configuration in force", _APPLY, "apply new.toml --confirm-within 60")
+    apply.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration (default: that of the appliance)")
+    apply.add_argument(
+        "--confirm-within",
+        metavar="S",
+        dest="confirm_within_s",
+        help="take the change back after S seconds, 1..86400, unless `appliance confirm` comes before",
+    )
+    command("confirm", _confirm, "let the last change stay", _CONFIRM, "confirm")
+    save = command("save", partial(_save, write_file), "write changes into the file", _SAVE, "save")
+    save.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=default_config,
+        help="the only file that this command writes (default: %(default)s)",
+    )
+    services = command("services", _services, "list services", _SERVICES, "services web")
+    services.add_argument("service", metavar="SERVICE", nargs="?", help="the service to show")
+    _add_servers(
+        command("servers", _servers, "list or change real servers", _SERVERS, "servers web 192.0.2.103:8080 --weight 50")
+    )
+
+
+def _add_servers(servers: argparse.ArgumentParser) -> None:
+    servers.add_argument("service", metavar="SERVICE", help="the service")
+    servers.add_argument("server", metavar="ADDRESS:PORT", nargs="?", help="the real server to show or to change")
+    servers.add_argument("--weight", metavar="N", help="give it this weight; it is added when it is not there")
+    servers.add_argument("--remove", action="store_true", help="remove it")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    answer = _posted(options, "/config/plan", _text(options.file))
+    plan = ChangePlan([PlannedChange(**change) for change in answer["changes"]], answer["needs_restart"])
+    _show(options, answer, change_plan(plan).text)
+    return NEEDS_RESTART if plan.needs_restart else 0
+
+
+def _apply(options: argparse.Namespace) -> None:
+    body = b"" if options.file is None else _text(options.file)
+    with ask(options, "POST", "/config/apply", "confirm_within_s", body=body) as answer:
+        copy(answer)
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    with ask(options, "POST", "/config/confirm") as answer:
+        copy(answer)
+
+
+def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
+    """The file is written here only when the answer comes from a socket that has rights, and is about the file that was named: a
+    stranger who listens on a port must not choose what root writes."""
+    from appliance.cli.api_client import ApiError
+
+    why_not = ""
+    if options.api.startswith(_UNIX):
+        offer = Saved(**_posted(options, "/config/save", b"", only_show="1"))
+        if offer.changes and Path(offer.file).resolve() != options.config.resolve():
+            raise ApiError(f"the file of the appliance is {offer.file}; say so with --config")
+        why_not = write_file(Path(offer.file), offer.before, offer.after) if offer.changes else ""
+        if not why_not:
+            done = offer._replace(is_written=bool(offer.changes))
+            _show(options, done._asdict(), saved(done).text)
+            return
+    try:
+        with ask(options, "POST", "/config/save") as answer:
+            copy(answer)
+    except ApiError as error:
+        raise ApiError("; ".join([*filter(None, [why_not]), str(error)])) from error
+
+
+def _services(options: argparse.Namespace) -> None:
+    view("/services" if options.service is None else f"/services/{_quoted(options.service)}", options)
+
+
+def _servers(options: argparse.Namespace) -> None:
+    path = f"/services/{_quoted(options.service)}/real_servers"
+    if options.server is None:
+        view(path, options)
+        return
+    one = f"{path}/{_quoted(options.server)}"
+    if options.remove:
+        with ask(options, "DELETE", one) as answer:
+            copy(answer)
+    elif options.weight is None:
+        view(one, options)
+    else:
+        _set_weight(options, path, one)
+
+
+def _set_weight(options: argparse.Namespace, path: str, one: str) -> None:
+    servers = answered_json(options, path)
+    is_there = any(f"{server['address']}:{server['port']}" == options.server for server in servers)
+    number = int(options.weight) if options.weight.isascii() and options.weight.isdigit() else options.weight
+    body = json.dumps({"weight": number}).encode()
+    with ask(options, "PATCH" if is_there else "PUT", one, body=body) as answer:
+        copy(answer)
+
+
+def _quoted(word: str) -> str:
+    return quote(word, safe=":", errors="surrogateescape")
+
+
+def _text(file: Path) -> bytes:
+    """The bytes of a file. Raises ApiError when it cannot be read, or is longer than any configuration."""
+    from appliance.cli.api_client import ApiError
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LONGEST_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ApiError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data.strip():
+        raise ApiError(f"{file} is empty")
+    return data
+
+
+def _posted(options: argparse.Namespace, path: str, body: bytes, **query: str) -> Any:
+    """The answer to a POST as JSON, whatever form the user wants. Raises ApiError."""
+    as_json = argparse.Namespace(**{**vars(options), "json": True})
+    with ask(as_json, "POST", path, body=body, **query) as answer:
+        return json.loads(answer.text())
+
+
+def _show(options: argparse.Namespace, data: Any, text: str) -> None:
+    pieces: Iterable[str] = (json.dumps(data), "\n") if options.json else (text,)
+    write("".join(pieces).encode())
