@@ -81,8 +81,7 @@ class Director(Reported):
     ) -> None:
         """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
         those that were drained."""
-        self._config = config
-        self.access = Access(config.api)
+        self._config, self.access = config, Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
@@ -97,10 +96,9 @@ class Director(Reported):
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
-        self.access_control = AccessControl(host.access, self.sessions)
         self.drains = drains_of(self, config, lambda: self._slots.taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
-        self.host_parameters = HostParameters(host.sysctls)
+        self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
