@@ -66,8 +66,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from appliance.director.access import Access
+    from appliance.director.access_lists import read_access
 
     config = load(options.file)
+    read_access(config)
     for warning in (*config.warnings, *Access(config.api, str(options.file)).warnings):
         print(f"{options.file}: warning: {warning}", file=sys.stderr)
     real_servers = sum(len(service.real_servers) for service in config.services)

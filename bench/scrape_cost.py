@@ -85,6 +85,15 @@ class StandIn:
     troubles: tuple[str, ...] = ()
 
     @property
+    def access_control(self) -> "StandIn":
+        """What access lists have dropped."""
+        return self
+
+    async def drops(self) -> dict[tuple[str, str], int]:
+        """Nothing."""
+        return {}
+
+    @property
     def drains(self) -> "StandIn":
         """No real server is drained."""
         return self

@@ -8,6 +8,7 @@ Everything else is fixed at the start: the shards, the interfaces and the listen
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from appliance.config.access_keys import KEYS as ACCESS_KEYS
 from appliance.config.loading import Config, Service
 from appliance.config.problems import value_text
 from appliance.config.table import Table
@@ -29,11 +30,15 @@ LIVE = (
     "synproxy_defer",
     "lane",
     "local_addresses",
+    *ACCESS_KEYS,
 )
 """The keys of a service that change while it serves."""
 
 _IDENTITY = ("name", "vip", "port", "protocol")
 """The keys by which a service is another one."""
+
+_MOST_SHOWN = 8
+"""Of a longer list only its length is shown."""
 
 LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
 """The same for a real server."""
@@ -111,7 +116,9 @@ def _differences(where: str, before: Mapping[str, object], after: Mapping[str, o
 def _text(value: object) -> str:
     if value is None:
         return _ABSENT
-    return f"[{', '.join(map(value_text, value))}]" if isinstance(value, tuple) else value_text(value)
+    if not isinstance(value, tuple):
+        return value_text(value)
+    return f"[{', '.join(map(value_text, value))}]" if len(value) <= _MOST_SHOWN else f"{len(value)} entries"
 
 
 def _by_identity(config: Config) -> dict[tuple[object, ...], Service]:

@@ -166,6 +166,27 @@ def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]
             return
 
 
+def access_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of limits that do not fit their service."""
+    for index, service in enumerate(services):
+        for key in ("client_new_per_s", "new_per_s"):
+            limit = getattr(service, key)
+            if limit and service.protocol != "tcp":
+                yield ConfigProblem(
+                    ("service", index, key),
+                    limit,
+                    f"{limit} is not possible for a {service.protocol.upper()} service: what opens a connection there is not to "
+                    "be seen in a datagram",
+                )
+        if service.new_per_s and service.synproxy is not False and service.protocol == "tcp":
+            yield ConfigProblem(
+                ("service", index, "new_per_s"),
+                service.new_per_s,
+                f"{service.new_per_s} is not possible while synproxy is {value_text(service.synproxy)}: forged SYNs would use "
+                "the limit up, and keep out the clients that SYN cookies let in. Set synproxy = false, or use client_new_per_s",
+            )
+
+
 def _taken(listed: Iterable[tuple[KeyPath, IPv4Address]], places: _Places) -> Iterator[ConfigProblem]:
     for path, address in listed:
         if address in places:

@@ -194,6 +194,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.side_problems(config.gateway, config.services)
     yield from checks.scheduler_problems(config.services)
     yield from checks.health_check_problems(config.services)
+    yield from checks.access_problems(config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:

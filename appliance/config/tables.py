@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from appliance.config import access_keys
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
 from appliance.config.observe import Observe
 from appliance.config.table import Table
@@ -273,6 +274,17 @@ class Service(Table):
     when_none_healthy: WhenNoneHealthy = REFUSE
     quorum: Quorum = 1
     on_down: OnDown = LEAVE
+    allow: access_keys.Allow = ()
+    allow_files: access_keys.AllowFiles = ()
+    allow_sets: access_keys.AllowSets = ()
+    deny: access_keys.Deny = ()
+    deny_files: access_keys.DenyFiles = ()
+    deny_sets: access_keys.DenySets = ()
+    client_new_per_s: access_keys.ClientRate = 0
+    client_new_burst: access_keys.ClientBurst = 0
+    client_mask: access_keys.ClientMask = 32
+    new_per_s: access_keys.ServiceRate = 0
+    new_burst: access_keys.ServiceBurst = 0
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",

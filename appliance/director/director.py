@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import partial
 
 from appliance.config.changes import Reload, ReloadRefusedError, compare
-from appliance.config.loading import Config
+from appliance.config.loading import Config, ConfigError
 from appliance.config.planned import differences
 from appliance.director import watches, workers
 from appliance.director.access import Access
+from appliance.director.access_control import AccessControl
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
@@ -80,8 +82,7 @@ class Director(Reported):
     ) -> None:
         """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
         those that were drained."""
-        self._config = config
-        self.access = Access(config.api)
+        self._config, self.access = config, Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
@@ -96,7 +97,7 @@ class Director(Reported):
         self.sessions = SessionQueries(self._workers)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
-        self.host_parameters = HostParameters(host.sysctls)
+        self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
@@ -183,6 +184,7 @@ class Director(Reported):
             "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
+            "cut sessions of clients not admitted": self.access_control.watch,
             "check real servers": self.health.watch_sockets,
             "check real servers by commands": self.health.watch_commands,
             "tell who is down": self.health.tell,
@@ -225,20 +227,27 @@ class Director(Reported):
         """
         try:
             changes = compare(self._config, wanted)
+            access = await self.access_control.read(wanted)
+            changes = replace(changes, services=(*changes.services, *access.lines))
             self._tuning.check_port_range(changes.tunables)
             await make_room(self._slots, (self._config, wanted), self._workers, self._lane, self.shared)
             services = self._slots.plan(wanted)
             await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
-            async with self._live.prepared(self._config, wanted, services), self.host_parameters.changed(changes.host_parameters):
+            async with (
+                self.access_control.changed(access.services),  # first: who is denied does not get in before
+                self._live.prepared(self._config, wanted, services),
+                self.host_parameters.changed(changes.host_parameters),
+            ):
                 await self._tuning.put_in_force(tunables)
-        except (HostParameterError, TunableError, EdgeError) as error:
+        except (ConfigError, HostParameterError, TunableError, EdgeError) as error:
             raise ReloadRefusedError(str(error)) from error
         before = self._config
         self._slots.take(wanted)
         await self._put_in_force(wanted, changes, services)
         say_done(changes, len(tunables), what)
-        return differences(before, wanted)
+        self.access_control.cut_soon()
+        return [*differences(before, wanted), *access.lines]
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
         """Put everything but the tunables in force, for which all is prepared."""
@@ -280,7 +289,3 @@ class Director(Reported):
         await self._routes.look(self.services)
         await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
         self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
-
-
-def _shards(number: int) -> str:
-    return "1 shard" if number == 1 else f"{number} shards"

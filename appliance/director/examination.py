@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from appliance.config.loading import Config
+from appliance.director.access_table import missing_sets
 from appliance.director.plans import Slots
 from appliance.director.samples import Examined, sample_of
 from appliance.doctor import forwarding_checks, host_checks, table_checks, tracking
@@ -84,7 +85,11 @@ async def look_twice(config: Config, sleep: Callable[[float], Awaitable[None]] =
 
 def _setup(config: Config, services: tuple[ServicePlan, ...], tunables: dict[str, int]) -> Setup:
     pools = {name: tuple(map(str, addresses)) for name, addresses in config.local_addresses.items()}
-    return Setup(services, pools, config.gateway.sides, tunables)
+    named: dict[str, tuple[str, ...]] = {}
+    for service in config.services:
+        for name in dict.fromkeys((*service.allow_sets, *service.deny_sets)):
+            named[name] = (*named.get(name, ()), service.name)
+    return Setup(services, pools, config.gateway.sides, tunables, named)
 
 
 def _without_weight(services: tuple[ServicePlan, ...], drained: Sequence[int]) -> tuple[ServicePlan, ...]:
@@ -157,6 +162,10 @@ class _Collector:
             neighbours=self._get("neighbours", host_facts.neighbours),
             clock=self._get("clock", host_facts.clock),
             tracked=self._get("tracked", lambda: _tracked(setup, sysctls or {})),
+            missing_sets=self._get(
+                "missing_sets",
+                lambda: missing_sets(setup.named_sets, gateway.access_control.made_sets if gateway else frozenset()),
+            ),
             running=None if gateway is None else self._get("running", lambda: _running(gateway)),
             is_away=gateway is None,
             samples=(*earlier, newest) if earlier and newest is not None else None,

@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 
 from appliance.config.loading import Config, Gateway
+from appliance.director.access_table import AccessTable
 from appliance.director.host_addresses import HostAddresses
 from appliance.director.leftovers import Leftovers, as_text, read_leftovers
 from appliance.director.plans import RemovedServer, steered
@@ -56,6 +57,7 @@ class Host:
         self._guard: Guard | None = Guard()
         """None once the kernel has refused it."""
         self._gateway: Gateway | None = None
+        self.access = AccessTable()
         self._kernel_drops = KernelCounts((*COUNTER_PLACES, *SIDE_COUNTERS))
         self._steering = threading.Lock()
         """Held while the ruleset is changed or removed: a repair that has begun before a stop must not end after it."""
@@ -114,6 +116,7 @@ class Host:
         with self._steering:
             self._put_in_force(steered(config, self._hash_seed), defence, native=native)
             self._save()
+            self.access.start()  # first, here and in `mend`: a client that is denied must not get in before
             self._load(self._ruleset_in_force())
             self._hold_guard()
             self._addresses.remove_unlike(self._managed_addresses())
@@ -135,6 +138,7 @@ class Host:
         with self._steering:
             if self._in_force is None:
                 return
+            self.access.mend()
             self._mend_ruleset()
             self._hold_guard(only_if_gone=True)
             do_all((self._shrink, partial(self._mend_addresses, at_start=False)))
@@ -245,7 +249,7 @@ class Host:
         """How many packets the kernel has dropped for the defence since the start, by counter. Raises EdgeError."""
         with self._steering:
             self._kernel_drops.read(nft.named_counters())
-            return self._kernel_drops.totals
+            return self._kernel_drops.totals | self.access.totals()
 
     def _mend_addresses(self, *, at_start: bool) -> None:
         """Put back the sysctls of the interfaces, and the VIPs and local addresses that none has.
@@ -289,6 +293,7 @@ class Host:
     def leave(self) -> None:
         """Leave everything as it is for the next run; only the guard ends with this process."""
         with self._steering:
+            self.access.end()
             self.sysctls.leave()
             self._ruleset = self._in_force = self._to_shrink = None
             if self._guard is not None:
@@ -301,6 +306,7 @@ class Host:
         """
         with self._steering:
             self._try(self._addresses.undo)
+            self.access.end()
             if self._ruleset is not None:
                 self._try(nft.remove)
             self._ruleset = self._in_force = self._to_shrink = None

@@ -12,6 +12,9 @@ from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService, in_order
 from appliance.policy.steering import HASH_SEED, shard_table
 
+_JUDGED_BY = ("allow", "allow_files", "allow_sets", "deny", "deny_files", "deny_sets", "client_new_per_s", "new_per_s")
+"""The keys of a service by which netfilter judges its SYNs: nothing may answer these before it does."""
+
 _SYNPROXY: Mapping[bool | str, str] = {True: "always", False: "never", "auto": "auto"}
 
 
@@ -185,6 +188,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         when_none_healthy=service.when_none_healthy,
         quorum=service.quorum,
         on_down=service.on_down,
+        guarded=any(getattr(service, key) for key in _JUDGED_BY),
     )
 
 

@@ -6,6 +6,7 @@ import time
 
 from appliance.config.loading import Gateway
 from appliance.director import kept
+from appliance.director.access_lists import read_access
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
 from appliance.director.director import Director, ServeApi
@@ -28,6 +29,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
     """
     capabilities.keep_loading_from_children()  # before there is a thread
     config = file.read()
+    access = read_access(config)
     asked = Asked()
     loop = asyncio.get_running_loop()
     signals = {
@@ -44,6 +46,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
         lane = _lane(config.gateway, bytes.fromhex(keys.cookie_secret))
+        host.access.services = access
         kept_before, drained = Kept.from_before(config), kept.kept_drains(time.monotonic())
         director = Director(config, keys, file, host, lane, kept_before, was_down=kept.kept_down(), drained=drained)
         await director.run(serve_api, asked)

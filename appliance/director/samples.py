@@ -46,6 +46,14 @@ class Health(Protocol):
         """What is wrong with the checks themselves, a sentence each."""
 
 
+class AccessControl(Protocol):
+    """Access lists and rate limits."""
+
+    @property
+    def made_sets(self) -> frozenset[str]:
+        """The sets of the operator that the appliance has made."""
+
+
 class Drains(Protocol):
     """Who is drained."""
 
@@ -59,6 +67,10 @@ class Examined(Protocol):
 
     shared: SharedState
     services: tuple[ServicePlan, ...]
+
+    @property
+    def access_control(self) -> AccessControl:
+        """Who may open connections."""
 
     @property
     def health(self) -> Health:

@@ -59,12 +59,15 @@ class SessionQueries:
                 counts.update(dict(piece.items))
         return counts
 
-    async def cut(self, wanted: SessionFilter) -> int:
-        """End the sessions that a filter selects; returns how many there were. A worker that is not running has none.
+    async def cut(self, wanted: SessionFilter, clients: Sequence[str] = ()) -> int:
+        """End the sessions that a filter selects, or those of them that are of some `clients`, at most CLIENTS_MAX addresses;
+        returns how many there were. A worker that is not running has none.
 
         All shards do so at the same time, and one that fails keeps none of the others from it.
         """
-        outcomes = await asyncio.gather(*(_cut_in(worker, wanted) for worker in self._workers), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(_cut_in(worker, Query(CUT, wanted, clients=clients)) for worker in self._workers), return_exceptions=True
+        )
         ended = 0
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -85,9 +88,9 @@ class SessionQueries:
         return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]
 
 
-async def _cut_in(worker: ShardProcess, wanted: SessionFilter) -> int:
+async def _cut_in(worker: ShardProcess, query: Query) -> int:
     ended = 0
     with contextlib.suppress(ShardDownError):
-        async for piece in worker.ask(Query(CUT, wanted)):
+        async for piece in worker.ask(query):
             ended += sum(piece.items)
     return ended

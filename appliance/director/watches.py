@@ -35,6 +35,7 @@ from appliance.model.counters import (
 )
 from appliance.model.rates import RateMeter
 from appliance.model.verdicts import REFUSALS, TABLE_FULL
+from appliance.policy.access_rules import COUNTERS as ACCESS_COUNTERS
 
 log = logging.getLogger("appliance.director")
 
@@ -47,6 +48,14 @@ LEAST_PAUSE_S = 0.1
 
 FRESH_S = 0.25
 """For how long the kernel's own counters, once read, are answered without another look."""
+
+_OF_THE_GATEWAY = (
+    FORGED_SOURCE_DROPS,
+    DIRECT_ACCESS_DROPS,
+    FORGED_CLIENT_OPTIONS,
+    *(place for place, counter in enumerate(QUEUE_COUNTERS) if counter.name in ACCESS_COUNTERS),
+)
+"""Places of what the kernel counts for all shards together."""
 
 _NO_DROPS = queue_stats.QueueStats(0, 0, 0)
 
@@ -222,7 +231,7 @@ class Counts:
         self._events.look()
         dropped = await self._kernel_drops.look()
         counts = self._shared.table(0, "queue")
-        for place in (FORGED_SOURCE_DROPS, DIRECT_ACCESS_DROPS, FORGED_CLIENT_OPTIONS):
+        for place in _OF_THE_GATEWAY:
             counts[place] = dropped.get(QUEUE_COUNTERS[place].name, counts[place])
         self._attacks.look(dropped)
 

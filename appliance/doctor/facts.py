@@ -5,6 +5,7 @@ Times are seconds; `at_s` is of the monotonic clock and `wall_s` of the clock on
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from appliance.ipc.plan import ServicePlan
@@ -20,6 +21,8 @@ class Setup(NamedTuple):
     """Local addresses by the name of their pool."""
     sides: Sides
     tunables: Mapping[str, int]
+    named_sets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """By the name of each nftables set that services name for allow or deny: these services."""
 
 
 class Interface(NamedTuple):
@@ -181,6 +184,8 @@ class Snapshot:
     """The state of each neighbour (`REACHABLE`, `FAILED`, …) by its address."""
     clock: Clock | None = None
     tracked: Tracked | None = None
+    missing_sets: tuple[str, ...] | None = None
+    """Of `Setup.named_sets`: those that are not there, or were made by the appliance and have nothing in them."""
     running: Running | None = None
     samples: tuple[Sample, ...] | None = None
     """The oldest first, the last one of this moment; None when there are not two yet."""

@@ -1,6 +1,7 @@
 """All checks, in the order in which a report is written when findings are equally bad."""
 
 from appliance.doctor import (
+    access_checks,
     clock_checks,
     forwarding_checks,
     gateway_checks,
@@ -20,6 +21,7 @@ CHECKS = (
     *table_checks.CHECKS,
     *host_checks.CHECKS,
     *clock_checks.CHECKS,
+    *access_checks.CHECKS,
 )
 
 FAILED = "check_failed"

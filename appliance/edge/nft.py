@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from appliance.edge import nft_dump
 from appliance.edge.errors import EdgeError
+from appliance.policy.access_rules import ACCESS_TABLE, Loaded, render_removal
 from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, TABLE, Ruleset
 
 _TOOL_S = 60.0
@@ -61,8 +63,7 @@ def change(text: str) -> None:
 
 def named_counters() -> dict[str, int]:
     """Packets by the name of each named counter of our table; empty while the table is not there."""
-    items = _listed("counters", "table", "ip", TABLE)
-    return {item["counter"]["name"]: item["counter"]["packets"] for item in items if "counter" in item}
+    return nft_dump.counters(TABLE)
 
 
 def listing(ruleset: Ruleset) -> str:
@@ -114,9 +115,18 @@ def _has_jump(jump: Sequence[str]) -> bool:
     return _run("iptables-nft", "-t", "raw", "-C", *jump).returncode == 0
 
 
+def access_table() -> Loaded:
+    """What is in the table of access lists and rate limits."""
+    names = nft_dump.sets(ACCESS_TABLE), nft_dump.chains(ACCESS_TABLE), frozenset(nft_dump.counters(ACCESS_TABLE))
+    return Loaded(*names)
+
+
 def remove() -> None:
-    """Remove our table, our chain and the jumps to it, those of them that are there. Raises EdgeError when a tool refuses."""
+    """Remove our tables, our chain and the jumps to it, those of them that are there; of the access table, not what the operator
+    has in it. Raises EdgeError when a tool refuses."""
     _must("nft", "-f", "-", text=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
+    if (access := access_table()).chains:
+        _must("nft", "-f", "-", text=render_removal(access))
     _remove_iptables_rules()
     _remove_idle_raw_chains()
 

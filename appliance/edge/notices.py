@@ -14,7 +14,7 @@ _SOL_NETLINK = 270
 _GROUP_NFTABLES = 7  # linux/netfilter/nfnetlink.h
 _GROUP_LINK, _GROUP_IPV4_ADDRESS = 1, 5  # linux/rtnetlink.h
 
-_OUR_RULES = (b"appliance\0", b"raw\0")
+_OUR_RULES = (b"appliance\0", b"appliance_access\0", b"raw\0")
 """Names of tables, as they stand in a message. Other tables of the host may change many times a second."""
 
 _MANY_MESSAGES = 16

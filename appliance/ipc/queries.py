@@ -25,6 +25,9 @@ GROUPS = ("client", "service", "real_server")
 LIMIT_MAX = 10_000
 """The largest number of sessions that a limited answer can have."""
 
+CLIENTS_MAX = 1000
+"""How many clients a query can name."""
+
 _LONGEST_SHOWN = 80
 
 
@@ -65,13 +68,15 @@ class Query(NamedTuple):
     """For ROWS and CUT: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
     """For ROWS and CUT: begin behind this place, which an answer has named."""
+    clients: Sequence[str] = ()
+    """For CUT: the addresses of the clients whose sessions are meant, at most CLIENTS_MAX; none: all that the filter selects."""
 
 
 def query_from_json(written: Sequence[Any]) -> Query:
     """The query in a JSON array. Raises TypeError when its items are not the fields of a query, and QueryError when one of them
     has a value that no query can have."""
     query = Query(*written)
-    query = query._replace(filter=SessionFilter(*query.filter))
+    query = query._replace(filter=SessionFilter(*query.filter), clients=tuple(query.clients))
     check_query(query)
     return query
 
@@ -84,6 +89,7 @@ def check_query(query: Query) -> None:
     _check_known("kind", query.kind, KINDS)
     if query.kind == TALLY or query.by:
         _check_known("by", query.by, GROUPS)
+    _check_clients(query)
     if not 0 <= query.limit <= LIMIT_MAX:
         raise QueryError(f"limit: {query.limit} is out of range 0..{LIMIT_MAX}")
     if query.after:
@@ -92,6 +98,22 @@ def check_query(query: Query) -> None:
     _check_endpoints(wanted)
     if wanted.state:
         _check_known("state", wanted.state, STATE_NAMES)
+
+
+def _check_clients(query: Query) -> None:
+    if query.clients and (query.kind != CUT or len(query.clients) > CLIENTS_MAX):
+        raise QueryError(f"clients: only a query of the kind {CUT} names any, and at most {CLIENTS_MAX}")
+    if not all(isinstance(client, str) for client in query.clients):
+        raise QueryError("clients: an address is text")
+    try:
+        packed_clients(query)
+    except ValueError as error:
+        raise QueryError(f"clients: {error}"[: 2 * _LONGEST_SHOWN]) from error
+
+
+def packed_clients(query: Query) -> frozenset[bytes]:
+    """The addresses of the clients that a query names. Raises ValueError."""
+    return frozenset(IPv4Address(client).packed for client in query.clients)
 
 
 class Place(NamedTuple):

@@ -50,6 +50,8 @@ class Reading:
     attacks: AttackWatch = field(default_factory=AttackWatch)
     drained: frozenset[int] = frozenset()
     """The slots of the real servers that are drained."""
+    access_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """What access lists and rate limits have dropped, by service and the name of the counter."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

@@ -148,6 +148,13 @@ TRAFFIC: tuple[Family, ...] = (
         _of_real_server(lambda reading, server: server.slot not in reading.down),
         *_NAMED,
     ),
+    counter(
+        "service_access_drops",
+        "SYNs and UDP datagrams that the kernel dropped for a service: denied_drops, not_allowed_drops, client_rate_drops, "
+        "service_rate_drops",
+        lambda reading: (((label(service), reason), count) for (service, reason), count in reading.access_drops.items()),
+        *("service", "reason"),
+    ),
     gauge(
         "real_server_draining",
         "1 while a real server is drained and gets no new sessions, whatever its weight; else 0",

@@ -154,6 +154,26 @@ QUEUE_COUNTERS: Final = (
     Counter("persistence_hits", "new sessions that went to the real server that their client had been sent to before"),
     Counter("persistence_displaced", "clients forgotten before their time was over, each because a new one needed its place"),
     Counter("sessions_of_down", "sessions that ended because their real server is down (on_down, or of UDP)"),
+    Counter(
+        "denied_drops",
+        "SYNs and UDP datagrams to a service that the kernel dropped because a deny list has their source; those of the whole "
+        "gateway are counted for shard 0",
+    ),
+    Counter(
+        "not_allowed_drops",
+        "SYNs and UDP datagrams to a service that the kernel dropped because no allow list has their source; those of the whole "
+        "gateway are counted for shard 0",
+    ),
+    Counter(
+        "client_rate_drops",
+        "SYNs that the kernel dropped because their client opens more connections than client_new_per_s; those of the whole "
+        "gateway are counted for shard 0",
+    ),
+    Counter(
+        "service_rate_drops",
+        "SYNs that the kernel dropped because their service is asked for more connections than new_per_s; those of the whole "
+        "gateway are counted for shard 0",
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -186,6 +206,10 @@ QUEUE_COUNTERS: Final = (
     PERSISTENCE_HITS,
     PERSISTENCE_DISPLACED,
     SESSIONS_OF_DOWN,
+    DENIED_DROPS,
+    NOT_ALLOWED_DROPS,
+    CLIENT_RATE_DROPS,
+    SERVICE_RATE_DROPS,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

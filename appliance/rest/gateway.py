@@ -147,6 +147,13 @@ class HostParameters(Protocol):
         """Write one at one place; what is then in force. Raises HostParameterError, and changes nothing, when that is refused."""
 
 
+class AccessControl(Protocol):
+    """Access lists and rate limits."""
+
+    async def drops(self) -> Mapping[tuple[str, str], int]:
+        """Packets that the kernel dropped for them, by service and counter; empty when it cannot be asked."""
+
+
 class Configuration(Protocol):
     """The configuration in force. Whatever changes it raises ChangeRefusedError, and changes nothing, when that is refused."""
 
@@ -192,6 +199,10 @@ class Gateway(Protocol):
     @property
     def access(self) -> Access:
         """Who may use the API."""
+
+    @property
+    def access_control(self) -> AccessControl:
+        """Who may open connections."""
 
     @property
     def sessions(self) -> Sessions:

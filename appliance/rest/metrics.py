@@ -77,6 +77,7 @@ async def read(gateway: Gateway) -> Reading:
         down=gateway.health.down,
         troubled=frozenset(gateway.health.troubles),
         drained=frozenset(gateway.drains.slots),
+        access_drops=await gateway.access_control.drops(),
         attacks=gateway.attacks,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, parse_place
+from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, packed_clients, parse_place
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.sessions.lifecycle import Sessions
@@ -123,6 +123,8 @@ def _condition(query: Query) -> Condition | None:
     if wanted.client:
         is_client = EndpointMatch(wanted.client)
         conditions.append(lambda session: is_client(client_in(session.records)))
+    if clients := packed_clients(query):
+        conditions.append(lambda session: session.client_address in clients)
     if len(conditions) < 2:
         return conditions[0] if conditions else None
     return lambda session: all(condition(session) for condition in conditions)

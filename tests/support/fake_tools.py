@@ -97,3 +97,22 @@ class FakeAddresses:
 
     def remove(self, placed: Sequence[tuple[str, str]]) -> None:
         self.there -= {address for _, address in placed}
+
+
+class FakeAccessTable:
+    """Notes what is done with the access lists."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def start(self) -> None:
+        self.steps.append("start")
+
+    def mend(self) -> None:
+        self.steps.append("mend")
+
+    def end(self) -> None:
+        self.steps.append("end")
+
+    def totals(self) -> dict[str, int]:
+        return {"denied_drops": 4}

@@ -149,6 +149,18 @@ class FakeHealth:
         return self.services
 
 
+class FakeAccessControl:
+    """What access lists and rate limits have dropped, as the test sets it."""
+
+    def __init__(self) -> None:
+        self.made_sets: frozenset[str] = frozenset()
+        self.counted = {("web", "denied_drops"): 3, ("names", "not_allowed_drops"): 0}
+
+    async def drops(self) -> dict[tuple[str, str], int]:
+        """What the test set."""
+        return self.counted
+
+
 class FakeDrains:
     """Drains of a gateway whose first real server has 7 sessions, until the test sets something else."""
 
@@ -265,6 +277,7 @@ class FakeGateway:
         self.duties = [DutyState("look at routes", 0, "")]
         self.sessions = FakeSessions()
         self.health = FakeHealth()
+        self.access_control = FakeAccessControl()
         self.attacks = attacks()
         self.configuration = FakeConfiguration(self.shared)
         self.drains, self.events = FakeDrains(), Events(lambda: 1_800_000_000.0)

@@ -84,6 +84,7 @@ HEALTHY = Snapshot(
     tracked=Tracked(0, "", ()),
     running=RUNNING,
     samples=QUIET,
+    missing_sets=(),
 )
 
 

@@ -159,6 +159,9 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "when_none_healthy": "refuse",
         "quorum": 1,
         "on_down": "leave",
+        **{key: [] for key in ("allow", "allow_files", "allow_sets", "deny", "deny_files", "deny_sets")},
+        **dict.fromkeys(("client_new_per_s", "client_new_burst", "new_per_s", "new_burst"), 0),
+        "client_mask": 32,
         "health_check": None,
         "observe": None,
     }
@@ -176,7 +179,41 @@ LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of 
 TABLE_RULE = "is no size of a table; sizes: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071"
 NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
 
+OTHER_SET = "is not a name of a set: a letter, then letters, digits and _, 63 at most"
+
 ONE_VALUE = [
+    # Access lists and rate limits
+    ("port = 80", "port = 80\nallow = ['10.0.0.1/8']", 'service[0].allow[0]: "10.0.0.1/8" has bits set beyond its prefix'),
+    ("port = 80", "port = 80\ndeny = [8]", "service[0].deny[0]: 8 is not an IPv4 address or prefix in quotes"),
+    ("port = 80", "port = 80\ndeny_files = ['list']", 'service[0].deny_files[0]: "list" is not the absolute path of a file'),
+    ("port = 80", "port = 80\ndeny_sets = ['a; drop']", f'service[0].deny_sets[0]: "a; drop" {OTHER_SET}'),
+    (
+        "port = 80",
+        "port = 80\nallow_sets = ['list_a']",
+        'service[0].allow_sets[0]: "list_a" is taken: names that begin with list_, rate_, services are those of the appliance\'s '
+        "own sets",
+    ),
+    (
+        "port = 80",
+        "port = 80\nclient_new_per_s = -1",
+        "service[0].client_new_per_s: -1 is out of range 0..1000000 SYNs per second",
+    ),
+    ("port = 80", "port = 80\nclient_mask = 7", "service[0].client_mask: 7 is out of range 8..32 bits"),
+    (
+        "synproxy = false",
+        'synproxy = "auto"\nnew_per_s = 5',
+        'service[0].new_per_s: 5 is not possible while synproxy is "auto": forged SYNs would use the limit up, and keep out the '
+        "clients that SYN cookies let in. Set synproxy = false, or use client_new_per_s",
+    ),
+    *(
+        (
+            'protocol = "tcp"',
+            f'protocol = "udp"\n{key} = 5',
+            f"service[0].{key}: 5 is not possible for a UDP service: what opens a connection there is not to be seen in a "
+            "datagram",
+        )
+        for key in ("new_per_s", "client_new_per_s")
+    ),
     # Keys
     ("weight = 7", "weigth = 7", 'service[0].real_server[0].weigth: unknown key; did you mean "weight"?'),
     ("shards = 2", "Shard = 2", 'gateway.Shard: unknown key; did you mean "shards"?'),

@@ -4,6 +4,7 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import ClassVar, cast
 from unittest.mock import AsyncMock
@@ -31,6 +32,7 @@ from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, TALLY, Query, SessionFilter
 from appliance.model.host_parameter import HostParameterError, Values
 from appliance.model.tunables import TunableError
+from appliance.policy.access_rules import AccessService
 from appliance.policy.defence import Defence
 from tests.support.configuration import FakeFile
 from tests.support.fake_lane import FakeLane
@@ -59,6 +61,19 @@ class FakeSysctls:
         return put_back
 
 
+class FakeAccessTable:
+    """Notes which services have lists or limits."""
+
+    def __init__(self) -> None:
+        self.services: Sequence[AccessService] = ()
+        self.refuses = False
+
+    def change(self, services: Sequence[AccessService]) -> None:
+        if self.refuses:
+            raise EdgeError("nft -f - failed: why")
+        self.services = services
+
+
 class FakeHost:
     """Notes what is asked of the host, and refuses rules if the test wants that."""
 
@@ -67,6 +82,7 @@ class FakeHost:
         self.asked: list[Defence] = []
         self.refuses = self.refuses_more = self.refuses_less = False
         self.sysctls = FakeSysctls()
+        self.access = FakeAccessTable()
 
     has_leftovers = False
 
@@ -446,6 +462,30 @@ async def test_a_reload_changes_the_rules_or_nothing(caplog: pytest.LogCaptureFi
     assert await changes_of(director, caplog) == "configuration read again, changes: 3", "the file was not taken before"
     assert host.asked[-1] == Defence(True, False, True)
     assert director.shared.tunable("defence_tcp_drop") == 0
+
+
+def with_deny(*texts: str, **sysctl: int) -> Config:
+    """The shipped configuration with a deny list."""
+    (service,) = SHIPPED.services
+    denying = service.model_copy(update={"deny": tuple(map(IPv4Network, texts))})
+    return with_sysctl(SHIPPED.model_copy(update={"services": (denying,)}), **sysctl)
+
+
+async def test_a_reload_changes_access_lists_or_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    wanted = with_deny("10.0.0.0/8", defence_tcp_drop=0)
+    parts = make(wanted, wanted, wanted)
+    director, host = parts.director, parts.host
+    host.access.refuses = True
+    assert await changes_of(director, caplog) == "reload refused, nothing has changed"
+    assert (len(host.access.services), director.shared.tunable("defence_tcp_drop")) == (0, 1)
+    host.access.refuses, host.refuses = False, True
+    assert await changes_of(director, caplog) == "reload refused, nothing has changed"
+    assert not host.access.services, "the lists of before are back"
+    host.refuses = False
+    assert await changes_of(director, caplog) == "configuration read again, changes: 3"
+    assert [service.name for service in host.access.services] == ["web"]
+    assert "service web: deny [] -> [10.0.0.0/8]" in caplog.messages
 
 
 async def test_a_reload_tells_every_worker_after_the_mtus_are_known(

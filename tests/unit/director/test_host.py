@@ -19,7 +19,7 @@ from appliance.model.host_parameters import HOST_PARAMETERS
 from appliance.policy.defence import Defence
 from appliance.policy.guard import render_guard
 from appliance.policy.ruleset import Ruleset, render, render_defence
-from tests.support.fake_tools import FakeAddresses, FakeGuard, FakeNft
+from tests.support.fake_tools import FakeAccessTable, FakeAddresses, FakeGuard, FakeNft
 from tests.support.proc_sys import ProcSysNet
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -32,6 +32,7 @@ def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
     monkeypatch.setattr("appliance.director.host.nft", fake)
     monkeypatch.setattr("appliance.edge.guard.nft", fake)
+    monkeypatch.setattr("appliance.director.host.AccessTable", FakeAccessTable)
     monkeypatch.setattr("appliance.director.host.Guard", FakeGuard)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake
@@ -125,7 +126,8 @@ def test_counts_go_on_over_a_mend(host: Host, nft: FakeNft) -> None:
     assert host.kernel_drops()["defence_udp_drop"] == 5, "what cannot be read has not changed"
     host.mend()
     nft.counters["defence_udp_drop"] = 7
-    assert {name: count for name, count in host.kernel_drops().items() if count} == {"defence_udp_drop": 12}
+    counted = {"defence_udp_drop": 12, "denied_drops": 4}
+    assert {name: count for name, count in host.kernel_drops().items() if count} == counted
 
 
 def test_a_mend_reads_what_is_there_before_it_replaces_it(host: Host, nft: FakeNft) -> None:

@@ -11,7 +11,7 @@ from appliance.config.loading import Config
 from appliance.director.host import Host
 from appliance.edge.errors import EdgeError
 from appliance.policy.defence import Defence
-from tests.support.fake_tools import FakeAddresses, FakeGuard, FakeNft
+from tests.support.fake_tools import FakeAccessTable, FakeAddresses, FakeGuard, FakeNft
 
 ALL = Defence(True, True, True)
 FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -32,6 +32,7 @@ def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNft:
     fake = FakeNft()
     monkeypatch.setattr("appliance.director.host.nft", fake)
     monkeypatch.setattr("appliance.edge.guard.nft", fake)
+    monkeypatch.setattr("appliance.director.host.AccessTable", FakeAccessTable)
     monkeypatch.setattr("appliance.director.host.Guard", FakeGuard)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return fake

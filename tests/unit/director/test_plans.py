@@ -125,3 +125,23 @@ def test_a_slot_that_was_given_up_is_used_again_and_the_longest_removed_come_fir
     assert slots_of(slots, wanted) == [2, 0]
     with pytest.raises(ReloadRefusedError):
         slots.take(having(web(real_servers=(RS3, other, rs1))))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'allow = ["192.0.2.0/24"]',
+        'deny = ["192.0.2.0/24"]',
+        'allow_sets = ["ours"]',
+        'deny_sets = ["bad"]',
+        "client_new_per_s = 5",
+    ],
+)
+def test_a_service_whose_syns_netfilter_judges_says_so(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "lvs.toml"
+    text = (Path(__file__).parents[3] / "etc/lvs.toml").read_text()
+    file.write_text(text.replace('name = "web"', f'name = "web"\n{key}', 1))
+    guarded = Slots.sized_for(loading.load(file)).take(loading.load(file))
+    file.write_text(text)
+    open_to_all = Slots.sized_for(loading.load(file)).take(loading.load(file))
+    assert ([plan.guarded for plan in guarded], [plan.guarded for plan in open_to_all]) == ([True], [False])

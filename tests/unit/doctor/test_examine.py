@@ -55,7 +55,7 @@ def test_a_check_that_fails_says_so_and_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "fact", ["setup", "sysctls", "interfaces", "paths", "neighbours", "clock", "tracked", "running", "samples"]
+    "fact", ["setup", "sysctls", "interfaces", "paths", "neighbours", "clock", "tracked", "running", "samples", "missing_sets"]
 )
 def test_checks_without_their_facts_are_left_out_and_named(fact: str) -> None:
     report = examine(patient(**{fact: None}, unseen={fact: "why"}))

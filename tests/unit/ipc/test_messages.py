@@ -55,7 +55,7 @@ LINES: list[tuple[Message, str]] = [
     (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
-        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000"]',
+        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[]]',
     ),
     (More(3), '"more","number":7,"walk":3'),
     (EndWalk(3), '"end-walk","number":7,"walk":3'),

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.ipc.queries import (
+    CLIENTS_MAX,
+    CUT,
     GROUPS,
     ROWS,
     TALLY,
@@ -17,6 +19,7 @@ from appliance.ipc.queries import (
     QueryError,
     SessionFilter,
     check_fields,
+    check_query,
     parse_place,
     query_from_json,
     read_filter,
@@ -112,6 +115,19 @@ def test_a_query_with_fields_of_wrong_types_is_refused(written: list[object]) ->
 def test_a_checked_query_is_read_as_it_was_written(by: str) -> None:
     query = Query(TALLY, SessionFilter("192.0.2.0/24", "web", "192.0.2.1:80", "ESTABLISHED"), by)
     assert query_from_json(json.loads(json.dumps(query))) == query
+
+
+def test_a_query_names_clients_only_to_cut_them_and_not_too_many() -> None:
+    query = Query(CUT, SessionFilter(service="web"), clients=("192.0.2.1",) * CLIENTS_MAX)
+    assert query_from_json(json.loads(json.dumps(query))) == query
+    for wrong, why in (
+        (query._replace(clients=(*query.clients, "192.0.2.1")), "at most 1000"),
+        (Query(ROWS, clients=("192.0.2.1",)), "only a query of the kind cut"),
+        (query._replace(clients=("192.0.2.0/24",)), "clients: "),
+        (query._replace(clients=(5,)), "an address is text"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(QueryError, match=why):
+            check_query(wrong)
 
 
 addresses_st = st.integers(0, 2**32 - 1).map(IPv4Address)

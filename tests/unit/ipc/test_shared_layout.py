@@ -138,6 +138,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         9: "4eef705502c7f174",
         10: "d9ff36db3c1e43b5",
         11: "eb921549c6628be0",
+        12: "55c6110f5066dc75",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

@@ -1,0 +1,150 @@
+"""What is in one of our nftables tables, asked of the kernel itself.
+
+The program nft reads every element of every set of the host before it lists a counter, which takes a second with a list of a
+hundred thousand prefixes. These questions are asked every few seconds, so they go to the kernel over a netlink socket.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from appliance.edge.errors import EdgeError
+
+_NETLINK_NETFILTER = 12  # linux/netlink.h
+_REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR
+_ERROR, _DONE = 2, 3
+_NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_GET_CHAINS, _GET_RULES, _GET_SETS, _GET_ELEMENTS, _GET_OBJECTS = 4, 7, 10, 13, 19  # linux/netfilter/nf_tables.h
+_TABLE = 1
+"""The attribute that names the table, in all of them."""
+_NAME = {_GET_CHAINS: 3, _GET_SETS: 2, _GET_OBJECTS: 2}
+_SET, _ELEMENTS = 2, 3
+_OBJECT_TYPE, _OBJECT_DATA, _COUNTER, _PACKETS = 3, 4, 1, 2
+
+_HEADER = struct.Struct("=IHHII")
+_FAMILY = struct.Struct("=BBH")
+_ATTRIBUTE = struct.Struct("=HH")
+_TYPE_BITS = 0x3FFF
+
+_TRIES = 20
+"""How often a dump is asked for that somebody else's change interrupts."""
+
+_TIMEOUT_S = 10.0
+_MESSAGE_BYTES = 1 << 17
+
+
+def counters(table: str) -> dict[str, int]:
+    """Packets by the name of each named counter of a table of the family ip; empty while there is no such table."""
+    found = {}
+    for attributes in _all(_GET_OBJECTS, _text(_TABLE, table) + _attribute(_OBJECT_TYPE, struct.pack(">I", _COUNTER))):
+        data = _parsed(attributes.get(_OBJECT_DATA, b""))
+        if _PACKETS in data and _name(attributes[_TABLE]) == table:
+            found[_name(attributes[_NAME[_GET_OBJECTS]])] = int.from_bytes(data[_PACKETS], "big")
+    return found
+
+
+def chains(table: str) -> frozenset[str]:
+    """The names of the chains of a table."""
+    return _names(_GET_CHAINS, table)
+
+
+def sets(table: str) -> frozenset[str]:
+    """The names of the sets and maps of a table."""
+    return _names(_GET_SETS, table)
+
+
+def rules(table: str) -> tuple[bytes, ...]:
+    """The rules of a table as the kernel writes them: equal ones are the same rules. Counters that have names are not in it."""
+    found = _all(_GET_RULES, _text(_TABLE, table))
+    return tuple(b"".join(attributes.values()) for attributes in found if _name(attributes[_TABLE]) == table)
+
+
+def has_elements(table: str, set_name: str) -> bool:
+    """Whether a set is there and has any element. Only the beginning of it is read."""
+    asked = _dump(_GET_ELEMENTS, _text(_TABLE, table) + _text(_SET, set_name))
+    return any(attributes.get(_ELEMENTS) for attributes in asked)
+
+
+def _names(kind: int, table: str) -> frozenset[str]:
+    found = _all(kind, _text(_TABLE, table))
+    return frozenset(_name(attributes[_NAME[kind]]) for attributes in found if _name(attributes[_TABLE]) == table)
+
+
+def _all(kind: int, attributes: bytes) -> list[dict[int, bytes]]:
+    for _ in range(_TRIES):
+        try:
+            return list(_dump(kind, attributes))
+        except InterruptedError:
+            continue
+    raise EdgeError("nftables: the rules change too often to be read")
+
+
+def _dump(kind: int, attributes: bytes) -> Iterator[dict[int, bytes]]:
+    """The attributes of each item. Raises InterruptedError when there was a change meanwhile, and EdgeError."""
+    request = _FAMILY.pack(socket.AF_INET, 0, 0) + attributes
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
+            asking.settimeout(_TIMEOUT_S)
+            asking.bind((0, 0))
+            asking.send(_HEADER.pack(_HEADER.size + len(request), _NFTABLES | kind, _REQUEST_DUMP, 1, 0) + request)
+            while True:
+                for message, flags, body in _messages(asking.recv(_MESSAGE_BYTES)):
+                    if flags & _INTERRUPTED:
+                        raise InterruptedError
+                    if message == _DONE or (message == _ERROR and _is_absent(body)):
+                        return
+                    yield _parsed(body[_FAMILY.size :])
+    except InterruptedError:
+        raise
+    except OSError as error:
+        raise EdgeError(f"nftables: {error.strerror or error}") from error
+
+
+def _is_absent(error: bytes) -> bool:
+    """Whether an error says that there is no such table or set. Raises OSError for every other one."""
+    number = -struct.unpack_from("=i", error)[0]
+    if number in (errno.EINTR, errno.EAGAIN):
+        raise InterruptedError
+    if number and number != errno.ENOENT:
+        raise OSError(number, os.strerror(number))
+    return True
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, flags and content of each message."""
+    while len(data) >= _HEADER.size:
+        length, kind, flags, _, _ = _HEADER.unpack_from(data)
+        if length < _HEADER.size:
+            return
+        yield kind, flags, data[_HEADER.size : length]
+        data = data[_aligned(length) :]
+
+
+def _parsed(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _TYPE_BITS] = data[_ATTRIBUTE.size : length]
+        data = data[_aligned(length) :]
+    return found
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _text(kind: int, text: str) -> bytes:
+    return _attribute(kind, text.encode() + b"\0")
+
+
+def _name(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _aligned(length: int) -> int:
+    return length + 3 & ~3
