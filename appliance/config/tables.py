@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from appliance.config import access_keys
+from appliance.config import access_keys, persistence_keys
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
 from appliance.config.observe import Observe
 from appliance.config.table import Table
@@ -255,22 +255,8 @@ class Service(Table):
             "weights have one table together. The tables of all services may take 256 MiB in each shard."
         ),
     ] = USUAL_PLACES
-    persistence_s: Annotated[
-        int,
-        Range(0, 86_400, "seconds"),
-        Field(
-            description="For how long new sessions of a client go to the same real server; each new one begins the time anew. It "
-            "ends earlier when that real server gets weight 0 or is removed. 0: the scheduler chooses for each new session."
-        ),
-    ] = 0
-    persistence_mask: Annotated[
-        int,
-        Range(1, 32, "bits"),
-        Field(
-            description="For persistence, clients whose addresses have so many first bits in common are one client: 32 for each "
-            "address by itself, 24 for networks of 256."
-        ),
-    ] = 32
+    persistence_s: persistence_keys.Persistence = 0
+    persistence_mask: persistence_keys.Mask = 32
     when_none_healthy: WhenNoneHealthy = REFUSE
     quorum: Quorum = 1
     on_down: OnDown = LEAVE

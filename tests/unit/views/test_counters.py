@@ -142,6 +142,10 @@ sessions_unserved          24       1     25
 persistence_hits           25       1     26
 persistence_displaced      26       1     27
 sessions_of_down           27       1     28
+denied_drops               28       1     29
+not_allowed_drops          29       1     30
+client_rate_drops          30       1     31
+service_rate_drops         31       1     32
 """
     )
 
