@@ -22,6 +22,8 @@ from bench.scale.configuration import FIRST_LOCAL_ADDRESS, GATEWAY, pools, servi
 from tests.conftest import LANE_WORDS
 from tests.lab.bare_gateway import inside
 
+pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="once is enough: nothing in it is about the lane")
+
 SERVICES, PER_SERVICE, FULL_SIZE_PER_SERVICE = 2000, 3, 10
 REQUESTS = 300
 
