@@ -26,6 +26,8 @@ LIVE = (
     "on_down",
     "health_check",
     "observe",
+    "max_conn",
+    "when_full",
     "synproxy",
     "synproxy_defer",
     "lane",
@@ -40,7 +42,7 @@ _IDENTITY = ("name", "vip", "port", "protocol")
 _MOST_SHOWN = 8
 """Of a longer list only its length is shown."""
 
-LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check")
+LIVE_OF_REAL_SERVER = ("weight", "slow_start_s", "backup", "health_check", "max_conn")
 """The same for a real server."""
 
 

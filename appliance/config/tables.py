@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, model
 
 from appliance.config import access_keys, persistence_keys
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
+from appliance.config.limits import MaxConn, MaxConnOfServer, WhenFull
 from appliance.config.observe import Observe
 from appliance.config.table import Table
 from appliance.config.values import (
@@ -173,6 +174,7 @@ class RealServer(Table):
         ),
     ] = 0
     backup: Backup = False
+    max_conn: MaxConnOfServer = 0
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",
@@ -271,6 +273,8 @@ class Service(Table):
     client_mask: access_keys.ClientMask = 32
     new_per_s: access_keys.ServiceRate = 0
     new_burst: access_keys.ServiceBurst = 0
+    max_conn: MaxConn = 0
+    when_full: WhenFull = REFUSE
     health_check: HealthCheck | None = Field(
         default=None,
         alias="health_check",

@@ -168,6 +168,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
             slots[service.name, str(server.address), server.port],
             server.slow_start_s,
             backup=server.backup,
+            max_conn=server.max_conn,
         )
         for server in service.real_servers
     )
@@ -189,6 +190,8 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         quorum=service.quorum,
         on_down=service.on_down,
         guarded=any(getattr(service, key) for key in _JUDGED_BY),
+        max_conn=service.max_conn,
+        when_full=service.when_full,
     )
 
 

@@ -34,7 +34,7 @@ from appliance.model.counters import (
     UNCONFIRMED_DROPPED,
 )
 from appliance.model.rates import RateMeter
-from appliance.model.verdicts import REFUSALS, TABLE_FULL
+from appliance.model.verdicts import LIMITS_REACHED, REFUSALS, TABLE_FULL
 from appliance.policy.access_rules import COUNTERS as ACCESS_COUNTERS
 
 log = logging.getLogger("appliance.director")
@@ -134,7 +134,7 @@ class Events:
 
     def look(self) -> None:
         """Log what has happened since the last look."""
-        for verdict in REFUSALS:
+        for verdict in (*REFUSALS, *LIMITS_REACHED):
             what = f"connections in {SAMPLE_INTERVAL_S:.0f} s {verdict.summary}"
             self._log("verdicts", verdict.index, what, "table full, dropping packet: " if verdict is TABLE_FULL else "")
         self._log("queue", TIME_WAIT_OVERFLOWS, QUEUE_COUNTERS[TIME_WAIT_OVERFLOWS].summary, "time wait bucket table overflow: ")

@@ -23,6 +23,8 @@ class RealServerPlan:
     0."""
     backup: bool = False
     """Whether it gets sessions only while too few others are up."""
+    max_conn: int = 0
+    """How many sessions it may have; 0 for as many as come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class ServicePlan:
     """What becomes of the TCP sessions of a real server that is down; one of `policy.candidates.ON_DOWN`."""
     guarded: bool = False
     """Whether rules of netfilter judge its SYNs, so that nothing may answer them before."""
+    max_conn: int = 0
+    """How many sessions it may have; 0 for as many as there is room for."""
+    when_full: str = "refuse"
+    """What becomes of sessions beyond a limit; one of `policy.limits.WHEN_FULL`."""
 
 
 @dataclass(frozen=True, slots=True)

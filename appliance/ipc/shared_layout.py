@@ -10,6 +10,7 @@ arm64 read and write whole, so no lock is needed and no packet waits for the API
 with it.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2s
 from itertools import accumulate
 from struct import Struct
@@ -23,6 +24,7 @@ from appliance.model.counters import (
     DESTINATION_FIELDS,
     EXT_COUNTERS,
     INACTIVE_CONNS,
+    OPEN_CONNS,
     OPENING_CONNS,
     QUEUE_COUNTERS,
     STATE_FIELDS,
@@ -36,12 +38,15 @@ TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 COOKIE_EDGES = 2
 """How often a service has begun to answer with SYN cookies, and how often it has stopped: one word each."""
 
+REFUSALS = 2
+"""How often a service has refused sessions by its limits: one word for each of `verdicts.LIMITS_REACHED`."""
+
 WORD_BYTES = 8
 
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 12
+VERSION = 13
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -101,6 +106,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "heartbeats": shards,
         "cookie_edges": shards * destinations * COOKIE_EDGES,
         "persistence": persistence_table.WORDS,
+        "refusals": shards * destinations * REFUSALS,
     }
 
 
@@ -158,6 +164,7 @@ class SharedState:
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
         self._cookie_edges = sections["cookie_edges"].cast("Q")
+        self._refusals = sections["refusals"].cast("Q")
         self.persistence = sections["persistence"].cast("Q")
         """The words of `persistence_table.PersistenceTable`, which all shards write."""
         self.locks: Locks = NoLocks()
@@ -253,6 +260,23 @@ class SharedState:
         words = len(DESTINATION_FIELDS)
         columns = (self.all_destinations(shard)[place::words].tolist() for shard in range(self.shards))
         return [sum(column) for column in zip(*columns, strict=True)]
+
+    def open_elsewhere(self, shard: int, slot: int) -> int:
+        """The OPEN_CONNS of a real server in all shards but this one; 0 for a slot that is none."""
+        if slot >= self.destinations:
+            return 0
+        words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS) + OPEN_CONNS
+        return sum(self._counters[start + row * words] for row in range(self.shards) if row != shard)
+
+    def refusals(self, shard: int, slot: int) -> memoryview:
+        """How often one shard has refused sessions of a service by its limits. It is counted as `cookie_edges` are."""
+        start = (shard * self.destinations + slot) * REFUSALS
+        return self._refusals[start : start + REFUSALS]
+
+    def all_refusals(self, slots: Iterable[int]) -> list[int]:
+        """The same of all shards, for the service whose real servers have these slots."""
+        cells = [self.refusals(shard, slot) for slot in slots for shard in range(self.shards)]
+        return [sum(cell[place] for cell in cells) for place in range(REFUSALS)]
 
     def all_destinations(self, shard: int) -> memoryview:
         """The DESTINATION_FIELDS of one shard for all real servers, by slot, one behind the other."""

@@ -11,11 +11,13 @@ from appliance.model.counters import (
     CONNS,
     DESTINATION_FIELDS,
     INACTIVE_CONNS,
+    OPEN_CONNS,
     OPENING_CONNS,
     REFUSED_CONNS,
     STATE_FIELDS,
     UNANSWERED_CONNS,
 )
+from appliance.model.verdicts import LIMITS_REACHED
 
 _WORDS = len(DESTINATION_FIELDS)
 _DIRECTIONS = ("in", "out")
@@ -78,6 +80,13 @@ def _of_real_server(read: Callable[[Reading, RealServerPlan], float]) -> _Read:
     )
 
 
+def _refused(reading: Reading) -> Iterator[Series]:
+    for service in reading.services:
+        numbers = reading.shared.all_refusals(server.slot for server in service.real_servers)
+        for verdict, number in zip(LIMITS_REACHED, numbers, strict=True):
+            yield (label(service.name), verdict.name), number
+
+
 _NAMED = ("service", "real_server")
 
 TRAFFIC: tuple[Family, ...] = (
@@ -135,6 +144,18 @@ TRAFFIC: tuple[Family, ...] = (
         "sessions that a real server refused, and those whose SYN it did not answer",
         _of_real_servers((("refused",), REFUSED_CONNS), (("unanswered",), UNANSWERED_CONNS)),
         *(*_NAMED, "error"),
+    ),
+    gauge(
+        "real_server_open_sessions",
+        "sessions to a real server whose connection is not over: those that count for max_conn",
+        _of_real_servers(((), OPEN_CONNS)),
+        *_NAMED,
+    ),
+    counter(
+        "service_sessions_refused",
+        "sessions that a limit of the service has kept out: service_full by its max_conn, servers_full by those of real servers",
+        _refused,
+        *("service", "limit"),
     ),
     gauge(
         "real_server_weight",

@@ -174,6 +174,10 @@ QUEUE_COUNTERS: Final = (
         "SYNs that the kernel dropped because their service is asked for more connections than new_per_s; those of the whole "
         "gateway are counted for shard 0",
     ),
+    Counter(
+        "limits_dropped",
+        "half-open sessions, and unconfirmed ones of UDP, dropped early, each to make room for a new one within max_conn",
+    ),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -210,6 +214,7 @@ QUEUE_COUNTERS: Final = (
     NOT_ALLOWED_DROPS,
     CLIENT_RATE_DROPS,
     SERVICE_RATE_DROPS,
+    LIMITS_DROPPED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")
@@ -226,11 +231,13 @@ DESTINATION_FIELDS: Final = (
     "opening_conns",
     "refused_conns",
     "unanswered_conns",
+    "open_conns",
 )
 """What a shard counts for each real server of a service. The first four are laid out so that a Direction is their offset: packets
 at `direction`, bytes at `direction + BYTES`. From ACTIVE_CONNS to OPENING_CONNS they are gauges: sessions in ESTABLISHED, in
-all other states, and those of the latter that are half-open. A worker sets them to zero when it starts. The last two are what
-traffic says against the real server: sessions that it refused, and those whose SYN it did not answer."""
+all other states, and those of the latter that are half-open. A worker sets them to zero when it starts. Two more are what
+traffic says against the real server: sessions that it refused, and those whose SYN it did not answer. The last one is a gauge
+again: sessions whose connection is not over, which limits are about."""
 
 BYTES: Final = 2
 CONNS: Final = 4
@@ -239,7 +246,11 @@ INACTIVE_CONNS: Final = 6
 OPENING_CONNS: Final = 7
 REFUSED_CONNS: Final = 8
 UNANSWERED_CONNS: Final = 9
+OPEN_CONNS: Final = 10
 """Places among DESTINATION_FIELDS."""
 
 DESTINATION_COUNTERS: Final = (*range(ACTIVE_CONNS), REFUSED_CONNS, UNANSWERED_CONNS)
 """The places among DESTINATION_FIELDS of those that only grow."""
+
+OVER_CONNS: Final = OPEN_CONNS
+"""A shard itself counts sessions in TIME_WAIT and CLOSE at this place, and not among INACTIVE_CONNS; see `RealServer.publish`."""

@@ -30,6 +30,8 @@ class EndReason(IntEnum):
     """It was of UDP, its client had not sent again after an answer, and a new session needed its place or its local port."""
     PORT_TAKEN = counters.TIME_WAIT_PORTS_TAKEN
     """It was in TIME_WAIT, and a new session needed its local port."""
+    DROPPED_FOR_LIMIT = counters.LIMITS_DROPPED
+    """It was half-open, or of UDP and not confirmed, and made room for a new session in the limits of its service."""
     REAL_SERVER_DOWN = counters.SESSIONS_OF_DOWN
     """Its real server is down, and it was to leave it: at its client's next packet, or at once."""
     UNSERVED = counters.SESSIONS_UNSERVED

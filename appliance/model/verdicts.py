@@ -5,6 +5,7 @@ A verdict says what the kernel is told to do with the packet, and why. Verdicts 
 `/stats/drops` counts the verdicts of DROP and ACCEPT by name, and the reference of reasons is written from the texts here.
 """
 
+from appliance.model import limit_verdicts
 from appliance.model.verdict import ALL, Action, Verdict
 
 TO_REAL_SERVER = Verdict(
@@ -318,13 +319,12 @@ SERVER_DOWN = Verdict(
     cause='A health check has found the real server dead, and on_down of the service is "expire" (TCP).',
     remedy="Nothing to do: client and real server got RST, and the client's next connection goes to another real server.",
 )
-
+SERVICE_FULL, SERVERS_FULL = LIMITS_REACHED = limit_verdicts.make()
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT, NONE_HEALTHY)
-"""Sessions that a client asked for and could not get. The director logs them."""
+"""Sessions that a client asked for and could not get. The director logs them, and LIMITS_REACHED."""
 
 OVERFLOWS = (SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT)
-"""Refusals that may pass within seconds. They are not answered (unless tcp_abort_on_overflow says so), so that the client tries
-again."""
+"""Refusals that may pass within seconds. They are not answered (but see tcp_abort_on_overflow), so that clients try again."""
 
 VERDICTS: tuple[Verdict, ...] = tuple(ALL)
 """All verdicts, by index."""

@@ -14,7 +14,7 @@ at least half a round. What is drawn depends on a key. The circle has a byte for
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import blake2b, blake2s
 from itertools import compress, count
 from typing import NamedTuple
 
@@ -40,6 +40,12 @@ def draws(key: bytes) -> Iterator[int]:
     """Numbers 0..65535 without end. Nobody who does not know the key (1..64 bytes) can tell the next one from those before it."""
     for number in count():
         yield from array("H", blake2b(number.to_bytes(8, "big"), key=key).digest())
+
+
+def port_key(secret: str, shard: int, now: float) -> bytes:
+    """The key that local ports are drawn by: another one for each shard, and for each start of its worker. `secret` is in
+    hexadecimal."""
+    return blake2s(f"local ports {shard} {now}".encode(), key=bytes.fromhex(secret)).digest()
 
 
 class LocalPortPool:

@@ -105,7 +105,7 @@ class SynProxy:
         if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == ALWAYS_COOKIES:
             return
         tunables = self._sessions.tunables
-        most = tunables.backlog * (3 if service.is_engaged else 4) // 4
+        most = service.backlog(tunables.backlog) * (3 if service.is_engaged else 4) // 4
         is_engaged = tunables.syncookies == 1 and len(service.half_open) >= most
         if is_engaged and not service.is_engaged:
             self._sessions.lane.reconcile(_RECONCILED)

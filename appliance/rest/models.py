@@ -127,6 +127,7 @@ class RealServer(Model):
     weight: Count
     state: Literal["up", "down"]
     backup: bool
+    max_conn: Count
     draining: bool
     in_packets: Count
     out_packets: Count
@@ -138,6 +139,14 @@ class RealServer(Model):
     opening_conns: int
     refused_conns: Count
     unanswered_conns: Count
+    open_conns: Count
+
+
+class RefusedByLimits(Model):
+    """How many sessions each limit of a service has kept out."""
+
+    service_full: Count
+    servers_full: Count
 
 
 class Service(Model):
@@ -151,6 +160,9 @@ class Service(Model):
     persistence_s: Count
     persistence_mask: Count
     local_addresses: list[str]
+    max_conn: Count
+    when_full: str
+    refused: RefusedByLimits
     real_servers: list[RealServer]
 
 

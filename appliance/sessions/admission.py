@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY
+from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY, SERVERS_FULL
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts
 from appliance.state.progress import RS_ACKED
-from appliance.state.services import RealServer, VirtualService
+from appliance.state.real_server import RealServer
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import flow_key, local_endpoint
 
@@ -38,6 +39,8 @@ class Admission:
         """
         real_server = service.pick_real_server(client_key, now)
         if real_server is None:
+            if service.limits is not None and any(candidate.weight for candidate in service.candidates):
+                return SERVERS_FULL
             return NONE_HEALTHY if service.drops_new else NO_REAL_SERVER
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from appliance.ipc.session_record import RECORD_BYTES, decode, which_are_used
 from appliance.model.end_reasons import EndReason
-from appliance.model.tcp_state import TcpState
+from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.nat.resets import OVER, reset_both_sides, reset_client, reset_ends, reset_half_open, reset_real_server
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.session import Session
@@ -41,6 +41,7 @@ FAREWELLS: Mapping[EndReason, Farewell] = {
     EndReason.UNCONFIRMED_DROPPED: lambda *_: [],
     EndReason.PORT_TAKEN: lambda *_: [],
     EndReason.DROPPED_FROM_BACKLOG: lambda session, _: reset_half_open(session),
+    EndReason.DROPPED_FOR_LIMIT: lambda session, _: [] if session.state == UDP_STATE else reset_half_open(session),
 }
 """The RST segments for the ends of a session, by why it ends."""
 

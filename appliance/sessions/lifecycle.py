@@ -3,7 +3,6 @@
 from array import array
 from collections.abc import Sequence
 from functools import partial
-from hashlib import blake2s
 
 from appliance.ipc.plan import Plan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU, SharedState
@@ -11,25 +10,28 @@ from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_EN
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SOURCE_LIMIT, TABLE_FULL
+from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SERVERS_FULL, SOURCE_LIMIT, TABLE_FULL
 from appliance.nat.isn import IsnSource
-from appliance.nat.lport import LocalPorts
+from appliance.nat.lport import LocalPorts, port_key
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
+from appliance.sessions.limits import LimitedSessions
 from appliance.sessions.room import Room
 from appliance.sessions.service_changes import ServiceChanges, Services
 from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED, RS_PACKETS
+from appliance.state.real_server import UNLISTED, RealServer
 from appliance.state.server_errors import note_silence
-from appliance.state.services import UNLISTED, RealServer, ShardFacts, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
+from appliance.state.shard_facts import ShardFacts
 from appliance.state.sources import Places, SourceCounts
 from appliance.timers import TimerWheel
 from appliance.wire.flow import Direction, source_address_of
@@ -61,16 +63,18 @@ class Sessions:
         self.changes.put_services(plan.services)
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
-        self._table = steering.shard_table(plan.shards)
-        slots = [slot for slot, shard in enumerate(self._table) if shard == plan.shard]
+        table = steering.shard_table(plan.shards)
+        self._ports = partial(steering.ports_of_shard, table, plan.shard)
+        slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
+        self._limited = LimitedSessions(shared, plan.shard, self._room, self.lane)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
         """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
-        ports, key = self._ports(*self.tunables.lport_range), _port_key(plan, now)
+        ports, key = self._ports(*self.tunables.lport_range), port_key(plan.isn_secret, plan.shard, now)
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
@@ -92,9 +96,7 @@ class Sessions:
     def open_tcp(self, service: VirtualService[Session], client_key: bytes, client_isn: int, now: float) -> Session | Verdict:
         """A new session of TCP, half-open; or why there is none."""
         places = self.sources["tcp"].places(source_address_of(client_key))
-        if (reason := self._reason_against(service, places, now)) is not None:
-            return reason
-        session = self._tcp_admission.open(service, client_key, client_isn, self.tunables.lport_tries, now)
+        session = self._admit(self._tcp_admission, service, client_key, places, client_isn, now)
         if isinstance(session, Session):
             session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
             self._insert(self.tcp, session, places)
@@ -103,15 +105,28 @@ class Sessions:
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
         """A new session of UDP, or why there is none."""
         places = self.sources["udp"].places(source_address_of(client_key))
-        if (reason := self._reason_against(service, places, now)) is not None:
-            return reason
-        session = self._udp_admission.open(service, client_key, 0, self.tunables.lport_tries, now)
+        session = self._admit(self._udp_admission, service, client_key, places, 0, now)
         if isinstance(session, Session):
             session.state = UDP_STATE
             self._insert(self.udp, session, places)
             self._shared.udp_counts[self._plan.shard] += 1
             session.await_confirmation()
         return session
+
+    def _admit(
+        self, admission: Admission, service: VirtualService[Session], key: bytes, places: Places, isn: int, now: float
+    ) -> Session | Verdict:
+        """A session that is in no table yet, or why there is none."""
+        if self._is_source_full(service, places):
+            return SOURCE_LIMIT
+        if service.limits is not None and (reason := self._limited.reason_against(service, self.tunables, now)) is not None:
+            return reason
+        if not self._room.in_table(service, self.tunables, now):
+            return TABLE_FULL
+        opened = admission.open(service, key, isn, self.tunables.lport_tries, now)
+        if opened is SERVERS_FULL and self._limited.make_server_room(service, self.tunables, now):
+            opened = admission.open(service, key, isn, self.tunables.lport_tries, now)
+        return opened
 
     def take_in(self, session: Session, state: int) -> None:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
@@ -126,6 +141,8 @@ class Sessions:
     def _insert(self, table: SessionTable, session: Session, places: Places) -> None:
         self._put(table, session, places)
         session.counts[CONNS] += 1
+        if session.service.limits is not None:
+            session.real_server.publish_open()
 
     def _put(self, table: SessionTable, session: Session, places: Places) -> None:
         table.insert(session)
@@ -151,12 +168,6 @@ class Sessions:
         """Whether the source network that is counted at `places` has all it may have."""
         most = self.tunables.source_max
         return bool(most) and self.sources[service.protocol].count(places) >= most
-
-    def _reason_against(self, service: VirtualService[Session], places: Places, now: float) -> Verdict | None:
-        """Why there is no room for one more session of a source network; None when there is, or when room was made."""
-        if self._is_source_full(service, places):
-            return SOURCE_LIMIT
-        return None if self._room.in_table(service, self.tunables, now) else TABLE_FULL
 
     def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
         """End a session of this real server because its local port is needed; None when there is none that may end.
@@ -191,8 +202,7 @@ class Sessions:
         self._shared.time_wait_counts[self._plan.shard] += 1
 
     def thin_out_time_wait(self, at_most: int) -> None:
-        """End the oldest sessions in TIME_WAIT, up to `at_most`, while there are more than there may be: because the limit was
-        lowered, or because shards counted at the same time."""
+        """End up to `at_most` of the oldest sessions in TIME_WAIT while there are too many, for instance by a lower limit."""
         self._thin_out_time_wait(self.tunables.time_wait_max, at_most)
 
     def _thin_out_time_wait(self, most: int, at_most: int) -> None:
@@ -272,9 +282,8 @@ class Sessions:
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
         """These are all services from now on, see `Shard.change_services`.
 
-        Sessions of a real server that was removed stay until their time is over or their client sends a packet. Those of a
-        service that was removed, and those on a local address that no service uses any more, are reset. Few sessions are settled
-        at once; many by and by, see `ServiceChanges.settle_some`.
+        Sessions of a removed real server stay until their time is over or their client sends a packet. Those of a removed
+        service, and those on a local address that goes, are reset by and by, see `ServiceChanges.settle_some`.
         """
         self.changes.put_services(plans)
         self._room.look_at_services()
@@ -299,8 +308,7 @@ class Sessions:
     def read_shared(self) -> None:
         """Take over the tunables and route MTUs that the director wrote.
 
-        The director may be in the middle of writing, for instance one end of the range of local ports. A range without ports
-        cannot be used until it has written the other end and says so, by the next generation.
+        The director may have written one end of the range of local ports only: one without ports is left for the next generation.
         """
         lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
         tunables = LiveTunables(self._shared.tunables, self._plan.shards)
@@ -320,11 +328,3 @@ class Sessions:
                 if real_server.slot != UNLISTED:
                     real_server.mtu = self._shared.mtu(real_server.slot)
             service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
-
-    def _ports(self, low: int, high: int) -> "array[int]":
-        return steering.ports_of_shard(self._table, self._plan.shard, low, high)
-
-
-def _port_key(plan: Plan, now: float) -> bytes:
-    """The key that local ports are drawn by: another one for each shard, and for each start of its worker."""
-    return blake2s(f"local ports {plan.shard} {now}".encode(), key=bytes.fromhex(plan.isn_secret)).digest()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
-from appliance.state.by_state import ByState, OldestFirst, Orders
+from appliance.state.by_state import YIELDING, ByState, OldestFirst, Orders
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
@@ -87,6 +87,18 @@ class Room:
         if not tunables.early_drop or not service.takes_new:
             return False
         return self._drop(service.half_open, EndReason.DROPPED_FROM_BACKLOG, now)
+
+    def in_service(self, service: VirtualService[Session], tunables: LiveTunables, now: float) -> bool:
+        """Whether room was made in a service that has as many sessions as it may, by dropping its oldest one that is no
+        connection yet: of TCP, a half-open one; of UDP, one that is not confirmed."""
+        if not tunables.early_drop or not service.takes_new:
+            return False
+        if service.protocol == "tcp":
+            return self._drop(service.half_open, EndReason.DROPPED_FOR_LIMIT, now)
+        orders = [real_server.orders[YIELDING] for real_server in service.all_real_servers]
+        # Services that share local ports share these orders, so the oldest one may be of another service.
+        own = [(first.since, place) for place, order in enumerate(orders) if (first := order.oldest) and first.service is service]
+        return bool(own) and self._drop(orders[min(own)[1]], EndReason.DROPPED_FOR_LIMIT, now)
 
     def may_drop_for_port(self, session: Session, tunables: LiveTunables, now: float) -> bool:
         """Whether an unconfirmed UDP session may be dropped for a new one that needs its local port."""

@@ -11,7 +11,8 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE
 from appliance.policy.candidates import RESET
 from appliance.sessions.lane import Lane
-from appliance.state.services import AUTO, UNLISTED, VirtualService
+from appliance.state.real_server import UNLISTED
+from appliance.state.services import AUTO, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_table import SessionTable
 from appliance.wire.flow import pack_endpoint

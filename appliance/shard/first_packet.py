@@ -7,6 +7,7 @@ from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_HEADER,
     LAND,
+    LIMITS_REACHED,
     NO_SERVICE,
     NO_SESSION,
     NONE_HEALTHY,
@@ -120,6 +121,8 @@ class FirstPacket:
         opened = self._sessions.open_tcp(service, syn.key, syn.seq, now) if has_room else SYN_BACKLOG_FULL
         if isinstance(opened, Session):
             return self._pass_on(opened, syn, now)
+        if _is_silent(service, opened):
+            return opened
         if tunables.abort:
             self._send(craft.refusal(reverse_key(syn.key), syn.seq), now)
         elif opened not in OVERFLOWS:
@@ -142,7 +145,7 @@ class FirstPacket:
             return offer
         session = self._sessions.open_tcp(service, segment.key, add(segment.seq, -1), now)
         if isinstance(session, Verdict):
-            if session is not NONE_HEALTHY and (self._sessions.tunables.abort or session not in OVERFLOWS):
+            if not _is_silent(service, session) and (self._sessions.tunables.abort or session not in OVERFLOWS):
                 self._proxy.refuse(segment, now)
             return session
         return self._proxy.ask(session, segment, offer, now)
@@ -158,7 +161,7 @@ class FirstPacket:
         if not has_udp_length(raw):
             return BAD_HEADER
         opened = self._sessions.open_udp(service, key, now)
-        if not isinstance(opened, Verdict) or opened is NONE_HEALTHY:
+        if not isinstance(opened, Verdict) or _is_silent(service, opened):
             return opened
         if self._sessions.tunables.abort or opened not in OVERFLOWS:
             self._send(craft.port_unreachable(raw), now)
@@ -167,3 +170,9 @@ class FirstPacket:
     def _send(self, answer: bytes, now: float) -> None:
         if self._answers.allow(now):
             self._output.segments.append(answer)
+
+
+def _is_silent(service: VirtualService[Session], refusal: Verdict) -> bool:
+    """Whether a client is not told that it gets no session, because the service wants that."""
+    is_limit = service.limits is not None and service.limits.drops and refusal in LIMITS_REACHED
+    return is_limit or refusal is NONE_HEALTHY

@@ -44,6 +44,9 @@ _SECOND_LOOK_S = 0.2
 _ALIVE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK))
 """States in which at least one end may still wait for data. A SYN that anybody could have sent must not end that."""
 
+_OVER = frozenset((TcpState.TIME_WAIT, TcpState.CLOSE))
+"""States in which a connection is over."""
+
 _NO_NUMBER = -1
 """The number of a challenge that no RST can answer."""
 
@@ -156,6 +159,9 @@ class SlowPath:
                 outcome = self._judge_new_syn(session, segment, now)
                 if outcome is not None:
                     return outcome
+            elif session.state == TcpState.CLOSE and _has_to_ask_again(session):
+                self._sessions.end(session, EndReason.REPLACED)
+                return segment.raw
             else:
                 is_late = session.state in CLOSING and session.state != TcpState.CLOSE
                 note_silence(session, now)
@@ -203,7 +209,7 @@ class SlowPath:
     def _judge_new_syn(self, session: Session, syn: Segment, now: float) -> Outcome:
         """A SYN with another number than the one that opened the session: None when it only opens the session once more."""
         is_alive = session.state in _ALIVE
-        if self._sessions.tunables.reuse:
+        if self._sessions.tunables.reuse or _has_to_ask_again(session):
             return self._challenge(session, syn, now) if is_alive else self._start_anew(session, syn)
         if is_alive:  # the real server asks the client itself
             return self._pass_on_only(session, Direction.INBOUND, syn)
@@ -243,11 +249,17 @@ class SlowPath:
         self._ext_counts[total] += 1
         if (place := by_state.get(STATE_NAMES[session.state])) is not None:
             self._ext_counts[place] += 1
-        if not session.real_server.takes_new:
+        if _has_to_ask_again(session) or not session.real_server.takes_new:
             self._sessions.end(session, EndReason.REPLACED)
             return False
         session.restart(client_isn, self._sessions.next_isn(session))
         return True
+
+
+def _has_to_ask_again(session: Session) -> bool:
+    """Whether a new connection in the place of a session has to be admitted as any other: the old one is over, and counts no more
+    for the limits of its service."""
+    return session.service.limits is not None and session.state in _OVER
 
 
 def _has_seen_answer(session: Session, opening: Opening, segment: Segment) -> bool:

@@ -20,8 +20,9 @@ from appliance.ipc.session_record import (
     SessionRecord,
 )
 from appliance.model.tcp_state import FIRST, IN, UDP_STATE
+from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in
-from appliance.state.services import RealServer, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.wire import craft

@@ -2,129 +2,34 @@
 
 from array import array
 from collections.abc import Callable, Sequence, Set
-from functools import partial
 from ipaddress import IPv4Address
 from math import inf
-from typing import Any, Generic, NamedTuple
+from typing import Generic
 
-from appliance.ipc.persistence_table import PersistenceTable, service_number
-from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
-from appliance.ipc.shared_layout import USUAL_MTU, SharedState
-from appliance.model.counters import ACTIVE_CONNS, DESTINATION_COUNTERS, DESTINATION_FIELDS, INACTIVE_CONNS, OPENING_CONNS
+from appliance.ipc.persistence_table import service_number
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU
+from appliance.model.counters import (
+    DESTINATION_FIELDS,
+)
 from appliance.policy import choice
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
-from appliance.policy.schedulers.least_connections import OPEN, load_of
-from appliance.policy.schedulers.maglev_table import MaglevTables
+from appliance.policy.schedulers.least_connections import load_of
 from appliance.policy.schedulers.registry import SCHEDULERS
-from appliance.policy.schedulers.slow_start import SlowStart
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
-from appliance.state.persistence import Persistence, Remembered
+from appliance.state.limits import Limits
+from appliance.state.persistence import Persistence
+from appliance.state.real_server import UNLISTED, RealServer
+from appliance.state.shard_facts import ShardFacts
 from appliance.wire.flow import pack_endpoint, split_endpoint
 
 NEVER, ALWAYS, AUTO = "never", "always", "auto"
 """Whether a service's clients have to prove themselves with a SYN cookie."""
 
-UNLISTED = 0xFFFF_FFFF
-"""The slot of a real server that has no place in the shared counters: it is in no plan of this run, but some sessions still are
-with it."""
-
 LOOK_ELSEWHERE_S = 0.02
 """How often a service looks how many sessions other shards have, when its scheduler asks for that. They publish that as often, so
 what is known of them is 0.04 s old at most."""
-
-
-class ShardFacts(NamedTuple):
-    """What a service has to know of its shard."""
-
-    shard: int
-    tables: MaglevTables
-    conns_elsewhere: Callable[[int], tuple[int, int, int]]
-    """By slot: see `SharedState.conns_elsewhere`."""
-    remembered: Remembered
-
-    @classmethod
-    def of(cls, plan: Plan, shared: SharedState) -> "ShardFacts":
-        """Those of the shard of a plan."""
-        table = PersistenceTable(shared.persistence, bytes.fromhex(plan.isn_secret))
-        remembered = Remembered(table, shared.locks, shared.table(plan.shard, "queue"))
-        return cls(plan.shard, MaglevTables(), partial(shared.conns_elsewhere, plan.shard), remembered)
-
-
-class RealServer:
-    """One real server of one service, with its counters, laid out by `counters.DESTINATION_FIELDS`.
-
-    The counters are a list, which costs half of what shared memory does, and are published from there.
-    """
-
-    __slots__ = (
-        "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "load_elsewhere",
-        "mtu", "next_local_address", "orders", "planned_weight", "slot", "slow_start", "slow_start_s", "weight",
-    )  # fmt: skip
-
-    def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
-        """`orders` are those of its sessions, by the numbers of `by_state.ORDER_OF_STATE`; the first stays empty."""
-        self.endpoint = pack_endpoint(IPv4Address(plan.address), plan.port)
-        self.planned_weight = self.weight = plan.weight
-        """The weight of the configuration, and the one that counts: 0 while the real server is drained."""
-        self.slow_start_s = plan.slow_start_s
-        self.slow_start: SlowStart | None = None
-        """How far it has come since it came back; None when it has its whole share."""
-        self.load_elsewhere = 0
-        """Its load in all other shards, as it was known last; 0 as long as no scheduler asks for it."""
-        self.slot = plan.slot
-        self.is_removed = False
-        """Whether it was removed from its service; sessions that it still has refer to it."""
-        self.is_backup = plan.backup
-        self.is_up = True
-        """Whether its checks pass; without any, it counts as up."""
-        self.is_candidate = False
-        """Whether the scheduler may pick it."""
-        self.lets_go = False
-        """Whether the sessions that it has need a closer look: it was removed, or it is down and they are to leave it."""
-        self.mtu = USUAL_MTU
-        """The MTU of the route to it, in bytes."""
-        self.orders = orders
-        self._published = published
-        self.counts: list[int] = published.tolist()
-        self.next_local_address = 0
-        """Local addresses are used in turn for each real server. One turn for all of them would keep step with the scheduler,
-        and each real server would only ever see some of the local addresses."""
-        # Counters go on from where an earlier worker of this shard left them; its sessions ended with it.
-        self.counts[ACTIVE_CONNS] = self.counts[INACTIVE_CONNS] = self.counts[OPENING_CONNS] = 0
-        self.publish()
-
-    @property
-    def takes_new(self) -> bool:
-        """Whether it gets new sessions."""
-        return self.is_candidate and self.weight > 0
-
-    @property
-    def sessions(self) -> int:
-        """How many sessions it has in this shard."""
-        return self.counts[ACTIVE_CONNS] + self.counts[INACTIVE_CONNS]
-
-    @property
-    def load(self) -> int:
-        """What its sessions of all shards weigh together, see `least_connections`: those of this one at this moment."""
-        counts = self.counts
-        return self.load_elsewhere + OPEN * counts[ACTIVE_CONNS] + (OPEN - 1) * counts[OPENING_CONNS] + counts[INACTIVE_CONNS]
-
-    def start_slowly(self, now: float) -> None:
-        """Begin its slow start, if it has one: it takes new sessions again from now on."""
-        self.slow_start = SlowStart(now, self.slow_start_s) if self.slow_start_s else None
-
-    def take_place(self, slot: int, published: memoryview) -> None:
-        """Count at this place from now on, for a real server that had none."""
-        self.slot = slot
-        self._published = published
-        for place in DESTINATION_COUNTERS:
-            self.counts[place] += published[place]
-        self.publish()
-
-    def publish(self) -> None:
-        """Make the counters visible to the director."""
-        self._published[:] = array("Q", self.counts)
 
 
 class VirtualService(Generic[OrderedT]):
@@ -133,8 +38,8 @@ class VirtualService(Generic[OrderedT]):
     __slots__ = (
         "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
         "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "cookies_until", "defer", "drops_new",
-        "endpoint", "half_open", "is_engaged", "is_removed", "lane", "local_addresses", "mtu", "name", "on_down",
-        "persistence", "protocol", "real_servers", "scheduler", "synproxy",
+        "endpoint", "half_open", "is_engaged", "is_removed", "lane", "limits", "local_addresses", "mtu", "name",
+        "on_down", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -175,6 +80,8 @@ class VirtualService(Generic[OrderedT]):
         """Also those that were removed: their sessions are still counted, and one that comes back goes on with its counters."""
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
+        self.limits: Limits | None = None
+        """None without any."""
         self.is_removed = False
         """Whether it is no service any more; its sessions are about to end."""
         self.change(plan, frozenset(), frozenset())
@@ -187,6 +94,7 @@ class VirtualService(Generic[OrderedT]):
         changed = self._change_ways(plan)
         self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
         self._change_scheduler(plan)
+        self.limits = Limits.of(plan, self._facts.open_elsewhere)
         before = self._weights_of_candidates()
         changed |= self._change_real_servers(plan.real_servers)
         return self._choose(down, drained, before) or changed
@@ -212,6 +120,10 @@ class VirtualService(Generic[OrderedT]):
         """The real servers in the slots `down` are down from now on, and all others up; those in `drained` are drained, and no
         others. Returns as `change` does."""
         return self._choose(down, drained, self._weights_of_candidates())
+
+    def backlog(self, usual: int) -> int:
+        """From how many half-open sessions on clients have to prove themselves; `usual` are those of the tunable."""
+        return usual if self.limits is None else self.limits.backlog(usual, self.candidates)
 
     def _weights_of_candidates(self) -> dict[RealServer, int]:
         return {real_server: real_server.weight for real_server in self.candidates}
@@ -270,7 +182,7 @@ class VirtualService(Generic[OrderedT]):
             real_server = known.pop(endpoint, None) or RealServer(plan, self._counters(plan.slot), self._orders_at(endpoint))
             if real_server.slot != plan.slot:
                 real_server.take_place(plan.slot, self._counters(plan.slot))
-            real_server.slow_start_s = plan.slow_start_s
+            real_server.slow_start_s, real_server.max_conn = plan.slow_start_s, plan.max_conn
             real_server.planned_weight, real_server.is_backup = plan.weight, plan.backup
             self.real_servers.append(real_server)
         self.all_real_servers = [*self.real_servers, *known.values()]  # what is known and not wanted any more has departed
@@ -310,7 +222,8 @@ class VirtualService(Generic[OrderedT]):
         if self.persistence is None:
             return self._schedule(client_key, now)
         self.choice = self._by_persistence
-        return self.persistence.pick(self.candidates, client_key, now, lambda: self._schedule(client_key, now))
+        picked = self.persistence.pick(self.candidates, client_key, now, lambda: self._schedule(client_key, now))
+        return picked if picked is None or not picked.max_conn else self._with_room(picked, client_key)
 
     def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
         self.choice = self._by_scheduler
@@ -318,4 +231,11 @@ class VirtualService(Generic[OrderedT]):
             self._look_at_s = now + LOOK_ELSEWHERE_S
             for real_server in self.candidates:
                 real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
-        return self.scheduler.pick(self.candidates, client_key, now)
+        picked = self.scheduler.pick(self.candidates, client_key, now)
+        return picked if picked is None or not picked.max_conn else self._with_room(picked, client_key)
+
+    def _with_room(self, picked: RealServer, client_key: bytes) -> RealServer | None:
+        other = picked if self.limits is None else self.limits.with_room(picked, self.candidates, client_key)
+        if other is not picked:
+            self.choice = self._by_scheduler
+        return other

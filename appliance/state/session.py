@@ -2,21 +2,23 @@
 
 from math import inf
 
-from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS, OPENING_CONNS
+from appliance.model.counters import ACTIVE_CONNS, BYTES, INACTIVE_CONNS, OPENING_CONNS, OVER_CONNS
 from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE, TcpState
 from appliance.policy.choice import UNKNOWN
 from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
+from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
-from appliance.state.services import NEVER, RealServer, VirtualService
+from appliance.state.services import NEVER, VirtualService
 from appliance.state.session_phases import Challenge, LateFin, Opening
 from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of, split_endpoint
 from appliance.wire.seq import add
 
 _STATES = range(len(STATE_NAMES))
-_GAUGE = bytes(ACTIVE_CONNS if state == TcpState.ESTABLISHED else INACTIVE_CONNS for state in _STATES)
-"""By state: ESTABLISHED is active, all else is not (as `ipvsadm`)."""
+_GAUGE_OF: dict[int, int] = {TcpState.ESTABLISHED: ACTIVE_CONNS, TcpState.TIME_WAIT: OVER_CONNS, TcpState.CLOSE: OVER_CONNS}
+_GAUGE = bytes(_GAUGE_OF.get(state, INACTIVE_CONNS) for state in _STATES)
+"""By state: ESTABLISHED is active, all else is not (as `ipvsadm`); of that, a connection that is over takes nobody's place."""
 
 # Plain integers, bound once: an enum's member would be looked up several times for each connection.
 _NONE, _ESTABLISHED, _SYN_RECV = int(TcpState.NONE), int(TcpState.ESTABLISHED), int(TcpState.SYN_RECV)

@@ -10,6 +10,7 @@ from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
 
 
@@ -92,8 +93,17 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Co
         "persistence_s": plan.persistence_s,
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
+        "max_conn": plan.max_conn,
+        "when_full": plan.when_full,
+        "refused": _refused(shared, plan),
         "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],
     }
+
+
+def _refused(shared: SharedState, plan: ServicePlan) -> dict[str, int]:
+    """How many sessions each limit has kept out."""
+    numbers = shared.all_refusals(server.slot for server in plan.real_servers)
+    return {verdict.name: number for verdict, number in zip(LIMITS_REACHED, numbers, strict=True)}
 
 
 def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
@@ -106,6 +116,7 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drai
         "weight": plan.weight,
         "state": "down" if plan.slot in down else "up",
         "backup": plan.backup,
+        "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
         **counts,
     }

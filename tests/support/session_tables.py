@@ -6,9 +6,10 @@ from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.state.by_state import ByState
-from appliance.state.services import ShardFacts, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_table import SessionTable
+from appliance.state.shard_facts import ShardFacts
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 from tests.support.addresses import LIP1, RS1_ADDRESS, VIP_ADDRESS
 

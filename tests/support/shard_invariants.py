@@ -10,7 +10,7 @@ from math import inf
 
 import dpkt
 
-from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS
+from appliance.model.counters import ACTIVE_CONNS, INACTIVE_CONNS, OPEN_CONNS, OVER_CONNS
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import COOKIE_SENT, HANDSHAKE_PACKET, ICMP_TRANSLATED, TO_CLIENT, TO_REAL_SERVER
@@ -18,7 +18,8 @@ from appliance.nat.lport import LocalPorts
 from appliance.policy.steering import shard_of_local_port, shard_table
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.progress import progress_of
-from appliance.state.services import NEVER, UNLISTED
+from appliance.state.real_server import UNLISTED
+from appliance.state.services import NEVER
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT, SessionTable
 from appliance.timers import TimerWheel
@@ -77,8 +78,9 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
         for real_server in service.all_real_servers:
             states = [session.state for session in of_it if session.real_server is real_server]
             active = states.count(TcpState.ESTABLISHED)
-            gauges = real_server.counts[ACTIVE_CONNS], real_server.counts[INACTIVE_CONNS]
-            assert gauges == (active, len(states) - active), "gauges of a real server"
+            over = states.count(TcpState.TIME_WAIT) + states.count(TcpState.CLOSE)
+            gauges = [real_server.counts[place] for place in (ACTIVE_CONNS, INACTIVE_CONNS, OVER_CONNS)]
+            assert gauges == [active, len(states) - active - over, over], "gauges of a real server"
     _check_wheel(sessions.wheel, all_sessions)
     _check_ports(sessions.local_ports("tcp"), [session for session in all_sessions if session.service.protocol == "tcp"])
     _check_ports(sessions.local_ports("udp"), of_udp)
@@ -89,7 +91,11 @@ def check_published(world: World) -> None:
     for service in world.inside._services.values():
         for real_server in service.all_real_servers:
             if real_server.slot != UNLISTED:
-                assert world.shared.destination(world.plan.shard, real_server.slot).tolist() == real_server.counts
+                counted = [*real_server.counts]
+                over = counted[OVER_CONNS]  # in its place stands, for others, how many are not over
+                counted[OPEN_CONNS] = counted[ACTIVE_CONNS] + counted[INACTIVE_CONNS]
+                counted[INACTIVE_CONNS] += over
+                assert world.shared.destination(world.plan.shard, real_server.slot).tolist() == counted
 
 
 def sessions_of(sessions: Sessions) -> list[Session]:

@@ -35,6 +35,7 @@ TRAFFIC_MEANINGS: Mapping[str, str] = {
     "opening_conns": "those of the latter that are half-open: their handshake is under way",
     "refused_conns": "sessions that the real server refused, by RST to their SYN or by an ICMP error; of UDP, each error",
     "unanswered_conns": "sessions whose SYN the real server did not answer when it was sent again, or until their time was over",
+    "open_conns": "sessions now whose connection is not over (TIME_WAIT, CLOSE): those that count for max_conn",
 }
 
 

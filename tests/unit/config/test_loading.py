@@ -150,7 +150,15 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         "lane": True,
         "local_addresses": "default",
         "real_servers": [
-            {"address": address, "port": 8080, "weight": 100, "slow_start_s": 0, "backup": False, "health_check": None}
+            {
+                "address": address,
+                "port": 8080,
+                "weight": 100,
+                "slow_start_s": 0,
+                "backup": False,
+                "max_conn": 0,
+                "health_check": None,
+            }
             for address in ("192.0.2.101", "192.0.2.102")
         ],
         "maglev_table": 65537,
@@ -162,6 +170,8 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         **{key: [] for key in ("allow", "allow_files", "allow_sets", "deny", "deny_files", "deny_sets")},
         **dict.fromkeys(("client_new_per_s", "client_new_burst", "new_per_s", "new_burst"), 0),
         "client_mask": 32,
+        "max_conn": 0,
+        "when_full": "refuse",
         "health_check": None,
         "observe": None,
     }

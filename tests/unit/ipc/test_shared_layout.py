@@ -19,6 +19,7 @@ def test_no_two_numbers_share_a_place() -> None:
         *(shared.table(shard, name) for shard in range(3) for name in ("ext", "verdicts", "queue")),
         *(shared.destination(shard, slot) for shard in range(3) for slot in range(2)),
         *(shared.cookie_edges(shard, slot) for shard in range(3) for slot in range(2)),
+        *(shared.refusals(shard, slot) for shard in range(3) for slot in range(2)),
     ]
     shared.set_mtus({0: 2_000_000, 1: 2_000_001})
     cells.append(shared.heartbeats)
@@ -139,6 +140,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         10: "d9ff36db3c1e43b5",
         11: "eb921549c6628be0",
         12: "55c6110f5066dc75",
+        13: "40bcbea608b2d723",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

@@ -18,6 +18,7 @@ _OF_FIELD = {
     "opening_conns": ("opening_sessions", {}),
     "refused_conns": ("errors", {"error": "refused"}),
     "unanswered_conns": ("errors", {"error": "unanswered"}),
+    "open_conns": ("open_sessions", {}),
 }
 """By field: the end of the family's name, and the labels beside those that say whose it is."""
 
@@ -28,7 +29,7 @@ def written(name: str, **labels: str) -> str:
     return f"appliance_{name}{{{inside}}}" if inside else f"appliance_{name}"
 
 
-GAUGES = ("active_conns", "inactive_conns", "opening_conns")
+GAUGES = ("active_conns", "inactive_conns", "opening_conns", "open_conns")
 
 
 def total_of(field: str, name: str) -> str:

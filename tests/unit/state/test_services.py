@@ -10,7 +10,8 @@ from appliance.model.verdicts import TO_REAL_SERVER
 from appliance.policy.schedulers.contract import CandidateT
 from appliance.policy.schedulers.maglev import Maglev
 from appliance.shard.shard import Shard
-from appliance.state.services import LOOK_ELSEWHERE_S, UNLISTED, VirtualService
+from appliance.state.real_server import UNLISTED
+from appliance.state.services import LOOK_ELSEWHERE_S, VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import flow_key
 from tests.support.addresses import C0, CLIENT, RS1, RS2, VIP
@@ -216,10 +217,10 @@ def test_a_real_server_of_adopted_sessions_counts_on_where_an_earlier_worker_of_
     assert (unlisted.slot, unlisted.is_removed, unlisted.weight) == (UNLISTED, True, 0)
     assert service.real_server_of_adopted(RS2) is unlisted
     world.shard.publish_counts()
-    world.shared.destination(0, 1)[:] = array("Q", (10, 20, 30, 40, 50, 60, 70, 80, 90, 100))
-    unlisted.counts[:] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    world.shared.destination(0, 1)[:] = array("Q", (10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110))
+    unlisted.counts[:] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     world.change(plan(weights=(100, 100)))
-    assert world.destination(1) == dict(zip(DESTINATION_FIELDS, (11, 22, 33, 44, 55, 6, 7, 8, 99, 110), strict=True))
+    assert world.destination(1) == dict(zip(DESTINATION_FIELDS, (11, 22, 33, 44, 55, 6, 7 + 11, 8, 99, 110, 6 + 7), strict=True))
     assert service.real_servers[1] is unlisted
     world.change(plan(weights=(100, 90)))
     assert world.destination(1)["conns"] == 55, "once"

@@ -229,7 +229,7 @@ def test_gauges_follow_the_states_and_counters_the_packets() -> None:
     world.client.sends("A", seq=C0 + 1, ack=R0 + 1)
     assert world.destination() == {
         "in_packets": 2, "out_packets": 1, "in_bytes": 80, "out_bytes": 40, "conns": 1, "active_conns": 1, "inactive_conns": 0,
-        "opening_conns": 0, "refused_conns": 0, "unanswered_conns": 0,
+        "opening_conns": 0, "refused_conns": 0, "unanswered_conns": 0, "open_conns": 1,
     }  # fmt: skip
     world.client.sends("R", seq=C0 + 1)
     world.sleep(10.2)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.state.services import RealServer
+from appliance.state.real_server import RealServer
 from tests.support.addresses import C0, CLIENT, R0, RS1, RS2, VIP
 from tests.support.segments import tcp, udp
 from tests.support.shard_invariants import check_published

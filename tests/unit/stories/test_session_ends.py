@@ -49,6 +49,15 @@ def a_full_table_needs_its_place() -> World:
     return world
 
 
+def a_full_service_needs_its_place() -> World:
+    scene = plan()
+    world = World(replace(scene, services=(replace(scene.services[0], max_conn=1),)))
+    world.client.sends("S", seq=C0)
+    world.sleep(0.6)
+    world.put(tcp(CLIENT[:4] + b"\x70\x01", VIP, "S", seq=C0))
+    return world
+
+
 def a_full_backlog_needs_its_place() -> World:
     world = World(None, tcp_max_syn_backlog=1)
     world.client.sends("S", seq=C0)
@@ -140,6 +149,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     an_operator_cuts_it: EndReason.CUT,
     a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
     a_full_backlog_needs_its_place: EndReason.DROPPED_FROM_BACKLOG,
+    a_full_service_needs_its_place: EndReason.DROPPED_FOR_LIMIT,
     a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed: EndReason.UNCONFIRMED_DROPPED,
     its_port_is_needed_while_it_rests: EndReason.PORT_TAKEN,
     too_many_rest: EndReason.TIME_WAIT_OVERFLOW,

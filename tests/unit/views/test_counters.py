@@ -146,6 +146,7 @@ denied_drops               28       1     29
 not_allowed_drops          29       1     30
 client_rate_drops          30       1     31
 service_rate_drops         31       1     32
+limits_dropped             32       1     33
 """
     )
 

@@ -52,6 +52,7 @@ def test_services_data() -> None:
         "weight": 0,
         "state": "up",
         "backup": False,
+        "max_conn": 0,
         "draining": False,
         "in_packets": 3200,
         "out_packets": 3202,
@@ -63,6 +64,7 @@ def test_services_data() -> None:
         "opening_conns": 3214,
         "refused_conns": 3216,
         "unanswered_conns": 3218,
+        "open_conns": 3220,
     }
 
 

@@ -1,0 +1,22 @@
+"""The verdicts on new sessions beyond a limit of their service. `verdicts` has all others, and these as constants."""
+
+from appliance.model.verdict import Action, Verdict
+
+
+def make() -> tuple[Verdict, Verdict]:
+    """Make them, in the order of `shared_layout.REFUSALS`: once, because each has a place among the counters of verdicts."""
+    service_full = Verdict(
+        Action.DROP,
+        "service_full",
+        "refused: the service has as many sessions as its max_conn allows",
+        cause="There are more clients than the service is to have at the same time, or they keep sessions that they do not need.",
+        remedy="See who they are with /conns/top?by=client. Raise max_conn of the service, or shorten tcp_timeout_established.",
+    )
+    servers_full = Verdict(
+        Action.DROP,
+        "servers_full",
+        "refused: each real server of the service has as many sessions as its max_conn allows",
+        cause="There are more clients than all real servers that are up may have at the same time.",
+        remedy="Add real servers, or raise max_conn of those there are.",
+    )
+    return service_full, servers_full
