@@ -10,9 +10,11 @@ arm64 read and write whole, so no lock is needed and no packet waits for the API
 with it.
 """
 
+from array import array
 from collections.abc import Iterable
 from hashlib import blake2s
 from itertools import accumulate
+from operator import add
 from struct import Struct
 from typing import NamedTuple
 
@@ -35,11 +37,8 @@ from appliance.model.tunables import INDEX, TUNABLES
 TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 """The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
 
-COOKIE_EDGES = 2
-"""How often a service has begun to answer with SYN cookies, and how often it has stopped: one word each."""
-
-REFUSALS = 2
-"""How often a service has refused sessions by its limits: one word for each of `verdicts.LIMITS_REACHED`."""
+COOKIE_EDGES = REFUSALS = 2
+"""Words: how often a service began to answer with SYN cookies, and stopped; how often it refused sessions, by LIMITS_REACHED."""
 
 WORD_BYTES = 8
 
@@ -183,7 +182,8 @@ class SharedState:
         for row in range(earlier.shards + 1):
             into = self.lane if row == earlier.lane else min(row, self.shards - 1)
             for table in _COUNTED:
-                _add(self.table(into, table), earlier.table(row, table))
+                counts = self.table(into, table)
+                counts[:] = array("Q", map(add, counts, earlier.table(row, table)))
             for slot in range(min(self.destinations, earlier.destinations)):
                 counts, more = self.destination(into, slot), earlier.destination(row, slot)
                 for place in DESTINATION_COUNTERS:
@@ -294,11 +294,6 @@ class SharedState:
         """
         start = (shard * self.destinations + slot) * COOKIE_EDGES
         return self._cookie_edges[start : start + COOKIE_EDGES]
-
-
-def _add(counts: memoryview, more: memoryview) -> None:
-    for place, number in enumerate(more):
-        counts[place] += number
 
 
 def shape_of(buffer: memoryview) -> Header | None:
