@@ -48,8 +48,8 @@ _finished = count(1)
 
 
 def pytest_runtest_logfinish() -> None:
-    """Give back what tests have left behind in circles. A stand-in of a gateway has a megabyte of shared memory, of which Python's
-    own count of objects sees nothing: without this, all tests in one process would take gigabytes."""
+    """Give back what tests have left behind in circles. A stand-in of a gateway has a megabyte of shared memory, of which Python
+    does not know: without this, all tests in one process would take gigabytes."""
     if next(_finished) % _TESTS_BETWEEN_COLLECTIONS == 0:
         gc.collect()
 
