@@ -81,6 +81,8 @@ class Observer:
                 was = before.get(slots[target])
                 self._observed[slots[target]] = was if was is not None and was[:2] == made[:2] else made
         self._open &= self._observed.keys()
+        if self._observed and not self._seen[0]:
+            self._seen = self._totals()  # so that errors count from this moment on, and not from the next look
 
     async def watch(self) -> None:
         """Look every INTERVAL_S."""
@@ -94,12 +96,13 @@ class Observer:
         if not self._observed:
             self._seen = ([], [], [])
             return
-        column = self._shared.destination_column
-        before, self._seen = self._seen, (column(REFUSED_CONNS), column(UNANSWERED_CONNS), column(CONNS))
-        if len(before[0]) != len(self._seen[0]):
-            return  # the first look
+        before, self._seen = self._seen, self._totals()
         for slot in self._open | set(_changed(before, self._seen)) & self._observed.keys():
             self._add(slot, *(max(0, now[slot] - then[slot]) for now, then in zip(self._seen, before, strict=True)))
+
+    def _totals(self) -> _Seen:
+        column = self._shared.destination_column
+        return column(REFUSED_CONNS), column(UNANSWERED_CONNS), column(CONNS)
 
     def _add(self, slot: int, refused: int, unanswered: int, opened: int) -> None:
         target, observe, window = self._observed[slot]

@@ -295,3 +295,14 @@ async def test_one_that_is_removed_while_it_is_down_is_forgotten() -> None:
     await world.look(100)
     assert world.down() == set()
     assert not world.health._held
+
+
+async def test_errors_count_from_the_moment_that_a_service_observes() -> None:
+    world = World(config(observe=""))
+    world.fails(B, 100)
+    await world.look()
+    world.reload(config())
+    world.fails(B, 5)
+    await world.look()
+    assert world.down() == {B}
+    assert [change.last_answer for change in world.health.recent] == ["5 refused, 0 without an answer"]
