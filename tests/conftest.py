@@ -9,6 +9,7 @@ import os
 from itertools import count
 
 import pytest
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support", "tests.lab")
@@ -48,9 +49,10 @@ _finished = count(1)
 
 
 def pytest_runtest_logfinish() -> None:
-    """Give back what tests have left behind in circles. A stand-in of a gateway has a megabyte of shared memory, of which Python
-    does not know: without this, all tests in one process would take gigabytes."""
+    """Give back what tests have left behind: a stand-in of a gateway has a megabyte of shared memory, and aiohttp remembers the
+    middlewares of the last thousand applications. Without this, all tests in one process would take gigabytes."""
     if next(_finished) % _TESTS_BETWEEN_COLLECTIONS == 0:
+        web_app._cached_build_middleware.cache_clear()
         gc.collect()
 
 
