@@ -220,6 +220,7 @@ ELSEWHERE = {
     "real_servers_down": "a test of its own, below",
     "real_server_flapping": "a test of its own, below",
     "health_checks_late": "test_many_services.py",
+    "access_set_missing": "test_access.py",
     "not_running": "the test without an appliance, below",
     "local_ports_run_out": "test_doctor_story.py",
     "services_tracked": "test_doctor_story.py",
