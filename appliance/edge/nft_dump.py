@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from appliance.edge.errors import EdgeError
+from appliance.edge.rtnetlink import HEADER, attribute, attributes, messages
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
@@ -24,9 +25,7 @@ _NAME = {_GET_CHAINS: 3, _GET_SETS: 2, _GET_OBJECTS: 2}
 _SET, _ELEMENTS = 2, 3
 _OBJECT_TYPE, _OBJECT_DATA, _COUNTER, _PACKETS = 3, 4, 1, 2
 
-_HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("=BBH")
-_ATTRIBUTE = struct.Struct("=HH")
 _TYPE_BITS = 0x3FFF
 
 _TRIES = 20
@@ -39,10 +38,10 @@ _MESSAGE_BYTES = 1 << 17
 def counters(table: str) -> dict[str, int]:
     """Packets by the name of each named counter of a table of the family ip; empty while there is no such table."""
     found = {}
-    for attributes in _all(_GET_OBJECTS, _text(_TABLE, table) + _attribute(_OBJECT_TYPE, struct.pack(">I", _COUNTER))):
-        data = _parsed(attributes.get(_OBJECT_DATA, b""))
-        if _PACKETS in data and _name(attributes[_TABLE]) == table:
-            found[_name(attributes[_NAME[_GET_OBJECTS]])] = int.from_bytes(data[_PACKETS], "big")
+    for item in _all(_GET_OBJECTS, _text(_TABLE, table) + attribute(_OBJECT_TYPE, struct.pack(">I", _COUNTER))):
+        data = _parsed(item.get(_OBJECT_DATA, b""))
+        if _PACKETS in data and _name(item[_TABLE]) == table:
+            found[_name(item[_NAME[_GET_OBJECTS]])] = int.from_bytes(data[_PACKETS], "big")
     return found
 
 
@@ -59,39 +58,39 @@ def sets(table: str) -> frozenset[str]:
 def rules(table: str) -> tuple[bytes, ...]:
     """The rules of a table as the kernel writes them: equal ones are the same rules. Counters that have names are not in it."""
     found = _all(_GET_RULES, _text(_TABLE, table))
-    return tuple(b"".join(attributes.values()) for attributes in found if _name(attributes[_TABLE]) == table)
+    return tuple(b"".join(item.values()) for item in found if _name(item[_TABLE]) == table)
 
 
 def has_elements(table: str, set_name: str) -> bool:
     """Whether a set is there and has any element. Only the beginning of it is read."""
     asked = _dump(_GET_ELEMENTS, _text(_TABLE, table) + _text(_SET, set_name))
-    return any(attributes.get(_ELEMENTS) for attributes in asked)
+    return any(item.get(_ELEMENTS) for item in asked)
 
 
 def _names(kind: int, table: str) -> frozenset[str]:
     found = _all(kind, _text(_TABLE, table))
-    return frozenset(_name(attributes[_NAME[kind]]) for attributes in found if _name(attributes[_TABLE]) == table)
+    return frozenset(_name(item[_NAME[kind]]) for item in found if _name(item[_TABLE]) == table)
 
 
-def _all(kind: int, attributes: bytes) -> list[dict[int, bytes]]:
+def _all(kind: int, asked: bytes) -> list[dict[int, bytes]]:
     for _ in range(_TRIES):
         try:
-            return list(_dump(kind, attributes))
+            return list(_dump(kind, asked))
         except InterruptedError:
             continue
     raise EdgeError("nftables: the rules change too often to be read")
 
 
-def _dump(kind: int, attributes: bytes) -> Iterator[dict[int, bytes]]:
+def _dump(kind: int, asked: bytes) -> Iterator[dict[int, bytes]]:
     """The attributes of each item. Raises InterruptedError when there was a change meanwhile, and EdgeError."""
-    request = _FAMILY.pack(socket.AF_INET, 0, 0) + attributes
+    request = _FAMILY.pack(socket.AF_INET, 0, 0) + asked
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
             asking.settimeout(_TIMEOUT_S)
             asking.bind((0, 0))
-            asking.send(_HEADER.pack(_HEADER.size + len(request), _NFTABLES | kind, _REQUEST_DUMP, 1, 0) + request)
+            asking.send(HEADER.pack(HEADER.size + len(request), _NFTABLES | kind, _REQUEST_DUMP, 1, 0) + request)
             while True:
-                for message, flags, body in _messages(asking.recv(_MESSAGE_BYTES)):
+                for message, flags, _, body in messages(asking.recv(_MESSAGE_BYTES)):
                     if flags & _INTERRUPTED:
                         raise InterruptedError
                     if message == _DONE or (message == _ERROR and _is_absent(body)):
@@ -113,38 +112,13 @@ def _is_absent(error: bytes) -> bool:
     return True
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Kind, flags and content of each message."""
-    while len(data) >= _HEADER.size:
-        length, kind, flags, _, _ = _HEADER.unpack_from(data)
-        if length < _HEADER.size:
-            return
-        yield kind, flags, data[_HEADER.size : length]
-        data = data[_aligned(length) :]
-
-
 def _parsed(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE_BITS] = data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
-    return found
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+    return {kind & _TYPE_BITS: value for kind, value in attributes(data, 0)}
 
 
 def _text(kind: int, text: str) -> bytes:
-    return _attribute(kind, text.encode() + b"\0")
+    return attribute(kind, text.encode() + b"\0")
 
 
 def _name(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
-
-
-def _aligned(length: int) -> int:
-    return length + 3 & ~3

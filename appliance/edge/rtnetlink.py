@@ -120,8 +120,12 @@ def _request(kind: int, flags: int, number: int, body: bytes) -> bytes:
 
 
 def _received(kernel: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
-    """Kind, flags, number and body of the messages that have come."""
-    data, start = kernel.recv(_MESSAGE_BYTES), 0
+    return messages(kernel.recv(_MESSAGE_BYTES))
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Kind, flags, number and body of each message that has come."""
+    start = 0
     while start + HEADER.size <= len(data):
         length, kind, flags, number, _ = HEADER.unpack_from(data, start)
         if length < HEADER.size:
