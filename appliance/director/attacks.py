@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from appliance.attack.kinds import KERNEL, UNPROVEN
 from appliance.attack.watch import Attack, AttackWatch, Clients, Look
+from appliance.director.samples import counts_by_name
 from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
-from appliance.model.counters import OK_ACK, QUEUE_COUNTERS, SYN_CNT, VERDICT_COUNTERS
 
 log = logging.getLogger("appliance.attack")
 
@@ -18,18 +18,12 @@ _NAMED_RULES = 3
 
 def look_of(shared: SharedState, kernel_drops: Mapping[str, int]) -> Look:
     """The counters of this moment. `kernel_drops` has what the kernel dropped, by extended counter."""
-    rows = range(shared.shards + 1)
-    tables = (("verdicts", VERDICT_COUNTERS), ("queue", QUEUE_COUNTERS))
-    counts = {
-        counter.name: sum(column)
-        for table, counters in tables
-        for counter, column in zip(counters, zip(*(shared.table(row, table) for row in rows), strict=True), strict=True)
-    }
-    ext = [sum(column) for column in zip(*(shared.table(row, "ext") for row in rows), strict=True)]
-    counts[UNPROVEN] = max(0, ext[SYN_CNT] - ext[OK_ACK])
+    counts = counts_by_name(shared)
+    proofs = counts["synproxy_ok_ack"]
+    counts[UNPROVEN] = max(0, counts["synproxy_syn_cnt"] - proofs)
     counts |= {rule: kernel_drops[counter] for rule, counter in KERNEL.items() if counter in kernel_drops}
     sessions = sum(row[_CONNS] for row in totals(shared))
-    return Look(time.monotonic(), time.clock_gettime(time.CLOCK_REALTIME), counts, Clients(sessions, ext[OK_ACK]))
+    return Look(time.monotonic(), time.clock_gettime(time.CLOCK_REALTIME), counts, Clients(sessions, proofs))
 
 
 class Attacks:

@@ -114,21 +114,25 @@ def sample_of(gateway: Examined | None = None) -> Sample:
 
 def _with_gateway(host: Sample, gateway: Examined) -> Sample:
     shared = gateway.shared
-    tables = (("verdicts", VERDICT_COUNTERS), ("queue", QUEUE_COUNTERS), ("ext", EXT_COUNTERS))
-    counts = {
-        counter.name: sum(shared.table(row, table)[place] for row in range(shared.shards + 1))
-        for table, counters in tables
-        for place, counter in enumerate(counters)
-    }
     return replace(
         host,
-        counts=counts,
+        counts=counts_by_name(shared),
         servers=_servers(shared, gateway.services),
         sessions=sum(shared.session_counts),
         time_wait=sum(shared.time_wait_counts),
         starts=tuple(shared.table(shard, "queue")[WORKER_STARTS] for shard in range(shared.shards)),
         failures={duty.name: duty.failures for duty in gateway.duty_states() if duty.failures},
     )
+
+
+def counts_by_name(shared: SharedState) -> dict[str, int]:
+    """The sum of each counter over all shards and the lane."""
+    tables = (("verdicts", VERDICT_COUNTERS), ("queue", QUEUE_COUNTERS), ("ext", EXT_COUNTERS))
+    return {
+        counter.name: sum(shared.table(row, table)[place] for row in range(shared.shards + 1))
+        for table, counters in tables
+        for place, counter in enumerate(counters)
+    }
 
 
 def _servers(shared: SharedState, services: Sequence[ServicePlan]) -> "array[int]":
