@@ -143,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     from appliance.cli.metrics import add_parser as add_metrics_parser
     from appliance.cli.operator import add_parsers as add_operator_parsers
     from appliance.cli.token import add_parser as add_token_parser
+    from appliance.cli.trace import add_parsers as add_trace_parsers
     from appliance.lab.command import add_parser as add_lab_parser
 
     whole = argparse.ArgumentParser(prog="appliance", description=_DESCRIPTION, epilog=_EPILOG)
@@ -157,6 +158,7 @@ def parser() -> argparse.ArgumentParser:
     add_token_parser(commands)
     add_drain_parsers(commands)
     add_change_parsers(commands, DEFAULT_CONFIG, _write_file)
+    add_trace_parsers(commands)
     return whole
 
 

@@ -35,7 +35,7 @@ def test_commands_stand_in_the_order_of_use() -> None:
     tables = ["health", "lane", "slabinfo", "sockstat", "conntrack"]
     operators = ["conns", *tops, "cut", "sysctl", *tables, "metrics", "host", "doctor"]
     changes = ["plan", "apply", "confirm", "save", "services", "servers"]
-    assert [*gateway, *operators, "lab", "token", "drain", "events", *changes] == NAMES
+    assert [*gateway, *operators, "lab", "token", "drain", "events", *changes, "trace"] == NAMES
 
 
 def test_each_command_has_a_line_in_the_list() -> None:
