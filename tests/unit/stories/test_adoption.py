@@ -85,6 +85,7 @@ def test_all_sessions_are_what_they_were() -> None:
     before, gauges = world.rows(), world.by_state()
     states = ["CLOSE", "CLOSE_WAIT", "ESTABLISHED", "ESTABLISHED", "SYN_RECV", "SYN_RECV", "TIME_WAIT", "UDP"]
     assert sorted(row.state for row in before) == states
+    assert all(0 < row.age_s < 1 for row in before)
     restart(world)
     after = world.rows()
     assert {row.chosen for row in before} == {"rr"}
