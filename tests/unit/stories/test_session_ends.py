@@ -8,7 +8,6 @@ from tests.support.addresses import C0, R0
 from tests.support.lane_maps import FakeMaps
 from tests.support.proxied import opens
 from tests.support.world import World, plan
-from tests.unit.stories.test_adoption import restart
 
 
 def only(world: World) -> Session:
@@ -63,7 +62,7 @@ def test_a_rst_of_either_side_counts_and_outlives_the_worker(world: World, by_cl
         world.rs.sends("R", seq=R0 + 1)
     assert state_and_reset(world) == ("CLOSE", True)
     if world.maps.entries:
-        restart(world)
+        world.restart()
         assert state_and_reset(world) == ("CLOSE", True)
 
 
@@ -115,5 +114,5 @@ def test_the_moment_is_in_the_record_and_outlives_the_worker() -> None:
     world.now = 5e6 + 0.123
     world.client.connects(C0, R0)
     assert only(world).opened_ms == 5_000_000_123
-    restart(world)
+    world.restart()
     assert only(world).opened_ms == 5_000_000_123
