@@ -20,6 +20,8 @@ class SessionRow(NamedTuple):
     """Whether the kernel may carry its packets."""
     chosen: str = ""
     """How its real server was chosen, as `policy.choice.words` says it; empty when it is not known."""
+    age_s: float = 0.0
+    """Seconds since it was opened."""
 
 
 class Page(NamedTuple):

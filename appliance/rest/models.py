@@ -285,6 +285,7 @@ class Session(Model):
     service: str
     lane: bool
     chosen_by: str = Field(json_schema_extra={"enum": ["", *ALL_WORDS]})
+    age_s: float
 
 
 class Cut(Model):
