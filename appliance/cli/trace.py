@@ -9,7 +9,6 @@ from appliance.cli.operator import add_command, ask, copy, write
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import Answer
-    from appliance.cli.operator import Subparsers
 
 STREAM = "text/event-stream"
 FIELDS = ("client", "service", "port", "count", "seconds")
@@ -17,14 +16,14 @@ FIELDS = ("client", "service", "port", "count", "seconds")
 _TRACE = """\
 Show one line for each packet of some clients, in both directions, from all shards: the time (UTC), who sent it, the verdict, the
 reason and the stage that gave it. Packets that a rule of nftables drops are shown too. Packets that the lane carries are not:
-none of them is dropped. Lines that begin with # say what is missing. Example: `appliance trace --client 198.51.100.2`. Ctrl-C
-ends it.
+none of them is dropped. Lines that begin with # say what is missing. Ctrl-C ends it.
 """
 
 
-def add_parsers(subparsers: "Subparsers") -> None:
-    """Add the command to the `appliance` command."""
-    add_filter(add_command(subparsers, "trace", _trace, "show why packets of a client are dropped", _TRACE))
+def add_trace(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `trace`."""
+    add_command(parser, _trace, _TRACE, "trace --client 198.51.100.2", "trace --client 198.51.100.0/24 --service web --count 20")
+    add_filter(parser)
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
