@@ -144,6 +144,18 @@ def its_service_was_removed() -> World:
     return world
 
 
+def its_client_has_all_it_may() -> World:
+    scene = plan()
+    world = World(replace(scene, services=(replace(scene.services[0], max_conn_per_client=1),)))
+    others = [CLIENT[:4] + port for port in (b"\x88\x01", b"\x88\x02")]
+    for other in others:
+        world.put(tcp(other, VIP, "S", seq=C0))
+    for other in others:
+        world.complete(other)
+    world.reconcile()
+    return world
+
+
 STORIES: dict[Callable[[], World], EndReason] = {
     its_time_passes: EndReason.EXPIRED,
     an_operator_cuts_it: EndReason.CUT,
@@ -159,6 +171,7 @@ STORIES: dict[Callable[[], World], EndReason] = {
     its_real_server_was_removed: EndReason.REAL_SERVER_REMOVED,
     its_real_server_is_down: EndReason.REAL_SERVER_DOWN,
     its_service_was_removed: EndReason.UNSERVED,
+    its_client_has_all_it_may: EndReason.CLIENT_FULL,
 }
 
 
