@@ -185,9 +185,14 @@ def read_group(given: Mapping[str, str]) -> str:
 
 
 def check_fields(given: Iterable[str], known: Collection[str]) -> None:
-    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
+    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session; and for one
+    that is given twice, because only one of its values would count."""
+    seen = set[str]()
     for field in given:
         _check_known("field", field, known)
+        if field in seen:
+            raise QueryError(f"{field}: it is given more than once")
+        seen.add(field)
 
 
 def _check_known(field: str, value: str, known: Collection[str]) -> None:
