@@ -18,7 +18,7 @@ from appliance.config.loading import Config, ConfigError
 from appliance.config.planned import CountSessions, differences, planned
 from appliance.config.saving import saved
 from appliance.director.config_file import ConfigSource
-from appliance.director.confirmation import Confirmation
+from appliance.director.confirmation import Confirmation, Occasion
 from appliance.director.reload_log import say_refused
 from appliance.edge.errors import EdgeError
 from appliance.ipc.rows import Applied, ChangePlan, ConfigState, Saved
@@ -53,11 +53,11 @@ class Configuration:
         file: ConfigSource,
         running: Callable[[], Config],
         tunable: Callable[[str], int],
-        put: Callable[[Config, str], Awaitable[list[str]]],
+        put: Callable[[Config, Occasion], Awaitable[list[str]]],
         counts: Callable[[], CountSessions],
         lock: asyncio.Lock,
     ) -> None:
-        """`put` puts a configuration in force, all of it or nothing, while `lock` is held; it takes a word for the log, returns
+        """`put` puts a configuration in force, all of it or nothing, while `lock` is held; it takes the occasion, returns
         what has changed, a line each, and raises ReloadRefusedError."""
         self._file = file
         self._running = running
@@ -67,7 +67,7 @@ class Configuration:
         self._lock = lock
         self._in_file = running()
         self._offered: Config | None = None
-        self.confirmation = Confirmation(lock, lambda before: put(before, "the last change is taken back"))
+        self.confirmation = Confirmation(lock, lambda before: put(before, Occasion.TAKEN_BACK))
 
     @property
     def path(self) -> Path:
@@ -82,7 +82,7 @@ class Configuration:
                 self._check_confirmed()
                 self._note(after)
                 wanted = await asyncio.to_thread(changed_in_file, self._running(), self._in_file, after)
-                await self._put(wanted, "configuration read again")
+                await self._put(wanted, Occasion.FILE)
                 self._in_file = after
                 self._say_unsaved()
         except (ConfigError, ReloadRefusedError, ChangeRefusedError) as error:
@@ -103,7 +103,7 @@ class Configuration:
             self._check_confirmed()
             check_version(self._document() if versions else None, versions)
             before = self._with_tunables(wanted)
-            changes = await self._put_or_refuse(wanted)
+            changes = await self._put_or_refuse(wanted, Occasion.ON_TRIAL if confirm_within_s else Occasion.CHANGED)
             if text is None:
                 self._in_file = wanted
             if confirm_within_s and changes:
@@ -124,7 +124,7 @@ class Configuration:
             except ConfigError as error:
                 raise _refused(error) from error
             self._check_commands(wanted)
-            return Applied(await self._put_or_refuse(wanted), 0)
+            return Applied(await self._put_or_refuse(wanted, Occasion.CHANGED), 0)
 
     async def save(self, *, write: bool) -> Saved:
         """The file with the services, pools and tunables that are in force, and with its comments; with `write` it is written.
@@ -210,9 +210,9 @@ class Configuration:
         self._check_commands(wanted)
         return wanted
 
-    async def _put_or_refuse(self, wanted: Config) -> list[str]:
+    async def _put_or_refuse(self, wanted: Config, occasion: Occasion) -> list[str]:
         try:
-            return await self._put(wanted, "configuration changed")
+            return await self._put(wanted, occasion)
         except ReloadRefusedError as error:
             lines = str(error).splitlines()
             more = f"; and {len(lines) - 1} more" if len(lines) > 1 else ""

@@ -86,6 +86,19 @@ def test_a_change_that_nobody_confirms_is_taken_back(lab: RunningLab) -> None:
     assert who_answers(lab) == {"rs1", "rs2"}
 
 
+def test_a_drain_outlives_a_change_that_removes_its_real_server_and_is_taken_back(lab: RunningLab) -> None:
+    ask(lab, "POST", f"{RS1}/drain")
+    start = TEXT.index("[[service.real_server]]")
+    without_rs1 = TEXT[:start] + TEXT[TEXT.index("[[service.real_server]]", start + 1) :]
+    said = len(log_lines(lab))
+    ask(lab, "POST", "/config/apply?confirm_within_s=2", without_rs1)
+    lab.wait_until("it is taken back", lambda: any("is taken back, changes" in line for line in log_lines(lab)[said:]))
+    assert who_answers(lab) == {"rs2"}
+    assert lab.api_json(f"{RS1}/drain")["draining"]
+    ask(lab, "DELETE", f"{RS1}/drain")
+    assert who_answers(lab) == {"rs1", "rs2"}
+
+
 def test_a_change_that_is_confirmed_stays_and_nothing_comes_between(lab: RunningLab) -> None:
     drained = TEXT.replace("weight = 100", "weight = 0", 1)
     ask(lab, "POST", "/config/apply?confirm_within_s=600", drained)
