@@ -15,7 +15,7 @@ from appliance.config.document import document_of
 from appliance.config.edits import commands, edited, look_up, pools_of, value_of
 from appliance.config.file_changes import changed_in_file
 from appliance.config.loading import Config, ConfigError
-from appliance.config.planned import CountSessions, differences, planned
+from appliance.config.planned import differences
 from appliance.config.saving import saved
 from appliance.director.config_file import ConfigSource
 from appliance.director.confirmation import Confirmation, Occasion
@@ -54,16 +54,17 @@ class Configuration:
         running: Callable[[], Config],
         tunable: Callable[[str], int],
         put: Callable[[Config, Occasion], Awaitable[list[str]]],
-        counts: Callable[[], CountSessions],
+        plan: Callable[[Config, Config], Awaitable[ChangePlan]],
         lock: asyncio.Lock,
     ) -> None:
         """`put` puts a configuration in force, all of it or nothing, while `lock` is held; it takes the occasion, returns
-        what has changed, a line each, and raises ReloadRefusedError."""
+        what has changed, a line each, and raises ReloadRefusedError. `plan` says what the second of two configurations would
+        change of the first, and raises ConfigError when it names a list that cannot be used."""
         self._file = file
         self._running = running
         self._tunable = tunable
         self._put = put
-        self._counts = counts
+        self._plan = plan
         self._lock = lock
         self._in_file = running()
         self._offered: Config | None = None
@@ -89,9 +90,13 @@ class Configuration:
             say_refused(error)
 
     async def plan(self, text: str | None) -> ChangePlan:
-        """What a text would change; without one, the file. Raises ChangeRefusedError for a text that is no configuration."""
+        """What a text would change; without one, the file. Raises ChangeRefusedError for a text that is no configuration, and for
+        one that names a list which cannot be used."""
         wanted = await self._read(text)
-        return await asyncio.to_thread(planned, self._running(), wanted, self._counts())
+        try:
+            return await self._plan(self._running(), wanted)
+        except ConfigError as error:
+            raise _refused(error) from error
 
     async def apply(self, text: str | None, confirm_within_s: int, versions: Sequence[str]) -> Applied:
         """Put a text in force; without one, the file. With a time, it is taken back then, unless it is confirmed.

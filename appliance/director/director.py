@@ -20,6 +20,7 @@ from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.access_control import AccessControl
 from appliance.director.asked import Asked
+from appliance.director.change_plans import ChangePlans
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
 from appliance.director.confirmation import Occasion
@@ -109,7 +110,7 @@ class Director(Reported):
             lambda: self._config,
             self.shared.tunable,
             self._change,
-            lambda: session_counts(self.shared, self._taken()),
+            ChangePlans(self.access_control, self.sessions, lambda: session_counts(self.shared, self._taken())).plan,
             self._tuning.changing,
         )
         self._routes, self._network = watches.Routes(self.shared), Network(config.gateway.sides, links.states, neighbours.failed)

@@ -20,6 +20,10 @@ ROWS, TALLY, CUT, SLABS = "rows", "tally", "cut", "slabs"
 KINDS = (ROWS, TALLY, CUT, SLABS)
 
 GROUPS = ("client", "service", "real_server")
+"""The groups in which operators can have sessions counted."""
+
+LOCAL_ADDRESS = "local_address"
+TALLY_GROUPS = (*GROUPS, LOCAL_ADDRESS)
 """The groups in which a TALLY can count."""
 
 LIMIT_MAX = 10_000
@@ -63,7 +67,7 @@ class Query(NamedTuple):
     """ROWS, TALLY, CUT or SLABS."""
     filter: SessionFilter = SessionFilter()
     by: str = ""
-    """For TALLY: one of GROUPS."""
+    """For TALLY: one of TALLY_GROUPS."""
     limit: int = 0
     """For ROWS and CUT: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
@@ -88,7 +92,7 @@ def check_query(query: Query) -> None:
         raise QueryError(f"a query has fields of wrong types: {query!r}"[: 2 * _LONGEST_SHOWN])
     _check_known("kind", query.kind, KINDS)
     if query.kind == TALLY or query.by:
-        _check_known("by", query.by, GROUPS)
+        _check_known("by", query.by, TALLY_GROUPS)
     _check_clients(query)
     if not 0 <= query.limit <= LIMIT_MAX:
         raise QueryError(f"limit: {query.limit} is out of range 0..{LIMIT_MAX}")
