@@ -1,6 +1,6 @@
 """change_plans.py: what a plan looks up besides, in files and in shards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -12,11 +12,18 @@ from appliance.director.access_lists import read_access
 from appliance.director.change_plans import NOT_COUNTED, ChangePlans
 from appliance.ipc.queries import SessionFilter, ShardDownError
 from appliance.ipc.rows import PlannedChange
+from appliance.policy.access_rules import AccessService
 from tests.support.api_changes import SHIPPED
-from tests.unit.director.test_access_control import FakeTable
 
 RUNNING = parse(SHIPPED, "lvs.toml")
 DEFAULT = RUNNING.local_addresses["default"]
+
+
+class FakeTable:
+    """The lists in force."""
+
+    def __init__(self, services: Sequence[AccessService] = ()) -> None:
+        self.services = services
 
 
 class Shards:
@@ -38,9 +45,8 @@ class Shards:
 
 
 def plans(shards: Shards, running: Config = RUNNING) -> ChangePlans:
-    table = FakeTable()
-    table.services = read_access(running)
-    return ChangePlans(AccessControl(table, shards), shards, lambda: lambda _service, _endpoint: 0)  # type: ignore[arg-type]
+    control = AccessControl(FakeTable(read_access(running)), shards)  # type: ignore[arg-type]
+    return ChangePlans(control, shards, lambda: lambda _service, _endpoint: 0)
 
 
 def with_pool(*addresses: IPv4Address) -> Config:
