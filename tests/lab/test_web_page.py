@@ -26,6 +26,7 @@ VIEWS = ("services", "sessions", "drops", "attacks", "tunables")
 FIRST = "192.0.2.101:8080"
 DRAIN = f"/services/web/real_servers/{FIRST}/drain"
 TUNABLE = "udp_timeout"
+IS_LIVE = "document.getElementById('stream').textContent === 'live'"
 LOOKS = 1200
 """Looks, 0.1 s apart, before a wait gives up."""
 
@@ -113,7 +114,7 @@ def drained(lab: RunningLab) -> bool:
 
 def test_services_appear_and_rates_move(page: "Page") -> None:
     says(row(page, FIRST), "up")
-    says(page.locator("#stream"), "live")
+    wait_for(page, IS_LIVE)
     assert page.locator("#services-range").inner_text() == "1 to 1 of 1 services"
     for figure in ("conns", "packets", "bits"):
         wait_for(page, f"/^[0-9.]*[1-9]/.test(document.getElementById('figure-{figure}').textContent)")
@@ -158,7 +159,9 @@ def test_a_real_server_is_drained_and_its_weight_is_set(lab: RunningLab, page: "
 
     weight = page.get_by_label(f"Weight of {FIRST}")
     weight.fill("37")
-    wait_for(page, "document.getElementById('figure-conns').textContent !== ''")
+    line = page.locator(".service .spark path").get_attribute("d")
+    wait_for(page, f"document.querySelector('.service .spark path').getAttribute('d') !== {json.dumps(line)}")
+    assert weight.input_value() == "37", "samples do not take away what somebody types"
     weight.press("Enter")
     lab.wait_until("the weight is set", lambda: lab.api_json(f"/services/web/real_servers/{FIRST}")["weight"] == 37)
     weight.fill("100")
@@ -328,12 +331,29 @@ def test_what_strangers_name_is_text(browser: "Browser", url: str) -> None:
 
 def test_the_page_goes_on_when_the_stream_breaks_off(browser: "Browser", url: str) -> None:
     with visited(browser, url) as page:
-        says(page.locator("#stream"), "live")
+        wait_for(page, IS_LIVE)
         page.route("**/samples*", lambda route: route.abort())
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        says(page.locator("#stream"), "not live")
+        says(page.locator("#stream"), "not live: asking again")
         page.unroute("**/samples*")
-        wait_for(page, "document.getElementById('stream').textContent === 'live'")
+        wait_for(page, IS_LIVE)
+
+
+def test_where_a_token_is_needed_the_page_asks_for_it(browser: "Browser", url: str) -> None:
+    with visited(browser, url) as page:
+
+        def answer(route: Any) -> None:
+            if "authorization" in route.request.headers:
+                route.continue_()
+            else:
+                route.fulfill(status=401, json={"detail": "no token"})
+
+        page.route("**/samples*", answer)
+        page.reload()
+        says(page.locator("#token-dialog"), "This address answers nobody without a token.")
+        page.fill("#token", READS)
+        page.keyboard.press("Enter")
+        wait_for(page, IS_LIVE)
 
 
 def test_the_listeners_themselves_have_the_page_too(lab: RunningLab) -> None:
