@@ -32,6 +32,7 @@ from appliance.rest.service_routes import ONE
 from appliance.rest.services import ServiceHandlers
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
+from appliance.rest.trace import TraceHandlers
 from appliance.rest.ui_page import UiHandlers
 from appliance.views import counters, proc
 from appliance.views.attack import attacks
@@ -115,6 +116,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("POST", drain): drains.begin,
         ("DELETE", drain): drains.take_back,
         ("GET", "/events"): EventHandlers(gateway).answer,
+        ("POST", "/trace"): TraceHandlers(gateway).answer,
         **_change_handlers(gateway),
         **_page_handlers(gateway),
     }
