@@ -163,6 +163,8 @@ class Service(Model):
     max_conn: Count
     when_full: str
     refused: RefusedByLimits
+    synproxy: Literal["never", "always", "auto"]
+    engaged: bool
     real_servers: list[RealServer]
 
 
