@@ -9,11 +9,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import __version__
 from appliance.cli import operator
 from appliance.cli.credentials import add_options
+from appliance.cli.output import clean
 from appliance.cli.table import BY_NAME, COMMANDS, Entry, Group
 from appliance.model.did_you_mean import did_you_mean
 
@@ -31,6 +32,7 @@ _PLACE: dict[str, Any] = {
     "cert_file": None,
     "key_file": None,
     "json": False,
+    "wide": False,
 }
 """The options that every command has that asks an appliance, and what stands in their place when they are not given."""
 
@@ -107,6 +109,10 @@ class CommandParser(argparse.ArgumentParser):
                 found.api = operator.api_address(os.environ.get(operator.API_VARIABLE) or operator.DEFAULT_API)
             except argparse.ArgumentTypeError as error:
                 self.error(f"{operator.API_VARIABLE} in the environment: {error}")
+
+    def error(self, message: str) -> NoReturn:
+        """As in argparse; what was typed may come from elsewhere, so it is cleaned."""
+        super().error(clean(message))
 
     def _meant(self, word: str) -> str:
         return did_you_mean(word.partition("=")[0], self._option_string_actions) if word.startswith("-") else ""

@@ -228,9 +228,6 @@ class SharedState:
             of_slots[gauge :: len(DESTINATION_FIELDS)] = none
         gauges = self.table(shard, "states")
         gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
-        for slot in range(self.destinations):  # a new worker answers with no cookies yet
-            edges = self.cookie_edges(shard, slot)
-            edges[1] = max(edges)
 
     def table(self, shard: int, name: str) -> memoryview:
         """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges.
@@ -297,13 +294,6 @@ class SharedState:
         """
         start = (shard * self.destinations + slot) * COOKIE_EDGES
         return self._cookie_edges[start : start + COOKIE_EDGES]
-
-    def has_engaged(self, slots: Iterable[int]) -> bool:
-        """Whether a shard has begun to answer with SYN cookies, and not stopped, for the service whose real servers have these
-        slots."""
-        slots = tuple(slots)
-        edges = ([self.cookie_edges(shard, slot) for slot in slots] for shard in range(self.shards))
-        return any(sum(began for began, _ in cells) > sum(stopped for _, stopped in cells) for cells in edges)
 
 
 def shape_of(buffer: memoryview) -> Header | None:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from appliance import __version__
+from appliance.ipc.cookie_edges import has_engaged
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
@@ -94,7 +95,7 @@ def _is_engaged(shared: SharedState, plan: ServicePlan) -> bool:
     if plan.synproxy != "auto":
         return plan.synproxy == "always"
     mode = shared.tunable("tcp_syncookies")
-    return mode == ALWAYS_COOKIES or (mode != 0 and shared.has_engaged(server.slot for server in plan.real_servers))
+    return mode == ALWAYS_COOKIES or (mode != 0 and has_engaged(shared, (server.slot for server in plan.real_servers)))
 
 
 def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:

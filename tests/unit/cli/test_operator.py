@@ -92,7 +92,7 @@ def columns(text: str) -> list[list[str]]:
 
 async def test_conns_lists_the_sessions_of_every_batch(operator: Operator) -> None:
     operator.gateway.sessions.batches = [[SESSION, UDP_SESSION], [SESSION._replace(state="CLOSE")]]
-    assert [line[2] for line in columns(await operator.reads("conns"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
+    assert [line[2] for line in columns(await operator.reads("conns", "--wide"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
     assert operator.gateway.sessions.asked == (SessionFilter(),)
 
 

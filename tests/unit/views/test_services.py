@@ -62,30 +62,10 @@ def test_synproxy_is_shown_and_whether_it_is_engaged(
     assert document.data["services"][0]["engaged"] is engaged
 
 
-def test_a_shard_that_was_engaged_counts_though_its_first_real_server_has_moved() -> None:
-    """It began in the slot of one real server, and stopped in that of another one."""
-    shared = fill_destinations(shards=1)
-    shared.cookie_edges(0, 0)[0] = shared.cookie_edges(0, 1)[1] = 1
-    assert not shared.has_engaged((0, 1))
-    shared.cookie_edges(0, 1)[0] = 1
-    assert shared.has_engaged((0, 1))
-
-
 def test_both_flags_stand_as_in_lvs() -> None:
     plans = [replace(SERVICES[0], synproxy="always", persistence_s=300)]
     line = services(fill_destinations(shards=1), plans).text.splitlines()[3]
     assert line == "TCP  203.0.113.10:80 rr persistent 300 synproxy"
-
-
-def test_a_worker_that_died_while_it_answered_with_cookies_does_so_no_more() -> None:
-    shared = fill_destinations(shards=2)
-    shared.cookie_edges(0, 1)[0] = 2
-    shared.cookie_edges(1, 1)[0] = 1
-    shared.forget_sessions(0)
-    assert shared.has_engaged((1,)), "of the other worker nothing is known"
-    shared.forget_sessions(1)
-    assert not shared.has_engaged((1,))
-    assert [shared.cookie_edges(shard, 1).tolist() for shard in range(2)] == [[2, 2], [1, 1]]
 
 
 def test_services_data() -> None:
