@@ -143,7 +143,7 @@ def made_of_json(data: Any, narrow: Callable[[Any], str]) -> str:
 
     try:
         return narrow(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ApiError(f"the answer is not one of an appliance of this version: {error!r}") from error
 
 
@@ -162,5 +162,5 @@ def answered_json(options: argparse.Namespace, path: str, **query: str) -> Any:
     with ask(argparse.Namespace(**{**vars(options), "json": True}), "GET", path, body=None, **query) as answer:
         try:
             return json.loads(answer.text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError("the answer is not JSON, so it is not one of an appliance") from error

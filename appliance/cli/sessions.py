@@ -19,7 +19,7 @@ _FILTER_HELP = {
     "real_server": f"only sessions with these real servers: {_ENDPOINT}",
     "state": "only sessions in this TCP state, for instance ESTABLISHED; or UDP",
 }
-_FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
+_FILTER_VALUES = {"client": "CLIENT", "service": "SERVICE", "real_server": "SERVER", "state": "STATE"}
 
 _CONNS = """\
 List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on

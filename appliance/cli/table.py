@@ -67,6 +67,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("render-nft", Group.RUN, "print the nftables ruleset of a configuration", _HERE + "add_render_nft"),
     Entry("cleanup", Group.RUN, "undo what a crashed appliance left on this host", _HERE + "add_cleanup"),
     Entry("token", Group.RUN, "make a token for the admin API", _CLI + "token:add_token"),
+    Entry("completion", Group.RUN, "print the script with which a shell completes all this", _CLI + "completion:add_completion"),
     Entry("lab", Group.RUN, "run a command as a client of a gateway on this machine", "appliance.lab.command:add_options"),
 )
 """In the order in which the help lists them."""
