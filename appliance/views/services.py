@@ -10,7 +10,7 @@ from appliance.ipc.cookie_edges import has_engaged
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.counters import BYTES, DESTINATION_FIELDS
 from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
@@ -136,4 +136,5 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drai
         "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
         **counts,
+        "lane_packets": sum(shared.destination(shared.lane, plan.slot)[:BYTES]),
     }

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 SHIPPED = Path(__file__).parents[2] / "etc" / "lvs.toml"
 
 DRIVER = """
