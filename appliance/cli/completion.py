@@ -63,7 +63,7 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
         parser,
         partial(operator.run_guarded, _completion),
         _DESCRIPTION,
-        "completion bash >~/.local/share/bash-completion/completions/appliance",
+        "completion bash >/etc/bash_completion.d/appliance",
     )
     parser.add_argument(
         "what", choices=(*_SHELLS, *_NAMES), metavar="SHELL", help="bash or zsh; or what to name: " + ", ".join(_NAMES)
