@@ -121,6 +121,8 @@ name_the_places() {
     dataplane_unit=$root/etc/systemd/system/$DATAPLANE.service
     sysctl_file=$root/etc/sysctl.d/90-$SERVICE.conf
     command_link=$root/usr/local/bin/appliance
+    bash_completion=$root/usr/local/share/bash-completion/completions/appliance
+    zsh_completion=$root/usr/local/share/zsh/site-functions/_appliance
 }
 
 # place SOURCE DESTINATION MODE: copies a file, with a rename, and only when the content differs.
@@ -219,6 +221,9 @@ build_release() {
     [ "$with_lane" = no ] || build_lane "$1"
     say "release: installing the appliance"
     run_quietly pip_install "$1" --no-deps --no-build-isolation "$scratch_dir/source" || die "cannot install the appliance"
+    for shell in bash zsh; do
+        "$1/bin/python" -I -m appliance completion "$shell" >"$1/completion.$shell" || die "cannot write the completion for $shell"
+    done
     touch "$1/.complete"
 }
 
@@ -251,6 +256,9 @@ install_release() {
     fi
     point "$current" "releases/$digest"
     point "$command_link" ../../../opt/appliance/current/bin/appliance
+    say "completion: $bash_completion, $zsh_completion"
+    place "$release/completion.bash" "$bash_completion" 0644
+    place "$release/completion.zsh" "$zsh_completion" 0644
     prune_releases
 }
 
@@ -330,10 +338,19 @@ uninstall_service() {
         systemctl --quiet disable --now "$SERVICE"
         stop_dataplane
     fi
-    say "files: removing $unit, $dataplane_unit, $sysctl_file, $command_link, $prefix"
+    say "files: removing $unit, $dataplane_unit, $sysctl_file, $command_link, $bash_completion, $zsh_completion, $prefix"
     rm -f "$unit" "$unit.new" "$dataplane_unit" "$dataplane_unit.new" "$sysctl_file" "$sysctl_file.new" "$command_link.new"
     [ ! -L "$command_link" ] || rm -f "$command_link"
+    remove_completion "$bash_completion"
+    remove_completion "$zsh_completion"
     rm -rf "$prefix"
+}
+
+# remove_completion FILE: removes it, and the two directories around it, which few machines have, when nothing else is in them.
+remove_completion() {
+    rm -f "$1" "$1.new"
+    [ ! -d "${1%/*}" ] || rmdir --ignore-fail-on-non-empty "${1%/*}"
+    [ ! -d "${1%/*/*}" ] || rmdir --ignore-fail-on-non-empty "${1%/*/*}"
 }
 
 # It ends by itself after the service, but the release must not be removed before that.
@@ -366,7 +383,7 @@ uninstall_user() {
 # Below --root DIR this script made the parent directories; on a machine they belong to the distribution.
 remove_empty_parents() {
     ! on_this_machine || return 0
-    for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin; do
+    for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin usr/local/share; do
         [ ! -d "$root/$parent" ] || (cd "$root" && rmdir -p --ignore-fail-on-non-empty "$parent")
     done
 }

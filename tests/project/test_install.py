@@ -25,6 +25,7 @@ printf '%s\\n' "$*" >>"$CALLS"
 for last; do :; done
 case $* in
     -V) echo "Python 3.11.0" ;;
+    "-I -m appliance completion "*) echo "script for $last" ;;
     "-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
     *" install "*--no-deps*)
         cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build"
@@ -143,6 +144,8 @@ def test_installs_what_the_service_needs(installer: Installer) -> None:
     assert tree["etc/systemd/system/appliance-dataplane.service"][0] == "-rw-r--r--"
     assert tree["etc/sysctl.d/90-appliance.conf"][0] == "-rw-r--r--"
     assert (installer.root / "usr/local/bin/appliance").resolve() == installer.release / "bin/appliance"
+    assert tree["usr/local/share/bash-completion/completions/appliance"] == ("-rw-r--r--", b"script for bash\n")
+    assert tree["usr/local/share/zsh/site-functions/_appliance"] == ("-rw-r--r--", b"script for zsh\n")
 
 
 def test_installing_twice_gives_the_same_tree(installer: Installer) -> None:
@@ -228,7 +231,7 @@ class TestRelease:
         assert not old.exists()
 
     @pytest.mark.parametrize(
-        "failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "build_lane", "--no-deps"]
+        "failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "build_lane", "--no-deps", "completion zsh"]
     )
     def test_a_run_that_failed_half_way_is_completed_by_the_next(self, installer: Installer, failing_step: str) -> None:
         failed = installer.run(FAIL_ON=failing_step)
@@ -326,6 +329,14 @@ class TestUninstall:
         installer.run(FAIL_ON="--no-deps")
         installer.install("--uninstall")
         assert tree_of(installer.root) == {}
+
+    def test_leaves_the_completion_of_others(self, installer: Installer) -> None:
+        other = installer.root / "usr/local/share/bash-completion/completions/other"
+        other.parent.mkdir(parents=True)
+        other.write_text("theirs\n")
+        installer.install()
+        installer.install("--uninstall")
+        assert [path for path in installer.root.rglob("*") if path.is_file()] == [other]
 
     def test_leaves_what_others_put_there(self, installer: Installer) -> None:
         other = installer.root / "etc/systemd/system/other.service"
@@ -466,3 +477,5 @@ def test_the_real_release_runs(installer: Installer) -> None:
     command, config = installer.root / "usr/local/bin/appliance", installer.root / "etc/appliance/lvs.toml"
     checked = subprocess.run([command, "check", config], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "_appliance_complete" in (installer.root / "usr/local/share/bash-completion/completions/appliance").read_text()
+    assert (installer.root / "usr/local/share/zsh/site-functions/_appliance").read_text().startswith("#compdef appliance\n")
