@@ -119,3 +119,11 @@ def test_tables_of_the_running_gateway(lab: RunningLab) -> None:
         assert (sockets["TCP"]["inuse"], sockets["RAW"]) == (OTHERS, {"inuse": 2})
         assert printed(lab, "conntrack").splitlines()[1].split()[:2] == ["count", str(OTHERS)]
         assert list(idle.stop().values()) == ["alive"] * OTHERS
+
+
+def test_views_of_a_running_gateway_fit_80_columns(lab: RunningLab) -> None:
+    assert lab.script("client", "http_load.py", str(REQUESTS), "4")["ok"] == REQUESTS
+    shown = {view: printed(lab, view) for view in ("status", "drops", "health", "conns")}
+    for view, text in shown.items():
+        assert max(map(len, text.splitlines())) <= 80, view
+    assert f"TCP  {lab.vip}:{lab.port} rr synproxy auto\n" in shown["status"]
