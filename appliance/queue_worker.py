@@ -35,6 +35,7 @@ from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
+from appliance.sessions.ended import BATCH
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
 from appliance.worker.control_channel import ControlChannel
@@ -82,6 +83,9 @@ RECONCILE_INTERVAL_S = 0.01
 RECONCILED_PER_TURN = 300
 """How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
 
+TELL_INTERVAL_S = 0.1
+"""How often the director is told of sessions that have ended, unless there are BATCH of them before."""
+
 EXIT_CANNOT_START = 3
 
 _ERROR_LOG_INTERVAL_S = 10.0
@@ -128,7 +132,7 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
+        publish_at, look_at, reconcile_at, tell_at, more_are_due = 0.0, 0.0, 0.0, 0.0, False
         while not self._control.closed:
             self._heartbeats[self._number] += 1
             # A system call that finds out that the director has said nothing costs as much as half a packet.
@@ -146,6 +150,9 @@ class QueueWorker:
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             if is_told:
                 self._control.converse(self._shard)
+            if len(self._shard.ended) >= BATCH or now >= tell_at:
+                self._control.tell_ended(self._shard)
+                tell_at = now + TELL_INTERVAL_S
             self._publish_flows()
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)

@@ -25,6 +25,7 @@ from appliance.ipc.rows import (
     Page,
     Saved,
     ServiceHealth,
+    SessionLogCounts,
     SessionRow,
     ShardState,
     Slab,
@@ -154,6 +155,14 @@ class AccessControl(Protocol):
         """Packets that the kernel dropped for them, by service and counter; empty when it cannot be asked."""
 
 
+class SessionLog(Protocol):
+    """The session log."""
+
+    @property
+    def counts(self) -> SessionLogCounts:
+        """What has become of sessions that ended while it was on."""
+
+
 class Configuration(Protocol):
     """The configuration in force. Whatever changes it raises ChangeRefusedError, and changes nothing, when that is refused."""
 
@@ -227,6 +236,10 @@ class Gateway(Protocol):
     @property
     def events(self) -> Events:
         """What has happened."""
+
+    @property
+    def session_log(self) -> SessionLog:
+        """The session log."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""
