@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 
 from appliance.config.session_log import FILE, JOURNAL, OFF, SessionLog
 from appliance.director import workers
@@ -53,8 +54,9 @@ class SessionLogWriter:
         config: SessionLog,
         processes: Sequence[ShardProcess],
         open_output: Callable[[SessionLog], LineOutput | None] = output_of,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._processes, self._open_output = config, processes, open_output
+        self._config, self._processes, self._open_output, self._now = config, processes, open_output, now
         self._output: LineOutput | None = None
         """None until there is something to write."""
         self._retired: list[LineOutput] = []
@@ -62,7 +64,7 @@ class SessionLogWriter:
         self._writing = threading.Lock()
         self._waiting: list[SessionEnd] = []
         self._second, self._left = 0.0, 0
-        self._unsaid, self._said_at = 0, -SAY_INTERVAL_S
+        self._unsaid, self._said_at = 0, -inf
         """Sessions that were left out and of which no line says so yet, and when the last such line was."""
         self._problem = ""
         self.counts = SessionLogCounts(0, 0, 0)
@@ -73,7 +75,7 @@ class SessionLogWriter:
         """Take what a worker tells. Each worker keeps to the limit by itself, and all of them together do here."""
         if self._config.target == OFF:
             return
-        now = time.monotonic()
+        now = self._now()
         if not 0 <= now - self._second < 1:
             self._second, self._left = now, self._config.max_per_s
         room = max(0, min(self._left, MOST_WAITING - len(self._waiting)))
@@ -106,8 +108,8 @@ class SessionLogWriter:
             return
         waiting, self._waiting = self._waiting, []
         unsaid = 0
-        if self._unsaid and time.monotonic() - self._said_at >= SAY_INTERVAL_S:
-            unsaid, self._unsaid, self._said_at = self._unsaid, 0, time.monotonic()
+        if self._unsaid and self._now() - self._said_at >= SAY_INTERVAL_S:
+            unsaid, self._unsaid, self._said_at = self._unsaid, 0, self._now()
         if not waiting and not unsaid:
             return
         sessions, problem = await asyncio.to_thread(self._write, waiting, unsaid)
@@ -173,7 +175,7 @@ class SessionLogWriter:
 
     async def end(self) -> None:
         """Write what is left, as the last thing of a run."""
-        self._said_at = -SAY_INTERVAL_S
+        self._said_at = -inf
         await self.write_some()
 
 
