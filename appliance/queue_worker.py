@@ -38,6 +38,7 @@ from appliance.sessions.adoption import Adopted
 from appliance.sessions.ended import BATCH
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
+from appliance.shard.tracer import Tracer
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
 
@@ -109,6 +110,9 @@ class QueueWorker:
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()
+        self._handle = self._shard.handle
+        """What judges a packet: the tracer while there is a trace. So nothing is asked for each packet while there is none."""
+        self._tracer = Tracer(self._shard.handle, self._shard.sessions, self._shard.output)
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -149,8 +153,9 @@ class QueueWorker:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             if is_told:
-                self._control.converse(self._shard)
-            if len(self._shard.ended) >= BATCH or now >= tell_at:
+                self._control.converse(self._shard, self._tracer)
+                self._handle = self._tracer.handle if self._tracer.traces else self._shard.handle
+            if len(self._shard.sessions.ended) >= BATCH or now >= tell_at:
                 self._control.tell_ended(self._shard)
                 tell_at = now + TELL_INTERVAL_S
             self._publish_flows()
@@ -204,7 +209,7 @@ class QueueWorker:
     def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
         output = self._shard.output
         try:
-            verdict = self._shard.handle(raw, now)
+            verdict = self._handle(raw, now)
         except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR

@@ -94,8 +94,8 @@ class Shard:
       kernel has made of them.
     - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
       `is_settled` says whether all sessions know of it.
-    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director, `ended` has
-      what the session log wants.
+    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director.
+    - `sessions` are for whoever looks at packets beside the shard (`shard.tracer`), and changes nothing.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
@@ -111,17 +111,17 @@ class Shard:
         """`maps` are those of the lane; None when there is none."""
         self.output = ShardOutput()
         self._number = plan.shard
-        self._generation_cell, self._generation = shared.generation, shared.generation[0]
-        ext_counts, self._queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
-        self._verdict_counts = shared.table(plan.shard, "verdicts")
-        self._sessions = sessions = Sessions(plan, shared, self.output, now, maps)
+        self._generation_cell = shared.generation
+        self._generation = shared.generation[0]
+        ext_counts, queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
+        self._queue_counts, self._verdict_counts = queue_counts, shared.table(plan.shard, "verdicts")
+        self._sessions = self.sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
         self._lane = sessions.lane
-        self.ended = sessions.ended
         self._held = sessions.lane.held
         self._timeouts_s = sessions.tunables.timeouts_s
-        self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, self._queue_counts, now)
+        self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
         self._strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
         self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self._strays, self.output, ext_counts, now)

@@ -114,7 +114,7 @@ def test_a_connection_that_both_sides_close_has_all_its_packets_and_bytes(scene:
         "--fail",
         "--local-port",
         "33333",
-        f"http://{lab.vip}/bytes?n=300000&close=1",
+        f"http://{lab.vip}/bytes/300000",
         "-o",
         "/dev/null",
     )

@@ -30,7 +30,7 @@ def told(world: World) -> list[SessionEnd]:
     world.reconcile()
     rows = list[SessionEnd]()
     while True:
-        batch, left_out = world.shard.ended.take()
+        batch, left_out = world.shard.sessions.ended.take()
         assert not left_out
         if not batch:
             return rows
@@ -193,7 +193,7 @@ def test_while_it_is_off_nothing_is_told_nor_counted() -> None:
     world = World()
     world.client.connects(C0, R0)
     world.walk_all(CUT)
-    assert world.shard.ended.take() == ([], 0)
+    assert world.shard.sessions.ended.take() == ([], 0)
 
 
 @pytest.fixture(params=["python", "lane"])
@@ -348,32 +348,32 @@ def many(world: World, first: int, number: int) -> None:
 def test_beyond_so_many_a_second_they_are_left_out_and_counted() -> None:
     world = World(logged(plan(with_udp=True), per_s=5))
     many(world, 0, 12)
-    assert len(world.shard.ended) == 5
-    rows, left_out = world.shard.ended.take()
+    assert len(world.shard.sessions.ended) == 5
+    rows, left_out = world.shard.sessions.ended.take()
     assert (len(rows), left_out) == (5, 7)
     many(world, 100, 1)
-    assert world.shard.ended.take() == ([], 1)
+    assert world.shard.sessions.ended.take() == ([], 1)
     world.sleep(1.1)
     many(world, 200, 2)
-    rows, left_out = world.shard.ended.take()
+    rows, left_out = world.shard.sessions.ended.take()
     assert (len(rows), left_out) == (2, 0)
 
 
 def test_no_more_wait_for_a_director_that_takes_none_than_there_is_room_for() -> None:
     world = World(logged(plan(with_udp=True)))
     many(world, 0, MOST_WAITING + 50)
-    assert len(world.shard.ended) == MOST_WAITING
-    rows, left_out = world.shard.ended.take()
+    assert len(world.shard.sessions.ended) == MOST_WAITING
+    rows, left_out = world.shard.sessions.ended.take()
     assert (len(rows), left_out) == (BATCH, 50)
-    assert len(world.shard.ended) == MOST_WAITING - BATCH
+    assert len(world.shard.sessions.ended) == MOST_WAITING - BATCH
 
 
 def test_it_is_switched_while_traffic_flows(world: World) -> None:
-    world.shard.ended.change(0, ())
+    world.shard.sessions.ended.change(0, ())
     world.put(udp(client(1), VIP, b"?"))
     world.walk_all(CUT)
     assert told(world) == []
-    world.shard.ended.change(PER_S, ())
+    world.shard.sessions.ended.change(PER_S, ())
     world.put(udp(client(1), VIP, b"?"))
     world.walk_all(CUT)
     assert [row.service for row in told(world)] == ["dns"]
@@ -381,6 +381,6 @@ def test_it_is_switched_while_traffic_flows(world: World) -> None:
 
 def test_a_new_worker_begins_as_its_plan_says() -> None:
     world = World()
-    assert not world.shard.ended.is_on
+    assert not world.shard.sessions.ended.is_on
     world.shard = Shard(logged(), world.shared, world.now)
-    assert world.shard.ended.is_on
+    assert world.shard.sessions.ended.is_on
