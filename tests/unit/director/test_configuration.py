@@ -324,5 +324,5 @@ async def test_a_session_log_in_a_file_that_the_file_does_not_name_is_refused(co
     assert (await configuration.apply(usual, 0, ())).changes == ['session_log.target: "off" -> "file"']
     configuration.text = other
     await configuration.reload()
-    assert (await configuration.apply(usual.replace('file"', 'off"'), 0, ())).changes
+    assert (await configuration.apply(other.replace('target = "file"', 'target = "off"'), 0, ())).changes
     assert (await configuration.apply(other, 0, ())).changes
