@@ -9,7 +9,7 @@ from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT
 from appliance.ipc.rows import SessionEnd
 from appliance.model.end_reasons import EndReason
-from appliance.model.tcp_state import TcpState
+from appliance.model.tcp_state import STATE_NAMES, TcpState
 from appliance.sessions.ended import BATCH, MOST_WAITING, STARTED_ANEW
 from appliance.shard.shard import Shard
 from tests.support.addresses import C0, CLIENT, R0, VIP
@@ -229,6 +229,27 @@ def test_a_row_has_all_of_the_session(world: World) -> None:
         assert (row.in_bytes, row.out_bytes) == (counted["in_bytes"], counted["out_bytes"])
     assert row.in_bytes >= 4 * 40 + 100
     assert row.out_bytes >= 4 * 40 + 1000
+
+
+def test_what_the_kernel_has_seen_last_counts_when_somebody_ends_it() -> None:
+    world = World(logged(), FakeMaps())
+    world.client.connects(C0, R0)
+    world.now += 4
+    close(world)
+    (session,) = world.sessions()
+    assert STATE_NAMES[session.state] != "TIME_WAIT", "Python does not know yet"
+    world.inside.by_state.now = world.now + 50
+    world.inside.end(session, EndReason.CUT)
+    (row,) = told(world)
+    assert (row.state, row.closed_by, row.ended_ms - row.opened_ms) == ("TIME_WAIT", "fin", 4000)
+
+
+def test_one_that_both_have_closed_and_one_has_not_acknowledged(world: World) -> None:
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
+    world.sleep(100)
+    (row,) = told(world)
+    assert (row.reason, row.state, row.closed_by) == ("expired", "LAST_ACK", "fin")
 
 
 def test_one_that_is_reset_has_ended_with_the_rst(world: World) -> None:
