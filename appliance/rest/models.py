@@ -150,6 +150,7 @@ class RefusedByLimits(Model):
 
     service_full: Count
     servers_full: Count
+    client_full: Count
 
 
 class Service(Model):
@@ -164,8 +165,12 @@ class Service(Model):
     persistence_mask: Count
     local_addresses: list[str]
     max_conn: Count
+    max_conn_per_client: Count
+    client_mask: Count
     when_full: str
     refused: RefusedByLimits
+    synproxy: Literal["never", "always", "auto"]
+    engaged: bool
     real_servers: list[RealServer]
 
 

@@ -17,6 +17,8 @@ class Parameter(NamedTuple):
     meaning: str
     schema: Mapping[str, Any] = MappingProxyType({"type": "string"})
     """The values as JSON Schema, as far as it can say them."""
+    is_required: bool = False
+    """Whether a request without it is refused; `default` says so in words."""
 
 
 class Refusal(NamedTuple):
@@ -97,7 +99,7 @@ COMMON_QUERY = (FORMAT,)
 BAD_QUERY = Refusal(
     HTTPStatus.BAD_REQUEST,
     "bad-query",
-    "a query field is unknown, is empty, or has a value that is not allowed; of a field that is given twice, the first counts",
+    "a query field is unknown, is empty, is given more than once, or has a value that is not allowed",
 )
 
 COMMON_REFUSALS = (
