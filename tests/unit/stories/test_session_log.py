@@ -159,6 +159,16 @@ def unserved() -> World:
     return world
 
 
+def client_full() -> World:
+    (service,) = plan().services
+    world = World(logged(replace(plan(), services=(replace(service, max_conn_per_client=1),))))
+    for number in (1, 2):
+        world.put(tcp(client(number), VIP, "S", seq=C0))
+    for number in (1, 2):
+        world.complete(client(number))
+    return world
+
+
 WAYS: dict[EndReason, tuple[Callable[[], World], str, str]] = {
     EndReason.EXPIRED: (expired, "ESTABLISHED", ""),
     EndReason.DROPPED_EARLY: (dropped_early, "SYN_RECV", ""),
@@ -174,6 +184,7 @@ WAYS: dict[EndReason, tuple[Callable[[], World], str, str]] = {
     EndReason.DROPPED_FOR_LIMIT: (dropped_for_limit, "SYN_RECV", ""),
     EndReason.REAL_SERVER_DOWN: (real_server_down, "ESTABLISHED", ""),
     EndReason.UNSERVED: (unserved, "ESTABLISHED", ""),
+    EndReason.CLIENT_FULL: (client_full, "ESTABLISHED", ""),
 }
 
 
