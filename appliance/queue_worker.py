@@ -36,6 +36,7 @@ from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
+from appliance.sessions.ended import BATCH
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
 from appliance.shard.tracer import Tracer
@@ -83,6 +84,9 @@ LOOK_INTERVAL_S = 0.1
 RECONCILE_INTERVAL_S = 0.01
 RECONCILED_PER_TURN = 300
 """How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
+
+TELL_INTERVAL_S = 0.1
+"""How often the director is told of sessions that have ended, unless there are BATCH of them before."""
 
 EXIT_CANNOT_START = 3
 
@@ -134,7 +138,7 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
+        publish_at, look_at, reconcile_at, tell_at, more_are_due = 0.0, 0.0, 0.0, 0.0, False
         while not self._control.closed:
             self._heartbeats[self._number] += 1
             # A system call that finds out that the director has said nothing costs as much as half a packet.
@@ -153,6 +157,9 @@ class QueueWorker:
             if is_told:
                 self._control.converse(self._shard, self._tracer)
                 self._handle = self._tracer.handle if self._tracer.traces else self._shard.handle
+            if len(self._shard.sessions.ended) >= BATCH or now >= tell_at:
+                self._control.tell_ended(self._shard)
+                tell_at = now + TELL_INTERVAL_S
             self._publish_flows()
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)

@@ -1,8 +1,8 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-Services, their real servers and all that is said of both, the pools of local addresses, the start values of tunables and the
-parameters of the host can change while the appliance runs. A service with another VIP, port or protocol is another one.
-Everything else is fixed at the start: the shards, the interfaces and the listeners are made from it.
+Services, their real servers and all that is said of both, the pools of local addresses, the start values of tunables, the
+parameters of the host and the session log can change while the appliance runs. A service with another VIP, port or protocol is
+another one. Everything else is fixed at the start: the shards, the interfaces and the listeners are made from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,10 +66,12 @@ class Reload:
     """One line for each service that is added or removed, and for each key of one that changes."""
     pools: tuple[str, ...] = ()
     """One line for each pool of local addresses that is added, removed or changed."""
+    session_log: tuple[str, ...] = ()
+    """One line for each key of the session log that changes."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All that changes but tunables."""
+        """All that changes of services, and what belongs to them."""
         return self.pools + self.services + self.real_servers
 
 
@@ -96,6 +98,7 @@ def compare(running: Config, wanted: Config) -> Reload:
             *(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
         ),
         tuple(_differences("local_addresses.", running.local_addresses, wanted.local_addresses)),
+        tuple(_differences("session_log.", dict(running.session_log), dict(wanted.session_log))),
     )
 
 

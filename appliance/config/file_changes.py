@@ -10,14 +10,16 @@ T = TypeVar("T")
 
 
 def changed_in_file(running: Config, before: Config, after: Config) -> Config:
-    """The next configuration: `after`, but with those services and pools as they run that the file says the same of as `before`,
-    when it was read last. So a change that was made while it ran stays until the file says something new of the same thing, as
-    with tunables.
+    """The next configuration: `after`, but with those services and pools, and the session log, as they run that the file says the
+    same of as `before`, when it was read last. So a change that was made while it ran stays until the file says something new of
+    the same thing, as with tunables.
 
     Raises ConfigError when what comes of it does not fit together.
     """
     services = _merged(*({service.name: service for service in config.services} for config in (running, before, after)))
     pools = _merged(*(pools_of(config) for config in (running, before, after)))
+    log = (running if before.session_log == after.session_log else after).session_log
+    after = after.model_copy(update={"session_log": log})
     if services == {service.name: service for service in after.services} and pools == pools_of(after):
         return after
     return with_parts(after, list(services.values()), pools, SOURCE)

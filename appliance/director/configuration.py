@@ -235,12 +235,16 @@ class Configuration:
             )
 
     def _check_commands(self, wanted: Config) -> None:
-        """Only who can write the file chooses which programs run on this host; whoever has a token does not."""
+        """Only who can write the file chooses which programs run on this host, and which file is written to; a token is not
+        enough."""
         for command in commands(wanted) - commands(self._in_file) - commands(self._running()):
             raise ChangeRefusedError(
                 COMMAND_REFUSED,
                 f"health_check.command: {command[0][:80]!r} is a command that {self.path} does not have",
             )
+        file = wanted.session_log.file
+        if file not in (self._in_file.session_log.file, self._running().session_log.file):
+            raise ChangeRefusedError(COMMAND_REFUSED, f"session_log.file: {file[:80]!r} is a path that {self.path} does not have")
 
     def _document(self) -> dict[str, Any]:
         return document_of(self._effective())

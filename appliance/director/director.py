@@ -42,6 +42,7 @@ from appliance.director.reported import Reported
 from appliance.director.room import make_room
 from appliance.director.runtime_files import Keys
 from appliance.director.session_counts import session_counts
+from appliance.director.session_log import SessionLogWriter
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
@@ -98,6 +99,7 @@ class Director(Reported):
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
+        self.session_log = SessionLogWriter(config.session_log, self._workers)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
@@ -135,6 +137,7 @@ class Director(Reported):
             goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
+            undo.push_async_callback(self.session_log.end)
             undo.push_async_callback(cancel, tasks)
             await workers.ready(self._workers)
             notices = undo.enter_context(contextlib.closing(Notices()))
@@ -193,6 +196,7 @@ class Director(Reported):
             "tell who is down": self.health.tell,
             "look at drains": self.drains.watch,
             "observe traffic": self._observer.watch,
+            "write the session log": self.session_log.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -241,6 +245,7 @@ class Director(Reported):
                 self.access_control.changed(access.services),  # first: who is denied does not get in before
                 self._live.prepared(self._config, wanted, services),
                 self.host_parameters.changed(changes.host_parameters),
+                self.session_log.changed(wanted.session_log),
             ):
                 await self._tuning.put_in_force(tunables)
         except (ConfigError, HostParameterError, TunableError, EdgeError) as error:

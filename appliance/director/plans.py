@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
+from appliance.config.session_log import OFF, SessionLog
 from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService, in_order
@@ -46,6 +47,11 @@ def steered(config: Config, hash_seed: int = HASH_SEED, removed: Sequence[Remove
     )
 
 
+def told_of(log: SessionLog) -> tuple[int, tuple[str, ...]]:
+    """What a worker has to know of the session log: how many sessions a second it tells at their end, and of which services."""
+    return (0 if log.target == OFF else log.max_per_s), log.services
+
+
 def worker_plans(
     config: Config,
     services: tuple[ServicePlan, ...],
@@ -57,8 +63,20 @@ def worker_plans(
     """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` and `drained`
     are those of real servers that are so."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
+    log_per_s, logged = told_of(config.session_log)
     return [
-        Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down, drained=drained)
+        Plan(
+            shard,
+            shards,
+            queue_base + shard,
+            destinations,
+            services,
+            *keys,
+            down=down,
+            drained=drained,
+            log_per_s=log_per_s,
+            logged_services=logged,
+        )
         for shard in range(shards)
     ]
 

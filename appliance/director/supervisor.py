@@ -21,7 +21,9 @@ from appliance.ipc.messages import (
     ChangeDrained,
     ChangeHealth,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     Message,
@@ -72,6 +74,8 @@ class ShardProcess:
         """Whether the next worker comes after another one, of this run or of the one before."""
         self.lane_fds: tuple[int, ...] = ()
         """The descriptors that its workers get of the lane's maps."""
+        self.hear: Callable[[Ended], None] = lambda _: None
+        """What is called with the sessions that have ended in its workers."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
@@ -122,6 +126,11 @@ class ShardProcess:
         """Tell the worker the slots of all real servers that are drained, as `change_services` does with services."""
         self._plan = replace(self._plan, drained=drained)
         await self._tell(ChangeDrained(drained))
+
+    async def change_session_log(self, log_per_s: int, services: tuple[str, ...]) -> None:
+        """Tell the worker which sessions it has to tell at their end, as `change_services` does with services."""
+        self._plan = replace(self._plan, log_per_s=log_per_s, logged_services=services)
+        await self._tell(ChangeSessionLog(log_per_s, [*services]))
 
     async def forget(self, real_servers: Sequence[tuple[str, str, int]]) -> None:
         """Have the worker count no more for real servers that were removed: service, address and port of each. Raises
@@ -251,7 +260,9 @@ class ShardProcess:
 
     def _take(self, number: int, message: Message) -> str | None:
         """Hand one message to whoever waits for it. Returns the reason when it says that the worker cannot start."""
-        if not isinstance(message, Done | Piece | Refused):
+        if isinstance(message, Ended):
+            self.hear(message)
+        elif not isinstance(message, Done | Piece | Refused):
             self._refuse(number, f"a worker does not say {type(message).__name__}")
         elif not self.up and isinstance(message, Refused):
             return message.reason

@@ -88,6 +88,10 @@ class Plan:
     """The slots of the real servers that are down at this moment; all others are up."""
     drained: tuple[int, ...] = ()
     """The slots of the real servers that are drained at this moment, whatever their weights are."""
+    log_per_s: int = 0
+    """How many sessions a second are told at their end, for the session log; 0: none."""
+    logged_services: tuple[str, ...] = ()
+    """The services whose sessions these are; none: all of them."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -99,7 +103,8 @@ def plan_from_json(written: Mapping[str, Any]) -> Plan:
     """The plan in a JSON object. Raises KeyError or TypeError when its keys are not the fields of a plan."""
     services = services_from_json(written["services"])
     slots = {name: slots_from_json(written[name]) for name in ("down", "drained")}
-    return Plan(**{**written, "services": services, **slots})
+    logged = tuple(written["logged_services"])
+    return Plan(**{**written, "services": services, **slots, "logged_services": logged})
 
 
 def services_as_json(services: Iterable[ServicePlan]) -> list[dict[str, Any]]:

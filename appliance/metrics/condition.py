@@ -101,6 +101,12 @@ CONDITION: tuple[Family, ...] = (
         lambda reading: (((kind.name,), reading.attacks.begun[kind.name]) for kind in KINDS),
         "kind",
     ),
+    counter(
+        "session_log_sessions",
+        "sessions that ended while the session log was on, by what became of their lines: written, left out, failed",
+        lambda reading: (((name,), number) for name, number in reading.session_log._asdict().items()),
+        "outcome",
+    ),
     gauge("host_conntrack_entries", "entries of the host's own connection tracking", _conntrack("count")),
     gauge("host_conntrack_entries_limit", "entries that the host's own connection tracking may have", _conntrack("max")),
     gauge("host_conntrack_buckets", "buckets of the host's own connection tracking", _conntrack("buckets")),

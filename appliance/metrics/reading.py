@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from appliance.attack.watch import AttackWatch
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.rows import DutyState, LaneStats, ShardState
+from appliance.ipc.rows import DutyState, LaneStats, SessionLogCounts, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import DESTINATION_FIELDS
 
@@ -52,6 +52,9 @@ class Reading:
     """The slots of the real servers that are drained."""
     access_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """What access lists and rate limits have dropped, by service and the name of the counter."""
+
+    session_log: SessionLogCounts = field(default_factory=lambda: SessionLogCounts(0, 0, 0))
+    """Of this run."""
 
     @cached_property
     def rows(self) -> list[list[int]]:

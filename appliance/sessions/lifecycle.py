@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from appliance.ipc.plan import Plan, ServicePlan
-from appliance.ipc.shared_layout import USUAL_MTU, SharedState
+from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_ENGAGED
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
@@ -15,6 +15,7 @@ from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts, port_key
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
+from appliance.sessions.ended import EndedSessions
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
@@ -25,7 +26,7 @@ from appliance.state.by_state import YIELDING, ByState
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED, RS_PACKETS
-from appliance.state.real_server import UNLISTED, RealServer
+from appliance.state.real_server import RealServer
 from appliance.state.server_errors import note_silence
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
@@ -46,9 +47,7 @@ class Sessions:
         self.tcp = SessionTable()
         self.udp = SessionTable()
         self.wheel: TimerWheel[Session] = TimerWheel(now)
-        self._plan = plan
-        self._shared = shared
-        self._output = output
+        self._plan, self._shared, self._output = plan, shared, output
         self.by_state: ByState[Session] = ByState(now)
         shared.forget_sessions(plan.shard)
         self._session_counts = shared.session_counts
@@ -68,6 +67,7 @@ class Sessions:
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
+        self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self.limited = LimitedSessions(shared, plan.shard, self._room, self.lane, facts.clients, self.end)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
@@ -221,6 +221,8 @@ class Sessions:
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
+        if self.ended.is_on:
+            self.ended.note(session, because.name.lower())
         if session.entry is not None:
             self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
@@ -324,7 +326,4 @@ class Sessions:
             self._tcp_admission.local_ports.change_range(ports)
             self._udp_admission.local_ports.change_range(ports)
         for service in self._services.values():
-            for real_server in service.all_real_servers:
-                if real_server.slot != UNLISTED:
-                    real_server.mtu = self._shared.mtu(real_server.slot)
-            service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
+            service.read_mtus(self._shared.mtu)

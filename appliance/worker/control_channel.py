@@ -15,7 +15,9 @@ from appliance.ipc.messages import (
     ChangeDrained,
     ChangeHealth,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     LineReader,
@@ -99,7 +101,7 @@ class ControlChannel:
             for number in self._await_settled:
                 self._send(Done(number))
             self._await_settled.clear()
-        self._advance(time.monotonic(), tracer)
+        self._advance(time.monotonic(), tracer, shard)
 
     def _receive(self) -> None:
         """Take in lines; the director's end of file closes the channel."""
@@ -136,6 +138,9 @@ class ControlChannel:
             case ChangeDrained(drained):
                 shard.change_drained(drained)
                 self._send(Done(number))
+            case ChangeSessionLog(log_per_s, logged_services):
+                shard.sessions.ended.change(log_per_s, logged_services)
+                self._send(Done(number))
             case Forget(real_servers):
                 self._forget(number, real_servers, shard)
             case AwaitSettled():
@@ -162,7 +167,7 @@ class ControlChannel:
         else:
             self._send(Done(number))
 
-    def _advance(self, now: float, tracer: Tracer) -> None:
+    def _advance(self, now: float, tracer: Tracer, shard: Shard) -> None:
         """Make and send one piece that was asked for, unless the director has not yet taken the last one."""
         self._flush()
         if self._unsent or not self._asked:
@@ -174,6 +179,7 @@ class ControlChannel:
             return
         try:
             items, is_last, place = walk.step(now)
+            self.tell_ended(shard)  # first: those that were cut are known when the answer comes
             answer = encode(self._next_number(), Piece(number, items, is_last, place))
         except Exception as error:  # whoever asked gets an error in place of the rest, and the worker goes on
             del self._walks[walk_number]
@@ -183,6 +189,14 @@ class ControlChannel:
         if is_last:
             del self._walks[walk_number]
         self._put(answer)
+
+    def tell_ended(self, shard: Shard) -> None:
+        """Tell the director of some sessions that have ended, unless it has not yet taken what was sent before."""
+        if self._unsent:
+            return
+        rows, left_out = shard.sessions.ended.take()
+        if rows or left_out:
+            self._send(Ended([*map(list, rows)], left_out))
 
     def _failed(self, number: int, what: str, error: Exception) -> None:
         log.error("%s failed because of an error of ours; please report this", what, exc_info=error)

@@ -57,3 +57,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
     after = changed(FILE, Edit(REPLACE, Subject(SERVICE, "other"), {"vip": "203.0.113.80", "port": 80}))
     with pytest.raises(ConfigError, match="is already served"):
         changed_in_file(running, FILE, after)
+
+
+def with_log(target: str) -> Config:
+    return FILE.model_copy(update={"session_log": FILE.session_log.model_copy(update={"target": target})})
+
+
+def test_the_session_log_stays_as_it_runs_until_the_file_says_something_new_of_it() -> None:
+    assert changed_in_file(with_log("journal"), FILE, FILE).session_log.target == "journal"
+    assert changed_in_file(with_log("journal"), FILE, with_log("file")).session_log.target == "file"
+    assert changed_in_file(changed(with_log("journal"), SCHEDULER), FILE, FILE) == changed(with_log("journal"), SCHEDULER)

@@ -8,7 +8,9 @@ import pytest
 from appliance.config import loading
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, RealServer, Service
-from appliance.director.plans import Slots
+from appliance.config.session_log import SessionLog
+from appliance.director.plans import Slots, told_of, worker_plans
+from appliance.director.runtime_files import Keys
 from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -145,3 +147,12 @@ def test_a_service_whose_syns_netfilter_judges_says_so(key: str, tmp_path: Path)
     file.write_text(text)
     open_to_all = Slots.sized_for(loading.load(file)).take(loading.load(file))
     assert ([plan.guarded for plan in guarded], [plan.guarded for plan in open_to_all]) == ([True], [False])
+
+
+def test_a_worker_tells_of_ended_sessions_only_while_there_is_a_session_log() -> None:
+    assert told_of(SessionLog()) == (0, ())
+    assert told_of(SessionLog(max_per_s=7, services=("web",))) == (0, ("web",))
+    assert told_of(SessionLog(target="journal", max_per_s=7, services=("web",))) == (7, ("web",))
+    running = RUNNING.model_copy(update={"session_log": SessionLog(target="file", max_per_s=9)})
+    plans = worker_plans(running, (), 8, Keys("5a", "c0"))
+    assert [plan.log_per_s for plan in plans] == [9, 9]

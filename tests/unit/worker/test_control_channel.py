@@ -3,6 +3,7 @@
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from appliance.ipc.messages import (
     Ask,
     AwaitSettled,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     LineReader,
@@ -299,3 +302,51 @@ def test_a_query_that_was_not_checked_is_refused_and_the_worker_goes_on(ends: En
     assert refused.of == 1
     assert "there is no ''" in refused.reason
     assert isinstance(piece, Piece)
+
+
+def logging_world() -> World:
+    world = World(replace(plan(), log_per_s=1000))
+    world.client.connects()
+    return world
+
+
+def test_sessions_that_have_ended_are_told_without_being_asked(started: Ends) -> None:
+    world = logging_world()
+    started.channel.tell_ended(world.shard)
+    assert started.hear() == []
+    world.walk_all(CUT)
+    started.channel.tell_ended(world.shard)
+    (ended,) = started.hear()
+    assert isinstance(ended, Ended)
+    ((service, *_, out_bytes),) = ended.rows
+    assert (service, ended.left_out) == ("web", 0)
+    assert out_bytes > 0
+    started.channel.tell_ended(world.shard)
+    assert started.hear() == []
+
+
+def test_those_that_a_query_has_cut_are_told_before_its_answer(started: Ends) -> None:
+    world = logging_world()
+    started.say(Ask(Query(CUT)))
+    started.channel.converse(world.shard, world.tracer)
+    assert [type(message) for message in started.hear()] == [Ended, Piece]
+
+
+def test_a_director_that_does_not_read_gets_no_more(started: Ends) -> None:
+    world = logging_world()
+    started.channel._unsent = b"{"
+    world.walk_all(CUT)
+    started.channel.tell_ended(world.shard)
+    assert started.channel._unsent == b"{"
+    assert len(world.shard.sessions.ended) == 1
+
+
+def test_what_is_told_changes_while_traffic_flows(started: Ends) -> None:
+    world = World()
+    started.say(ChangeSessionLog(5, ["web"]))
+    started.channel.converse(world.shard, world.tracer)
+    assert started.hear() == [Done(2)]
+    assert world.shard.sessions.ended.is_on
+    started.say(ChangeSessionLog(0, []))
+    started.channel.converse(world.shard, world.tracer)
+    assert not world.shard.sessions.ended.is_on
