@@ -105,8 +105,8 @@ check_preconditions() {
 
 on_this_machine() { [ -z "$root" ]; }
 sources() { printf '%s ' "$RELEASE_SOURCES"; [ "$with_lane" = no ] || printf '%s' "$LANE_SOURCES"; }
-# The program of the page /docs, when `make swagger-ui` has fetched it.
-swagger_ui() { [ ! -d "$SOURCE/build/swagger-ui" ] || printf '%s' build/swagger-ui; }
+# The programs of the pages /docs and /ui/, when `make swagger-ui` and `make ui` have fetched them.
+pages() { for page in swagger-ui uplot; do [ ! -d "$SOURCE/build/$page" ] || printf '%s ' "build/$page"; done; }
 wants_packages() { on_this_machine || [ "$with_packages" = yes ]; }
 # The documented test of sd_booted(3); false in most containers.
 systemd_runs() { on_this_machine && [ -d /run/systemd/system ]; }
@@ -198,7 +198,7 @@ release_digest() {
     {
         readlink -f "$PYTHON" && "$PYTHON" -V
         # shellcheck disable=SC2046 # a list of names
-        (cd "$SOURCE" && find $(sources) $(swagger_ui) -name __pycache__ -prune -o -type f -print0 |
+        (cd "$SOURCE" && find $(sources) $(pages) -name __pycache__ -prune -o -type f -print0 |
             LC_ALL=C sort -z | xargs -0 sha256sum)
     } | sha256sum | cut -c 1-16
 }
@@ -209,7 +209,7 @@ build_release() {
     mkdir -p "$1" "$scratch_dir/source"
     # shellcheck disable=SC2046 # a list of names
     (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $(sources)) | tar -xf - -C "$scratch_dir/source"
-    [ -z "$(swagger_ui)" ] || cp -R "$SOURCE/build/swagger-ui" "$scratch_dir/source/appliance/swagger-ui"
+    for page in $(pages); do cp -R "$SOURCE/$page" "$scratch_dir/source/appliance/"; done
     run_quietly "$PYTHON" -m venv "$1" || die "cannot make a virtual environment in $1"
     # Without build isolation, pip builds with what is installed here. With it, pip would fetch the newest setuptools, unchecked.
     say "release: installing the locked build tools"

@@ -16,6 +16,7 @@ from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 from appliance.rest.trace_routes import TRACE_ROUTES
+from appliance.rest.ui_routes import UI_ROUTES
 
 LONGEST_BODY_BYTES = 4096
 
@@ -294,6 +295,7 @@ ROUTES: tuple[Route, ...] = (
     *SERVICE_ROUTES,
     *DRAIN_ROUTES,
     *TRACE_ROUTES,
+    *UI_ROUTES,
 )
 
 

@@ -30,7 +30,9 @@ case $* in
     *" install "*--no-deps*)
         cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build"
         [ ! -e "$last/appliance/lane.bpf.o" ] || cp "$last/appliance/lane.bpf.o" "$(dirname "$0")"
-        [ ! -e "$last/appliance/swagger-ui" ] || cp -R "$last/appliance/swagger-ui" "$(dirname "$0")" ;;
+        for page in swagger-ui uplot; do
+          [ ! -e "$last/appliance/$page" ] || cp -R "$last/appliance/$page" "$(dirname "$0")"
+        done ;;
 esac
 """
 
@@ -282,20 +284,21 @@ class TestLane:
         assert "--without-lane" in installer.run(FAIL_ON="build_lane").stderr
 
 
-class TestPageOfTheApi:
-    def test_swagger_ui_lies_in_the_release_when_it_was_fetched(self, installer: Installer) -> None:
-        place = installer.source / "build" / "swagger-ui"
+@pytest.mark.parametrize("page", ["swagger-ui", "uplot"])
+class TestPagesOfTheApi:
+    def test_its_program_lies_in_the_release_when_it_was_fetched(self, installer: Installer, page: str) -> None:
+        place = installer.source / "build" / page
         place.mkdir(parents=True)
-        (place / "swagger-ui.css").write_text("style")
+        (place / "page.css").write_text("style")
         installer.install()
-        assert (installer.release / "bin/swagger-ui/swagger-ui.css").read_text() == "style"
+        assert (installer.release / "bin" / page / "page.css").read_text() == "style"
 
-    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer) -> None:
+    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer, page: str) -> None:
         installer.install()
         without = installer.release
-        place = installer.source / "build" / "swagger-ui"
+        place = installer.source / "build" / page
         place.mkdir(parents=True)
-        (place / "swagger-ui.css").write_text("style")
+        (place / "page.css").write_text("style")
         installer.install()
         assert installer.release != without
 
