@@ -15,6 +15,7 @@ from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Ope
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
+from appliance.rest.trace_routes import TRACE_ROUTES
 
 LONGEST_BODY_BYTES = 4096
 
@@ -292,6 +293,7 @@ ROUTES: tuple[Route, ...] = (
     *CONFIG_ROUTES,
     *SERVICE_ROUTES,
     *DRAIN_ROUTES,
+    *TRACE_ROUTES,
 )
 
 
