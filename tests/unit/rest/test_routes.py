@@ -395,6 +395,11 @@ async def status_of(client: Client, asked: Operation, path: str, query: list[tup
     return response.status
 
 
+def needed_besides(asked: Operation, path: str, name: str) -> list[tuple[str, str]]:
+    """The fields that an operation needs besides this one, which must not come twice."""
+    return [(field, value) for field, value in QUERIES.get((asked.method, path), {}).items() if field != name]
+
+
 @pytest.fixture
 def gateway_with_a_session(gateway: FakeGateway) -> FakeGateway:
     gateway.sessions.batches = [[SESSION]]
@@ -404,7 +409,7 @@ def gateway_with_a_session(gateway: FakeGateway) -> FakeGateway:
 @pytest.mark.usefixtures("gateway_with_a_session")
 @each_field
 async def test_every_field_takes_its_good_value(client: Client, asked: Operation, path: str, name: str) -> None:
-    more = [] if name == "all" else list(QUERIES.get((asked.method, path), {}).items())
+    more = needed_besides(asked, path, name)
     assert await status_of(client, asked, path, [(name, SENT[name]), *more]) == 200
 
 
@@ -422,7 +427,7 @@ async def test_an_empty_field_is_refused(
 async def test_a_repeated_field_is_refused_and_reaches_no_worker(
     client: Client, gateway_with_a_session: FakeGateway, asked: Operation, path: str, name: str
 ) -> None:
-    more = [] if name == "all" else list(QUERIES.get((asked.method, path), {}).items())
+    more = needed_besides(asked, path, name)
     assert await status_of(client, asked, path, [(name, SENT[name]), (name, SENT[name]), *more]) == 400
     assert not gateway_with_a_session.sessions.asked
 
