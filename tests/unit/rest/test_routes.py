@@ -34,6 +34,7 @@ NAMES = {
     "/host/sysctl/{name}": "tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "synproxy_ok_ack",
     "/docs/{name}": "start.js",
+    "/ui/{name}": "app.mjs",
     "/services/{name}/real_servers/{endpoint}/drain": "web",
 }
 BODIES = {("PUT", "/sysctl/{name}"): b"5000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
@@ -153,6 +154,8 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("DELETE", DRAIN, "/services/web/real_servers/192.0.2.9:1/drain", None, {}, nothing, 0),
         ("GET", "/events", "/events?since=x", None, {}, nothing, 0),
         ("POST", "/trace", "/trace", None, {}, nothing, 0),
+        ("GET", "/ui/{name}", "/ui/nothing", None, {}, nothing, 0),
+        ("GET", "/samples", "/samples?offset=x", None, {}, nothing, 0),
     ]
 ]
 
@@ -354,6 +357,8 @@ SENT = {
     "count": "1",
     "seconds": "1",
     "snap_bytes": "80",
+    "match": "0",
+    "offset": "0",
 }
 """A good value of each field."""
 
@@ -395,11 +400,6 @@ async def status_of(client: Client, asked: Operation, path: str, query: list[tup
     return response.status
 
 
-def needed_besides(asked: Operation, path: str, name: str) -> list[tuple[str, str]]:
-    """The fields that an operation needs besides this one, which must not come twice."""
-    return [(field, value) for field, value in QUERIES.get((asked.method, path), {}).items() if field != name]
-
-
 @pytest.fixture
 def gateway_with_a_session(gateway: FakeGateway) -> FakeGateway:
     gateway.sessions.batches = [[SESSION]]
@@ -409,7 +409,7 @@ def gateway_with_a_session(gateway: FakeGateway) -> FakeGateway:
 @pytest.mark.usefixtures("gateway_with_a_session")
 @each_field
 async def test_every_field_takes_its_good_value(client: Client, asked: Operation, path: str, name: str) -> None:
-    more = needed_besides(asked, path, name)
+    more = [(other, value) for other, value in QUERIES.get((asked.method, path), {}).items() if other != name]
     assert await status_of(client, asked, path, [(name, SENT[name]), *more]) == 200
 
 
@@ -427,7 +427,7 @@ async def test_an_empty_field_is_refused(
 async def test_a_repeated_field_is_refused_and_reaches_no_worker(
     client: Client, gateway_with_a_session: FakeGateway, asked: Operation, path: str, name: str
 ) -> None:
-    more = needed_besides(asked, path, name)
+    more = [] if name == "all" else list(QUERIES.get((asked.method, path), {}).items())
     assert await status_of(client, asked, path, [(name, SENT[name]), (name, SENT[name]), *more]) == 400
     assert not gateway_with_a_session.sessions.asked
 
@@ -438,7 +438,8 @@ async def test_an_absurd_value_is_refused_and_reaches_no_worker(
 ) -> None:
     if name == "after":
         return
-    for value in set(ABSURD) - {SENT[name]}:
+    may_be_in_a_name = {"-1"} if name == "match" else set()
+    for value in set(ABSURD) - {SENT[name]} - may_be_in_a_name:
         assert await status_of(client, asked, path, [(name, value)]) == 400, value
     assert gateway_with_a_session.sessions.asked == ()
 
