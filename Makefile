@@ -49,6 +49,7 @@ check: venv
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv prometheus
+	@tools/prepare.sh wrk
 	@$(MAKE) --no-print-directory browser || true
 	@$(LANE_IF_POSSIBLE)
 	@echo "##### 1 of 5: static checks (format, lint, types)"

@@ -36,6 +36,7 @@ from appliance.model.counters import (
 from appliance.model.rates import RateMeter
 from appliance.model.verdicts import LIMITS_REACHED, REFUSALS, TABLE_FULL
 from appliance.policy.access_rules import COUNTERS as ACCESS_COUNTERS
+from appliance.policy.access_rules import MENDED as ACCESS_SETS_MENDED
 
 log = logging.getLogger("appliance.director")
 
@@ -53,7 +54,7 @@ _OF_THE_GATEWAY = (
     FORGED_SOURCE_DROPS,
     DIRECT_ACCESS_DROPS,
     FORGED_CLIENT_OPTIONS,
-    *(place for place, counter in enumerate(QUEUE_COUNTERS) if counter.name in ACCESS_COUNTERS),
+    *(place for place, counter in enumerate(QUEUE_COUNTERS) if counter.name in (*ACCESS_COUNTERS, ACCESS_SETS_MENDED)),
 )
 """Places of what the kernel counts for all shards together."""
 
