@@ -84,14 +84,16 @@ class ControlChannel:
 
     @property
     def has_output(self) -> bool:
-        """Whether anything waits to be sent or to be made."""
-        return bool(self._unsent or self._asked)
+        """Whether anything waits to be sent, to be made or to be done."""
+        return bool(self._unsent or self._asked or self._received)
 
     def converse(self, shard: Shard) -> None:
-        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker."""
+        """Do what the director has said, one change of services a turn, and make at most one piece of an answer. No error of a
+        message ends the worker."""
         self._receive()
-        while self._received:
-            self._take(self._received.popleft(), shard)
+        is_costly = False
+        while self._received and not is_costly:
+            is_costly = self._take(self._received.popleft(), shard)
         if self._await_settled and shard.is_settled():
             for number in self._await_settled:
                 self._send(Done(number))
@@ -109,23 +111,25 @@ class ControlChannel:
         self.closed = not data
         self._received += self._reader.feed(data)
 
-    def _take(self, line: bytes, shard: Shard) -> None:
+    def _take(self, line: bytes, shard: Shard) -> bool:
+        """Returns whether that may have taken some time."""
         try:
             number, message = decode(line)
         except MessageError as error:
             log.error("cannot read what the director says: %s", error)
             if not error.is_refusal:
                 self._send(Refused(error.number, str(error)))
-            return
+            return False
         try:
             self._do(number, message, shard)
         except Exception as error:  # one message must never end the sessions of this worker
             self._failed(number, type(message).__name__, error)
+        return isinstance(message, ChangeServices)
 
     def _do(self, number: int, message: Message, shard: Shard) -> None:
         match message:
-            case ChangeServices(services):
-                shard.change_services(services)
+            case ChangeServices(services, gone):
+                shard.change_services(services, gone)
                 self._send(Done(number))
             case ChangeHealth(down):
                 shard.change_health(down)

@@ -49,7 +49,10 @@ LINES: list[tuple[Message, str]] = [
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
         '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8],"drained":[8]}',
     ),
-    (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
+    (
+        ChangeServices((WEB,), (("tcp", "203.0.113.10", 81),)),
+        f'"change-services","number":7,"services":[{WEB_JSON}],"gone":[["tcp","203.0.113.10",81]]',
+    ),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
     (Forget([["web", "192.0.2.101", 8080]]), '"forget","number":7,"real_servers":[["web","192.0.2.101",8080]]'),
     (AwaitSettled(), '"await-settled","number":7'),
@@ -69,8 +72,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 8
-    line = f'{{"version":8,"kind":{rest}}}\n'.encode()
+    assert VERSION == 9
+    line = f'{{"version":9,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)
@@ -128,6 +131,8 @@ def broken(message: Message, **changes: Any) -> bytes:
         (broken(Ask(Query(ROWS)), query=[ROWS, 5]), "damaged message of kind 'ask'"),
         (broken(ChangeServices((WEB,)), services=[{}]), "damaged message of kind 'change-services'"),
         (broken(ChangeServices((WEB,)), services=[5]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10"]]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10", "81"]]), "damaged message of kind 'change-services'"),
         (broken(Start(plan()), plan={}), "damaged message of kind 'start'"),
         (broken(Start(plan()), plan={"services": []}), "damaged message of kind 'start'"),
     ],
