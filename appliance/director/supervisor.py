@@ -107,7 +107,7 @@ class ShardProcess:
     async def change_services(self, services: tuple[ServicePlan, ...]) -> None:
         """Give the worker other services, and wait until they are in force. Every worker that is started later has them as well.
 
-        It is told what is new, in parts. Raises ShardFailedError in the end when the worker refuses one, or does not answer within
+        It is told what is new, in parts. Raises ShardFailedError in the end when the worker refuses one, or does not answer in
         ANSWER_TIMEOUT_S; the rest is sent all the same. A worker that dies is no error, because the next one starts with them."""
         self._plan = replace(self._plan, services=services)
         failure: ShardFailedError | None = None
