@@ -9,6 +9,7 @@ from appliance import __version__
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.sums import destination_sums
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
@@ -20,7 +21,8 @@ def services(
     """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
     the slots of real servers that are down, and `drained` of those that are drained: the text shows weight 0 for these, which is
     what counts."""
-    data = [_service(shared, plan, down, drained) for plan in plans]
+    counts, refused = destination_sums(shared), shared.refusal_columns()
+    data = [_service(plan, counts, refused, down, drained) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
         "Prot LocalAddress:Port Scheduler Flags",
@@ -83,7 +85,9 @@ def _flags(service: dict[str, Any]) -> str:
     return f" persistent {service['persistence_s']}{mask}"
 
 
-def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
+def _service(
+    plan: ServicePlan, counts: Sequence[int], refused: Sequence[Sequence[int]], down: Set[int], drained: Container[int]
+) -> dict[str, Any]:
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
@@ -95,20 +99,16 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Co
         "local_addresses": list(plan.local_addresses),
         "max_conn": plan.max_conn,
         "when_full": plan.when_full,
-        "refused": _refused(shared, plan),
-        "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],
+        "refused": {
+            verdict.name: sum(column[server.slot] for server in plan.real_servers)
+            for verdict, column in zip(LIMITS_REACHED, refused, strict=True)
+        },
+        "real_servers": [_real_server(real_server, counts, down, drained) for real_server in plan.real_servers],
     }
 
 
-def _refused(shared: SharedState, plan: ServicePlan) -> dict[str, int]:
-    """How many sessions each limit has kept out."""
-    numbers = shared.all_refusals(server.slot for server in plan.real_servers)
-    return {verdict.name: number for verdict, number in zip(LIMITS_REACHED, numbers, strict=True)}
-
-
-def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
-    columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
-    counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
+def _real_server(plan: RealServerPlan, counts: Sequence[int], down: Set[int], drained: Container[int]) -> dict[str, Any]:
+    start = plan.slot * len(DESTINATION_FIELDS)
     return {
         "address": plan.address,
         "port": plan.port,
@@ -118,5 +118,5 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drai
         "backup": plan.backup,
         "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
-        **counts,
+        **dict(zip(DESTINATION_FIELDS, counts[start : start + len(DESTINATION_FIELDS)], strict=True)),
     }
