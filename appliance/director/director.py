@@ -44,6 +44,7 @@ from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
+from appliance.director.traces import Traces
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
@@ -97,7 +98,7 @@ class Director(Reported):
             ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
-        self.sessions = SessionQueries(self._workers)
+        self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)

@@ -25,7 +25,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 9
+VERSION = 10
 
 _LONGEST_SHOWN = 80
 

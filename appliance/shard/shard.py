@@ -95,6 +95,7 @@ class Shard:
     - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
       `is_settled` says whether all sessions know of it.
     - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director.
+    - `sessions` are for whoever looks at packets beside the shard (`shard.tracer`), and changes nothing.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
@@ -113,9 +114,8 @@ class Shard:
         self._generation_cell = shared.generation
         self._generation = shared.generation[0]
         ext_counts, queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
-        self._queue_counts = queue_counts
-        self._verdict_counts = shared.table(plan.shard, "verdicts")
-        self._sessions = sessions = Sessions(plan, shared, self.output, now, maps)
+        self._queue_counts, self._verdict_counts = queue_counts, shared.table(plan.shard, "verdicts")
+        self._sessions = self.sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
         self._lane = sessions.lane

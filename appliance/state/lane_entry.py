@@ -51,6 +51,7 @@ NS_PER_S = 1_000_000_000
 
 _IS_OPENING, _HAS_ANSWER = int(Flags.IS_OPENING), int(Flags.HAS_ANSWER)
 _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
+_WAS_RESET = int(Flags.WAS_RESET)
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
@@ -82,6 +83,8 @@ def flags_of(session: Session, before: int) -> int:
         flags = _IS_OPENING | _HAS_ANSWER if opening.rs_first_seq is not None else _IS_OPENING
     if session.first_table == FIRST:
         flags |= _IN_FIRST_TABLE
+    if session.was_reset:
+        flags |= _WAS_RESET
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
 
@@ -89,15 +92,17 @@ def write_record(session: Session, records: memoryview, entry: int, *, is_held: 
     """Write the whole record of an entry. `records` are the bytes of all records."""
     (
         local, real_server, local_port, real_server_port, ip_in, transport_in, seq_in, ack_in, shift_in,
-        vip, client, vip_port, client_port, ip_out, transport_out, seq_out, ack_out, shift_out, isn,
+        vip, client, vip_port, client_port, ip_out, transport_out, seq_out, ack_out, shift_out, isn, opened_ms,
     ) = parts_in(session.records)  # fmt: skip
     protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
     opening = session.opening
     _WHOLE.pack_into(
         records, entry * RECORD_BYTES, VERSION, _FAMILY, protocol, session.state, flags_of(session, 0), b"",
-        shift_in, shift_out, b"", is_held, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
+        shift_in, shift_out, opened_ms >> 32 & 0xFFFF, is_held,
+        client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
         ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out, add(isn, -seq_in), isn, session.cookie or 0,
-        0 if opening is None else _seen_first_seq(opening, seq_out), session.real_server.slot, 0, last_seen_ns,
+        0 if opening is None else _seen_first_seq(opening, seq_out), session.real_server.slot,
+        opened_ms & 0xFFFF_FFFF, last_seen_ns,
         session.words.tobytes(),
     )  # fmt: skip
 
@@ -177,10 +182,12 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         _moved(inbound, record.inbound_seq_delta, record.inbound_ack_delta, record.inbound_window_shift),
         _moved(outbound, record.outbound_seq_delta, record.outbound_ack_delta, record.outbound_window_shift),
         record.isn,
+        record.opened_ms,
     )
     session.cookie = record.cookie
     flags = int(record.flags)
     session.first_table = FIRST if flags & _IN_FIRST_TABLE else IN
+    session.was_reset = bool(flags & _WAS_RESET)
     words: Any = record[_WORDS]
     session.words = array("Q", words)
     if flags & _IS_OPENING:

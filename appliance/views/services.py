@@ -3,16 +3,24 @@
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance import __version__
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.ipc.sums import destination_sums
-from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.counters import BYTES, DESTINATION_FIELDS
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
+
+
+class _Counts(NamedTuple):
+    """The DESTINATION_FIELDS of all slots, one behind the other."""
+
+    total: Sequence[int]
+    lane: Sequence[int]
+    """Those of the lane alone."""
 
 
 def services(
@@ -21,7 +29,8 @@ def services(
     """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
     the slots of real servers that are down, and `drained` of those that are drained: the text shows weight 0 for these, which is
     what counts."""
-    counts, refused = destination_sums(shared), shared.refusal_columns()
+    counts = _Counts(destination_sums(shared), shared.all_destinations(shared.lane).tolist())
+    refused = shared.refusal_columns()
     data = [_service(plan, counts, refused, down, drained) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
@@ -86,7 +95,7 @@ def _flags(service: dict[str, Any]) -> str:
 
 
 def _service(
-    plan: ServicePlan, counts: Sequence[int], refused: Sequence[Sequence[int]], down: Set[int], drained: Container[int]
+    plan: ServicePlan, counts: _Counts, refused: Sequence[Sequence[int]], down: Set[int], drained: Container[int]
 ) -> dict[str, Any]:
     return {
         "name": plan.name,
@@ -107,7 +116,7 @@ def _service(
     }
 
 
-def _real_server(plan: RealServerPlan, counts: Sequence[int], down: Set[int], drained: Container[int]) -> dict[str, Any]:
+def _real_server(plan: RealServerPlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     start = plan.slot * len(DESTINATION_FIELDS)
     return {
         "address": plan.address,
@@ -118,5 +127,6 @@ def _real_server(plan: RealServerPlan, counts: Sequence[int], down: Set[int], dr
         "backup": plan.backup,
         "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
-        **dict(zip(DESTINATION_FIELDS, counts[start : start + len(DESTINATION_FIELDS)], strict=True)),
+        **dict(zip(DESTINATION_FIELDS, counts.total[start : start + len(DESTINATION_FIELDS)], strict=True)),
+        "lane_packets": sum(counts.lane[start : start + BYTES]),
     }

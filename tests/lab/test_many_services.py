@@ -21,8 +21,9 @@ import pytest
 from bench.scale.configuration import FIRST_LOCAL_ADDRESS, GATEWAY, pools, service_tables
 from bench.scale.network import LIVE_SERVER, LIVE_VIP, Namespaces, inside, make_network
 from tests.conftest import LANE_WORDS
+from tests.lab.bare_gateway import unmount
 
-pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="once is enough: nothing in it is about the lane")
+pytestmark = pytest.mark.once
 
 SERVICES, PER_SERVICE, FULL_SIZE_PER_SERVICE = 2000, 3, 10
 REQUESTS = 300
@@ -94,6 +95,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     config.write_text("\n".join((GATEWAY, listen, pools(), *service_tables(SERVICES, per_service, CHECK), LIVE)))
     names = Namespaces(*(f"test-{os.getpid()}-{role}" for role in Namespaces._fields))
     with ExitStack() as stack:
+        stack.callback(unmount, directory)
         make_network(stack, names)
         server = [sys.executable, "-m", "http.server", "8080", "--bind", LIVE_SERVER, "--directory", str(directory)]
         command = [sys.executable, "-m", "appliance", "run", "--config", str(config), "--lane", LANE_WORDS[os.environ["LANE"]]]

@@ -58,7 +58,7 @@ LINES: list[tuple[Message, str]] = [
     (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
-        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[]]',
+        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[],0,0]',
     ),
     (More(3), '"more","number":7,"walk":3'),
     (EndWalk(3), '"end-walk","number":7,"walk":3'),
@@ -72,8 +72,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 9
-    line = f'{{"version":9,"kind":{rest}}}\n'.encode()
+    assert VERSION == 10
+    line = f'{{"version":10,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

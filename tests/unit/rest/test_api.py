@@ -94,7 +94,7 @@ async def test_index_lists_every_route(client: Client) -> None:
     names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
     assert listed == {re.sub(names, "{name}", path) for path in ROUTES if not path.startswith(("/services/", "/pools/"))} | {
         "/config/plan", "/config/apply", "/config/confirm", "/config/save", "/services/{name}", "/services/{name}/real_servers",
-        "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain",
+        "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain", "/trace",
     }  # fmt: skip
 
 
