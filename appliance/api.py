@@ -86,9 +86,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/sysctl/{name}"): tunables.write,
         ("GET", "/stats/ext"): ext_counters.list_all,
         ("GET", "/stats/ext/{name}"): ext_counters.read,
-        ("GET", "/stats/ip_vs"): _show_long(
-            lambda: partial(services, shared, gateway.services, gateway.health.down, frozenset(gateway.drains.slots))
-        ),
+        ("GET", "/stats/ip_vs"): _show_long(lambda: _look_at_services(gateway)),
         ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
@@ -195,6 +193,10 @@ def _show_long(look: Callable[[], Callable[[], Document]]) -> Callable[[web.Requ
         return await respond_long(request, look())
 
     return show
+
+
+def _look_at_services(gateway: Gateway) -> Callable[[], Document]:
+    return partial(services, gateway.shared, gateway.services, gateway.health.down, frozenset(gateway.drains.slots))
 
 
 def _look_at_health(gateway: Gateway) -> Callable[[], Document]:
