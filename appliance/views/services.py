@@ -107,6 +107,8 @@ def _service(
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
         "max_conn": plan.max_conn,
+        "max_conn_per_client": plan.max_conn_per_client,
+        "client_mask": plan.client_mask,
         "when_full": plan.when_full,
         "refused": {
             verdict.name: sum(column[server.slot] for server in plan.real_servers)
