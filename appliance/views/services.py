@@ -6,11 +6,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from appliance import __version__
+from appliance.ipc.cookie_edges import has_engaged
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.ipc.sums import destination_sums
 from appliance.model.counters import BYTES, DESTINATION_FIELDS
+from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
 
@@ -21,6 +23,8 @@ class _Counts(NamedTuple):
     total: Sequence[int]
     lane: Sequence[int]
     """Those of the lane alone."""
+    refused: Sequence[Sequence[int]]
+    """By slot, how many sessions each limit has kept out."""
 
 
 def services(
@@ -29,9 +33,8 @@ def services(
     """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
     the slots of real servers that are down, and `drained` of those that are drained: the text shows weight 0 for these, which is
     what counts."""
-    counts = _Counts(destination_sums(shared), shared.all_destinations(shared.lane).tolist())
-    refused = shared.refusal_columns()
-    data = [_service(plan, counts, refused, down, drained) for plan in plans]
+    counts = _Counts(destination_sums(shared), shared.all_destinations(shared.lane).tolist(), shared.refusal_columns())
+    data = [_service(shared, plan, counts, down, drained) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
         "Prot LocalAddress:Port Scheduler Flags",
@@ -87,16 +90,27 @@ def _condition(state: ShardState) -> str:
 
 
 def _flags(service: dict[str, Any]) -> str:
-    """The persistence of a service, as `ipvsadm -ln` shows it; empty without any."""
-    if not service["persistence_s"]:
-        return ""
-    mask = "" if service["persistence_mask"] == 32 else f" mask {IPv4Network((0, service['persistence_mask'])).netmask}"
-    return f" persistent {service['persistence_s']}{mask}"
+    """Persistence and SYNPROXY, as `ipvsadm -ln` shows them; behind `auto`, whether SYNs get cookies at this moment."""
+    flags = ""
+    if service["persistence_s"]:
+        mask = "" if service["persistence_mask"] == 32 else f" mask {IPv4Network((0, service['persistence_mask'])).netmask}"
+        flags += f" persistent {service['persistence_s']}{mask}"
+    if service["synproxy"] != "never":
+        flags += " synproxy"
+    if service["synproxy"] == "auto":
+        flags += " auto engaged" if service["engaged"] else " auto"
+    return flags
 
 
-def _service(
-    plan: ServicePlan, counts: _Counts, refused: Sequence[Sequence[int]], down: Set[int], drained: Container[int]
-) -> dict[str, Any]:
+def _is_engaged(shared: SharedState, plan: ServicePlan) -> bool:
+    """Whether SYNs to the service are answered with cookies at this moment, by one shard at least."""
+    if plan.synproxy != "auto":
+        return plan.synproxy == "always"
+    mode = shared.tunable("tcp_syncookies")
+    return mode == ALWAYS_COOKIES or (mode != 0 and has_engaged(shared, (server.slot for server in plan.real_servers)))
+
+
+def _service(shared: SharedState, plan: ServicePlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
@@ -112,8 +126,10 @@ def _service(
         "when_full": plan.when_full,
         "refused": {
             verdict.name: sum(column[server.slot] for server in plan.real_servers)
-            for verdict, column in zip(LIMITS_REACHED, refused, strict=True)
+            for verdict, column in zip(LIMITS_REACHED, counts.refused, strict=True)
         },
+        "synproxy": plan.synproxy,
+        "engaged": _is_engaged(shared, plan),
         "real_servers": [_real_server(real_server, counts, down, drained) for real_server in plan.real_servers],
     }
 
