@@ -8,6 +8,7 @@
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
+#   make bench-config      what two thousand services with twenty thousand real servers cost (root)
 #   make faults            one fault after another under load, and what clients saw of each (root); FAULTS="--rows restarted"
 #   make soak MINUTES=5    traffic of all kinds for so long, then a verdict on what has piled up (root)
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
@@ -25,7 +26,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -93,6 +94,9 @@ bench-defence: lane
 
 bench-sessions: venv
 	$(PYTHON) -m bench.sessions $(BENCH)
+
+bench-config: lane
+	$(PYTHON) -m bench.scale $(BENCH)
 
 faults:
 	@tools/prepare.sh libfaketime

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from appliance.ipc.plan import (
     Plan,
+    ServiceKey,
     ServicePlan,
+    keys_from_json,
     plan_as_json,
     plan_from_json,
     services_as_json,
@@ -36,9 +38,11 @@ class Start(NamedTuple):
 
 
 class ChangeServices(NamedTuple):
-    """To a worker: these are all services from now on."""
+    """To a worker: these services are new or change, and those with the keys `gone` go; one that is not there is no error. All
+    others stay. A great change comes in several of these, so that packets do not wait long for any of them."""
 
     services: tuple[ServicePlan, ...]
+    gone: tuple[ServiceKey, ...] = ()
 
 
 class ChangeHealth(NamedTuple):
@@ -168,12 +172,13 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "query": query_from_json,
     "down": slots_from_json,
     "drained": slots_from_json,
+    "gone": keys_from_json,
 }
 """By field: how a value that JSON does not have is written and read."""
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list, "drained": list, "real_servers": list,
+    "reason": str, "down": list, "drained": list, "real_servers": list, "gone": list,
     "log_per_s": int, "logged_services": list, "rows": list, "left_out": int,
 }  # fmt: skip
 

@@ -6,7 +6,10 @@ nothing else changes. Between processes a plan is a JSON object; the functions h
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+ServiceKey: TypeAlias = tuple[str, str, int]
+"""Protocol, VIP and port of a service: no other one has the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,11 @@ class ServicePlan:
     """How many sessions each client may have; 0 for as many as there is room for."""
     client_mask: int = 32
     """How many bits of their addresses clients have in common that count as one for that."""
+
+    @property
+    def key(self) -> ServiceKey:
+        """By which shards know it."""
+        return self.protocol, self.vip, self.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,14 @@ def services_from_json(written: Iterable[Mapping[str, Any]]) -> tuple[ServicePla
         )
         for service in written
     )
+
+
+def keys_from_json(written: Iterable[Any]) -> tuple[ServiceKey, ...]:
+    """Keys of services. Raises TypeError or ValueError for anything that is none."""
+    keys = tuple((str(protocol), str(vip), port) for protocol, vip, port in written)
+    if not all(type(port) is int for _, _, port in keys):
+        raise TypeError("a port is no number")
+    return keys
 
 
 def slots_from_json(written: Iterable[Any]) -> tuple[int, ...]:

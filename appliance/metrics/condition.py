@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from appliance import __version__
 from appliance.attack.kinds import KINDS
 from appliance.ipc.rows import ShardState
-from appliance.metrics.family import Family, Series, counter, gauge, label, one
+from appliance.metrics.family import Family, Series, counter, gauge, one
+from appliance.metrics.label import label
 from appliance.metrics.reading import Reading
 from appliance.model.tunables import TUNABLES, Tunable
 

@@ -3,20 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import add
 from typing import NamedTuple
 
 from appliance.attack.watch import AttackWatch
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneStats, SessionLogCounts, ShardState
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.sums import destination_sums
+from appliance.metrics.label import label
 from appliance.model.counters import DESTINATION_FIELDS
 
 
 class Destination(NamedTuple):
     """One real server of one service, and what was counted for it."""
 
-    service: ServicePlan
+    named: tuple[str, str]
+    """The name of the service, and the address and port of the real server, as values of labels."""
     real_server: RealServerPlan
     counts: Sequence[int]
     """DESTINATION_FIELDS, summed over all shards and the lane."""
@@ -64,13 +66,11 @@ class Reading:
     @cached_property
     def destinations(self) -> list[Destination]:
         """The real servers that there are now."""
-        sums, *more = self.rows
-        for row in more:
-            sums = list(map(add, sums, row))
-        words = len(DESTINATION_FIELDS)
+        sums, words = destination_sums(self.shared), len(DESTINATION_FIELDS)
         return [
-            Destination(service, server, sums[server.slot * words : (server.slot + 1) * words])
+            Destination((name, f"{server.address}:{server.port}"), server, sums[server.slot * words : (server.slot + 1) * words])
             for service in self.services
+            for name in (label(service.name),)
             for server in service.real_servers
         ]
 

@@ -1,10 +1,10 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 
-from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_ENGAGED
 from appliance.model.end_reasons import EndReason
@@ -59,7 +59,7 @@ class Sessions:
         self._services: Services = {}
         make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
         self.changes = ServiceChanges(self._services, make, self)
-        self.changes.put_services(plan.services)
+        self.changes.put_services(plan.services, gone=())
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
         table = steering.shard_table(plan.shards)
@@ -281,15 +281,12 @@ class Sessions:
             self.end(session, EndReason.REAL_SERVER_REMOVED)
         return REAL_SERVER_GONE
 
-    def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """These are all services from now on, see `Shard.change_services`.
-
-        Sessions of a removed real server stay until their time is over or their client sends a packet. Those of a removed
-        service, and those on a local address that goes, are reset by and by, see `ServiceChanges.settle_some`.
-        """
-        self.changes.put_services(plans)
+    def change_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> None:
+        """See `Shard.change_services`. Sessions of a removed real server stay until their time is over or their client sends a
+        packet. Those of a removed service or on a local address that goes are reset by and by, see `ServiceChanges`."""
+        concerned = self.changes.put_services(plans, gone)
         self._room.look_at_services()
-        self.read_shared()
+        self._read_mtus(concerned)
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
@@ -325,5 +322,8 @@ class Sessions:
         if ports is not None:
             self._tcp_admission.local_ports.change_range(ports)
             self._udp_admission.local_ports.change_range(ports)
-        for service in self._services.values():
+        self._read_mtus(self._services.values())
+
+    def _read_mtus(self, services: Iterable[VirtualService[Session]]) -> None:
+        for service in services:
             service.read_mtus(self._shared.mtu)

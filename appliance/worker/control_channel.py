@@ -88,15 +88,16 @@ class ControlChannel:
 
     @property
     def has_output(self) -> bool:
-        """Whether anything waits to be sent or to be made."""
-        return bool(self._unsent or self._asked)
+        """Whether anything waits to be sent, to be made or to be done."""
+        return bool(self._unsent or self._asked or self._received)
 
     def converse(self, shard: Shard, tracer: Tracer) -> None:
-        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker. `tracer`
-        is that of the shard."""
+        """Do what the director has said, one change of services a turn, and make at most one piece of an answer. No error of a
+        message ends the worker. `tracer` is that of the shard."""
         self._receive()
-        while self._received:
-            self._take(self._received.popleft(), shard, tracer)
+        is_costly = False
+        while self._received and not is_costly:
+            is_costly = self._take(self._received.popleft(), shard, tracer)
         if self._await_settled and shard.is_settled():
             for number in self._await_settled:
                 self._send(Done(number))
@@ -114,23 +115,25 @@ class ControlChannel:
         self.closed = not data
         self._received += self._reader.feed(data)
 
-    def _take(self, line: bytes, shard: Shard, tracer: Tracer) -> None:
+    def _take(self, line: bytes, shard: Shard, tracer: Tracer) -> bool:
+        """Returns whether that may have taken some time."""
         try:
             number, message = decode(line)
         except MessageError as error:
             log.error("cannot read what the director says: %s", error)
             if not error.is_refusal:
                 self._send(Refused(error.number, str(error)))
-            return
+            return False
         try:
             self._do(number, message, shard, tracer)
         except Exception as error:  # one message must never end the sessions of this worker
             self._failed(number, type(message).__name__, error)
+        return isinstance(message, ChangeServices)
 
     def _do(self, number: int, message: Message, shard: Shard, tracer: Tracer) -> None:
         match message:
-            case ChangeServices(services):
-                shard.change_services(services)
+            case ChangeServices(services, gone):
+                shard.change_services(services, gone)
                 self._send(Done(number))
             case ChangeHealth(down):
                 shard.change_health(down)

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.config.edits import edited, look_up
-from appliance.config.file_changes import changed_in_file
+from appliance.config.file_changes import changed_in_file, with_same_services
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.model.edit import MERGE, POOL, REMOVE, REPLACE, SERVICE, Edit, Subject
 from tests.support.api_changes import SHIPPED
@@ -45,6 +45,17 @@ def test_changes_of_different_services_come_together() -> None:
 def test_of_the_same_service_the_file_has_the_last_word() -> None:
     wanted = changed_in_file(changed(FILE, SCHEDULER), FILE, changed(FILE, OTHER_SCHEDULER))
     assert look_up(wanted, WEB) == look_up(changed(FILE, OTHER_SCHEDULER), WEB)
+
+
+def test_services_of_which_the_file_says_the_same_are_those_that_run() -> None:
+    """So that nobody has to compare thousands of them again."""
+    running, after = changed(FILE, SCHEDULER), parse(SHIPPED, "lvs.toml")
+    wanted = changed_in_file(running, FILE, after)
+    assert all(one is other for one, other in zip(wanted.services, running.services, strict=True))
+    is_same = [one is other for one, other in zip(with_same_services(running, after).services, running.services, strict=True)]
+    assert is_same == [service.name != WEB.name for service in running.services]
+    wordy = parse(SHIPPED.replace('protocol = "udp"', 'protocol = "udp"\nmax_conn = 0'), "lvs.toml")
+    assert with_same_services(FILE, wordy).services[-1] is wordy.services[-1], "equal, but it says more"
 
 
 def test_tunables_are_those_of_the_file() -> None:

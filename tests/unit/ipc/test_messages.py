@@ -68,7 +68,10 @@ LINES: list[tuple[Message, str]] = [
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
         '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8],"drained":[8],"log_per_s":5,"logged_services":["web"]}',
     ),
-    (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
+    (
+        ChangeServices((WEB,), (("tcp", "203.0.113.10", 81),)),
+        f'"change-services","number":7,"services":[{WEB_JSON}],"gone":[["tcp","203.0.113.10",81]]',
+    ),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
     (Forget([["web", "192.0.2.101", 8080]]), '"forget","number":7,"real_servers":[["web","192.0.2.101",8080]]'),
     (AwaitSettled(), '"await-settled","number":7'),
@@ -149,6 +152,8 @@ def broken(message: Message, **changes: Any) -> bytes:
         (broken(Ask(Query(ROWS)), query=[ROWS, 5]), "damaged message of kind 'ask'"),
         (broken(ChangeServices((WEB,)), services=[{}]), "damaged message of kind 'change-services'"),
         (broken(ChangeServices((WEB,)), services=[5]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10"]]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10", "81"]]), "damaged message of kind 'change-services'"),
         (broken(Start(plan()), plan={}), "damaged message of kind 'start'"),
         (broken(Start(plan()), plan={"services": []}), "damaged message of kind 'start'"),
     ],

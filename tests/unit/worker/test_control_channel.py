@@ -26,7 +26,7 @@ from appliance.ipc.messages import (
     decode,
     encode,
 )
-from appliance.ipc.plan import ServicePlan
+from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.queries import CUT, ROWS, TALLY, Query, SessionFilter
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
 from appliance.sessions import service_changes
@@ -102,9 +102,9 @@ def test_a_change_is_acknowledged_after_it_is_in_force(started: Ends, monkeypatc
     world, said_before = World(), list[Message]()
     change = world.inside.change_services
 
-    def changes_late(services: tuple[ServicePlan, ...]) -> None:
+    def changes_late(services: tuple[ServicePlan, ...], gone: tuple[ServiceKey, ...]) -> None:
         said_before.extend(started.hear())
-        change(services)
+        change(services, gone)
 
     monkeypatch.setattr(world.inside, "change_services", changes_late)
     started.say(ChangeServices(DRAINED))
@@ -120,7 +120,9 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     world = World()
     for port in (1, 2, 3):
         world.put(tcp(CLIENT[:5] + bytes([port]), VIP, "S"))
-    started.say(ChangeServices(()), AwaitSettled())
+    started.say(ChangeServices((), (plan().services[0].key,)), AwaitSettled())
+    started.channel.converse(world.shard, world.tracer)
+    assert started.channel.has_output
     started.channel.converse(world.shard, world.tracer)
     assert (started.hear(), len(world.inside)) == ([Done(2)], 2)
     world.shard.on_tick(world.now, 10)
@@ -134,10 +136,21 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     assert started.hear() == []
 
 
+def test_one_change_of_services_is_made_in_a_turn(started: Ends) -> None:
+    world = World()
+    started.say(ChangeServices(DRAINED), ChangeServices(plan().services))
+    for number in (2, 3):
+        assert started.hear() == []
+        started.channel.converse(world.shard, world.tracer)
+        assert started.hear() == [Done(number)]
+        assert started.channel.has_output is (number == 2)
+
+
 def test_a_real_server_with_sessions_is_not_forgotten(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.client.connects()
     started.say(ChangeServices(plan(weights=()).services), Forget([["web", "192.0.2.101", 8080]]))
+    started.channel.converse(world.shard, world.tracer)
     started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Done(2), Refused(3, "a real server of service web has sessions")]
     world.walk_all(CUT)
@@ -221,7 +234,7 @@ def test_a_change_that_fails_ends_that_change_and_not_the_worker(
 ) -> None:
     world = World()
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patched:
