@@ -15,6 +15,7 @@
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
 #   make swagger-ui        the program of the page /docs, into build/swagger-ui: an npm package of a fixed version; no root
 #   make prometheus        prometheus and promtool for the tests, unpacked into build/prometheus from the distribution's package
+#   make screenshots       the pictures of the manual that show the appliance at work (root)
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, dashboard, picture (graphviz)
 #   make venv              only the environment, .venv
 #   make clean             remove the environment, the manual and caches
@@ -22,7 +23,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -111,6 +112,10 @@ test-stock-kernel: lane
 swagger-ui:
 	@tools/prepare.sh npm
 	@tools/fetch_swagger_ui.sh
+
+screenshots: venv
+	@$(LANE_IF_POSSIBLE)
+	$(PYTHON) -m tools.screenshot_top
 
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
