@@ -64,6 +64,7 @@ THIRD_PARTY: dict[str, str] = {
     "tomlkit": "config",
     "textual": "cli",
     "rich": "cli",
+    "shtab": "cli",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 
