@@ -138,6 +138,7 @@ browser: ui
 screenshots: browser
 	@$(LANE_IF_POSSIBLE)
 	$(PYTHON) -m tests.lab.web_page_picture docs/images/ui.png
+	$(PYTHON) -m tools.screenshot_top
 
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new

@@ -51,6 +51,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("slabinfo", Group.LOOK, "show the size of tables and pools", _CLI + "tables:add_table"),
     Entry("sockstat", Group.LOOK, "count sessions as sockets", _CLI + "tables:add_table"),
     Entry("conntrack", Group.LOOK, "show the fill of the session table", _CLI + "tables:add_table"),
+    Entry("top", Group.LOOK, "show the gateway live on a terminal", _CLI + "top.command:add_top"),
     Entry("metrics", Group.LOOK, "print all numbers for Prometheus", _CLI + "tables:add_metrics"),
     Entry("servers", Group.CHANGE, "list or change real servers", _CLI + "changes:add_servers"),
     Entry("drain", Group.CHANGE, "let a real server have no new sessions", _CLI + "drain:add_drain"),
