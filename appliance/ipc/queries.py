@@ -21,6 +21,10 @@ TRACE is about packets: those of some clients, from its first piece on until nob
 KINDS = (ROWS, TALLY, CUT, SLABS, TRACE)
 
 GROUPS = ("client", "service", "real_server")
+"""The groups in which operators can have sessions counted."""
+
+LOCAL_ADDRESS = "local_address"
+TALLY_GROUPS = (*GROUPS, LOCAL_ADDRESS)
 """The groups in which a TALLY can count."""
 
 LIMIT_MAX = 10_000
@@ -67,7 +71,7 @@ class Query(NamedTuple):
     """One of KINDS."""
     filter: SessionFilter = SessionFilter()
     by: str = ""
-    """For TALLY: one of GROUPS."""
+    """For TALLY: one of TALLY_GROUPS."""
     limit: int = 0
     """For ROWS and CUT: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
@@ -96,7 +100,7 @@ def check_query(query: Query) -> None:
         raise QueryError(f"a query has fields of wrong types: {query!r}"[: 2 * _LONGEST_SHOWN])
     _check_known("kind", query.kind, KINDS)
     if query.kind == TALLY or query.by:
-        _check_known("by", query.by, GROUPS)
+        _check_known("by", query.by, TALLY_GROUPS)
     _check_clients(query)
     if not 0 <= query.limit <= LIMIT_MAX:
         raise QueryError(f"limit: {query.limit} is out of range 0..{LIMIT_MAX}")
@@ -203,9 +207,14 @@ def read_group(given: Mapping[str, str]) -> str:
 
 
 def check_fields(given: Iterable[str], known: Collection[str]) -> None:
-    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
+    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session; and for one
+    that is given twice, because only one of its values would count."""
+    seen = set[str]()
     for field in given:
         _check_known("field", field, known)
+        if field in seen:
+            raise QueryError(f"{field}: it is given more than once")
+        seen.add(field)
 
 
 def _check_known(field: str, value: str, known: Collection[str]) -> None:

@@ -150,6 +150,7 @@ class RefusedByLimits(Model):
 
     service_full: Count
     servers_full: Count
+    client_full: Count
 
 
 class Service(Model):
@@ -164,6 +165,8 @@ class Service(Model):
     persistence_mask: Count
     local_addresses: list[str]
     max_conn: Count
+    max_conn_per_client: Count
+    client_mask: Count
     when_full: str
     refused: RefusedByLimits
     real_servers: list[RealServer]

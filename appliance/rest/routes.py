@@ -153,8 +153,9 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all services with their real servers, weights and counters.",
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
-                "`persistence_s`, `persistence_mask`, `local_addresses`, `max_conn`, `when_full`, `refused` (sessions that each "
-                "limit has kept out) and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
+                "`persistence_s`, `persistence_mask`, `local_addresses`, `max_conn`, `max_conn_per_client`, `client_mask`, "
+                "`when_full`, `refused` (sessions that each limit has kept out) "
+                "and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
                 "(up or down), `backup`, `max_conn`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
                 "`opening_conns` (those of the inactive ones that are half-open), `refused_conns`, `unanswered_conns`, "

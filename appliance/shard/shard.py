@@ -90,8 +90,7 @@ class Shard:
     - `handle` judges one packet; its new bytes, and packets of our own, are in `output`. After `gather_flows`, `publish_flows` is
       to be called before any packet that was judged gets its verdict, and at the end of a turn.
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
-    - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
-      kernel has made of them.
+    - `adopt` takes over sessions in the lane, before the first packet; `reconcile` what the kernel has made of them.
     - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
       `is_settled` says whether all sessions know of it.
     - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director.
@@ -218,11 +217,11 @@ class Shard:
         return self._wheel.is_behind(now) or more_to_settle or more_to_build
 
     def reconcile(self, limit: int) -> bool:
-        """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
-        every few milliseconds. No more than `limit` sessions end because too many are in TIME_WAIT then."""
+        """Take over what the kernel has made of up to `limit` sessions in the lane, every few milliseconds; True when there may
+        be more. Up to `limit` end because too many are in TIME_WAIT, and as many because their clients have too many."""
         is_more = self._lane.reconcile(limit)
         self._sessions.thin_out_time_wait(limit)
-        return is_more
+        return self._sessions.limited.end_beyond(limit) or is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
         """These are all services from now on; the sessions of others are reset by and by. Raises KeyError, ValueError or

@@ -36,11 +36,13 @@ from tests.support.world import plan
 
 RS = RealServerPlan("192.0.2.101", 8080, 100, 3, backup=True, max_conn=5)
 WEB = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RS,), "tcp", "auto", 2, lane=False)
-WEB = replace(WEB, when_none_healthy="drop", quorum=2, on_down="reset", max_conn=7, when_full="drop")
+WEB = replace(
+    WEB, when_none_healthy="drop", quorum=2, on_down="reset", max_conn=7, when_full="drop", max_conn_per_client=5, client_mask=24
+)
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
     '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0,"backup":true,"max_conn":5}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
-    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset","guarded":false,"max_conn":7,"when_full":"drop"}'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset","guarded":false,"max_conn":7,"when_full":"drop","max_conn_per_client":5,"client_mask":24}'
 )
 
 LINES: list[tuple[Message, str]] = [

@@ -419,15 +419,12 @@ async def test_an_empty_field_is_refused(
 
 
 @each_field
-async def test_of_a_repeated_field_the_first_counts(
+async def test_a_repeated_field_is_refused_and_reaches_no_worker(
     client: Client, gateway_with_a_session: FakeGateway, asked: Operation, path: str, name: str
 ) -> None:
     more = [] if name == "all" else list(QUERIES.get((asked.method, path), {}).items())
-    assert await status_of(client, asked, path, [(name, SENT[name]), (name, "?"), *more]) == 200
-    in_force = gateway_with_a_session.sessions.asked
-    if name != "after":  # the gateway is the judge of places, and this one takes them all
-        assert await status_of(client, asked, path, [(name, "?"), (name, SENT[name]), *more]) == 400
-    assert gateway_with_a_session.sessions.asked == in_force
+    assert await status_of(client, asked, path, [(name, SENT[name]), (name, SENT[name]), *more]) == 400
+    assert not gateway_with_a_session.sessions.asked
 
 
 @each_field
