@@ -34,6 +34,9 @@ venv:
 # Without clang, and without the right to install it, what needs the lane cannot run either: it needs root.
 LANE_IF_POSSIBLE := $(MAKE) --no-print-directory lane || [ "$$(id -u)" != 0 ]
 
+# With it, a capture is read by the program that people read it with; without it, that test is skipped.
+TSHARK_IF_POSSIBLE := tools/prepare.sh tshark || [ "$$(id -u)" != 0 ]
+
 demo: venv
 	@$(LANE_IF_POSSIBLE)
 	@KEEP=$(KEEP) tools/demo.sh
@@ -53,6 +56,7 @@ test: venv prometheus
 	@tools/prepare.sh wrk
 	@$(MAKE) --no-print-directory browser || true
 	@$(LANE_IF_POSSIBLE)
+	@$(TSHARK_IF_POSSIBLE)
 	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
 	@echo "##### 2 of 5: the manual"

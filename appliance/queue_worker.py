@@ -112,7 +112,7 @@ class QueueWorker:
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()
-        self._handle = self._shard.handle
+        self._judges: Shard | Tracer = self._shard
         """What judges a packet: the tracer while there is a trace. So nothing is asked for each packet while there is none."""
         self._tracer = Tracer(self._shard.handle, self._shard.sessions, self._shard.output)
         self._control = control
@@ -156,7 +156,7 @@ class QueueWorker:
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             if is_told:
                 self._control.converse(self._shard, self._tracer)
-                self._handle = self._tracer.handle if self._tracer.traces else self._shard.handle
+                self._judges = self._tracer if self._tracer.traces else self._shard
             if len(self._shard.sessions.ended) >= BATCH or now >= tell_at:
                 self._control.tell_ended(self._shard)
                 tell_at = now + TELL_INTERVAL_S
@@ -211,7 +211,7 @@ class QueueWorker:
     def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
         output = self._shard.output
         try:
-            verdict = self._handle(raw, now)
+            verdict = self._judges.handle(raw, now)
         except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR

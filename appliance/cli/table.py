@@ -64,6 +64,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("save", Group.CHANGE, "write changes into the file", _HERE + "add_save"),
     Entry("doctor", Group.EXAMINE, "say what is wrong, and what mends it", _HERE + "add_doctor"),
     Entry("trace", Group.EXAMINE, "show what becomes of a client's packets, and why", _CLI + "trace:add_trace"),
+    Entry("capture", Group.EXAMINE, "write a client's packets and their verdicts to a file", _CLI + "capture:add_capture"),
+    Entry("replay", Group.EXAMINE, "say what becomes of the packets of a capture", _HERE + "add_replay"),
     Entry("run", Group.RUN, "run the appliance in the foreground", _HERE + "add_run"),
     Entry("check", Group.RUN, "check a configuration file", _HERE + "add_check"),
     Entry("render-nft", Group.RUN, "print the nftables ruleset of a configuration", _HERE + "add_render_nft"),

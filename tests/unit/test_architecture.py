@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, str] = {
     "top": "model",
     "cli": "wire model policy ipc views top",
     "lab": "config",
-    "host_commands": "director edge config policy ipc views api cli",
+    "replay": "wire ipc config shard edge director views",
+    "host_commands": "replay director edge config policy ipc views api cli",
     "__main__": "edge config cli",
 }
 """Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
