@@ -121,12 +121,15 @@ test-stock-kernel: lane
 	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
+# An npm from elsewhere does as well, and Debian's package would not stand beside it.
+NPM_IF_MISSING := command -v npm >/dev/null || tools/prepare.sh npm
+
 swagger-ui:
-	@tools/prepare.sh npm
+	@$(NPM_IF_MISSING)
 	@tools/fetch_swagger_ui.sh
 
 ui:
-	@tools/prepare.sh npm
+	@$(NPM_IF_MISSING)
 	@tools/fetch_uplot.sh
 
 # What is left of a browser that could not be had is no reason to stop: its tests are skipped, and say why.
