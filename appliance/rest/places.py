@@ -1,4 +1,4 @@
-"""Requests that wait for what is still to come: how many there may be, and how a stream is written to one of them.
+"""How many requests of a kind there may be at a time, and how a stream is written to one that waits for what is to come.
 
 Users who may write have places of their own, which those who may only read cannot take.
 """
@@ -21,16 +21,18 @@ ALIVE = b":\n\n"
 SLOW_S = 10.0
 """How long a reader of a stream may take for what is written to it before it is disconnected."""
 
-_RETRY_AFTER_S = 5
+RETRY_AFTER_S = 5
+"""When to ask again, for requests that wait for long."""
 
 
 class Places:
-    """The places of one kind of requests that wait."""
+    """The places of one kind of requests."""
 
-    def __init__(self, most: int, busy: str) -> None:
-        """`most` of each kind of users; `busy` is the sentence for those who find no place."""
+    def __init__(self, most: int, busy: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        """`most` of each kind of users; `busy` is the sentence for those who find no place, behind that number."""
         self._most = most
         self._busy = busy
+        self._retry_after_s = retry_after_s
         self._taken = Counter[bool]()
 
     @property
@@ -47,7 +49,7 @@ class Places:
                 f"{self._most} {self._busy}",
                 kind="busy",
                 title="Busy",
-                headers={"Retry-After": str(_RETRY_AFTER_S)},
+                headers={"Retry-After": str(self._retry_after_s)},
             )
         self._taken[is_writer] += 1
         try:

@@ -4,17 +4,12 @@ Users who may change the gateway have seats of their own, so that local users wh
 that finds no seat is refused at once.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
-
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
-from appliance.rest.problem import ProblemError
+from appliance.rest.places import Places
 from appliance.rest.query_check import operation_of
 
 SEATS = 8
@@ -23,40 +18,16 @@ SEATS = 8
 RETRY_AFTER_S = 1
 
 
-class Seats:
-    """The costly answers that are being made, for each kind of user."""
-
-    def __init__(self) -> None:
-        self._taken = Counter[bool]()
-
-    @contextmanager
-    def one(self, is_writer: bool) -> Iterator[None]:
-        """A seat for the block. Raises ProblemError (503) when there is none."""
-        if self._taken[is_writer] >= SEATS:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{SEATS} lists of sessions and other costly answers are being read already; try again later",
-                kind="busy",
-                title="Busy",
-                headers={"Retry-After": str(RETRY_AFTER_S)},
-            )
-        self._taken[is_writer] += 1
-        try:
-            yield
-        finally:
-            self._taken[is_writer] -= 1
-
-
 def take_seat(gateway: Gateway) -> Middleware:
     """A middleware that gives each costly answer a seat until its reader has taken it, or refuses it when there is none."""
-    all_seats = Seats()
+    all_seats = Places(SEATS, "lists of sessions and other costly answers are being read already; try again later", RETRY_AFTER_S)
 
     @web.middleware
     async def seated(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = operation_of(request)
         if asked is None or not asked.is_costly:
             return await handler(request)
-        with all_seats.one((await caller_of(gateway, request)).may_write):
+        with all_seats.one(is_writer=(await caller_of(gateway, request)).may_write):
             response = await handler(request)
             # Written here, and not by the server afterwards: a whole page of sessions takes memory until it is written.
             try:

@@ -4,8 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
-from http import HTTPStatus
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -24,14 +23,11 @@ from appliance.ipc.queries import (
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.events import ALIVE_S
 from appliance.rest.gateway import Gateway
-from appliance.rest.places import SLOW_S, STREAM
-from appliance.rest.problem import ProblemError
+from appliance.rest.places import SLOW_S, STREAM, Places, has_gone
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import wants_json
 from appliance.rest.trace_routes import COUNT_MAX, SECONDS, SECONDS_MAX, TRACES
 from appliance.views import trace as view
-
-_RETRY_AFTER_S = 5
 
 
 class TraceHandlers:
@@ -39,7 +35,7 @@ class TraceHandlers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._under_way = 0
+        self._places = Places(TRACES, "traces are under way already; end one, or try again later")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Show packets. Raises ProblemError: 400 for a field that is not allowed, 503 when there are too many traces."""
@@ -49,7 +45,7 @@ class TraceHandlers:
             seconds = read_number(request.query, "seconds", SECONDS, SECONDS_MAX)
         except QueryError as error:
             raise bad_query(error) from error
-        with self._place():
+        with self._places.one(is_writer=True):  # nobody else may trace
             return await self._stream(request, wanted, count, seconds)
 
     def _query(self, request: web.Request) -> Query:
@@ -62,22 +58,6 @@ class TraceHandlers:
         query = Query(TRACE, SessionFilter(found.client, found.service), port=port, snap_bytes=snap_bytes)
         check_query(query)
         return query
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._under_way >= TRACES:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"there are {TRACES} traces already; end one, or try again later",
-                kind="busy",
-                title="Busy",
-                headers={"Retry-After": str(_RETRY_AFTER_S)},
-            )
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
 
     async def _stream(self, request: web.Request, wanted: Query, count: int | None, seconds: int) -> web.StreamResponse:
         form = _form(request)
@@ -94,7 +74,7 @@ class TraceHandlers:
                     if items or time.monotonic() >= alive_at:
                         alive_at = time.monotonic() + ALIVE_S
                         await asyncio.wait_for(response.write(form.written(items)), SLOW_S)
-                    if is_last or time.monotonic() >= ends or request.transport is None or request.transport.is_closing():
+                    if is_last or time.monotonic() >= ends or has_gone(request):
                         break
             if not response.prepared:
                 await response.prepare(request)

@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 
 from appliance.ipc.queries import ShardDownError
+from appliance.rest.places import Places
 from appliance.rest.problem import ProblemError
-from appliance.rest.seats import SEATS, Seats
+from appliance.rest.seats import SEATS
 from tests.support.api_answers import Client, problem_of, text_of
 from tests.support.gateway import SESSION, FakeGateway
 
@@ -59,13 +60,13 @@ async def test_a_seat_is_free_after_a_refusal_and_after_an_error(client: Client,
 
 
 def test_seats_of_both_kinds_do_not_mix() -> None:
-    seats = Seats()
+    seats = Places(SEATS, "are read")
     with ExitStack() as stack:
         for _ in range(SEATS):
-            stack.enter_context(seats.one(False))
-        with pytest.raises(ProblemError), seats.one(False):
+            stack.enter_context(seats.one(is_writer=False))
+        with pytest.raises(ProblemError), seats.one(is_writer=False):
             pass
-        with seats.one(True):
+        with seats.one(is_writer=True):
             pass
-    with seats.one(False):
+    with seats.one(is_writer=False):
         pass

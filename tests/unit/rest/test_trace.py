@@ -102,7 +102,7 @@ async def test_there_is_a_bounded_number_and_one_whose_client_goes_gives_its_pla
     async with AsyncExitStack() as stack:
         traces = [await begun(client, stack) for _ in range(TRACES)]
         refused = await client.post(URL)
-        assert "there are 4 traces already" in (await problem_of(refused, 503))["detail"]
+        assert "4 traces are under way already" in (await problem_of(refused, 503))["detail"]
         assert refused.headers["Retry-After"] == "5"
         traces[0].close()
         for _ in range(1_000_000):
