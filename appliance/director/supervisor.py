@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from appliance.director.known_services import KnownServices
-from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
+from appliance.director.worker_process import LINE_LIMIT_BYTES, Process, StartProcess, end, how_it_ended, next_line, start_worker
 from appliance.ipc.messages import (
     Ask,
     AwaitSettled,
@@ -48,8 +48,6 @@ GOOD_LIFE_S = 10.0
 ANSWER_TIMEOUT_S = 5.0
 """How long a change of services, and each piece of an answer, waits for the worker. A worker takes a message about every 20 ms,
 also under load."""
-
-_LINE_LIMIT_BYTES = 1 << 20
 
 
 class WorkerFailedError(RuntimeError):
@@ -237,7 +235,7 @@ class ShardProcess:
         """Start one worker and wait for its end; returns how it ended."""
         ours, theirs = socket.socketpair()
         with theirs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT_BYTES)
             with contextlib.closing(writer):
                 process = await self._start(self._shared_fd, theirs.fileno(), self.lane_fds)
                 theirs.close()  # so that the worker's death is the end of what can be read
@@ -260,7 +258,7 @@ class ShardProcess:
 
     async def _listen(self, reader: asyncio.StreamReader) -> str | None:
         """Take the worker's messages until it is gone; returns the reason when it could not start."""
-        while (line := await _next_line(reader)) is not None:
+        while (line := await next_line(reader)) is not None:
             try:
                 number, message = decode(line)
             except MessageError as error:
@@ -328,14 +326,3 @@ class ShardProcess:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(self._death())
-
-
-async def _next_line(reader: asyncio.StreamReader) -> bytes | None:
-    """The next line; empty when it was too long; None when the worker is gone, also in the middle of a line."""
-    try:
-        line = await reader.readline()
-    except ConnectionError:
-        return None
-    except ValueError:  # longer than the limit: the reader has thrown away what it had of it
-        return b""
-    return line if line.endswith(b"\n") else None

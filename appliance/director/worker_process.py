@@ -1,4 +1,4 @@
-"""The process of a worker: how it is started, how it is ended, and how its end is described."""
+"""The process of a worker: how it is started, how its lines are read, how it is ended, and how its end is described."""
 
 import asyncio
 import signal
@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 _STOP_GRACE_S = 3.0
+
+LINE_LIMIT_BYTES = 1 << 20
+"""The longest line of a worker that is read."""
 
 
 class Process(Protocol):
@@ -64,3 +67,14 @@ def how_it_ended(process: Process) -> str:
     if code < 0:
         return f"(pid {process.pid}) was killed by {signal.Signals(-code).name}"
     return f"(pid {process.pid}) ended with exit code {code}"
+
+
+async def next_line(reader: asyncio.StreamReader) -> bytes | None:
+    """The next line; empty when it was too long; None when the worker is gone, also in the middle of a line."""
+    try:
+        line = await reader.readline()
+    except ConnectionError:
+        return None
+    except ValueError:  # longer than the limit: the reader has thrown away what it had of it
+        return b""
+    return line if line.endswith(b"\n") else None
