@@ -99,7 +99,7 @@ class Director(Reported):
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
-        self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
+        self._tuning = Tuning(self.shared, host.change_defence, self._put_lane_tunables)
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self.attacks = self._counts.attacks
@@ -161,7 +161,7 @@ class Director(Reported):
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
         await self._look_at_routes()
-        lane.put_tunables(self.shared.tunable)
+        self._put_lane_tunables()
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
             worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
@@ -265,6 +265,9 @@ class Director(Reported):
         MTU is not known yet, and the lane to none that is removed."""
         self.services = services
         await self._look_at_routes()
+
+    def _put_lane_tunables(self) -> None:
+        self._lane.put_tunables(self.shared.tunable, self.shared.generation[0])
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""

@@ -178,6 +178,7 @@ QUEUE_COUNTERS: Final = (
         "limits_dropped",
         "half-open sessions, and unconfirmed ones of UDP, dropped early, each to make room for a new one within max_conn",
     ),
+    Counter("tickets_returned", "prepared admissions that were taken back, or came to nothing"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -215,6 +216,7 @@ QUEUE_COUNTERS: Final = (
     CLIENT_RATE_DROPS,
     SERVICE_RATE_DROPS,
     LIMITS_DROPPED,
+    TICKETS_RETURNED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

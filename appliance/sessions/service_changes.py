@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Protocol
 
 from appliance.ipc.plan import ServicePlan
+from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE
 from appliance.policy.candidates import RESET
@@ -63,6 +64,8 @@ class ServiceChanges:
         self._lost_addresses: frozenset[bytes] = frozenset()
         """Local addresses that no service uses any more, as long as there may be sessions on them."""
         self._unsettled: Iterator[Session] = iter(())
+        self.before: Callable[[], None] = lambda: None
+        """Called before anything changes that new sessions depend on."""
         self.is_settled = True
         """Whether there is nothing to do in `settle_some`."""
 
@@ -78,6 +81,7 @@ class ServiceChanges:
         wanted = {_key_of(plan): plan for plan in plans}
         same = {key for key, plan in wanted.items() if key in self._services and self._services[key].name == plan.name}
         new = {key: self._make(plan) for key, plan in wanted.items() if key not in same}
+        self.before()
         changed = [self._services[key].change(wanted[key], self._down, self._drained) for key in same]
         changed += [self._remove(key) for key in self._services.keys() - same]
         self._services.update(new)
@@ -126,6 +130,14 @@ class ServiceChanges:
                 real_server for real_server in service.all_real_servers if (service.name, real_server.endpoint) not in keys
             ]
 
+    def put_mtus(self, mtu: Callable[[int], int]) -> None:
+        """Real servers are behind routes with these MTUs, which `mtu` gives for each slot, in bytes."""
+        for service in self._services.values():
+            for real_server in service.all_real_servers:
+                if real_server.slot != UNLISTED:
+                    real_server.mtu = mtu(real_server.slot)
+            service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
+
     def put_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         before, self._down = self._down, frozenset(down)
@@ -138,6 +150,8 @@ class ServiceChanges:
 
     def _change_standing(self, slots: Iterable[int]) -> None:
         """Real servers in these slots are up or down, or drained or not, as they were not before."""
+        if slots := [*slots]:
+            self.before()
         concerned = {id(service): service for slot in slots if (service := self._service_of.get(slot))}
         # all of them, and not up to the first that has changed
         changed = [service.change_standing(self._down, self._drained) for service in concerned.values()]

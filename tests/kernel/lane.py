@@ -93,11 +93,14 @@ class Lane:
         mss_adjust: int = 1,
         storm_threshold: int = 10,
         storm_interval_ns: int = 500_000_000,
+        generation: int = 0,
+        timestamp_remove: int = 1,
     ) -> None:
         """Write the settings."""
         self._settings[: SETTINGS.size] = SETTINGS.pack(
-            VERSION, self.entries, layout_hash(), is_open, toa, toa_kind, mss_adjust, storm_threshold, storm_interval_ns
-        )
+            VERSION, self.entries, layout_hash(), is_open, toa, toa_kind, mss_adjust, storm_threshold, storm_interval_ns,
+            generation, timestamp_remove, b"",
+        )  # fmt: skip
 
     def set_real_server(self, slot: int, mtu: int = 1500, flags: RealServerFlags = RealServerFlags(0)) -> None:  # noqa: B008
         """Write what is known of a real server."""

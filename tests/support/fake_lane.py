@@ -30,7 +30,7 @@ class FakeLane:
             raise EdgeError("tc: no")
         self.steps.append("the lane is attached")
 
-    def put_tunables(self, tunable: Callable[[str], int]) -> None:
+    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:  # noqa: ARG002
         """Keeps one of them."""
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
 

@@ -283,7 +283,7 @@ class FakeGateway:
         self.drains, self.events = FakeDrains(), Events(lambda: 1_800_000_000.0)
         self.host_parameters = FakeHostParameters()
         self.problems: list[str] = []
-        self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
+        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
         self.notes: list[str] = []
         self.conntrack: dict[str, int] | None = None

@@ -382,7 +382,7 @@ def test_what_is_not_possible_is_said_in_one_line(host: Host, caplog: pytest.Log
     assert caplog.messages == ["without the lane, all packets go through the workers: there is no file system of type bpf"]
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("off", host.bpffs, ())
     assert lane.count(shared_state(1, 1), [0]) is None
-    assert lane.entries() == (0, 0)
+    assert lane.entries() == (0, 0, 0)
 
 
 @pytest.mark.parametrize("word", ["auto", "required"])
@@ -643,7 +643,7 @@ def test_the_lane_counts_on_from_what_was_counted_before_its_maps(host: Host) ->
     assert shared.destination(shared.lane, 0).tolist()[:4] == [110, 2, 30, 45]
     assert shared.table(shared.lane, "ext")[0] == 500
     assert LANE_COUNTERS[LANE_COUNTER_PLACE["storm"]].name == "storm"
-    assert lane.entries() == (3, SHIPPED.gateway.lane_entries)
+    assert lane.entries() == (3, SHIPPED.gateway.lane_entries, 0)
 
 
 def test_what_the_kernel_answers_and_drops_is_counted_as_that_of_shards(host: Host) -> None:
