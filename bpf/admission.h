@@ -19,6 +19,8 @@
 #define SYN_TIMESTAMP_SHIFT 16 /* the place of the timestamp, counted from 1 */
 #define SYN_TIMESTAMP_MASK 0xffull
 
+#define NS_PER_MS 1000000ull
+
 #define HASH_START 0xdeadbeefu
 #define CLIENT_BYTES 8 /* address and port, four bytes each */
 
@@ -141,6 +143,8 @@ static __always_inline void fill(struct session_record *record, const struct pac
 	record->client_isn = packet->seq;
 	record->client_next_seq = (__u64)packet->seq + 1;
 	record->last_seen_ns = now;
+	record->opened_low = now / NS_PER_MS;
+	record->opened_high = now / NS_PER_MS >> 32;
 }
 
 /* Publishes both flows of a session. Returns 0, or the counter of why neither is there. */

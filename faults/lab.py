@@ -20,13 +20,13 @@ def run_in_lab(name: str, given: Sequence[str], options: argparse.Namespace, con
     if options.lane == "on" and not has_lane():
         raise BenchError("this version of the appliance has no lane")
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
+    command.add_options(parser)
     with tempfile.TemporaryDirectory() as directory:
         lab, own, control = (Path(directory, file) for file in ("lab.toml", "own.toml", "control"))
         lab.write_text(lab_configuration())
         own.write_text(configuration)
         inside = module(name, *given, "--inside-lab", str(own), str(control))
-        line = ("lab", "--config", str(lab), "--shards", str(options.shards), "--", *inside)
+        line = ("--config", str(lab), "--shards", str(options.shards), "--", *inside)
         return command.run(parser.parse_args(line), appliance=module("faults.unit", str(own), str(control)))
 
 

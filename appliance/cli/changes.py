@@ -5,15 +5,12 @@ import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from appliance.cli.operator import add_command, answered_json, ask, copy, view, write
 from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
 from appliance.views.config import change_plan, saved
-
-if TYPE_CHECKING:
-    from appliance.cli.operator import Subparsers
 
 WriteFile = Callable[[Path, str, str], str]
 """Replaces a text in a file by another one; returns why it could not, or an empty text."""
@@ -44,47 +41,54 @@ server that is removed wait for it, or end with the tunable expire_nodest_conn.
 """
 
 
-def add_parsers(subparsers: "Subparsers", default_config: Path, write_file: WriteFile) -> None:
-    """Add the commands. `write_file` writes the configuration file for `save`."""
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `plan`."""
+    add_command(parser, _plan, _PLAN, "plan new.toml")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the configuration")
 
-    def command(
-        name: str, act: Callable[[argparse.Namespace], int | None], help_text: str, more: str, example: str
-    ) -> argparse.ArgumentParser:
-        parser = add_command(subparsers, name, act, help_text, more)
-        parser.epilog = f"Example: appliance {example}"
-        return parser
 
-    plan = command("plan", _plan, "say what a configuration would change", _PLAN, "plan new.toml")
-    plan.add_argument("file", metavar="FILE", type=Path, help="the configuration")
-    apply = command("apply", _apply, "put a configuration in force", _APPLY, "apply new.toml --confirm-within 60")
-    apply.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration (default: that of the appliance)")
-    apply.add_argument(
+def add_apply(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `apply`."""
+    add_command(parser, _apply, _APPLY, "apply new.toml --confirm-within 60")
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration (default: that of the appliance)")
+    parser.add_argument(
         "--confirm-within",
         metavar="S",
         dest="confirm_within_s",
         help="take the change back after S seconds, 1..86400, unless `appliance confirm` comes before",
     )
-    command("confirm", _confirm, "let the last change stay", _CONFIRM, "confirm")
-    save = command("save", partial(_save, write_file), "write changes into the file", _SAVE, "save")
-    save.add_argument(
+
+
+def add_confirm(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `confirm`."""
+    add_command(parser, _confirm, _CONFIRM, "confirm")
+
+
+def add_save(parser: argparse.ArgumentParser, default_config: Path, write_file: WriteFile) -> None:
+    """Add the options of `save`. `write_file` writes the configuration file."""
+    add_command(parser, partial(_save, write_file), _SAVE, "save")
+    parser.add_argument(
         "--config",
         metavar="FILE",
         type=Path,
         default=default_config,
         help="the only file that this command writes (default: %(default)s)",
     )
-    services = command("services", _services, "list services", _SERVICES, "services web")
-    services.add_argument("service", metavar="SERVICE", nargs="?", help="the service to show")
-    _add_servers(
-        command("servers", _servers, "list or change real servers", _SERVERS, "servers web 192.0.2.103:8080 --weight 50")
-    )
 
 
-def _add_servers(servers: argparse.ArgumentParser) -> None:
-    servers.add_argument("service", metavar="SERVICE", help="the service")
-    servers.add_argument("server", metavar="ADDRESS:PORT", nargs="?", help="the real server to show or to change")
-    servers.add_argument("--weight", metavar="N", help="give it this weight; it is added when it is not there")
-    servers.add_argument("--remove", action="store_true", help="remove it")
+def add_services(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `services`."""
+    add_command(parser, _services, _SERVICES, "services web")
+    parser.add_argument("service", metavar="SERVICE", nargs="?", help="the service to show")
+
+
+def add_servers(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `servers`."""
+    add_command(parser, _servers, _SERVERS, "servers web", "servers web 192.0.2.103:8080 --weight 50")
+    parser.add_argument("service", metavar="SERVICE", help="the service")
+    parser.add_argument("server", metavar="ADDRESS:PORT", nargs="?", help="the real server to show or to change")
+    parser.add_argument("--weight", metavar="N", help="give it this weight; it is added when it is not there")
+    parser.add_argument("--remove", action="store_true", help="remove it")
 
 
 def _plan(options: argparse.Namespace) -> int:

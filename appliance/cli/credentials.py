@@ -4,6 +4,7 @@ import argparse
 import os
 import ssl
 import stat
+from functools import partial
 from typing import NamedTuple
 
 TOKEN_VARIABLE = "APPLIANCE_API_TOKEN"
@@ -23,18 +24,16 @@ class Credentials(NamedTuple):
     """None for the certificates that this host trusts."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name credentials."""
-    parser.add_argument(
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that name credentials. They have no value when not given."""
+    add = partial(group.add_argument, metavar="FILE", default=argparse.SUPPRESS)
+    add(
         "--token-file",
-        metavar="FILE",
         help=f"a file that has the token for the API and nothing else (default: {TOKEN_VARIABLE} in the environment, else none)",
     )
-    parser.add_argument(
-        "--ca-file", metavar="FILE", help="with https: trust the certificates in FILE, instead of those that this host trusts"
-    )
-    parser.add_argument("--cert-file", metavar="FILE", help="with https: show the certificate in FILE, when the API asks for one")
-    parser.add_argument("--key-file", metavar="FILE", help="the key of --cert-file, when it is not in the same file")
+    add("--ca-file", help="with https: trust the certificates in FILE, instead of those that this host trusts")
+    add("--cert-file", help="with https: show the certificate in FILE, when the API asks for one")
+    add("--key-file", help="the key of --cert-file, when it is not in the same file")
 
 
 def credentials(options: argparse.Namespace) -> Credentials:

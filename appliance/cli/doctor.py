@@ -20,7 +20,6 @@ from appliance.views.doctor import as_text
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import ApiError
-    from appliance.cli.operator import Subparsers
 
 EXIT_CODES: Mapping[str, int] = {"ok": 0, "note": 0, "warning": 10, "error": 20}
 
@@ -37,10 +36,9 @@ seconds. The exit code is 0 when nothing is wrong or there are only notes, 10 fo
 """
 
 
-def add_parser(subparsers: "Subparsers", default_config: Path, look_here: LookHere) -> None:
-    """Add the command. `look_here` is asked when no appliance runs here."""
-    act = partial(_doctor, look_here)
-    parser = operator.add_command(subparsers, "doctor", act, "say what is wrong, and what mends it", _DESCRIPTION)
+def add_doctor(parser: argparse.ArgumentParser, default_config: Path, look_here: LookHere) -> None:
+    """Add the options of `doctor`. `look_here` is asked when no appliance runs here."""
+    operator.add_command(parser, partial(_doctor, look_here), _DESCRIPTION, "doctor")
     parser.add_argument(
         "--config",
         metavar="FILE",

@@ -3,13 +3,10 @@
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from appliance.cli.operator import add_command, answered_json, ask, copy
-
-if TYPE_CHECKING:
-    from appliance.cli.operator import Subparsers
 
 TAKEN_BACK, REMOVED, TIMED_OUT = 3, 4, 5
 """Exit codes of a wait that ends without the last session gone."""
@@ -31,9 +28,9 @@ Show the latest events: which real servers became up or down, were drained, and 
 """
 
 
-def add_parsers(subparsers: "Subparsers") -> None:
-    """Add the commands to the `appliance` command."""
-    drain = add_command(subparsers, "drain", _drain, "let a real server have no new sessions", _DRAIN)
+def add_drain(drain: argparse.ArgumentParser) -> None:
+    """Add the options of `drain`."""
+    add_command(drain, _drain, _DRAIN, "drain web 192.0.2.101:8080 --deadline 300 --wait")
     drain.add_argument("service", metavar="SERVICE", help="the name of a service")
     drain.add_argument("server", metavar="SERVER", help="one of its real servers, as ADDRESS:PORT")
     drain.add_argument(
@@ -44,7 +41,11 @@ def add_parsers(subparsers: "Subparsers") -> None:
     what = drain.add_mutually_exclusive_group()
     what.add_argument("--undo", action="store_true", help="take the drain back: it gets new sessions again")
     what.add_argument("--show", action="store_true", help="change nothing; with --wait, wait for a drain that has begun before")
-    events = add_command(subparsers, "events", _events, "show what has happened to real servers", _EVENTS)
+
+
+def add_events(events: argparse.ArgumentParser) -> None:
+    """Add the options of `events`."""
+    add_command(events, _events, _EVENTS, "events --limit 20")
     events.add_argument("--since", metavar="N", help="only those behind event N")
     events.add_argument("--limit", metavar="N", help="at most N events")
 

@@ -4,13 +4,10 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from appliance.cli.operator import add_command, ask, copy, write
-
-if TYPE_CHECKING:
-    from appliance.cli.operator import Subparsers
 
 _COLUMNS, _LABEL = 100, 13
 
@@ -20,9 +17,9 @@ then in force. It is in force until a reload changes it or the appliance stops, 
 """
 
 
-def add_parser(subparsers: "Subparsers") -> None:
-    """Add the command."""
-    parser = add_command(subparsers, "host", _host, "list, explain or write parameters of the host's kernel", _MORE)
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `host`."""
+    add_command(parser, _host, _MORE, "host sysctl tcp_fin_timeout", "host sysctl tcp_fin_timeout 30")
     parser.add_argument("topic", choices=("sysctl",), metavar="sysctl", help="the word sysctl")
     parser.add_argument(
         "assignment",

@@ -17,122 +17,48 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from appliance.cli.credentials import CredentialError, add_options, credentials
-from appliance.ipc.queries import GROUPS, SessionFilter
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import Answer
-
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DEFAULT_API = "unix:/run/appliance/api.sock"
 API_VARIABLE = "APPLIANCE_API"
 
 _REFUSED = 1
-_ENDED_BY_CTRL_C = 128 + signal.SIGINT
+ENDED_BY_CTRL_C = 128 + signal.SIGINT
 READER_CLOSED = 128 + signal.SIGPIPE
 """As for every program that SIGPIPE ends."""
 
-_TOP_LINES = 10
-"""What the API answers without `n`."""
-
-_ENDPOINT = "ADDRESS, ADDRESS:PORT or NETWORK/BITS"
-_FILTER_HELP = {
-    "client": f"only sessions of these clients: {_ENDPOINT}",
-    "service": "only sessions of the service with this name",
-    "real_server": f"only sessions with these real servers: {_ENDPOINT}",
-    "state": "only sessions in this TCP state, for instance ESTABLISHED; or UDP",
-}
-_FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
-
-_TABLES = {
-    "health": (
-        "show which real servers are up",
-        "Show the state of each real server, what its health check answered last, and which services are down.",
-    ),
-    "lane": (
-        "show what the kernel carries by itself",
-        "Show which share of the packets of sessions the kernel carries, and why others went up to a worker.",
-    ),
-    "slabinfo": ("show the size of tables and pools", "Show the objects, their size and the pages of each table and pool."),
-    "sockstat": (
-        "count sessions as sockets",
-        "Count the sessions as /proc/net/sockstat counts sockets, and show the sockets of the host beside them.",
-    ),
-    "conntrack": (
-        "show the fill of the session table",
-        "Show how full the table of sessions is and what it dropped, beside the connection tracking of the host.",
-    ),
-}
-
-_PATHS = {"health": "/health"}
-"""Of those that are not below ``/stats``."""
-
-_CONNS = """\
-List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on
-standard error then says how to get the next one.
-"""
-_CUT = """\
-End the sessions that match the filter, and print their number. Both ends of a TCP session get a RST. Without a filter,
---all is needed.
-"""
-_SYSCTL = "List all tunables, or read one, or write one and print the value that is then in force."
-
-
-def add_parsers(subparsers: "Subparsers") -> None:
-    """Add the commands for operators to the `appliance` command, in the order in which its help lists them."""
-    command = partial(add_command, subparsers)
-    _add_session_parsers(command)
-    sysctl = command("sysctl", _sysctl, "list the tunables, read one, or write one", _SYSCTL)
-    sysctl.add_argument(
-        "assignment",
-        nargs="?",
-        metavar="NAME[=VALUE]",
-        help="the tunable to read, or to write with =VALUE; without it, all tunables are listed. "
-        "/proc/sys/net/ipv4/vs/NAME and net.ipv4.vs.NAME are understood too",
-    )
-    for name, (help_text, more) in _TABLES.items():
-        command(name, partial(view, _PATHS.get(name, f"/stats/{name}")), help_text, more)
-
 
 def add_command(
-    subparsers: "Subparsers", name: str, act: Callable[[argparse.Namespace], int | None], help_text: str, more: str
-) -> argparse.ArgumentParser:
-    """Add one command that asks a running appliance, and return its parser. `act` asks and prints."""
-    parser = subparsers.add_parser(name, help=help_text, description=more)
+    parser: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int | None], description: str, *examples: str
+) -> None:
+    """Make `parser` that of a command that asks a running appliance. `act` asks and prints; it returns the exit code, or
+    None for 0. An example is what is typed behind `appliance`."""
+    describe(parser, partial(run_guarded, act), description, *examples)
+    place = parser.add_argument_group("which appliance is asked, and what it is shown")
+    add_place_options(place)
+    add_options(place)
+
+
+def describe(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], description: str, *examples: str) -> None:
+    """Say what a command does, with at least one example of what is typed behind `appliance`."""
+    parser.description = description
+    parser.epilog = "\n  appliance ".join((f"Example{'s' * (len(examples) > 1)}:", *examples))
+    parser.set_defaults(run=run)
+
+
+def add_place_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say which appliance is asked, and in which form it answers. They have no value when not given."""
     where = (
         "address of the API: http://HOST:PORT, https://HOST:PORT or unix:/path "
         f"(default: {API_VARIABLE} in the environment, else {DEFAULT_API})"
     )
-    default = os.environ.get(API_VARIABLE) or DEFAULT_API
-    parser.add_argument("--api", metavar="URL", type=api_address, default=default, help=where)
-    add_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=partial(run_guarded, act))
-    return parser
-
-
-def _add_session_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
-    sessions = command("conns", _sessions, "list sessions", _CONNS)
-    sessions.add_argument("--limit", metavar="N", help="list one page of at most N sessions")
-    sessions.add_argument("--after", metavar="PLACE", help="list the page behind this place, which the page before named")
-    tops = [_add_top_parser(command, by) for by in GROUPS]
-    cut = command("cut", _cut, "end sessions", _CUT)
-    cut.add_argument("--all", action="store_const", const="1", help="end all sessions; needed when there is no filter")
-    for parser in (sessions, *tops, cut):
-        for field in SessionFilter._fields:
-            option = f"--{field.replace('_', '-')}"
-            parser.add_argument(option, metavar=_FILTER_VALUES[field], help=_FILTER_HELP[field])
-
-
-def _add_top_parser(command: Callable[..., argparse.ArgumentParser], by: str) -> argparse.ArgumentParser:
-    names = f"{by.replace('_', ' ')}s"
-    more = f"Show the {names} with most sessions, and how many each has. A filter limits which sessions are counted."
-    top = command(f"top-{names.replace(' ', '-')}", partial(_top, by), f"show the {names} with most sessions", more)
-    top.add_argument("-n", metavar="N", help=f"show N {names} (default: {_TOP_LINES})")
-    return top
+    group.add_argument("--api", metavar="URL", type=api_address, default=argparse.SUPPRESS, help=where)
+    group.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text")
 
 
 def api_address(text: str) -> str:
@@ -155,7 +81,7 @@ def run_guarded(act: Callable[[argparse.Namespace], int | None], options: argpar
         return _answered(act, options)
     except KeyboardInterrupt:
         give_up_output()
-        return _ENDED_BY_CTRL_C
+        return ENDED_BY_CTRL_C
     except BrokenPipeError:
         give_up_output()
         return READER_CLOSED
@@ -225,39 +151,3 @@ def answered_json(options: argparse.Namespace, path: str) -> Any:
             return json.loads(answer.text())
         except ValueError as error:
             raise ApiError("the answer is not JSON, so it is not one of an appliance") from error
-
-
-def _sessions(options: argparse.Namespace) -> None:
-    with ask(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
-        copy(answer)
-        if answer.next_place:
-            print(f"more: --after {answer.next_place}", file=sys.stderr)
-
-
-def _top(by: str, options: argparse.Namespace) -> None:
-    with ask(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
-        copy(answer)
-
-
-def _cut(options: argparse.Namespace) -> None:
-    with ask(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
-        if options.json:
-            copy(answer)
-        else:
-            ended = answer.text().strip()
-            write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())
-
-
-def _sysctl(options: argparse.Namespace) -> None:
-    """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
-    if options.assignment is None:
-        view("/sysctl", options)
-        return
-    name, writes, value = (word.strip() for word in options.assignment.partition("="))
-    path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
-    body = value.encode(errors="surrogateescape") if writes else None
-    with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
-        if options.json:
-            copy(answer)
-        else:
-            write(f"{name} = {answer.text()}".encode())

@@ -3,12 +3,9 @@
 import argparse
 import secrets
 import sys
-from typing import TYPE_CHECKING
 
+from appliance.cli.operator import describe
 from appliance.model.token import NAME_RULE, SECRET_BYTES, is_name, line_of, text_of
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _TOKEN = """\
 Make a token for the admin API. Standard output gets its line for api.tokens_file, so that `>>` adds it there; standard error gets
@@ -16,13 +13,12 @@ the token itself, which is shown here and nowhere else. The line has only a hash
 """
 
 
-def add_parser(subparsers: "Subparsers") -> None:
-    """Add the command."""
-    token = subparsers.add_parser("token", help="make a token for the admin API", description=_TOKEN)
+def add_token(token: argparse.ArgumentParser) -> None:
+    """Add the options of `token`."""
+    describe(token, _new, _TOKEN, "token new grafana --read-only >>/etc/appliance/tokens")
     token.add_argument("action", choices=["new"], help="new: make a token, and print it and its line for api.tokens_file")
     token.add_argument("name", metavar="NAME", type=_name, help=f"the name of the token, for logs: {NAME_RULE}")
     token.add_argument("--read-only", action="store_true", help="the token may read and not change anything")
-    token.set_defaults(run=_new)
 
 
 def _name(text: str) -> str:

@@ -62,6 +62,7 @@ class ShardProcess:
     ) -> None:
         """`on_death` is called whenever a worker has ended, before the next one is started. `start` starts a process."""
         self.shard = plan.shard
+        self.queue_num = plan.queue_num
         self.pid: int | None = None
         self.up = False
         """Whether the worker is ready for packets."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Sequence
 
 from appliance.director.supervisor import ShardProcess
 from appliance.director.watchdog import Watchdog
+from appliance.edge import queue_stats
+from appliance.edge.process import cpu_s
 from appliance.ipc.queries import ShardFailedError
 from appliance.ipc.rows import ShardState
 from appliance.ipc.shared_layout import SharedState
@@ -32,6 +34,7 @@ async def tell(changes: Sequence[Awaitable[None]]) -> None:
 
 def states(workers: Sequence[ShardProcess], shared: SharedState, watchdog: Watchdog) -> list[ShardState]:
     """The state of each worker, in the order of shards."""
+    queues = queue_stats.read()
     return [
         ShardState(
             worker.shard,
@@ -39,6 +42,8 @@ def states(workers: Sequence[ShardProcess], shared: SharedState, watchdog: Watch
             worker.pid,
             shared.table(worker.shard, "queue")[WORKER_STARTS],
             watchdog.silent_s(worker.shard),
+            None if worker.pid is None else cpu_s(worker.pid),
+            queues[worker.queue_num].waiting if worker.queue_num in queues else None,
         )
         for worker in workers
     ]

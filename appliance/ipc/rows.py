@@ -20,6 +20,8 @@ class SessionRow(NamedTuple):
     """Whether the kernel may carry its packets."""
     chosen: str = ""
     """How its real server was chosen, as `policy.choice.words` says it; empty when it is not known."""
+    age_s: float = 0.0
+    """Seconds since it was opened."""
 
 
 class Page(NamedTuple):
@@ -54,6 +56,10 @@ class ShardState(NamedTuple):
     """How often a worker of this shard was started; 1 means that none has died."""
     silent_s: float = 0.0
     """Seconds for which its process has been there and has done nothing; 0.0 while it works, and while there is none."""
+    cpu_s: float | None = None
+    """CPU time that its process has used, in seconds; None while there is none."""
+    waiting: int | None = None
+    """Packets that wait in its queue; None while nobody has bound the queue."""
 
 
 class Caller(NamedTuple):

@@ -23,7 +23,7 @@ from appliance.wire.family import FAMILIES
 from appliance.wire.flow import local_endpoint
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 
-VERSION = 2
+VERSION = 3
 """Whoever changes the layout, or the meaning of a field, increases it. A record of version 0 is an entry without a session."""
 
 FIELDS: tuple[tuple[str, str], ...] = (
@@ -36,7 +36,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("state_reserved", "2s"),
     ("inbound_window_shift", "b"),
     ("outbound_window_shift", "b"),
-    ("shift_reserved", "2s"),
+    ("opened_high", "H"),
     ("held", "I"),
     ("client_address", "16s"),
     ("vip_address", "16s"),
@@ -59,7 +59,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("cookie", "I"),
     ("rs_first_seq", "I"),
     ("slot", "I"),
-    ("slot_reserved", "I"),
+    ("opened_low", "I"),
     ("last_seen_ns", "Q"),
     # As `state.progress` has them: ten words.
     ("client_acked", "Q"),
@@ -119,6 +119,8 @@ class Flags(IntFlag):
     """No packet of the real server has been seen yet (table FIRST of `model.tcp_state`)."""
     HAS_COOKIE = 8
     """The client was answered with a SYN cookie: the session is proxied."""
+    WAS_RESET = 16
+    """A RST has ended its connection, which was not over before."""
 
 
 _ALL_FLAGS = int(sum(Flags))
@@ -177,6 +179,8 @@ class SessionRecord(NamedTuple):
     slot: int
     """The place of the real server in the shared counters. It holds for one run only: whoever reads the record in another run
     finds the slot by the endpoint."""
+    opened_ms: int
+    """When it was opened, in milliseconds of CLOCK_MONOTONIC: 48 bits, of which `opened_low` has the lower 32."""
     last_seen_ns: int
     """When its last packet came, in nanoseconds of CLOCK_MONOTONIC, the clock of `time.monotonic` and of `bpf_ktime_get_ns`. Its
     deadline is that moment and the time-out of its state. On another host it means nothing."""
@@ -196,15 +200,13 @@ class SessionRecord(NamedTuple):
 _BITS = {name: {"I": 32, "Q": 64}[code] for name, code in FIELDS if name in SessionRecord._fields and code in "IQ"}
 """By field: how many bits an unsigned number has."""
 
+_BITS_OF_LOW, _OPENED_BITS = 32, 48
+"""Of `opened_low`, and of both parts of `opened_ms`."""
+
 _WORD_BITS = {"client_acked": 32, "rs_acked": 32, "client_window": 16, "rs_window": 16}
 """How many bits the words have that are fields of packets, and that packets are made of. Those that say what was sent last may go
 beyond their 32, and are cut where they are read."""
 
-_RESERVED: tuple[tuple[str, int | bytes], ...] = (
-    ("state_reserved", bytes(2)),
-    ("shift_reserved", bytes(2)),
-    ("slot_reserved", 0),
-)
 _OPTIONAL = (("cookie", int(Flags.HAS_COOKIE)), ("rs_first_seq", int(Flags.HAS_ANSWER)))
 """Fields that have a value only with a flag."""
 _ENDPOINTS = ("client", "vip", "local", "real_server")
@@ -218,7 +220,7 @@ def which_are_used(records: memoryview) -> bytes:
 def encode(record: SessionRecord) -> bytes:
     """The record as RECORD_BYTES bytes. Raises ValueError, which names what is wrong, for a record that cannot be written."""
     _check(record)
-    for field, bits in _BITS.items():
+    for field, bits in (("opened_ms", _OPENED_BITS), *_BITS.items()):
         if not 0 <= (getattr(record, field) or 0) < 1 << bits:
             raise _error(f"{field} {getattr(record, field)} does not fit {bits} bits")
     values: dict[str, Any] = {name: b"" if code.endswith("s") else 0 for name, code in FIELDS} | record._asdict()
@@ -226,7 +228,8 @@ def encode(record: SessionRecord) -> bytes:
         endpoint: Endpoint = values.pop(name)
         values |= {f"{name}_address": endpoint.address, f"{name}_port": endpoint.port.to_bytes(2, "big")}
     values |= _checksum_deltas(record)
-    values |= {"version": VERSION, "held": int(values.pop("is_held"))}
+    high, low = divmod(values.pop("opened_ms"), 1 << _BITS_OF_LOW)
+    values |= {"opened_high": high, "opened_low": low, "version": VERSION, "held": int(values.pop("is_held"))}
     values |= {"cookie": record.cookie or 0, "rs_first_seq": record.rs_first_seq or 0}
     return _LAYOUT.pack(*(values[name] for name, _ in FIELDS))
 
@@ -239,9 +242,8 @@ def decode(data: bytes) -> SessionRecord:
     values: dict[str, Any] = dict(zip(_NAMES, _LAYOUT.unpack(data), strict=True))
     if values["version"] != VERSION:
         raise _error(f"version {values['version']} and not {VERSION}")
-    for name, zero in _RESERVED:
-        if values[name] != zero:
-            raise _error(f"{name} is not zero")
+    if any(values["state_reserved"]):
+        raise _error("state_reserved is not zero")
     family, held, flags = values["family"], values["held"], values["flags"]
     if family not in ADDRESS_BYTES:
         raise _error(f"family {family} is neither 4 nor 6")
@@ -253,6 +255,7 @@ def decode(data: bytes) -> SessionRecord:
                 raise _error(f"{name} {values[name]:#x} without {Flags(flag).name}")
             values[name] = None
     values["flags"], values["is_held"] = Flags(flags), bool(held)
+    values["opened_ms"] = values["opened_high"] << _BITS_OF_LOW | values["opened_low"]
     for name in _ENDPOINTS:
         address = _address(family, values[f"{name}_address"])
         values[name] = Endpoint(address, int.from_bytes(values[f"{name}_port"], "big"))

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import appliance as package
 from appliance.config.tables import LANE_WORDS
@@ -21,9 +20,6 @@ from appliance.lab.names import LabName, labs_on_disk
 from appliance.lab.removal import lab_exists, remove_lab, remove_leftovers
 from appliance.lab.servers import OWN, SERVERS
 from appliance.lab.signals import HeldSignals
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _USAGE_ERROR = 2
 _KILLED_BY_CTRL_C = 128 + signal.SIGINT
@@ -41,21 +37,21 @@ LISTEN_PORT of its environment, which also has REAL_SERVER, rs1 or rs2; CMD begi
 The environment of CMD has APPLIANCE_API, with which the commands of the appliance work as the manual prints them, LAB_VIP,
 LAB_PORT, LAB_API (a URL inside the gateway's namespace), LAB_CLIENT_NS, LAB_GATEWAY_NS, LAB_RS1_NS and LAB_RS2_NS (names
 for `ip netns exec`), LAB_NAME, and LAB_DIR (the directory of the logs).
+
+Example:
+  appliance lab -- curl http://203.0.113.10/
 """
 
 
-def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
-    """Add `lab` to the subcommands of the `appliance` command."""
-    parser = subparsers.add_parser(
-        "lab",
-        help="run a command as a client of a gateway on this machine",
-        usage="appliance lab [--config FILE] [--shards N] [--lane WORD] [--one-armed]\n"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `lab`."""
+    parser.usage = (
+        "appliance lab [--config FILE] [--shards N] [--lane WORD] [--one-armed]\n"
         "                     [--servers none | --serve PROGRAM] [--restart] [--keep]\n"
         "                     -- CMD...\n"
-        "       appliance lab --remove NAME",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+        "       appliance lab --remove NAME"
     )
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument(
         "--config",
         type=Path,
@@ -83,7 +79,6 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "command", nargs=argparse.REMAINDER, metavar="CMD", help="the command to run as the client, with its arguments"
     )
     parser.set_defaults(config=default_config(), run=run)
-    return parser
 
 
 def run(args: argparse.Namespace, appliance: Sequence[str] = APPLIANCE) -> int:

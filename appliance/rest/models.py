@@ -35,6 +35,8 @@ class Shard(Model):
     pid: int | None
     starts: Count
     silent_s: float = Field(ge=0, description="seconds for which a worker that is there has done nothing")
+    cpu_s: float | None = Field(ge=0, description="seconds of CPU time that its process has used; null while there is none")
+    waiting: Count | None = Field(description="packets that wait in its queue; null while nobody has bound the queue")
 
 
 class Duty(Model):
@@ -140,6 +142,7 @@ class RealServer(Model):
     refused_conns: Count
     unanswered_conns: Count
     open_conns: Count
+    lane_packets: Count
 
 
 class RefusedByLimits(Model):
@@ -282,6 +285,7 @@ class Session(Model):
     service: str
     lane: bool
     chosen_by: str = Field(json_schema_extra={"enum": ["", *ALL_WORDS]})
+    age_s: float
 
 
 class Cut(Model):

@@ -74,7 +74,8 @@ ROUTES: tuple[Route, ...] = (
                 "that is down, and one that begins with `note:` for each interface and real server that cannot be reached. "
                 "These do not change the status: another gateway would find the real servers dead as well",
                 "`status` (ok, impaired or down); `shards`: a list of objects with `shard`, `up`, `pid`, `starts` and "
-                "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works); "
+                "`silent_s` (seconds for which a worker that is there has done nothing; 0 while it works), `cpu_s` (CPU time of "
+                "its process, null without one) and `waiting` (packets in its queue, null without one); "
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
@@ -155,8 +156,8 @@ ROUTES: tuple[Route, ...] = (
                 "limit has kept out) and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
                 "(up or down), `backup`, `max_conn`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
-                "`opening_conns` (those of the inactive ones that are half-open), `refused_conns`, `unanswered_conns` and "
-                "`open_conns`",
+                "`opening_conns` (those of the inactive ones that are half-open), `refused_conns`, `unanswered_conns`, "
+                "`open_conns` and `lane_packets` (those of `in_packets` and `out_packets` that the lane carried)",
                 answer=models.Services,
             ),
         ),

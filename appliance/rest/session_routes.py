@@ -35,13 +35,14 @@ _FILTER = (
 _FILTER_NAMES = ", ".join(SessionFilter._fields)
 
 SESSION_TEXT = (
-    "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address and how the real "
-    "server was chosen added"
+    "two header lines, then one line per session in the columns of `ipvsadm -lnc`, with the local address, the age and how the "
+    "real server was chosen added"
 )
 SESSION_JSON = (
     "a list of objects with `protocol`, `expires_s`, `state`, `source`, `virtual`, `local`, `destination`, `service`, `lane` "
-    "(whether the lane may carry its packets) and `chosen_by` (how its real server was chosen: the name of a scheduler or "
-    "persistence, with ', backup' or ', fail open' behind it; empty for a session that an earlier worker has opened)"
+    "(whether the lane may carry its packets), `chosen_by` (how its real server was chosen: the name of a scheduler or "
+    "persistence, with ', backup' or ', fail open' behind it; empty for a session that an earlier worker has opened), and "
+    "`age_s` (seconds since it was opened)"
 )
 SESSION_ROUTES: tuple[Route, ...] = (
     Route(

@@ -9,7 +9,7 @@ from appliance.nat.lport import NEVER_USED, LocalPorts
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
-from appliance.state.session import Session
+from appliance.state.session import MS_PER_S, Session
 from appliance.wire.flow import flow_key, local_endpoint
 
 _MOST_ENDED = 8
@@ -55,7 +55,7 @@ class Admission:
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
         isn = self._isn(server_key, last_seq, now)
-        session = Session(service, real_server, client_key, server_key, client_isn, isn)
+        session = Session(service, real_server, client_key, server_key, client_isn, isn, int(now * MS_PER_S))
         session.choice = service.choice
         return session
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from appliance.model.counters import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
-from appliance.model.tcp_state import CLOSING, IN, STATE_NAMES, TcpState
+from appliance.model.tcp_state import CLOSING, IN, NEXT, OUT, STATE_NAMES, TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
@@ -83,6 +83,8 @@ class SlowPath:
         flags = segment.flags
         if flags & FIN:
             flags = weigh_fin(session, direction, segment)
+        elif flags & RST and session.state not in _OVER:
+            session.was_reset = NEXT[OUT if direction else session.first_table][flags][session.state] == TcpState.CLOSE
         self._rewrite(session, direction, segment)
         return flags
 
@@ -151,6 +153,7 @@ class SlowPath:
         """A client's packet that may begin or end a connection: None when it goes on as any other."""
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
+        self._sessions.by_state.now = now  # so that a session that begins or ends here does so at its packet, and not at a tick
         is_late = False
         if segment.opening_flags == SYN:
             is_same = self._shown_seq(session, segment) == session.isn

@@ -51,6 +51,7 @@ NS_PER_S = 1_000_000_000
 
 _IS_OPENING, _HAS_ANSWER = int(Flags.IS_OPENING), int(Flags.HAS_ANSWER)
 _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
+_WAS_RESET = int(Flags.WAS_RESET)
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
@@ -59,8 +60,11 @@ _both_flows = Struct(FLOW.format + FLOW.format.removeprefix("<")).pack
 _SLOT_AT = FLOW_BYTES + LOW_PORT_BYTE
 """Where in both flows of a session the low byte of its local port is, the destination of its real server's packets."""
 
-_CLIENT = ((OFFSETS["client_address"], 4), (OFFSETS["client_port"], 2), (OFFSETS["client_isn"], 4))
-"""Place and size of what the kernel writes of a client."""
+_CLIENT = tuple(
+    (OFFSETS[name], size)
+    for name, size in (("client_address", 4), ("client_port", 2), ("client_isn", 4), ("opened_high", 2), ("opened_low", 4))
+)
+"""Place and size of what the kernel writes of a client, and of the moment."""
 
 _BEFORE_WORDS = "".join(code for name, code in FIELDS if OFFSETS[name] < WORDS_START)
 _WHOLE = Struct(f"<{_BEFORE_WORDS}{WORDS_END - WORDS_START}s{RECORD_BYTES - WORDS_END}x")
@@ -85,6 +89,8 @@ def flags_of(session: Session, before: int) -> int:
         flags = _IS_OPENING | _HAS_ANSWER if opening.rs_first_seq is not None else _IS_OPENING
     if session.first_table == FIRST:
         flags |= _IN_FIRST_TABLE
+    if session.was_reset:
+        flags |= _WAS_RESET
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
 
@@ -96,10 +102,14 @@ def prepare_record(session: Session, records: memoryview, entry: int) -> None:
 def take_client(session: Session, records: memoryview, entry: int) -> None:
     """Give a session the client that the kernel has found for its record."""
     start = entry * RECORD_BYTES
-    address, port, isn = (records[start + at : start + at + size] for at, size in _CLIENT)
+    address, port, isn, high, low = (records[start + at : start + at + size] for at, size in _CLIENT)
     client_key = flow_key(bytes(address) + bytes(port), source_of(session.leaving_key(Direction.OUTBOUND)))
     session.records = rewrite_records(
-        client_key, session.leaving_key(Direction.INBOUND), int.from_bytes(isn, "little"), session.isn
+        client_key,
+        session.leaving_key(Direction.INBOUND),
+        int.from_bytes(isn, "little"),
+        session.isn,
+        int.from_bytes(high, "little") << 32 | int.from_bytes(low, "little"),
     )
 
 
@@ -109,15 +119,17 @@ def write_record(
     """Write the whole record of an entry. `records` are the bytes of all records."""
     (
         local, real_server, local_port, real_server_port, ip_in, transport_in, seq_in, ack_in, shift_in,
-        vip, client, vip_port, client_port, ip_out, transport_out, seq_out, ack_out, shift_out, isn,
+        vip, client, vip_port, client_port, ip_out, transport_out, seq_out, ack_out, shift_out, isn, opened_ms,
     ) = parts_in(session.records)  # fmt: skip
     protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
     opening = session.opening
     _WHOLE.pack_into(
         records, entry * RECORD_BYTES, version, _FAMILY, protocol, session.state, flags_of(session, 0), b"",
-        shift_in, shift_out, b"", is_held, client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
+        shift_in, shift_out, opened_ms >> 32 & 0xFFFF, is_held,
+        client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
         ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out, add(isn, -seq_in), isn, session.cookie or 0,
-        0 if opening is None else _seen_first_seq(opening, seq_out), session.real_server.slot, 0, last_seen_ns,
+        0 if opening is None else _seen_first_seq(opening, seq_out), session.real_server.slot,
+        opened_ms & 0xFFFF_FFFF, last_seen_ns,
         session.words.tobytes(),
     )  # fmt: skip
 
@@ -197,10 +209,12 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
         _moved(inbound, record.inbound_seq_delta, record.inbound_ack_delta, record.inbound_window_shift),
         _moved(outbound, record.outbound_seq_delta, record.outbound_ack_delta, record.outbound_window_shift),
         record.isn,
+        record.opened_ms,
     )
     session.cookie = record.cookie
     flags = int(record.flags)
     session.first_table = FIRST if flags & _IN_FIRST_TABLE else IN
+    session.was_reset = bool(flags & _WAS_RESET)
     words: Any = record[_WORDS]
     session.words = array("Q", words)
     if flags & _IS_OPENING:

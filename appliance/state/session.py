@@ -9,11 +9,22 @@ from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
 from appliance.state.real_server import RealServer
-from appliance.state.rewrite_record import RewriteRecord, client_in, key_in, packed, record_of, rewrite_records, shown_isn
+from appliance.state.rewrite_record import (
+    RewriteRecord,
+    client_in,
+    key_in,
+    opened_ms_in,
+    packed,
+    record_of,
+    rewrite_records,
+    shown_isn,
+)
 from appliance.state.services import NEVER, VirtualService
 from appliance.state.session_phases import Challenge, LateFin, Opening
 from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of, split_endpoint
 from appliance.wire.seq import add
+
+MS_PER_S = 1000
 
 _STATES = range(len(STATE_NAMES))
 _GAUGE_OF: dict[int, int] = {TcpState.ESTABLISHED: ACTIVE_CONNS, TcpState.TIME_WAIT: OVER_CONNS, TcpState.CLOSE: OVER_CONNS}
@@ -30,7 +41,8 @@ class Session:
 
     __slots__ = (
         "ahead", "behind", "challenge", "choice", "cookie", "counts", "deadline", "entry", "first_table", "late_fin",
-        "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "wheel_time", "words",
+        "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "was_reset",
+        "wheel_time", "words",
     )  # fmt: skip
 
     def __init__(
@@ -41,15 +53,17 @@ class Session:
         server_key: bytes,
         client_isn: int,
         isn: int,
+        opened_ms: int = 0,
     ) -> None:
         """`client_key` is client to VIP as it arrives; `server_key` is local address to real server as it leaves.
 
-        `client_isn` is the initial sequence number the client chose, `isn` the one the real server is shown instead.
+        `client_isn` is the initial sequence number the client chose, `isn` the one the real server is shown instead. It is
+        opened at `opened_ms`, milliseconds of the monotonic clock.
         """
         self.service = service
         self.real_server = real_server
         self.counts = real_server.counts
-        self.records = rewrite_records(client_key, server_key, client_isn, isn)
+        self.records = rewrite_records(client_key, server_key, client_isn, isn, opened_ms)
         """The rewrite records of both directions, packed; see `record`."""
         self.choice = UNKNOWN
         """How its real server was chosen, see `policy.choice`."""
@@ -71,6 +85,8 @@ class Session:
         """The neighbours in an order of `by_state`."""
         self.since = NOT_IN_ORDER
         """When it came into that order, in seconds of the monotonic clock."""
+        self.was_reset = False
+        """Whether a RST has ended its connection, which was not over before."""
         self.deadline = inf
         self.wheel_time = inf
         """See `timers`."""
@@ -81,11 +97,13 @@ class Session:
 
     def restart(self, client_isn: int, isn: int) -> None:
         """Begin a new connection between the same four endpoints, in SYN_RECV, as after its SYN."""
-        self.records = rewrite_records(self.client_key, self.leaving_key(_INBOUND), client_isn, isn)
+        self.records = rewrite_records(
+            self.client_key, self.leaving_key(_INBOUND), client_isn, isn, int(self.service.by_state.now * MS_PER_S)
+        )
         self.words[:] = fresh_words(client_isn, isn)
         self.opening = Opening()
         self.challenge = self.cookie = self.storm = self.late_fin = None
-        self.first_table = FIRST
+        self.was_reset, self.first_table = False, FIRST
         self.enter(_SYN_RECV)
         self.settle()
 
@@ -97,6 +115,7 @@ class Session:
             inbound._replace(ack_delta=add(rs_isn, -cookie), window_shift=inbound_window_shift),
             outbound._replace(seq_delta=add(cookie, -rs_isn), window_shift=outbound_window_shift),
             self.isn,
+            self.opened_ms,
         )
         self.words[RS_NEXT_SEQ] = rs_isn + 1
         self.words[RS_ACKED] = add(self.isn, 1)
@@ -145,6 +164,11 @@ class Session:
     def isn(self) -> int:
         """The initial sequence number that the real server was shown."""
         return shown_isn(self.records)
+
+    @property
+    def opened_ms(self) -> int:
+        """When it was opened, in milliseconds of the monotonic clock; a proxied one when its client returns the cookie."""
+        return opened_ms_in(self.records)
 
     @property
     def client_isn(self) -> int:

@@ -9,7 +9,7 @@ from appliance import __version__
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import DESTINATION_FIELDS
+from appliance.model.counters import BYTES, DESTINATION_FIELDS
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
 
@@ -119,4 +119,5 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drai
         "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
         **counts,
+        "lane_packets": sum(shared.destination(shared.lane, plan.slot)[:BYTES]),
     }

@@ -11,22 +11,29 @@ from appliance.views.document import Document, align
 
 TEXT_HEAD = (
     "IPVS connection entries\n"
-    f"pro expire {'state':<11} {'source':<21} {'virtual':<21} {'local':<21} {'destination':<21} chosen by\n"
+    f"pro expire {'state':<11} {'source':<21} {'virtual':<21} {'local':<21} {'destination':<21} {'age':<9} chosen by\n"
 )  # fmt: skip
 
 
 def session_text(row: SessionRow) -> str:
-    """One session as a line of ``ipvsadm -lnc``, with the local address in a column before the destination, and how the
-    real server was chosen behind it."""
+    """One session as a line of ``ipvsadm -lnc``, with the local address in a column before the destination, and behind it
+    its age and how the real server was chosen."""
     minutes, seconds = divmod(int(row.expires_s), 60)
     return (
         f"{row.protocol:<3} {minutes:02}:{seconds:02}  {row.state:<11} "
-        f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server:<21} {row.chosen or '-'}\n"
+        f"{row.client:<21} {row.vip:<21} {row.local:<21} {row.real_server:<21} {_clock(row.age_s):<9} {row.chosen or '-'}\n"
     )
 
 
+def _clock(age_s: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(int(age_s), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
 def session_data(row: SessionRow) -> dict[str, Any]:
-    """One session for JSON, with the column names of the text; `expires_s` is in seconds, with milliseconds."""
+    """One session for JSON, with the column names of the text; `expires_s` and `age_s` are in seconds, with
+    milliseconds."""
     return {
         "protocol": row.protocol,
         "expires_s": round(row.expires_s, 3),
@@ -38,6 +45,7 @@ def session_data(row: SessionRow) -> dict[str, Any]:
         "service": row.service,
         "lane": row.in_lane,
         "chosen_by": row.chosen,
+        "age_s": round(row.age_s, 3),
     }
 
 

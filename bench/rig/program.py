@@ -111,12 +111,12 @@ def run_in_lab(
     instead of the lab's. `gateway` is a program that runs in the place of the appliance.
     """
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
+    command.add_options(parser)
     with tempfile.TemporaryDirectory() as directory:
         lab_config, own_config = Path(directory, "lvs.toml"), Path(directory, "bench.toml")
         lab_config.write_text(LAB_CONFIG.read_text() if lab is None else lab)
         own_config.write_text(appliance or "")
-        line = ("lab", "--config", str(lab_config), "--shards", str(shards), "--", *module(program, "--inside-lab", *given))
+        line = ("--config", str(lab_config), "--shards", str(shards), "--", *module(program, "--inside-lab", *given))
         with_own_config = module("appliance") if appliance is None else module("bench.rig.gateway", str(own_config))
         return command.run(parser.parse_args(line), appliance=gateway or with_own_config)
 

@@ -48,6 +48,7 @@ def record_of(session: Session, *, is_held: bool) -> SessionRecord:
     flags |= Flags.HAS_ANSWER if first_seq is not None else Flags(0)
     flags |= Flags.IN_FIRST_TABLE if session.first_table == FIRST else Flags(0)
     flags |= Flags.HAS_COOKIE if session.cookie is not None else Flags(0)
+    flags |= Flags.WAS_RESET if session.was_reset else Flags(0)
     keys = (session.client_key, session.leaving_key(Direction.INBOUND))
     ends = (end for key in keys for end in (source_of(key), destination_of(key)))
     client, vip, local, real_server = (Endpoint(end[:4], int.from_bytes(end[4:], "big")) for end in ends)
@@ -72,6 +73,7 @@ def record_of(session: Session, *, is_held: bool) -> SessionRecord:
         cookie=session.cookie,
         rs_first_seq=first_seq,
         slot=session.real_server.slot,
+        opened_ms=session.opened_ms,
         last_seen_ns=0,
         **dict(zip(_WORDS, session.words, strict=True)),
     )
@@ -239,4 +241,6 @@ _SIDES = ("client", "rs")
 def with_shifts(session: Session, inbound: int, outbound: int) -> None:
     """Give a joined session other window shifts, as if its ends had scaled otherwise."""
     there, back = (session.record(direction) for direction in Direction)
-    session.records = packed(there._replace(window_shift=inbound), back._replace(window_shift=outbound), session.isn)
+    session.records = packed(
+        there._replace(window_shift=inbound), back._replace(window_shift=outbound), session.isn, session.opened_ms
+    )

@@ -28,7 +28,7 @@ RECORD = SessionRecord(
     family=4, protocol=PROTO_TCP, state=0, flags=Flags(0), inbound_window_shift=0, outbound_window_shift=0, is_held=False,
     client=endpoint(CLIENT), vip=endpoint(VIP), local=endpoint(LOCAL), real_server=endpoint(RS1),
     inbound_seq_delta=ISN + 1 - C1, inbound_ack_delta=0, outbound_seq_delta=0, outbound_ack_delta=(C1 - ISN - 1) % 2**32,
-    client_isn=C1 - 1, isn=ISN, cookie=None, rs_first_seq=None, slot=0, last_seen_ns=0,
+    client_isn=C1 - 1, isn=ISN, cookie=None, rs_first_seq=None, slot=0, opened_ms=0, last_seen_ns=0,
     client_acked=R1, client_next_seq=C1, client_window=0, inbound_packets=0, inbound_bytes=0,
     rs_acked=ISN + 1, rs_next_seq=R1, rs_window=0, outbound_packets=0, outbound_bytes=0,
 )  # fmt: skip

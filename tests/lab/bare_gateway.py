@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,6 +25,8 @@ def bare_namespace() -> Iterator[str]:
             inside(name, *command)
         yield name
     finally:
+        for appliance in Appliance.started.pop(name, []):
+            appliance.leave_nothing()
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
@@ -45,16 +48,21 @@ def inside(namespace: str, *command: str) -> str:
 class Appliance:
     """`appliance run` in a namespace, without a lab around it."""
 
+    started: ClassVar[dict[str, "list[Appliance]"]] = {}
+    """By namespace. What a test that failed has left of them goes with the namespace."""
+
     def __init__(self, namespace: str, directory: Path, *, host_sysctl: str = "") -> None:
         """`host_sysctl` are lines of the table [host.sysctl]."""
         shipped = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
         config = directory / "lvs.toml"
         text = shipped.replace("unix:/run/appliance/api.sock", f"unix:{directory}/api.sock")
         config.write_text(text.replace("[host.sysctl]\n", f"[host.sysctl]\n{host_sysctl}\n"))
+        self._directory = directory
         self.environment = os.environ | {"RUNTIME_DIRECTORY": str(directory)}
         self._enter = ["nsenter", f"--net=/run/netns/{namespace}", "--", sys.executable, "-m", "appliance"]
         command = [*self._enter, "run", "--config", str(config), "--lane", LANE_WORDS[os.environ["LANE"]]]
         self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+        self.started.setdefault(namespace, []).append(self)
 
     def wait_until_ready(self) -> list[str]:
         """Returns what it has logged until then."""
@@ -73,3 +81,16 @@ class Appliance:
 
     def cleanup(self) -> None:
         subprocess.run([*self._enter, "cleanup"], env=self.environment, check=True, capture_output=True)
+
+    def leave_nothing(self) -> None:
+        """For a test that may have failed at any place."""
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+        unmount(self._directory)
+
+
+def unmount(directory: Path) -> None:
+    """Remove the mount for the lane that an appliance with this runtime directory has left, if there is one."""
+    mount = directory / "bpf"
+    if mount.is_mount():
+        subprocess.run(["umount", str(mount)], check=True)

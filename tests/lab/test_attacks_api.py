@@ -13,6 +13,8 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid
 from tests.lab.idle_sessions import IdleSessions
 
+pytestmark = pytest.mark.once
+
 API = ("127.0.0.1", "9380")
 DESCRIPTORS = 1024
 """The limit that a process has when nobody raised it."""

@@ -21,6 +21,8 @@ from tests.lab.idle_sessions import IdleSessions
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.lab.shipped_config import SHIPPED
 
+pytestmark = pytest.mark.once
+
 GATEWAY = "198.51.100.1"
 PORT = 9999
 

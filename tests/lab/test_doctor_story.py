@@ -9,6 +9,8 @@ import pytest
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.doctor import connecting, doctor, make_sysctls_read_only, named, type_in
 
+pytestmark = pytest.mark.once
+
 LOCAL_ADDRESS = "10.77.0.10"
 
 CONFIG = f"""

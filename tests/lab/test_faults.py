@@ -57,6 +57,7 @@ def assert_unharmed(seen: dict[str, Any]) -> None:
     assert seen["right_bytes"] > 1_000_000
 
 
+@pytest.mark.once
 def test_faults_without_the_lane(tmp_path: Path) -> None:
     rows = tried((*ONE_SHARD, *OTHERS, "lane-detached"), "off", tmp_path)
     assert judged(rows) == []
@@ -68,7 +69,7 @@ def test_faults_without_the_lane(tmp_path: Path) -> None:
         assert_unharmed(rows[name]["figures"])
 
 
-@pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
+@pytest.mark.once
 def test_with_the_lane_sessions_outlive_all_but_a_stop(tmp_path: Path) -> None:
     unharmed = {*ONE_SHARD, "all-killed", "restarted", "lane-detached", "lane-unpinned"}
     rows = tried((*unharmed, "stopped"), "on", tmp_path)
@@ -79,6 +80,7 @@ def test_with_the_lane_sessions_outlive_all_but_a_stop(tmp_path: Path) -> None:
     assert seen["lost"] == {"reset": seen["streams"]}, "all of them, and each client knows"
 
 
+@pytest.mark.once
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     """In the middle of a fault: a worker is stopped."""
     options = ("--lane", os.environ["LANE"], "--json", str(tmp_path / "none"))

@@ -15,6 +15,8 @@ from tests.lab.bare_gateway import Appliance, inside
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import reload
 
+pytestmark = pytest.mark.once
+
 PLACES = ("all", "client0", "server0")
 PATHS = [
     parameter.path_at(place) for parameter in HOST_PARAMETERS.values() for place in (PLACES if parameter.per_interface else ("",))

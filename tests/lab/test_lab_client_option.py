@@ -22,6 +22,8 @@ from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import RS1
 from tests.support.segments import tcp
 
+pytestmark = pytest.mark.once
+
 SHIPPED = Path(__file__).parents[2] / "etc" / "lvs.toml"
 
 PEER_ADDRESS = IPv4Address("192.0.2.200")

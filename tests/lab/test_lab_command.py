@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 SHIPPED = Path(__file__).parents[2] / "etc" / "lvs.toml"
 
 DRIVER = """
 import argparse, sys
 from appliance.lab import command
 parser = argparse.ArgumentParser()
-command.add_parser(parser.add_subparsers())
-arguments = parser.parse_args(["lab", *sys.argv[2:]])
+command.add_options(parser)
+arguments = parser.parse_args(sys.argv[2:])
 sys.exit(command.run(arguments, (sys.executable, sys.argv[1])))
 """
 

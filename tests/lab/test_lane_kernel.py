@@ -17,6 +17,8 @@ from appliance.ipc.lane_layout import FLOW_BYTES, LEAST_ENTRIES, RealServerFlags
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
+pytestmark = pytest.mark.once
+
 SIZES = Sizes(LEAST_ENTRIES, 260)
 CLIENT, SERVER = (flow(4, 6, bytes([192, 0, 2, host, 4, 0]), bytes([192, 0, 2, 9, 0, 80])) for host in (1, 2))
 

@@ -12,6 +12,8 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, log_lines
 from tests.support.certificates import Authority
 
+pytestmark = pytest.mark.once
+
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
 LISTEN = 'listen = ["127.0.0.1:9380", "unix:/run/appliance/api.sock"]'
 GATEWAY, PORT = "198.51.100.1", 9443

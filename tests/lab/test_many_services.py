@@ -20,9 +20,9 @@ import pytest
 
 from bench.scale.configuration import FIRST_LOCAL_ADDRESS, GATEWAY, pools, service_tables
 from tests.conftest import LANE_WORDS
-from tests.lab.bare_gateway import inside
+from tests.lab.bare_gateway import inside, unmount
 
-pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="once is enough: nothing in it is about the lane")
+pytestmark = pytest.mark.once
 
 SERVICES, PER_SERVICE, FULL_SIZE_PER_SERVICE = 2000, 3, 10
 REQUESTS = 300
@@ -117,6 +117,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     config.write_text("\n".join((GATEWAY, listen, pools(), *service_tables(SERVICES, per_service, CHECK), LIVE)))
     names = [f"test-{os.getpid()}-{role}" for role in ("gateway", "client", "servers")]
     with ExitStack() as stack:
+        stack.callback(unmount, directory)
         make_network(stack, *names)
         server = [sys.executable, "-m", "http.server", "8080", "--bind", LIVE_SERVER, "--directory", str(directory)]
         command = [sys.executable, "-m", "appliance", "run", "--config", str(config), "--lane", LANE_WORDS[os.environ["LANE"]]]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 
+pytestmark = pytest.mark.once
+
 RS1 = "192.0.2.101"
 
 

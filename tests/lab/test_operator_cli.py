@@ -10,6 +10,8 @@ import pytest
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.idle_sessions import IdleSessions
 
+pytestmark = pytest.mark.once
+
 REQUESTS = 20
 OTHERS = 3
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PROGRAM = Path(__file__).parent / "programs" / "ruleset_and_back.py"
 
 HOSTS = {

@@ -155,13 +155,14 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = re.findall(r"^    ([a-z][a-z-]*)(?: |$)", help_of(capsys), re.MULTILINE)
-    assert sorted(headings("commands")) == sorted(f"appliance {name}" for name in listed)
+    listed = re.findall(r"^  ([a-z][a-z-]*)(?: |$)", help_of(capsys).partition("\noptions:")[0], re.MULTILINE)
+    assert headings("commands") == [f"appliance {name}" for name in listed]
 
 
 def test_options(capsys: pytest.CaptureFixture[str]) -> None:
-    sections = dict(re.findall(r"^## `appliance ([a-z-]+)`\n(.*?)(?=^## |\Z)", page("commands"), re.MULTILINE | re.DOTALL))
-    for name, section in sections.items():
+    common, *sections = re.split(r"^### `appliance ([a-z-]+)`\n", page("commands"), flags=re.MULTILINE)
+    for_all = re.findall(r"^- `(-+[a-z-]+)", common, re.MULTILINE)
+    for name, section in zip(sections[::2], sections[1::2], strict=True):
         described = re.findall(r"^- `(-+[a-z-]+)", section, re.MULTILINE)
         helped = re.findall(r"^  (?:-h, )?(-+[a-z][a-z-]*)", help_of(capsys, name), re.MULTILINE)
-        assert sorted([*described, "--help"]) == sorted(helped), name
+        assert sorted([*described, "--help", *(for_all if "--api" in helped else ())]) == sorted(helped), name

@@ -70,6 +70,7 @@ SESSION = SessionRow(
     expires_s=899.9994,
     protocol="TCP",
     chosen="rr",
+    age_s=65.43,
 )
 
 FINDING = Finding(

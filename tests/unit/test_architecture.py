@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, str] = {
     "api": "model policy ipc views metrics rest",
     "cli": "model policy ipc views",
     "lab": "config",
-    "__main__": "director edge config policy ipc views api cli lab",
+    "host_commands": "director edge config policy ipc views api cli",
+    "__main__": "edge config cli",
 }
 """Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
 
@@ -58,7 +59,7 @@ THIRD_PARTY: dict[str, str] = {
     "prometheus_client": "metrics",
     "pyroute2": "edge lab",
     "aiohttp": "api probes rest cli lab",
-    "uvloop": "__main__ lab",
+    "uvloop": "host_commands lab",
     "tomlkit": "config",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""

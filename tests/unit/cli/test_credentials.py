@@ -12,8 +12,9 @@ from tests.support.certificates import Authority
 
 def given(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_options(parser)
-    return parser.parse_args(words)
+    add_options(parser.add_argument_group())
+    nothing = argparse.Namespace(token_file=None, ca_file=None, cert_file=None, key_file=None)
+    return parser.parse_args(words, nothing)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import pytest
 from appliance.__main__ import main
 from appliance.api import make_app, serve
 from appliance.cli import doctor, operator
+from appliance.cli.command_line import CommandParser
 from appliance.cli.operator import API_VARIABLE
 from appliance.config.problems import ConfigError, ConfigProblem
 from appliance.doctor.examine import Report
@@ -88,9 +89,10 @@ class Here:
         return self.report
 
     def run(self, *words: str) -> int:
-        parser = argparse.ArgumentParser()
-        doctor.add_parser(parser.add_subparsers(), Path("/etc/some.toml"), self)
-        options = parser.parse_args(["doctor", *words])
+        parser = CommandParser()
+        doctor.add_doctor(parser, Path("/etc/some.toml"), self)
+        options = parser.parse_args(words)
+        parser.fill(options)
         code: int = options.run(options)
         return code
 

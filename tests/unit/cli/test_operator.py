@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.__main__ import main, parser
+from appliance.__main__ import main
+from appliance.cli.command_line import CommandLine
 from appliance.cli.operator import API_VARIABLE
 from appliance.ipc.queries import SessionFilter, ShardDownError
 from appliance.ipc.rows import SessionRow, Slab
@@ -460,9 +461,9 @@ async def test_address_of_the_environment(operator: Operator, monkeypatch: pytes
 
 def test_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_VARIABLE, raising=False)
-    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert CommandLine().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
     monkeypatch.setenv(API_VARIABLE, "")
-    assert parser().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
+    assert CommandLine().parse_args(["conns"]).api == "unix:/run/appliance/api.sock"
 
 
 WRONG_ADDRESSES = (

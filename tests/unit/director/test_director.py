@@ -24,6 +24,7 @@ from appliance.director.plans import RemovedServer
 from appliance.director.runtime_files import Keys
 from appliance.director.watchdog import NOTICED_LOOKS
 from appliance.edge.errors import EdgeError
+from appliance.edge.queue_stats import QueueStats
 from appliance.edge.routes import NO_ROUTE, Route
 from appliance.health.check import Target
 from appliance.health.drain import Drain
@@ -252,6 +253,15 @@ async def test_a_worker_that_does_nothing_is_shown_as_down() -> None:
         working, silent = parts.director.shard_states()
     assert (working.up, working.silent_s) == (True, 0.0)
     assert (silent.up, silent.pid, silent.silent_s) == (False, 4711, 2.0)
+
+
+async def test_the_state_of_a_worker_has_its_cpu_time_and_what_waits_in_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.edge.queue_stats.read", lambda: {1: QueueStats(17, 0, 0), 9: QueueStats(5, 0, 0)})
+    monkeypatch.setattr("appliance.director.workers.cpu_s", lambda pid: {4711: 2.5}[pid])
+    parts = make()
+    assert [(state.cpu_s, state.waiting) for state in parts.director.shard_states()] == [(None, None), (None, 17)]
+    async with running(parts):
+        assert [(state.cpu_s, state.waiting) for state in parts.director.shard_states()] == [(2.5, None), (2.5, 17)]
 
 
 async def test_the_watchdog_looks_while_the_director_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ TCP = SessionRecord(
     cookie=None,
     rs_first_seq=0x31323334,
     slot=3,
+    opened_ms=0x5051_52535455,
     last_seen_ns=900_000_000_000,
     client_acked=0x21222324,
     client_next_seq=0x1_01020405,
@@ -67,7 +68,7 @@ TCP = SessionRecord(
 )
 PROXIED = TCP._replace(
     state=TcpState.SYN_SENT,
-    flags=Flags.IN_FIRST_TABLE | Flags.HAS_COOKIE,
+    flags=Flags.IN_FIRST_TABLE | Flags.HAS_COOKIE | Flags.WAS_RESET,
     inbound_window_shift=-7,
     outbound_window_shift=14,
     is_held=True,
@@ -104,17 +105,17 @@ WORDS = (
 @pytest.mark.parametrize(
     ("record", "head", "endpoints", "numbers"),
     [
-        (TCP, "04 06 01 03 0000 00 00 0000 00000000", IPV4_ENDPOINTS + IPV4_SUMS, "00000000 34333231"),
-        (PROXIED, "04 06 02 0c 0000 f9 0e 0000 01000000", IPV4_ENDPOINTS + IPV4_SUMS, "c3c2c1c0 00000000"),
-        (UDP, "04 11 0b 00 0000 00 00 0000 00000000", IPV4_ENDPOINTS + IPV4_SUMS, "00000000 00000000"),
-        (IPV6, "06 06 01 03 0000 00 00 0000 00000000", IPV6_ENDPOINTS + IPV6_SUMS, "00000000 34333231"),
+        (TCP, "04 06 01 03 0000 00 00 5150 00000000", IPV4_ENDPOINTS + IPV4_SUMS, "00000000 34333231"),
+        (PROXIED, "04 06 02 1c 0000 f9 0e 5150 01000000", IPV4_ENDPOINTS + IPV4_SUMS, "c3c2c1c0 00000000"),
+        (UDP, "04 11 0b 00 0000 00 00 5150 00000000", IPV4_ENDPOINTS + IPV4_SUMS, "00000000 00000000"),
+        (IPV6, "06 06 01 03 0000 00 00 5150 00000000", IPV6_ENDPOINTS + IPV6_SUMS, "00000000 34333231"),
     ],
     ids=["TCP over IPv4", "proxied", "UDP", "IPv6"],
 )
 def test_the_bytes_of_a_record(record: SessionRecord, head: str, endpoints: str, numbers: str) -> None:
     """Other bytes are another VERSION."""
-    assert VERSION == 2
-    written = f"0200 {head} {endpoints} {DELTAS} {numbers} 03000000 00000000 {WORDS}".replace(" ", "") + "00" * 32
+    assert VERSION == 3
+    written = f"0300 {head} {endpoints} {DELTAS} {numbers} 03000000 55545352 {WORDS}".replace(" ", "") + "00" * 32
     assert encode(record).hex() == written
     assert decode(bytes.fromhex(written)) == record
 
@@ -145,7 +146,11 @@ def records(draw: st.DrawFn) -> SessionRecord:
     size = {4: 4, 6: 16}[family]
     endpoints = st.builds(Endpoint, st.binary(min_size=size, max_size=size), unsigned(16))
     cookie, first_seq = draw(st.none() | unsigned(32)), draw(st.none() | unsigned(32))
-    flags = Flags(draw(st.sampled_from((0, Flags.IS_OPENING, Flags.IN_FIRST_TABLE, Flags.IS_OPENING | Flags.IN_FIRST_TABLE))))
+    flags = Flags(
+        draw(
+            st.sampled_from((0, Flags.IS_OPENING, Flags.IN_FIRST_TABLE, Flags.IS_OPENING | Flags.IN_FIRST_TABLE, Flags.WAS_RESET))
+        )
+    )
     flags |= (Flags.HAS_COOKIE if cookie is not None else 0) | (Flags.HAS_ANSWER if first_seq is not None else 0)
     return SessionRecord._make(
         (
@@ -160,6 +165,7 @@ def records(draw: st.DrawFn) -> SessionRecord:
             cookie,
             first_seq,
             draw(unsigned(32)),
+            draw(unsigned(48)),
             draw(unsigned(64)),
             *(draw(unsigned(bits)) for bits in 2 * (32, 64, 16, 64, 64)),
         )
@@ -196,8 +202,8 @@ def changed(record: SessionRecord, field: str, value: bytes) -> bytes:
         (b"", "0 bytes and not 256"),
         (encode(TCP)[:-1], "255 bytes and not 256"),
         (encode(TCP) + b"\0", "257 bytes and not 256"),
-        (changed(TCP, "version", b"\3\0"), "version 3 and not 2"),
-        (changed(TCP, "version", b"\0\0"), "version 0 and not 2"),
+        (changed(TCP, "version", b"\4\0"), "version 4 and not 3"),
+        (changed(TCP, "version", b"\0\0"), "version 0 and not 3"),
         (changed(TCP, "family", b"\5"), "family 5 is neither 4 nor 6"),
         (changed(TCP, "protocol", b"\1"), "protocol 1 is neither TCP"),
         (changed(TCP, "state", b"\x0b"), "state 11 is out of range for protocol 6"),
@@ -205,8 +211,6 @@ def changed(record: SessionRecord, field: str, value: bytes) -> bytes:
         (changed(UDP, "state", b"\x0c"), "state 12 is out of range for protocol 17"),
         (changed(TCP, "flags", b"\x23"), "unknown bits in flags 0x23"),
         (changed(TCP, "state_reserved", b"\0\1"), "state_reserved is not zero"),
-        (changed(TCP, "shift_reserved", b"\1"), "shift_reserved is not zero"),
-        (changed(TCP, "slot_reserved", b"\1"), "slot_reserved is not zero"),
         (changed(TCP, "inbound_window_shift", b"\x0f"), "inbound_window_shift 15 is out of range -14..14"),
         (changed(TCP, "outbound_window_shift", b"\xf1"), "outbound_window_shift -15 is out of range -14..14"),
         (changed(TCP, "held", b"\2"), "held 2 is neither 0 nor 1"),
@@ -239,6 +243,7 @@ def test_bytes_that_are_no_record_are_refused_with_the_reason(data: bytes, words
         ({"inbound_window_shift": 15}, "inbound_window_shift 15"),
         ({"local": Endpoint(b"\0\0\0\0", 65536)}, "the port of local, 65536, does not fit 16 bits"),
         ({"slot": -1}, "slot -1 does not fit 32 bits"),
+        ({"opened_ms": 1 << 48}, "opened_ms 281474976710656 does not fit 48 bits"),
         ({"isn": 1 << 32}, "isn 4294967296 does not fit 32 bits"),
         ({"last_seen_ns": -1}, "last_seen_ns -1 does not fit 64 bits"),
         ({"outbound_bytes": 1 << 64}, "outbound_bytes 18446744073709551616 does not fit 64 bits"),

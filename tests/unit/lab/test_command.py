@@ -11,8 +11,8 @@ from appliance.lab import command
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    return parser.parse_args(["lab", *arguments])
+    command.add_options(parser)
+    return parser.parse_args(arguments)
 
 
 def test_command_is_everything_behind_the_dashes() -> None:

@@ -101,6 +101,7 @@ def test_sessions_show_all_four_ends() -> None:
         "web", "198.51.100.2:40000", "203.0.113.10:80", "192.0.2.10:5000", "192.0.2.101:8080", "ESTABLISHED",
     )  # fmt: skip
     assert row.expires_s == pytest.approx(899)
+    assert row.age_s == pytest.approx(1)
 
 
 @given(st.sampled_from(["A", "PA", "FA", "RA"]), st.binary(max_size=1452), st.integers(0, 65535), st.integers(1, 255))

@@ -34,7 +34,7 @@ def records(draw: st.DrawFn) -> SessionRecord:
     flags = Flags.IS_OPENING if is_opening else Flags(0)
     flags |= Flags.HAS_ANSWER if first_seq is not None else Flags(0)
     flags |= Flags.HAS_COOKIE if cookie is not None else Flags(0)
-    flags |= draw(st.sampled_from((Flags.IN_FIRST_TABLE, Flags(0))))
+    flags |= draw(st.sampled_from((Flags.IN_FIRST_TABLE, Flags.WAS_RESET, Flags(0))))
     endpoints = st.builds(Endpoint, st.binary(min_size=4, max_size=4), unsigned(16))
     client_isn, isn = draw(unsigned(32)), draw(unsigned(32))
     shifts, deltas = [draw(st.integers(-14, 14)) for _ in range(2)], [draw(unsigned(32)) for _ in range(3)]
@@ -42,7 +42,8 @@ def records(draw: st.DrawFn) -> SessionRecord:
         (
             4, PROTO_UDP if is_udp else PROTO_TCP, UDP_STATE if is_udp else draw(st.sampled_from(TcpState)), flags, *shifts,
             False, *(draw(endpoints) for _ in range(4)), add(isn, -client_isn), *deltas, client_isn, isn, cookie, first_seq,
-            draw(unsigned(32)), draw(unsigned(63)), *(draw(unsigned(bits)) for bits in 2 * (32, 64, 16, 64, 64)),
+            draw(unsigned(32)), draw(unsigned(48)), draw(unsigned(63)),
+            *(draw(unsigned(bits)) for bits in 2 * (32, 64, 16, 64, 64)),
         )
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def record_of_one(**changes: object) -> SessionRecord:
     ends = [Endpoint(bytes((192, 0, 2, number)), 1000 + number) for number in range(4)]
     record = SessionRecord._make(
         (4, PROTO_TCP, int(TcpState.SYN_RECV), Flags.IS_OPENING | Flags.IN_FIRST_TABLE, 0, 0, False, *ends, 100, 0, 0,
-         2**32 - 100, 5, 105, None, None, 1, 0, *range(10))
+         2**32 - 100, 5, 105, None, None, 1, 0, 0, *range(10))
     )  # fmt: skip
     return record._replace(**changes)  # type: ignore[arg-type]
 

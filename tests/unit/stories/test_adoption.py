@@ -60,21 +60,6 @@ def busy_world(scene: Plan | None = None, **tunables: int) -> World:
     return world
 
 
-def restart(world: World, scene: Plan | None = None, **tunables: int) -> World:
-    """The world with a shard that has just been started, and shared memory of a new run."""
-    world.plan = scene or world.plan
-    size = size_bytes(world.plan.shards, world.plan.destinations)
-    values = {name: world.shared.tunable(name) for name in TUNABLES} | tunables
-    world.shared = SharedState.create(memoryview(bytearray(size)), world.plan.shards, world.plan.destinations)
-    world.shared.set_tunables(values)
-    world.shard = Shard(world.plan, world.shared, world.now, world.maps)
-    world.__dict__.pop("kernel", None)
-    world.shard.adopt(world.now)
-    world._on_the_wire.clear()
-    world._collect_segments()
-    return world
-
-
 def check(world: World) -> None:
     check_sessions(world, are_settled=True)
     check_lane(world.inside.lane, world.maps, sessions_of(world.inside))
@@ -85,7 +70,8 @@ def test_all_sessions_are_what_they_were() -> None:
     before, gauges = world.rows(), world.by_state()
     states = ["CLOSE", "CLOSE_WAIT", "ESTABLISHED", "ESTABLISHED", "SYN_RECV", "SYN_RECV", "TIME_WAIT", "UDP"]
     assert sorted(row.state for row in before) == states
-    restart(world)
+    assert all(0 < row.age_s < 1 for row in before)
+    world.restart()
     after = world.rows()
     assert {row.chosen for row in before} == {"rr"}
     assert {row.chosen for row in after} == {""}, "the only thing that no record says"
@@ -105,14 +91,14 @@ def test_what_the_kernel_did_last_is_adopted_as_well() -> None:
     key = session.client_key
     world.put(tcp(source_of(key), VIP, "FA", seq=session.words[1] % 2**32, ack=R0 + 1))
     assert session.state == TcpState.ESTABLISHED
-    restart(world)
+    world.restart()
     assert {session.client_key: session.state for session in world.sessions()}[key] == TcpState.CLOSE_WAIT
     assert not any(world.maps.changed)
     check(world)
 
 
 def test_they_go_on_and_end_as_if_nothing_had_happened() -> None:
-    world = restart(busy_world())
+    world = busy_world().restart()
     world.complete(client(0))
     world.put(tcp(client(2), VIP, "PA", seq=C0 + 4, ack=R0 + 1, data=b"more"))
     assert read_tcp(world._on_the_wire[-1]).data == b"more"
@@ -128,7 +114,7 @@ def test_they_go_on_and_end_as_if_nothing_had_happened() -> None:
 def test_their_ports_are_taken_and_their_real_servers_last_numbers_kept() -> None:
     world = busy_world()
     taken = {(session.local_address, session.real_server.endpoint, session.local_port) for session in world.sessions()}
-    restart(world)
+    world.restart()
     pools = world.inside.local_ports("tcp")
     assert {(local, rs, port) for local, rs, pool in pools for port in pool._ports.tolist() if pool.is_in_use(port)} == taken
     session = next(session for session in world.sessions() if session.state == TcpState.ESTABLISHED)
@@ -142,7 +128,7 @@ def test_their_ports_are_taken_and_their_real_servers_last_numbers_kept() -> Non
 
 
 def test_a_port_outside_the_range_stays_with_its_session() -> None:
-    world = restart(busy_world(), fullnat_lport_min=20_000, fullnat_lport_max=20_300)
+    world = busy_world().restart(fullnat_lport_min=20_000, fullnat_lport_max=20_300)
     assert len(world.rows()) == 8
     check(world)
     world.sleep(1000)
@@ -150,7 +136,7 @@ def test_a_port_outside_the_range_stays_with_its_session() -> None:
 
 
 def test_what_is_kept_oldest_first_stays_so() -> None:
-    world = restart(busy_world())
+    world = busy_world().restart()
     for session in world.inside.by_state.time_wait:
         assert session.since == pytest.approx(record_of(world, session).last_seen_ns / 1e9)
         assert 1000 < session.since < world.now
@@ -168,7 +154,7 @@ def test_half_open_sessions_are_in_the_order_in_which_they_came() -> None:
         world.put(tcp(client(number), VIP, "S", seq=C0))
     entries = [session.entry for session in half_open(world)]
     assert entries != sorted(entry or 0 for entry in entries)
-    restart(world)
+    world.restart()
     assert [source_of(session.client_key) for session in half_open(world)] == [client(number) for number in range(12)]
     assert [session.since for session in half_open(world)] == pytest.approx([1000.01 + number / 100 for number in range(12)])
     assert world.inside.by_state.now == world.now
@@ -186,7 +172,7 @@ def record_of(world: World, session: Session) -> SessionRecord:
 
 
 def test_sources_are_counted() -> None:
-    world = restart(busy_world(), source_conn_max=7)
+    world = busy_world().restart(source_conn_max=7)
     assert world.put(tcp(client(30), VIP, "S", seq=C0)) is verdicts.SOURCE_LIMIT
 
 
@@ -195,7 +181,7 @@ def test_a_proxied_session_keeps_its_numbers_windows_and_cookie() -> None:
     cookie = opens(world)
     world.rs.sends("PA", seq=R0 + 1, ack=C0 + 19, data=b"answer")
     world.client.gets("PA", seq=cookie + 1, data=b"answer")
-    restart(world)
+    world.restart()
     assert world.sessions()[0].cookie == cookie
     world.rs.sends("PA", seq=R0 + 7, ack=C0 + 19, data=b"more")
     world.client.gets("PA", seq=cookie + 7, ack=C0 + 19, data=b"more")
@@ -209,7 +195,7 @@ def test_a_session_that_was_held_is_let_go() -> None:
     key = session.client_key
     assert world.put(tcp(source_of(key), VIP, "S", seq=9 * C0)) is verdicts.CHALLENGED
     assert world.maps.record(session.entry or 0).is_held
-    restart(world)
+    world.restart()
     again = next(session for session in world.sessions() if session.client_key == key)
     assert not world.maps.record(again.entry or 0).is_held
     check(world)
@@ -218,7 +204,7 @@ def test_a_session_that_was_held_is_let_go() -> None:
 def test_the_option_goes_on_where_the_opening_was() -> None:
     world = World(None, FakeMaps())
     world.client.connects(C0, R0)
-    restart(world)
+    world.restart()
     (session,) = world.sessions()
     assert session.opening is not None
     assert (session.opening.rs_first_seq, session.opening.syn) == (R0 + 1, None)
@@ -232,7 +218,7 @@ def test_an_old_socket_of_the_real_server_is_reset_and_asked_again_after_a_resta
     world = World(None, FakeMaps())
     world.client.sends("S", seq=C0)
     world.rs.gets("S", seq=C0)
-    restart(world)
+    world.restart()
     assert world.rs.sends("A", seq=1, ack=C0 + 5_000) is verdicts.STALE_ANSWER
     world.rs.gets("R")
     world.rs.gets("S", seq=C0)
@@ -244,7 +230,7 @@ def test_another_number_of_shards_shares_the_sessions_out(shards: int) -> None:
     count = len(world.rows())
     found = []
     for shard in range(shards):
-        restart(world, replace(world.plan, shard=shard, shards=shards))
+        world.restart(replace(world.plan, shard=shard, shards=shards))
         found += world.rows()
         assert {session.local_port % shards for session in world.sessions()} <= {shard}
     assert len(found) == count
@@ -254,7 +240,7 @@ def test_sessions_of_a_service_that_is_gone_are_reset() -> None:
     world = busy_world()
     established = [row for row in world.rows() if row.state != "UDP"]
     assert established
-    restart(world, replace(world.plan, services=world.plan.services[1:]))
+    world.restart(replace(world.plan, services=world.plan.services[1:]))
     assert [row.protocol for row in world.rows()] == ["UDP"]
     assert world.counter("sessions_unserved") == 7
     assert any(raw[33] & 4 for raw in world._on_the_wire)
@@ -273,7 +259,7 @@ def test_sessions_with_a_local_address_of_another_service_go_on() -> None:
         replace(web, local_addresses=(mine,)),
         replace(web, name="other", port=81, local_addresses=(others,), real_servers=()),
     )
-    restart(world, replace(world.plan, services=services))
+    world.restart(replace(world.plan, services=services))
     assert [session.local_address for session in world.sessions()] == [local]
     world.assert_quiet()
     check(world)
@@ -285,7 +271,7 @@ def test_sessions_with_a_local_address_that_is_gone_are_reset() -> None:
     assert held == {LIP1.packed, LIP2.packed}
     services = tuple(replace(service, local_addresses=(str(LIP2),)) for service in world.plan.services)
     count = len(world.rows())
-    restart(world, replace(world.plan, services=services))
+    world.restart(replace(world.plan, services=services))
     assert {destination_of(session.server_key)[:4] for session in world.sessions()} == {LIP2.packed}
     assert len(world.rows()) + world.counter("sessions_unserved") == count
     check(world)
@@ -294,7 +280,7 @@ def test_sessions_with_a_local_address_that_is_gone_are_reset() -> None:
 def test_sessions_of_a_real_server_that_is_gone_are_those_of_a_removed_one() -> None:
     world = busy_world()
     gone = plan(weights=(1,), with_udp=True)
-    restart(world, gone)
+    world.restart(gone)
     orphans = [session for session in world.sessions() if session.real_server.endpoint == RS2]
     assert orphans
     assert all(session.real_server.is_removed and world.maps.record(session.entry or 0).is_held for session in orphans)
@@ -311,7 +297,7 @@ def test_sessions_of_a_real_server_that_is_gone_are_those_of_a_removed_one() -> 
 def test_a_service_that_has_left_the_lane_takes_its_sessions_along() -> None:
     world = busy_world()
     services = tuple(replace(service, lane=False) for service in world.plan.services)
-    restart(world, replace(world.plan, services=services))
+    world.restart(replace(world.plan, services=services))
     assert len(world.rows()) == 8
     assert not world.maps.table
     check(world)
@@ -322,7 +308,7 @@ def test_a_service_that_has_left_the_lane_takes_its_sessions_along() -> None:
 def test_one_whose_time_is_over_ends_at_the_first_look() -> None:
     world = busy_world()
     world.now += 950
-    restart(world)
+    world.restart()
     world.sleep(0.2)
     assert world.counter("sessions_expired") == 8
 
@@ -331,7 +317,7 @@ def test_a_moment_that_is_yet_to_come_makes_no_session_live_longer() -> None:
     world = busy_world()
     entry = world.sessions()[0].entry or 0
     damage(world, entry, "last_seen_ns", b"\xff" * 8)
-    restart(world)
+    world.restart()
     assert max(row.expires_s for row in world.rows()) <= 900
 
 
@@ -343,7 +329,7 @@ def test_flows_are_made_those_of_the_sessions() -> None:
     entry = next(iter(world.maps.table.values()))
     foreign = {b"a" * 40: entry, b"b" * 40: world.maps.entries * 2 + 1, b"c" * 40: 7 * 2}
     world.maps.table |= foreign
-    restart(world)
+    world.restart()
     assert world.maps.table == table
     check(world)
 
@@ -351,7 +337,7 @@ def test_flows_are_made_those_of_the_sessions() -> None:
 def test_flows_of_other_shards_are_left_alone() -> None:
     world = busy_world()
     table = dict(world.maps.table)
-    restart(world, replace(world.plan, shard=1, shards=2))
+    world.restart(replace(world.plan, shard=1, shards=2))
     assert world.maps.table == table
 
 
@@ -397,7 +383,7 @@ def test_two_records_of_one_flow_or_one_port_make_one_session() -> None:
     copy = next(other for other in world.inside.lane.entries.parts[session.local_port & 255] if not world.maps.version(other))
     record = bytes(world.maps.records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])
     world.maps.records[copy * RECORD_BYTES : (copy + 1) * RECORD_BYTES] = record
-    restart(world)
+    world.restart()
     assert len(world.rows()) == 8
     assert world.counter("records_refused") == 1
     check(world)

@@ -1,47 +1,63 @@
 """The help texts of the `appliance` command: complete, and fit for a terminal of 80 columns."""
 
 import argparse
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-from appliance.__main__ import parser
+from appliance.cli.command_line import CommandLine
+from appliance.cli.table import BY_NAME, COMMANDS, Entry, Group
 from appliance.rest.session_routes import TOP_LINES
 
-
-def subparsers(of: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
-    [found] = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
-    return found
-
-
-def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    yield from subparsers(parser()).choices.items()
-
-
-NAMES = [name for name, _ in commands()]
+PARSERS = CommandLine().commands
+NAMES = list(PARSERS)
 each_command = pytest.mark.parametrize("name", NAMES)
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    return dict(commands())[name]
-
-
-def test_commands_stand_in_the_order_of_use() -> None:
-    gateway = ["run", "check", "render-nft", "cleanup"]
-    tops = ["top-clients", "top-services", "top-real-servers"]
-    tables = ["health", "lane", "slabinfo", "sockstat", "conntrack"]
-    operators = ["conns", *tops, "cut", "sysctl", *tables, "metrics", "host", "doctor"]
-    changes = ["plan", "apply", "confirm", "save", "services", "servers"]
-    assert [*gateway, *operators, "lab", "token", "drain", "events", *changes] == NAMES
+    return PARSERS[name]
 
 
 def test_each_command_has_a_line_in_the_list() -> None:
-    lines = {action.dest: action.help for action in subparsers(parser())._choices_actions}
-    assert list(lines) == NAMES
-    assert all(lines.values())
+    text = CommandLine().format_help()
+    for entry in COMMANDS:
+        assert re.search(rf"^  {entry.name} +{re.escape(entry.summary)}$", text, re.MULTILINE), entry.name
+
+
+def test_the_list_has_the_groups_in_their_order_and_each_command_in_its_own() -> None:
+    text = CommandLine().format_help()
+    places = [text.index(f"\n{group.value}:\n") for group in Group]
+    assert places == sorted(places)
+    for entry in COMMANDS:
+        heading = list(Group).index(entry.group)
+        place = text.index(f"\n  {entry.name} ")
+        assert places[heading] < place < (places[heading + 1] if heading + 1 < len(places) else text.index("\noptions:"))
+
+
+def test_names_are_given_once() -> None:
+    assert len(BY_NAME) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_what_adds_a_command_is_something_that_the_command_line_may_use(entry: Entry) -> None:
+    assert entry.adds.split(":")[0].split(".")[1] in ("cli", "lab", "host_commands")
+    assert callable(resolve_name(entry.adds))
+
+
+@each_command
+def test_each_command_has_an_example_that_its_parser_understands(name: str) -> None:
+    examples = re.findall(r"^  (appliance .+)$", parser_of(name).format_help(), re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition(" >")[0])
+        assert words[1] == name
+        assert CommandLine().parse_args(words[1:]).command_name == name
+        assert len(example) <= 78
 
 
 @each_command
@@ -57,13 +73,14 @@ def test_each_option_and_argument_has_a_help_text(name: str) -> None:
 
 
 def test_the_options_of_no_command_have_help_texts() -> None:
-    assert [action.option_strings for action in parser()._actions if not action.help and action.option_strings] == []
+    assert [action.option_strings for action in CommandLine()._actions if not action.help and action.option_strings] == []
 
 
+@pytest.mark.parametrize("columns", ["80", "200"])
 @pytest.mark.parametrize("name", ["", *NAMES])
-def test_help_fits_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    text = (parser_of(name) if name else parser()).format_help()
+def test_help_fits_80_columns(name: str, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    text = (parser_of(name) if name else CommandLine()).format_help()
     assert max(map(len, text.splitlines())) <= 80
 
 

@@ -1,174 +1,118 @@
-"""How each kind of session end comes about, and that it is counted by its own reason and no other."""
-
-from collections.abc import Callable
-from dataclasses import replace
+"""What a session remembers of its beginning and of its end: when it was opened, and whether a RST has ended it."""
 
 import pytest
 
-from appliance.ipc.queries import CUT, Query, SessionFilter
-from appliance.model.counters import QUEUE_COUNTERS
-from appliance.model.end_reasons import EndReason
-from tests.support.addresses import C0, CLIENT, R0, VIP
-from tests.support.proxied import proves
-from tests.support.segments import tcp, udp
+from appliance.model.tcp_state import STATE_NAMES
+from appliance.state.session import Session
+from tests.support.addresses import C0, R0
+from tests.support.lane_maps import FakeMaps
+from tests.support.proxied import opens
 from tests.support.world import World, plan
 
-C1 = C0 + 1_000_000
-PROXIED = plan(synproxy="always")
+
+def only(world: World) -> Session:
+    world.reconcile()
+    (session,) = world.sessions()
+    return session
 
 
-def connected(**tunables: int) -> World:
-    world = World(None, **tunables)
-    world.client.connects(C0, R0)
-    return world
+def state_and_reset(world: World) -> tuple[str, bool]:
+    session = only(world)
+    return STATE_NAMES[session.state], session.was_reset
 
 
-def asked() -> World:
-    world = World(PROXIED)
-    proves(world)
-    return world
+@pytest.fixture(params=["python", "lane"])
+def world(request: pytest.FixtureRequest) -> World:
+    made = World(plan(), FakeMaps() if request.param == "lane" else None)
+    made.now += 0.25
+    made.client.connects(C0, R0)
+    return made
 
 
-def its_time_passes() -> World:
-    world = connected(tcp_timeout_established=1000)
-    world.sleep(2)
-    return world
+def closes(world: World) -> None:
+    """The real server first, so that the last ACK is the client's, or its RST."""
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 1)
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 2)
+    world.rs.sends("A", seq=R0 + 2, ack=C0 + 2)
 
 
-def an_operator_cuts_it() -> World:
-    world = connected()
-    list(world.walk(Query(CUT, SessionFilter(client="198.51.100.2"))))
-    return world
+def test_a_connection_that_both_sides_have_closed_was_not_reset(world: World) -> None:
+    closes(world)
+    assert state_and_reset(world) == ("TIME_WAIT", False)
 
 
-def a_full_table_needs_its_place() -> World:
-    world = World(None, conn_max=1)
+def test_a_rst_behind_both_fins_does_not_count(world: World) -> None:
+    closes(world)
+    world.client.sends("R", seq=C0 + 2)
+    assert state_and_reset(world)[1] is False
+
+
+def test_close_that_comes_of_the_last_ack_was_not_reset(world: World) -> None:
+    world.client.sends("FA", seq=C0 + 1, ack=R0 + 1)
+    world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
+    world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
+    assert state_and_reset(world) == ("CLOSE", False)
+
+
+@pytest.mark.parametrize("by_client", [True, False], ids=["client", "real server"])
+def test_a_rst_of_either_side_counts_and_outlives_the_worker(world: World, by_client: bool) -> None:
+    if by_client:
+        world.client.sends("R", seq=C0 + 1)
+    else:
+        world.rs.sends("R", seq=R0 + 1)
+    assert state_and_reset(world) == ("CLOSE", True)
+    if world.maps.entries:
+        world.restart()
+        assert state_and_reset(world) == ("CLOSE", True)
+
+
+@pytest.mark.parametrize("by_client", [True, False], ids=["client", "real server"])
+def test_a_blind_rst_does_not_count(world: World, by_client: bool) -> None:
+    if by_client:
+        world.client.sends("R", seq=C0 + 1 + 5000)
+    else:
+        world.rs.sends("R", seq=R0 + 1 + 5000)
+    assert state_and_reset(world) == ("ESTABLISHED", False)
+
+
+def test_a_real_server_that_refuses_has_reset_it() -> None:
+    world = World()
     world.client.sends("S", seq=C0)
-    world.sleep(1)
-    world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
-    return world
+    world.rs.gets("S")
+    world.rs.sends("RA", seq=0, ack=C0 + 1)
+    assert state_and_reset(world) == ("CLOSE", True)
 
 
-def a_full_service_needs_its_place() -> World:
-    scene = plan()
-    world = World(replace(scene, services=(replace(scene.services[0], max_conn=1),)))
+def test_a_clients_rst_that_leaves_the_session_half_open_does_not_count() -> None:
+    world = World()
     world.client.sends("S", seq=C0)
-    world.sleep(0.6)
-    world.put(tcp(CLIENT[:4] + b"\x70\x01", VIP, "S", seq=C0))
-    return world
-
-
-def a_full_backlog_needs_its_place() -> World:
-    world = World(None, tcp_max_syn_backlog=1)
-    world.client.sends("S", seq=C0)
-    world.sleep(1)
-    world.put(tcp(CLIENT[:4] + b"\x88\x88", VIP, "S", seq=C1))
-    return world
-
-
-def a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed() -> World:
-    world = World(plan(with_udp=True), conn_max=1)
-    world.put(udp(CLIENT, VIP, b"?"))
-    world.sleep(1)
-    world.put(udp(CLIENT[:4] + b"\x88\x88", VIP, b"?"))
-    return world
-
-
-def rest(world: World, client: bytes) -> None:
-    """A connection that is over, in TIME_WAIT."""
-    world.put(tcp(client, VIP, "S", seq=C0))
-    local, isn = world.rs.gets("S").source, world.rs.isn
-    for there, here, flags, seq, ack in (
-        (world.rs.here, local, "SA", R0, isn + 1),
-        (client, VIP, "A", C0 + 1, R0 + 1),
-        (world.rs.here, local, "FA", R0 + 1, isn + 1),
-        (client, VIP, "FA", C0 + 1, R0 + 2),
-        (world.rs.here, local, "A", R0 + 2, isn + 2),
-    ):
-        world.put(tcp(there, here, flags, seq=seq, ack=ack))
-    world._on_the_wire.clear()
-
-
-def too_many_rest() -> World:
-    world = World(None, tcp_max_tw_buckets=1)
-    for port in (b"\x88\x01", b"\x88\x02"):
-        rest(world, CLIENT[:4] + port)
-    return world
-
-
-def its_port_is_needed_while_it_rests() -> World:
-    world = World(plan(local_addresses=("192.0.2.10",)), fullnat_lport_min=5000, fullnat_lport_max=5000)
-    rest(world, CLIENT[:4] + b"\x88\x01")
-    world.put(tcp(CLIENT[:4] + b"\x88\x02", VIP, "S", seq=C0))
-    return world
-
-
-def its_real_server_is_silent() -> World:
-    world = asked()
-    world.sleep(200)
-    return world
-
-
-def its_client_gives_up() -> World:
-    world = asked()
     world.client.sends("R", seq=C0 + 1)
-    return world
+    assert state_and_reset(world) == ("SYN_RECV", False)
 
 
-def its_client_begins_anew_while_the_real_server_drains() -> World:
-    world = connected()
-    world.rs.sends("R", seq=R0 + 1)
-    world.change(plan(weights=(0,)))
-    world.client.sends("S", seq=C1)
-    return world
+def test_a_session_that_starts_anew_is_as_young_as_its_new_connection(world: World) -> None:
+    opened_ms = only(world).opened_ms
+    assert opened_ms == 1000_250
+    world.client.sends("R", seq=C0 + 1)
+    world.now += 2.5
+    world.client.sends("S", seq=C0 + 100_000)
+    session = only(world)
+    assert (session.opened_ms, session.was_reset) == (1002_750, False)
 
 
-def its_real_server_was_removed() -> World:
-    world = connected(expire_nodest_conn=1)
-    world.change(plan(weights=()))
-    world.client.sends("PA", seq=C0 + 1, ack=R0 + 1, data=b"hello?")
-    return world
+def test_a_session_that_is_joined_stays_as_old_as_it_was() -> None:
+    world = World(plan(synproxy="always", synproxy_defer=0))
+    world.now += 0.5
+    opens(world)
+    assert STATE_NAMES[only(world).state] == "ESTABLISHED"
+    assert only(world).opened_ms == 1000_500
 
 
-def its_real_server_is_down() -> World:
-    scene = plan()
-    world = World(replace(scene, services=(replace(scene.services[0], on_down="reset"),)))
+def test_the_moment_is_in_the_record_and_outlives_the_worker() -> None:
+    """48 bits of it: after more than the 49 days that 32 bits have room for."""
+    world = World(plan(), FakeMaps())
+    world.now = 5e6 + 0.123
     world.client.connects(C0, R0)
-    world.shard.change_health([0])
-    return world
-
-
-def its_service_was_removed() -> World:
-    world = connected()
-    world.change(replace(plan(), services=()))
-    return world
-
-
-STORIES: dict[Callable[[], World], EndReason] = {
-    its_time_passes: EndReason.EXPIRED,
-    an_operator_cuts_it: EndReason.CUT,
-    a_full_table_needs_its_place: EndReason.DROPPED_EARLY,
-    a_full_backlog_needs_its_place: EndReason.DROPPED_FROM_BACKLOG,
-    a_full_service_needs_its_place: EndReason.DROPPED_FOR_LIMIT,
-    a_full_table_needs_the_place_of_one_whose_client_is_not_confirmed: EndReason.UNCONFIRMED_DROPPED,
-    its_port_is_needed_while_it_rests: EndReason.PORT_TAKEN,
-    too_many_rest: EndReason.TIME_WAIT_OVERFLOW,
-    its_real_server_is_silent: EndReason.HANDSHAKE_FAILED,
-    its_client_gives_up: EndReason.HANDSHAKE_ABANDONED,
-    its_client_begins_anew_while_the_real_server_drains: EndReason.REPLACED,
-    its_real_server_was_removed: EndReason.REAL_SERVER_REMOVED,
-    its_real_server_is_down: EndReason.REAL_SERVER_DOWN,
-    its_service_was_removed: EndReason.UNSERVED,
-}
-
-
-@pytest.mark.parametrize(("story", "because"), STORIES.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_session_ends_because(story: Callable[[], World], because: EndReason) -> None:
-    world = story()
-    ended = {reason for reason in EndReason if world.counter(QUEUE_COUNTERS[reason].name)}
-    assert ended == {because}, "\n".join(world.transcript)
-    assert world.counter(QUEUE_COUNTERS[because].name) == 1
-
-
-def test_every_reason_has_its_story() -> None:
-    assert set(STORIES.values()) == set(EndReason)
+    assert only(world).opened_ms == 5_000_000_123
+    world.restart()
+    assert only(world).opened_ms == 5_000_000_123

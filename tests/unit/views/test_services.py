@@ -1,5 +1,6 @@
 """views/services.py: services as `ipvsadm` prints them, and the health of the shards."""
 
+from array import array
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,7 @@ def test_services_data() -> None:
         "refused_conns": 3216,
         "unanswered_conns": 3218,
         "open_conns": 3220,
+        "lane_packets": 0,
     }
 
 
@@ -74,6 +76,15 @@ def test_a_real_server_that_is_down_or_a_backup_says_so() -> None:
     first, second = services(fill_destinations(shards=1), plans, frozenset({1})).data["services"][0]["real_servers"]
     assert (first["state"], first["backup"]) == ("up", True)
     assert (second["state"], second["backup"]) == ("down", False)
+
+
+def test_what_the_lane_carried_for_a_real_server_is_said_and_is_part_of_its_packets() -> None:
+    shared = fill_destinations(shards=1)
+    before = services(shared, SERVICES).data["services"][0]["real_servers"][1]
+    shared.destination(shared.lane, 1)[:4] = array("Q", [30, 12, 3000, 1200])
+    after = services(shared, SERVICES).data["services"][0]["real_servers"][1]
+    assert after["lane_packets"] == 42
+    assert (after["in_packets"] - before["in_packets"], after["out_packets"] - before["out_packets"]) == (30, 12)
 
 
 def test_services_that_are_down_stand_behind_the_health_of_the_gateway_and_do_not_change_it() -> None:
@@ -88,7 +99,8 @@ def test_health_names_the_shards_that_are_down() -> None:
     document = health(states)
     assert document.text == "shard1 is down (started 4 times)\nshard2 is down (started 2 times)\n"
     assert document.data["status"] == "down"
-    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4, "silent_s": 0.0}
+    nothing = {"silent_s": 0.0, "cpu_s": None, "waiting": None}
+    assert document.data["shards"][1] == {"shard": 1, "up": False, "pid": None, "starts": 4} | nothing
     assert health(states[:1]).text == "ok\n"
     assert health(states[:1]).data["status"] == "ok"
 

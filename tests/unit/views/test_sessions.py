@@ -7,16 +7,16 @@ from tests.support.gateway import SESSION, UDP_SESSION
 
 
 def test_sessions_look_as_ipvsadm_prints_them_with_the_local_address() -> None:
-    longest = SESSION._replace(chosen="", client="255.255.255.255:65535", state="CLOSE_WAIT", expires_s=59.999)
-    document = page((SESSION, longest, UDP_SESSION._replace(chosen="mh, backup")))
+    longest = SESSION._replace(chosen="", client="255.255.255.255:65535", state="CLOSE_WAIT", expires_s=59.999, age_s=360001.5)
+    document = page((SESSION, longest, UDP_SESSION._replace(chosen="mh")))
     assert (
         document.text
         == """\
 IPVS connection entries
-pro expire state       source                virtual               local                 destination           chosen by
-TCP 14:59  ESTABLISHED 198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080      rr
-TCP 00:59  CLOSE_WAIT  255.255.255.255:65535 203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080      -
-UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:53        mh, backup
+pro expire state       source                virtual               local                 destination           age       chosen by
+TCP 14:59  ESTABLISHED 198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080      0:01:05   rr
+TCP 00:59  CLOSE_WAIT  255.255.255.255:65535 203.0.113.10:80       192.0.2.10:5000       192.0.2.101:8080      100:00:01 -
+UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:5000       192.0.2.101:53        0:00:00   mh
 """
     )
     assert document.data[0] == {
@@ -30,6 +30,7 @@ UDP 05:00  UDP         198.51.100.2:40000    203.0.113.10:80       192.0.2.10:50
         "service": "web",
         "lane": False,
         "chosen_by": "rr",
+        "age_s": 65.43,
     }
     assert document.data[2]["protocol"] == "UDP"
 
