@@ -36,6 +36,7 @@ from appliance.state.output import ShardOutput
 from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
 from appliance.state.server_errors import note_silence
+from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
     ACK,
@@ -153,12 +154,7 @@ class Shard:
             if not isinstance(outcome, int):
                 return self._conclude(outcome, now)
             flags, end = outcome, seq + length - headers_bytes + CONSUMES[outcome]
-        if (
-            direction
-            and session.cookie is not None
-            and end == seq
-            and self._proxy.is_storm(session, Segment.of(fields, raw), now)
-        ):
+        if direction and session.cookie is not None and end == seq and self._is_storm(session, fields, raw, now):
             return self._count(STORM)
         record = _record_at(session.records, direction * RECORD_BYTES)
         words, (acked_at, next_seq_at, window_at, packets_at, bytes_at, sent_at) = session.words, SIDES[direction]
@@ -182,6 +178,9 @@ class Shard:
         before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
         self.output.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]
+
+    def _is_storm(self, session: Session, fields: tuple[int, ...], raw: bytes, now: float) -> bool:
+        return self._proxy.is_storm(session, Segment.of(fields, raw), now)
 
     def _conclude(self, outcome: Verdict | bytes, now: float) -> Verdict:
         """Count a verdict. Bytes are a packet to judge in the place of the one that is judged."""
