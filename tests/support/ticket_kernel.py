@@ -63,8 +63,6 @@ class TicketKernel:
         assert prepared.vip.packed == vip
         leaving = flow_key(prepared.local.packed, prepared.real_server.packed)
         records = rewrite_records(flow_key(client, vip), leaving, syn.seq, prepared.isn)
-            flow_key(client, vip), flow_key(prepared.local.packed, prepared.real_server.packed), syn.seq, prepared.isn
-        )
         _, _, _, _, ip_in, transport_in, seq_in, *_ = parts_in(records)
         for name, code, value in (
             ("client_isn", "<I", syn.seq),
