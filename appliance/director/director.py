@@ -91,7 +91,7 @@ class Director(Reported):
         self._observer = Observer(config, self.shared, self._taken, self.health)
         down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
-            ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
+            ShardProcess(plan, kept.shared_fd, partial(self._forget_worker, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions = SessionQueries(self._workers)
@@ -265,6 +265,11 @@ class Director(Reported):
         MTU is not known yet, and the lane to none that is removed."""
         self.services = services
         await self._look_at_routes()
+
+    def _forget_worker(self, shard: int) -> None:
+        """The worker of a shard is gone."""
+        self._lane.close_admissions(shard)
+        self.shared.forget_sessions(shard)
 
     def _put_lane_tunables(self) -> None:
         self._lane.put_tunables(self.shared.tunable, self.shared.generation[0])

@@ -23,7 +23,7 @@ from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import InterfaceFlags
+from appliance.ipc.lane_layout import RINGS, InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
 from appliance.ipc.shared_layout import SharedState
@@ -35,6 +35,8 @@ log = logging.getLogger("appliance.lane")
 _NS_PER_S, _GENERATIONS = 10**9, 1 << 32
 SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
+
+_NO_SLOTS: Set[int] = frozenset()
 
 Reset = Callable[[memoryview], int]
 """Resets both ends of all sessions in these records; returns how many sessions there were."""
@@ -51,8 +53,9 @@ class Lane:
         `root` is the place of the file system with the pins, and `name` that of this network namespace in it. `cookie_secret` is
         that of all shards, see `proxy.cookie`, and `hash_seed` that of the gateway, see `policy.steering`.
         """
-        self._wanted = gateway.lane if gateway else "off"
-        self._entries = gateway.lane_entries if gateway else 0
+        self._wanted, self._entries, self._shards = (
+            (gateway.lane, gateway.lane_entries, gateway.shards) if gateway else ("off", 0, 1)
+        )
         self._sides = gateway.sides if gateway else Sides((), ())
         self._root, self._name = root, name
         self._reset = reset
@@ -62,14 +65,13 @@ class Lane:
         self._servers: LaneServers | None = None
         self._reason, self._repairs = "it is not open yet", 0
         self._gate = LaneGate()
-        self._doors = FrontDoors(cookie_secret, Admissions(gateway.shards if gateway else 1, hash_seed))
+        self._doors = FrontDoors(cookie_secret, Admissions(self._shards, hash_seed))
         self._counts: LaneCounts | None = None
 
     @property
     def state(self) -> LaneState:
         """How it goes."""
-        kernel = self._kernel
-        if kernel is None:
+        if self._kernel is None:
             return LaneState("off", self._reason, self._repairs)
         reason = self._reason or self._gate.why_closed()
         return LaneState("impaired" if reason else "on", reason, self._repairs)
@@ -192,8 +194,7 @@ class Lane:
         return wrong
 
     def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:
-        """Have the program go by the tunables; `tunable` gives the value of each. Nothing else reads them in the kernel. What
-        shards have prepared by those of an earlier `generation` is not used any more."""
+        """Have the program go by the tunables; `tunable` gives the value of each. What was prepared by others is not used."""
         kernel = self._kernel
         if kernel is None:
             return
@@ -211,11 +212,7 @@ class Lane:
         self._doors.put_tunables(kernel, tunable)
 
     def narrow(
-        self,
-        services: Collection[ServicePlan],
-        mtu: Callable[[int], int],
-        left: Set[int] = frozenset(),
-        down: Set[int] = frozenset(),
+        self, services: Collection[ServicePlan], mtu: Callable[[int], int], left: Set[int] = _NO_SLOTS, down: Set[int] = _NO_SLOTS
     ) -> None:
         """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes;
         `down` are the slots of real servers that are down, and `left` those of them whose sessions leave them."""
@@ -231,6 +228,11 @@ class Lane:
         if self._kernel is not None and self._servers is not None:
             self._servers.widen()
             self._doors.widen(self._kernel)
+
+    def close_admissions(self, shard: int) -> None:
+        """Have nothing handed out that a worker has prepared which is gone."""
+        if self._kernel is not None:
+            self._kernel.admissions.close(range(shard, RINGS, self._shards))
 
     def set_open(self, is_open: bool) -> None:
         """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""
@@ -279,7 +281,7 @@ class Lane:
         """How many entries are in use, how many there are, and how many prepared admissions are ready; none without a lane."""
         with self._lock:
             kernel = self._kernel
-            return (kernel.entries_in_use(), kernel.sizes.entries, kernel.admissions.ready()) if kernel is not None else (0, 0, 0)
+            return (kernel.entries_in_use(), kernel.sizes.entries, kernel.admissions.ready()) if kernel else (0, 0, 0)
 
     def end(self) -> None:
         """End the lane for good: reset both ends of the sessions that are still in it, and remove it."""

@@ -1,7 +1,7 @@
 """The maps of prepared admissions, as the director uses them (`ipc.lane_layout`)."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from appliance.edge import bpf
 from appliance.ipc.lane_layout import RING, RING_FIELDS, RING_OFFSETS, RINGS, STEERING
@@ -30,9 +30,9 @@ class LaneAdmissions:
         """Have SYNs there go up; all of them were put before. Raises EdgeError."""
         self._admissions.delete_all(keys)
 
-    def close(self) -> None:
-        """Have nothing handed out that shards of an earlier run have prepared. They must not be there any more."""
-        for ring in range(RINGS):
+    def close(self, rings: Iterable[int] = range(RINGS)) -> None:
+        """Have nothing handed out that is in these rings. Their shards must not be there any more."""
+        for ring in rings:
             _INDEX.pack_into(self._rings, ring * RING.size + _OPEN_AT, 0)
 
     def ready(self) -> int:

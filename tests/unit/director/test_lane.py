@@ -20,6 +20,7 @@ from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CO
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import COOKIE_SENT, STORM
+from tests.support.fake_admissions import FakeAdmissions
 from tests.support.gateway import shared_state
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -42,6 +43,7 @@ class Kernel:
         self.servers: dict[int, tuple[int, int]] = {}
         self.interfaces: dict[int, int] = {}
         self.doors: dict[bytes, bytes] = {}
+        self.admissions = FakeAdmissions()
         self.epochs: set[int] = set()
         self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
@@ -673,3 +675,15 @@ def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:
     host.kernel.epochs.clear()
     lane.look()
     assert not host.kernel.epochs, "what is there is not written again"
+
+
+def test_what_a_worker_has_prepared_which_is_gone_is_not_handed_out(host: Host) -> None:
+    """And what is prepared is for the shard that netfilter would ask."""
+    lane = opened(host)
+    tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"prepared_admissions": 1}
+    lane.put_tunables(tunables.__getitem__, (1 << 32) + 7)
+    assert host.kernel is not None
+    assert (host.kernel.settings.generation, host.kernel.settings.timestamp_remove) == (7, 1)
+    lane.close_admissions(1)
+    shards = SHIPPED.gateway.shards
+    assert host.kernel.admissions.closed == list(range(1, lane_layout.RINGS, shards))

@@ -147,6 +147,7 @@ not_allowed_drops          29       1     30
 client_rate_drops          30       1     31
 service_rate_drops         31       1     32
 limits_dropped             32       1     33
+tickets_returned           33       1     34
 """
     )
 
