@@ -56,16 +56,14 @@ class Lane:
         self._wanted, self._entries, self._shards = (
             (gateway.lane, gateway.lane_entries, gateway.shards) if gateway else ("off", 0, 1)
         )
-        self._sides = gateway.sides if gateway else Sides((), ())
-        self._root, self._name = root, name
+        self._sides, self._root, self._name = gateway.sides if gateway else Sides((), ()), root, name
         self._reset = reset
         self._kernel: LaneKernel | None = None
         self._lock = threading.Lock()
         """Held while interfaces and pins are changed: a repair that has begun before a stop must not end after it."""
         self._servers: LaneServers | None = None
         self._reason, self._repairs = "it is not open yet", 0
-        self._gate = LaneGate()
-        self._doors = FrontDoors(cookie_secret, Admissions(self._shards, hash_seed))
+        self._gate, self._doors = LaneGate(), FrontDoors(cookie_secret, Admissions(self._shards, hash_seed))
         self._counts: LaneCounts | None = None
 
     @property
