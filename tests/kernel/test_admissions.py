@@ -166,7 +166,13 @@ def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
             return
         kernel = gateway.session()
         python = Session(
-            kernel.service, kernel.real_server, kernel.client_key, kernel.leaving_key(0), kernel.client_isn, kernel.isn
+            kernel.service,
+            kernel.real_server,
+            kernel.client_key,
+            kernel.leaving_key(0),
+            kernel.client_isn,
+            kernel.isn,
+            kernel.opened_ms,
         )
         reference = gateway.reference
         assert reference.shard.handle(syn, reference.now) is TO_REAL_SERVER
