@@ -31,6 +31,7 @@ from appliance.rest.service_routes import ONE
 from appliance.rest.services import ServiceHandlers
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
+from appliance.rest.trace import TraceHandlers
 from appliance.views import counters, proc
 from appliance.views.attack import attacks
 from appliance.views.doctor import report
@@ -113,6 +114,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("POST", drain): drains.begin,
         ("DELETE", drain): drains.take_back,
         ("GET", "/events"): EventHandlers(gateway).answer,
+        ("POST", "/trace"): TraceHandlers(gateway).answer,
         **_change_handlers(gateway),
     }
 

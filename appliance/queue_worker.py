@@ -37,6 +37,7 @@ from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
+from appliance.shard.tracer import Tracer
 from appliance.worker.control_channel import ControlChannel
 from appliance.worker.fair_queue import FairQueue
 
@@ -105,6 +106,9 @@ class QueueWorker:
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()
+        self._handle = self._shard.handle
+        """What judges a packet: the tracer while there is a trace. So nothing is asked for each packet while there is none."""
+        self._tracer = Tracer(self._shard.handle, self._shard.sessions, self._shard.output)
         self._control = control
         self._counts = shared.table(plan.shard, "queue")
         self._verdict_counts = shared.table(plan.shard, "verdicts")
@@ -145,7 +149,8 @@ class QueueWorker:
                 more_are_due = self._shard.on_tick(now, EXPIRIES_PER_TURN)
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             if is_told:
-                self._control.converse(self._shard)
+                self._control.converse(self._shard, self._tracer)
+                self._handle = self._tracer.handle if self._tracer.traces else self._shard.handle
             self._publish_flows()
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)
@@ -198,7 +203,7 @@ class QueueWorker:
     def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
         output = self._shard.output
         try:
-            verdict = self._shard.handle(raw, now)
+            verdict = self._handle(raw, now)
         except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR

@@ -1,4 +1,4 @@
 """The commands that ask a running appliance through its admin API and print the answers.
 
-It may import `model`, `policy`, `ipc` and `views`.
+It may import `wire`, `model`, `policy`, `ipc` and `views`.
 """

@@ -44,6 +44,8 @@ class Question(NamedTuple):
     path: str
     query: Mapping[str, str] = {}
     body: bytes | None = None
+    accept: str = ""
+    """The form of the answer; when it is empty, JSON or text."""
 
 
 class Answer:
@@ -102,7 +104,8 @@ async def _session(address: str, credentials: Credentials) -> aiohttp.ClientSess
 
 
 async def _response(session: aiohttp.ClientSession, address: str, question: Question, *, as_json: bool) -> aiohttp.ClientResponse:
-    headers = {"Accept": f"{'application/json' if as_json else 'text/plain'}, {_PROBLEM}", "Content-Type": "text/plain"}
+    accept = question.accept or ("application/json" if as_json else "text/plain")
+    headers = {"Accept": f"{accept}, {_PROBLEM}", "Content-Type": "text/plain"}
     try:
         response = await session.request(
             question.method, _url(address, question), data=question.body, headers=headers, allow_redirects=False

@@ -113,13 +113,14 @@ def give_up_output() -> None:
 
 
 def ask(
-    options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, **more: str
+    options: argparse.Namespace, method: str, path: str, *fields: str, body: bytes | None = None, accept: str = "", **more: str
 ) -> "AbstractContextManager[Answer]":
-    """Send a request. Its query has those of `fields` that were given on the command line, and `more`."""
+    """Send a request. Its query has those of `fields` that were given on the command line, and `more`. `accept` is the form of
+    the answer, when it is neither text nor JSON."""
     from appliance.cli.api_client import Question, asked
 
     given = {field: value for field in fields if (value := getattr(options, field)) is not None}
-    return asked(options.api, Question(method, path, given | more, body), credentials(options), as_json=options.json)
+    return asked(options.api, Question(method, path, given | more, body, accept), credentials(options), as_json=options.json)
 
 
 def write(text: bytes) -> None:

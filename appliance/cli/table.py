@@ -55,6 +55,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("confirm", Group.CHANGE, "let the last change stay", _CLI + "changes:add_confirm"),
     Entry("save", Group.CHANGE, "write changes into the file", _HERE + "add_save"),
     Entry("doctor", Group.EXAMINE, "say what is wrong, and what mends it", _HERE + "add_doctor"),
+    Entry("trace", Group.EXAMINE, "show what becomes of a client's packets, and why", _CLI + "trace:add_trace"),
     Entry("run", Group.RUN, "run the appliance in the foreground", _HERE + "add_run"),
     Entry("check", Group.RUN, "check a configuration file", _HERE + "add_check"),
     Entry("render-nft", Group.RUN, "print the nftables ruleset of a configuration", _HERE + "add_render_nft"),

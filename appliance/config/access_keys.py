@@ -87,8 +87,8 @@ ClientMask = Annotated[
     int,
     Range(8, 32, "bits"),
     Field(
-        description="For client_new_per_s, clients whose addresses have so many first bits in common are one client: 32 for each "
-        "address by itself, 24 for networks of 256."
+        description="For client_new_per_s and max_conn_per_client, clients whose addresses have so many first bits in common are "
+        "one client: 32 for each address by itself, 24 for networks of 256."
     ),
 ]
 ServiceRate = Annotated[

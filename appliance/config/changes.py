@@ -27,6 +27,7 @@ LIVE = (
     "health_check",
     "observe",
     "max_conn",
+    "max_conn_per_client",
     "when_full",
     "synproxy",
     "synproxy_defer",

@@ -169,6 +169,13 @@ def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]
 def access_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
     """Problems of limits that do not fit their service."""
     for index, service in enumerate(services):
+        if service.max_conn_per_client and service.protocol != "tcp":
+            yield ConfigProblem(
+                ("service", index, "max_conn_per_client"),
+                service.max_conn_per_client,
+                f"{service.max_conn_per_client} is not possible for a {service.protocol.upper()} service: nothing proves that a "
+                "datagram comes from the client that it names, so strangers could keep clients out",
+            )
         for key in ("client_new_per_s", "new_per_s"):
             limit = getattr(service, key)
             if limit and service.protocol != "tcp":

@@ -8,6 +8,7 @@ from appliance.config.values import OneOf, Range
 from appliance.policy.limits import WHEN_FULL
 
 MOST_CONNS = 100_000_000
+MOST_CONNS_PER_CLIENT = 1_000_000
 
 MaxConn = Annotated[
     int,
@@ -23,6 +24,15 @@ MaxConnOfServer = Annotated[
     Field(
         description="How many sessions the real server may have at the same time, as the key of that name of the service. The "
         "next ones go to others; when all are full, `when_full` of the service says what becomes of them. 0: as many as come."
+    ),
+]
+MaxConnPerClient = Annotated[
+    int,
+    Range(0, MOST_CONNS_PER_CLIENT, "sessions"),
+    Field(
+        description="How many sessions each client may have at the same time, in all shards together, for TCP services. Those "
+        "count that are established and not over; `client_mask` says who is one client, and `when_full` what becomes of more. "
+        "0: as many as there is room for."
     ),
 ]
 WhenFull = Annotated[

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, model
 
 from appliance.config import access_keys, persistence_keys
 from appliance.config.health_check import Backup, HealthCheck, OnDown, Quorum, WhenNoneHealthy
-from appliance.config.limits import MaxConn, MaxConnOfServer, WhenFull
+from appliance.config.limits import MaxConn, MaxConnOfServer, MaxConnPerClient, WhenFull
 from appliance.config.observe import Observe
 from appliance.config.table import Table
 from appliance.config.values import (
@@ -274,6 +274,7 @@ class Service(Table):
     new_per_s: access_keys.ServiceRate = 0
     new_burst: access_keys.ServiceBurst = 0
     max_conn: MaxConn = 0
+    max_conn_per_client: MaxConnPerClient = 0
     when_full: WhenFull = REFUSE
     health_check: HealthCheck | None = Field(
         default=None,

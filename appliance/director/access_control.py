@@ -129,12 +129,20 @@ class AccessControl:
             else:
                 self._due.pop(name, None)
 
+    async def not_admitted(self, wanted: Wanted) -> Mapping[str, int]:
+        """By service, how many sessions are of clients that would not be admitted any more. Raises ShardDownError and
+        ShardFailedError when a worker cannot answer."""
+        changed = narrowed(self._table.services, wanted.services)
+        return {service.name: sum((await self._unwanted(service)).values()) for service in changed}
+
+    async def _unwanted(self, service: AccessService) -> dict[str, int]:
+        """How many sessions each client has that a service does not admit."""
+        clients = await self._sessions.tally("client", SessionFilter(service=service.name))
+        return {client: number for client, number in clients.items() if not service.admits(int(IPv4Address(client)))}
+
     async def _cut(self, service: AccessService) -> None:
-        of_service = SessionFilter(service=service.name)
-        clients = await self._sessions.tally("client", of_service)
-        unwanted = (client for client in clients if not service.admits(int(IPv4Address(client))))
-        cut = 0
-        for some in _batches(unwanted):
+        of_service, cut = SessionFilter(service=service.name), 0
+        for some in _batches(iter(await self._unwanted(service))):
             cut += await self._sessions.cut(of_service, some)
         if cut:
             log.info("service %s: sessions of clients that are not admitted any more cut: %d", service.name, cut)

@@ -15,10 +15,10 @@ from appliance.config.document import document_of
 from appliance.config.edits import commands, edited, look_up, pools_of, value_of
 from appliance.config.file_changes import changed_in_file
 from appliance.config.loading import Config, ConfigError
-from appliance.config.planned import CountSessions, differences, planned
+from appliance.config.planned import differences
 from appliance.config.saving import saved
 from appliance.director.config_file import ConfigSource
-from appliance.director.confirmation import Confirmation
+from appliance.director.confirmation import Confirmation, Occasion
 from appliance.director.reload_log import say_refused
 from appliance.edge.errors import EdgeError
 from appliance.ipc.rows import Applied, ChangePlan, ConfigState, Saved
@@ -53,21 +53,22 @@ class Configuration:
         file: ConfigSource,
         running: Callable[[], Config],
         tunable: Callable[[str], int],
-        put: Callable[[Config, str], Awaitable[list[str]]],
-        counts: Callable[[], CountSessions],
+        put: Callable[[Config, Occasion], Awaitable[list[str]]],
+        plan: Callable[[Config, Config], Awaitable[ChangePlan]],
         lock: asyncio.Lock,
     ) -> None:
-        """`put` puts a configuration in force, all of it or nothing, while `lock` is held; it takes a word for the log, returns
-        what has changed, a line each, and raises ReloadRefusedError."""
+        """`put` puts a configuration in force, all of it or nothing, while `lock` is held; it takes the occasion, returns
+        what has changed, a line each, and raises ReloadRefusedError. `plan` says what the second of two configurations would
+        change of the first, and raises ConfigError when it names a list that cannot be used."""
         self._file = file
         self._running = running
         self._tunable = tunable
         self._put = put
-        self._counts = counts
+        self._plan = plan
         self._lock = lock
         self._in_file = running()
         self._offered: Config | None = None
-        self.confirmation = Confirmation(lock, lambda before: put(before, "the last change is taken back"))
+        self.confirmation = Confirmation(lock, lambda before: put(before, Occasion.TAKEN_BACK))
 
     @property
     def path(self) -> Path:
@@ -82,16 +83,20 @@ class Configuration:
                 self._check_confirmed()
                 self._note(after)
                 wanted = await asyncio.to_thread(changed_in_file, self._running(), self._in_file, after)
-                await self._put(wanted, "configuration read again")
+                await self._put(wanted, Occasion.FILE)
                 self._in_file = after
                 self._say_unsaved()
         except (ConfigError, ReloadRefusedError, ChangeRefusedError) as error:
             say_refused(error)
 
     async def plan(self, text: str | None) -> ChangePlan:
-        """What a text would change; without one, the file. Raises ChangeRefusedError for a text that is no configuration."""
+        """What a text would change; without one, the file. Raises ChangeRefusedError for a text that is no configuration, and for
+        one that names a list which cannot be used."""
         wanted = await self._read(text)
-        return await asyncio.to_thread(planned, self._running(), wanted, self._counts())
+        try:
+            return await self._plan(self._running(), wanted)
+        except ConfigError as error:
+            raise _refused(error) from error
 
     async def apply(self, text: str | None, confirm_within_s: int, versions: Sequence[str]) -> Applied:
         """Put a text in force; without one, the file. With a time, it is taken back then, unless it is confirmed.
@@ -103,7 +108,7 @@ class Configuration:
             self._check_confirmed()
             check_version(self._document() if versions else None, versions)
             before = self._with_tunables(wanted)
-            changes = await self._put_or_refuse(wanted)
+            changes = await self._put_or_refuse(wanted, Occasion.ON_TRIAL if confirm_within_s else Occasion.CHANGED)
             if text is None:
                 self._in_file = wanted
             if confirm_within_s and changes:
@@ -124,7 +129,7 @@ class Configuration:
             except ConfigError as error:
                 raise _refused(error) from error
             self._check_commands(wanted)
-            return Applied(await self._put_or_refuse(wanted), 0)
+            return Applied(await self._put_or_refuse(wanted, Occasion.CHANGED), 0)
 
     async def save(self, *, write: bool) -> Saved:
         """The file with the services, pools and tunables that are in force, and with its comments; with `write` it is written.
@@ -210,9 +215,9 @@ class Configuration:
         self._check_commands(wanted)
         return wanted
 
-    async def _put_or_refuse(self, wanted: Config) -> list[str]:
+    async def _put_or_refuse(self, wanted: Config, occasion: Occasion) -> list[str]:
         try:
-            return await self._put(wanted, "configuration changed")
+            return await self._put(wanted, occasion)
         except ReloadRefusedError as error:
             lines = str(error).splitlines()
             more = f"; and {len(lines) - 1} more" if len(lines) > 1 else ""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config
@@ -12,6 +13,15 @@ log = logging.getLogger("appliance.director")
 
 RETRY_S = 2.0
 """How long after a refused attempt to take a change back the next one comes."""
+
+
+class Occasion(StrEnum):
+    """Why a configuration is put in force, in words for the log."""
+
+    FILE = "configuration read again"
+    CHANGED = "configuration changed"
+    ON_TRIAL = "configuration changed, until it is confirmed or taken back"
+    TAKEN_BACK = "the last change is taken back"
 
 
 class Confirmation:

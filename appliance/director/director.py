@@ -20,8 +20,10 @@ from appliance.director import watches, workers
 from appliance.director.access import Access
 from appliance.director.access_control import AccessControl
 from appliance.director.asked import Asked
+from appliance.director.change_plans import ChangePlans
 from appliance.director.config_file import ConfigSource
 from appliance.director.configuration import Configuration
+from appliance.director.confirmation import Occasion
 from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
 from appliance.director.events import Events
@@ -43,6 +45,7 @@ from appliance.director.session_counts import session_counts
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
+from appliance.director.traces import Traces
 from appliance.director.tuning import Tuning
 from appliance.director.watchdog import Watchdog, watch_workers
 from appliance.director.worker_process import StartProcess, start_worker
@@ -94,7 +97,7 @@ class Director(Reported):
             ShardProcess(plan, kept.shared_fd, partial(self._forget_worker, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
-        self.sessions = SessionQueries(self._workers)
+        self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
@@ -108,7 +111,7 @@ class Director(Reported):
             lambda: self._config,
             self.shared.tunable,
             self._change,
-            lambda: session_counts(self.shared, self._taken()),
+            ChangePlans(self.access_control, self.sessions, lambda: session_counts(self.shared, self._taken())).plan,
             self._tuning.changing,
         )
         self._routes, self._network = watches.Routes(self.shared), Network(config.gateway.sides, links.states, neighbours.failed)
@@ -220,8 +223,8 @@ class Director(Reported):
         await self.access.read_again()
         await self.configuration.reload()
 
-    async def _change(self, wanted: Config, what: str) -> list[str]:
-        """Put a configuration in force, all of it or nothing; `what` is for the log. Returns a line for each change.
+    async def _change(self, wanted: Config, occasion: Occasion) -> list[str]:
+        """Put a configuration in force, all of it or nothing. Returns a line for each change.
 
         The lock on tunables is held by the caller. Raises ReloadRefusedError.
         """
@@ -244,18 +247,18 @@ class Director(Reported):
             raise ReloadRefusedError(str(error)) from error
         before = self._config
         self._slots.take(wanted)
-        await self._put_in_force(wanted, changes, services)
-        say_done(changes, len(tunables), what)
+        await self._put_in_force(wanted, changes, services, occasion)
+        say_done(changes, len(tunables), occasion)
         self.access_control.cut_soon()
         return [*differences(before, wanted), *access.lines]
 
-    async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...]) -> None:
+    async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...], occasion: Occasion) -> None:
         """Put everything but the tunables in force, for which all is prepared."""
         self._config = config
         if changes.lines:
             await self._live.put(config, services)
             self.health.put(config)
-            await self.drains.put(config)
+            await self.drains.put(config, occasion)
             self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()

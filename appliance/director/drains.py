@@ -1,7 +1,7 @@
 """Real servers that are drained: all shards know it, the sessions that are left end at a deadline, and the last one is an event.
 
 A drain stands beside the configuration: a reload changes nothing about it, unless the real server is removed. It ends when it is
-taken back, and a stop for good forgets it.
+taken back, and a stop for good forgets it. When the change that removed the real server is taken back, the drain goes on.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from appliance.config.loading import Config
 from appliance.director import workers
 from appliance.director.checks import target_of
+from appliance.director.confirmation import Occasion
 from appliance.director.events import Events
 from appliance.director.health import Health
 from appliance.director.kept import keep_drains
@@ -73,6 +74,9 @@ class Drains:
         self._now, self._chance = now, chance
         self._known = _targets(config)
         self._drains = {target: drain for target, drain in drains.items() if target in self._known}
+        self._aside: dict[Target, Drain] = {}
+        """Those of real servers that a change has removed which may yet be taken back. Shards go on knowing them as drained, so
+        that none gets a session before its drain goes on."""
         self._in_force = self.slots
         self._places: dict[tuple[Target, int], str] = {}
         """By real server and shard: behind which session the next one ends."""
@@ -84,8 +88,8 @@ class Drains:
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """The slots of all real servers that are drained."""
-        return slots_of(self._drains, self._slots())
+        """The slots of all real servers that are drained, or were when a change removed them that waits for its confirmation."""
+        return slots_of(self._drains | self._aside, self._slots())
 
     async def begin(self, target: Target, deadline_s: float | None) -> None:
         """Drain a real server: when this returns, no shard gives it a new session. One that is drained already gets another
@@ -114,18 +118,26 @@ class Drains:
             self._say(target, "undrain", "it gets new sessions again")
             return True
 
-    async def put(self, config: Config) -> None:
+    async def put(self, config: Config, occasion: Occasion) -> None:
         """Go by this configuration from now on. Drains of real servers that are in it go on, whatever their weights are now."""
         async with self._changing:
-            before, self._known = self._in_force, _targets(config)
-            gone = [target for target in self._drains if target not in self._known]
+            before, self._known, aside = self._in_force, _targets(config), self._aside
+            gone = {target: drain for target, drain in self._drains.items() if target not in self._known}
+            back = {target: drain for target, drain in aside.items() if target in self._known}
+            self._aside = gone if occasion is Occasion.ON_TRIAL else {}
             for target in gone:
                 del self._drains[target]
                 self._forget(target)
-            if gone or self.slots != before:
+            if occasion is Occasion.TAKEN_BACK:
+                self._drains |= back
+            if gone or aside or self.slots != before:
                 await self._change(is_new=True)
             for target in gone:
                 self._say(target, "undrain", "it was removed from its service")
+            if occasion is Occasion.TAKEN_BACK:
+                for target in back:
+                    self._say(target, "drain", "it is drained again: the change that removed it was taken back")
+        self._wake.set()
 
     async def _change(self, *, is_new: bool) -> None:
         if is_new:

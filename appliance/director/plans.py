@@ -192,6 +192,8 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         guarded=any(getattr(service, key) for key in _JUDGED_BY),
         max_conn=service.max_conn,
         when_full=service.when_full,
+        max_conn_per_client=service.max_conn_per_client,
+        client_mask=service.client_mask,
     )
 
 

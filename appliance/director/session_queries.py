@@ -52,7 +52,8 @@ class SessionQueries:
         return Page(rows, "")
 
     async def tally(self, by: str, wanted: SessionFilter) -> Counter[str]:
-        """How many of the selected sessions each client, service or real server has; `by` is one of `queries.GROUPS`."""
+        """How many of the selected sessions each client, service, real server or local address has; `by` is one of
+        `queries.TALLY_GROUPS`."""
         counts = Counter[str]()
         for worker in self._workers:
             async for piece in worker.ask(Query(TALLY, wanted, by)):

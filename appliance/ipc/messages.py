@@ -23,7 +23,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 8
+VERSION = 9
 
 _LONGEST_SHOWN = 80
 

@@ -62,6 +62,10 @@ class ServicePlan:
     """How many sessions it may have; 0 for as many as there is room for."""
     when_full: str = "refuse"
     """What becomes of sessions beyond a limit; one of `policy.limits.WHEN_FULL`."""
+    max_conn_per_client: int = 0
+    """How many sessions each client may have; 0 for as many as there is room for."""
+    client_mask: int = 32
+    """How many bits of their addresses clients have in common that count as one for that."""
 
 
 @dataclass(frozen=True, slots=True)

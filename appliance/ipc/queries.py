@@ -12,14 +12,19 @@ from typing import Any, NamedTuple
 
 from appliance.model.did_you_mean import nearest
 from appliance.model.tcp_state import STATE_NAMES
-from appliance.wire.flow import FIRST_KEY, KEY_BYTES, split_endpoint
+from appliance.wire.flow import FIRST_KEY, KEY_BYTES, destination_of, source_of, split_endpoint
 
-ROWS, TALLY, CUT, SLABS = "rows", "tally", "cut", "slabs"
-"""Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables."""
+ROWS, TALLY, CUT, SLABS, TRACE = "rows", "tally", "cut", "slabs", "trace"
+"""Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables.
+TRACE is about packets: those of some clients, from its first piece on until nobody wants more (see `ipc.traced`)."""
 
-KINDS = (ROWS, TALLY, CUT, SLABS)
+KINDS = (ROWS, TALLY, CUT, SLABS, TRACE)
 
 GROUPS = ("client", "service", "real_server")
+"""The groups in which operators can have sessions counted."""
+
+LOCAL_ADDRESS = "local_address"
+TALLY_GROUPS = (*GROUPS, LOCAL_ADDRESS)
 """The groups in which a TALLY can count."""
 
 LIMIT_MAX = 10_000
@@ -27,6 +32,9 @@ LIMIT_MAX = 10_000
 
 CLIENTS_MAX = 1000
 """How many clients a query can name."""
+
+SNAP_MIN, SNAP_MAX = 80, 3840
+"""How much a trace can keep of each packet, in bytes: the longest headers that a shard reads, and all that a queue copies."""
 
 _LONGEST_SHOWN = 80
 
@@ -60,16 +68,20 @@ class Query(NamedTuple):
     """One query to a shard."""
 
     kind: str
-    """ROWS, TALLY, CUT or SLABS."""
+    """One of KINDS."""
     filter: SessionFilter = SessionFilter()
     by: str = ""
-    """For TALLY: one of GROUPS."""
+    """For TALLY: one of TALLY_GROUPS."""
     limit: int = 0
     """For ROWS and CUT: the largest number of sessions; 0 for all. Only a limited answer says where it ended."""
     after: str = ""
     """For ROWS and CUT: begin behind this place, which an answer has named."""
     clients: Sequence[str] = ()
     """For CUT: the addresses of the clients whose sessions are meant, at most CLIENTS_MAX; none: all that the filter selects."""
+    port: int = 0
+    """For TRACE: only packets to and from this port of a VIP; 0 for all."""
+    snap_bytes: int = 0
+    """For TRACE: how much of each packet is wanted, SNAP_MIN..SNAP_MAX."""
 
 
 def query_from_json(written: Sequence[Any]) -> Query:
@@ -88,7 +100,7 @@ def check_query(query: Query) -> None:
         raise QueryError(f"a query has fields of wrong types: {query!r}"[: 2 * _LONGEST_SHOWN])
     _check_known("kind", query.kind, KINDS)
     if query.kind == TALLY or query.by:
-        _check_known("by", query.by, GROUPS)
+        _check_known("by", query.by, TALLY_GROUPS)
     _check_clients(query)
     if not 0 <= query.limit <= LIMIT_MAX:
         raise QueryError(f"limit: {query.limit} is out of range 0..{LIMIT_MAX}")
@@ -98,6 +110,16 @@ def check_query(query: Query) -> None:
     _check_endpoints(wanted)
     if wanted.state:
         _check_known("state", wanted.state, STATE_NAMES)
+    if query.kind == TRACE:
+        _check_trace(query)
+
+
+def _check_trace(query: Query) -> None:
+    if not query.filter.client:
+        raise QueryError("client: a trace needs one")
+    for field, value, least, most in (("port", query.port, 0, 0xFFFF), ("snap_bytes", query.snap_bytes, SNAP_MIN, SNAP_MAX)):
+        if type(value) is not int or not least <= value <= most:
+            raise QueryError(f"{field}: {value!r} is out of range {least}..{most}"[: 2 * _LONGEST_SHOWN])
 
 
 def _check_clients(query: Query) -> None:
@@ -185,9 +207,14 @@ def read_group(given: Mapping[str, str]) -> str:
 
 
 def check_fields(given: Iterable[str], known: Collection[str]) -> None:
-    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session."""
+    """Raises QueryError for an unknown field, because a filter with a misspelt field must not select every session; and for one
+    that is given twice, because only one of its values would count."""
+    seen = set[str]()
     for field in given:
         _check_known("field", field, known)
+        if field in seen:
+            raise QueryError(f"{field}: it is given more than once")
+        seen.add(field)
 
 
 def _check_known(field: str, value: str, known: Collection[str]) -> None:
@@ -225,6 +252,24 @@ def _parse_endpoint(text: str) -> _Endpoint:
     if colon and not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 0xFFFF):
         raise ValueError(f"port {port[:_LONGEST_SHOWN]!r} is out of range 1..65535")
     return _Endpoint(int(IPv4Address(address)), 0xFFFF_FFFF, int(port).to_bytes(2, "big") if colon else None)
+
+
+class FlowMatch:
+    """Tells whether packets from a client to a VIP are wanted by a query of the kind TRACE."""
+
+    def __init__(self, query: Query) -> None:
+        """Raises QueryError for a query that was not checked."""
+        check_query(query)
+        self._is_client = EndpointMatch(query.filter.client)
+        self._port = query.port
+
+    def __call__(self, client: bytes, vip: bytes) -> bool:
+        """Whether they are; both are endpoints."""
+        return self._is_client(client) and (not self._port or int.from_bytes(split_endpoint(vip)[1], "big") == self._port)
+
+    def is_of(self, key: bytes) -> bool:
+        """The same for the key of such a packet."""
+        return self(source_of(key), destination_of(key))
 
 
 class EndpointMatch:

@@ -6,8 +6,7 @@ this memory. A process that would read another layout than the one in the header
 Every cell has one writer, but for the clients of persistence (see `persistence_table`). The director writes tunables, route MTUs,
 the generation, and the counters that it reads from the kernel, among them those of the lane, which have a row of their own behind
 those of the shards; each worker writes the counters of its own shard. Every cell is an aligned 64-bit word, which x86-64 and
-arm64 read and write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker, and its counters
-with it.
+arm64 read and write whole, so no lock is needed and no packet waits for the API. The memory outlives a worker.
 """
 
 from array import array
@@ -18,7 +17,7 @@ from operator import add
 from struct import Struct
 from typing import NamedTuple
 
-from appliance.ipc import persistence_table
+from appliance.ipc import client_table, persistence_table
 from appliance.ipc.persistence_table import Locks, NoLocks
 from appliance.model.counters import (
     ACTIVE_CONNS,
@@ -37,7 +36,7 @@ from appliance.model.tunables import INDEX, TUNABLES
 TRAFFIC_FIELDS = ("conns", "in_packets", "out_packets", "in_bytes", "out_bytes")
 """The columns of `ip_vs_stats`, in the order of LVS; bytes are those of IP packets."""
 
-COOKIE_EDGES = REFUSALS = 2
+COOKIE_EDGES, REFUSALS = 2, 3
 """Words: how often a service began to answer with SYN cookies, and stopped; how often it refused sessions, by LIMITS_REACHED."""
 
 WORD_BYTES = 8
@@ -45,7 +44,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 14
+VERSION = 15
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -106,6 +105,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "cookie_edges": shards * destinations * COOKIE_EDGES,
         "persistence": persistence_table.WORDS,
         "refusals": shards * destinations * REFUSALS,
+        "clients": shards * client_table.ENTRIES,
     }
 
 
@@ -166,6 +166,8 @@ class SharedState:
         self._refusals = sections["refusals"].cast("Q")
         self.persistence = sections["persistence"].cast("Q")
         """The words of `persistence_table.PersistenceTable`, which all shards write."""
+        self.clients = sections["clients"].cast("Q")
+        """By shard: the words of its `client_table.ClientTable`."""
         self.locks: Locks = NoLocks()
         """Those of the persistence table. A worker puts locks here that it has in common with the others."""
 
@@ -198,7 +200,8 @@ class SharedState:
                 self.destination(row, into)[place] += counts[place]
             counts[:] = memoryview(bytes(counts.nbytes)).cast("Q")
         for shard in range(self.shards):
-            self.cookie_edges(shard, slot)[:] = memoryview(bytes(COOKIE_EDGES * WORD_BYTES)).cast("Q")
+            for cells in (self.cookie_edges(shard, slot), self.refusals(shard, slot)):
+                cells[:] = memoryview(bytes(cells.nbytes)).cast("Q")
 
     def set_tunables(self, values: dict[str, int]) -> None:
         """Write checked values, then move the generation on, in this order (a reader does the opposite)."""
@@ -226,8 +229,7 @@ class SharedState:
         of_slots, none = self.all_destinations(shard), memoryview(bytes(self.destinations * WORD_BYTES)).cast("Q")
         for gauge in (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS):
             of_slots[gauge :: len(DESTINATION_FIELDS)] = none
-        gauges = self.table(shard, "states")
-        gauges[:] = memoryview(bytes(gauges.nbytes)).cast("Q")
+        self.table(shard, "states")[:] = array("Q", bytes(len(STATE_FIELDS) * WORD_BYTES))
 
     def table(self, shard: int, name: str) -> memoryview:
         """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges.
@@ -249,11 +251,9 @@ class SharedState:
         words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
         starts = [start + row * words for row in range(self.shards) if row != shard]
         counters = self._counters
-        return (
-            sum(counters[place + ACTIVE_CONNS] for place in starts),
-            sum(counters[place + INACTIVE_CONNS] for place in starts),
-            sum(counters[place + OPENING_CONNS] for place in starts),
-        )
+        gauges = (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS)
+        active, inactive, opening = (sum(counters[place + gauge] for place in starts) for gauge in gauges)
+        return active, inactive, opening
 
     def destination_column(self, place: int) -> list[int]:
         """What all shards together have counted at a place of DESTINATION_FIELDS, by slot."""

@@ -153,7 +153,8 @@ TRAFFIC: tuple[Family, ...] = (
     ),
     counter(
         "service_sessions_refused",
-        "sessions that a limit of the service has kept out: service_full by its max_conn, servers_full by those of real servers",
+        "sessions that a limit of the service has kept out: service_full by its max_conn, servers_full by those of real servers, "
+        "client_full by max_conn_per_client",
         _refused,
         *("service", "limit"),
     ),

@@ -178,6 +178,14 @@ QUEUE_COUNTERS: Final = (
         "limits_dropped",
         "half-open sessions, and unconfirmed ones of UDP, dropped early, each to make room for a new one within max_conn",
     ),
+    Counter(
+        "beyond_client_limit",
+        "sessions that were reset because they became established when their client had as many as max_conn_per_client allows",
+    ),
+    Counter(
+        "clients_uncounted",
+        "sessions that do not count for max_conn_per_client, because the shard has no place to count another client",
+    ),
     Counter("tickets_returned", "prepared admissions that were taken back, or came to nothing"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
@@ -216,6 +224,8 @@ QUEUE_COUNTERS: Final = (
     CLIENT_RATE_DROPS,
     SERVICE_RATE_DROPS,
     LIMITS_DROPPED,
+    BEYOND_CLIENT_LIMIT,
+    CLIENTS_UNCOUNTED,
     TICKETS_RETURNED,
 ) = range(len(QUEUE_COUNTERS))
 

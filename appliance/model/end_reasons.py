@@ -36,3 +36,5 @@ class EndReason(IntEnum):
     """Its real server is down, and it was to leave it: at its client's next packet, or at once."""
     UNSERVED = counters.SESSIONS_UNSERVED
     """Its service was removed, or its local address is none of the gateway any more."""
+    CLIENT_FULL = counters.BEYOND_CLIENT_LIMIT
+    """It became established when its client had as many sessions as it may."""

@@ -3,7 +3,7 @@
 from appliance.model.verdict import Action, Verdict
 
 
-def make() -> tuple[Verdict, Verdict]:
+def make() -> tuple[Verdict, Verdict, Verdict]:
     """Make them, in the order of `shared_layout.REFUSALS`: once, because each has a place among the counters of verdicts."""
     service_full = Verdict(
         Action.DROP,
@@ -19,4 +19,11 @@ def make() -> tuple[Verdict, Verdict]:
         cause="There are more clients than all real servers that are up may have at the same time.",
         remedy="Add real servers, or raise max_conn of those there are.",
     )
-    return service_full, servers_full
+    client_full = Verdict(
+        Action.DROP,
+        "client_full",
+        "refused: the client has as many sessions with the service as max_conn_per_client allows",
+        cause="A client has more to do than others, or keeps sessions that it does not need; or many clients share an address.",
+        remedy="See who it is with /conns/top?by=client. Raise max_conn_per_client of the service, or deny the client.",
+    )
+    return service_full, servers_full, client_full

@@ -319,7 +319,7 @@ SERVER_DOWN = Verdict(
     cause='A health check has found the real server dead, and on_down of the service is "expire" (TCP).',
     remedy="Nothing to do: client and real server got RST, and the client's next connection goes to another real server.",
 )
-SERVICE_FULL, SERVERS_FULL = LIMITS_REACHED = limit_verdicts.make()
+SERVICE_FULL, SERVERS_FULL, CLIENT_FULL = LIMITS_REACHED = limit_verdicts.make()
 REFUSALS = (NO_REAL_SERVER, NO_LOCAL_ADDRESS, LOCAL_PORTS_EXHAUSTED, SYN_BACKLOG_FULL, TABLE_FULL, SOURCE_LIMIT, NONE_HEALTHY)
 """Sessions that a client asked for and could not get. The director logs them, and LIMITS_REACHED."""
 

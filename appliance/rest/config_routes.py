@@ -62,7 +62,8 @@ CONFIG_ROUTES: tuple[Route, ...] = (
         (
             Operation(
                 "POST",
-                "Says what a configuration would change, and what becomes of sessions. Nothing changes.",
+                "Says what a configuration would change, and what becomes of sessions. Files of access lists are read. Nothing "
+                "changes.",
                 "one line for each change, or for each reason why it needs a restart; then what becomes of sessions",
                 "`changes`: a list of objects with `change`, `sessions` (kept, waiting, ended, or empty) and "
                 "`number` (of sessions that it concerns, now); and `needs_restart`: a list of reasons, or empty",

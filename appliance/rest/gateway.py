@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from appliance.attack.watch import AttackWatch
@@ -11,7 +11,7 @@ from appliance.doctor.examine import Report
 from appliance.health.changes import StateChange
 from appliance.health.check import Target
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.queries import SessionFilter
+from appliance.ipc.queries import Query, SessionFilter
 from appliance.ipc.rows import (
     Applied,
     Caller,
@@ -30,6 +30,7 @@ from appliance.ipc.rows import (
     Slab,
 )
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.traced import TraceBatch
 from appliance.model.edit import Edit, Subject
 from appliance.model.host_parameter import HostParameter, HostReading, Values
 from appliance.model.rates import Rates
@@ -91,6 +92,13 @@ class Drains(Protocol):
     @property
     def slots(self) -> tuple[int, ...]:
         """The slots of all real servers that are drained."""
+
+
+class Traces(Protocol):
+    """What becomes of packets."""
+
+    def packets(self, wanted: Query) -> AsyncGenerator[TraceBatch, None]:
+        """The packets that a query of the kind TRACE wants, in batches, until this is closed."""
 
 
 class Events(Protocol):
@@ -227,6 +235,10 @@ class Gateway(Protocol):
     @property
     def events(self) -> Events:
         """What has happened."""
+
+    @property
+    def traces(self) -> Traces:
+        """What becomes of packets."""
 
     async def set_tunable(self, name: str, value: int) -> None:
         """Put a value in force. Raises TunableError, and changes nothing, when the value is not allowed."""

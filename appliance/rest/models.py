@@ -150,6 +150,7 @@ class RefusedByLimits(Model):
 
     service_full: Count
     servers_full: Count
+    client_full: Count
 
 
 class Service(Model):
@@ -164,6 +165,8 @@ class Service(Model):
     persistence_mask: Count
     local_addresses: list[str]
     max_conn: Count
+    max_conn_per_client: Count
+    client_mask: Count
     when_full: str
     refused: RefusedByLimits
     real_servers: list[RealServer]
@@ -226,6 +229,13 @@ class Entries(Model):
     total: Count
 
 
+class Prepared(Model):
+    """Admissions that are decided before clients come."""
+
+    ready: Count
+    returned: Count
+
+
 class Lane(Model):
     """What the lane carries, and why packets went up to a worker."""
 
@@ -235,6 +245,7 @@ class Lane(Model):
     lane: Packets
     workers: Packets
     entries: Entries
+    prepared: Prepared
     repairs: Count
     counters: dict[str, Count]
 

@@ -97,7 +97,7 @@ COMMON_QUERY = (FORMAT,)
 BAD_QUERY = Refusal(
     HTTPStatus.BAD_REQUEST,
     "bad-query",
-    "a query field is unknown, is empty, or has a value that is not allowed; of a field that is given twice, the first counts",
+    "a query field is unknown, is empty, is given more than once, or has a value that is not allowed",
 )
 
 COMMON_REFUSALS = (

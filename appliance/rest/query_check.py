@@ -23,7 +23,7 @@ def operation_of(request: web.Request) -> Operation | None:
 
 @web.middleware
 async def check_query(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses a query field that the route does not have, and a format that there is not.
+    """Refuses a query field that the route does not have, one that is given twice, and a format that there is not.
 
     So a request with a mistake in its query changes nothing, whatever its route. The values of other fields are checked by the
     handlers that read them, with the functions of `ipc.queries`.
@@ -31,7 +31,7 @@ async def check_query(request: web.Request, handler: Handler) -> web.StreamRespo
     asked = operation_of(request)
     if asked is not None:
         try:
-            check_fields(request.query, query_names(asked))
+            check_fields((name for name, _ in request.query.items()), query_names(asked))  # keys alone come once each
             wanted = request.query.get(COMMON_QUERY[0].name, "text")
             if wanted not in ("text", "json"):
                 raise QueryError(f"format: there is no {wanted[:_LONGEST_SHOWN]!r} (there are text, json)")

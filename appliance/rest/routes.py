@@ -15,6 +15,7 @@ from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Ope
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
+from appliance.rest.trace_routes import TRACE_ROUTES
 
 LONGEST_BODY_BYTES = 4096
 
@@ -152,8 +153,9 @@ ROUTES: tuple[Route, ...] = (
                 "Answers all services with their real servers, weights and counters.",
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
-                "`persistence_s`, `persistence_mask`, `local_addresses`, `max_conn`, `when_full`, `refused` (sessions that each "
-                "limit has kept out) and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
+                "`persistence_s`, `persistence_mask`, `local_addresses`, `max_conn`, `max_conn_per_client`, `client_mask`, "
+                "`when_full`, `refused` (sessions that each limit has kept out) "
+                "and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
                 "(up or down), `backup`, `max_conn`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
                 "`opening_conns` (those of the inactive ones that are half-open), `refused_conns`, `unanswered_conns`, "
@@ -226,8 +228,8 @@ ROUTES: tuple[Route, ...] = (
                 "often which reason sent a packet up to a worker.",
                 "the share, the state, the entries; then a table of packets and bytes; then one line per counter",
                 "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
-                "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `repairs` (how often filters or pins were put "
-                "back) and `counters`: an object: name -> packets",
+                "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, "
+                "and how many were taken back: `returned`), `repairs` (how often filters or pins were put back) and `counters`: an object: name -> packets",
                 is_costly=True,
                 answer=models.Lane,
             ),
@@ -291,6 +293,7 @@ ROUTES: tuple[Route, ...] = (
     *CONFIG_ROUTES,
     *SERVICE_ROUTES,
     *DRAIN_ROUTES,
+    *TRACE_ROUTES,
 )
 
 

@@ -11,19 +11,19 @@ PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
 TOP_LINES, TOP_LINES_MAX = 10, 1000
 """Lines of ``/conns/top``: by default, and at most."""
 
-_ENDPOINT = "an IPv4 ADDRESS, ADDRESS:PORT or NETWORK/BITS"
+ENDPOINT = "an IPv4 ADDRESS, ADDRESS:PORT or NETWORK/BITS"
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{1,3}|[1-9])"
-_ENDPOINT_FORM = {"type": "string", "pattern": rf"^({_OCTET}\.){{3}}{_OCTET}(:{_PORT}|/([12]?[0-9]|3[0-2]))?$"}
+ENDPOINT_FORM = {"type": "string", "pattern": rf"^({_OCTET}\.){{3}}{_OCTET}(:{_PORT}|/([12]?[0-9]|3[0-2]))?$"}
 """The form of an endpoint; of a network, it does not say that the bits beyond its prefix are zero."""
 
 _NOT_EMPTY = {"type": "string", "minLength": 1}
 _PLACE_FORM = {"type": "string", "pattern": f"^({PLACE_PATTERN})?$"}
 
 _FILTER = (
-    Parameter("client", _ENDPOINT, "any client", "only sessions of these clients", _ENDPOINT_FORM),
+    Parameter("client", ENDPOINT, "any client", "only sessions of these clients", ENDPOINT_FORM),
     Parameter("service", "the name of a service", "any service", "only sessions of this service", _NOT_EMPTY),
-    Parameter("real_server", _ENDPOINT, "any real server", "only sessions with these real servers", _ENDPOINT_FORM),
+    Parameter("real_server", ENDPOINT, "any real server", "only sessions with these real servers", ENDPOINT_FORM),
     Parameter(
         "state",
         f"{', '.join(STATE_NAMES)}; case does not matter",

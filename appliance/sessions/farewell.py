@@ -34,6 +34,7 @@ FAREWELLS: Mapping[EndReason, Farewell] = {
     EndReason.CUT: _to_all_who_have_it,
     EndReason.REAL_SERVER_DOWN: _to_all_who_have_it,
     EndReason.UNSERVED: _to_all_who_have_it,
+    EndReason.CLIENT_FULL: _to_all_who_have_it,
     EndReason.DROPPED_EARLY: lambda session, _: reset_half_open(session),
     EndReason.TIME_WAIT_OVERFLOW: lambda *_: [],
     EndReason.HANDSHAKE_FAILED: _to_both_of_a_handshake,

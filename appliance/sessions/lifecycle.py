@@ -70,7 +70,7 @@ class Sessions:
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
-        self._limited = LimitedSessions(shared, plan.shard, self._room, self.lane)
+        self.limited = LimitedSessions(shared, plan.shard, self._room, self.lane, facts.clients, self.end)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
         """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
@@ -128,12 +128,12 @@ class Sessions:
         """A session that is in no table yet, or why there is none."""
         if self._is_source_full(service, places):
             return SOURCE_LIMIT
-        if service.limits is not None and (reason := self._limited.reason_against(service, self.tunables, now)) is not None:
-            return reason
+        if service.limits is not None and (why := self.limited.reason_against(service, key, self.tunables, now)) is not None:
+            return why
         if not self._room.in_table(service, self.tunables, now):
             return TABLE_FULL
         opened = admission.open(service, key, isn, self.tunables.lport_tries, now)
-        if opened is SERVERS_FULL and self._limited.make_server_room(service, self.tunables, now):
+        if opened is SERVERS_FULL and self.limited.make_server_room(service, self.tunables, now):
             opened = admission.open(service, key, isn, self.tunables.lport_tries, now)
         return opened
 

@@ -185,6 +185,8 @@ class ServiceChanges:
         if session.service.is_removed or (self._lost_addresses and session.local_address in self._lost_addresses):
             return self._end(session, EndReason.UNSERVED)
         session.settle()
+        if session.service.client_limit is not None or session.counted_as is not None:
+            session.count_for_client()
         if session.real_server.lets_go and _is_to_end(session):
             return self._end(session, EndReason.REAL_SERVER_DOWN)
         if session.entry is not None and not session.service.lane:

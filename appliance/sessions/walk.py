@@ -11,7 +11,19 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from appliance.ipc.queries import CUT, ROWS, SLABS, TALLY, EndpointMatch, Place, Query, first_place, packed_clients, parse_place
+from appliance.ipc.queries import (
+    CUT,
+    LOCAL_ADDRESS,
+    ROWS,
+    SLABS,
+    TALLY,
+    EndpointMatch,
+    Place,
+    Query,
+    first_place,
+    packed_clients,
+    parse_place,
+)
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.sessions.lifecycle import Sessions
@@ -141,4 +153,5 @@ _GROUPS = {
     "client": _Group(lambda session: session.client_address, show_address),
     "service": _Group(lambda session: session.service.name, str),
     "real_server": _Group(lambda session: session.real_server.endpoint, show_endpoint),
+    LOCAL_ADDRESS: _Group(lambda session: session.local_address, show_address),
 }

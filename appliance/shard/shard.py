@@ -89,12 +89,12 @@ class Shard:
     - `handle` judges one packet; its new bytes, and packets of our own, are in `output`. After `gather_flows`, `publish_flows` is
       to be called before any packet that was judged gets its verdict, and at the end of a turn.
     - `on_tick` is called ten times a second, and again at once while it says that more waits.
-    - `adopt` takes over the sessions that are in the lane, before the first packet; `reconcile`, every few milliseconds, what the
-      kernel has made of them.
+    - `adopt` takes over sessions in the lane, before the first packet; `reconcile` what the kernel has made of them.
     - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
       `is_settled` says whether all sessions know of it.
-    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director. `close` ends
-      what the shard has prepared.
+    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director. `close`
+      ends what the shard has prepared.
+    - `sessions` are for whoever looks at packets beside the shard (`shard.tracer`), and changes nothing.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
     """
@@ -113,7 +113,7 @@ class Shard:
         self._generation_cell, self._generation = shared.generation, shared.generation[0]
         ext_counts, queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
         self._queue_counts, self._verdict_counts = queue_counts, shared.table(plan.shard, "verdicts")
-        self._sessions = sessions = Sessions(plan, shared, self.output, now, maps)
+        self._sessions = self.sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
         self._lane, self._held = sessions.lane, sessions.lane.held
@@ -219,11 +219,11 @@ class Shard:
         self._sessions.prepared.change()
 
     def reconcile(self, limit: int, now: float) -> bool:
-        """Take over what the kernel has made of up to `limit` sessions in the lane; True when there may be more. To be called
-        every few milliseconds. No more than `limit` sessions end because too many are in TIME_WAIT then."""
+        """Take over what the kernel has made of up to `limit` sessions in the lane, every few milliseconds; True when there may
+        be more. Up to `limit` end because too many are in TIME_WAIT, and as many because their clients have too many."""
         is_more = self._sessions.prepared.look(now) | self._lane.reconcile(limit)
         self._sessions.thin_out_time_wait(limit)
-        return is_more
+        return self._sessions.limited.end_beyond(limit) or is_more
 
     def change_services(self, plans: Sequence[ServicePlan]) -> None:
         """These are all services from now on; the sessions of others are reset by and by. Raises KeyError, ValueError or

@@ -47,7 +47,7 @@ class Limits:
     @classmethod
     def of(cls, plan: ServicePlan, elsewhere: Callable[[int], int]) -> Optional["Limits"]:
         """Those of a plan; None when it has none."""
-        is_limited = plan.max_conn or any(real_server.max_conn for real_server in plan.real_servers)
+        is_limited = plan.max_conn or plan.max_conn_per_client or any(server.max_conn for server in plan.real_servers)
         return cls(plan, elsewhere) if is_limited else None
 
     def _has_room(self, real_server: Counted) -> bool:

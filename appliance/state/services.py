@@ -19,6 +19,7 @@ from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import load_of
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
+from appliance.state.client_limit import ClientLimit
 from appliance.state.limits import Limits
 from appliance.state.persistence import Persistence
 from appliance.state.real_server import UNLISTED, RealServer
@@ -38,9 +39,9 @@ class VirtualService(Generic[OrderedT]):
 
     __slots__ = (
         "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
-        "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "cookies_until", "defer", "drops_new",
-        "endpoint", "half_open", "is_engaged", "is_removed", "lane", "limits", "local_addresses", "mtu", "name",
-        "on_down", "owed", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
+        "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "client_counts", "client_limit",
+        "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "is_removed", "lane", "limits",
+        "local_addresses", "mtu", "name", "on_down", "owed", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,10 @@ class VirtualService(Generic[OrderedT]):
         """None without any."""
         self.owed: deque[RealServer] = deque()
         """Real servers whose turn it was for a session that came to nothing: they are the next ones."""
+        self.client_counts = facts.clients
+        """How many sessions each client has, of all services of the shard."""
+        self.client_limit: ClientLimit | None = None
+        """How many each of its own may have; None for as many as there is room for."""
         self.is_removed = False
         """Whether it is no service any more; its sessions are about to end."""
         self.change(plan, frozenset(), frozenset())
@@ -98,6 +103,7 @@ class VirtualService(Generic[OrderedT]):
         self._when_none_healthy, self._quorum, self.on_down = plan.when_none_healthy, plan.quorum, plan.on_down
         self._change_scheduler(plan)
         self.limits = Limits.of(plan, self._facts.open_elsewhere)
+        changed |= self._change_client_limit(plan)
         before = self._weights_of_candidates()
         changed |= self._change_real_servers(plan.real_servers)
         return self._choose(down, drained, before) or changed
@@ -112,6 +118,12 @@ class VirtualService(Generic[OrderedT]):
         self.synproxy, self.defer, self.lane = plan.synproxy, plan.synproxy_defer, plan.lane
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         return changed
+
+    def _change_client_limit(self, plan: ServicePlan) -> bool:
+        """Go by the limit for each client of this plan; True when sessions there are have to be counted anew."""
+        before = self.client_limit
+        self.client_limit = ClientLimit(plan, self.client_counts) if plan.max_conn_per_client else None
+        return (before and before.counts_by) != (self.client_limit and self.client_limit.counts_by)
 
     def remove(self) -> None:
         """It is no service any more: it gets no new session, and no session of it goes on."""

@@ -7,6 +7,7 @@ from appliance.model.tcp_state import CLOSING, FIRST, IN, STATE_NAMES, UDP_STATE
 from appliance.policy.choice import UNKNOWN
 from appliance.state.ack_storm import AckStorm
 from appliance.state.by_state import HALF_OPEN, NOT_IN_ORDER, ORDER_OF_STATE, YIELDING
+from appliance.state.client_limit import IS_COUNTED
 from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES, Words, fresh_words
 from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import (
@@ -40,8 +41,8 @@ class Session:
     """One session of TCP or UDP. Slots, because there may be a million of them."""
 
     __slots__ = (
-        "ahead", "behind", "challenge", "choice", "cookie", "counts", "deadline", "entry", "first_table", "late_fin",
-        "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "was_reset",
+        "ahead", "behind", "challenge", "choice", "cookie", "counted_as", "counts", "deadline", "entry", "first_table",
+        "late_fin", "needs_slow_path", "opening", "real_server", "records", "service", "since", "state", "storm", "was_reset",
         "wheel_time", "words",
     )  # fmt: skip
 
@@ -83,12 +84,13 @@ class Session:
         self.ahead: Session | None = None
         self.behind: Session | None = None
         """The neighbours in an order of `by_state`."""
+        self.counted_as: int | None = None
+        """What it counts as for the limit of its client, see `client_limit`; None while it does not."""
         self.since = NOT_IN_ORDER
         """When it came into that order, in seconds of the monotonic clock."""
         self.was_reset = False
         """Whether a RST has ended its connection, which was not over before."""
-        self.deadline = inf
-        self.wheel_time = inf
+        self.deadline = self.wheel_time = inf
         """See `timers`."""
         self.words: Words = fresh_words(client_isn, isn)
         """What both sides said and sent; see `progress`. Those of its record while it has an entry in the lane."""
@@ -198,6 +200,8 @@ class Session:
         if order := ORDER_OF_STATE[state]:
             self.real_server.orders[order].join(self, by_state.now)
             self.counts[OPENING_CONNS] += order == HALF_OPEN
+        if self.service.client_limit is not None:
+            self.count_for_client()
 
     def enter(self, state: int) -> None:
         """Change the state, and all that counts sessions by it."""
@@ -216,11 +220,30 @@ class Session:
             if will:
                 orders[will].join(self, service.by_state.now)
             counts[OPENING_CONNS] += (will == HALF_OPEN) - (was == HALF_OPEN)
+        limit = service.client_limit
+        if limit is not None and IS_COUNTED[state] != IS_COUNTED[before]:
+            self.count_for_client()
+            if self.counted_as is not None and limit.is_passed(self.counted_as):
+                service.client_counts.beyond.append(self)
         if service.synproxy != NEVER:
             self.settle()
 
+    def count_for_client(self) -> None:
+        """Count for the limit of its client if that is to be, or no longer, or for another client: by its state, and by what its
+        service says now."""
+        service = self.service
+        limit, counts, before = service.client_limit, service.client_counts, self.counted_as
+        client = limit.client(self.client_address) if limit is not None and IS_COUNTED[self.state] else None
+        if client != before:
+            if before is not None:
+                counts.remove(before)
+            self.counted_as = client if client is not None and counts.add(client) else None
+
     def disappear(self) -> None:
         """Count the session no longer: it has left the table."""
+        if self.counted_as is not None:
+            self.service.client_counts.remove(self.counted_as)
+            self.counted_as = None
         self.counts[_GAUGE[self.state]] -= 1
         self.service.by_state.counts[self.state] -= 1
         if order := ORDER_OF_STATE[self.state]:

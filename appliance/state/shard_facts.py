@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from appliance.ipc.client_table import tables_of
 from appliance.ipc.persistence_table import PersistenceTable
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import SharedState
 from appliance.policy.schedulers.maglev_table import MaglevTables
+from appliance.state.client_limit import ClientCounts
 from appliance.state.persistence import Remembered
 
 
@@ -19,13 +21,15 @@ class ShardFacts(NamedTuple):
     conns_elsewhere: Callable[[int], tuple[int, int, int]]
     """By slot: see `SharedState.conns_elsewhere`."""
     remembered: Remembered
-    open_elsewhere: Callable[[int], int] = lambda _: 0
+    open_elsewhere: Callable[[int], int]
     """By slot: see `SharedState.open_elsewhere`."""
+    clients: ClientCounts[Any]
 
     @classmethod
     def of(cls, plan: Plan, shared: SharedState) -> "ShardFacts":
         """Those of the shard of a plan."""
-        table = PersistenceTable(shared.persistence, bytes.fromhex(plan.isn_secret))
-        remembered = Remembered(table, shared.locks, shared.table(plan.shard, "queue"))
-        open_elsewhere = partial(shared.open_elsewhere, plan.shard)
-        return cls(plan.shard, MaglevTables(), partial(shared.conns_elsewhere, plan.shard), remembered, open_elsewhere)
+        secret, queue_counts = bytes.fromhex(plan.isn_secret), shared.table(plan.shard, "queue")
+        remembered = Remembered(PersistenceTable(shared.persistence, secret), shared.locks, queue_counts)
+        clients = ClientCounts[Any](tables_of(shared.clients), plan.shard, secret, queue_counts)
+        conns_elsewhere, open_elsewhere = partial(shared.conns_elsewhere, plan.shard), partial(shared.open_elsewhere, plan.shard)
+        return cls(plan.shard, MaglevTables(), conns_elsewhere, remembered, open_elsewhere, clients)

@@ -94,6 +94,8 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Co
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
         "max_conn": plan.max_conn,
+        "max_conn_per_client": plan.max_conn_per_client,
+        "client_mask": plan.client_mask,
         "when_full": plan.when_full,
         "refused": _refused(shared, plan),
         "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],

@@ -29,8 +29,10 @@ from appliance.ipc.messages import (
     encode,
 )
 from appliance.ipc.plan import Plan
+from appliance.ipc.queries import TRACE
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.shard import Shard
+from appliance.shard.tracer import PacketTrace, Tracer
 
 log = logging.getLogger("appliance.worker")
 
@@ -47,7 +49,7 @@ class ControlChannel:
         self._received: deque[bytes] = deque()
         self._sent = 0
         self._start_number = 0
-        self._walks: dict[int, SessionWalk] = {}
+        self._walks: dict[int, SessionWalk | PacketTrace] = {}
         """By the number of the message that asked for it."""
         self._asked: deque[tuple[int, int]] = deque()
         """The pieces that are to be made: the walk, and the number of the message that asked for the piece."""
@@ -87,16 +89,17 @@ class ControlChannel:
         """Whether anything waits to be sent or to be made."""
         return bool(self._unsent or self._asked)
 
-    def converse(self, shard: Shard) -> None:
-        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker."""
+    def converse(self, shard: Shard, tracer: Tracer) -> None:
+        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker. `tracer`
+        is that of the shard."""
         self._receive()
         while self._received:
-            self._take(self._received.popleft(), shard)
+            self._take(self._received.popleft(), shard, tracer)
         if self._await_settled and shard.is_settled():
             for number in self._await_settled:
                 self._send(Done(number))
             self._await_settled.clear()
-        self._advance(time.monotonic())
+        self._advance(time.monotonic(), tracer)
 
     def _receive(self) -> None:
         """Take in lines; the director's end of file closes the channel."""
@@ -109,7 +112,7 @@ class ControlChannel:
         self.closed = not data
         self._received += self._reader.feed(data)
 
-    def _take(self, line: bytes, shard: Shard) -> None:
+    def _take(self, line: bytes, shard: Shard, tracer: Tracer) -> None:
         try:
             number, message = decode(line)
         except MessageError as error:
@@ -118,11 +121,11 @@ class ControlChannel:
                 self._send(Refused(error.number, str(error)))
             return
         try:
-            self._do(number, message, shard)
+            self._do(number, message, shard, tracer)
         except Exception as error:  # one message must never end the sessions of this worker
             self._failed(number, type(message).__name__, error)
 
-    def _do(self, number: int, message: Message, shard: Shard) -> None:
+    def _do(self, number: int, message: Message, shard: Shard, tracer: Tracer) -> None:
         match message:
             case ChangeServices(services):
                 shard.change_services(services)
@@ -138,12 +141,12 @@ class ControlChannel:
             case AwaitSettled():
                 self._await_settled.append(number)
             case Ask(query):
-                self._walks[number] = shard.walk(query)
+                self._walks[number] = tracer.begin(query) if query.kind == TRACE else shard.walk(query)
                 self._asked.append((number, number))
             case More(walk) if walk in self._walks:
                 self._asked.append((walk, number))
             case EndWalk(walk):
-                self._walks.pop(walk, None)
+                tracer.end(self._walks.pop(walk, None))
                 self._send(Done(number))
             case Refused(of, reason):
                 log.error("the director refused message %d: %s", of, reason)
@@ -159,7 +162,7 @@ class ControlChannel:
         else:
             self._send(Done(number))
 
-    def _advance(self, now: float) -> None:
+    def _advance(self, now: float, tracer: Tracer) -> None:
         """Make and send one piece that was asked for, unless the director has not yet taken the last one."""
         self._flush()
         if self._unsent or not self._asked:
@@ -174,6 +177,7 @@ class ControlChannel:
             answer = encode(self._next_number(), Piece(number, items, is_last, place))
         except Exception as error:  # whoever asked gets an error in place of the rest, and the worker goes on
             del self._walks[walk_number]
+            tracer.end(walk)
             self._failed(number, type(walk).__name__, error)
             return
         if is_last:

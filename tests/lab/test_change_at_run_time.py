@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,18 @@ def test_a_plan_says_what_becomes_of_sessions_and_changes_nothing(lab: RunningLa
     said = ask(lab, "POST", "/config/plan", drained)
     assert said.startswith("service web: real server 192.0.2.101:8080 weight 100 -> 0\n")
     assert "sessions go on\n" in said or "session go on\n" in said
+    with lab.start("client", "held_sessions.py", "8") as held:
+        assert held.stdout is not None
+        assert held.stdin is not None
+        held.stdout.readline()
+        said = ask(lab, "POST", "/config/plan", TEXT.replace('["192.0.2.10", "192.0.2.11"]', '["192.0.2.10"]'))
+        found = re.search(r"local address 192\.0\.2\.11 is of no service any more\n  (\d+) sessions? end\n", said)
+        assert found
+        assert int(found[1]) >= 4
+        held.stdin.close()
+        held.wait(timeout=60)
+    bad_list = TEXT.replace("# max_conn = 0", 'deny_files = ["/nowhere/at/all"]', 1)
+    assert "/nowhere/at/all: cannot be used (deny_files of service web)" in ask(lab, "POST", "/config/plan", bad_list)
     assert differences(lab) == []
 
 
@@ -83,6 +96,19 @@ def test_a_change_that_nobody_confirms_is_taken_back(lab: RunningLab) -> None:
     ask(lab, "POST", "/config/apply?confirm_within_s=2", drained)
     lab.wait_until("it is taken back", lambda: "the last change is taken back, changes: 1" in log_lines(lab))
     assert differences(lab) == []
+    assert who_answers(lab) == {"rs1", "rs2"}
+
+
+def test_a_drain_outlives_a_change_that_removes_its_real_server_and_is_taken_back(lab: RunningLab) -> None:
+    ask(lab, "POST", f"{RS1}/drain")
+    start = TEXT.index("[[service.real_server]]")
+    without_rs1 = TEXT[:start] + TEXT[TEXT.index("[[service.real_server]]", start + 1) :]
+    said = len(log_lines(lab))
+    ask(lab, "POST", "/config/apply?confirm_within_s=2", without_rs1)
+    lab.wait_until("it is taken back", lambda: any("is taken back, changes" in line for line in log_lines(lab)[said:]))
+    assert who_answers(lab) == {"rs2"}
+    assert lab.api_json(f"{RS1}/drain")["draining"]
+    ask(lab, "DELETE", f"{RS1}/drain")
     assert who_answers(lab) == {"rs1", "rs2"}
 
 

@@ -114,3 +114,38 @@ def test_a_crowd_that_comes_at_once_passes_no_limit_but_by_the_other_shards(lab:
         crowd.stdin.close()
         crowd.wait(timeout=60)
     are_open(lab, 0, 0)
+
+
+def refused_clients(lab: RunningLab) -> int:
+    number: int = lab.api_json("/stats/ip_vs")["services"][0]["refused"]["client_full"]
+    return number
+
+
+def test_a_client_has_as_many_as_it_may_whatever_the_limit_was_before(lab: RunningLab) -> None:
+    in_force(lab, limited())
+    with held(lab, 6):
+        are_open(lab, 3, 3)
+        in_force(lab, limited("max_conn_per_client = 4"))
+        before = lab.counter("drops", "client_full")
+        assert tries(lab, 3)["errors"] == {"Connection refused": 3}
+        assert lab.counter("drops", "client_full") - before == 3
+        in_force(lab, limited("max_conn_per_client = 8\nclient_mask = 24"))
+        assert tries(lab, 3)["errors"] == {}
+        assert sum(open_on(lab)) == 6, "nobody was cut"
+    are_open(lab, 0, 0)
+
+
+def test_a_client_that_comes_in_a_crowd_keeps_what_it_may(lab: RunningLab) -> None:
+    """Its SYNs come before any of its connections counts, so those beyond the limit are reset when they are established."""
+    in_force(lab, limited("max_conn_per_client = 8"))
+    before = refused_clients(lab)
+    with lab.start("client", "crowd.py", "40") as crowd:
+        assert crowd.stdout is not None
+        assert crowd.stdin is not None
+        assert json.loads(crowd.stdout.readline()) >= 8 - (shards(lab) - 1)
+        lab.wait_until("each one has stayed or was refused", lambda: sum(open_on(lab)) + refused_clients(lab) - before == 40)
+        assert abs(sum(open_on(lab)) - 8) <= shards(lab) - 1
+        crowd.stdin.close()
+        crowd.wait(timeout=60)
+    are_open(lab, 0, 0)
+    assert tries(lab, 4)["errors"] == {}

@@ -114,6 +114,7 @@ UNTESTED_HELPERS = {
     "api_changes.py": "constants",
     "configuration.py": "the director's own, with a stand-in for the workers behind it",
     "fake_tools.py": "stand-ins for tools, as simple as they can be",
+    "traced.py": "constants",
     "gateway.py": "a stand-in of which each test of the API uses a part",
 }
 """Files of tests/support without a test of their own, and why."""

@@ -7,10 +7,11 @@ from typing import cast
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, parse
-from appliance.config.planned import differences
+from appliance.config.planned import differences, planned
 from appliance.director.configuration import Configuration
 from appliance.director.confirmation import Confirmation
 from appliance.edge.errors import EdgeError
+from appliance.ipc.rows import ChangePlan
 from appliance.ipc.shared_layout import SharedState
 from tests.support.api_changes import SHIPPED
 
@@ -76,7 +77,7 @@ class FakeConfiguration(Configuration):
             lambda: self.in_force,
             shared.tunable,
             self.put,
-            lambda: lambda _service, _endpoint: self.sessions,
+            self.plan_of,
             asyncio.Lock(),
         )
         if clock:
@@ -96,6 +97,10 @@ class FakeConfiguration(Configuration):
     def keep_in(self, file: Path) -> None:
         """Go by a real file."""
         self._real_file = self._file.path = file
+
+    async def plan_of(self, running: Config, wanted: Config) -> ChangePlan:
+        """Every service and real server has the number of sessions that the test says."""
+        return planned(running, wanted, lambda _service, _endpoint: self.sessions)
 
     async def put(self, wanted: Config, _: str) -> list[str]:
         """Everything is in force at once. Raises ReloadRefusedError with the words of the test, if it has some."""

@@ -1,9 +1,10 @@
 """A gateway for tests of the API: its shared memory is a bytearray, and the test sets its answers."""
 
+import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from ipaddress import IPv4Address
 
 from appliance.attack.kinds import KINDS
@@ -16,7 +17,7 @@ from appliance.health.changes import StateChange
 from appliance.health.check import Target
 from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.queries import SessionFilter
+from appliance.ipc.queries import Query, SessionFilter
 from appliance.ipc.rows import (
     Caller,
     DrainState,
@@ -31,6 +32,7 @@ from appliance.ipc.rows import (
     Slab,
 )
 from appliance.ipc.shared_layout import SharedState, size_bytes
+from appliance.ipc.traced import TraceBatch
 from appliance.model.counters import DESTINATION_FIELDS
 from appliance.model.host_parameter import ALL, ONLY, HostParameter, HostParameterError, HostReading, Values, check_places
 from appliance.model.host_parameters import HOST_PARAMETERS
@@ -260,6 +262,30 @@ class FakeHostParameters:
         return await self.read(parameter)
 
 
+class FakeTraces:
+    """Batches that the test sets; behind them it waits while the test says so. `wanted` are the queries that came."""
+
+    def __init__(self) -> None:
+        self.batches: list[TraceBatch] = [TraceBatch([], 0, [])]
+        self.wanted: list[Query] = []
+        self.under_way = 0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def packets(self, wanted: Query) -> AsyncGenerator[TraceBatch, None]:
+        """What the test set."""
+        self.wanted.append(wanted)
+        self.under_way += 1
+        try:
+            for batch in self.batches:
+                yield batch
+            while not self.may_end.is_set():
+                await asyncio.sleep(0)
+                yield TraceBatch([], 0, [])
+        finally:
+            self.under_way -= 1
+
+
 def remember(shared: SharedState, plan: ServicePlan, address: str, slot: int, now_ms: int, expires_ms: int) -> None:
     """Let a service remember a client at this address, whose real server has this slot."""
     table, bits = PersistenceTable(shared.persistence, b"secret"), plan.persistence_mask
@@ -283,6 +309,7 @@ class FakeGateway:
         self.configuration = FakeConfiguration(self.shared)
         self.drains, self.events = FakeDrains(), Events(lambda: 1_800_000_000.0)
         self.host_parameters = FakeHostParameters()
+        self.traces = FakeTraces()
         self.problems: list[str] = []
         self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []

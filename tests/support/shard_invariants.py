@@ -4,6 +4,7 @@ A rewrite changes a checksum by a difference: a packet with a right checksum kee
 by the same amount. So what is compared is how far a checksum is off.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from math import inf
@@ -30,6 +31,7 @@ from tests.support.segments import assert_ip_checksum, read_tcp
 from tests.support.world import World
 
 HALF_OPEN = (TcpState.SYN_RECV, TcpState.SYN_SENT)
+PROVEN = (TcpState.ESTABLISHED, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT, TcpState.LAST_ACK)
 _FLAGS_AT, _TTL_AT, _QUOTE_WORDS_AT, _QUOTED_AT = 33, 8, 25, 28
 _OPENING = dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK | dpkt.tcp.TH_FIN | dpkt.tcp.TH_RST
 
@@ -81,9 +83,26 @@ def check_sessions(world: World, *, are_settled: bool) -> None:
             over = states.count(TcpState.TIME_WAIT) + states.count(TcpState.CLOSE)
             gauges = [real_server.counts[place] for place in (ACTIVE_CONNS, INACTIVE_CONNS, OVER_CONNS)]
             assert gauges == [active, len(states) - active - over, over], "gauges of a real server"
+    check_clients(sessions)
     _check_wheel(sessions.wheel, all_sessions)
     _check_ports(sessions.local_ports("tcp"), [session for session in all_sessions if session.service.protocol == "tcp"])
     _check_ports(sessions.local_ports("udp"), of_udp)
+
+
+def check_clients(sessions: Sessions) -> None:
+    """Check that each client's sessions are counted, as far as they count, and that nothing else is."""
+    counts = next((service.client_counts for service in sessions._services.values()), None)
+    if counts is None:
+        return
+    expected = Counter[int]()
+    for session in sessions_of(sessions):
+        limit, is_proven = session.service.client_limit, session.state in PROVEN
+        client = limit.client(session.client_address) if limit is not None and is_proven else None
+        assert session.counted_as == client, "what a session counts as for the limit of its client"
+        if client is not None:
+            expected[client] += 1
+    assert all(counts._own.count(client) == number for client, number in expected.items()), "sessions of a client"
+    assert sum(counts._own.counts()) == expected.total(), "sessions of clients that have ended"
 
 
 def check_published(world: World) -> None:

@@ -17,6 +17,7 @@ from appliance.model.verdict import Action, Verdict
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import Piece
 from appliance.shard.shard import Shard
+from appliance.shard.tracer import Tracer
 from appliance.state.progress import progress_of
 from appliance.state.session import Session
 from appliance.wire.flow import destination_of, source_of
@@ -69,6 +70,7 @@ class World:
         self.host_has: Callable[[bytes], bool] = lambda _: False
         """Whether the host has a socket for a segment."""
         self.shard = Shard(self.plan, self.shared, self.now, maps, lambda key: self.host_has(key))
+        self.tracer = Tracer(self.shard.handle, self.shard.sessions, self.shard.output)
         self.carries: Callable[[], bool] = lambda: True
         self.carried = 0
         """How many packets the kernel has carried."""
@@ -94,7 +96,7 @@ class World:
             verdict, rewritten = carried
             self.carried += 1
         else:
-            verdict = self.shard.handle(raw, self.now)
+            verdict = (self.tracer if self.tracer.traces else self.shard).handle(raw, self.now)
             rewritten = self.shard.output.rewritten
         self._note(f"> {show(raw)}   {verdict!r}")
         if verdict.action is Action.REWRITTEN:

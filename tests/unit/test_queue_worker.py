@@ -1,5 +1,6 @@
 """queue_worker.py with a queue that is a list: in which order packets are judged while they pile up, and what is done between."""
 
+import contextlib
 import itertools
 import os
 import select
@@ -15,9 +16,9 @@ from appliance.edge import shared_memory
 from appliance.edge.errors import EdgeError
 from appliance.edge.nfqueue import BatchEnd
 from appliance.edge.record_locks import RecordLocks
-from appliance.ipc.messages import Ask, LineReader, More, Piece, Start, decode, encode
+from appliance.ipc.messages import Ask, EndWalk, LineReader, More, Piece, Start, decode, encode
 from appliance.ipc.plan import Plan
-from appliance.ipc.queries import CUT, Query
+from appliance.ipc.queries import CUT, TRACE, Query, SessionFilter
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model import verdicts
 from appliance.model.verdict import Verdict
@@ -147,7 +148,7 @@ def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_ver
         scene.dropped.append("judged")
         return handle(raw, now)
 
-    monkeypatch.setattr(shard, "handle", handle_and_note)
+    monkeypatch.setattr(scene.worker, "_handle", handle_and_note)
     scene.arrive("bulk", BATCH_PACKETS + 2)
     scene.turn()
     assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
@@ -190,7 +191,7 @@ def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Sc
         shard.output.segments += [b"first", b"second"] * (next(asked) == 1)
         return verdicts.NO_SESSION
 
-    monkeypatch.setattr(shard, "handle", handle)
+    monkeypatch.setattr(scene.worker, "_handle", handle)
     monkeypatch.setattr(scene.worker._sink, "send", send)
     scene.arrive("bulk", 3)
     scene.turn()
@@ -201,14 +202,14 @@ def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Sc
 def test_an_error_drops_its_packet_and_no_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shard, asked = scene.worker._shard, itertools.count()
+    asked = itertools.count()
 
     def handle(_: bytes, __: float) -> Verdict:
         if next(asked) == 1:
             raise RuntimeError("a mistake")
         return verdicts.NOT_OURS
 
-    monkeypatch.setattr(shard, "handle", handle)
+    monkeypatch.setattr(scene.worker, "_handle", handle)
     scene.arrive("bulk", 3)
     scene.turn()
     assert scene.dropped == ["bulk accepted", "bulk", "bulk accepted"]
@@ -441,3 +442,36 @@ def test_a_worker_has_its_locks_in_common_with_the_other_processes(monkeypatch: 
     assert outcome == queue_worker.EXIT_CANNOT_START
     assert isinstance(found[0].locks, RecordLocks)
     os.close(fd)
+
+
+def test_packets_go_through_the_tracer_only_while_there_is_a_trace(
+    scene: Scene, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    director, worker, reader = ends[0], scene.worker, LineReader()
+    handles, pieces = list[bool](), list[list[object]]()
+
+    def hear() -> None:
+        with contextlib.suppress(BlockingIOError):
+            messages = [decode(line).message for line in reader.feed(director.recv(1 << 16))]
+            pieces.extend(message.items for message in messages if isinstance(message, Piece))
+
+    steps: Iterator[Callable[[], object]] = iter([
+        lambda: director.send(encode(1, Ask(Query(TRACE, SessionFilter("198.51.100.0/24"), snap_bytes=80)))),
+        lambda: scene.arrive("bulk", 2),
+        lambda: director.send(encode(2, More(1))),
+        lambda: director.send(encode(3, EndWalk(1))),
+        lambda: scene.arrive("bulk"),
+        lambda: director.shutdown(socket.SHUT_WR),
+    ])  # fmt: skip
+
+    def meanwhile() -> None:
+        hear()
+        if not scene.queue.packets and scene.queue.steps[-1:] == ["received"]:
+            handles.append(worker._handle == worker._shard.handle)
+            next(steps)()
+
+    scene.queue.meanwhile = meanwhile
+    scene.worker.serve()
+    assert handles == [True, False, False, False, True, True]
+    assert [len(items) - 1 for items in pieces] == [0, 2]
+    assert scene.dropped == ["bulk"] * 3

@@ -171,6 +171,7 @@ def test_the_reference_file_is_the_network_of_the_lab() -> None:
         **dict.fromkeys(("client_new_per_s", "client_new_burst", "new_per_s", "new_burst"), 0),
         "client_mask": 32,
         "max_conn": 0,
+        "max_conn_per_client": 0,
         "when_full": "refuse",
         "health_check": None,
         "observe": None,
@@ -223,6 +224,12 @@ ONE_VALUE = [
             "datagram",
         )
         for key in ("new_per_s", "client_new_per_s")
+    ),
+    (
+        'protocol = "tcp"',
+        'protocol = "udp"\nmax_conn_per_client = 5',
+        "service[0].max_conn_per_client: 5 is not possible for a UDP service: nothing proves that a datagram comes from the "
+        "client that it names, so strangers could keep clients out",
     ),
     # Keys
     ("weight = 7", "weigth = 7", 'service[0].real_server[0].weigth: unknown key; did you mean "weight"?'),

@@ -7,8 +7,9 @@ from typing import cast
 import pytest
 
 from appliance.config.edits import look_up
+from appliance.config.loading import Config, ConfigError, ConfigProblem
 from appliance.director.confirmation import RETRY_S
-from appliance.ipc.rows import PlannedChange
+from appliance.ipc.rows import ChangePlan, PlannedChange
 from appliance.model import edit
 from appliance.model.edit import MERGE, REAL_SERVER, REMOVE, SERVICE, ChangeRefusedError, Edit, Subject, version_of
 from tests.support.api_changes import SHIPPED
@@ -68,6 +69,20 @@ async def test_a_plan_changes_nothing(configuration: FakeConfiguration) -> None:
     plan = await configuration.plan(DRAINED)
     assert plan.changes == [PlannedChange(DRAIN, "kept", 3)]
     assert weights(configuration) == [100, 100]
+
+
+async def test_a_plan_that_names_a_list_which_cannot_be_used_is_refused(
+    configuration: FakeConfiguration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(_running: Config, _wanted: Config) -> ChangePlan:
+        raise ConfigError("/etc/list", (ConfigProblem((), None, "cannot be used (deny_files of service web): no such file"),))
+
+    monkeypatch.setattr(configuration, "_plan", read)
+    refused = await refusal(asyncio.ensure_future(configuration.plan(None)))
+    assert (refused.kind, str(refused)) == (
+        edit.BAD_CONFIG,
+        "/etc/list: cannot be used (deny_files of service web): no such file",
+    )
 
 
 async def test_a_text_is_put_in_force_and_the_file_brings_back_what_it_says(configuration: FakeConfiguration) -> None:

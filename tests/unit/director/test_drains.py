@@ -10,6 +10,7 @@ import pytest
 
 from appliance.config import loading
 from appliance.config.loading import Config
+from appliance.director.confirmation import Occasion
 from appliance.director.drains import Around, Drains, slots_of
 from appliance.director.events import Events
 from appliance.edge.errors import EdgeError
@@ -229,16 +230,56 @@ async def test_a_reload_changes_nothing_but_for_those_that_are_removed() -> None
     world = World()
     await world.drains.begin(A, 60)
     await world.drains.begin(B, None)
-    await world.drains.put(with_weight(7))
+    await world.drains.put(with_weight(7), Occasion.FILE)
     assert world.told == [(0,), (0, 1)]
-    await world.drains.put(without_a())
+    await world.drains.put(without_a(), Occasion.FILE)
     assert world.told == [(0,), (0, 1), (1,)]
     assert world.kept[-1] == {B: False}
     with pytest.raises(KeyError):
         world.drains.state(A)
-    await world.drains.put(SHIPPED)
+    await world.drains.put(SHIPPED, Occasion.FILE)
     assert not world.drains.state(A).draining, "it has come back as a new one"
     assert world.kinds() == ["drain", "drain", "undrain"]
+
+
+async def test_the_drain_goes_on_when_the_change_that_removed_its_real_server_is_taken_back() -> None:
+    world = World()
+    await world.drains.begin(A, 60)
+    world.now += 10
+    await world.drains.put(without_a(), Occasion.ON_TRIAL)
+    assert world.told[-1] == (0,), "shards never hear that the one that comes back would get sessions"
+    with pytest.raises(KeyError):
+        world.drains.state(A)
+    await world.drains.put(SHIPPED, Occasion.TAKEN_BACK)
+    assert world.told[-1] == (0,)
+    assert world.kept[-1] == {A: False}
+    state = world.drains.state(A)
+    assert (state.draining, state.since_s, state.deadline_s) == (True, 10.0, 50.0)
+    assert world.kinds() == ["drain", "undrain", "drain"]
+    assert await world.drains.take_back(A)
+    assert not world.told[-1]
+
+
+async def test_but_not_when_another_change_brings_it_back_after_that_one_was_confirmed() -> None:
+    world = World()
+    await world.drains.begin(A, None)
+    await world.drains.put(without_a(), Occasion.ON_TRIAL)
+    await world.drains.put(SHIPPED, Occasion.CHANGED)
+    assert not world.drains.state(A).draining
+    assert not world.told[-1]
+    await world.drains.put(without_a(), Occasion.ON_TRIAL)
+    await world.drains.put(SHIPPED, Occasion.TAKEN_BACK)
+    assert not world.drains.state(A).draining, "it was not drained when it was removed"
+
+
+async def test_a_drain_that_began_while_the_change_waited_stays() -> None:
+    world = World()
+    await world.drains.begin(A, None)
+    await world.drains.put(without_a(), Occasion.ON_TRIAL)
+    await world.drains.begin(B, None)
+    await world.drains.put(SHIPPED, Occasion.TAKEN_BACK)
+    assert (world.drains.state(A).draining, world.drains.state(B).draining) == (True, True)
+    assert world.told[-1] == (0, 1)
 
 
 def with_weight(weight: int) -> Config:

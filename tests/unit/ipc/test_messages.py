@@ -36,11 +36,13 @@ from tests.support.world import plan
 
 RS = RealServerPlan("192.0.2.101", 8080, 100, 3, backup=True, max_conn=5)
 WEB = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (RS,), "tcp", "auto", 2, lane=False)
-WEB = replace(WEB, when_none_healthy="drop", quorum=2, on_down="reset", max_conn=7, when_full="drop")
+WEB = replace(
+    WEB, when_none_healthy="drop", quorum=2, on_down="reset", max_conn=7, when_full="drop", max_conn_per_client=5, client_mask=24
+)
 WEB_JSON = (
     '{"name":"web","vip":"203.0.113.10","port":80,"scheduler":"rr","local_addresses":["192.0.2.10"],"real_servers":'
     '[{"address":"192.0.2.101","port":8080,"weight":100,"slot":3,"slow_start_s":0,"backup":true,"max_conn":5}],"protocol":"tcp","synproxy":"auto","synproxy_defer":2,"lane":false,'
-    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset","guarded":false,"max_conn":7,"when_full":"drop"}'
+    '"maglev_table":65537,"persistence_s":0,"persistence_mask":32,"when_none_healthy":"drop","quorum":2,"on_down":"reset","guarded":false,"max_conn":7,"when_full":"drop","max_conn_per_client":5,"client_mask":24}'
 )
 
 LINES: list[tuple[Message, str]] = [
@@ -55,7 +57,7 @@ LINES: list[tuple[Message, str]] = [
     (AwaitSettled(), '"await-settled","number":7'),
     (
         Ask(Query(ROWS, SessionFilter(state="CLOSE"), limit=5, after="0-0-0-000000000000000000000000")),
-        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[]]',
+        '"ask","number":7,"query":["rows",["","","","CLOSE"],"",5,"0-0-0-000000000000000000000000",[],0,0]',
     ),
     (More(3), '"more","number":7,"walk":3'),
     (EndWalk(3), '"end-walk","number":7,"walk":3'),
@@ -69,8 +71,8 @@ LINES: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 8
-    line = f'{{"version":8,"kind":{rest}}}\n'.encode()
+    assert VERSION == 9
+    line = f'{{"version":9,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)

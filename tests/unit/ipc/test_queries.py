@@ -85,6 +85,12 @@ def test_a_field_that_nobody_reads_is_refused() -> None:
         check_fields(("clinet",), ("client", "format"))
 
 
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    """Or `client=A&client=B` would cut the sessions of one of them."""
+    with pytest.raises(QueryError, match=r"^client: it is given more than once$"):
+        check_fields(("client", "format", "client"), ("client", "format"))
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

@@ -141,7 +141,8 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         11: "eb921549c6628be0",
         12: "55c6110f5066dc75",
         13: "40bcbea608b2d723",
-        14: "02cd51f2a73e2685",
+        14: "1592dc3ddab70069",
+        15: "1e2f23629b256f47",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from appliance.ipc.rows import ShardState
+from appliance.rest.routes import ROUTES as ALL_ROUTES
 from tests.support.api_answers import Client, json_of, problem_of, text_of
 from tests.support.gateway import FakeGateway
 
@@ -83,6 +84,22 @@ async def test_every_route_refuses_fields_that_are_unknown_or_empty(client: Clie
     assert problem["type"].endswith(":bad-query")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+async def test_every_operation_refuses_a_field_that_is_given_twice(client: Client, method: str) -> None:
+    asked = [
+        route.path.format(name="web", endpoint="192.0.2.101:8080")
+        for route in ALL_ROUTES
+        if any(operation.method in (method, "GET" if method == "HEAD" else method) for operation in route.operations)
+    ]
+    assert asked
+    for path in asked:
+        response = await client.request(method, f"{path}?format=text&format=text")
+        assert response.status == 400, path
+        if method != "HEAD":
+            problem = await problem_of(response, 400)
+            assert problem["detail"] == "format: it is given more than once"
+
+
 async def test_a_write_with_a_mistake_in_its_query_changes_nothing(client: Client) -> None:
     await problem_of(await client.put(f"{ESTABLISHED}?foramt=json", data="600000"), 400)
     assert await text_of(client, ESTABLISHED) == "900000\n"
@@ -94,7 +111,7 @@ async def test_index_lists_every_route(client: Client) -> None:
     names = "tcp_timeout_established|synproxy_ok_ack|tcp_fin_timeout"
     assert listed == {re.sub(names, "{name}", path) for path in ROUTES if not path.startswith(("/services/", "/pools/"))} | {
         "/config/plan", "/config/apply", "/config/confirm", "/config/save", "/services/{name}", "/services/{name}/real_servers",
-        "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain",
+        "/services/{name}/real_servers/{endpoint}", "/pools/{name}", "/services/{name}/real_servers/{endpoint}/drain", "/trace",
     }  # fmt: skip
 
 

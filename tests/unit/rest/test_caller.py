@@ -53,6 +53,7 @@ URLS = {
     "/host/sysctl/{name}": "/host/sysctl/tcp_fin_timeout",
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     **api_changes.URLS,
+    "/trace": "/trace?client=198.51.100.2",
     "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 

@@ -19,6 +19,7 @@ from appliance.rest.routes import ROUTES
 from tests.support import api_changes
 from tests.support.api_answers import Client, json_of
 from tests.support.gateway import SERVICES, SESSION, UDP_SESSION, FakeGateway, remember
+from tests.support.traced import BATCH
 
 DOCUMENT = document(ROUTES, NAMES)
 OPERATIONS = [(route.path, asked) for route in ROUTES for asked in route.operations]
@@ -34,6 +35,7 @@ URLS = {
     "/stats/ip_vs_ext_stats/{name}": "/stats/ip_vs_ext_stats/synproxy_ok_ack",
     "/conns": "/conns?all=1",
     **api_changes.URLS,
+    "/trace": "/trace?client=198.51.100.2",
     "/services/{name}/real_servers/{endpoint}/drain": "/services/web/real_servers/192.0.2.101:8080/drain",
 }
 BODIES = {("PUT", "/sysctl/{name}"): b"300000", ("PUT", "/host/sysctl/{name}"): b"30", **api_changes.BODIES}
@@ -86,6 +88,7 @@ async def test_every_answer_has_the_form_of_its_model(client: Client, gateway: F
     gateway.sessions.batches = [[SESSION, UDP_SESSION]]
     gateway.sessions.counts = Counter({"198.51.100.2": 3})
     gateway.conntrack = {"count": 1, "max": 2}
+    gateway.traces.batches = [BATCH]
     web = replace(SERVICES[0], persistence_s=300)
     gateway.services = (web, *SERVICES[1:])
     remember(gateway.shared, web, "198.51.100.2", 0, int(time.monotonic() * 1000), 3_600_000)

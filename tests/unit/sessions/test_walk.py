@@ -174,6 +174,7 @@ class TestTally:
             ("client", {f"198.51.100.{host}": 50 for host in range(50)} | {"198.51.100.2": 51}),
             ("service", {"web": 2500, "dns": 1}),
             ("real_server", {"192.0.2.101:8080": 1251, "192.0.2.102:8080": 1250}),
+            ("local_address", {"192.0.2.10": 1251, "192.0.2.11": 1250}),
         ],
     )
     def test_counts_of_all_pieces_add_up(self, by: str, expected: dict[str, int]) -> None:

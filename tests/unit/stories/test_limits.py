@@ -73,7 +73,7 @@ def test_a_service_has_as_many_sessions_as_it_may_and_takes_one_when_one_has_end
     assert asks(world, 4) is verdicts.SERVICE_FULL
     answer = world.take(CLIENT)
     assert (answer[9], answer[20], answer[21]) == (1, 3, 3), "ICMP port unreachable"
-    assert (world.counter("service_full"), refused(world)) == (1, [1, 0])
+    assert (world.counter("service_full"), refused(world)) == (1, [1, 0, 0])
     ends(world, 2)
     assert on(world) in ([2, 0], [1, 1], [0, 2])
     establish(world, 5)
@@ -101,7 +101,7 @@ def test_whatever_the_scheduler_is_both_have_all_they_may_and_no_more(name: str,
     establish(world, *range(7))
     assert on(world) == [3, 4]
     assert asks(world, 8) is verdicts.SERVERS_FULL
-    assert (world.counter("servers_full"), refused(world)) == (1, [0, 1])
+    assert (world.counter("servers_full"), refused(world)) == (1, [0, 1, 0])
 
 
 def test_a_client_that_was_sent_elsewhere_because_its_real_server_was_full_is_not_remembered_there() -> None:
@@ -232,8 +232,8 @@ def test_datagrams_of_new_clients_too() -> None:
     assert world.put(udp(client(1), VIP, b"q")) is verdicts.TO_REAL_SERVER
     assert world.put(udp(client(2), VIP, b"q")) is verdicts.SERVICE_FULL
     assert world.put(udp(client(1), VIP, b"q")) is verdicts.TO_REAL_SERVER
-    assert refused(world, service=1) == [1, 0]
-    assert refused(world) == [0, 0]
+    assert refused(world, service=1) == [1, 0, 0]
+    assert refused(world) == [0, 0, 0]
     world.sleep(0.6)
     assert world.put(udp(client(2), VIP, b"q")) is verdicts.TO_REAL_SERVER, "the first one was not confirmed"
     assert world.counter("limits_dropped") == 1

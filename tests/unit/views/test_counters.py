@@ -147,7 +147,9 @@ not_allowed_drops          29       1     30
 client_rate_drops          30       1     31
 service_rate_drops         31       1     32
 limits_dropped             32       1     33
-tickets_returned           33       1     34
+beyond_client_limit        33       1     34
+clients_uncounted          34       1     35
+tickets_returned           35       1     36
 """
     )
 

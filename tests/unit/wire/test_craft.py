@@ -8,7 +8,7 @@ from appliance.wire import craft, layout
 from appliance.wire.flow import destination_of, flow_key, source_of
 from appliance.wire.show import show
 from tests.support.addresses import CLIENT, LIP1, RS1, VIP
-from tests.support.segments import assert_ip_checksum, options_of, read_tcp, tcp
+from tests.support.segments import assert_ip_checksum, fragments, icmp_error, options_of, read_tcp, tcp, udp
 
 _TO_RS = flow_key(LIP1.packed + (5000).to_bytes(2, "big"), RS1)
 
@@ -69,4 +69,9 @@ def test_show_reads_like_tcpdump() -> None:
 
 def test_show_takes_any_bytes() -> None:
     assert show(b"") == "0 bytes, no plain IPv4 TCP packet: "
-    assert "protocol 17" in show(bytes(dpkt.ip.IP(src=CLIENT[:4], dst=VIP[:4], p=17, len=60, data=b"x" * 40)))
+    assert show(bytes(dpkt.ip.IP(src=CLIENT[:4], dst=VIP[:4], p=89, len=60, data=b"x" * 40))).endswith(" protocol 89, 60 bytes")
+    assert show(udp(CLIENT, VIP, b"x")) == "198.51.100.2:40000 > 203.0.113.10:80 UDP, 29 bytes"
+    error = icmp_error(CLIENT[:4], VIP[:4], tcp(VIP, CLIENT, "A"))
+    assert show(error) == "198.51.100.2 > 203.0.113.10 ICMP type 3 code 4, 68 bytes"
+    assert show(fragments(tcp(CLIENT, VIP, "A"), 8)[1]) == "198.51.100.2 > 203.0.113.10 fragment at 8 of protocol 6, 28 bytes"
+    assert show(tcp(CLIENT, VIP, "A")[:30]).startswith("198.51.100.2 > 203.0.113.10 protocol 6, 40 bytes")

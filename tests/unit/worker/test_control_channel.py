@@ -90,7 +90,7 @@ def test_a_change_right_behind_the_plan_is_not_lost(ends: Ends) -> None:
     ends.say(Start(plan()), ChangeServices(DRAINED))
     assert ends.channel.wait_for_plan() == plan()
     world = World()
-    ends.channel.converse(world.shard)
+    ends.channel.converse(world.shard, world.tracer)
     assert world.put(tcp(CLIENT, VIP, "S")) is NO_REAL_SERVER
     assert ends.hear() == [Done(2)]
 
@@ -105,7 +105,7 @@ def test_a_change_is_acknowledged_after_it_is_in_force(started: Ends, monkeypatc
 
     monkeypatch.setattr(world.inside, "change_services", changes_late)
     started.say(ChangeServices(DRAINED))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert said_before == []
     assert started.hear() == [Done(2)]
 
@@ -118,16 +118,16 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     for port in (1, 2, 3):
         world.put(tcp(CLIENT[:5] + bytes([port]), VIP, "S"))
     started.say(ChangeServices(()), AwaitSettled())
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert (started.hear(), len(world.inside)) == ([Done(2)], 2)
     world.shard.on_tick(world.now, 10)
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert (started.hear(), len(world.inside)) == ([], 1)
     while world.shard.on_tick(world.now, 10):
         pass
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert (started.hear(), len(world.inside)) == ([Done(3)], 0)
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert started.hear() == []
 
 
@@ -135,11 +135,11 @@ def test_a_real_server_with_sessions_is_not_forgotten(started: Ends, caplog: pyt
     world = World()
     world.client.connects()
     started.say(ChangeServices(plan(weights=()).services), Forget([["web", "192.0.2.101", 8080]]))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Done(2), Refused(3, "a real server of service web has sessions")]
     world.walk_all(CUT)
     started.say(Forget([["web", "192.0.2.101", 8080]]), Forget([["web", "not an address", 8080]]))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     first, second = started.hear()
     assert first == Done(4)
     assert isinstance(second, Refused)
@@ -150,7 +150,7 @@ def test_a_change_comes_between_two_pieces_of_an_answer(started: Ends) -> None:
     world = World()
     world.client.connects()
     started.say(Ask(Query(ROWS, SessionFilter(state="CLOSE"))), ChangeServices(DRAINED))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert world.client.sends("S", seq=5) is CHALLENGED
     assert world.put(tcp(CLIENT[:5] + b"\1", VIP, "S")) is NO_REAL_SERVER
     assert started.hear() == [Done(3), Piece(2, [], True, "")]
@@ -162,11 +162,11 @@ def test_pieces_are_made_when_they_are_asked_for(started: Ends, monkeypatch: pyt
     world.client.connects()
     started.say(Ask(Query(TALLY, by="service")))
     for _ in range(3):
-        started.channel.converse(world.shard)
+        started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Piece(2, [["web", 1]], False, "")]
     assert (len(started.channel._walks), started.channel.has_output) == (1, False)
     started.say(More(2))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Piece(3, [], True, "")]
     assert not started.channel._walks
 
@@ -174,7 +174,7 @@ def test_pieces_are_made_when_they_are_asked_for(started: Ends, monkeypatch: pyt
 def test_a_walk_that_was_ended_makes_no_more_pieces(started: Ends) -> None:
     world = World()
     started.say(Ask(Query(ROWS)), EndWalk(2), EndWalk(2), More(2))
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Done(3), Done(4), Refused(5, "More does not fit here"), Done(2)]
     assert not started.channel._walks
 
@@ -196,7 +196,7 @@ def test_what_a_worker_cannot_do_is_logged_and_refused_and_ends_nothing(
 ) -> None:
     world = World()
     started.ours.sendall(line)
-    started.channel.converse(world.shard)
+    started.channel.converse(world.shard, world.tracer)
     (refusal,) = started.hear()
     assert isinstance(refusal, Refused)
     assert refusal.of == (0 if line == b"nonsense\n" else 9)
@@ -207,7 +207,7 @@ def test_what_a_worker_cannot_do_is_logged_and_refused_and_ends_nothing(
 
 def assert_still_answers(ends: Ends, world: World) -> None:
     ends.say(ChangeServices(DRAINED))
-    ends.channel.converse(world.shard)
+    ends.channel.converse(world.shard, world.tracer)
     (answer,) = ends.hear()
     assert isinstance(answer, Done)
     assert not ends.channel.closed
@@ -224,7 +224,7 @@ def test_a_change_that_fails_ends_that_change_and_not_the_worker(
     with monkeypatch.context() as patched:
         patched.setattr(world.inside, "change_services", fail)
         started.say(ChangeServices(DRAINED))
-        started.channel.converse(world.shard)
+        started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Refused(2, "ChangeServices failed: RuntimeError('a mistake of ours')")]
     assert caplog.messages == ["ChangeServices failed because of an error of ours; please report this"]
     assert_still_answers(started, world)
@@ -244,7 +244,7 @@ def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
     with monkeypatch.context() as patched:
         patched.setattr(walk_module.SessionWalk, "step", fail)
         started.say(Ask(Query(ROWS)))
-        started.channel.converse(world.shard)
+        started.channel.converse(world.shard, world.tracer)
     (refusal,) = started.hear()
     assert isinstance(refusal, Refused)
     assert refusal.of == 2
@@ -255,7 +255,7 @@ def test_a_walk_that_fails_ends_that_answer_and_not_the_worker(
 
 def test_a_refusal_is_logged_and_never_answered(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
     started.ours.sendall(encode(9, Refused(3, "why")) + b'{"version":99,"kind":"refused","number":10}\n')
-    started.channel.converse(World().shard)
+    started.channel.converse((world := World()).shard, world.tracer)
     assert started.hear() == []
     assert caplog.messages[0] == "the director refused message 3: why"
     assert "version 99" in caplog.messages[1]
@@ -285,7 +285,7 @@ def test_a_director_that_goes_away_before_the_plan_ends_the_worker(ends: Ends) -
 
 def test_a_director_that_goes_away_later_closes_the_channel(started: Ends) -> None:
     started.ours.close()
-    started.channel.converse(World().shard)
+    started.channel.converse((world := World()).shard, world.tracer)
     assert started.channel.closed
 
 
@@ -293,7 +293,7 @@ def test_a_query_that_was_not_checked_is_refused_and_the_worker_goes_on(ends: En
     world = World()
     ends.ours.sendall(encode(1, Ask(Query(TALLY, by="client"))).replace(b'"client"', b'""'))
     ends.ours.sendall(encode(2, Ask(Query(ROWS, SessionFilter(service="web")))))
-    ends.channel.converse(world.shard)
+    ends.channel.converse(world.shard, world.tracer)
     refused, piece = ends.hear()
     assert isinstance(refused, Refused)
     assert refused.of == 1

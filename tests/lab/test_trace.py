@@ -1,0 +1,207 @@
+"""A client whose packets are dropped for ten reasons, by shards and by rules of the kernel: `appliance trace` names each."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.lab import namespaces
+from appliance.wire.flow import pack_endpoint
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.director import reload
+from tests.lab.raw_client import RawClient, raw_addresses
+from tests.support.segments import fragments, tcp
+
+pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="once is enough: no packet in it is carried by the lane")
+
+STRANGER = "198.51.100.77"
+GUARDED, PROXIED, UNUSED = 8001, 8002, 81
+
+
+def service(name: str, port: int, keys: str) -> str:
+    server = '[[service.real_server]]\naddress = "192.0.2.101"\nport = 8080\n'
+    return f'[[service]]\nname = "{name}"\nvip = "203.0.113.10"\nport = {port}\n{keys}\n{server}'
+
+
+GATEWAY = """
+[gateway]
+shards = 2
+client_interface = "client0"
+server_interface = "server0"
+
+[local_addresses]
+default = ["192.0.2.10"]
+
+"""
+CONFIG = "".join((
+    GATEWAY,
+    service("web", 80, "synproxy = false"),
+    service("guarded", GUARDED, 'allow = ["10.0.0.0/8"]'),
+    service("proxied", PROXIED, "synproxy = true"),
+))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    config = tmp_path_factory.mktemp("trace") / "lvs.toml"
+    config.write_text(CONFIG)
+    for lab in running_lab("--config", str(config), "--shards", "2"):
+        with raw_addresses(lab, STRANGER):
+            assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}, "all neighbours are known from here on"
+            (link,) = json.loads(lab.run("client", "ip", "-json", "link", "show", "eth0"))
+            neighbour = (STRANGER, "lladdr", link["address"], "dev", "client0", "nud", "permanent")
+            lab.run("gateway", "ip", "neighbour", "replace", *neighbour)  # a first answer does not wait for ARP
+            yield lab
+
+
+class Packets:
+    """A command that shows packets, and what it has shown."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def items(self) -> list[dict[str, Any]]:
+        """All that it has shown."""
+        return [json.loads(line) for line in self._file.read_text().split("\n")[:-1]]
+
+    def reasons(self) -> set[str]:
+        """The reasons of packets that were dropped."""
+        return {item["reason"] for item in self.items() if item.get("verdict") == "drop"}
+
+
+@contextmanager
+def tracing(lab: RunningLab, file: Path, *options: str) -> Iterator[Packets]:
+    """`appliance trace` of the stranger's packets for the block."""
+    command = (sys.executable, "-m", "appliance", "trace", "--json", "--client", STRANGER, *options)
+    environment = lab.environment | {"APPLIANCE_API": lab.environment["LAB_API"]}
+    with file.open("w") as out, subprocess.Popen(lab.enter("gateway", *command), env=environment, stdout=out) as process:
+        try:
+            yield Packets(file)
+        finally:
+            process.terminate()
+
+
+class Stranger:
+    """Sends whole packets to the VIP."""
+
+    def __init__(self, lab: RunningLab) -> None:
+        self._lab = lab
+        self._socket = namespaces.call_inside(
+            lab.namespace("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        )
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def segment(
+        self, flags: str, port: int = 80, source_port: int = 4000, seq: int = 1000, ack: int = 0, data: bytes = b""
+    ) -> bytes:
+        """A segment of his."""
+        here = pack_endpoint(IPv4Address(STRANGER), source_port)
+        return tcp(here, pack_endpoint(IPv4Address(self._lab.vip), port), flags, seq=seq, ack=ack, data=data)
+
+    def send(self, *packets: bytes) -> None:
+        for packet in packets:
+            self._socket.sendto(packet, (self._lab.vip, 0))
+
+    def syns(self, count: int) -> None:
+        """SYNs from so many ports, the same ones each time."""
+        self.send(*(self.segment("S", source_port=20_000 + number) for number in range(count)))
+
+
+@pytest.fixture
+def stranger(lab: RunningLab) -> Iterator[Stranger]:
+    stranger = Stranger(lab)
+    yield stranger
+    stranger.close()
+
+
+def cut_all(lab: RunningLab) -> None:
+    """End all sessions, which the kernel of the client cannot."""
+    lab.api("/conns?all=1", "-X", "DELETE")
+
+
+@contextmanager
+def limited(lab: RunningLab, **tunables: int) -> Iterator[None]:
+    """No session makes room for another one, and there is little room, for the block. No session is left behind it."""
+    with lab.changed(conn_early_drop=0, **tunables):
+        yield
+    cut_all(lab)
+
+
+def damaged(packet: bytes) -> bytes:
+    """With a wrong TCP checksum."""
+    return packet[:36] + bytes([packet[36] ^ 1]) + packet[37:]
+
+
+@contextmanager
+def without_its_real_server(lab: RunningLab) -> Iterator[RawClient]:
+    """A connection whose real server was removed."""
+    with RawClient(lab, STRANGER, 5000) as client:
+        client.connect()
+        lab.wait_until("it is open", lambda: "ESTABLISHED" in lab.api("/conns"))
+        other = CONFIG.replace("192.0.2.101", "192.0.2.102")
+        reload(lab, other)
+        yield client
+        cut_all(lab)
+        reload(lab, CONFIG)
+
+
+def story(lab: RunningLab, stranger: Stranger, has: Callable[[str], bool]) -> None:
+    """Send what is dropped for each of ten reasons; go on to the next when `has` says that the one was seen."""
+
+    def until_seen(reason: str, act: Callable[[], None]) -> None:
+        def is_seen() -> bool:
+            act()
+            return has(reason)
+
+        lab.wait_until(f"{reason} is shown", is_seen)
+
+    until_seen("no_session", lambda: stranger.send(stranger.segment("A", ack=6)))
+    with without_its_real_server(lab) as client:
+        until_seen("real_server_gone", lambda: client.send("A"))
+    until_seen("defence_tcp_drop", lambda: stranger.send(stranger.segment("S", UNUSED)))
+    until_seen("not_allowed_drops", lambda: stranger.send(stranger.segment("S", GUARDED)))
+    until_seen("bad_checksum", lambda: stranger.send(damaged(stranger.segment("S"))))
+    until_seen("defence_ip_frag_drop", lambda: stranger.send(*fragments(stranger.segment("S"), 8)))
+    until_seen("bad_cookie", lambda: stranger.send(stranger.segment("PA", PROXIED, ack=6, data=b"x")))
+    with limited(lab, tcp_max_syn_backlog=16):
+        until_seen("syn_backlog_full", lambda: stranger.syns(64))
+    with limited(lab, conn_max=2):
+        until_seen("table_full", lambda: stranger.syns(32))
+    with limited(lab, fullnat_lport_max=5001):
+        until_seen("local_ports_exhausted", lambda: stranger.syns(32))
+
+
+STAGES = {
+    "no_session": "first packet",
+    "defence_tcp_drop": "kernel rules",
+    "not_allowed_drops": "kernel rules",
+    "bad_checksum": "first packet",
+    "defence_ip_frag_drop": "kernel rules",
+    "bad_cookie": "synproxy",
+    "syn_backlog_full": "first packet",
+    "table_full": "first packet",
+    "local_ports_exhausted": "first packet",
+    "real_server_gone": "session",
+}
+
+
+def test_a_trace_names_the_reason_of_each_drop_and_leaves_nothing_behind(
+    lab: RunningLab, stranger: Stranger, tmp_path: Path
+) -> None:
+    with tracing(lab, tmp_path / "trace.jsonl") as trace:
+        story(lab, stranger, lambda reason: reason in trace.reasons())
+        packets = [item for item in trace.items() if item["kind"] == "packet"]
+    assert {item["reason"]: item["stage"] for item in packets if item["verdict"] == "drop"} == STAGES
+    assert {item["shard"] for item in packets} == {None, 0, 1}, "of both shards and of the kernel"
+    assert [item["at_s"] for item in packets] == sorted(item["at_s"] for item in packets)
+    lab.wait_until("the table of the trace is gone", lambda: "appliance_trace" not in lab.run("gateway", "nft", "list", "tables"))
