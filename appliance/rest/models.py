@@ -229,13 +229,6 @@ class Entries(Model):
     total: Count
 
 
-class Prepared(Model):
-    """Admissions that are decided before clients come."""
-
-    ready: Count
-    returned: Count
-
-
 class Lane(Model):
     """What the lane carries, and why packets went up to a worker."""
 
@@ -245,7 +238,7 @@ class Lane(Model):
     lane: Packets
     workers: Packets
     entries: Entries
-    prepared: Prepared
+    prepared: dict[str, Count]
     repairs: Count
     counters: dict[str, Count]
 

@@ -83,7 +83,6 @@ class VirtualService(Generic[OrderedT]):
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
         self.limits: Limits | None = None
-        """None without any."""
         self.owed: deque[RealServer] = deque()
         """Real servers whose turn it was for a session that came to nothing: they are the next ones."""
         self.client_counts = facts.clients
