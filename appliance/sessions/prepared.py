@@ -120,7 +120,7 @@ class Prepared:
     def miss(self, service: VirtualService[Session]) -> None:
         """A SYN to a service came up."""
         ring = self._rings.get(service)
-        if ring is not None:
+        if ring is not None and self._owner.tunables.prepared:
             ring.wanted += 1
             self._active[ring] = service
 

@@ -235,3 +235,18 @@ class Lane:
 def ends_of(key: bytes) -> tuple[bytes, bytes]:
     """Source and destination of a flow, six bytes each."""
     return source_of(key), destination_of(key)
+
+
+def one_hop_less(raw: bytes) -> bytes:
+    """A packet as the kernel forwards it, by the arithmetic of RFC 1624."""
+    check = int.from_bytes(raw[10:12], "big") + 0x100
+    check = (check & 0xFFFF) + (check >> 16)
+    return raw[:8] + bytes((raw[8] - 1, raw[9])) + check.to_bytes(2, "big") + raw[12:]
+
+
+def with_one_zero(raw: bytes) -> bytes:
+    """Both checksums in one form: ones' complement has two of zero, and either is right."""
+    for start in (10, 36):
+        if raw[start : start + 2] == b"\xff\xff":
+            raw = raw[:start] + b"\0\0" + raw[start + 2 :]
+    return raw

@@ -27,15 +27,14 @@ from appliance.wire.flow import pack_endpoint
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.conftest import new_namespace
-from tests.kernel.lane import CARRIED, UP, Judged, Lane
-from tests.kernel.test_front_door import one_hop_less, with_one_zero
+from tests.kernel.jhash import slot_of_client
+from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
-from tests.support.jhash import slot_of_client
 from tests.support.segments import tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7
 from tests.support.world import World, plan
 
-EXAMPLES = int(os.environ.get("LANE_LIVES", "150"))
+EXAMPLES = int(os.environ.get("LANE_LIVES", "100"))
 PRIORITY = 0x00A90000
 SYN = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
 

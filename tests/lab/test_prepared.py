@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import is_healthy, worker_pids
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
 
@@ -113,10 +113,18 @@ def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> Non
     assert after == before > 0
 
 
-def test_nothing_is_lost_when_all_workers_are_killed(lab: RunningLab) -> None:
+FAULTS: dict[str, Callable[[RunningLab], None]] = {
+    "all workers are killed": kill_workers,
+    "the director as well": kill_all,
+    "a restart": lambda lab: os.kill(director_pid(lab), signal.SIGUSR2),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_nothing_is_lost_or_doubled_whoever_ends(lab: RunningLab, fault: Callable[[RunningLab], None]) -> None:
+    """What was opened meanwhile is adopted, and what was prepared by others is not handed out."""
     pids = worker_pids(lab)
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    fault(lab)
     lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(pids))
     connect(lab)
     assert connect(lab) > CONNECTIONS // 2
