@@ -14,6 +14,9 @@
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
 #   make lane              the lane's program for the kernel, build/lane.bpf.o: compiled by clang from bpf/; no root
 #   make swagger-ui        the program of the page /docs, into build/swagger-ui: an npm package of a fixed version; no root
+#   make ui                what draws the charts of the page /ui/, uPlot, into build/uplot: an npm package of a fixed version; no root
+#   make browser           a browser and its driver, for the tests of the page /ui/; without them these are skipped
+#   make screenshots       the pictures of the manual that show the appliance at work (root)
 #   make prometheus        prometheus and promtool for the tests, unpacked into build/prometheus from the distribution's package
 #   make gen               write anew what is made from the code: deploy/nftables.conf, docs/reference, dashboard, picture (graphviz)
 #   make venv              only the environment, .venv
@@ -22,7 +25,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -46,6 +49,7 @@ check: venv
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv prometheus
+	@$(MAKE) --no-print-directory browser || true
 	@$(LANE_IF_POSSIBLE)
 	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
@@ -112,6 +116,24 @@ swagger-ui:
 	@tools/prepare.sh npm
 	@tools/fetch_swagger_ui.sh
 
+ui:
+	@tools/prepare.sh npm
+	@tools/fetch_uplot.sh
+
+# What is left of a browser that could not be had is no reason to stop: its tests are skipped, and say why.
+browser: ui
+	@tools/prepare.sh chromium nodejs
+	@tools/fetch_axe.sh
+	@if ! [ .venv/.browser-ready -nt requirements-browser.lock ]; then \
+	  echo "browser: Python packages of requirements-browser.lock" >&2; \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.lock && \
+	  touch .venv/.browser-ready; \
+	fi
+
+screenshots: browser
+	@$(LANE_IF_POSSIBLE)
+	$(PYTHON) -m tests.lab.web_page_picture docs/images/ui.png
+
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new
 	mv deploy/nftables.conf.new deploy/nftables.conf
@@ -122,4 +144,4 @@ gen: venv
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info docs/_build build/lane.bpf.o build/prometheus \
-	  build/swagger-ui
+	  build/swagger-ui build/uplot build/axe-core

@@ -7,6 +7,7 @@ import sys
 
 from appliance.cli.command_line import CommandLine
 from appliance.cli.operator import ENDED_BY_CTRL_C, READER_CLOSED, give_up_output
+from appliance.cli.output import clean, complain
 from appliance.config.problems import ConfigError
 from appliance.edge.errors import EdgeError
 
@@ -21,19 +22,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     Raises SystemExit with code 2 for a wrong command line.
     """
-    options = CommandLine().parse_args(arguments)
     in_journal = "JOURNAL_STREAM" in os.environ  # the journal of systemd adds the time to each line itself
     logging.basicConfig(
         level=logging.INFO, format=("" if in_journal else "%(asctime)s ") + "%(levelname)-7s %(name)s: %(message)s"
     )
     try:
-        code: int = options.run(options)
+        code = _do(arguments)
         sys.stdout.flush()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(clean(str(error)), file=sys.stderr)
         return EXIT_BAD_CONFIG
     except EdgeError as error:
-        print(f"appliance: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:
         give_up_output()
@@ -45,12 +45,23 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _do(arguments: list[str] | None) -> int:
+    """The exit code of what the command line says. A help text has to be written, too, before the program ends."""
+    try:
+        options = CommandLine().parse_args(arguments)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    code: int = options.run(options)
+    return code
+
+
 def _cannot_write(error: OSError) -> int:
     """The exit code when the output cannot be written."""
     give_up_output()
     if isinstance(error, BrokenPipeError):
         return READER_CLOSED
-    print(f"appliance: the output cannot be written: {error.strerror}", file=sys.stderr)
+    complain(f"the output cannot be written: {error.strerror}")
     return EXIT_FAILED
 
 

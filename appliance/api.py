@@ -26,12 +26,14 @@ from appliance.rest.problem import problem_middleware
 from appliance.rest.query_check import check_query
 from appliance.rest.respond import respond
 from appliance.rest.routes import LONGEST_BODY_BYTES, ROUTES
+from appliance.rest.samples import SampleHandlers
 from appliance.rest.seats import take_seat
 from appliance.rest.service_routes import ONE
 from appliance.rest.services import ServiceHandlers
 from appliance.rest.sessions import SessionHandlers
 from appliance.rest.sysctl import SysctlHandlers
 from appliance.rest.trace import TraceHandlers
+from appliance.rest.ui_page import UiHandlers
 from appliance.views import counters, proc
 from appliance.views.attack import attacks
 from appliance.views.doctor import report
@@ -116,6 +118,17 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/events"): EventHandlers(gateway).answer,
         ("POST", "/trace"): TraceHandlers(gateway).answer,
         **_change_handlers(gateway),
+        **_page_handlers(gateway),
+    }
+
+
+def _page_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
+    """Those of the page that shows the gateway live."""
+    ui = UiHandlers()
+    return {
+        ("GET", "/ui/"): ui.page,
+        ("GET", "/ui/{name}"): ui.asset,
+        ("GET", "/samples"): SampleHandlers(gateway).answer,
     }
 
 

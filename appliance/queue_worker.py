@@ -29,6 +29,7 @@ from appliance.edge.nfqueue import BatchEnd, KernelQueue
 from appliance.edge.process import end_with_parent
 from appliance.edge.raw_socket import SegmentSink
 from appliance.edge.record_locks import RecordLocks
+from appliance.ipc.cookie_edges import end_engagements
 from appliance.ipc.plan import Plan
 from appliance.ipc.shared_layout import LayoutError, SharedState
 from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
@@ -103,6 +104,7 @@ class QueueWorker:
         `maps` are those of the lane; None when there is none.
         """
         now = time.monotonic()
+        end_engagements(shared, plan.shard)
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()

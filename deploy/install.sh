@@ -105,8 +105,8 @@ check_preconditions() {
 
 on_this_machine() { [ -z "$root" ]; }
 sources() { printf '%s ' "$RELEASE_SOURCES"; [ "$with_lane" = no ] || printf '%s' "$LANE_SOURCES"; }
-# The program of the page /docs, when `make swagger-ui` has fetched it.
-swagger_ui() { [ ! -d "$SOURCE/build/swagger-ui" ] || printf '%s' build/swagger-ui; }
+# The programs of the pages /docs and /ui/, when `make swagger-ui` and `make ui` have fetched them.
+pages() { for page in swagger-ui uplot; do [ ! -d "$SOURCE/build/$page" ] || printf '%s ' "build/$page"; done; }
 wants_packages() { on_this_machine || [ "$with_packages" = yes ]; }
 # The documented test of sd_booted(3); false in most containers.
 systemd_runs() { on_this_machine && [ -d /run/systemd/system ]; }
@@ -121,6 +121,8 @@ name_the_places() {
     dataplane_unit=$root/etc/systemd/system/$DATAPLANE.service
     sysctl_file=$root/etc/sysctl.d/90-$SERVICE.conf
     command_link=$root/usr/local/bin/appliance
+    bash_completion=$root/usr/local/share/bash-completion/completions/appliance
+    zsh_completion=$root/usr/local/share/zsh/site-functions/_appliance
 }
 
 # place SOURCE DESTINATION MODE: copies a file, with a rename, and only when the content differs.
@@ -196,7 +198,7 @@ release_digest() {
     {
         readlink -f "$PYTHON" && "$PYTHON" -V
         # shellcheck disable=SC2046 # a list of names
-        (cd "$SOURCE" && find $(sources) $(swagger_ui) -name __pycache__ -prune -o -type f -print0 |
+        (cd "$SOURCE" && find $(sources) $(pages) -name __pycache__ -prune -o -type f -print0 |
             LC_ALL=C sort -z | xargs -0 sha256sum)
     } | sha256sum | cut -c 1-16
 }
@@ -207,7 +209,7 @@ build_release() {
     mkdir -p "$1" "$scratch_dir/source"
     # shellcheck disable=SC2046 # a list of names
     (cd "$SOURCE" && tar -cf - --exclude=__pycache__ $(sources)) | tar -xf - -C "$scratch_dir/source"
-    [ -z "$(swagger_ui)" ] || cp -R "$SOURCE/build/swagger-ui" "$scratch_dir/source/appliance/swagger-ui"
+    for page in $(pages); do cp -R "$SOURCE/$page" "$scratch_dir/source/appliance/"; done
     run_quietly "$PYTHON" -m venv "$1" || die "cannot make a virtual environment in $1"
     # Without build isolation, pip builds with what is installed here. With it, pip would fetch the newest setuptools, unchecked.
     say "release: installing the locked build tools"
@@ -219,6 +221,9 @@ build_release() {
     [ "$with_lane" = no ] || build_lane "$1"
     say "release: installing the appliance"
     run_quietly pip_install "$1" --no-deps --no-build-isolation "$scratch_dir/source" || die "cannot install the appliance"
+    for shell in bash zsh; do
+        "$1/bin/python" -I -m appliance completion "$shell" >"$1/completion.$shell" || die "cannot write the completion for $shell"
+    done
     touch "$1/.complete"
 }
 
@@ -251,6 +256,9 @@ install_release() {
     fi
     point "$current" "releases/$digest"
     point "$command_link" ../../../opt/appliance/current/bin/appliance
+    say "completion: $bash_completion, $zsh_completion"
+    place "$release/completion.bash" "$bash_completion" 0644
+    place "$release/completion.zsh" "$zsh_completion" 0644
     prune_releases
 }
 
@@ -330,10 +338,19 @@ uninstall_service() {
         systemctl --quiet disable --now "$SERVICE"
         stop_dataplane
     fi
-    say "files: removing $unit, $dataplane_unit, $sysctl_file, $command_link, $prefix"
+    say "files: removing $unit, $dataplane_unit, $sysctl_file, $command_link, $bash_completion, $zsh_completion, $prefix"
     rm -f "$unit" "$unit.new" "$dataplane_unit" "$dataplane_unit.new" "$sysctl_file" "$sysctl_file.new" "$command_link.new"
     [ ! -L "$command_link" ] || rm -f "$command_link"
+    remove_completion "$bash_completion"
+    remove_completion "$zsh_completion"
     rm -rf "$prefix"
+}
+
+# remove_completion FILE: removes it, and the two directories around it, which few machines have, when nothing else is in them.
+remove_completion() {
+    rm -f "$1" "$1.new"
+    [ ! -d "${1%/*}" ] || rmdir --ignore-fail-on-non-empty "${1%/*}"
+    [ ! -d "${1%/*/*}" ] || rmdir --ignore-fail-on-non-empty "${1%/*/*}"
 }
 
 # It ends by itself after the service, but the release must not be removed before that.
@@ -366,7 +383,7 @@ uninstall_user() {
 # Below --root DIR this script made the parent directories; on a machine they belong to the distribution.
 remove_empty_parents() {
     ! on_this_machine || return 0
-    for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin; do
+    for parent in opt etc/sysctl.d etc/systemd/system usr/local/bin usr/local/share; do
         [ ! -d "$root/$parent" ] || (cd "$root" && rmdir -p --ignore-fail-on-non-empty "$parent")
     done
 }

@@ -75,15 +75,17 @@ class Answer:
 
 
 @contextmanager
-def asked(address: str, question: Question, credentials: Credentials, *, as_json: bool) -> Iterator[Answer]:
+def asked(
+    address: str, question: Question, credentials: Credentials, *, as_json: bool, limit_s: float | None = None
+) -> Iterator[Answer]:
     """Send a request to the appliance at `address`: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/path``.
 
-    Raises ApiError when no connection is made within 10 s, and when the appliance refuses; then the message is the detail
-    of its problem document. The event loop runs only while this waits for the appliance, so that at all other times, for
-    instance during a write to a pager, Ctrl-C ends this program as it ends any other.
+    Raises ApiError when no connection is made within 10 s, when the answer is not there within `limit_s`, and when the appliance
+    refuses; then the message is the detail of its problem document. The event loop runs only while this waits for the appliance,
+    so that at all other times, for instance during a write to a pager, Ctrl-C ends this program as it ends any other.
     """
     with asyncio.Runner() as runner:
-        session = runner.run(_session(address, credentials))
+        session = runner.run(_session(address, credentials, limit_s))
         try:
             response = runner.run(_response(session, address, question, as_json=as_json))
             with closing(response):
@@ -92,14 +94,14 @@ def asked(address: str, question: Question, credentials: Credentials, *, as_json
             runner.run(session.close())
 
 
-async def _session(address: str, credentials: Credentials) -> aiohttp.ClientSession:
+async def _session(address: str, credentials: Credentials, limit_s: float | None) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector | None = None
     if address.startswith(UNIX):
         connector = aiohttp.UnixConnector(address.removeprefix(UNIX))
     elif credentials.tls:
         connector = aiohttp.TCPConnector(ssl=credentials.tls)
     headers = {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+    timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=_CONNECT_S)
     return aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from appliance.cli.operator import add_command, answered_json, ask, copy, view, write
+from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
+from appliance.cli.output import show, write
 from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
+from appliance.views import narrow
 from appliance.views.config import change_plan, saved
 
 WriteFile = Callable[[Path, str, str], str]
@@ -101,12 +103,12 @@ def _plan(options: argparse.Namespace) -> int:
 def _apply(options: argparse.Namespace) -> None:
     body = b"" if options.file is None else _text(options.file)
     with ask(options, "POST", "/config/apply", "confirm_within_s", body=body) as answer:
-        copy(answer)
+        print_answer(answer, options)
 
 
 def _confirm(options: argparse.Namespace) -> None:
     with ask(options, "POST", "/config/confirm") as answer:
-        copy(answer)
+        print_answer(answer, options)
 
 
 def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
@@ -126,13 +128,16 @@ def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
             return
     try:
         with ask(options, "POST", "/config/save") as answer:
-            copy(answer)
+            print_answer(answer, options)
     except ApiError as error:
         raise ApiError("; ".join([*filter(None, [why_not]), str(error)])) from error
 
 
 def _services(options: argparse.Namespace) -> None:
-    view("/services" if options.service is None else f"/services/{_quoted(options.service)}", options)
+    if options.service is None:
+        view("/services", options, narrow.services)
+    else:
+        view(f"/services/{_quoted(options.service)}", options)
 
 
 def _servers(options: argparse.Namespace) -> None:
@@ -143,7 +148,7 @@ def _servers(options: argparse.Namespace) -> None:
     one = f"{path}/{_quoted(options.server)}"
     if options.remove:
         with ask(options, "DELETE", one) as answer:
-            copy(answer)
+            print_answer(answer, options)
     elif options.weight is None:
         view(one, options)
     else:
@@ -156,7 +161,7 @@ def _set_weight(options: argparse.Namespace, path: str, one: str) -> None:
     number = int(options.weight) if options.weight.isascii() and options.weight.isdigit() else options.weight
     body = json.dumps({"weight": number}).encode()
     with ask(options, "PATCH" if is_there else "PUT", one, body=body) as answer:
-        copy(answer)
+        print_answer(answer, options)
 
 
 def _quoted(word: str) -> str:
@@ -185,5 +190,7 @@ def _posted(options: argparse.Namespace, path: str, body: bytes, **query: str) -
 
 
 def _show(options: argparse.Namespace, data: Any, text: str) -> None:
-    pieces: Iterable[str] = (json.dumps(data), "\n") if options.json else (text,)
-    write("".join(pieces).encode())
+    if options.json:
+        write(f"{json.dumps(data)}\n".encode(), is_json=True)
+    else:
+        show(text, is_wide=options.wide)

@@ -7,13 +7,14 @@ too. A word that does not exist is refused, with the one that was probably meant
 import argparse
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from appliance import __version__
 from appliance.cli import operator
 from appliance.cli.credentials import add_options
+from appliance.cli.output import clean
 from appliance.cli.table import BY_NAME, COMMANDS, Entry, Group
 from appliance.model.did_you_mean import did_you_mean
 
@@ -31,6 +32,7 @@ _PLACE: dict[str, Any] = {
     "cert_file": None,
     "key_file": None,
     "json": False,
+    "wide": False,
 }
 """The options that every command has that asks an appliance, and what stands in their place when they are not given."""
 
@@ -108,6 +110,10 @@ class CommandParser(argparse.ArgumentParser):
             except argparse.ArgumentTypeError as error:
                 self.error(f"{operator.API_VARIABLE} in the environment: {error}")
 
+    def error(self, message: str) -> NoReturn:
+        """As in argparse; what was typed may come from elsewhere, so it is cleaned."""
+        super().error(clean(message))
+
     def _meant(self, word: str) -> str:
         return did_you_mean(word.partition("=")[0], self._option_string_actions) if word.startswith("-") else ""
 
@@ -121,6 +127,34 @@ class CommandParser(argparse.ArgumentParser):
         known = ", ".join(map(str, action.choices))
         nearest = did_you_mean(str(value), map(str, action.choices))
         raise argparse.ArgumentError(action, f"{value!r} is none of {known}{nearest}")
+
+
+class SoFar(NamedTuple):
+    """What stands on a command line that is still typed."""
+
+    place: Mapping[str, Any]
+    """The options that say which appliance is asked."""
+    words: Sequence[str]
+    """The words that are neither options nor their values, the command first."""
+
+
+def so_far(typed: Sequence[str]) -> SoFar:
+    """Read what was typed behind `appliance`, whatever is missing or wrong in it."""
+    line = CommandLine()
+    parser: CommandParser = line
+    place, words = dict(_PLACE), list[str]()
+    waits = ""
+    for word in typed:
+        name, has_value, value = word.partition("=")
+        action = parser._option_string_actions.get(name)
+        if waits:
+            place, waits = place | {waits: word}, ""
+        elif action is not None and action.nargs != 0:
+            place, waits = (place | {action.dest: value}, "") if has_value else (place, action.dest)
+        elif not word.startswith("-"):
+            parser = parser if words else line.command(word) or line
+            words.append(word)
+    return SoFar({name: place[name] for name in _PLACE}, words)
 
 
 class CommandLine(CommandParser):
@@ -144,6 +178,11 @@ class CommandLine(CommandParser):
         """By name, the parsers of all commands, with their options."""
         parsers: Mapping[str, CommandParser] = self._commands.choices
         return {name: parser.complete() for name, parser in parsers.items()}
+
+    def command(self, name: str) -> CommandParser | None:
+        """The parser of one command, with its options; None when there is no such command."""
+        parser: CommandParser | None = self._commands.choices.get(name)
+        return parser and parser.complete()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse, with the place that is asked."""

@@ -16,6 +16,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli import operator
+from appliance.cli.output import COLUMNS, GREEN, RED, YELLOW, show, write
 from appliance.views.doctor import as_text
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ EXIT_CODES: Mapping[str, int] = {"ok": 0, "note": 0, "warning": 10, "error": 20}
 
 LookHere = Callable[[Path], Mapping[str, Any]]
 """A report on this host by a configuration file, as `/doctor` answers it. Raises ConfigError."""
+
+_WIDE = 120
+
+_COLOURS = (("^error:", RED), ("^warning:", YELLOW), ("^ok:", GREEN))
 
 _TUNABLE_COMMAND = "appliance sysctl "
 """How a printed command begins that asks the appliance."""
@@ -61,10 +66,13 @@ def _doctor(look_here: LookHere, options: argparse.Namespace) -> int:
     try:
         code = EXIT_CODES[found["severity"]]
         shown = _for_the_same(found, options)
-        text = f"{json.dumps(shown)}\n" if options.json else as_text(shown)
+        text = f"{json.dumps(shown)}\n" if options.json else as_text(shown, _WIDE if options.wide else COLUMNS)
     except (KeyError, TypeError, AttributeError) as error:
         raise ApiError(f"the answer is no report of a doctor: {error!r}") from error
-    operator.write(text.encode())
+    if options.json:
+        write(text.encode(), is_json=True)
+    else:
+        show(text, is_wide=True, colours=_COLOURS)  # folded where that harms no command
     return code
 
 

@@ -1,12 +1,13 @@
 """``appliance drain`` and ``appliance events``: drain a real server, wait until its last session is gone, hear what happens."""
 
 import argparse
-import sys
 import time
 from typing import Any
 from urllib.parse import quote
 
-from appliance.cli.operator import add_command, answered_json, ask, copy
+from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
+from appliance.cli.output import complain
+from appliance.views import narrow
 
 TAKEN_BACK, REMOVED, TIMED_OUT = 3, 4, 5
 """Exit codes of a wait that ends without the last session gone."""
@@ -57,15 +58,15 @@ def _seconds(text: str) -> float:
 
 
 def _events(options: argparse.Namespace) -> None:
-    with ask(options, "GET", "/events", "since", "limit") as answer:
-        copy(answer)
+    given = {field: value for field in ("since", "limit") if (value := getattr(options, field)) is not None}
+    view("/events", options, narrow.events, **given)
 
 
 def _drain(options: argparse.Namespace) -> int:
     method = "DELETE" if options.undo else "GET" if options.show else "POST"
     fields = ("deadline_s",) if method == "POST" else ()
     with ask(options, method, _path(options), *fields) as answer:
-        copy(answer)
+        print_answer(answer, options)
     return _wait(options) if options.wait and not options.undo else 0
 
 
@@ -112,5 +113,5 @@ def _state(options: argparse.Namespace, until: float) -> dict[str, Any] | None:
 
 
 def _ended(message: str, code: int) -> int:
-    print(f"appliance: {message}", file=sys.stderr)
+    complain(message)
     return code

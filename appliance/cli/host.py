@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, copy, write
+from appliance.cli.operator import add_command, ask, print_answer, view
+from appliance.cli.output import show
+from appliance.views import narrow
 
-_COLUMNS, _LABEL = 100, 13
+_COLUMNS, _LABEL = 80, 13
 
 _MORE = """\
 List the parameters of the host's kernel that concern TCP and a gateway, or explain one, or write one and print the value that is
@@ -34,8 +36,7 @@ def add_host(parser: argparse.ArgumentParser) -> None:
 def _host(options: argparse.Namespace) -> None:
     """List all, or act as sysctl(8): NAME reads, and NAME=VALUE or NAME VALUE writes. What is read is explained."""
     if options.assignment is None:
-        with ask(options, "GET", "/host/sysctl") as answer:
-            copy(answer)
+        view("/host/sysctl", options, narrow.host_parameters)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/host/sysctl/{quote(name, safe='', errors='surrogateescape')}"
@@ -45,10 +46,10 @@ def _host(options: argparse.Namespace) -> None:
     as_json = argparse.Namespace(**{**vars(options), "json": True})
     with ask(as_json, "GET" if body is None else "PUT", path, body=body) as answer:
         if options.json:
-            copy(answer)
+            print_answer(answer, options)
         else:
             shown = _explanation if body is None else _values
-            write("\n".join([*shown(json.loads(answer.text())), ""]).encode())
+            show("\n".join(shown(json.loads(answer.text()))), is_wide=options.wide)
 
 
 def _values(row: Mapping[str, Any]) -> Iterator[str]:

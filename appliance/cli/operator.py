@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from appliance.cli.credentials import CredentialError, add_options, credentials
+from appliance.cli.output import Colours, complain, copy, show, show_lines
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import Answer
@@ -59,6 +60,8 @@ def add_place_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--api", metavar="URL", type=api_address, default=argparse.SUPPRESS, help=where)
     group.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text")
+    wide = "print whole lines and all columns, instead of what fits 80 columns"
+    group.add_argument("--wide", action="store_true", default=argparse.SUPPRESS, help=wide)
 
 
 def api_address(text: str) -> str:
@@ -101,7 +104,7 @@ def _answered(act: Callable[[argparse.Namespace], int | None], options: argparse
 
 
 def _failed(message: str) -> int:
-    print(f"appliance: {message}", file=sys.stderr)
+    complain(message)
     return _REFUSED
 
 
@@ -123,32 +126,42 @@ def ask(
     return asked(options.api, Question(method, path, given | more, body, accept), credentials(options), as_json=options.json)
 
 
-def write(text: bytes) -> None:
-    """Write all of `text`. Raises OSError if that fails, also with PYTHONUNBUFFERED, where one write() may take a part only."""
-    left = memoryview(text)
-    while left:
-        left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.flush()
+def view(
+    path: str, options: argparse.Namespace, narrow: Callable[[Any], str] | None = None, colours: Colours = (), **query: str
+) -> None:
+    """Print what the API answers to a GET of `path`. `narrow` makes the usual text of its JSON; without it, that is the API's own
+    text, folded. With --wide it is the latter as it is."""
+    if narrow is None or options.json or options.wide:
+        with ask(options, "GET", path, body=None, **query) as answer:
+            print_answer(answer, options, colours)
+    else:
+        show(made_of_json(answered_json(options, path, **query), narrow), colours=colours)
 
 
-def copy(answer: "Answer") -> None:
-    """Print a whole answer, piece by piece as it comes."""
-    for piece in answer.pieces():
-        write(piece)
+def made_of_json(data: Any, narrow: Callable[[Any], str]) -> str:
+    """The text of an answer. Raises ApiError when the answer is not what an appliance answers."""
+    from appliance.cli.api_client import ApiError
+
+    try:
+        return narrow(data)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ApiError(f"the answer is not one of an appliance of this version: {error!r}") from error
 
 
-def view(path: str, options: argparse.Namespace) -> None:
-    """Print what the API answers to a GET of `path`."""
-    with ask(options, "GET", path) as answer:
-        copy(answer)
+def print_answer(answer: "Answer", options: argparse.Namespace, colours: Colours = ()) -> None:
+    """Print an answer in the form that the user wants."""
+    if options.json:
+        copy(answer, is_json=True)
+    else:
+        show_lines(answer, is_wide=options.wide, colours=colours)
 
 
-def answered_json(options: argparse.Namespace, path: str) -> Any:
+def answered_json(options: argparse.Namespace, path: str, **query: str) -> Any:
     """What the API answers to a GET of `path` as JSON, whatever form the user wants. Raises ApiError."""
     from appliance.cli.api_client import ApiError
 
-    with ask(argparse.Namespace(**{**vars(options), "json": True}), "GET", path) as answer:
+    with ask(argparse.Namespace(**{**vars(options), "json": True}), "GET", path, body=None, **query) as answer:
         try:
             return json.loads(answer.text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError("the answer is not JSON, so it is not one of an appliance") from error

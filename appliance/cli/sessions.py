@@ -4,8 +4,10 @@ import argparse
 import sys
 from functools import partial
 
-from appliance.cli.operator import add_command, ask, copy, write
+from appliance.cli.operator import add_command, ask, print_answer
+from appliance.cli.output import clean, show_lines, write
 from appliance.ipc.queries import SessionFilter
+from appliance.views import narrow
 
 _TOP_LINES = 10
 """What the API answers without `n`."""
@@ -17,11 +19,12 @@ _FILTER_HELP = {
     "real_server": f"only sessions with these real servers: {_ENDPOINT}",
     "state": "only sessions in this TCP state, for instance ESTABLISHED; or UDP",
 }
-_FILTER_VALUES = {"client": "CLIENT", "service": "NAME", "real_server": "SERVER", "state": "STATE"}
+_FILTER_VALUES = {"client": "CLIENT", "service": "SERVICE", "real_server": "SERVER", "state": "STATE"}
 
 _CONNS = """\
 List sessions: all of them, or those that match the filter. With --limit or --after, list one page; the last line on
-standard error then says how to get the next one.
+standard error then says how to get the next one. --wide shows also protocol, expiry, local address, and how the real server was
+chosen.
 """
 _CUT = """\
 End the sessions that match the filter, and print their number. Both ends of a TCP session get a RST. Without a filter,
@@ -74,20 +77,23 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
 
 def _sessions(options: argparse.Namespace) -> None:
     with ask(options, "GET", "/conns", *SessionFilter._fields, "limit", "after") as answer:
-        copy(answer)
+        if options.json or options.wide:
+            print_answer(answer, options)
+        else:
+            show_lines(answer, narrow.session)
         if answer.next_place:
-            print(f"more: --after {answer.next_place}", file=sys.stderr)
+            print(clean(f"more: --after {answer.next_place}"), file=sys.stderr)
 
 
 def _top(by: str, options: argparse.Namespace) -> None:
     with ask(options, "GET", "/conns/top", *SessionFilter._fields, "n", by=by) as answer:
-        copy(answer)
+        print_answer(answer, options)
 
 
 def _cut(options: argparse.Namespace) -> None:
     with ask(options, "DELETE", "/conns", *SessionFilter._fields, "all") as answer:
         if options.json:
-            copy(answer)
+            print_answer(answer, options)
         else:
             ended = answer.text().strip()
             write(f"{ended} session{'' if ended == '1' else 's'} cut\n".encode())

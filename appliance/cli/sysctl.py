@@ -3,9 +3,13 @@
 import argparse
 from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, copy, view, write
+from appliance.cli.operator import add_command, ask, print_answer, view
+from appliance.cli.output import write
+from appliance.views import narrow
 
-_SYSCTL = "List all tunables, or read one, or write one and print the value that is then in force."
+_SYSCTL = """\
+List all tunables, or read one, or write one and print the value that is then in force. --wide lists what each means, too.
+"""
 
 
 def add_sysctl(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +27,13 @@ def add_sysctl(parser: argparse.ArgumentParser) -> None:
 def _sysctl(options: argparse.Namespace) -> None:
     """List all tunables, or act as sysctl(8): NAME reads, NAME=VALUE writes, and both print the value in force."""
     if options.assignment is None:
-        view("/sysctl", options)
+        view("/sysctl", options, narrow.tunables)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
     path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
     body = value.encode(errors="surrogateescape") if writes else None
     with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
         if options.json:
-            copy(answer)
+            print_answer(answer, options)
         else:
             write(f"{name} = {answer.text()}".encode())

@@ -33,18 +33,25 @@ class Entry(NamedTuple):
 _CLI, _HERE = "appliance.cli.", "appliance.host_commands:"
 
 COMMANDS: tuple[Entry, ...] = (
+    Entry("status", Group.LOOK, "show services and real servers as `ipvsadm -Ln` does", _CLI + "tables:add_table"),
     Entry("services", Group.LOOK, "list services as they are configured", _CLI + "changes:add_services"),
     Entry("health", Group.LOOK, "show which real servers are up", _CLI + "tables:add_table"),
     Entry("conns", Group.LOOK, "list sessions", _CLI + "sessions:add_conns"),
     Entry("top-clients", Group.LOOK, "show the clients with most sessions", _CLI + "sessions:add_top_clients"),
     Entry("top-services", Group.LOOK, "show the services with most sessions", _CLI + "sessions:add_top_services"),
     Entry("top-real-servers", Group.LOOK, "show the real servers with most sessions", _CLI + "sessions:add_top_real_servers"),
+    Entry("traffic", Group.LOOK, "show sessions, packets and bytes, and their rates", _CLI + "tables:add_table"),
+    Entry("drops", Group.LOOK, "show why packets were dropped", _CLI + "tables:add_drops"),
+    Entry("counters", Group.LOOK, "show the extended counters", _CLI + "tables:add_counters"),
+    Entry("queues", Group.LOOK, "show the counters of queues and workers", _CLI + "tables:add_table"),
+    Entry("attack", Group.LOOK, "show whether the gateway is under attack, by what", _CLI + "tables:add_table"),
+    Entry("persistence", Group.LOOK, "count the clients that services remember", _CLI + "tables:add_table"),
     Entry("events", Group.LOOK, "show what has happened to real servers", _CLI + "drain:add_events"),
     Entry("lane", Group.LOOK, "show what the kernel carries by itself", _CLI + "tables:add_table"),
     Entry("slabinfo", Group.LOOK, "show the size of tables and pools", _CLI + "tables:add_table"),
     Entry("sockstat", Group.LOOK, "count sessions as sockets", _CLI + "tables:add_table"),
     Entry("conntrack", Group.LOOK, "show the fill of the session table", _CLI + "tables:add_table"),
-    Entry("metrics", Group.LOOK, "print all numbers for Prometheus", _CLI + "tables:add_table"),
+    Entry("metrics", Group.LOOK, "print all numbers for Prometheus", _CLI + "tables:add_metrics"),
     Entry("servers", Group.CHANGE, "list or change real servers", _CLI + "changes:add_servers"),
     Entry("drain", Group.CHANGE, "let a real server have no new sessions", _CLI + "drain:add_drain"),
     Entry("cut", Group.CHANGE, "end sessions", _CLI + "sessions:add_cut"),
@@ -61,6 +68,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("render-nft", Group.RUN, "print the nftables ruleset of a configuration", _HERE + "add_render_nft"),
     Entry("cleanup", Group.RUN, "undo what a crashed appliance left on this host", _HERE + "add_cleanup"),
     Entry("token", Group.RUN, "make a token for the admin API", _CLI + "token:add_token"),
+    Entry("completion", Group.RUN, "print the script with which a shell completes all this", _CLI + "completion:add_completion"),
     Entry("lab", Group.RUN, "run a command as a client of a gateway on this machine", "appliance.lab.command:add_options"),
 )
 """In the order in which the help lists them."""

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from appliance.cli.operator import add_command, ask, copy, write
+from appliance.cli.operator import add_command, ask
+from appliance.cli.output import copy, write
 
 if TYPE_CHECKING:
     from appliance.cli.api_client import Answer
@@ -31,7 +32,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client", metavar="CLIENT", required=True, help="packets of these clients: ADDRESS, ADDRESS:PORT or NETWORK/BITS"
     )
-    parser.add_argument("--service", metavar="NAME", help="only packets to and from the service with this name")
+    parser.add_argument("--service", metavar="SERVICE", help="only packets to and from the service with this name")
     parser.add_argument("--port", metavar="P", help="only packets to and from this port of a VIP")
     parser.add_argument("--count", metavar="N", help="end behind N packets")
     parser.add_argument("--seconds", metavar="S", help="end after S seconds (default: 600)")
@@ -43,7 +44,7 @@ def _trace(options: argparse.Namespace) -> None:
             copy(answer)
         return
     for item in items(options):
-        write(f"{json.dumps(item)}\n".encode())
+        write(f"{json.dumps(item)}\n".encode(), is_json=True)
 
 
 def items(options: argparse.Namespace, *fields: str) -> Iterator[dict[str, Any]]:

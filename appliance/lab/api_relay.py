@@ -51,8 +51,15 @@ async def _relay(
             from_api, to_api = await _connect(api, open_socket)
         except OSError:
             return
-        with contextlib.closing(to_api):
-            await asyncio.gather(_pass_on(reader, to_api), _pass_on(from_api, writer))
+        await relay_streams(reader, writer, from_api, to_api)
+
+
+async def relay_streams(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_api: asyncio.StreamReader, to_api: asyncio.StreamWriter
+) -> None:
+    """Relay one connection to the other, until both have said all; then both are closed."""
+    with contextlib.closing(writer), contextlib.closing(to_api):
+        await asyncio.gather(_pass_on(reader, to_api), _pass_on(from_api, writer))
 
 
 async def serve(path: Path, api: Endpoint, open_socket: Callable[[], socket.socket]) -> None:

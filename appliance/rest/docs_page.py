@@ -18,12 +18,10 @@ from appliance.rest.accept_header import JSON
 from appliance.rest.ext_counters import EXT_NAMES
 from appliance.rest.openapi import document
 from appliance.rest.operation import Route
+from appliance.rest.page_files import find_file, page_headers, places_of
 from appliance.rest.problem import ProblemError
+from appliance.rest.ui_page import UI_NAMES
 from appliance.views.document import to_json
-
-_PACKAGE = Path(__file__).parents[1]
-PLACES = (_PACKAGE / "swagger-ui", _PACKAGE.parent / "build" / "swagger-ui")
-"""Where swagger-ui may lie: in a release, and in a source tree."""
 
 ASSETS: Mapping[str, str] = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -33,15 +31,7 @@ ASSETS: Mapping[str, str] = {
 }
 """What the page loads, and the type of each."""
 
-_LONGEST_ASSET_BYTES = 8 << 20
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Nothing is loaded from anywhere else, nothing on the page runs that is not a file of the API, and no other page shows it."""
-
-_HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_HEADERS = page_headers(images="'self' data:")
 
 _START = """\
 "use strict";
@@ -68,6 +58,7 @@ NAMES = {
     "/stats/ext/{name}": tuple(EXT_NAMES),
     "/stats/ip_vs_ext_stats/{name}": tuple(EXT_NAMES),
     "/docs/{name}": tuple(ASSETS),
+    "/ui/{name}": UI_NAMES,
 }
 """The values of the name at the end of a path."""
 
@@ -75,7 +66,7 @@ NAMES = {
 class DocsHandlers:
     """The handlers. The document is made once, when somebody asks for it."""
 
-    def __init__(self, routes: Sequence[Route], places: Sequence[Path] = PLACES) -> None:
+    def __init__(self, routes: Sequence[Route], places: tuple[Path, ...] = places_of("swagger-ui")) -> None:
         self._routes = routes
         self._places = places
 
@@ -89,7 +80,7 @@ class DocsHandlers:
 
     async def page(self, _: web.Request) -> web.Response:
         """Answer the page."""
-        has_ui = all(self._file(name) for name in ASSETS if name.startswith("swagger-ui"))
+        has_ui = all(find_file(self._places, name) for name in ASSETS if name.startswith("swagger-ui"))
         text = _WITH_UI if has_ui else _list(self._routes)
         return web.Response(text=text, content_type="text/html", headers=_HEADERS)
 
@@ -97,16 +88,11 @@ class DocsHandlers:
         """Answer one file of the page. Raises ProblemError: 404."""
         name = request.match_info["name"]
         own = {"start.js": _START, "page.css": _STYLE}.get(name)
-        file = self._file(name) if name in ASSETS and own is None else None
+        file = find_file(self._places, name) if name in ASSETS and own is None else None
         if own is None and file is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "there is no such file; `make swagger-ui` gets those of swagger-ui")
         answer: dict[str, Any] = {"text": own} if file is None else {"body": file.read_bytes(), "charset": "utf-8"}
         return web.Response(content_type=ASSETS[name], headers=_HEADERS, **answer)
-
-    def _file(self, name: str) -> Path | None:
-        """A file of swagger-ui; None when it is not there."""
-        files = (place / name for place in self._places)
-        return next((file for file in files if file.is_file() and file.stat().st_size <= _LONGEST_ASSET_BYTES), None)
 
 
 def _list(routes: Sequence[Route]) -> str:

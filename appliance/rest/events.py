@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http import HTTPStatus
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -13,15 +11,10 @@ from appliance.ipc.queries import QueryError, read_number
 from appliance.rest.drain_routes import EVENTS, EVENTS_MAX, LISTENERS, NUMBER_MAX, WAIT_MAX_S
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
-from appliance.rest.problem import ProblemError
+from appliance.rest.places import ALIVE, STREAM, Places, has_gone, send_stream
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond
 from appliance.views import drain
-
-STREAM = "text/event-stream"
-
-SLOW_S = 10.0
-"""How long a listener may take for what is written to it before it is disconnected."""
 
 ALIVE_S = 15.0
 """How often a stream says that it is still there, so that both ends notice when the other one is not."""
@@ -29,16 +22,13 @@ ALIVE_S = 15.0
 _LOOK_S = 1.0
 """How often a request that waits is looked at: whoever has gone gives his place back."""
 
-_RETRY_AFTER_S = 5
-_ALIVE = b":\n\n"
-
 
 class EventHandlers:
-    """The handler, and who listens. Users who may write have places of their own, which those who may only read cannot take."""
+    """The handler, and who listens."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._listening = Counter[bool]()
+        self.places = Places(LISTENERS, "others wait for events already; try again later, or ask without wait_s")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer events. Raises ProblemError: 400 for a field that is not allowed, 503 when too many listen already."""
@@ -49,35 +39,19 @@ class EventHandlers:
             raise bad_query(error) from error
         is_head = request.method == "HEAD"
         if STREAM in request.headers.get("Accept", "") and "format" not in request.query and not is_head:
-            with self._place(is_writer=(await caller_of(self._gateway, request)).may_write):
-                return await self._stream(request, self._gateway.events.last if since is None else since)
+            with self.places.one(is_writer=(await caller_of(self._gateway, request)).may_write):
+                return await send_stream(request, self._pieces(request, self._gateway.events.last if since is None else since))
         found = self._gateway.events.since(since or 0, limit)
         if wait_s and not (found.events or found.are_missing or is_head):
-            with self._place(is_writer=(await caller_of(self._gateway, request)).may_write):
+            with self.places.one(is_writer=(await caller_of(self._gateway, request)).may_write):
                 await self._wait(request, since or 0, wait_s)
             found = self._gateway.events.since(since or 0, limit)
         return respond(request, drain.events(found))
 
-    @contextmanager
-    def _place(self, *, is_writer: bool) -> Iterator[None]:
-        if self._listening[is_writer] >= LISTENERS:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{LISTENERS} others wait for events already; try again later, or ask without wait_s",
-                kind="busy",
-                title="Busy",
-                headers={"Retry-After": str(_RETRY_AFTER_S)},
-            )
-        self._listening[is_writer] += 1
-        try:
-            yield
-        finally:
-            self._listening[is_writer] -= 1
-
     async def _wait(self, request: web.Request, after: int, wait_s: float) -> bool:
         """Wait until there are events behind a number, for some seconds at most; False when the client has gone meanwhile."""
         events, until = self._gateway.events, time.monotonic() + wait_s
-        while not _has_gone(request):
+        while not has_gone(request):
             left_s = until - time.monotonic()
             if left_s <= 0 or (found := events.since(after, 1)).events or found.are_missing:
                 return True
@@ -85,29 +59,12 @@ class EventHandlers:
                 await asyncio.wait_for(events.news(), min(left_s, _LOOK_S))
         return False
 
-    async def _stream(self, request: web.Request, after: int) -> web.StreamResponse:
-        """Send events until the client goes, or is too slow."""
-        response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
-        response.content_type, response.charset = STREAM, "utf-8"
-        await response.prepare(request)
-        written = _ALIVE  # so that the client gets the head of the answer at once
-        try:
-            while True:
-                await asyncio.wait_for(response.write(written), SLOW_S)
-                if not await self._wait(request, after, ALIVE_S):
-                    break
-                found = self._gateway.events.since(after, EVENTS)
-                after, written = found.last, drain.as_stream(found) or _ALIVE
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        except ConnectionError:
-            pass  # the client closed the connection, which is no error
-        return response
-
-
-def _has_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
+    async def _pieces(self, request: web.Request, after: int) -> AsyncGenerator[bytes]:
+        """What is sent of the events behind a number, until the client goes."""
+        while await self._wait(request, after, ALIVE_S):
+            found = self._gateway.events.since(after, EVENTS)
+            after = found.last
+            yield drain.as_stream(found) or ALIVE
 
 
 def _since(request: web.Request) -> int | None:

@@ -169,6 +169,8 @@ class Service(Model):
     client_mask: Count
     when_full: str
     refused: RefusedByLimits
+    synproxy: Literal["never", "always", "auto"]
+    engaged: bool
     real_servers: list[RealServer]
 
 

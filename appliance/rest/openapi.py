@@ -101,7 +101,7 @@ def _parameter(field: Parameter) -> Schema:
     return {
         "name": field.name,
         "in": "query",
-        "required": False,
+        "required": field.is_required,
         "description": f"{field.meaning}. Allowed: {field.allowed}. Without it: {field.default}.",
         "schema": dict(field.schema),
     }

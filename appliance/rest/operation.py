@@ -17,6 +17,8 @@ class Parameter(NamedTuple):
     meaning: str
     schema: Mapping[str, Any] = MappingProxyType({"type": "string"})
     """The values as JSON Schema, as far as it can say them."""
+    is_required: bool = False
+    """Whether a request without it is refused; `default` says so in words."""
 
 
 class Refusal(NamedTuple):

@@ -25,7 +25,8 @@ def known_name(request: web.Request, kind: str, known: Mapping[str, object]) -> 
 def unknown_name(name: str, kind: str, known: Iterable[str], elsewhere: str = "") -> ProblemError:
     """The refusal (404) of a name: with the most similar one of `known`, or with `elsewhere`, which says where it lives."""
     shown = name[:_LONGEST_SHOWN]
-    match = None if elsewhere else nearest(shown.rpartition("/")[2].rpartition(".")[2], known)
+    names = tuple(known)
+    match = None if elsewhere else nearest(shown, names) or nearest(shown.rpartition("/")[2].rpartition(".")[2], names)
     hint = f"; {elsewhere}" if elsewhere else f"; the nearest is {match}" if match else ""
     return ProblemError(
         HTTPStatus.NOT_FOUND,

@@ -16,6 +16,7 @@ from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
 from appliance.rest.service_routes import SERVICE_ROUTES
 from appliance.rest.session_routes import SESSION_JSON, SESSION_ROUTES, SESSION_TEXT
 from appliance.rest.trace_routes import TRACE_ROUTES
+from appliance.rest.ui_routes import UI_ROUTES
 
 LONGEST_BODY_BYTES = 4096
 
@@ -154,8 +155,8 @@ ROUTES: tuple[Route, ...] = (
                 "the form of `ipvsadm -ln`",
                 "`version` and `services`: a list of objects with `name`, `protocol`, `vip`, `port`, `scheduler`, "
                 "`persistence_s`, `persistence_mask`, `local_addresses`, `max_conn`, `max_conn_per_client`, `client_mask`, "
-                "`when_full`, `refused` (sessions that each limit has kept out) "
-                "and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
+                "`when_full`, `refused` (sessions that each limit has kept out), `synproxy`, `engaged` (whether SYNs get cookies "
+                "at this moment) and `real_servers`; a real server has `address`, `port`, `forward`, `weight`, its `state` "
                 "(up or down), `backup`, `max_conn`, `draining`, and its counters "
                 "`in_packets`, `out_packets`, `in_bytes`, `out_bytes`, `conns`, `active_conns`, `inactive_conns`, "
                 "`opening_conns` (those of the inactive ones that are half-open), `refused_conns`, `unanswered_conns`, "
@@ -295,6 +296,7 @@ ROUTES: tuple[Route, ...] = (
     *SERVICE_ROUTES,
     *DRAIN_ROUTES,
     *TRACE_ROUTES,
+    *UI_ROUTES,
 )
 
 

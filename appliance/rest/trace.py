@@ -22,8 +22,9 @@ from appliance.ipc.queries import (
     read_number,
 )
 from appliance.rest.accept_header import JSON, TEXT
-from appliance.rest.events import ALIVE_S, SLOW_S, STREAM
+from appliance.rest.events import ALIVE_S
 from appliance.rest.gateway import Gateway
+from appliance.rest.places import SLOW_S, STREAM
 from appliance.rest.problem import ProblemError
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import wants_json

@@ -31,7 +31,7 @@ TRACE_ROUTES: tuple[Route, ...] = (
                 "the appliance's own, in Base64), left-out (`packets`, too many to show each) or note (`text`: why some may be "
                 "missing)",
                 query=(
-                    Parameter("client", ENDPOINT, "it is needed", "the clients", ENDPOINT_FORM),
+                    Parameter("client", ENDPOINT, "the request is refused", "the clients", ENDPOINT_FORM, is_required=True),
                     Parameter(
                         "service", "the name of a service", "any", "only to this service", {"type": "string", "minLength": 1}
                     ),

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import Any
 
 from appliance.doctor.examine import Report
-from appliance.views.document import Document
+from appliance.views.document import Document, plain
 
 COLUMNS = 120
 """Of the text; commands are never broken."""
@@ -29,22 +29,17 @@ def report(found: Report) -> Document:
     return Document(as_text(data), data)
 
 
-def as_text(data: Mapping[str, Any]) -> str:
-    """The text of a report that was answered as JSON. Raises KeyError or TypeError when it is none."""
-    blocks = ["".join(f"{line}\n" for line in map(_plain, _finding(finding))) for finding in data["findings"]]
-    return "\n".join([*blocks, "".join(f"{line}\n" for line in map(_plain, _end(data)))])
+def as_text(data: Mapping[str, Any], columns: int = COLUMNS) -> str:
+    """The text of a report that was answered as JSON. Commands are never broken. Raises KeyError or TypeError when it is none."""
+    blocks = ["".join(f"{line}\n" for line in map(plain, _finding(finding, columns))) for finding in data["findings"]]
+    return "\n".join([*blocks, "".join(f"{line}\n" for line in map(plain, _end(data)))])
 
 
-def _plain(text: str) -> str:
-    """The text without what a terminal would obey: names on the host, and answers of other hosts, may have anything in them."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
-
-
-def _finding(finding: Mapping[str, Any]) -> Iterator[str]:
+def _finding(finding: Mapping[str, Any], columns: int) -> Iterator[str]:
     """The commands stand alone in their lines, so that they can be copied."""
     yield f"{finding['severity']}: {finding['name']}" + (f" ({finding['about']})" if finding["about"] else "")
     for text in (finding["problem"], f"seen: {finding['evidence']}", finding["advice"]):
-        yield fill(text, COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        yield fill(text, columns, initial_indent=_INDENT, subsequent_indent=_INDENT)
     if finding["commands"]:
         yield f"{_INDENT}to mend it, run on {finding['run_on'] or 'this gateway'}:"
         yield from finding["commands"]

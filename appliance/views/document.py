@@ -15,6 +15,16 @@ class Document(NamedTuple):
     data: Any
 
 
+def plain(text: str) -> str:
+    """The text without what a terminal would obey: names on the host, and answers of other hosts, may have anything in them."""
+    if text.isascii():
+        return text.translate(_CONTROLS)
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+_CONTROLS = {code: "?" for code in (*range(32), 127) if code != ord("\n")}
+
+
 def align(layout: str, rows: Iterable[Sequence[str]]) -> str:
     """Lines of columns, each as wide as its widest cell. `layout` has ``<`` (left) or ``>`` (right) for each column."""
     rows = list(rows)

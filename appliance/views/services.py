@@ -6,10 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from appliance import __version__
+from appliance.ipc.cookie_edges import has_engaged
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES, DESTINATION_FIELDS
+from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
 
@@ -76,11 +78,24 @@ def _condition(state: ShardState) -> str:
 
 
 def _flags(service: dict[str, Any]) -> str:
-    """The persistence of a service, as `ipvsadm -ln` shows it; empty without any."""
-    if not service["persistence_s"]:
-        return ""
-    mask = "" if service["persistence_mask"] == 32 else f" mask {IPv4Network((0, service['persistence_mask'])).netmask}"
-    return f" persistent {service['persistence_s']}{mask}"
+    """Persistence and SYNPROXY, as `ipvsadm -ln` shows them; behind `auto`, whether SYNs get cookies at this moment."""
+    flags = ""
+    if service["persistence_s"]:
+        mask = "" if service["persistence_mask"] == 32 else f" mask {IPv4Network((0, service['persistence_mask'])).netmask}"
+        flags += f" persistent {service['persistence_s']}{mask}"
+    if service["synproxy"] != "never":
+        flags += " synproxy"
+    if service["synproxy"] == "auto":
+        flags += " auto engaged" if service["engaged"] else " auto"
+    return flags
+
+
+def _is_engaged(shared: SharedState, plan: ServicePlan) -> bool:
+    """Whether SYNs to the service are answered with cookies at this moment, by one shard at least."""
+    if plan.synproxy != "auto":
+        return plan.synproxy == "always"
+    mode = shared.tunable("tcp_syncookies")
+    return mode == ALWAYS_COOKIES or (mode != 0 and has_engaged(shared, (server.slot for server in plan.real_servers)))
 
 
 def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
@@ -98,6 +113,8 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Co
         "client_mask": plan.client_mask,
         "when_full": plan.when_full,
         "refused": _refused(shared, plan),
+        "synproxy": plan.synproxy,
+        "engaged": _is_engaged(shared, plan),
         "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],
     }
 

@@ -48,17 +48,17 @@ def listed(lab: RunningLab, *words: str) -> list[dict[str, str]]:
 
 def test_pages_have_all_that_the_whole_list_has(lab: RunningLab) -> None:
     assert lab.script("client", "http_load.py", str(REQUESTS), "4")["ok"] == REQUESTS
-    lines = [line.split() for line in printed(lab, "conns").splitlines()[2:]]
+    lines = [line.split() for line in printed(lab, "conns", "--wide").splitlines()[2:]]
     assert len(lines) == REQUESTS
     assert {line[4] for line in lines} == {f"{lab.vip}:{lab.port}"}
 
-    page = run(lab, "conns", "--limit", "7")
+    page = run(lab, "conns", "--limit", "7", "--wide")
     paged = page.stdout.splitlines()[2:]
     assert len(paged) == 7
     while page.stderr:
         hint, option, place = page.stderr.split()
         assert (hint, option) == ("more:", "--after")
-        page = run(lab, "conns", "--limit", "7", option, place)
+        page = run(lab, "conns", "--limit", "7", option, place, "--wide")
         paged += page.stdout.splitlines()[2:]
     assert page.returncode == 0
     assert sorted(line.split()[3] for line in paged) == sorted(line[3] for line in lines)
@@ -119,3 +119,11 @@ def test_tables_of_the_running_gateway(lab: RunningLab) -> None:
         assert (sockets["TCP"]["inuse"], sockets["RAW"]) == (OTHERS, {"inuse": 2})
         assert printed(lab, "conntrack").splitlines()[1].split()[:2] == ["count", str(OTHERS)]
         assert list(idle.stop().values()) == ["alive"] * OTHERS
+
+
+def test_views_of_a_running_gateway_fit_80_columns(lab: RunningLab) -> None:
+    assert lab.script("client", "http_load.py", str(REQUESTS), "4")["ok"] == REQUESTS
+    shown = {view: printed(lab, view) for view in ("status", "drops", "health", "conns")}
+    for view, text in shown.items():
+        assert max(map(len, text.splitlines())) <= 80, view
+    assert f"TCP  {lab.vip}:{lab.port} rr synproxy auto\n" in shown["status"]

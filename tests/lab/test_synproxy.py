@@ -300,6 +300,11 @@ def cookie_edges_in_log(lab: RunningLab, service_name: str) -> set[str]:
     return set(re.findall(rf"service {service_name} (began|stopped) \w+(?: \w+)? with SYN cookies", log))
 
 
+def engaged(lab: RunningLab) -> set[str]:
+    """The services that say so themselves."""
+    return {service["name"] for service in lab.api_json("/stats/ip_vs")["services"] if service["engaged"]}
+
+
 def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> None:
     auto, ext, queues = at_port(lab, AUTO), Totals(lab, "ext"), Totals(lab, "queues")
     edges = ("syncookies_engaged", "syncookies_disengaged")
@@ -312,10 +317,12 @@ def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> Non
             assert auto.script("client", "http_load.py", "300", "8")["clients"] == {"right": 300}
             ext.wait_for("synproxy_ok_ack", 300)
             assert queues.growth(*edges) == (SHARDS, 0)
+            assert "auto" in engaged(lab)
         with_cookies = ext.growth("synproxy_ok_ack", "synproxy_null_ack")
         assert auto.script("client", "http_load.py", "300", "4")["clients"] == {"right": 300}
         queues.wait_for("syncookies_disengaged", SHARDS)
     assert queues.growth(*edges) == (SHARDS, SHARDS)
+    assert "auto" not in engaged(lab)
     lab.wait_until("the log names the service", lambda: {"began", "stopped"} <= cookie_edges_in_log(lab, "auto"))
     assert not any(cookie_edges_in_log(lab, name) for name in ("proxied", "plain", "mail"))
     assert ext.growth("synproxy_ok_ack", "synproxy_null_ack") == with_cookies

@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS, DEV = "requirements-docs.lock", "requirements-dev.lock"
+BROWSER = "requirements-browser.lock"
+LOCKS = (DOCS, DEV, BROWSER, "requirements.lock", "requirements-build.lock", "requirements-fuzz.lock")
 
 
 def locked(name: str) -> dict[str, set[str]]:
@@ -18,9 +20,10 @@ def locked(name: str) -> dict[str, set[str]]:
     return versions
 
 
-def test_all_packages_of_the_extra_are_locked() -> None:
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
-    assert {re.split(r"[<>=]", package)[0] for package in extra} <= set(locked(DOCS))
+@pytest.mark.parametrize(("name", "lock"), [("docs", DOCS), ("browser", BROWSER)])
+def test_all_packages_of_the_extra_are_locked(name: str, lock: str) -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
+    assert {re.split(r"[<>=]", package)[0] for package in extra} <= set(locked(lock))
 
 
 def test_a_package_that_both_need_has_one_version() -> None:
@@ -30,7 +33,7 @@ def test_a_package_that_both_need_has_one_version() -> None:
     assert {name: docs[name] for name in common} == {name: dev[name] for name in common}, "the lock file says how it was made"
 
 
-@pytest.mark.parametrize("name", [DOCS, DEV, "requirements.lock", "requirements-build.lock", "requirements-fuzz.lock"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_file_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text

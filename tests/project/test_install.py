@@ -25,11 +25,14 @@ printf '%s\\n' "$*" >>"$CALLS"
 for last; do :; done
 case $* in
     -V) echo "Python 3.11.0" ;;
+    "-I -m appliance completion "*) echo "script for $last" ;;
     "-m venv"*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
     *" install "*--no-deps*)
         cp "$last/appliance/__init__.py" "$(dirname "$0")/appliance" && mkdir "$last/build"
         [ ! -e "$last/appliance/lane.bpf.o" ] || cp "$last/appliance/lane.bpf.o" "$(dirname "$0")"
-        [ ! -e "$last/appliance/swagger-ui" ] || cp -R "$last/appliance/swagger-ui" "$(dirname "$0")" ;;
+        for page in swagger-ui uplot; do
+          [ ! -e "$last/appliance/$page" ] || cp -R "$last/appliance/$page" "$(dirname "$0")"
+        done ;;
 esac
 """
 
@@ -141,6 +144,8 @@ def test_installs_what_the_service_needs(installer: Installer) -> None:
     assert tree["etc/systemd/system/appliance-dataplane.service"][0] == "-rw-r--r--"
     assert tree["etc/sysctl.d/90-appliance.conf"][0] == "-rw-r--r--"
     assert (installer.root / "usr/local/bin/appliance").resolve() == installer.release / "bin/appliance"
+    assert tree["usr/local/share/bash-completion/completions/appliance"] == ("-rw-r--r--", b"script for bash\n")
+    assert tree["usr/local/share/zsh/site-functions/_appliance"] == ("-rw-r--r--", b"script for zsh\n")
 
 
 def test_installing_twice_gives_the_same_tree(installer: Installer) -> None:
@@ -226,7 +231,7 @@ class TestRelease:
         assert not old.exists()
 
     @pytest.mark.parametrize(
-        "failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "build_lane", "--no-deps"]
+        "failing_step", ["-m venv", "requirements-build.lock", "requirements.lock", "build_lane", "--no-deps", "completion zsh"]
     )
     def test_a_run_that_failed_half_way_is_completed_by_the_next(self, installer: Installer, failing_step: str) -> None:
         failed = installer.run(FAIL_ON=failing_step)
@@ -279,20 +284,21 @@ class TestLane:
         assert "--without-lane" in installer.run(FAIL_ON="build_lane").stderr
 
 
-class TestPageOfTheApi:
-    def test_swagger_ui_lies_in_the_release_when_it_was_fetched(self, installer: Installer) -> None:
-        place = installer.source / "build" / "swagger-ui"
+@pytest.mark.parametrize("page", ["swagger-ui", "uplot"])
+class TestPagesOfTheApi:
+    def test_its_program_lies_in_the_release_when_it_was_fetched(self, installer: Installer, page: str) -> None:
+        place = installer.source / "build" / page
         place.mkdir(parents=True)
-        (place / "swagger-ui.css").write_text("style")
+        (place / "page.css").write_text("style")
         installer.install()
-        assert (installer.release / "bin/swagger-ui/swagger-ui.css").read_text() == "style"
+        assert (installer.release / "bin" / page / "page.css").read_text() == "style"
 
-    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer) -> None:
+    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer, page: str) -> None:
         installer.install()
         without = installer.release
-        place = installer.source / "build" / "swagger-ui"
+        place = installer.source / "build" / page
         place.mkdir(parents=True)
-        (place / "swagger-ui.css").write_text("style")
+        (place / "page.css").write_text("style")
         installer.install()
         assert installer.release != without
 
@@ -323,6 +329,14 @@ class TestUninstall:
         installer.run(FAIL_ON="--no-deps")
         installer.install("--uninstall")
         assert tree_of(installer.root) == {}
+
+    def test_leaves_the_completion_of_others(self, installer: Installer) -> None:
+        other = installer.root / "usr/local/share/bash-completion/completions/other"
+        other.parent.mkdir(parents=True)
+        other.write_text("theirs\n")
+        installer.install()
+        installer.install("--uninstall")
+        assert [path for path in installer.root.rglob("*") if path.is_file()] == [other]
 
     def test_leaves_what_others_put_there(self, installer: Installer) -> None:
         other = installer.root / "etc/systemd/system/other.service"
@@ -463,3 +477,5 @@ def test_the_real_release_runs(installer: Installer) -> None:
     command, config = installer.root / "usr/local/bin/appliance", installer.root / "etc/appliance/lvs.toml"
     checked = subprocess.run([command, "check", config], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "_appliance_complete" in (installer.root / "usr/local/share/bash-completion/completions/appliance").read_text()
+    assert (installer.root / "usr/local/share/zsh/site-functions/_appliance").read_text().startswith("#compdef appliance\n")

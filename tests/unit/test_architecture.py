@@ -61,6 +61,7 @@ THIRD_PARTY: dict[str, str] = {
     "aiohttp": "api probes rest cli lab",
     "uvloop": "host_commands lab",
     "tomlkit": "config",
+    "shtab": "cli",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""
 

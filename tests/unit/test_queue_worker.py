@@ -94,7 +94,9 @@ class Scene:
 
     def __init__(self, control: socket.socket) -> None:
         wanted = plan()
-        self.worker = QueueWorker(wanted, shared_state(wanted.shards, wanted.destinations), ControlChannel(control))
+        self.shared = shared_state(wanted.shards, wanted.destinations)
+        self.shared.cookie_edges(0, 0)[0] = 3  # of an earlier worker, which answered with cookies when it died
+        self.worker = QueueWorker(wanted, self.shared, ControlChannel(control))
         queue = self.worker._queue
         assert isinstance(queue, FakeQueue)
         self.queue = queue
@@ -128,6 +130,10 @@ def scene(ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyP
     scene = Scene(ends[1])
     scene.worker._turn_ends = float("inf")
     return scene
+
+
+def test_a_new_worker_answers_with_no_cookies_though_the_last_one_did(scene: Scene) -> None:
+    assert scene.shared.cookie_edges(0, 0).tolist() == [3, 3]
 
 
 def test_packets_that_do_not_pile_up_are_judged_as_they_come(scene: Scene) -> None:

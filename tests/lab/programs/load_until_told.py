@@ -1,6 +1,7 @@
-"""HTTP connections, opened and closed all the time until the end of the input: `load_until_told.py CONCURRENCY`.
+"""HTTP connections, opened and closed all the time until the end of the input: `load_until_told.py CONCURRENCY [PAUSE_S]`.
 
-Says "loading" after the first answer. Prints how many requests were answered, and the errors, as JSON.
+Each client pauses so many seconds after an answer; 0 by default. Says "loading" after the first answer.
+Prints how many requests were answered, and the errors, as JSON.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ async def ask() -> None:
         raise ConnectionError(f"answer {answer[:60]!r}")
 
 
-async def main(concurrency: int) -> dict[str, object]:
+async def main(concurrency: int, pause_s: float = 0.0) -> dict[str, object]:
     """Make requests until there is no more input. An error is counted under its text."""
     answered, errors, over = 0, collections.Counter[str](), asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, over.set)
@@ -42,10 +43,11 @@ async def main(concurrency: int) -> dict[str, object]:
             if not answered:
                 print("loading", flush=True)
             answered += 1
+            await asyncio.sleep(pause_s)
 
     await asyncio.gather(*(client() for _ in range(concurrency)))
     return {"answered": answered, "errors": errors}
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(main(int(sys.argv[1])))))
+    print(json.dumps(uvloop.run(main(int(sys.argv[1]), *map(float, sys.argv[2:])))))

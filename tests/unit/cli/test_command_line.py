@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +105,39 @@ def test_a_command_loads_nothing_of_the_others() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True)
     assert done.stderr == "\n"
+
+
+def test_what_stands_behind_the_dashes_of_lab_is_not_read() -> None:
+    words = ["--", "appliance", "--api", SOME, "conns", "--json", "--wide"]
+    found = CommandLine().parse_args(["lab", "--keep", *words])
+    assert (found.command, found.keep, hasattr(found, "json")) == (words, True, False)
+
+
+@pytest.mark.parametrize("words", [("conns", "\x1b[2J"), ("\x9b1m",), ("run", "--lane", "\x07"), ("conns", "--\u202e")])
+def test_a_complaint_about_what_was_typed_is_obeyed_by_no_terminal(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(list(words))
+    assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "text", [None, "'\x1b[2J' = 1\n", '[gateway]\n"\\u001b[2J" = 1\n', '[gateway]\nclient_interface = "\\u009b1m"\n']
+)
+def test_a_complaint_about_a_file_is_obeyed_by_no_terminal(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "\x1b[2J.toml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["check", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said
+    assert all(line.isprintable() for line in said.split("\n"))
+
+
+@pytest.mark.parametrize("option", ["--wide", "--json"])
+def test_the_form_may_stand_before_the_command(option: str) -> None:
+    found = CommandLine().parse_args([option, "conns"])
+    assert (found.wide, found.json) == (option == "--wide", option == "--json")

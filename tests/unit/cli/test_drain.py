@@ -112,5 +112,6 @@ async def test_an_appliance_that_stays_away_is_an_error(operator: Operator, monk
 
 async def test_events_are_shown(operator: Operator) -> None:
     operator.gateway.events.add("drained", "web", "192.0.2.101:8080", "its last session is gone")
-    assert "drained  web      192.0.2.101:8080  its last session is gone" in await operator.reads("events")
+    assert "drained  web\n    192.0.2.101:8080  its last session is gone\n" in await operator.reads("events")
+    assert "drained  web      192.0.2.101:8080  its last session is gone\n" in await operator.reads("events", "--wide")
     assert "drained" not in await operator.reads("events", "--since", str(operator.gateway.events.last))

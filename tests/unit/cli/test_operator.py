@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from appliance.__main__ import main
@@ -23,6 +24,7 @@ from appliance.cli.operator import API_VARIABLE
 from appliance.ipc.queries import SessionFilter, ShardDownError
 from appliance.ipc.rows import SessionRow, Slab
 from appliance.model.tunables import TUNABLES
+from appliance.model.verdicts import TABLE_FULL
 from tests.support.gateway import SESSION, UDP_SESSION
 from tests.unit.cli.conftest import ROOT, Operator, Printed, started
 
@@ -51,6 +53,18 @@ EVERY_COMMAND = (
     ("sockstat",),
     ("conntrack",),
     ("metrics",),
+    ("status",),
+    ("traffic",),
+    ("health",),
+    ("drops", "--all"),
+    ("counters",),
+    ("queues",),
+    ("attack",),
+    ("persistence",),
+    ("events",),
+    ("services",),
+    ("services", "web"),
+    ("servers", "web"),
     ("sysctl",),
     ("sysctl", "tcp_timeout_close"),
     ("sysctl", "tcp_timeout_close=5000"),
@@ -92,7 +106,7 @@ def columns(text: str) -> list[list[str]]:
 
 async def test_conns_lists_the_sessions_of_every_batch(operator: Operator) -> None:
     operator.gateway.sessions.batches = [[SESSION, UDP_SESSION], [SESSION._replace(state="CLOSE")]]
-    assert [line[2] for line in columns(await operator.reads("conns"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
+    assert [line[2] for line in columns(await operator.reads("conns", "--wide"))[2:]] == ["ESTABLISHED", "UDP", "CLOSE"]
     assert operator.gateway.sessions.asked == (SessionFilter(),)
 
 
@@ -131,6 +145,58 @@ async def test_every_command_has_a_json_form(operator: Operator, command: tuple[
     with pytest.raises(json.JSONDecodeError):
         json.loads(await operator.reads(*command))
     assert await operator.reads_json(*command)
+
+
+@every_command
+async def test_every_text_fits_80_columns(operator: Operator, command: tuple[str, ...]) -> None:
+    longest = "255.255.255.255:65535"
+    operator.gateway.sessions.batches = [[SESSION._replace(client=longest, vip=longest, real_server=longest, local=longest)]]
+    operator.gateway.events.add("drain-deadline", "a-service-with-a-very-long-name", longest, "words " * 30)
+    operator.gateway.health.services = [
+        service._replace(service="x" * 70, trouble="no real server is up " * 5) for service in operator.gateway.health.services
+    ]
+    text = await operator.reads(*command)
+    assert command == ("metrics",) or max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "asked"),
+    [
+        (("status",), "/stats/ip_vs", False),
+        (("traffic",), "/stats/ip_vs_stats", True),
+        (("counters",), "/stats/ext", True),
+        (("queues",), "/stats/queues", True),
+        (("attack",), "/stats/attack", True),
+        (("health",), "/health", True),
+        (("persistence",), "/stats/persistence", False),
+    ],
+    ids=str,
+)
+async def test_wide_is_the_text_of_the_api(operator: Operator, command: tuple[str, ...], path: str, asked: bool) -> None:
+    async with aiohttp.ClientSession() as session, session.get(operator.http + path) as answer:
+        text = await answer.text()
+    assert await operator.reads(*command, "--wide") == text
+    assert (await operator.reads(*command) != text) is asked
+
+
+async def test_one_counter_is_its_total(operator: Operator) -> None:
+    assert await operator.reads("counters", "synproxy_ok_ack") == "0\n"
+    assert "the nearest is synproxy_ok_ack" in (await operator.types("counters", "synproxy_ok_akc")).err
+
+
+async def test_names_of_services_and_real_servers_that_were_probably_meant_are_named(operator: Operator) -> None:
+    for words in (("services", "wbe"), ("servers", "wbe"), ("drain", "wbe", "192.0.2.101:8080"), ("conns", "--service", "wbe")):
+        assert (await operator.types(*words)).err.endswith("; the nearest is web\n"), words
+    for command in ("servers", "drain"):
+        said = (await operator.types(command, "web", "192.0.2.101:8081")).err
+        assert said.endswith("; the nearest is 192.0.2.101:8080\n"), command
+
+
+async def test_drops_are_those_that_there_were(operator: Operator) -> None:
+    assert await operator.reads("drops") == "every packet was translated\n"
+    operator.gateway.shared.table(1, "verdicts")[TABLE_FULL.index] = 7
+    assert columns(await operator.reads("drops"))[1][:2] == ["table_full", "7"]
+    assert "no_session" in await operator.reads("drops", "--all")
 
 
 async def test_json_of_conns_is_one_list(operator: Operator) -> None:
@@ -301,6 +367,45 @@ async def answered_by(answer: bytes, operator: Operator, *words: str) -> Printed
         return await operator.types(*words, api=f"http://{host}:{port}")
 
 
+@pytest.mark.parametrize("form", [(), ("--wide",), ("--json",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("conns",), ("metrics",), ("top-clients",), ("cut", "--all"), ("sysctl", "udp_timeout")],
+    ids=" ".join,
+)
+async def test_nothing_of_an_answer_is_obeyed_by_a_terminal(
+    operator: Operator, command: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    body = '"a \x1b[2J b \x9b1m c \u202e d \x07 e \x7f f \rg"\n'.encode()
+    head = b'HTTP/1.1 200 OK\r\nLink: </conns?after=\x9b2J%1b[2J>; rel="next"\r\nContent-Length: '
+    printed = await answered_by(head + b"%d\r\n\r\n%b" % (len(body), body), operator, *command, *form)
+    assert "[2J b " in printed.out or (command, form) == (("conns",), ())
+    assert all(line.isprintable() for text in (printed.out, printed.err) for line in text.split("\n"))
+    if "--json" in form:
+        assert json.loads(printed.out) == json.loads(body, strict=False)
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("health",), ("drops",), ("events",), ("sysctl",), ("host", "sysctl"), ("services",)]
+)
+async def test_json_in_which_a_string_is_hostile_is_shown_without_what_a_terminal_would_obey(
+    operator: Operator, command: tuple[str, ...]
+) -> None:
+    body = json.dumps(
+        {"\x1b[2J": {"total": 1, "value": "\x9b1m", "unit": "\x07"}, "services": [], "events": [], "missing": False}
+    )
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    printed = await answered_by(answer, operator, *command)
+    assert all(line.isprintable() for text in (printed.out, printed.err) for line in text.split("\n"))
+
+
+async def test_a_refusal_is_shown_without_what_a_terminal_would_obey(operator: Operator) -> None:
+    body = json.dumps({"detail": "\x1b[2J no", "reasons": [{"message": "\x9b1m"}, {"key": "\x07"}]})
+    head = "HTTP/1.1 409 -\r\nContent-Type: application/problem+json"
+    printed = await answered_by(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode(), operator, "apply")
+    assert printed.err == "appliance: ?[2J no\n  ?1m\n  ?: \n"
+
+
 async def test_what_is_computed_from_an_answer_needs_all_of_it(operator: Operator) -> None:
     printed = await answered_by(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12", operator, "cut", "--all")
     assert (printed.code, printed.out) == (1, "")
@@ -447,6 +552,33 @@ async def test_ctrl_c_does_not_wait_for_output_that_is_left() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     process = await started([sys.executable, "-c", CTRL_C_WITH_OUTPUT_LEFT], stdout=full)
     os.close(full)
+    assert await ending(process) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("conns", "--help"), ("completion", "bash"), ("render-nft", "--config", "etc/lvs.toml")]
+)
+async def test_whoever_reads_only_the_head_sees_no_error(words: tuple[str, ...]) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    process = await started([sys.executable, "-m", "appliance", *words], stdout=writable)
+    os.close(writable)
+    assert await ending(process) == (141, b"")
+
+
+CTRL_C_ON_THIS_HOST = """
+import sys
+from appliance import host_commands
+from appliance.__main__ import main
+def interrupted(_):
+    raise KeyboardInterrupt
+host_commands.load = interrupted
+sys.exit(main(["check", "etc/lvs.toml"]))
+"""
+
+
+async def test_ctrl_c_ends_a_command_that_asks_nobody_without_a_word() -> None:
+    process = await started([sys.executable, "-c", CTRL_C_ON_THIS_HOST], stdout=subprocess.DEVNULL)
     assert await ending(process) == (130, b"")
 
 

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from appliance.rest.drain_routes import EVENTS, EVENTS_MAX, LISTENERS, WAIT_MAX_S
-from appliance.rest.events import STREAM, EventHandlers
+from appliance.rest.events import EventHandlers
+from appliance.rest.places import STREAM
 from tests.support.api_answers import Client, json_of, problem_of, text_of
 from tests.support.gateway import FakeGateway
 
@@ -47,7 +48,7 @@ async def until_some_listen(client: Client, count: int) -> None:
     owners = (getattr(route.handler, "__self__", None) for route in client.app.router.routes())
     [handlers] = {owner for owner in owners if isinstance(owner, EventHandlers)}
     for _ in range(1_000_000):
-        if sum(handlers._listening.values()) == count:
+        if handlers.places.taken == count:
             return
         await asyncio.sleep(0)
     raise AssertionError("they do not")
@@ -105,7 +106,7 @@ async def test_a_place_is_free_when_its_listener_has_left(client: Client, monkey
 async def test_one_that_never_reads_is_disconnected(
     client: Client, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("appliance.rest.events.SLOW_S", 0.01)
+    monkeypatch.setattr("appliance.rest.places.SLOW_S", 0.01)
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()

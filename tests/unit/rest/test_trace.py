@@ -9,7 +9,7 @@ import pytest
 
 from appliance.ipc.queries import SNAP_MIN, TRACE, Query, SessionFilter
 from appliance.ipc.traced import TraceBatch
-from appliance.rest.events import STREAM
+from appliance.rest.places import STREAM
 from appliance.rest.trace_routes import TRACES
 from tests.support.api_answers import Client, problem_of
 from tests.support.gateway import FakeGateway

@@ -39,6 +39,36 @@ def test_persistence_is_shown_as_ipvsadm_shows_it(mask: int, shown: str) -> None
     assert (service["persistence_s"], service["persistence_mask"]) == (300, mask)
 
 
+@pytest.mark.parametrize(
+    ("synproxy", "tunable", "edges", "shown", "engaged"),
+    [
+        ("never", 2, ((1, 0), (0, 0)), "rr", False),
+        ("always", 0, ((0, 0), (0, 0)), "rr synproxy", True),
+        ("auto", 1, ((0, 0), (0, 0)), "rr synproxy auto", False),
+        ("auto", 1, ((3, 3), (1, 0)), "rr synproxy auto engaged", True),
+        ("auto", 1, ((3, 3), (4, 4)), "rr synproxy auto", False),
+        ("auto", 0, ((1, 0), (0, 0)), "rr synproxy auto", False),
+        ("auto", 2, ((0, 0), (0, 0)), "rr synproxy auto engaged", True),
+    ],
+)
+def test_synproxy_is_shown_and_whether_it_is_engaged(
+    synproxy: str, tunable: int, edges: tuple[tuple[int, int], ...], shown: str, engaged: bool
+) -> None:
+    shared = fill_destinations(shards=2)
+    shared.set_tunables({"tcp_syncookies": tunable})
+    for shard, both in enumerate(edges):
+        shared.cookie_edges(shard, 0)[0], shared.cookie_edges(shard, 0)[1] = both
+    document = services(shared, [replace(SERVICES[0], synproxy=synproxy)])
+    assert document.text.splitlines()[3] == f"TCP  203.0.113.10:80 {shown}"
+    assert document.data["services"][0]["engaged"] is engaged
+
+
+def test_both_flags_stand_as_in_lvs() -> None:
+    plans = [replace(SERVICES[0], synproxy="always", persistence_s=300)]
+    line = services(fill_destinations(shards=1), plans).text.splitlines()[3]
+    assert line == "TCP  203.0.113.10:80 rr persistent 300 synproxy"
+
+
 def test_services_data() -> None:
     data = services(fill_destinations(shards=2), SERVICES).data
     web, names = data["services"]
