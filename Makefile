@@ -8,6 +8,7 @@
 #   make bench-flood       fresh connections under a SYN flood, beside the kernel's own synproxy (root)
 #   make bench-defence     requests while a VIP is flooded with UDP, fragments and stray TCP (root)
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
+#   make bench-config      what two thousand services with twenty thousand real servers cost (root)
 #   make faults            one fault after another under load, and what clients saw of each (root); FAULTS="--rows restarted"
 #   make soak MINUTES=5    traffic of all kinds for so long, then a verdict on what has piled up (root)
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
@@ -25,13 +26,16 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
+.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
 
 # Without clang, and without the right to install it, what needs the lane cannot run either: it needs root.
 LANE_IF_POSSIBLE := $(MAKE) --no-print-directory lane || [ "$$(id -u)" != 0 ]
+
+# With it, a capture is read by the program that people read it with; without it, that test is skipped.
+TSHARK_IF_POSSIBLE := tools/prepare.sh tshark || [ "$$(id -u)" != 0 ]
 
 demo: venv
 	@$(LANE_IF_POSSIBLE)
@@ -49,8 +53,10 @@ check: venv
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv prometheus
+	@tools/prepare.sh wrk
 	@$(MAKE) --no-print-directory browser || true
 	@$(LANE_IF_POSSIBLE)
+	@$(TSHARK_IF_POSSIBLE)
 	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
 	@echo "##### 2 of 5: the manual"
@@ -93,6 +99,9 @@ bench-defence: lane
 bench-sessions: venv
 	$(PYTHON) -m bench.sessions $(BENCH)
 
+bench-config: lane
+	$(PYTHON) -m bench.scale $(BENCH)
+
 faults:
 	@tools/prepare.sh libfaketime
 	@$(LANE_IF_POSSIBLE)
@@ -112,12 +121,15 @@ test-stock-kernel: lane
 	@tools/prepare.sh systemd
 	@SHORT=$(SHORT) tests/stock_kernel/run.sh
 
+# An npm from elsewhere does as well, and Debian's package would not stand beside it.
+NPM_IF_MISSING := command -v npm >/dev/null || tools/prepare.sh npm
+
 swagger-ui:
-	@tools/prepare.sh npm
+	@$(NPM_IF_MISSING)
 	@tools/fetch_swagger_ui.sh
 
 ui:
-	@tools/prepare.sh npm
+	@$(NPM_IF_MISSING)
 	@tools/fetch_uplot.sh
 
 # What is left of a browser that could not be had is no reason to stop: its tests are skipped, and say why.
@@ -133,6 +145,7 @@ browser: ui
 screenshots: browser
 	@$(LANE_IF_POSSIBLE)
 	$(PYTHON) -m tests.lab.web_page_picture docs/images/ui.png
+	$(PYTHON) -m tools.screenshot_top
 
 gen: venv
 	$(PYTHON) tools/render_shipped_ruleset.py > deploy/nftables.conf.new

@@ -4,6 +4,7 @@ Every view is answered as text or as JSON from the same URL; every refusal is a 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from appliance.rest.gateway import Gateway
 from appliance.rest.host import HostParameterHandlers
 from appliance.rest.identity import check_token
 from appliance.rest.listen import ListenError, serve
+from appliance.rest.long_answer import respond_long
 from appliance.rest.metrics import MetricsHandlers
 from appliance.rest.persistence import PersistenceHandlers
 from appliance.rest.problem import problem_middleware
@@ -86,7 +88,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("PUT", "/sysctl/{name}"): tunables.write,
         ("GET", "/stats/ext"): ext_counters.list_all,
         ("GET", "/stats/ext/{name}"): ext_counters.read,
-        ("GET", "/stats/ip_vs"): _show(lambda: services(shared, gateway.services, gateway.health.down, gateway.drains.slots)),
+        ("GET", "/stats/ip_vs"): _show_long(lambda: _look_at_services(gateway)),
         ("GET", "/stats/ip_vs_stats"): _show(lambda: counters.traffic(shared, gateway.rates())),
         ("GET", "/stats/ip_vs_conn"): sessions.list_all,
         ("GET", "/stats/drops"): _show(lambda: counters.drops(shared)),
@@ -111,7 +113,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/stats/ip_vs_ext_stats"): ext_counters.list_all,
         ("GET", "/stats/ip_vs_ext_stats/{name}"): ext_counters.read,
         ("GET", "/stats/attack"): _show(lambda: attacks(gateway.attacks.under_way.values(), gateway.attacks.ended)),
-        ("GET", "/health"): _show(lambda: real_server_health(gateway.health.rows(), gateway.health.recent)),
+        ("GET", "/health"): _show_long(lambda: _look_at_health(gateway)),
         ("GET", drain): drains.show,
         ("POST", drain): drains.begin,
         ("DELETE", drain): drains.take_back,
@@ -195,6 +197,24 @@ def _show(view: Callable[[], Document]) -> Callable[[web.Request], Awaitable[web
         return respond(request, view())
 
     return show
+
+
+def _show_long(look: Callable[[], Callable[[], Document]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The same for a view that may be long. What `look` returns makes it, in a thread."""
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        return await respond_long(request, look())
+
+    return show
+
+
+def _look_at_services(gateway: Gateway) -> Callable[[], Document]:
+    return partial(services, gateway.shared, gateway.services, gateway.health.down, frozenset(gateway.drains.slots))
+
+
+def _look_at_health(gateway: Gateway) -> Callable[[], Document]:
+    changes = tuple(gateway.health.recent)
+    return lambda: real_server_health(gateway.health.rows(), changes)
 
 
 async def _forbid_caching(_: web.Request, response: web.StreamResponse) -> None:

@@ -33,6 +33,13 @@ run would go on with all of it; so do not use this before a restart.
 """
 
 
+_REPLAY = """\
+Hand the packets of a capture to a shard once more, with the times of the capture, and print what becomes of each. Needs no root
+and changes nothing. Where the capture is one of appliance capture, a verdict that is not that of the capture is shown with it.
+It begins without sessions. Exit code: 0; 3 when a verdict is another one; 1 when the file cannot be read.
+"""
+
+
 def _run(options: argparse.Namespace) -> int:
     import uvloop
 
@@ -86,6 +93,12 @@ def _cleanup(_: argparse.Namespace) -> int:
     if not clean_up():
         print("nothing to undo")
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from appliance.replay import replay
+
+    return replay(options)
 
 
 def _look_here(file: Path) -> Mapping[str, Any]:
@@ -145,6 +158,19 @@ def add_render_nft(parser: argparse.ArgumentParser) -> None:
 def add_cleanup(parser: argparse.ArgumentParser) -> None:
     """Add the options of `cleanup`."""
     describe(parser, _cleanup, _CLEANUP, "cleanup")
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `replay`."""
+    describe(parser, _replay, _REPLAY, "replay client.pcapng --config etc/lvs.toml")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a capture: pcapng or pcap")
+    parser.add_argument(
+        "--config",
+        metavar="CONFIG",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        help=f"the configuration with services and tunables (default: {DEFAULT_CONFIG})",
+    )
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:

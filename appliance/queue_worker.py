@@ -36,6 +36,7 @@ from appliance.model.counters import EMIT_ERRORS, WORKER_STARTS
 from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
+from appliance.sessions.ended import BATCH
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
 from appliance.shard.tracer import Tracer
@@ -84,6 +85,9 @@ RECONCILE_INTERVAL_S = 0.01
 RECONCILED_PER_TURN = 300
 """How often a shard takes over what the kernel has made of its sessions, and of how many in one turn: a millisecond's work."""
 
+TELL_INTERVAL_S = 0.1
+"""How often the director is told of sessions that have ended, unless there are BATCH of them before."""
+
 EXIT_CANNOT_START = 3
 
 _ERROR_LOG_INTERVAL_S = 10.0
@@ -108,7 +112,7 @@ class QueueWorker:
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()
-        self._handle = self._shard.handle
+        self._judges: Shard | Tracer = self._shard
         """What judges a packet: the tracer while there is a trace. So nothing is asked for each packet while there is none."""
         self._tracer = Tracer(self._shard.handle, self._shard.sessions, self._shard.output)
         self._control = control
@@ -134,7 +138,7 @@ class QueueWorker:
 
     def serve(self) -> None:
         """Run until the director closes the control channel."""
-        publish_at, look_at, reconcile_at, more_are_due = 0.0, 0.0, 0.0, False
+        publish_at, look_at, reconcile_at, tell_at, more_are_due = 0.0, 0.0, 0.0, 0.0, False
         while not self._control.closed:
             self._heartbeats[self._number] += 1
             # A system call that finds out that the director has said nothing costs as much as half a packet.
@@ -152,7 +156,10 @@ class QueueWorker:
                 look_at = now if more_are_due else now + LOOK_INTERVAL_S
             if is_told:
                 self._control.converse(self._shard, self._tracer)
-                self._handle = self._tracer.handle if self._tracer.traces else self._shard.handle
+                self._judges = self._tracer if self._tracer.traces else self._shard
+            if len(self._shard.sessions.ended) >= BATCH or now >= tell_at:
+                self._control.tell_ended(self._shard)
+                tell_at = now + TELL_INTERVAL_S
             self._publish_flows()
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)
@@ -205,7 +212,7 @@ class QueueWorker:
     def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
         output = self._shard.output
         try:
-            verdict = self._handle(raw, now)
+            verdict = self._judges.handle(raw, now)
         except Exception:  # one packet must never end the sessions of all others
             self._report_error(now)
             verdict = INTERNAL_ERROR

@@ -9,6 +9,6 @@
 - `lane_cost`: the Python of a connection in the lane, with the maps of the kernel.
 - `packet_cost`, `connection_cost`: the Python of one packet of an established session, and of a whole connection; no root, no
   kernel.
-- `scale`: the text of a configuration with thousands of services.
+- `scale`: thousands of services: what it takes to check, start, change and show them, and what a packet costs beside them.
 - `senders`: the flooders. `rig`: the network, the servers, the load generators, CPU time and the checks that the programs share.
 """

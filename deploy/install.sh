@@ -22,21 +22,24 @@ SOURCE=$(dirname "$(dirname "$(readlink -f "$0")")")
 
 # The sources of a release: the digest is made of these, and the build gets only these.
 RELEASE_SOURCES="appliance pyproject.toml requirements.lock requirements-build.lock README.md LICENSE"
+TOP_SOURCES="requirements-top.lock"
 LANE_SOURCES="bpf tools/__init__.py tools/build_lane.sh tools/lane_header.py"
 
 action=install
 root=
 with_packages=no
 with_lane=yes
+with_top=no
 keep_config=no
 scratch_dir=
 
 usage() {
     cat <<'USAGE'
-usage: install.sh [--without-lane] [--root DIR] [--with-packages]
+usage: install.sh [--without-lane] [--with-top] [--root DIR] [--with-packages]
        install.sh --uninstall [--keep-config] [--root DIR]
 
   --without-lane   build no program for the kernel, and so need no clang: every packet goes through Python
+  --with-top       install what `appliance top` needs too, the Python package textual
   --root DIR       put every file below DIR (no user, no systemctl, no packages)
   --with-packages  with --root: install the missing apt packages too
   --uninstall      stop the service and remove all that was installed, also the configuration
@@ -68,6 +71,7 @@ parse_arguments() {
                 ;;
             --with-packages) with_packages=yes ;;
             --without-lane) with_lane=no ;;
+            --with-top) with_top=yes ;;
             --uninstall) action=uninstall ;;
             --keep-config) keep_config=yes ;;
             --help | -h)
@@ -81,6 +85,7 @@ parse_arguments() {
     [ "$keep_config" = no ] || [ "$action" = uninstall ] || wrong_usage "--keep-config needs --uninstall"
     [ "$with_packages" = no ] || [ "$action" = install ] || wrong_usage "--with-packages does not go with --uninstall"
     [ "$with_lane" = yes ] || [ "$action" = install ] || wrong_usage "--without-lane does not go with --uninstall"
+    [ "$with_top" = no ] || [ "$action" = install ] || wrong_usage "--with-top does not go with --uninstall"
 }
 
 # All checks that can refuse a run are here, before the first change.
@@ -104,7 +109,11 @@ check_preconditions() {
 }
 
 on_this_machine() { [ -z "$root" ]; }
-sources() { printf '%s ' "$RELEASE_SOURCES"; [ "$with_lane" = no ] || printf '%s' "$LANE_SOURCES"; }
+sources() {
+    printf '%s ' "$RELEASE_SOURCES"
+    [ "$with_lane" = no ] || printf '%s ' "$LANE_SOURCES"
+    [ "$with_top" = no ] || printf '%s' "$TOP_SOURCES"
+}
 # The programs of the pages /docs and /ui/, when `make swagger-ui` and `make ui` have fetched them.
 pages() { for page in swagger-ui uplot; do [ ! -d "$SOURCE/build/$page" ] || printf '%s ' "build/$page"; done; }
 wants_packages() { on_this_machine || [ "$with_packages" = yes ]; }
@@ -218,6 +227,7 @@ build_release() {
     say "release: installing the locked dependencies"
     run_quietly pip_install "$1" --require-hashes --no-build-isolation --requirement "$scratch_dir/source/requirements.lock" ||
         die "cannot install the dependencies"
+    [ "$with_top" = no ] || install_top "$1"
     [ "$with_lane" = no ] || build_lane "$1"
     say "release: installing the appliance"
     run_quietly pip_install "$1" --no-deps --no-build-isolation "$scratch_dir/source" || die "cannot install the appliance"
@@ -225,6 +235,12 @@ build_release() {
         "$1/bin/python" -I -m appliance completion "$shell" >"$1/completion.$shell" || die "cannot write the completion for $shell"
     done
     touch "$1/.complete"
+}
+
+install_top() {
+    say "release: installing what appliance top needs"
+    run_quietly pip_install "$1" --require-hashes --only-binary :all: --requirement "$scratch_dir/source/requirements-top.lock" ||
+        die "cannot install textual; without --with-top the appliance is installed without appliance top"
 }
 
 # Its header is written by the appliance's own code, which the interpreter of the release can run now. Beside the modules, it is

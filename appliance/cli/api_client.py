@@ -4,10 +4,11 @@ An answer is read piece by piece, each when the caller asks for it, so that a li
 """
 
 import asyncio
+import json
 import os
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -94,6 +95,41 @@ def asked(
             runner.run(session.close())
 
 
+class Connection:
+    """A connection to the API that stays open from one question to the next, for a program with an event loop of its own."""
+
+    def __init__(self, address: str, session: aiohttp.ClientSession) -> None:
+        self._address = address
+        self._session = session
+
+    async def read_json(self, question: Question, longest_bytes: int) -> tuple[Any, int]:
+        """The answer to a question, and its length in bytes; also that of `/healthz` while the gateway is not well.
+
+        Raises ApiError: no answer, a refusal, one that is longer than `longest_bytes`, or one that is not JSON.
+        """
+        response = await _response(self._session, self._address, question, as_json=True, may_be_503=True)
+        async with response:
+            try:
+                body = bytearray()
+                while piece := await response.content.readany():
+                    body += piece
+                    if len(body) > longest_bytes:
+                        raise ApiError(f"the answer to {question.path} is longer than {longest_bytes} bytes")
+                return json.loads(body), len(body)
+            except (aiohttp.ClientError, OSError) as error:
+                raise ApiError(f"the answer to {question.path} broke off: {_reason(error)}") from error
+            except (ValueError, RecursionError) as error:
+                raise ApiError("the answer is not JSON, so it is not one of an appliance") from error
+
+
+@asynccontextmanager
+async def connected(address: str, credentials: Credentials) -> AsyncIterator[Connection]:
+    """A connection to the appliance at `address`, which is made at the first question, and again after it was lost."""
+    session = await _session(address, credentials, None)
+    async with session:
+        yield Connection(address, session)
+
+
 async def _session(address: str, credentials: Credentials, limit_s: float | None) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector | None = None
     if address.startswith(UNIX):
@@ -105,14 +141,16 @@ async def _session(address: str, credentials: Credentials, limit_s: float | None
     return aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
 
 
-async def _response(session: aiohttp.ClientSession, address: str, question: Question, *, as_json: bool) -> aiohttp.ClientResponse:
+async def _response(
+    session: aiohttp.ClientSession, address: str, question: Question, *, as_json: bool, may_be_503: bool = False
+) -> aiohttp.ClientResponse:
     accept = question.accept or ("application/json" if as_json else "text/plain")
     headers = {"Accept": f"{accept}, {_PROBLEM}", "Content-Type": "text/plain"}
     try:
         response = await session.request(
             question.method, _url(address, question), data=question.body, headers=headers, allow_redirects=False
         )
-        if response.status != HTTPStatus.OK:
+        if response.status != HTTPStatus.OK and not (may_be_503 and _is_condition(response)):
             async with response:
                 raise ApiError(await _refusal(address, response), response.status)
     except (
@@ -123,6 +161,11 @@ async def _response(session: aiohttp.ClientSession, address: str, question: Ques
         hint = "is the appliance running, and does its API listen there? --api sets the address"
         raise ApiError(f"no answer from {address}: {_reason(error)}; {hint}") from error
     return response
+
+
+def _is_condition(response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer is that of `/healthz` of a gateway that is not well, which is no refusal."""
+    return response.status == HTTPStatus.SERVICE_UNAVAILABLE and response.content_type == "application/json"
 
 
 def _url(address: str, question: Question) -> URL:

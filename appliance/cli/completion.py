@@ -48,10 +48,12 @@ _BASH = Path(__file__).with_name("completion.bash")
 _ZSH_NAMES = """\
 _appliance_{function}() {{
   local -a names
-  names=(${{(f)"$(appliance completion {kind} -- "${{words[@]}}" 2>/dev/null)"}})
+  names=(${{(f)"$(appliance completion {kind} -- "${{(@Q)${{(z)BUFFER}}}}" 2>/dev/null </dev/null)"}})
   compadd -- "${{names[@]}}"
 }}
 """
+"""The line itself is read, because the words that zsh has at hand begin with the command."""
+
 _BASH_NAMES = """\
 _appliance_{function}() {{ _appliance_names {kind} "$1"; }}
 """

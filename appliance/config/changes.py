@@ -1,8 +1,8 @@
 """What a reload changes while traffic flows, and what it cannot change. Pure.
 
-Services, their real servers and all that is said of both, the pools of local addresses, the start values of tunables and the
-parameters of the host can change while the appliance runs. A service with another VIP, port or protocol is another one.
-Everything else is fixed at the start: the shards, the interfaces and the listeners are made from it.
+Services, their real servers and all that is said of both, the pools of local addresses, the start values of tunables, the
+parameters of the host and the session log can change while the appliance runs. A service with another VIP, port or protocol is
+another one. Everything else is fixed at the start: the shards, the interfaces and the listeners are made from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,10 +66,12 @@ class Reload:
     """One line for each service that is added or removed, and for each key of one that changes."""
     pools: tuple[str, ...] = ()
     """One line for each pool of local addresses that is added, removed or changed."""
+    session_log: tuple[str, ...] = ()
+    """One line for each key of the session log that changes."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All that changes but tunables."""
+        """All that changes of services, and what belongs to them."""
         return self.pools + self.services + self.real_servers
 
 
@@ -79,8 +81,9 @@ def compare(running: Config, wanted: Config) -> Reload:
         *_fixed("gateway.", dict(running.gateway), dict(wanted.gateway)),
         *_fixed("api.", dict(running.api), dict(wanted.api)),
     ]
-    before, after = _by_identity(running), _by_identity(wanted)
-    pairs = [(before[key], after[key]) for key in after if key in before]
+    before, after = _by_name(running), _by_name(wanted)
+    kept = {name for name in before.keys() & after.keys() if _is_same(before[name], after[name])}
+    pairs = [(before[name], new) for name, new in after.items() if name in kept and before[name] is not new]
     for old, new in pairs:
         reasons += _fixed(f"service {old.name}: ", _fixed_part(old), _fixed_part(new))
     if reasons:
@@ -91,11 +94,12 @@ def compare(running: Config, wanted: Config) -> Reload:
         _parameters(running, wanted),
         tuple(line for old, new in pairs for line in _real_server_changes(old, new)),
         (
-            *(f"service {_in_words(before[key])} removed" for key in before if key not in after),
-            *(f"service {_in_words(after[key])} added" for key in after if key not in before),
+            *(f"service {_in_words(old)} removed" for name, old in before.items() if name not in kept),
+            *(f"service {_in_words(new)} added" for name, new in after.items() if name not in kept),
             *(line for old, new in pairs for line in _changes(f"service {new.name}:", LIVE, old, new)),
         ),
         tuple(_differences("local_addresses.", running.local_addresses, wanted.local_addresses)),
+        tuple(_differences("session_log.", dict(running.session_log), dict(wanted.session_log))),
     )
 
 
@@ -124,8 +128,13 @@ def _text(value: object) -> str:
     return f"[{', '.join(map(value_text, value))}]" if len(value) <= _MOST_SHOWN else f"{len(value)} entries"
 
 
-def _by_identity(config: Config) -> dict[tuple[object, ...], Service]:
-    return {tuple(getattr(service, key) for key in _IDENTITY): service for service in config.services}
+def _by_name(config: Config) -> dict[str, Service]:
+    return {service.name: service for service in config.services}
+
+
+def _is_same(old: Service, new: Service) -> bool:
+    """Whether the new one takes the place of the old one, and is not another service of its name."""
+    return old is new or all(getattr(old, key) == getattr(new, key) for key in _IDENTITY)
 
 
 def _in_words(service: Service) -> str:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from appliance.config.health_check import HealthCheck, check_problems
 from appliance.config.problems import ConfigProblem, KeyPath, key_text, value_text
+from appliance.config.session_log import SessionLog
 from appliance.config.tables import LAST_QUEUE_NUM, Gateway, Pools, Service
 from appliance.health.pace import MOST_PER_S
 from appliance.model.did_you_mean import did_you_mean
@@ -143,6 +144,15 @@ def pace_warnings(services: tuple[Service, ...]) -> Iterator[str]:
             f"the health checks are {per_s:.0f} a second, and no more than {MOST_PER_S} are made: real servers are asked less "
             "often, and found to be down later, than interval_s says. Choose a longer interval_s, or check fewer of them."
         )
+
+
+def session_log_problems(log: SessionLog, services: tuple[Service, ...]) -> Iterator[ConfigProblem]:
+    """Problems of a session log of services that do not exist."""
+    known = [service.name for service in services]
+    for index, name in enumerate(log.services):
+        if name not in known:
+            path = ("session_log", "services", index)
+            yield ConfigProblem(path, name, f"{value_text(name)} is no service{did_you_mean(name, known)}")
 
 
 def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:

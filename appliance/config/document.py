@@ -14,6 +14,7 @@ def document_of(config: Config) -> dict[str, Any]:
         "api": _given(config.api),
         "sysctl": {name: value for name, value in config.sysctl.items() if value != TUNABLES[name].default},
         "host": {"sysctl": {name: _plain(values) for name, values in config.host.sysctl.items()}},
+        "session_log": _given(config.session_log),
         "local_addresses": pools_of(config),
         "service": [value_of(service) for service in config.services],
     }

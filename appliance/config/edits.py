@@ -1,7 +1,7 @@
 """Services, real servers and pools as values, and what a configuration is after one of them has changed. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from appliance.config.loading import Config, RealServer, Service, with_parts
@@ -74,10 +74,17 @@ def edited(config: Config, edit: Edit) -> Config:
     return with_parts(config, list(_replaced(services, subject.name, after).values()), pools_of(config), SOURCE)
 
 
-def commands(config: Config) -> frozenset[tuple[str, ...]]:
+def commands(services: Iterable[Service]) -> frozenset[tuple[str, ...]]:
     """The programs, with their arguments, that health checks run on this host."""
-    checks = (check for service in config.services for check in _checks(service))
+    checks = (check for service in services for check in _checks(service))
     return frozenset(tuple(check.command) for check in checks if check is not None and check.command)
+
+
+def new_commands(wanted: Config, running: Config, in_file: Config) -> frozenset[tuple[str, ...]]:
+    """Those of `wanted` that neither of the others has."""
+    there = set(map(id, running.services))
+    asked = commands(service for service in wanted.services if id(service) not in there)
+    return asked - commands(running.services) - commands(in_file.services) if asked else asked
 
 
 def _checks(service: Service) -> Iterator[Any]:

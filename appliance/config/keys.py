@@ -10,6 +10,7 @@ from appliance.config.host_table import Host, WantedParameters
 from appliance.config.loading import Config
 from appliance.config.observe import Observe
 from appliance.config.problems import value_text
+from appliance.config.session_log import SessionLog
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, RealServer, Service, StartValues
 from appliance.config.values import Allowed, Multiple, OneOf, Range
@@ -56,6 +57,7 @@ def sections() -> tuple[Section, ...]:
         Section("[api]", meaning["api"], _keys(Api)),
         Section("[sysctl]", meaning["sysctl"], _keys(StartValues)),
         Section("[host.sysctl]", Host.model_fields["sysctl"].description or "", _keys(WantedParameters)),
+        Section("[session_log]", meaning["session_log"], _keys(SessionLog)),
         Section("[local_addresses]", meaning["local_addresses"], (_POOL,)),
         Section("[[service]]", meaning["services"], _keys(Service)),
         Section("[service.health_check]", of_service["health_check"], _keys(HealthCheck)),

@@ -21,6 +21,7 @@ from appliance.config.host_table import Host
 from appliance.config.host_values import HOST_VALUE
 from appliance.config.observe import Observe
 from appliance.config.problems import ConfigError, ConfigProblem, KeyPath, value_text
+from appliance.config.session_log import SessionLog
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, Pools, RealServer, Service, Services, Sysctl
 from appliance.config.toml_lines import TomlLines
@@ -47,6 +48,7 @@ class Config(Table):
         description="The values with which tunables start; a tunable that is left out starts with its default.",
     )
     host: Host = Field(default=Host(), description="What the appliance asks of its host beyond what it needs.")
+    session_log: SessionLog = Field(default=SessionLog(), description="A line for each session at its end.")
     local_addresses: Pools = Field(
         description="Pools of local addresses. Real servers see sessions come from these, and never from the client's address."
     )
@@ -195,6 +197,7 @@ def _cross_problems(config: Config) -> Iterator[ConfigProblem]:
     yield from checks.scheduler_problems(config.services)
     yield from checks.health_check_problems(config.services)
     yield from checks.access_problems(config.services)
+    yield from checks.session_log_problems(config.session_log, config.services)
 
 
 def _keys(model: type[Table]) -> list[str]:
@@ -213,6 +216,7 @@ _KEYS: dict[KeyPath, Iterable[str]] = {
     ("service", "health_check"): _keys(HealthCheck),
     ("service", "real_server", "health_check"): _keys(HealthCheck),
     ("service", "observe"): _keys(Observe),
+    ("session_log",): _keys(SessionLog),
 }
 """The keys of each table, by the path of the table without list indices."""
 

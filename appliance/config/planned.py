@@ -37,12 +37,13 @@ def differences(running: Config, wanted: Config) -> list[str]:
 
 
 def _other_lines(running: Config, changes: Reload) -> Iterator[str]:
-    """A line for each tunable and each parameter of the host."""
+    """A line for each tunable, each parameter of the host and each key of the session log."""
     for name, value in changes.tunables.items():
         yield f"tunable {name}: {running.sysctl[name]} -> {value}"
     for name, values in changes.host_parameters.items():
         old, new = (" ".join(map(str, one)) if one else "as it was" for one in (running.host.sysctl.get(name), values))
         yield f"host parameter {name}: {old} -> {new}"
+    yield from changes.session_log
 
 
 def _planned(line: str, count: CountSessions, *, ends: bool) -> PlannedChange:

@@ -1,10 +1,12 @@
 """The checks of a configuration: what is asked of each real server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from appliance.config.health_check import HealthCheck
 from appliance.config.loading import Config, RealServer, Service
+from appliance.config.tables import Pools
 from appliance.health.check import Check, Target
 
 _USUAL_TIMEOUT_S = 1.0
@@ -13,12 +15,59 @@ _LEAST_FAST_INTERVAL_S = 0.05
 
 def targets_of(config: Config) -> dict[Target, Check | None]:
     """Every real server of every service, with its check if it has one, in the order of the configuration."""
-    local = frozenset(address for addresses in config.local_addresses.values() for address in addresses)
-    return {
-        target: check
-        for service in config.services
-        for target, check in _checks_of(service, config.local_addresses[service.local_addresses], local)
-    }
+    return Targets().difference(config).after
+
+
+class Difference(NamedTuple):
+    """Services that are not as they were, and what is asked of their real servers."""
+
+    services: frozenset[str]
+    before: dict[Target, Check | None]
+    """Their real servers as they were."""
+    after: dict[Target, Check | None]
+    """And as they will be."""
+    news: dict[Target, Check | None]
+    """Those of the latter that are new, or are asked something else."""
+    by_service: Mapping[str, tuple[Service, Mapping[Target, Check | None]]]
+    """What `Targets` will have."""
+    pools: Pools
+
+
+class Targets:
+    """The real servers of a configuration. Of the next one, only services that are not the same are looked at."""
+
+    def __init__(self) -> None:
+        self._pools: Pools = {}
+        self.by_service: Mapping[str, tuple[Service, Mapping[Target, Check | None]]] = {}
+        """By name: each service with its real servers, in their order. Another one after each change."""
+
+    def put(self, difference: Difference) -> None:
+        """Go by the configuration of this difference, the latest one, from now on."""
+        self._pools, self.by_service = difference.pools, difference.by_service
+
+    def difference(self, config: Config) -> Difference:
+        """What is not as it is in a configuration. Nothing changes."""
+        same_pools = self._pools == config.local_addresses
+        wanted = {service.name: service for service in config.services}
+        before = {
+            name: asked for name, (service, asked) in self.by_service.items() if not same_pools or wanted.get(name) is not service
+        }
+        changed = [service for name, service in wanted.items() if name in before or name not in self.by_service]
+        local = frozenset(address for addresses in config.local_addresses.values() for address in addresses)
+        made = {
+            service.name: (service, dict(_checks_of(service, config.local_addresses[service.local_addresses], local)))
+            for service in changed
+        }
+        old = {target: check for asked in before.values() for target, check in asked.items()}
+        new = {target: check for _, asked in made.values() for target, check in asked.items()}
+        return Difference(
+            frozenset(before.keys() | made.keys()),
+            old,
+            new,
+            {target: check for target, check in new.items() if target not in old or check != old[target]},
+            {name: made.get(name) or self.by_service[name] for name in wanted},
+            config.local_addresses,
+        )
 
 
 def _checks_of(

@@ -12,8 +12,8 @@ from typing import Any
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.document import document_of
-from appliance.config.edits import commands, edited, look_up, pools_of, value_of
-from appliance.config.file_changes import changed_in_file
+from appliance.config.edits import edited, look_up, new_commands, pools_of, value_of
+from appliance.config.file_changes import changed_in_file, with_same_services
 from appliance.config.loading import Config, ConfigError
 from appliance.config.planned import differences
 from appliance.config.saving import saved
@@ -84,7 +84,7 @@ class Configuration:
                 self._note(after)
                 wanted = await asyncio.to_thread(changed_in_file, self._running(), self._in_file, after)
                 await self._put(wanted, Occasion.FILE)
-                self._in_file = after
+                self._in_file = await asyncio.to_thread(with_same_services, self._running(), after)
                 self._say_unsaved()
         except (ConfigError, ReloadRefusedError, ChangeRefusedError) as error:
             say_refused(error)
@@ -207,13 +207,16 @@ class Configuration:
 
     async def _read(self, text: str | None) -> Config:
         try:
-            if text is None:
-                return await asyncio.to_thread(self._file.read)
-            wanted = await asyncio.to_thread(self._file.parse, text, POSTED)
+            wanted = await asyncio.to_thread(self._parsed, text)
         except ConfigError as error:
             raise _refused(error) from error
-        self._check_commands(wanted)
+        if text is not None:
+            self._check_commands(wanted)
         return wanted
+
+    def _parsed(self, text: str | None) -> Config:
+        wanted = self._file.read() if text is None else self._file.parse(text, POSTED)
+        return with_same_services(self._running(), wanted)
 
     async def _put_or_refuse(self, wanted: Config, occasion: Occasion) -> list[str]:
         try:
@@ -235,12 +238,16 @@ class Configuration:
             )
 
     def _check_commands(self, wanted: Config) -> None:
-        """Only who can write the file chooses which programs run on this host; whoever has a token does not."""
-        for command in commands(wanted) - commands(self._in_file) - commands(self._running()):
+        """Only who can write the file chooses which programs run on this host, and which file is written to; a token is not
+        enough."""
+        for command in new_commands(wanted, self._running(), self._in_file):
             raise ChangeRefusedError(
                 COMMAND_REFUSED,
                 f"health_check.command: {command[0][:80]!r} is a command that {self.path} does not have",
             )
+        file = wanted.session_log.file
+        if file not in (self._in_file.session_log.file, self._running().session_log.file):
+            raise ChangeRefusedError(COMMAND_REFUSED, f"session_log.file: {file[:80]!r} is a path that {self.path} does not have")
 
     def _document(self) -> dict[str, Any]:
         return document_of(self._effective())

@@ -29,6 +29,7 @@ from appliance.director.duties import Duties, cancel
 from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
+from appliance.director.heap import KEEP_AFTER_S
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
@@ -42,6 +43,7 @@ from appliance.director.reported import Reported
 from appliance.director.room import make_room
 from appliance.director.runtime_files import Keys
 from appliance.director.session_counts import session_counts
+from appliance.director.session_log import SessionLogWriter
 from appliance.director.session_queries import SessionQueries
 from appliance.director.steps import do_all
 from appliance.director.supervisor import ShardProcess
@@ -82,9 +84,11 @@ class Director(Reported):
         start: StartProcess = start_worker,
         was_down: Set[Target] = frozenset(),
         drained: Mapping[Target, Drain] | None = None,
+        keep: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
-        those that were drained."""
+        those that were drained. `keep` hears how many real servers are new, see `director.heap`."""
+        self._keep = keep
         self._config, self.access = config, Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
@@ -98,6 +102,7 @@ class Director(Reported):
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
+        self.session_log = SessionLogWriter(config.session_log, self._workers)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
@@ -135,6 +140,7 @@ class Director(Reported):
             goes_on = await self._prepare(undo)
             tasks = [asyncio.ensure_future(worker.run()) for worker in self._workers]
             tasks.append(asyncio.ensure_future(self._duties.keep("look at workers", lambda: watch_workers(self._watchdog))))
+            undo.push_async_callback(self.session_log.end)
             undo.push_async_callback(cancel, tasks)
             await workers.ready(self._workers)
             notices = undo.enter_context(contextlib.closing(Notices()))
@@ -146,6 +152,7 @@ class Director(Reported):
             undo.push_async_callback(self.configuration.end)
             undo.push_async_callback(await serve_api(self, self._config.api.listen))
             tasks += (asyncio.ensure_future(self._duties.keep(*duty)) for duty in self._all_duties(notices, asked.reload).items())
+            self._keep(_number_of(self.services, ()))
             log.info("ready: %s, API on %s", workers.counted(self._workers), ", ".join(self._config.api.listen))
             self._ends_for_good = False  # an error of ours from now on leaves all of it to the next run
             await asked.end(tasks)
@@ -193,6 +200,7 @@ class Director(Reported):
             "tell who is down": self.health.tell,
             "look at drains": self.drains.watch,
             "observe traffic": self._observer.watch,
+            "write the session log": self.session_log.watch,
         }
 
     async def _end_or_leave(self, end: Callable[[], None], leave: Callable[[], None]) -> None:
@@ -229,18 +237,21 @@ class Director(Reported):
         The lock on tunables is held by the caller. Raises ReloadRefusedError.
         """
         try:
-            changes = compare(self._config, wanted)
+            changes = await asyncio.to_thread(compare, self._config, wanted)
             access = await self.access_control.read(wanted)
             changes = replace(changes, services=(*changes.services, *access.lines))
             self._tuning.check_port_range(changes.tunables)
             await make_room(self._slots, (self._config, wanted), self._workers, self._lane, self.shared)
-            services = self._slots.plan(wanted)
-            await asyncio.to_thread(keep_slots, self._slots.after(wanted))
+            services = await asyncio.to_thread(self._slots.plan, wanted)
+            new = _number_of(services, self.services)
+            if not self._slots.has_all(wanted):
+                await asyncio.to_thread(keep_slots, self._slots.after(wanted))
             tunables = self._tuning.without_those_in_force(changes.tunables)
             async with (
                 self.access_control.changed(access.services),  # first: who is denied does not get in before
                 self._live.prepared(self._config, wanted, services),
                 self.host_parameters.changed(changes.host_parameters),
+                self.session_log.changed(wanted.session_log),
             ):
                 await self._tuning.put_in_force(tunables)
         except (ConfigError, HostParameterError, TunableError, EdgeError) as error:
@@ -248,16 +259,17 @@ class Director(Reported):
         before = self._config
         self._slots.take(wanted)
         await self._put_in_force(wanted, changes, services, occasion)
-        say_done(changes, len(tunables), occasion)
+        asyncio.get_running_loop().call_later(KEEP_AFTER_S, self._keep, new)
         self.access_control.cut_soon()
-        return [*differences(before, wanted), *access.lines]
+        await asyncio.to_thread(say_done, changes, len(tunables), occasion)
+        return [*await asyncio.to_thread(differences, before, wanted), *access.lines]
 
     async def _put_in_force(self, config: Config, changes: Reload, services: tuple[ServicePlan, ...], occasion: Occasion) -> None:
         """Put everything but the tunables in force, for which all is prepared."""
         self._config = config
         if changes.lines:
             await self._live.put(config, services)
-            self.health.put(config)
+            self.health.put(config, await asyncio.to_thread(self.health.difference, config))
             await self.drains.put(config, occasion)
             self._observer.put(config)
             await self.health.tell_once()
@@ -267,7 +279,8 @@ class Director(Reported):
         """Go by these services from now on. It comes before the shards have them, so that no packet goes to a real server whose
         MTU is not known yet, and the lane to none that is removed."""
         self.services = services
-        await self._look_at_routes()
+        await self._routes.look(services, only_new=True)
+        self._lane.narrow(services, self.shared.mtu, self.health.left, self.health.down)
 
     def _forget_worker(self, shard: int) -> None:
         """The worker of a shard is gone."""
@@ -298,5 +311,11 @@ class Director(Reported):
     async def _look_at_routes(self) -> None:
         self.health.say_if_late()
         await self._routes.look(self.services)
-        await asyncio.to_thread(self._network.look_at_servers, self._routes.next_hops)
+        await asyncio.to_thread(lambda: self._network.look_at_servers(self._routes.next_hops))
         self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
+
+
+def _number_of(services: Sequence[ServicePlan], known: Sequence[ServicePlan]) -> int:
+    """How many real servers these services have, but for those that are known already."""
+    there = set(map(id, known))
+    return sum(len(service.real_servers) for service in services if id(service) not in there)

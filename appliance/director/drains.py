@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from appliance.config.loading import Config
+from appliance.config.loading import Config, Service
 from appliance.director import workers
 from appliance.director.checks import target_of
 from appliance.director.confirmation import Occasion
@@ -72,8 +72,8 @@ class Drains:
         plans."""
         self._slots, self._around = slots, around
         self._now, self._chance = now, chance
-        self._known = _targets(config)
-        self._drains = {target: drain for target, drain in drains.items() if target in self._known}
+        self._services = _by_name(config)
+        self._drains = {target: drain for target, drain in drains.items() if self._is_known(target)}
         self._aside: dict[Target, Drain] = {}
         """Those of real servers that a change has removed which may yet be taken back. Shards go on knowing them as drained, so
         that none gets a session before its drain goes on."""
@@ -95,7 +95,7 @@ class Drains:
         """Drain a real server: when this returns, no shard gives it a new session. One that is drained already gets another
         deadline, or none. Raises KeyError when there is no such real server."""
         async with self._changing:
-            if target not in self._known:
+            if not self._is_known(target):
                 raise KeyError(target)
             now, before = self._now(), self._drains.get(target)
             deadline = None if deadline_s is None else now + deadline_s
@@ -109,7 +109,7 @@ class Drains:
         """Let a real server have new sessions again: when this returns, every shard may give it some. False when it was not
         drained. Raises KeyError when there is no such real server."""
         async with self._changing:
-            if target not in self._known:
+            if not self._is_known(target):
                 raise KeyError(target)
             if self._drains.pop(target, None) is None:
                 return False
@@ -121,9 +121,9 @@ class Drains:
     async def put(self, config: Config, occasion: Occasion) -> None:
         """Go by this configuration from now on. Drains of real servers that are in it go on, whatever their weights are now."""
         async with self._changing:
-            before, self._known, aside = self._in_force, _targets(config), self._aside
-            gone = {target: drain for target, drain in self._drains.items() if target not in self._known}
-            back = {target: drain for target, drain in aside.items() if target in self._known}
+            before, aside, self._services = self._in_force, self._aside, _by_name(config)
+            gone = {target: drain for target, drain in self._drains.items() if not self._is_known(target)}
+            back = {target: drain for target, drain in aside.items() if self._is_known(target)}
             self._aside = gone if occasion is Occasion.ON_TRIAL else {}
             for target in gone:
                 del self._drains[target]
@@ -148,6 +148,11 @@ class Drains:
         except EdgeError as error:
             log.error("the next run will not know who is drained: %s", error)
 
+    def _is_known(self, target: Target) -> bool:
+        """Whether there is such a real server."""
+        service = self._services.get(target.service)
+        return service is not None and any(target_of(service, server) == target for server in service.real_servers)
+
     def _forget(self, target: Target) -> None:
         self._said.pop(target, None)
         self._places = {key: place for key, place in self._places.items() if key[0] != target}
@@ -158,7 +163,7 @@ class Drains:
 
     def state(self, target: Target, note: str = "") -> DrainState:
         """How far the drain of a real server has come. Raises KeyError when there is no such real server."""
-        if target not in self._known:
+        if not self._is_known(target):
             raise KeyError(target)
         drain, now, left = self._drains.get(target), self._now(), sum(self._left(self._slots()[target]))
         if drain is None:
@@ -242,8 +247,8 @@ class Drains:
         return [count[ACTIVE_CONNS] + count[INACTIVE_CONNS] for count in counts]
 
 
-def _targets(config: Config) -> frozenset[Target]:
-    return frozenset(target_of(service, server) for service in config.services for server in service.real_servers)
+def _by_name(config: Config) -> dict[str, Service]:
+    return {service.name: service for service in config.services}
 
 
 def _sessions_of(target: Target) -> SessionFilter:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from math import inf
 
-from appliance.config.loading import Config, Service
+from appliance.config.loading import Config
 from appliance.director.check_places import MOST_COMMANDS_AT_ONCE, most_at_once
 from appliance.director.checker import Ask, Checker
-from appliance.director.checks import target_of, targets_of
+from appliance.director.checks import Difference, Targets
 from appliance.director.consequences import Consequences
 from appliance.director.observer import Complaint
 from appliance.edge.errors import EdgeError
@@ -65,6 +65,7 @@ class Health:
         self._sockets = Checker(most_at_once(), ask, self._take, now)
         self._commands = Checker(MOST_COMMANDS_AT_ONCE, ask, self._take, now)
         self._consequences = Consequences()
+        self._targets = Targets()
         self._checks: dict[Target, Check | None] = {}
         self._standings: dict[Target, Standing] = {}
         self._pending: list[StateChange] = []
@@ -88,29 +89,33 @@ class Health:
         """When it was said last that a real server stays up although its traffic speaks against it."""
         self._dirty = set[str]()
         """Services whose consequences may have changed."""
-        self._put(config, was_down)
+        self._put(config, self.difference(config), was_down)
         self._look()
         self.down, self.left = self._consequences.down(), self._consequences.left()
 
-    def put(self, config: Config) -> None:
+    def difference(self, config: Config) -> Difference:
+        """What `put` will have to do for a configuration. It may be called in another thread, and takes most of the time."""
+        return self._targets.difference(config)
+
+    def put(self, config: Config, difference: Difference | None = None) -> None:
         """Go by this configuration from now on. Whoever has the same check as before keeps his state and his turn."""
-        self._put(config, frozenset())
+        self._put(config, difference or self.difference(config), frozenset())
         self._news.set()
 
-    def _put(self, config: Config, was_down: Set[Target]) -> None:
-        before, self._checks = self._checks, targets_of(config)
+    def _put(self, config: Config, difference: Difference, was_down: Set[Target]) -> None:
+        names, before, after, news, *_ = difference
+        self._targets.put(difference)
         self._consequences.put(config, self._slots())
-        self._dirty = {service.name for service in config.services}
-        for target in before.keys() - self._checks.keys():
+        self._dirty |= names
+        for target in before.keys() - after.keys():
             self._checker(before[target]).drop(target)
-            del self._standings[target]
+            del self._standings[target], self._checks[target]
             self._hastened.pop(target, None)
             self._spared.pop(target, None)
-        for target, check in self._checks.items():
+        self._checks |= after
+        for target, check in news.items():
             if target not in before:
                 self._standings[target] = Standing(self._now(), is_up=check is None or target not in was_down)
-            elif check == before[target]:
-                continue
             else:
                 self._checker(before[target]).drop(target)
                 self._change_check(target, check)
@@ -280,24 +285,28 @@ class Health:
         return self._consequences.troubles()
 
     def rows(self) -> list[ServiceHealth]:
-        """The health of each service and its real servers."""
-        slots = self._slots()
-        drained = {target for target in self._checks if slots.get(target) in self._consequences.drained}
-        return [self._service_row(service, drained) for service in self._consequences.services]
+        """The health of each service and its real servers. It may be called in another thread."""
+        slots, drained, asked = self._slots(), self._consequences.drained, self._targets.by_service
+        standings, now = dict(self._standings), self._now()
+        return [
+            ServiceHealth(
+                service.name,
+                self._consequences.of(service.name).trouble,
+                service.quorum,
+                service.when_none_healthy,
+                service.on_down,
+                [
+                    self._row(target, check, standing, server.backup, slots.get(target) in drained, now)
+                    for server, (target, check) in zip(service.real_servers, checks.items(), strict=True)
+                    if (standing := standings.get(target)) is not None  # else it comes or goes at this moment
+                ],
+            )
+            for service, checks in asked.values()
+        ]
 
-    def _service_row(self, service: Service, drained: Set[Target]) -> ServiceHealth:
-        now, of_server = self._now(), ((target_of(service, server), server.backup) for server in service.real_servers)
-        return ServiceHealth(
-            service.name,
-            self._consequences.of(service.name).trouble,
-            service.quorum,
-            service.when_none_healthy,
-            service.on_down,
-            [self._row(target, is_backup=backup, is_drained=target in drained, now=now) for target, backup in of_server],
-        )
-
-    def _row(self, target: Target, *, is_backup: bool, is_drained: bool, now: float) -> RealServerHealth:
-        standing, check = self._standings[target], self._checks[target]
+    def _row(
+        self, target: Target, check: Check | None, standing: Standing, is_backup: bool, is_drained: bool, now: float
+    ) -> RealServerHealth:
         last = standing.last
         return RealServerHealth(
             target.address,

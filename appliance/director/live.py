@@ -47,6 +47,8 @@ class Live:
         the lane may carry only then, `allow` allows when they are."""
         self._host, self._shards, self._slots = host, shards, slots
         self._running, self._know, self._allow = running, know, allow
+        self._host_stays = False
+        """Whether the kernel takes the same packets before and after the change."""
 
     @contextlib.asynccontextmanager
     async def prepared(self, config: Config, wanted: Config, services: Services) -> AsyncIterator[None]:
@@ -56,13 +58,15 @@ class Live:
         Raises EdgeError or ReloadRefusedError when somebody refuses.
         """
         before = self._running()
+        self._host_stays = _is_steered_alike(before, services)
         if services == before and wanted.local_addresses == config.local_addresses:
             yield
             return
         try:
             if new := _only_in(services, before):
                 await self._tell((*before, *new))
-            await asyncio.to_thread(self._host.extend, wanted)
+            if not self._host_stays:
+                await asyncio.to_thread(self._host.extend, wanted)
             await self._tell(_with_what_goes(before, services))
             yield
         except BaseException:
@@ -98,27 +102,36 @@ class Live:
         await self._shrink(config)
 
     async def _shrink(self, config: Config) -> None:
+        if self._host_stays:
+            return
         try:
             await asyncio.to_thread(self._host.shrink, config, self._slots.removed(config))
         except EdgeError as error:
             log.error("what is not needed any more stays on the host until it can be removed: %s", error)
 
 
-def _key_of(plan: ServicePlan) -> tuple[str, str, int]:
-    return plan.protocol, plan.vip, plan.port
+def _is_steered_alike(services: Services, others: Services) -> bool:
+    """Whether the kernel has to know the same of both."""
+    return len(services) == len(others) and all(
+        one is other or _steering_of(one) == _steering_of(other) for one, other in zip(services, others, strict=True)
+    )
+
+
+def _steering_of(plan: ServicePlan) -> tuple[object, ...]:
+    return plan.key, plan.name, plan.local_addresses, [(server.address, server.port) for server in plan.real_servers]
 
 
 def _only_in(services: Services, others: Services) -> Services:
     """Those whose endpoint is none of the others'."""
-    there = {_key_of(plan) for plan in others}
-    return tuple(plan for plan in services if _key_of(plan) not in there)
+    there = {plan.key for plan in others}
+    return tuple(plan for plan in services if plan.key not in there)
 
 
 def _with_what_goes(before: Services, after: Services) -> Services:
     """The services of `after`, with those and the local addresses that only `before` has. One that takes the place of another is
     not there yet."""
-    old = {_key_of(plan): plan for plan in before}
-    return (*(_both(old.get(_key_of(plan)), plan) for plan in after), *_only_in(before, after))
+    old = {plan.key: plan for plan in before}
+    return (*(_both(old.get(plan.key), plan) for plan in after), *_only_in(before, after))
 
 
 def _both(old: ServicePlan | None, new: ServicePlan) -> ServicePlan:
@@ -126,4 +139,6 @@ def _both(old: ServicePlan | None, new: ServicePlan) -> ServicePlan:
         return new
     if old.name != new.name:
         return old
+    if set(old.local_addresses) <= set(new.local_addresses):
+        return new  # this very one: whoever compares services finds at once that it has not changed
     return replace(new, local_addresses=tuple(dict.fromkeys((*new.local_addresses, *old.local_addresses))))

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, Service
+from appliance.config.session_log import OFF, SessionLog
 from appliance.director.runtime_files import Keys
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.policy.address_sets import Steered, SteeredService, in_order
@@ -46,6 +47,11 @@ def steered(config: Config, hash_seed: int = HASH_SEED, removed: Sequence[Remove
     )
 
 
+def told_of(log: SessionLog) -> tuple[int, tuple[str, ...]]:
+    """What a worker has to know of the session log: how many sessions a second it tells at their end, and of which services."""
+    return (0 if log.target == OFF else log.max_per_s), log.services
+
+
 def worker_plans(
     config: Config,
     services: tuple[ServicePlan, ...],
@@ -57,8 +63,20 @@ def worker_plans(
     """The plan of each worker, in the order of shards. `services` have slots below `destinations`; `down` and `drained`
     are those of real servers that are so."""
     shards, queue_base = config.gateway.shards, config.gateway.queue_base
+    log_per_s, logged = told_of(config.session_log)
     return [
-        Plan(shard, shards, queue_base + shard, destinations, services, *keys, down=down, drained=drained)
+        Plan(
+            shard,
+            shards,
+            queue_base + shard,
+            destinations,
+            services,
+            *keys,
+            down=down,
+            drained=drained,
+            log_per_s=log_per_s,
+            logged_services=logged,
+        )
         for shard in range(shards)
     ]
 
@@ -83,6 +101,8 @@ class Slots:
         self.are_new = False
         """Whether no earlier run has used them: what the kernel has by slot is then of other real servers."""
         self._slots: _SlotOf = dict(taken)
+        self._known: dict[str, _Known] = {}
+        """By name: the services that were asked for last."""
 
     @property
     def given_up(self) -> int:
@@ -96,18 +116,18 @@ class Slots:
 
     def removed(self, config: Config) -> list[RemovedServer]:
         """The real servers that were removed from services of this configuration."""
-        protocols, there = {service.name: service.protocol for service in config.services}, set(_real_servers(config))
+        protocols, there = {service.name: service.protocol for service in config.services}, set(self._keys(config))
         gone = [key for key in self._slots if key not in there and key[0] in protocols]
         return [RemovedServer(IPv4Address(address), port, protocols[name]) for name, address, port in gone]
 
     def missing(self, config: Config) -> int:
         """How many real servers of a configuration would find no free slot."""
-        new = sum(key not in self._slots for key in _real_servers(config))
+        new = sum(key not in self._slots for key in self._keys(config))
         return max(0, new - (self.given_up - len(self._slots)))
 
     def removed_from_all(self, *configs: Config) -> _SlotOf:
         """Those that are in none of these configurations, with their slots; the ones that were removed first come first."""
-        there = {key for config in configs for key in _real_servers(config)}
+        there = {key for config in configs for key in self._keys(config)}
         return {key: slot for key, slot in self._slots.items() if key not in there}
 
     def give_up(self, keys: Iterable[Key]) -> None:
@@ -128,9 +148,15 @@ class Slots:
 
     def take(self, config: Config) -> tuple[ServicePlan, ...]:
         """The services as shards need them; each new real server has its slot. Raises ReloadRefusedError, as `plan`."""
-        slots, there = self._with_new(config), set(_real_servers(config))
-        self._slots = dict(sorted(slots.items(), key=lambda item: item[0] in there))
+        slots, there = self._with_new(config), set(self._keys(config))
+        if len(there) < len(slots):
+            slots = dict(sorted(slots.items(), key=lambda item: item[0] in there))
+        self._slots = slots
         return self.plan(config)
+
+    def has_all(self, config: Config) -> bool:
+        """Whether each real server of a configuration has its slot."""
+        return all(key in self._slots for key in self._keys(config))
 
     def after(self, config: Config) -> "Slots":
         """These slots as they will be once `config` has taken its own. Raises ReloadRefusedError, as `plan`."""
@@ -142,12 +168,31 @@ class Slots:
 
         Raises ReloadRefusedError when there are not enough slots for all new real servers.
         """
-        slots = self._with_new(config)
-        return tuple(_service_plan(config, service, slots) for service in config.services)
+        slots, before = self._with_new(config), self._known
+        self._known = {service.name: self._made(config, service, slots, before.get(service.name)) for service in config.services}
+        return tuple(known.plan for known in self._known.values())
+
+    @staticmethod
+    def _made(config: Config, service: Service, slots: _SlotOf, before: "_Known | None") -> "_Known":
+        """The plan of a service: the one from before when neither it nor its pool has changed, nor a slot."""
+        pool = config.local_addresses[service.local_addresses]
+        if before is not None and before.service is service and before.pool == pool and before.has(slots):
+            return before
+        return _Known(service, pool, _keys_of(service), _service_plan(service, pool, slots))
+
+    def _keys(self, config: Config) -> list[Key]:
+        """Name of the service, address and port of each real server."""
+        known, keys = self._known, list[Key]()
+        for service in config.services:
+            there = known.get(service.name)
+            keys += there.keys if there is not None and there.service is service else _keys_of(service)
+        return keys
 
     def _with_new(self, config: Config) -> _SlotOf:
         """The slots, with one for each new real server."""
-        new = [key for key in _real_servers(config) if key not in self._slots]
+        new = [key for key in self._keys(config) if key not in self._slots]
+        if not new:
+            return self._slots
         if missing := self.missing(config):
             raise ReloadRefusedError(
                 f"there is no place for {missing} of {len(new)} new real servers: there may be {self.given_up}, with those that "
@@ -158,8 +203,20 @@ class Slots:
         return self._slots | dict(zip(new, free, strict=False))
 
 
-def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePlan:
-    pool = tuple(str(address) for address in config.local_addresses[service.local_addresses])
+class _Known(NamedTuple):
+    """A service, and what was made of it."""
+
+    service: Service
+    pool: tuple[IPv4Address, ...]
+    keys: list[Key]
+    plan: ServicePlan
+
+    def has(self, slots: _SlotOf) -> bool:
+        """Whether its real servers have these slots."""
+        return [slots[key] for key in self.keys] == [server.slot for server in self.plan.real_servers]
+
+
+def _service_plan(service: Service, pool: tuple[IPv4Address, ...], slots: _SlotOf) -> ServicePlan:
     real_servers = tuple(
         RealServerPlan(
             str(server.address),
@@ -177,7 +234,7 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
         str(service.vip),
         service.port,
         service.scheduler,
-        pool,
+        tuple(map(str, pool)),
         real_servers,
         service.protocol,
         _SYNPROXY[service.synproxy],
@@ -197,9 +254,8 @@ def _service_plan(config: Config, service: Service, slots: _SlotOf) -> ServicePl
     )
 
 
-def _real_servers(config: Config) -> list[Key]:
-    """Name of the service, address and port of each real server."""
-    return [(service.name, str(server.address), server.port) for service in config.services for server in service.real_servers]
+def _keys_of(service: Service) -> list[Key]:
+    return [(service.name, str(server.address), server.port) for server in service.real_servers]
 
 
 def _defer(service: Service) -> int | None:

@@ -16,6 +16,7 @@ def say_refused(error: Exception) -> None:
 
 def say_done(changes: Reload, tunables: int, what: str) -> None:
     """`what` has happened. Of the tunables of the configuration, as many as `tunables` were not in force already."""
-    for line in changes.lines:
+    lines = (*changes.lines, *changes.session_log)
+    for line in lines:
         log.info("%s", line)
-    log.info("%s, changes: %d", what, tunables + len(changes.host_parameters) + len(changes.lines))
+    log.info("%s, changes: %d", what, tunables + len(changes.host_parameters) + len(lines))

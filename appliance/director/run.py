@@ -5,7 +5,7 @@ import signal
 import time
 
 from appliance.config.loading import Gateway
-from appliance.director import kept
+from appliance.director import heap, kept
 from appliance.director.access_lists import read_access
 from appliance.director.asked import Asked
 from appliance.director.config_file import ConfigSource
@@ -28,6 +28,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
     Raises ConfigError, EdgeError or WorkerFailedError, or what `serve_api` raises, when it cannot start.
     """
     capabilities.keep_loading_from_children()  # before there is a thread
+    heap.prepare()
     config = file.read()
     access = read_access(config)
     asked = Asked()
@@ -47,8 +48,8 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         host = Host(hash_seed(keys.isn_secret))
         lane = _lane(config.gateway, keys)
         host.access.services = access
-        kept_before, drained = Kept.from_before(config), kept.kept_drains(time.monotonic())
-        director = Director(config, keys, file, host, lane, kept_before, was_down=kept.kept_down(), drained=drained)
+        kept_before, down, drained = Kept.from_before(config), kept.kept_down(), kept.kept_drains(time.monotonic())
+        director = Director(config, keys, file, host, lane, kept_before, was_down=down, drained=drained, keep=heap.Heap().keep)
         await director.run(serve_api, asked)
 
 

@@ -14,14 +14,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
+from appliance.director.known_services import KnownServices
 from appliance.director.worker_process import Process, StartProcess, end, how_it_ended, start_worker
 from appliance.ipc.messages import (
     Ask,
     AwaitSettled,
     ChangeDrained,
     ChangeHealth,
-    ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     Message,
@@ -72,6 +74,8 @@ class ShardProcess:
         """Whether the next worker comes after another one, of this run or of the one before."""
         self.lane_fds: tuple[int, ...] = ()
         """The descriptors that its workers get of the lane's maps."""
+        self.hear: Callable[[Ended], None] = lambda _: None
+        """What is called with the sessions that have ended in its workers."""
         self.first_start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker is ready for packets for the first time; WorkerFailedError when it cannot start."""
         self._plan = plan
@@ -82,6 +86,7 @@ class ShardProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._numbers = itertools.count(1)
         self._start_number = 0
+        self._known = KnownServices()
         self._answers: dict[int, asyncio.Future[Done | Piece]] = {}
         """By the number of the message that is to be answered."""
 
@@ -107,11 +112,19 @@ class ShardProcess:
     async def change_services(self, services: tuple[ServicePlan, ...]) -> None:
         """Give the worker other services, and wait until they are in force. Every worker that is started later has them as well.
 
-        The message goes out before this waits for anything. Raises ShardFailedError when the worker refuses the services, or does
-        not answer within ANSWER_TIMEOUT_S. A worker that dies meanwhile is no error, because the next one starts with them.
-        """
+        It is told what is new, in parts. Raises ShardFailedError in the end when the worker refuses one, or does not answer in
+        ANSWER_TIMEOUT_S; the rest is sent all the same. A worker that dies is no error, because the next one starts with them."""
         self._plan = replace(self._plan, services=services)
-        await self._tell(ChangeServices(services))
+        failure: ShardFailedError | None = None
+        for message in self._known.news(services):
+            self._known.told(message)
+            try:
+                if await self._tell(message, waits=not failure):
+                    self._known.confirmed(message)
+            except ShardFailedError as error:
+                failure = failure or error
+        if failure:
+            raise failure
 
     async def change_health(self, down: tuple[int, ...]) -> None:
         """Tell the worker the slots of all real servers that are down, as `change_services` does with services."""
@@ -122,6 +135,11 @@ class ShardProcess:
         """Tell the worker the slots of all real servers that are drained, as `change_services` does with services."""
         self._plan = replace(self._plan, drained=drained)
         await self._tell(ChangeDrained(drained))
+
+    async def change_session_log(self, log_per_s: int, services: tuple[str, ...]) -> None:
+        """Tell the worker which sessions it has to tell at their end, as `change_services` does with services."""
+        self._plan = replace(self._plan, log_per_s=log_per_s, logged_services=services)
+        await self._tell(ChangeSessionLog(log_per_s, [*services]))
 
     async def forget(self, real_servers: Sequence[tuple[str, str, int]]) -> None:
         """Have the worker count no more for real servers that were removed: service, address and port of each. Raises
@@ -140,15 +158,18 @@ class ShardProcess:
         """
         await self._tell(AwaitSettled(), within_s)
 
-    async def _tell(self, change: Message, within_s: float | None = None) -> None:
+    async def _tell(self, change: Message, within_s: float | None = None, *, waits: bool = True) -> bool:
+        """Returns whether the worker has said that it is in force."""
         # Also while it is still starting: the old plan may be on its way, and then this follows it. Without a writer no plan has
         # been sent, and the next one that is has the change in it.
         if self._writer is None:
-            return
+            return False
         number = self._send(change)
-        if not self.is_silent:  # one that does nothing at this moment finds the message when it goes on
+        if waits and not self.is_silent:  # one that does nothing at this moment finds the message when it goes on
             with contextlib.suppress(ShardDownError):
                 await self._answer_in_time(number, within_s)
+                return True
+        return False
 
     def kill(self) -> None:
         """Kill the worker, if there is one; `run` starts the next one."""
@@ -227,6 +248,7 @@ class ShardProcess:
         self._writer = writer
         failure = None
         try:
+            self._known.start(self._plan.services)
             self._start_number = self._send(Start(replace(self._plan, has_predecessor=self.has_predecessor)))
             failure = await self._listen(reader)
         finally:
@@ -251,7 +273,9 @@ class ShardProcess:
 
     def _take(self, number: int, message: Message) -> str | None:
         """Hand one message to whoever waits for it. Returns the reason when it says that the worker cannot start."""
-        if not isinstance(message, Done | Piece | Refused):
+        if isinstance(message, Ended):
+            self.hear(message)
+        elif not isinstance(message, Done | Piece | Refused):
             self._refuse(number, f"a worker does not say {type(message).__name__}")
         elif not self.up and isinstance(message, Refused):
             return message.reason

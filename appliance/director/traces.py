@@ -86,9 +86,9 @@ class Traces:
                 )
                 await asyncio.sleep(LOOK_S)
         finally:
-            self._numbers.discard(number)
             for feed in feeds:
                 await feed.close()
+            self._numbers.discard(number)  # behind that: the kernel refuses a second table of this name while there is one
 
     def _table(self, number: int, wanted: Query) -> str:
         service = next((service for service in self._services() if service.name == wanted.filter.service), None)

@@ -36,6 +36,7 @@ from appliance.model.counters import (
 from appliance.model.rates import RateMeter
 from appliance.model.verdicts import LIMITS_REACHED, REFUSALS, TABLE_FULL
 from appliance.policy.access_rules import COUNTERS as ACCESS_COUNTERS
+from appliance.policy.access_rules import MENDED as ACCESS_SETS_MENDED
 
 log = logging.getLogger("appliance.director")
 
@@ -53,7 +54,7 @@ _OF_THE_GATEWAY = (
     FORGED_SOURCE_DROPS,
     DIRECT_ACCESS_DROPS,
     FORGED_CLIENT_OPTIONS,
-    *(place for place, counter in enumerate(QUEUE_COUNTERS) if counter.name in ACCESS_COUNTERS),
+    *(place for place, counter in enumerate(QUEUE_COUNTERS) if counter.name in (*ACCESS_COUNTERS, ACCESS_SETS_MENDED)),
 )
 """Places of what the kernel counts for all shards together."""
 
@@ -179,29 +180,39 @@ class Routes:
 
     def __init__(self, shared: SharedState) -> None:
         self._shared = shared
-        self._mtus: dict[str, int] = {}
-        self.next_hops: dict[str, str] = {}
-        """By the address of each real server, see `edge.routes.Route`."""
+        self._ways: dict[str, routes.Route] = {}
+        """By the address of each real server."""
 
-    async def look(self, services: Sequence[ServicePlan]) -> None:
-        """Write each MTU that has changed since the last look. When the kernel cannot be asked, all stay as they are."""
+    @property
+    def next_hops(self) -> dict[str, str]:
+        """By the address of each real server, see `edge.routes.Route`."""
+        return {address: way.next_hop for address, way in self._ways.items()}
+
+    async def look(self, services: Sequence[ServicePlan], *, only_new: bool = False) -> None:
+        """Write each MTU that has changed since the last look; with `only_new`, ask for nothing but real servers that have come
+        since then. When the kernel cannot be asked, all stay as they are."""
+        try:
+            stale = await asyncio.to_thread(self._look, services, only_new=only_new)
+        except Exception as error:  # traffic flows without, so even an error of ours or of the library must not end it
+            log.error("cannot look after the MTUs of routes: %s", error, exc_info=not isinstance(error, EdgeError))
+            return
+        if stale:
+            self._shared.set_mtus(stale)
+
+    def _look(self, services: Sequence[ServicePlan], *, only_new: bool) -> dict[int, int]:
+        """Look, and return the slots whose MTU has to be written."""
         slots_of: dict[str, list[int]] = {}
         for service in services:
             for real_server in service.real_servers:
                 slots_of.setdefault(real_server.address, []).append(real_server.slot)
-        try:
-            ways = await asyncio.to_thread(routes.look, tuple(slots_of))
-        except Exception as error:  # traffic flows without, so even an error of ours or of the library must not end it
-            log.error("cannot look after the MTUs of routes: %s", error, exc_info=not isinstance(error, EdgeError))
-            return
-        self.next_hops = {address: way.next_hop for address, way in ways.items()}
-        found = {address: way.mtu for address, way in ways.items()}
-        stale = {slot: mtu for address, mtu in found.items() for slot in slots_of[address] if self._shared.mtus[slot] != mtu}
-        if stale:
-            self._shared.set_mtus(stale)
-        for address, mtu in found.items():
-            _log_route(address, self._mtus.get(address), mtu)
-        self._mtus |= found
+        before = self._ways
+        asked = tuple(address for address in slots_of if not only_new or address not in before)
+        found = routes.look(asked) if asked else {}
+        self._ways = {address: found.get(address) or before[address] for address in slots_of}
+        for address, way in found.items():
+            _log_route(address, before[address].mtu if address in before else None, way.mtu)
+        written = self._shared.mtus.tolist()
+        return {slot: way.mtu for address, way in self._ways.items() for slot in slots_of[address] if written[slot] != way.mtu}
 
 
 def _log_route(address: str, before: int | None, now: int) -> None:

@@ -5,6 +5,7 @@ hundred thousand prefixes. These questions are asked every few seconds, so they 
 """
 
 import errno
+import hashlib
 import os
 import socket
 import struct
@@ -18,11 +19,14 @@ _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
 _NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_GET_CHAINS, _GET_RULES, _GET_SETS, _GET_ELEMENTS, _GET_OBJECTS = 4, 7, 10, 13, 19  # linux/netfilter/nf_tables.h
+_GET_CHAINS, _GET_RULES, _GET_SETS, _GET_ELEMENTS, _GET_GENERATION, _GET_OBJECTS = 4, 7, 10, 13, 16, 19
+"""linux/netfilter/nf_tables.h"""
+_REQUEST = 0x1
 _TABLE = 1
 """The attribute that names the table, in all of them."""
 _NAME = {_GET_CHAINS: 3, _GET_SETS: 2, _GET_OBJECTS: 2}
 _SET, _ELEMENTS = 2, 3
+_GENERATION = 1
 _OBJECT_TYPE, _OBJECT_DATA, _COUNTER, _PACKETS = 3, 4, 1, 2
 
 _FAMILY = struct.Struct("=BBH")
@@ -67,28 +71,52 @@ def has_elements(table: str, set_name: str) -> bool:
     return any(item.get(_ELEMENTS) for item in asked)
 
 
+def generation() -> int:
+    """The number of the ruleset of this network namespace: another one after each change of rules or elements, of whatever table.
+    What packets add to a set of their own changes nothing."""
+    for item in _all(_GET_GENERATION, b"", flags=_REQUEST):
+        return int.from_bytes(item.get(_GENERATION, b""), "big")
+    raise EdgeError("nftables: the kernel does not say which ruleset is in force")
+
+
+def elements(table: str, set_name: str, *, in_order: bool) -> bytes:
+    """What stands for the elements of a set: equal for equal ones.
+
+    With `in_order` they are taken as they come, always in the same order in a set of intervals, and much quicker: one with a
+    hundred thousand takes half a second, most of it in the kernel.
+    """
+    parts = [item.get(_ELEMENTS, b"") for item in _all(_GET_ELEMENTS, _text(_TABLE, table) + _text(_SET, set_name))]
+    if not in_order:
+        parts = sorted(value for part in parts for _, value in attributes(part, 0))
+    found = hashlib.blake2s(digest_size=16)
+    for part in parts:
+        found.update(part)
+    return found.digest()
+
+
 def _names(kind: int, table: str) -> frozenset[str]:
     found = _all(kind, _text(_TABLE, table))
     return frozenset(_name(item[_NAME[kind]]) for item in found if _name(item[_TABLE]) == table)
 
 
-def _all(kind: int, asked: bytes) -> list[dict[int, bytes]]:
+def _all(kind: int, asked: bytes, flags: int = _REQUEST_DUMP) -> list[dict[int, bytes]]:
     for _ in range(_TRIES):
         try:
-            return list(_dump(kind, asked))
+            return list(_dump(kind, asked, flags))
         except InterruptedError:
             continue
     raise EdgeError("nftables: the rules change too often to be read")
 
 
-def _dump(kind: int, asked: bytes) -> Iterator[dict[int, bytes]]:
-    """The attributes of each item. Raises InterruptedError when there was a change meanwhile, and EdgeError."""
+def _dump(kind: int, asked: bytes, asks: int = _REQUEST_DUMP) -> Iterator[dict[int, bytes]]:
+    """The attributes of each item, or of the only one when no dump is asked for. Raises InterruptedError when there was a change
+    meanwhile, and EdgeError."""
     request = _FAMILY.pack(socket.AF_INET, 0, 0) + asked
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
             asking.settimeout(_TIMEOUT_S)
             asking.bind((0, 0))
-            asking.send(HEADER.pack(HEADER.size + len(request), _NFTABLES | kind, _REQUEST_DUMP, 1, 0) + request)
+            asking.send(HEADER.pack(HEADER.size + len(request), _NFTABLES | kind, asks, 1, 0) + request)
             while True:
                 for message, flags, _, body in messages(asking.recv(_MESSAGE_BYTES)):
                     if flags & _INTERRUPTED:
@@ -96,6 +124,8 @@ def _dump(kind: int, asked: bytes) -> Iterator[dict[int, bytes]]:
                     if message == _DONE or (message == _ERROR and _is_absent(body)):
                         return
                     yield _parsed(body[_FAMILY.size :])
+                    if asks == _REQUEST:
+                        return
     except InterruptedError:
         raise
     except OSError as error:

@@ -22,7 +22,7 @@ def may_be_prepared(service: ServicePlan) -> bool:
 
 
 def first_rings(services: Iterable[ServicePlan], shards: int) -> dict[str, int]:
-    """By the name of a service: the ring of its admissions in shard 0; those of the other shards are behind it. When there are
-    not enough rings, the services at the end have none."""
-    names = [service.name for service in services if may_be_prepared(service)]
+    """By the name of a service: the ring of its admissions in shard 0; those of the other shards are behind it. It does
+    not depend on the order of services. When there are not enough rings, those whose names come last have none."""
+    names = sorted(service.name for service in services if may_be_prepared(service))
     return {name: place * shards for place, name in enumerate(names[: RINGS // shards])}

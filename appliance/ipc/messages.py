@@ -2,8 +2,9 @@
 
 Every line has the version of the messages, the kind of the message, and its number, which its sender counts upwards. The director
 asks and the worker answers: each message of the director is answered by one Done, Piece or Refused, which names the number of the
-message that it answers (`of`). Done for a change of services is sent after the change is in force. A process that cannot read a
-line, or gets a kind that it does not expect, answers it with Refused; nobody answers a Refused.
+message that it answers (`of`). Done for a change of services is sent after the change is in force. A worker says one thing
+without being asked: which sessions have ended. A process that cannot read a line, or gets a kind that it does not expect, answers
+it with Refused; nobody answers a Refused.
 
 Whoever changes a kind or a field here moves VERSION on; what all versions have in common is `version`, `kind`, `number` and `of`.
 """
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 
 from appliance.ipc.plan import (
     Plan,
+    ServiceKey,
     ServicePlan,
+    keys_from_json,
     plan_as_json,
     plan_from_json,
     services_as_json,
@@ -23,7 +26,7 @@ from appliance.ipc.plan import (
 )
 from appliance.ipc.queries import Query, query_from_json
 
-VERSION = 9
+VERSION = 10
 
 _LONGEST_SHOWN = 80
 
@@ -35,9 +38,11 @@ class Start(NamedTuple):
 
 
 class ChangeServices(NamedTuple):
-    """To a worker: these are all services from now on."""
+    """To a worker: these services are new or change, and those with the keys `gone` go; one that is not there is no error. All
+    others stay. A great change comes in several of these, so that packets do not wait long for any of them."""
 
     services: tuple[ServicePlan, ...]
+    gone: tuple[ServiceKey, ...] = ()
 
 
 class ChangeHealth(NamedTuple):
@@ -83,6 +88,22 @@ class EndWalk(NamedTuple):
     walk: int
 
 
+class ChangeSessionLog(NamedTuple):
+    """To a worker: tell so many sessions a second at their end from now on, of these services; see `Plan`."""
+
+    log_per_s: int
+    logged_services: list[Any]
+
+
+class Ended(NamedTuple):
+    """To the director, which has not asked and does not answer: sessions that have ended."""
+
+    rows: list[Any]
+    """The fields of a `rows.SessionEnd` for each."""
+    left_out: int
+    """How many more have ended since the last such message, of which nothing is told."""
+
+
 class Done(NamedTuple):
     """To the director: what message `of` wanted is in force."""
 
@@ -108,7 +129,20 @@ class Refused(NamedTuple):
 
 
 Message = (
-    Start | ChangeServices | ChangeHealth | AwaitSettled | Ask | More | EndWalk | Done | Piece | Refused | ChangeDrained | Forget
+    Start
+    | ChangeServices
+    | ChangeHealth
+    | AwaitSettled
+    | Ask
+    | More
+    | EndWalk
+    | Done
+    | Piece
+    | Refused
+    | ChangeDrained
+    | Forget
+    | ChangeSessionLog
+    | Ended
 )
 
 KINDS: dict[str, type[Message]] = {
@@ -124,6 +158,8 @@ KINDS: dict[str, type[Message]] = {
     "piece": Piece,
     "refused": Refused,
     "change-drained": ChangeDrained,
+    "change-session-log": ChangeSessionLog,
+    "ended": Ended,
 }
 """All kinds of messages: the name on the line and the class."""
 
@@ -136,12 +172,14 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "query": query_from_json,
     "down": slots_from_json,
     "drained": slots_from_json,
+    "gone": keys_from_json,
 }
 """By field: how a value that JSON does not have is written and read."""
 
 _JSON_TYPES: dict[str, type] = {
     "plan": dict, "services": list, "query": list, "walk": int, "of": int, "items": list, "is_last": bool, "place": str,
-    "reason": str, "down": list, "drained": list, "real_servers": list,
+    "reason": str, "down": list, "drained": list, "real_servers": list, "gone": list,
+    "log_per_s": int, "logged_services": list, "rows": list, "left_out": int,
 }  # fmt: skip
 
 

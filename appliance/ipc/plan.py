@@ -6,7 +6,10 @@ nothing else changes. Between processes a plan is a JSON object; the functions h
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+ServiceKey: TypeAlias = tuple[str, str, int]
+"""Protocol, VIP and port of a service: no other one has the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class ServicePlan:
     client_mask: int = 32
     """How many bits of their addresses clients have in common that count as one for that."""
 
+    @property
+    def key(self) -> ServiceKey:
+        """By which shards know it."""
+        return self.protocol, self.vip, self.port
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -88,6 +96,10 @@ class Plan:
     """The slots of the real servers that are down at this moment; all others are up."""
     drained: tuple[int, ...] = ()
     """The slots of the real servers that are drained at this moment, whatever their weights are."""
+    log_per_s: int = 0
+    """How many sessions a second are told at their end, for the session log; 0: none."""
+    logged_services: tuple[str, ...] = ()
+    """The services whose sessions these are; none: all of them."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -99,7 +111,8 @@ def plan_from_json(written: Mapping[str, Any]) -> Plan:
     """The plan in a JSON object. Raises KeyError or TypeError when its keys are not the fields of a plan."""
     services = services_from_json(written["services"])
     slots = {name: slots_from_json(written[name]) for name in ("down", "drained")}
-    return Plan(**{**written, "services": services, **slots})
+    logged = tuple(written["logged_services"])
+    return Plan(**{**written, "services": services, **slots, "logged_services": logged})
 
 
 def services_as_json(services: Iterable[ServicePlan]) -> list[dict[str, Any]]:
@@ -124,6 +137,14 @@ def services_from_json(written: Iterable[Mapping[str, Any]]) -> tuple[ServicePla
         )
         for service in written
     )
+
+
+def keys_from_json(written: Iterable[Any]) -> tuple[ServiceKey, ...]:
+    """Keys of services. Raises TypeError or ValueError for anything that is none."""
+    keys = tuple((str(protocol), str(vip), port) for protocol, vip, port in written)
+    if not all(type(port) is int for _, _, port in keys):
+        raise TypeError("a port is no number")
+    return keys
 
 
 def slots_from_json(written: Iterable[Any]) -> tuple[int, ...]:

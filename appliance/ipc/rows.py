@@ -24,6 +24,44 @@ class SessionRow(NamedTuple):
     """Seconds since it was opened."""
 
 
+class SessionEnd(NamedTuple):
+    """One session at its end, for the session log."""
+
+    service: str
+    """Its name; empty when only the lane still knew of the session."""
+    protocol: str
+    """"tcp" or "udp"."""
+    client: str
+    vip: str
+    local: str
+    real_server: str
+    state: str
+    """The one in which it ended."""
+    reason: str
+    """Why it left its table: the name of an `EndReason` in small letters, or "started_anew"."""
+    closed_by: str
+    """How its ends had closed the connection: "fin", "rst", or empty."""
+    is_proxied: bool
+    opened_ms: int
+    ended_ms: int
+    """In milliseconds of the monotonic clock."""
+    in_packets: int
+    in_bytes: int
+    out_packets: int
+    out_bytes: int
+    """Of IP packets, from the client and from the real server."""
+
+
+class SessionLogCounts(NamedTuple):
+    """What has become of sessions that ended while the session log was on, in this run."""
+
+    written: int
+    left_out: int
+    """There were too many in a second, or too many waited."""
+    failed: int
+    """Their lines could not be written."""
+
+
 class Page(NamedTuple):
     """Some sessions, and the place where the next page begins."""
 

@@ -10,7 +10,6 @@ arm64 read and write whole, so no lock is needed and no packet waits for the API
 """
 
 from array import array
-from collections.abc import Iterable
 from hashlib import blake2s
 from itertools import accumulate
 from operator import add
@@ -44,7 +43,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 15
+VERSION = 16
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -273,10 +272,12 @@ class SharedState:
         start = (shard * self.destinations + slot) * REFUSALS
         return self._refusals[start : start + REFUSALS]
 
-    def all_refusals(self, slots: Iterable[int]) -> list[int]:
-        """The same of all shards, for the service whose real servers have these slots."""
-        cells = [self.refusals(shard, slot) for slot in slots for shard in range(self.shards)]
-        return [sum(cell[place] for cell in cells) for place in range(REFUSALS)]
+    def refusal_columns(self) -> list[list[int]]:
+        """The same of all shards together, by slot: a list for each limit."""
+        words = self.destinations * REFUSALS
+        rows = (self._refusals[shard * words :][:words].tolist() for shard in range(self.shards))
+        sums = list(map(sum, zip(*rows, strict=True)))
+        return [sums[place::REFUSALS] for place in range(REFUSALS)]
 
     def all_destinations(self, shard: int) -> memoryview:
         """The DESTINATION_FIELDS of one shard for all real servers, by slot, one behind the other."""
@@ -307,9 +308,8 @@ def shape_of(buffer: memoryview) -> Header | None:
 def _check(buffer: memoryview, shards: int, destinations: int) -> None:
     wanted = _wanted_header(shards, destinations)
     if len(buffer) < wanted.size_bytes:
-        raise LayoutError(
-            f"shared memory of {len(buffer)} bytes is too small for {shards} shards and {destinations} real servers"
-        )
+        needed = f"{shards} shards and {destinations} real servers"
+        raise LayoutError(f"shared memory of {len(buffer)} bytes is too small for {needed}")
     found = Header(*_HEADER.unpack_from(buffer))
     differences = [
         f"{field} {_shown(there)} and not {_shown(here)}"

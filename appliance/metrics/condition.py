@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from appliance import __version__
 from appliance.attack.kinds import KINDS
 from appliance.ipc.rows import ShardState
-from appliance.metrics.family import Family, Series, counter, gauge, label, one
+from appliance.metrics.family import Family, Series, counter, gauge, one
+from appliance.metrics.label import label
 from appliance.metrics.reading import Reading
 from appliance.model.tunables import TUNABLES, Tunable
 
@@ -100,6 +101,12 @@ CONDITION: tuple[Family, ...] = (
         "attacks of this kind that began in this run",
         lambda reading: (((kind.name,), reading.attacks.begun[kind.name]) for kind in KINDS),
         "kind",
+    ),
+    counter(
+        "session_log_sessions",
+        "sessions that ended while the session log was on, by what became of their lines: written, left out, failed",
+        lambda reading: (((name,), number) for name, number in reading.session_log._asdict().items()),
+        "outcome",
     ),
     gauge("host_conntrack_entries", "entries of the host's own connection tracking", _conntrack("count")),
     gauge("host_conntrack_entries_limit", "entries that the host's own connection tracking may have", _conntrack("max")),

@@ -1,24 +1,21 @@
 """The page of all metrics, in the formats of Prometheus and as JSON. Pure.
 
-prometheus_client writes the formats: it is the library of the Prometheus project itself, has no dependencies, and knows the rules
-of escaping. A registry is made for each page and forgotten with it, so nothing of it is global.
+`lines` writes the formats as prometheus_client does, the library of the Prometheus project itself. It says how they are called.
 """
 
 import gzip
-from collections.abc import Iterator
 from enum import Enum
+from itertools import chain
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from appliance.metrics.condition import CONDITION, TUNABLE_FAMILIES
 from appliance.metrics.counted import EXT, LANE, QUEUES, VERDICT_FAMILIES
-from appliance.metrics.family import PREFIX, Family, Kind
+from appliance.metrics.family import Family
+from appliance.metrics.lines import openmetrics_page, text_page
 from appliance.metrics.reading import Reading
 from appliance.metrics.traffic import TRAFFIC
-from appliance.views.document import to_json
+from appliance.views.document import json_pieces
 
 FAMILIES: tuple[Family, ...] = (*CONDITION, *TRAFFIC, *VERDICT_FAMILIES, *EXT, *QUEUES, *LANE, *TUNABLE_FAMILIES)
 """All families, in the order of the page."""
@@ -46,37 +43,20 @@ _ASKED = {
 """What the library's own choice is asked with. It never sees what a client sent: it would repeat that in the answer's headers."""
 
 
-class ReadingCollector(Collector):
-    """Gives the library what one reading says."""
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-
-    def collect(self) -> Iterator[Metric]:
-        """All families that have a series."""
-        for family in FAMILIES:
-            made = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-            metric = made(PREFIX + family.name, family.meaning, labels=family.labels, unit=family.unit)
-            for values, number in family.read(self._reading):
-                metric.add_metric(values, number)
-            if metric.samples:
-                yield metric
-
-
 def content_type(form: Form) -> str:
     """The Content-Type of a form."""
     return "application/json; charset=utf-8" if form is Form.JSON else choose_encoder(_ASKED[form])[1]
 
 
 def render(form: Form, reading: Reading) -> bytes:
-    """The whole page. It takes some tens of milliseconds with a thousand real servers."""
-    if form is Form.JSON:
-        return to_json(_as_data(reading)).encode()
-    # The registry would ask the collector for its names when it is registered, which would take as long as a whole page.
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(ReadingCollector(reading))
-    encode, _ = choose_encoder(_ASKED[form])
-    return encode(registry)
+    """The whole page, made in steps of a millisecond or two: in a thread, others have their turns meanwhile."""
+    if form is Form.TEXT:
+        pieces = text_page(FAMILIES, reading)
+    elif form is Form.OPENMETRICS:
+        pieces = openmetrics_page(FAMILIES, reading)
+    else:
+        pieces = chain.from_iterable((json_pieces(_as_data(reading), depth=3), "\n"))
+    return b"".join([piece.encode() for piece in pieces])
 
 
 def compress(page: bytes) -> bytes:

@@ -3,20 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import add
 from typing import NamedTuple
 
 from appliance.attack.watch import AttackWatch
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.rows import DutyState, LaneStats, ShardState
+from appliance.ipc.rows import DutyState, LaneStats, SessionLogCounts, ShardState
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.sums import destination_sums
+from appliance.metrics.label import label
 from appliance.model.counters import DESTINATION_FIELDS
 
 
 class Destination(NamedTuple):
     """One real server of one service, and what was counted for it."""
 
-    service: ServicePlan
+    named: tuple[str, str]
+    """The name of the service, and the address and port of the real server, as values of labels."""
     real_server: RealServerPlan
     counts: Sequence[int]
     """DESTINATION_FIELDS, summed over all shards and the lane."""
@@ -53,6 +55,9 @@ class Reading:
     access_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """What access lists and rate limits have dropped, by service and the name of the counter."""
 
+    session_log: SessionLogCounts = field(default_factory=lambda: SessionLogCounts(0, 0, 0))
+    """Of this run."""
+
     @cached_property
     def rows(self) -> list[list[int]]:
         """The DESTINATION_FIELDS of all slots, one list after the other: a row for each shard, then the one of the lane."""
@@ -61,13 +66,11 @@ class Reading:
     @cached_property
     def destinations(self) -> list[Destination]:
         """The real servers that there are now."""
-        sums, *more = self.rows
-        for row in more:
-            sums = list(map(add, sums, row))
-        words = len(DESTINATION_FIELDS)
+        sums, words = destination_sums(self.shared), len(DESTINATION_FIELDS)
         return [
-            Destination(service, server, sums[server.slot * words : (server.slot + 1) * words])
+            Destination((name, f"{server.address}:{server.port}"), server, sums[server.slot * words : (server.slot + 1) * words])
             for service in self.services
+            for name in (label(service.name),)
             for server in service.real_servers
         ]
 

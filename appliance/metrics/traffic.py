@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from appliance.ipc.plan import RealServerPlan
-from appliance.metrics.family import Family, Series, counter, gauge, label, one
+from appliance.metrics.family import Family, Series, counter, gauge, one
+from appliance.metrics.label import label
 from appliance.metrics.reading import Reading
 from appliance.model.counters import (
     ACTIVE_CONNS,
@@ -60,8 +61,7 @@ def _of_real_servers(*series: tuple[tuple[str, ...], int]) -> _Read:
     """For each real server, these series: labels behind `service` and `real_server`, and the place among DESTINATION_FIELDS."""
 
     def read(reading: Reading) -> Iterator[Series]:
-        for service, server, counts in reading.destinations:
-            named = label(service.name), f"{server.address}:{server.port}"
+        for named, _, counts in reading.destinations:
             for more, place in series:
                 yield (*named, *more), counts[place]
 
@@ -74,17 +74,15 @@ def _both_directions(place: int) -> tuple[tuple[tuple[str, ...], int], ...]:
 
 def _of_real_server(read: Callable[[Reading, RealServerPlan], float]) -> _Read:
     """One series for each real server."""
-    return lambda reading: (
-        ((label(service.name), f"{server.address}:{server.port}"), read(reading, server))
-        for service, server, _ in reading.destinations
-    )
+    return lambda reading: ((named, read(reading, server)) for named, server, _ in reading.destinations)
 
 
 def _refused(reading: Reading) -> Iterator[Series]:
+    columns = reading.shared.refusal_columns()
     for service in reading.services:
-        numbers = reading.shared.all_refusals(server.slot for server in service.real_servers)
-        for verdict, number in zip(LIMITS_REACHED, numbers, strict=True):
-            yield (label(service.name), verdict.name), number
+        slots, name = [server.slot for server in service.real_servers], label(service.name)
+        for verdict, column in zip(LIMITS_REACHED, columns, strict=True):
+            yield (name, verdict.name), sum(map(column.__getitem__, slots))
 
 
 _NAMED = ("service", "real_server")

@@ -186,6 +186,11 @@ QUEUE_COUNTERS: Final = (
         "clients_uncounted",
         "sessions that do not count for max_conn_per_client, because the shard has no place to count another client",
     ),
+    Counter(
+        "access_sets_mended",
+        "sets of access lists that were filled again, because somebody else had changed what is in them; those of the whole "
+        "gateway are counted for shard 0",
+    ),
     Counter("tickets_returned", "prepared admissions that were taken back, or came to nothing"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
@@ -226,6 +231,7 @@ QUEUE_COUNTERS: Final = (
     LIMITS_DROPPED,
     BEYOND_CLIENT_LIMIT,
     CLIENTS_UNCOUNTED,
+    ACCESS_SETS_MENDED,
     TICKETS_RETURNED,
 ) = range(len(QUEUE_COUNTERS))
 

@@ -14,7 +14,7 @@ has neither lists nor limits is not in the map, and while no service has any the
 - Sets that the operator names are his: they are made when they are missing, and never changed or removed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from math import ceil
 from typing import NamedTuple
@@ -30,6 +30,9 @@ CLIENT_RATE = "client_rate_drops"
 SERVICE_RATE = "service_rate_drops"
 COUNTERS = (DENIED, NOT_ALLOWED, CLIENT_RATE, SERVICE_RATE)
 """Names of the counters: packets of clients that a list denies, of those that no allow list has, and SYNs over a limit."""
+
+MENDED = "access_sets_mended"
+"""Name of the counter of sets whose elements somebody else had changed."""
 
 MOST_CLIENTS = 65_536
 """How many clients the rate limit of a service knows at a time; each takes some 200 bytes of kernel memory."""
@@ -140,6 +143,25 @@ def render_access(services: Sequence[AccessService], loaded: Loaded, *, anew: bo
     return Steps(*map(_text, (prepare, _switch(services, loaded, anew=anew), clean)))
 
 
+def fixed_sets(services: Sequence[AccessService]) -> dict[str, bool]:
+    """The sets of the table whose elements only the appliance changes, and whether they are sets of intervals."""
+    lists = (prefixes for service in services for prefixes in (service.deny, service.allow) if prefixes is not None)
+    return ({_MAP: False} if services else {}) | {_list_name(prefixes): True for prefixes in lists}
+
+
+def render_elements(services: Sequence[AccessService], names: Collection[str]) -> str:
+    """What gives those of the `fixed_sets` with these names their elements again, whatever is in them, in one transaction."""
+    lists = (prefixes for service in services for prefixes in (service.deny, service.allow) if prefixes is not None)
+    wanted = {_list_name(prefixes): ", ".join(_shown(prefixes)) for prefixes in lists}
+    wanted[_MAP] = ", ".join(f"{_key_in(_CHAIN + service.key)} : goto {_CHAIN + service.key}" for service in services)
+    lines = list[str]()
+    for name in sorted(names):
+        lines.append(f"flush {'map' if name == _MAP else 'set'} ip {ACCESS_TABLE} {name}")
+        if wanted[name]:
+            lines.append(f"add element ip {ACCESS_TABLE} {name} {{ {wanted[name]} }}")
+    return _text(lines)
+
+
 def _switch(services: Sequence[AccessService], loaded: Loaded, *, anew: bool) -> Iterator[str]:
     wanted = {_CHAIN + service.key: service for service in services}
     if _MAP not in loaded.sets:
@@ -216,8 +238,12 @@ def _sets(services: Iterable[AccessService]) -> dict[str, str]:
 
 
 def _elements(prefixes: Prefixes) -> str:
-    listed = ", ".join(show_range(first, last) for first, last in prefixes.ranges)
+    listed = ", ".join(_shown(prefixes))
     return f" elements = {{ {listed} }};" if listed else ""
+
+
+def _shown(prefixes: Prefixes) -> Iterator[str]:
+    return (show_range(first, last) for first, last in prefixes.ranges)
 
 
 def _list_name(prefixes: Prefixes) -> str:

@@ -1,6 +1,5 @@
 """One check: it is made within its time, and ends with an answer whatever happens."""
 
-import asyncio
 import errno
 import itertools
 import os
@@ -12,6 +11,7 @@ import aiohttp
 from appliance.health.answer import Answer, Outcome, failed, undecided
 from appliance.health.check import Check, Target
 from appliance.probes import command, http, icmp, tcp, udp
+from appliance.probes.patience import patience
 from appliance.probes.sockets import Source, SourceError
 
 _PROBES = {"tcp": tcp.probe, "http": http.probe, "https": http.probe, "udp": udp.probe, "icmp": icmp.probe}
@@ -35,7 +35,7 @@ async def ask(check: Check, target: Target) -> Answer:
     """The answer to a check. An error of ours says nothing of the real server. Only a cancellation is raised."""
     began = time.monotonic()
     try:
-        async with asyncio.timeout(check.timeout_s):
+        async with patience(check.timeout_s):
             answer = await _ask(check, target)
     except TimeoutError:
         return failed(f"no answer within {check.timeout_s:g} s")

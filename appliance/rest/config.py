@@ -1,5 +1,8 @@
 """The handlers of ``/config``: show what is in force, plan a change, put it in force, confirm it."""
 
+import asyncio
+from functools import partial
+
 from aiohttp import web
 
 from appliance.ipc.queries import QueryError, read_number
@@ -7,6 +10,7 @@ from appliance.rest.audit import note_change
 from appliance.rest.change_refusal import etag, known_versions, read_text, refusals_answered
 from appliance.rest.config_routes import LONGEST_CONFIG_BYTES, LONGEST_CONFIRM_S
 from appliance.rest.gateway import Gateway
+from appliance.rest.long_answer import respond_long
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond
 from appliance.views.config import applied, change_plan, config_state, confirmed, saved
@@ -18,20 +22,20 @@ class ConfigHandlers:
     def __init__(self, gateway: Gateway) -> None:
         self._configuration = gateway.configuration
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request) -> web.StreamResponse:
         """Answer what is in force, beside the file."""
         state = await self._configuration.state()
-        response = respond(request, config_state(state))
-        response.headers.update(etag(state.config))
-        return response
+        headers = await asyncio.to_thread(etag, state.config)
+        return await respond_long(request, partial(config_state, state), headers)
 
-    async def plan(self, request: web.Request) -> web.Response:
+    async def plan(self, request: web.Request) -> web.StreamResponse:
         """Answer what a configuration would change."""
         text = await read_text(request, LONGEST_CONFIG_BYTES)
         with refusals_answered():
-            return respond(request, change_plan(await self._configuration.plan(text or None)))
+            plan = await self._configuration.plan(text or None)
+        return await respond_long(request, partial(change_plan, plan))
 
-    async def apply(self, request: web.Request) -> web.Response:
+    async def apply(self, request: web.Request) -> web.StreamResponse:
         """Put a configuration in force, and answer what has changed."""
         within_s, versions = _confirm_within_s(request), known_versions(request)
         text = await read_text(request, LONGEST_CONFIG_BYTES)
@@ -40,7 +44,7 @@ class ConfigHandlers:
         with refusals_answered():
             done = await self._configuration.apply(text or None, within_s, versions)
         note_change(request, asked=asked, after=done.changes)
-        return respond(request, applied(done))
+        return await respond_long(request, partial(applied, done))
 
     async def save(self, request: web.Request) -> web.Response:
         """Write what is in force into the file, or only show it."""

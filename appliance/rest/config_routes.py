@@ -25,7 +25,8 @@ BAD_CONFIG = Refusal(
 COMMAND = Refusal(
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "command-refused",
-    "a health check runs a command that neither the file nor the configuration in force has: those are chosen in the file",
+    "a health check runs a command, or the session log goes to a file, that neither the file nor the configuration in force has: "
+    "those are chosen in the file",
 )
 _TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", "the body is too long")
 _NOT_TEXT = Refusal(HTTPStatus.BAD_REQUEST, "", "the body is not UTF-8, or its compression is broken")

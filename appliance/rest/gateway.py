@@ -25,6 +25,7 @@ from appliance.ipc.rows import (
     Page,
     Saved,
     ServiceHealth,
+    SessionLogCounts,
     SessionRow,
     ShardState,
     Slab,
@@ -162,6 +163,14 @@ class AccessControl(Protocol):
         """Packets that the kernel dropped for them, by service and counter; empty when it cannot be asked."""
 
 
+class SessionLog(Protocol):
+    """The session log."""
+
+    @property
+    def counts(self) -> SessionLogCounts:
+        """What has become of sessions that ended while it was on."""
+
+
 class Configuration(Protocol):
     """The configuration in force. Whatever changes it raises ChangeRefusedError, and changes nothing, when that is refused."""
 
@@ -235,6 +244,10 @@ class Gateway(Protocol):
     @property
     def events(self) -> Events:
         """What has happened."""
+
+    @property
+    def session_log(self) -> SessionLog:
+        """The session log."""
 
     @property
     def traces(self) -> Traces:

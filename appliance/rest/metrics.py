@@ -79,6 +79,7 @@ async def read(gateway: Gateway) -> Reading:
         drained=frozenset(gateway.drains.slots),
         access_drops=await gateway.access_control.drops(),
         attacks=gateway.attacks,
+        session_log=gateway.session_log.counts,
     )
 
 

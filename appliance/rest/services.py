@@ -8,6 +8,7 @@ from appliance.model.edit import CREATE, MERGE, POOL, REAL_SERVER, REMOVE, REPLA
 from appliance.rest.audit import note_change
 from appliance.rest.change_refusal import etag, known_versions, read_json, refusals_answered
 from appliance.rest.gateway import Gateway
+from appliance.rest.long_answer import respond_long
 from appliance.rest.path_name import unknown_name
 from appliance.rest.respond import respond
 from appliance.rest.service_routes import LONGEST_TABLE_BYTES
@@ -24,9 +25,9 @@ class ServiceHandlers:
     def __init__(self, gateway: Gateway) -> None:
         self._configuration = gateway.configuration
 
-    async def list_services(self, request: web.Request) -> web.Response:
+    async def list_services(self, request: web.Request) -> web.StreamResponse:
         """Answer all services."""
-        return respond(request, services(self._configuration.services()))
+        return await respond_long(request, lambda: services(self._configuration.services()))
 
     async def list_pools(self, request: web.Request) -> web.Response:
         """Answer all pools."""

@@ -86,6 +86,8 @@ class Adoption:
         if session is None:
             self._unserved += 1
             self._output.segments += reset_ends(record)
+            if self._sessions.ended.is_on:
+                self._sessions.ended.note_record(record, self._now)
             lane.clear(entry)
             return
         self._adopted += 1

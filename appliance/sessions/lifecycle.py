@@ -1,10 +1,10 @@
 """The sessions of one shard: its services, tables, local ports and timers, and how a session begins and ends."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 
-from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_ENGAGED
 from appliance.model.end_reasons import EndReason
@@ -15,6 +15,7 @@ from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts, port_key
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
+from appliance.sessions.ended import EndedSessions
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
@@ -47,9 +48,7 @@ class Sessions:
         self.tcp = SessionTable()
         self.udp = SessionTable()
         self.wheel: TimerWheel[Session] = TimerWheel(now)
-        self._plan = plan
-        self._shared = shared
-        self._output = output
+        self._plan, self._shared, self._output = plan, shared, output
         self.by_state: ByState[Session] = ByState(now)
         shared.forget_sessions(plan.shard)
         self._session_counts = shared.session_counts
@@ -61,7 +60,7 @@ class Sessions:
         self._services: Services = {}
         make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
         self.changes = ServiceChanges(self._services, make, self)
-        self.changes.put_services(plan.services)
+        self.changes.put_services(plan.services, gone=())
         self.tunables = LiveTunables(shared.tunables, plan.shards)
         """The tunables in force."""
         table = steering.shard_table(plan.shards)
@@ -69,6 +68,7 @@ class Sessions:
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
         """Those of them that the kernel carries."""
+        self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self.limited = LimitedSessions(shared, plan.shard, self._room, self.lane, facts.clients, self.end)
         self._busy: dict[RealServer, VirtualService[Session]] = {}
@@ -80,7 +80,7 @@ class Sessions:
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
         self.prepared = Prepared(self, self._tcp_admission, shared, plan.shard, output, self._queue_counts)
-        self.prepared.put_services(plan.services, self._services.values())
+        self.prepared.put_services(plan.services, ())
         self.changes.before = self.prepared.change
         self._tcp_admission.give_up_prepared = self.prepared.take_back
         self.changes.put_drained(plan.drained)
@@ -231,6 +231,8 @@ class Sessions:
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
+        if self.ended.is_on:
+            self.ended.note(session, because.name.lower())
         if session.entry is not None:
             self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
@@ -276,16 +278,14 @@ class Sessions:
         session.deadline = until
         self.wheel.arm(session)
 
-    def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """These are all services from now on, see `Shard.change_services`.
-
-        Sessions of a removed real server stay until their time is over or their client sends a packet. Those of a removed
-        service, and those on a local address that goes, are reset by and by, see `ServiceChanges.settle_some`.
-        """
-        self.changes.put_services(plans)
-        self.prepared.put_services(plans, self._services.values())
+    def change_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> None:
+        """See `Shard.change_services`. Sessions of a removed real server stay until their time is over or their client sends a
+        packet. Those of a removed service or on a local address that goes are reset by and by, see `ServiceChanges`."""
+        plans, gone = tuple(plans), tuple(gone)
+        concerned = self.changes.put_services(plans, gone)
+        self.prepared.put_services(plans, gone)
         self._room.look_at_services()
-        self.read_shared(self._shared.generation[0])
+        self._read_mtus(concerned)
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
@@ -309,13 +309,13 @@ class Sessions:
         The director may have written one end of the range of local ports only: one without ports is left for the next generation.
         """
         self.prepared.change()
-        self.prepared.generation = generation
         lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
         tunables = LiveTunables(self._shared.tunables, self._plan.shards)
         ports = None if tunables.lport_range == lport_range else self._ports(*tunables.lport_range)
         if ports is not None and not ports:
             return
         self.tunables = tunables
+        self.prepared.read_tunables(generation)
         self.lane.timeouts_s = tunables.timeouts_s
         if self.tunables.source_prefix_bits != prefix_bits:
             for counts in self.sources.values():
@@ -323,4 +323,8 @@ class Sessions:
         if ports is not None:
             self._tcp_admission.local_ports.change_range(ports)
             self._udp_admission.local_ports.change_range(ports)
-        self.changes.put_mtus(self._shared.mtu)
+        self._read_mtus(self._services.values())
+
+    def _read_mtus(self, services: Iterable[VirtualService[Session]]) -> None:
+        for service in services:
+            service.read_mtus(self._shared.mtu)

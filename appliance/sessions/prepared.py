@@ -10,12 +10,13 @@ So all these limits hold, and near them each SYN comes up. Whenever something ch
 ready are taken back before the change is in force.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Protocol
 
-from appliance.ipc.admissions import first_rings
+from appliance.ipc.admissions import first_rings, may_be_prepared
 from appliance.ipc.lane_layout import RINGS
-from appliance.ipc.plan import ServicePlan
+from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import TICKETS_RETURNED
@@ -36,7 +37,7 @@ from appliance.state.session_table import SessionTable
 from appliance.state.sources import Places, SourceCounts
 from appliance.wire import craft
 from appliance.wire.family import IPV4
-from appliance.wire.flow import FIRST_KEY, Direction, flow_key
+from appliance.wire.flow import FIRST_KEY, Direction, flow_key, pack_endpoint
 from appliance.wire.layout import MOST_WINDOW, SYN
 from appliance.wire.seq import add
 
@@ -73,6 +74,9 @@ class Owner(Protocol):
     tunables: LiveTunables
     sources: dict[str, SourceCounts]
 
+    def service(self, protocol: str, endpoint: bytes) -> VirtualService[Session] | None:
+        """The service of a protocol at this endpoint."""
+
     def begin(self, session: Session, places: Places) -> None:
         """Put a session of TCP that was just opened into its table."""
 
@@ -94,6 +98,8 @@ class Prepared:
         self._output = output
         self._maps = owner.lane.maps
         self._cells = owner.lane.maps.records.cast("I")
+        self._plans: dict[ServiceKey, ServicePlan] = {}
+        """Of the services that can have prepared admissions."""
         self._rings: dict[VirtualService[Session], Ring] = {}
         self._active: dict[Ring, VirtualService[Session]] = {}
         """Rings in which there are tickets, or are to be some."""
@@ -107,14 +113,34 @@ class Prepared:
             for number in range(shard, RINGS, shared.shards):
                 Ring(self._maps, number)
 
-    def put_services(self, plans: Sequence[ServicePlan], services: Iterable[VirtualService[Session]]) -> None:
-        """These are the services from now on; nothing is prepared for them yet, and nothing is ready for those before."""
-        numbers = first_rings(plans, self._shared.shards) if self._maps.rings else {}
+    def put_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> None:
+        """These services are new, or others than before, and those with the keys `gone` are none any more. Nothing is prepared
+        for any service then."""
+        for key in gone:
+            self._plans.pop(key, None)
+        for plan in plans:
+            if may_be_prepared(plan):
+                self._plans[plan.key] = plan
+            else:
+                self._plans.pop(plan.key, None)
+        self._allot()
+
+    def read_tunables(self, generation: int) -> None:
+        """Go by the tunables of this generation. Nothing is prepared then."""
+        self.generation = generation
+        if self._owner.tunables.prepared != bool(self._rings):
+            self._allot()
+
+    def _allot(self) -> None:
+        """Give each service its ring, while there are any."""
         self._active.clear()
+        is_on = self._owner.tunables.prepared and self._maps.rings
+        numbers = first_rings(self._plans.values(), self._shared.shards) if is_on else {}
         self._rings = {
-            service: Ring(self._maps, numbers[service.name] + self._shard)
-            for service in services
-            if service.protocol == "tcp" and service.name in numbers
+            service: Ring(self._maps, numbers[plan.name] + self._shard)
+            for plan in self._plans.values()
+            if plan.name in numbers
+            and (service := self._owner.service(plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port))) is not None
         }
 
     def miss(self, service: VirtualService[Session]) -> None:

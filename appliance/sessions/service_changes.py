@@ -1,13 +1,12 @@
 """Changes of the services of a shard: services that come and go, others of their real servers, local addresses and ways, real
 servers that are down, and what that means for sessions."""
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Set
 from ipaddress import IPv4Address
 from itertools import chain
 from typing import Protocol
 
-from appliance.ipc.plan import ServicePlan
-from appliance.ipc.shared_layout import USUAL_MTU
+from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE
 from appliance.policy.candidates import RESET
@@ -16,7 +15,7 @@ from appliance.state.real_server import UNLISTED
 from appliance.state.services import AUTO, VirtualService
 from appliance.state.session import Session
 from appliance.state.session_table import SessionTable
-from appliance.wire.flow import pack_endpoint
+from appliance.wire.flow import pack_endpoint, split_endpoint
 
 _SETTLED_AT_ONCE = 4000
 """How many sessions are settled between two packets: a millisecond's work, or two."""
@@ -73,46 +72,64 @@ class ServiceChanges:
         """Those in force."""
         return self._services.values()
 
-    def put_services(self, plans: Sequence[ServicePlan]) -> None:
-        """These are all services from now on. One is the same as before when it has its name, its protocol and its endpoint.
+    def put_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> list[VirtualService[Session]]:
+        """Services that are new or change, and the keys of those that go. One is the same as before when it has its name, its
+        protocol and its endpoint. Returns those that are new or have changed.
 
         Raises KeyError, ValueError or TypeError for a plan that makes no sense; then nothing has changed.
         """
-        wanted = {_key_of(plan): plan for plan in plans}
+        wanted = {_key_of(plan.key): plan for plan in plans}
+        going = {_key_of(key) for key in gone} - wanted.keys()
         same = {key for key, plan in wanted.items() if key in self._services and self._services[key].name == plan.name}
         new = {key: self._make(plan) for key, plan in wanted.items() if key not in same}
         self.before()
+        for key in same:
+            self._forget_slots(self._services[key])
         changed = [self._services[key].change(wanted[key], self._down, self._drained) for key in same]
-        changed += [self._remove(key) for key in self._services.keys() - same]
+        changed += [self._remove(key) for key in (going | new.keys()) & self._services.keys()]
         self._services.update(new)
         for service in new.values():
             service.change_standing(self._down, self._drained)
-        self._share_counts()
-        self._service_of = {server.slot: service for service in self._services.values() for server in service.real_servers}
-        for service in chain(self._services.values(), self.leaving):
+        concerned = [self._services[key] for key in wanted]
+        self._share_counts({service.name for service in concerned})
+        self._service_of |= {server.slot: service for service in concerned for server in service.real_servers}
+        for service in chain(concerned, self.leaving):
             _end_engagement(service, self._owner)
         if self._loses_addresses() or any(changed):
             self._settle_all()
+        return concerned
+
+    def keys(self) -> list[ServiceKey]:
+        """The keys of all services."""
+        return [(protocol, *_address_and_port(endpoint)) for protocol, endpoint in self._services]
 
     def _remove(self, key: Key) -> bool:
         service = self._services.pop(key)
+        self._forget_slots(service)
         service.remove()
         self.leaving.append(service)
         return True
 
-    def _share_counts(self) -> None:
+    def _forget_slots(self, service: VirtualService[Session]) -> None:
+        for server in service.real_servers:
+            if self._service_of.get(server.slot) is service:
+                del self._service_of[server.slot]
+
+    def _share_counts(self, names: Set[str]) -> None:
         """Have real servers with the same slot count together: those of a service that has moved to another endpoint, and those
-        of its sessions there that have not ended yet. Only one that has no session yet gets other counts."""
+        of its sessions there that have not ended yet. Only one that has no session yet gets other counts. `names` are those of
+        services that have changed: nobody else has their slots."""
         counts: dict[int, list[int]] = {}
         for service in chain(self.leaving, self._services.values()):
-            for real_server in service.all_real_servers:
+            for real_server in service.all_real_servers if service.name in names else ():
                 if real_server.slot != UNLISTED:
                     real_server.counts = counts.setdefault(real_server.slot, real_server.counts)
 
     def _loses_addresses(self) -> bool:
         """Note which local addresses are used; whether there are some that are used no more."""
         before = self.local_addresses
-        self.local_addresses = frozenset(chain.from_iterable(service.local_addresses for service in self._services.values()))
+        pools = {service.local_addresses for service in self._services.values()}
+        self.local_addresses = frozenset(chain.from_iterable(pools))
         self._lost_addresses = (self._lost_addresses | before) - self.local_addresses
         return bool(self._lost_addresses)
 
@@ -129,14 +146,6 @@ class ServiceChanges:
             service.all_real_servers = [
                 real_server for real_server in service.all_real_servers if (service.name, real_server.endpoint) not in keys
             ]
-
-    def put_mtus(self, mtu: Callable[[int], int]) -> None:
-        """Real servers are behind routes with these MTUs, which `mtu` gives for each slot, in bytes."""
-        for service in self._services.values():
-            for real_server in service.all_real_servers:
-                if real_server.slot != UNLISTED:
-                    real_server.mtu = mtu(real_server.slot)
-            service.mtu = min((real_server.mtu for real_server in service.real_servers), default=USUAL_MTU)
 
     def put_health(self, down: Iterable[int]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
@@ -205,8 +214,14 @@ class ServiceChanges:
         return _ONE_END
 
 
-def _key_of(plan: ServicePlan) -> Key:
-    return plan.protocol, pack_endpoint(IPv4Address(plan.vip), plan.port)
+def _key_of(key: ServiceKey) -> Key:
+    protocol, vip, port = key
+    return protocol, pack_endpoint(IPv4Address(vip), port)
+
+
+def _address_and_port(endpoint: bytes) -> tuple[str, int]:
+    address, port = split_endpoint(endpoint)
+    return str(IPv4Address(address)), int.from_bytes(port, "big")
 
 
 def _end_engagement(service: VirtualService[Session], owner: Owner) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
 from appliance.ipc.queries import Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
@@ -119,7 +119,7 @@ class Shard:
         self._lane, self._held = sessions.lane, sessions.lane.held
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
-        self._unsolicited = Unsolicited(plan.services, sessions, ext_counts)
+        self._unsolicited = Unsolicited(sessions, ext_counts)
         self._strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
         self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self._strays, self.output, ext_counts, now)
         self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
@@ -225,12 +225,12 @@ class Shard:
         self._sessions.thin_out_time_wait(limit)
         return self._sessions.limited.end_beyond(limit) or is_more
 
-    def change_services(self, plans: Sequence[ServicePlan]) -> None:
-        """These are all services from now on; the sessions of others are reset by and by. Raises KeyError, ValueError or
-        TypeError for a plan that makes no sense; then nothing has changed."""
-        self._sessions.change_services(plans)
-        self._unsolicited.put(plans)
-        self._strays.put(plans)
+    def change_services(self, plans: Sequence[ServicePlan], gone: Iterable[ServiceKey] | None = None) -> None:
+        """These services are new or change, and those with the keys `gone` go, or all others without `gone`: their sessions are
+        reset by and by. Raises KeyError, ValueError or TypeError for a plan that makes no sense; then nothing has changed."""
+        self._sessions.change_services(plans, self._sessions.changes.keys() if gone is None else gone)
+        self._unsolicited.look_at_services()
+        self._strays.add(plans)
 
     def forget_real_servers(self, real_servers: Iterable[tuple[str, str, int]]) -> None:
         """Count no more for these, which were removed: service, address, port. Raises ValueError, as `ServiceChanges.forget`."""

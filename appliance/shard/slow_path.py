@@ -19,6 +19,7 @@ from appliance.model.verdicts import (
 from appliance.nat.fullnat import shifted
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.synproxy import SynProxy
+from appliance.sessions.ended import STARTED_ANEW
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.shard.turned_away import turn_away
@@ -217,7 +218,7 @@ class SlowPath:
             return self._challenge(session, syn, now) if is_alive else self._start_anew(session, syn)
         if is_alive:  # the real server asks the client itself
             return self._pass_on_only(session, Direction.INBOUND, syn)
-        session.restart(syn.seq, self._shown_seq(session, syn))
+        self._restart(session, syn.seq, self._shown_seq(session, syn))
         return None
 
     def _challenge(self, session: Session, syn: Segment, now: float) -> Verdict:
@@ -256,8 +257,13 @@ class SlowPath:
         if _has_to_ask_again(session) or not session.real_server.takes_new:
             self._sessions.end(session, EndReason.REPLACED)
             return False
-        session.restart(client_isn, self._sessions.next_isn(session))
+        self._restart(session, client_isn, self._sessions.next_isn(session))
         return True
+
+    def _restart(self, session: Session, client_isn: int, isn: int) -> None:
+        if self._sessions.ended.is_on:
+            self._sessions.ended.note(session, STARTED_ANEW)
+        session.restart(client_isn, isn)
 
 
 def _has_to_ask_again(session: Session) -> bool:

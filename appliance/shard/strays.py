@@ -13,7 +13,7 @@ A local address is an address of the host as well, which may have connections of
 kernel is asked before a real server is answered; and what a worker does not answer, the host does, where its firewall lets it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from math import inf
 
@@ -59,13 +59,13 @@ class Strays:
         self._since = now if plan.has_predecessor else -inf
         self._to_clients = TokenBucket(_RST_PER_S, _RST_BURST, now)
         self._to_real_servers = TokenBucket(_RST_PER_S, _RST_BURST, now)
-        self._pairs: frozenset[tuple[bytes, bytes]] = frozenset()
-        self.put(plan.services)
+        self._pairs = set[tuple[bytes, bytes]]()
+        self.add(plan.services)
 
-    def put(self, services: Iterable[ServicePlan]) -> None:
-        """These are all services from now on. Sessions that were lost may be of earlier ones as well."""
+    def add(self, services: Iterable[ServicePlan]) -> None:
+        """Services that are new or have changed. Sessions that were lost may be of earlier ones as well."""
         if self.has_predecessor:
-            self._pairs |= _pairs(services)
+            self._pairs.update(_pairs(services))
 
     def tell_client(self, segment: Segment, verdict: Verdict, now: float) -> Verdict:
         """The verdict on a client's packet without a session, which is `verdict` unless its sender is told of a lost session."""
@@ -107,9 +107,9 @@ class Strays:
         return LOST_SESSION
 
 
-def _pairs(services: Iterable[ServicePlan]) -> frozenset[tuple[bytes, bytes]]:
+def _pairs(services: Iterable[ServicePlan]) -> Iterator[tuple[bytes, bytes]]:
     """Endpoint of a real server and local address, for all between which there may have been sessions."""
-    return frozenset(
+    return (
         (pack_endpoint(IPv4Address(real_server.address), real_server.port), IPv4Address(local_address).packed)
         for service in services
         if service.protocol == "tcp"

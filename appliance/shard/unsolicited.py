@@ -4,10 +4,6 @@ The kernel's rules apply the same policy (`policy.defence`) to what they can kno
 knows: a packet to a service that has no session and opens none.
 """
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address
-
-from appliance.ipc.plan import ServicePlan
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import BAD_DATA_OFFSET, BAD_FLAGS, FRAGMENT, NOT_OURS
 from appliance.policy.defence import FRAGMENTS, Guarded, Rule, rule_for
@@ -23,18 +19,17 @@ _NO_HOST = frozenset((0, 127, *range(224, 256)))
 class Unsolicited:
     """Judges the unsolicited packets of one shard, and counts those that the defence drops."""
 
-    def __init__(self, services: Iterable[ServicePlan], sessions: Sessions, ext_counts: memoryview) -> None:
+    def __init__(self, sessions: Sessions, ext_counts: memoryview) -> None:
         self._sessions = sessions
         self._ext_counts = ext_counts
         self._guarded: dict[bytes, Guarded] = {}
-        self.put(services)
+        self.look_at_services()
 
-    def put(self, services: Iterable[ServicePlan]) -> None:
-        """These are all services from now on."""
-        self._guarded = {}
-        for service in services:
-            self._guarded[IPv4Address(service.vip).packed] = Guarded.VIP
-            self._guarded |= {IPv4Address(local).packed: Guarded.LOCAL_ADDRESS for local in service.local_addresses}
+    def look_at_services(self) -> None:
+        """Other services are there from now on."""
+        changes = self._sessions.changes
+        self._guarded = {split_endpoint(service.endpoint)[0]: Guarded.VIP for service in changes.services()}
+        self._guarded |= dict.fromkeys(changes.local_addresses, Guarded.LOCAL_ADDRESS)
 
     def is_nobodys(self, address: bytes) -> bool:
         """Whether no client has this address: a VIP, a local address, or one that no host has (0/8, 127/8, 224/3; RFC 6890)."""

@@ -118,6 +118,13 @@ class VirtualService(Generic[OrderedT]):
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         return changed
 
+    def read_mtus(self, mtu: Callable[[int], int]) -> None:
+        """Take over the MTUs of the routes to the real servers. `mtu` gives that of a slot, in bytes."""
+        for real_server in self.all_real_servers:
+            if real_server.slot != UNLISTED:
+                real_server.mtu = mtu(real_server.slot)
+        self.mtu = min((real_server.mtu for real_server in self.real_servers), default=USUAL_MTU)
+
     def _change_client_limit(self, plan: ServicePlan) -> bool:
         """Go by the limit for each client of this plan; True when sessions there are have to be counted anew."""
         before = self.client_limit

@@ -3,17 +3,28 @@
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance import __version__
 from appliance.ipc.cookie_edges import has_engaged
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.rows import DutyState, LaneState, ShardState
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.sums import destination_sums
 from appliance.model.counters import BYTES, DESTINATION_FIELDS
 from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.verdicts import LIMITS_REACHED
 from appliance.views.document import Document
+
+
+class _Counts(NamedTuple):
+    """The DESTINATION_FIELDS of all slots, one behind the other."""
+
+    total: Sequence[int]
+    lane: Sequence[int]
+    """Those of the lane alone."""
+    refused: Sequence[Sequence[int]]
+    """By slot, how many sessions each limit has kept out."""
 
 
 def services(
@@ -22,7 +33,8 @@ def services(
     """Services and their real servers, with counters summed over the shards; the text has the form of ``ipvsadm -ln``. `down` are
     the slots of real servers that are down, and `drained` of those that are drained: the text shows weight 0 for these, which is
     what counts."""
-    data = [_service(shared, plan, down, drained) for plan in plans]
+    counts = _Counts(destination_sums(shared), shared.all_destinations(shared.lane).tolist(), shared.refusal_columns())
+    data = [_service(shared, plan, counts, down, drained) for plan in plans]
     lines = [
         f"IP Virtual Server version {__version__} (shards={shared.shards})",
         "Prot LocalAddress:Port Scheduler Flags",
@@ -98,7 +110,7 @@ def _is_engaged(shared: SharedState, plan: ServicePlan) -> bool:
     return mode == ALWAYS_COOKIES or (mode != 0 and has_engaged(shared, (server.slot for server in plan.real_servers)))
 
 
-def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
+def _service(shared: SharedState, plan: ServicePlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
@@ -112,22 +124,18 @@ def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Co
         "max_conn_per_client": plan.max_conn_per_client,
         "client_mask": plan.client_mask,
         "when_full": plan.when_full,
-        "refused": _refused(shared, plan),
+        "refused": {
+            verdict.name: sum(column[server.slot] for server in plan.real_servers)
+            for verdict, column in zip(LIMITS_REACHED, counts.refused, strict=True)
+        },
         "synproxy": plan.synproxy,
         "engaged": _is_engaged(shared, plan),
-        "real_servers": [_real_server(shared, real_server, down, drained) for real_server in plan.real_servers],
+        "real_servers": [_real_server(real_server, counts, down, drained) for real_server in plan.real_servers],
     }
 
 
-def _refused(shared: SharedState, plan: ServicePlan) -> dict[str, int]:
-    """How many sessions each limit has kept out."""
-    numbers = shared.all_refusals(server.slot for server in plan.real_servers)
-    return {verdict.name: number for verdict, number in zip(LIMITS_REACHED, numbers, strict=True)}
-
-
-def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
-    columns = zip(*(shared.destination(row, plan.slot) for row in range(shared.shards + 1)), strict=True)
-    counts = dict(zip(DESTINATION_FIELDS, map(sum, columns), strict=True))
+def _real_server(plan: RealServerPlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
+    start = plan.slot * len(DESTINATION_FIELDS)
     return {
         "address": plan.address,
         "port": plan.port,
@@ -137,6 +145,6 @@ def _real_server(shared: SharedState, plan: RealServerPlan, down: Set[int], drai
         "backup": plan.backup,
         "max_conn": plan.max_conn,
         "draining": plan.slot in drained,
-        **counts,
-        "lane_packets": sum(shared.destination(shared.lane, plan.slot)[:BYTES]),
+        **dict(zip(DESTINATION_FIELDS, counts.total[start : start + len(DESTINATION_FIELDS)], strict=True)),
+        "lane_packets": sum(counts.lane[start : start + BYTES]),
     }

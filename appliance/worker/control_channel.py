@@ -15,7 +15,9 @@ from appliance.ipc.messages import (
     ChangeDrained,
     ChangeHealth,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     LineReader,
@@ -86,20 +88,21 @@ class ControlChannel:
 
     @property
     def has_output(self) -> bool:
-        """Whether anything waits to be sent or to be made."""
-        return bool(self._unsent or self._asked)
+        """Whether anything waits to be sent, to be made or to be done."""
+        return bool(self._unsent or self._asked or self._received)
 
     def converse(self, shard: Shard, tracer: Tracer) -> None:
-        """Do what the director has said, and make at most one piece of an answer. No error of a message ends the worker. `tracer`
-        is that of the shard."""
+        """Do what the director has said, one change of services a turn, and make at most one piece of an answer. No error of a
+        message ends the worker. `tracer` is that of the shard."""
         self._receive()
-        while self._received:
-            self._take(self._received.popleft(), shard, tracer)
+        is_costly = False
+        while self._received and not is_costly:
+            is_costly = self._take(self._received.popleft(), shard, tracer)
         if self._await_settled and shard.is_settled():
             for number in self._await_settled:
                 self._send(Done(number))
             self._await_settled.clear()
-        self._advance(time.monotonic(), tracer)
+        self._advance(time.monotonic(), tracer, shard)
 
     def _receive(self) -> None:
         """Take in lines; the director's end of file closes the channel."""
@@ -112,29 +115,34 @@ class ControlChannel:
         self.closed = not data
         self._received += self._reader.feed(data)
 
-    def _take(self, line: bytes, shard: Shard, tracer: Tracer) -> None:
+    def _take(self, line: bytes, shard: Shard, tracer: Tracer) -> bool:
+        """Returns whether that may have taken some time."""
         try:
             number, message = decode(line)
         except MessageError as error:
             log.error("cannot read what the director says: %s", error)
             if not error.is_refusal:
                 self._send(Refused(error.number, str(error)))
-            return
+            return False
         try:
             self._do(number, message, shard, tracer)
         except Exception as error:  # one message must never end the sessions of this worker
             self._failed(number, type(message).__name__, error)
+        return isinstance(message, ChangeServices)
 
     def _do(self, number: int, message: Message, shard: Shard, tracer: Tracer) -> None:
         match message:
-            case ChangeServices(services):
-                shard.change_services(services)
+            case ChangeServices(services, gone):
+                shard.change_services(services, gone)
                 self._send(Done(number))
             case ChangeHealth(down):
                 shard.change_health(down)
                 self._send(Done(number))
             case ChangeDrained(drained):
                 shard.change_drained(drained)
+                self._send(Done(number))
+            case ChangeSessionLog(log_per_s, logged_services):
+                shard.sessions.ended.change(log_per_s, logged_services)
                 self._send(Done(number))
             case Forget(real_servers):
                 self._forget(number, real_servers, shard)
@@ -162,7 +170,7 @@ class ControlChannel:
         else:
             self._send(Done(number))
 
-    def _advance(self, now: float, tracer: Tracer) -> None:
+    def _advance(self, now: float, tracer: Tracer, shard: Shard) -> None:
         """Make and send one piece that was asked for, unless the director has not yet taken the last one."""
         self._flush()
         if self._unsent or not self._asked:
@@ -174,6 +182,7 @@ class ControlChannel:
             return
         try:
             items, is_last, place = walk.step(now)
+            self.tell_ended(shard)  # first: those that were cut are known when the answer comes
             answer = encode(self._next_number(), Piece(number, items, is_last, place))
         except Exception as error:  # whoever asked gets an error in place of the rest, and the worker goes on
             del self._walks[walk_number]
@@ -183,6 +192,14 @@ class ControlChannel:
         if is_last:
             del self._walks[walk_number]
         self._put(answer)
+
+    def tell_ended(self, shard: Shard) -> None:
+        """Tell the director of some sessions that have ended, unless it has not yet taken what was sent before."""
+        if self._unsent:
+            return
+        rows, left_out = shard.sessions.ended.take()
+        if rows or left_out:
+            self._send(Ended([*map(list, rows)], left_out))
 
     def _failed(self, number: int, what: str, error: Exception) -> None:
         log.error("%s failed because of an error of ours; please report this", what, exc_info=error)

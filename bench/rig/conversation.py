@@ -1,5 +1,7 @@
 """A shard without a kernel, and a connection through it, whose ends send packets with the numbers that they have come to."""
 
+from collections.abc import Sequence
+
 from appliance.ipc.plan import Plan, RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import TUNABLES
@@ -22,13 +24,15 @@ _SYN_ACK_OPTIONS = bytes.fromhex("020405b4 01010402 0103030a")
 _FIRST_PORT, _HOSTS = 1024, 250
 
 
-def new_shard(maps: LaneMaps | None = None) -> Shard:
-    """A shard with one service, tunables as shipped, and the lane of these maps. Each draws the same local ports and numbers."""
+def new_shard(maps: LaneMaps | None = None, idle: Sequence[ServicePlan] = ()) -> Shard:
+    """A shard with one service, tunables as shipped, and the lane of these maps. Each draws the same local ports and numbers.
+    `idle` are services beside it; their slots begin with 1."""
     real_server = RealServerPlan(address="192.0.2.101", port=8080, weight=100, slot=0)
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
-    shared = SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1)
+    slots = 1 + sum(len(other.real_servers) for other in idle)
+    shared = SharedState.create(memoryview(bytearray(size_bytes(1, slots))), 1, slots)
     shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
-    return Shard(Plan(0, 1, 0, 1, (service,), "00" * 16, "11" * 16), shared, now=0.0, maps=maps)
+    return Shard(Plan(0, 1, 0, slots, (service, *idle), "00" * 16, "11" * 16), shared, now=0.0, maps=maps)
 
 
 def handled(shard: Shard, raw: bytes, expected: Verdict, now: float) -> None:

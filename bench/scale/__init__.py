@@ -1,1 +1,1 @@
-"""Configurations of thousands of services."""
+"""What thousands of services cost, and the text of a configuration with so many."""

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -261,6 +262,21 @@ def test_rules_that_somebody_takes_away_are_put_back(lab: RunningLab, client: Se
     lab.wait_until("they are back", lambda: f"table ip {ACCESS_TABLE}" in lab.run("gateway", "nft", "list", "tables"))
     with more_in(lab, denied_drops=1):
         client.send(2701, "S", seq=1)
+
+
+def test_elements_that_somebody_takes_away_are_put_back(lab: RunningLab, client: SegmentClient) -> None:
+    """Of a list, and of the map by which packets find the rules of their service."""
+    put(lab, web=f'deny = ["{STRANGER}", "203.0.113.0/25", "192.0.2.200"]')
+    mended = lab.counter("queues", "access_sets_mended")
+    table = json.loads(lab.run("gateway", "nft", "--json", "list", "table", "ip", ACCESS_TABLE))["nftables"]
+    name = next(item["set"]["name"] for item in table if item.get("set", {}).get("name", "").startswith("list_"))
+    for number, (where, element) in enumerate(((name, STRANGER), ("services", "203.0.113.10 . tcp . 80")), 1):
+        lab.run("gateway", "nft", f"delete element ip {ACCESS_TABLE} {where} {{ {element} }}")
+        is_said = f"somebody else has changed what is in {where} of the table ip {ACCESS_TABLE}: it is put back".__eq__
+        lab.wait_until("it is put back", partial(lambda is_said: any(map(is_said, log_lines(lab, "host"))), is_said))
+        with more_in(lab, denied_drops=1):
+            client.send(2710 + number, "S", seq=1)
+    lab.wait_until("both are counted", lambda: lab.counter("queues", "access_sets_mended") - mended == 2)
 
 
 ALONE = """

@@ -13,6 +13,7 @@ import pytest
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, is_healthy, log_lines, reload, worker_pids
 from tests.lab.shipped_config import SHIPPED
+from tests.lab.wrk import wrk
 
 TEXT = SHIPPED.read_text()
 RS1, RS2 = (f"/services/web/real_servers/192.0.2.10{number}:8080" for number in (1, 2))
@@ -142,12 +143,19 @@ def test_what_is_saved_is_there_after_a_restart(lab: RunningLab) -> None:
     assert who_answers(lab) == {"rs2"}
 
 
+def sessions_so_far(lab: RunningLab) -> list[int]:
+    """Those of either real server, as far as shards have published them."""
+    return [server["conns"] for server in lab.api_json("/stats/ip_vs")["services"][0]["real_servers"][:2]]
+
+
 def test_changes_all_the_time_cost_no_request(lab: RunningLab) -> None:
-    storm = lab.start("gateway", "change_storm.py", lab.environment["LAB_API"], str(CHANGES))
-    rounds, served = 0, set[str]()
-    while rounds == 0 or storm.poll() is None:
-        served |= who_answers(lab, 400)
-        rounds += 1
-    out, err = storm.communicate()
+    """Connections are opened and closed all the while, each for one request, as fast as they are answered."""
+    before = sessions_so_far(lab)
+    with wrk(lab) as load:
+        storm = lab.start("gateway", "change_storm.py", lab.environment["LAB_API"], str(CHANGES))
+        out, err = storm.communicate()
     assert json.loads(out) == {"changes": CHANGES, "refused": []}, err
-    assert served == {"rs1", "rs2"}
+    assert load.errors == ()
+    served = [now - then for then, now in zip(before, sessions_so_far(lab), strict=True)]
+    assert all(served), "both real servers had their part"
+    assert load.requests > CHANGES

@@ -1,6 +1,7 @@
 """max_conn on real packets: who gets the next connection, what the others are told, and when there is room again."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import reload
+from tests.lab.director import is_healthy, kill_workers, reload, worker_pids
 
 TEXT = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
 SHARDS = 2
@@ -147,5 +148,19 @@ def test_a_client_that_comes_in_a_crowd_keeps_what_it_may(lab: RunningLab) -> No
         assert abs(sum(open_on(lab)) - 8) <= shards(lab) - 1
         crowd.stdin.close()
         crowd.wait(timeout=60)
+    are_open(lab, 0, 0)
+    assert tries(lab, 4)["errors"] == {}
+
+
+@pytest.mark.skipif(os.environ.get("LANE") == "off", reason="without the lane, sessions end with their worker")
+def test_workers_that_are_killed_leave_a_client_what_it_has(lab: RunningLab) -> None:
+    """Its sessions go on in the lane, and the next workers count those that they take over."""
+    in_force(lab, limited("max_conn_per_client = 6"))
+    with held(lab, 6):
+        before = set(worker_pids(lab))
+        kill_workers(lab)
+        lab.wait_until("others are there", lambda: is_healthy(lab) and not before & set(worker_pids(lab)))
+        lab.wait_until("they have counted", lambda: sum(open_on(lab)) == 6)
+        assert tries(lab, 3)["errors"] == {"Connection refused": 3}
     are_open(lab, 0, 0)
     assert tries(lab, 4)["errors"] == {}

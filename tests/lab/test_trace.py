@@ -2,19 +2,23 @@
 
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from appliance.lab import namespaces
+from appliance.replay import DIFFERENT
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.pcapng import CaptureFileError, read_packets
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import reload
 from tests.lab.raw_client import RawClient, raw_addresses
@@ -62,31 +66,63 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
             yield lab
 
 
-class Packets:
-    """A command that shows packets, and what it has shown."""
+class Shown(NamedTuple):
+    """What the commands have shown of the story."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    items: list[dict[str, Any]]
+    """Of `appliance trace --json`."""
+    capture: Path
+    """Of `appliance capture`."""
 
-    def items(self) -> list[dict[str, Any]]:
-        """All that it has shown."""
-        return [json.loads(line) for line in self._file.read_text().split("\n")[:-1]]
-
-    def reasons(self) -> set[str]:
-        """The reasons of packets that were dropped."""
-        return {item["reason"] for item in self.items() if item.get("verdict") == "drop"}
+    @property
+    def drops(self) -> dict[str, str]:
+        """The stage of each packet that was dropped, by its reason."""
+        return {item["reason"]: item["stage"] for item in self.items if item.get("verdict") == "drop"}
 
 
 @contextmanager
-def tracing(lab: RunningLab, file: Path, *options: str) -> Iterator[Packets]:
-    """`appliance trace` of the stranger's packets for the block."""
-    command = (sys.executable, "-m", "appliance", "trace", "--json", "--client", STRANGER, *options)
+def running(lab: RunningLab, out: Path, *command: str) -> Iterator[None]:
+    """A command of `appliance` about the stranger's packets, for the block; Ctrl-C ends it."""
+    whole = lab.enter("gateway", sys.executable, "-m", "appliance", *command, "--client", STRANGER)
     environment = lab.environment | {"APPLIANCE_API": lab.environment["LAB_API"]}
-    with file.open("w") as out, subprocess.Popen(lab.enter("gateway", *command), env=environment, stdout=out) as process:
+    with out.open("w") as file, subprocess.Popen(whole, env=environment, stdout=file, stderr=subprocess.PIPE) as process:
         try:
-            yield Packets(file)
+            yield
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+
+
+def items_in(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+
+
+def comments_in(capture: Path) -> list[str]:
+    """What is in a capture that may still grow."""
+    found = []
+    with suppress(CaptureFileError, FileNotFoundError), capture.open("rb") as stream:
+        for packet in read_packets(stream):
+            found.append(packet.comment)  # noqa: PERF401  # those in front of half a block count
+    return found
+
+
+@pytest.fixture(scope="module")
+def shown(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The whole story, once for all tests."""
+    folder = tmp_path_factory.mktemp("shown")
+    trace, capture = folder / "trace.jsonl", folder / "c.pcapng"
+
+    def has(reason: str) -> bool:
+        in_trace = any(item["reason"] == reason for item in items_in(trace) if item["kind"] == "packet")
+        return in_trace and any(f"drop {reason} (" in comment for comment in comments_in(capture))
+
+    with (
+        closing(Stranger(lab)) as stranger,
+        running(lab, trace, "trace", "--json"),
+        running(lab, folder / "nothing", "capture", str(capture)),
+    ):
+        story(lab, stranger, has)
+    return Shown(items_in(trace), capture)
 
 
 class Stranger:
@@ -115,13 +151,6 @@ class Stranger:
     def syns(self, count: int) -> None:
         """SYNs from so many ports, the same ones each time."""
         self.send(*(self.segment("S", source_port=20_000 + number) for number in range(count)))
-
-
-@pytest.fixture
-def stranger(lab: RunningLab) -> Iterator[Stranger]:
-    stranger = Stranger(lab)
-    yield stranger
-    stranger.close()
 
 
 def cut_all(lab: RunningLab) -> None:
@@ -195,13 +224,42 @@ STAGES = {
 }
 
 
-def test_a_trace_names_the_reason_of_each_drop_and_leaves_nothing_behind(
-    lab: RunningLab, stranger: Stranger, tmp_path: Path
-) -> None:
-    with tracing(lab, tmp_path / "trace.jsonl") as trace:
-        story(lab, stranger, lambda reason: reason in trace.reasons())
-        packets = [item for item in trace.items() if item["kind"] == "packet"]
-    assert {item["reason"]: item["stage"] for item in packets if item["verdict"] == "drop"} == STAGES
+def test_a_trace_names_the_reason_of_each_drop_and_leaves_nothing_behind(lab: RunningLab, shown: Shown) -> None:
+    assert shown.drops == STAGES
+    packets = [item for item in shown.items if item["kind"] == "packet"]
     assert {item["shard"] for item in packets} == {None, 0, 1}, "of both shards and of the kernel"
     assert [item["at_s"] for item in packets] == sorted(item["at_s"] for item in packets)
-    lab.wait_until("the table of the trace is gone", lambda: "appliance_trace" not in lab.run("gateway", "nft", "list", "tables"))
+    lab.wait_until(
+        "the tables of the traces are gone", lambda: "appliance_trace" not in lab.run("gateway", "nft", "list", "tables")
+    )
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+def test_tshark_shows_verdict_and_reason_as_the_comment_of_each_packet(shown: Shown) -> None:
+    fields = ("frame.interface_name", "frame.comment", "ip.src", "tcp.dstport")
+    command = ["tshark", "-r", str(shown.capture), "-T", "fields", *(word for field in fields for word in ("-e", field))]
+    lines = [line.split("\t") for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()]
+    came, went = ([line for line in lines if line[0] == interface] for interface in ("in", "out"))
+    assert {comment for _, comment, _, _ in came} >= {f"drop {reason} ({stage})" for reason, stage in STAGES.items()}
+    assert all(comment.startswith(("drop ", "rewritten ")) for _, comment, _, _ in came)
+    sent = [line for line in went if line[1] == "as it went on: rewritten to_real_server (session)"]
+    assert {(source, port) for _, _, source, port in sent} == {("192.0.2.10", "8080")}
+
+
+def test_a_replay_without_rights_gives_the_same_verdicts_where_the_file_says_all(shown: Shown, tmp_path: Path) -> None:
+    """Limits that were set while the appliance ran, and real servers that were removed, are in no file: that is shown."""
+    config = tmp_path / "lvs.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "appliance", "replay", str(shown.capture), "--config", str(config)]
+    # Without any right, and in a network namespace of its own, which has nothing.
+    without_rights = ["unshare", "--net", "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--", *command]
+    done = subprocess.run(without_rights, env=os.environ, capture_output=True, text=True, check=False)
+    lines = [line.partition(" ")[2].partition(": ")[0] for line in done.stdout.splitlines()]
+    assert done.returncode == DIFFERENT, done.stderr
+    by_shards = {reason: stage for reason, stage in STAGES.items() if stage != "kernel rules"}
+    same = ("no_session", "bad_checksum", "bad_cookie")
+    assert {f"drop {reason} ({by_shards[reason]})" for reason in same} <= set(lines)
+    assert lines.count("not replayed (a rule of the kernel dropped it)") >= 3
+    said = [line.partition("   # the file says: drop ")[2].partition(" ")[0] for line in done.stdout.splitlines()]
+    assert not set(said) & set(same)
+    assert set(said) >= set(by_shards) - set(same)

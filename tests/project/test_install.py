@@ -105,6 +105,7 @@ def installer(tmp_path: Path) -> Installer:
         "pyproject.toml",
         "requirements.lock",
         "requirements-build.lock",
+        "requirements-top.lock",
         "README.md",
         "LICENSE",
         "appliance/__init__.py",
@@ -282,6 +283,46 @@ class TestLane:
 
     def test_where_it_cannot_be_compiled_the_way_without_it_is_named(self, installer: Installer) -> None:
         assert "--without-lane" in installer.run(FAIL_ON="build_lane").stderr
+
+
+class TestTop:
+    """What `appliance top` needs is installed where it was asked for, from a lock file."""
+
+    def test_it_is_installed_with_its_hashes_and_without_a_build(self, installer: Installer) -> None:
+        installer.install("--with-top")
+        [call] = [call for call in installer.calls() if call.endswith("/requirements-top.lock")]
+        assert "--require-hashes" in call
+        assert "--only-binary :all:" in call
+
+    def test_it_is_not_installed_otherwise(self, installer: Installer) -> None:
+        installer.install()
+        assert not [call for call in installer.calls() if "requirements-top.lock" in call]
+
+    def test_a_release_with_it_and_one_without_are_two(self, installer: Installer) -> None:
+        installer.install()
+        without = installer.release
+        installer.install("--with-top")
+        assert installer.release != without
+
+    def test_where_it_cannot_be_installed_the_way_without_it_is_named(self, installer: Installer) -> None:
+        result = installer.run("--with-top", FAIL_ON="requirements-top.lock")
+        assert result.returncode == 1
+        assert "without --with-top" in result.stderr
+
+    def test_it_does_not_go_with_uninstall(self, installer: Installer) -> None:
+        assert installer.run("--uninstall", "--with-top").returncode == 2
+
+    def test_its_versions_are_those_that_the_tests_run_with(self) -> None:
+        """And those of the packages that the appliance needs as well: all lie in one environment."""
+        locked = {
+            name: dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (PROJECT / name).read_text(), re.MULTILINE))
+            for name in ("requirements-top.lock", "requirements-dev.lock", "requirements.lock")
+        }
+        top = locked["requirements-top.lock"]
+        assert "textual" in top
+        assert top.items() <= locked["requirements-dev.lock"].items()
+        common = top.keys() & locked["requirements.lock"].keys()
+        assert {name: top[name] for name in common} == {name: locked["requirements.lock"][name] for name in common}
 
 
 @pytest.mark.parametrize("page", ["swagger-ui", "uplot"])

@@ -27,6 +27,7 @@ from appliance.ipc.rows import (
     Page,
     RealServerHealth,
     ServiceHealth,
+    SessionLogCounts,
     SessionRow,
     ShardState,
     Slab,
@@ -162,6 +163,13 @@ class FakeAccessControl:
     async def drops(self) -> dict[tuple[str, str], int]:
         """What the test set."""
         return self.counted
+
+
+class FakeSessionLog:
+    """What has become of its lines, as the test sets it."""
+
+    def __init__(self) -> None:
+        self.counts = SessionLogCounts(40, 2, 1)
 
 
 class FakeDrains:
@@ -305,6 +313,7 @@ class FakeGateway:
         self.sessions = FakeSessions()
         self.health = FakeHealth()
         self.access_control = FakeAccessControl()
+        self.session_log = FakeSessionLog()
         self.attacks = attacks()
         self.configuration = FakeConfiguration(self.shared)
         self.drains, self.events = FakeDrains(), Events(lambda: 1_800_000_000.0)

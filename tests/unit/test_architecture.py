@@ -37,16 +37,18 @@ MAY_IMPORT: dict[str, str] = {
     "metrics": "attack model ipc views",
     "rest": "health attack model policy ipc doctor views metrics",
     "api": "model policy ipc views metrics rest",
-    "cli": "wire model policy ipc views",
+    "top": "model",
+    "cli": "wire model policy ipc views top",
     "lab": "config",
-    "host_commands": "director edge config policy ipc views api cli",
+    "replay": "wire ipc config shard edge director views",
+    "host_commands": "replay director edge config policy ipc views api cli",
     "__main__": "edge config cli",
 }
 """Folder, or file beside them -> the folders it may import, in the order of layers: each only those above it here."""
 
 PURE = frozenset((
     "wire", "timers", "health", "attack", "model", "policy", "ipc", "config", "state", "nat", "sessions", "proxy", "shard",
-    "doctor", "views", "metrics",
+    "doctor", "views", "metrics", "top",
 ))  # fmt: skip
 """Time, randomness and words come in as arguments here, or go out as values."""
 
@@ -61,6 +63,8 @@ THIRD_PARTY: dict[str, str] = {
     "aiohttp": "api probes rest cli lab",
     "uvloop": "host_commands lab",
     "tomlkit": "config",
+    "textual": "cli",
+    "rich": "cli",
     "shtab": "cli",
 }
 """Library -> who may import it. dpkt is for tests: on the packet path it would cost more than the packet."""

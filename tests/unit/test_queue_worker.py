@@ -154,7 +154,7 @@ def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_ver
         scene.dropped.append("judged")
         return handle(raw, now)
 
-    monkeypatch.setattr(scene.worker, "_handle", handle_and_note)
+    monkeypatch.setattr(scene.worker._shard, "handle", handle_and_note)
     scene.arrive("bulk", BATCH_PACKETS + 2)
     scene.turn()
     assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
@@ -197,7 +197,7 @@ def test_packets_of_our_own_go_out_behind_the_packet_that_they_are_for(scene: Sc
         shard.output.segments += [b"first", b"second"] * (next(asked) == 1)
         return verdicts.NO_SESSION
 
-    monkeypatch.setattr(scene.worker, "_handle", handle)
+    monkeypatch.setattr(scene.worker._shard, "handle", handle)
     monkeypatch.setattr(scene.worker._sink, "send", send)
     scene.arrive("bulk", 3)
     scene.turn()
@@ -215,7 +215,7 @@ def test_an_error_drops_its_packet_and_no_other(
             raise RuntimeError("a mistake")
         return verdicts.NOT_OURS
 
-    monkeypatch.setattr(scene.worker, "_handle", handle)
+    monkeypatch.setattr(scene.worker._shard, "handle", handle)
     scene.arrive("bulk", 3)
     scene.turn()
     assert scene.dropped == ["bulk accepted", "bulk", "bulk accepted"]
@@ -473,7 +473,7 @@ def test_packets_go_through_the_tracer_only_while_there_is_a_trace(
     def meanwhile() -> None:
         hear()
         if not scene.queue.packets and scene.queue.steps[-1:] == ["received"]:
-            handles.append(worker._handle == worker._shard.handle)
+            handles.append(worker._judges is worker._shard)
             next(steps)()
 
     scene.queue.meanwhile = meanwhile

@@ -220,3 +220,10 @@ def test_a_refusal_names_every_key_and_hides_none_behind_what_could_be_done() ->
     wanted = edited("queue_base = 0", "queue_base = 8").model_copy(update={"services": (web(port=81, real_servers=()),)})
     gateway = wanted.gateway.model_copy(update={"shards": 4})
     assert len(refusal(wanted.model_copy(update={"gateway": gateway}))) == 2
+
+
+def test_the_session_log_changes_while_traffic_flows_and_touches_no_service() -> None:
+    log = RUNNING.session_log.model_copy(update={"target": "journal", "services": ("web",)})
+    changes = compare(RUNNING, RUNNING.model_copy(update={"session_log": log}))
+    assert changes.session_log == ('session_log.target: "off" -> "journal"', 'session_log.services: [] -> ["web"]')
+    assert changes.lines == ()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config.edits import commands, edited, look_up
+from appliance.config.edits import commands, edited, look_up, new_commands
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.model import edit
 from appliance.model.edit import CREATE, MERGE, POOL, REAL_SERVER, REMOVE, REPLACE, SERVICE, ChangeRefusedError, Edit, Subject
@@ -133,9 +133,12 @@ def test_the_last_service_stays() -> None:
 
 def test_commands_of_services_and_of_real_servers_are_found() -> None:
     check = {"type": "command", "command": ["/bin/true", "a"]}
-    assert commands(BEFORE) == frozenset()
-    assert commands(after(MERGE, WEB, {"health_check": check})) == {("/bin/true", "a")}
-    assert commands(after(MERGE, RS2, {"health_check": check})) == {("/bin/true", "a")}
+    assert commands(BEFORE.services) == frozenset()
+    for where in (WEB, RS2):
+        changed = after(MERGE, where, {"health_check": check})
+        assert commands(changed.services) == {("/bin/true", "a")}
+        assert new_commands(changed, BEFORE, BEFORE) == {("/bin/true", "a")}
+        assert new_commands(changed, changed, BEFORE) == new_commands(changed, BEFORE, changed) == frozenset()
 
 
 JSON = st.recursive(

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.config.edits import edited, look_up
-from appliance.config.file_changes import changed_in_file
+from appliance.config.file_changes import changed_in_file, with_same_services
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.model.edit import MERGE, POOL, REMOVE, REPLACE, SERVICE, Edit, Subject
 from tests.support.api_changes import SHIPPED
@@ -47,6 +47,17 @@ def test_of_the_same_service_the_file_has_the_last_word() -> None:
     assert look_up(wanted, WEB) == look_up(changed(FILE, OTHER_SCHEDULER), WEB)
 
 
+def test_services_of_which_the_file_says_the_same_are_those_that_run() -> None:
+    """So that nobody has to compare thousands of them again."""
+    running, after = changed(FILE, SCHEDULER), parse(SHIPPED, "lvs.toml")
+    wanted = changed_in_file(running, FILE, after)
+    assert all(one is other for one, other in zip(wanted.services, running.services, strict=True))
+    is_same = [one is other for one, other in zip(with_same_services(running, after).services, running.services, strict=True)]
+    assert is_same == [service.name != WEB.name for service in running.services]
+    wordy = parse(SHIPPED.replace('protocol = "udp"', 'protocol = "udp"\nmax_conn = 0'), "lvs.toml")
+    assert with_same_services(FILE, wordy).services[-1] is wordy.services[-1], "equal, but it says more"
+
+
 def test_tunables_are_those_of_the_file() -> None:
     after = parse(SHIPPED.replace("[sysctl]\n", "[sysctl]\nexpire_nodest_conn = 1\n"), "lvs.toml")
     assert changed_in_file(changed(FILE, SCHEDULER), FILE, after).sysctl["expire_nodest_conn"] == 1
@@ -57,3 +68,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
     after = changed(FILE, Edit(REPLACE, Subject(SERVICE, "other"), {"vip": "203.0.113.80", "port": 80}))
     with pytest.raises(ConfigError, match="is already served"):
         changed_in_file(running, FILE, after)
+
+
+def with_log(target: str) -> Config:
+    return FILE.model_copy(update={"session_log": FILE.session_log.model_copy(update={"target": target})})
+
+
+def test_the_session_log_stays_as_it_runs_until_the_file_says_something_new_of_it() -> None:
+    assert changed_in_file(with_log("journal"), FILE, FILE).session_log.target == "journal"
+    assert changed_in_file(with_log("journal"), FILE, with_log("file")).session_log.target == "file"
+    assert changed_in_file(changed(with_log("journal"), SCHEDULER), FILE, FILE) == changed(with_log("journal"), SCHEDULER)

@@ -11,6 +11,7 @@ from appliance.config.health_check import HealthCheck
 from appliance.config.keys import Key, Section, sections
 from appliance.config.loading import Config, ConfigError, parse
 from appliance.config.observe import Observe
+from appliance.config.session_log import SessionLog
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, RealServer, Service
 from appliance.model.host_parameters import HOST_PARAMETERS
@@ -51,6 +52,7 @@ def test_the_keys_are_those_of_the_tables() -> None:
         "[[service]]": Service,
         "[service.health_check]": HealthCheck,
         "[service.observe]": Observe,
+        "[session_log]": SessionLog,
         "[[service.real_server]]": RealServer,
     }
     for section in sections():

@@ -691,3 +691,30 @@ def test_only_a_regular_file_of_bounded_length_is_read(tmp_path: Path) -> None:
         stream.truncate(LONGEST_FILE_BYTES + 1)
     with pytest.raises(ConfigError, match="cannot be read: it is longer than"):
         load(long)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (
+            'target = "syslog"',
+            'session_log.target: "syslog" is not available in this version; available: "off", "journal", "file"',
+        ),
+        ('file = "sessions.log"', "session_log.file: "),
+        ('file = "/var/log/../../etc/passwd\\u0000"', "session_log.file: "),
+        ("max_bytes = 65535", "session_log.max_bytes: 65535 is out of range 65536..1073741824 bytes"),
+        ("files = 0", "session_log.files: 0 is out of range 1..100"),
+        ("max_per_s = 10001", "session_log.max_per_s: 10001 is out of range 1..10000 lines per second"),
+        ('services = ["wbe"]', 'session_log.services[0]: "wbe" is no service'),
+        ("lines = 5", "session_log.lines: unknown key"),
+    ],
+)
+def test_what_is_wrong_with_a_session_log(keys: str, words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(f"{GOOD}[session_log]\n{keys}\n", "lvs.toml")
+    assert words in str(error.value)
+
+
+def test_a_session_log_is_off_unless_the_file_says_where_it_goes() -> None:
+    assert parse(GOOD, "lvs.toml").session_log.target == "off"
+    assert parse(f'{GOOD}[session_log]\ntarget = "file"\nservices = ["tls"]\n', "lvs.toml").session_log.services == ("tls",)

@@ -196,3 +196,16 @@ def _after(running: Config, edit: Edit) -> Config:
         return edited(running, edit._replace(value=value))
     except (ChangeRefusedError, ConfigError):
         return running
+
+
+LOG = '\n[session_log]\ntarget = "journal"  # for a day\nmax_per_s = 7\n'
+
+
+def test_the_session_log_is_saved_where_it_stands_or_behind_all_else() -> None:
+    in_file = parse(TEXT, "lvs.toml")
+    running = parse(TEXT + LOG, "lvs.toml")
+    assert parse(saved(TEXT, in_file, running), "lvs.toml") == running
+    back = saved(TEXT + LOG, running, parse(TEXT + LOG.replace("7", "8"), "lvs.toml"))
+    assert back == TEXT + LOG.replace("7", "8")
+    gone = saved(TEXT + LOG, running, in_file)
+    assert parse(gone, "lvs.toml").session_log == in_file.session_log

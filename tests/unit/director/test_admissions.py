@@ -33,7 +33,7 @@ class Scene:
         self.admissions.put_tunables(self.kernel, self.tunables.__getitem__)
 
     def put(self, *services: ServicePlan) -> None:
-        self.admissions.narrow(self.kernel, services)
+        self.admissions.narrow(self.kernel, tuple(services))
         self.admissions.widen(self.kernel)
 
 
@@ -45,10 +45,10 @@ def service(port: int = 80, **more: Any) -> ServicePlan:
 
 def test_a_plain_service_has_them_from_the_moment_its_shards_know_it() -> None:
     scene = Scene()
-    scene.admissions.narrow(scene.kernel, [service(80), service(25)])
+    scene.admissions.narrow(scene.kernel, (service(80), service(25)))
     assert scene.rings.there == {}
     scene.admissions.widen(scene.kernel)
-    assert scene.rings.there == {WEB: 0, MAIL: 2}
+    assert scene.rings.there == {MAIL: 0, WEB: 2}
     assert scene.rings.steering == (SEED, shard_table(2))
 
 
@@ -56,10 +56,10 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
     """The ring of one that goes may be that of another one next."""
     scene = Scene()
     scene.put(service(80), service(25))
-    scene.admissions.narrow(scene.kernel, [service(25)])
+    scene.admissions.narrow(scene.kernel, (service(80),))
     assert scene.rings.there == {}
     scene.admissions.widen(scene.kernel)
-    assert scene.rings.there == {MAIL: 0}
+    assert scene.rings.there == {WEB: 0}
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_a_service_in_auto_has_none_while_cookies_are_for_everybody() -> None:
     scene = Scene()
     scene.put(service(80, synproxy="auto"), service(25))
     scene.set(tcp_syncookies=2)
-    assert scene.rings.there == {MAIL: 2}
+    assert scene.rings.there == {MAIL: 0}
     scene.set(tcp_syncookies=1)
-    assert scene.rings.there == {WEB: 0, MAIL: 2}
+    assert scene.rings.there == {WEB: 2, MAIL: 0}
 
 
 def test_what_the_kernel_refuses_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,4 +119,15 @@ def test_with_more_services_than_rings_the_last_ones_have_none() -> None:
     rings = first_rings(services, 2)
     assert len(rings) == RINGS // 2
     assert max(rings.values()) + 1 == RINGS - 1
-    assert first_rings(services, 64) == {f"at-{port}": 64 * (port - 1) for port in range(1, 17)}
+    names = sorted(plan.name for plan in services)
+    assert first_rings(services[::-1], 64) == {name: 64 * place for place, name in enumerate(names[:16])}
+
+
+def test_switched_on_between_narrow_and_widen_none_is_used_before_the_shards_know() -> None:
+    scene = Scene()
+    scene.set(prepared_admissions=0)
+    scene.admissions.narrow(scene.kernel, (service(80),))
+    scene.set(prepared_admissions=1)
+    assert scene.rings.there == {}
+    scene.admissions.widen(scene.kernel)
+    assert scene.rings.there == {WEB: 0}

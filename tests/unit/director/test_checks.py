@@ -1,9 +1,11 @@
 """checks.py: the checks that come of a configuration."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from appliance.config.loading import parse
-from appliance.director.checks import targets_of
+from appliance.director.checks import Targets, targets_of
 from appliance.health.check import Check, Target
 
 TEXT = """
@@ -93,3 +95,27 @@ def test_texts_become_bytes() -> None:
     check = first('type = "udp"\nsend = "\\u0000\\u00ff"\nexpect = "\\u0080"')
     assert (check.send, check.expect) == (b"\x00\xff", b"\x80")
     assert first('type = "http"\nexpect_body = "grün"').expect_body == "grün".encode()
+
+
+def test_of_the_next_configuration_only_services_that_are_others_are_looked_at() -> None:
+    text = TEXT.format(table='[service.health_check]\ntype = "tcp"', server="")
+    other = '[[service]]\nname = "other"\nvip = "203.0.113.9"\nport = 81\n'
+    other += '[[service.real_server]]\naddress = "192.0.2.150"\nport = 80\n'
+    targets, first = Targets(), parse(f"{text}\n{other}", "lvs.toml")
+    difference = targets.difference(first)
+    targets.put(difference)
+    assert difference.services == {service.name for service in first.services}
+    assert not any(targets.difference(first)[:4])
+    one, *others = first.services
+    again = first.model_copy(update={"services": (one.model_copy(), *others)})
+    difference = targets.difference(again)
+    assert difference.services == {one.name}
+    assert (difference.before, difference.news) == (difference.after, {})
+    checked = one.model_copy(update={"health_check": None})
+    difference = targets.difference(first.model_copy(update={"services": (checked, *others)}))
+    assert difference.news == difference.after != difference.before
+    gone = targets.difference(first.model_copy(update={"services": tuple(others)}))
+    assert gone.services == {one.name}
+    assert (len(gone.after), len(gone.before)) == (0, len(one.real_servers))
+    pools = first.local_addresses | {"more": (IPv4Address("192.0.2.77"),)}
+    assert targets.difference(first.model_copy(update={"local_addresses": pools})).services == {one.name, "other"}

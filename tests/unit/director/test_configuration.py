@@ -322,3 +322,22 @@ async def test_a_file_that_cannot_be_written_is_said(configuration: FakeConfigur
     error = await refusal(asyncio.ensure_future(cast("asyncio.Future[object]", configuration.save(write=True))))
     assert (error.kind, configuration.text) == (edit.NOT_WRITABLE, SHIPPED)
     assert (await configuration.state()).differences == [DRAIN]
+
+
+async def test_a_session_log_in_a_file_that_the_file_does_not_name_is_refused(configuration: FakeConfiguration) -> None:
+    """Whoever has a token must not choose which file is written to."""
+    usual, other = (
+        SHIPPED.replace("[session_log]\n", f'[session_log]\ntarget = "file"\n{file}') for file in ("", 'file = "/etc/cron.d/x"\n')
+    )
+    for attempt in (
+        asyncio.ensure_future(cast("asyncio.Future[object]", configuration.apply(other, 0, ()))),
+        asyncio.ensure_future(cast("asyncio.Future[object]", configuration.plan(other))),
+    ):
+        refused = await refusal(attempt)
+        assert refused.kind == edit.COMMAND_REFUSED
+        assert "session_log.file: '/etc/cron.d/x' is a path that" in str(refused)
+    assert (await configuration.apply(usual, 0, ())).changes == ['session_log.target: "off" -> "file"']
+    configuration.text = other
+    await configuration.reload()
+    assert (await configuration.apply(other.replace('target = "file"', 'target = "off"'), 0, ())).changes
+    assert (await configuration.apply(other, 0, ())).changes

@@ -8,7 +8,9 @@ import pytest
 from appliance.config import loading
 from appliance.config.changes import ReloadRefusedError
 from appliance.config.loading import Config, RealServer, Service
-from appliance.director.plans import Slots
+from appliance.config.session_log import SessionLog
+from appliance.director.plans import Slots, told_of, worker_plans
+from appliance.director.runtime_files import Keys
 from tests.support.addresses import RS1_ADDRESS, RS2_ADDRESS
 
 _FILE = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -145,3 +147,37 @@ def test_a_service_whose_syns_netfilter_judges_says_so(key: str, tmp_path: Path)
     file.write_text(text)
     open_to_all = Slots.sized_for(loading.load(file)).take(loading.load(file))
     assert ([plan.guarded for plan in guarded], [plan.guarded for plan in open_to_all]) == ([True], [False])
+
+
+def test_a_worker_tells_of_ended_sessions_only_while_there_is_a_session_log() -> None:
+    assert told_of(SessionLog()) == (0, ())
+    assert told_of(SessionLog(max_per_s=7, services=("web",))) == (0, ("web",))
+    assert told_of(SessionLog(target="journal", max_per_s=7, services=("web",))) == (7, ("web",))
+    running = RUNNING.model_copy(update={"session_log": SessionLog(target="file", max_per_s=9)})
+    plans = worker_plans(running, (), 8, Keys("5a", "c0"))
+    assert [plan.log_per_s for plan in plans] == [9, 9]
+
+
+def test_a_plan_is_made_anew_for_what_has_changed_alone() -> None:
+    slots, other = Slots(20), web(name="other", port=81)
+    before = slots.take(having(web(), other))
+    first, second = slots.plan(having(web(), other.model_copy(update={"scheduler": "wlc"})))
+    assert first == before[0]
+    assert second.scheduler == "wlc"
+    config = having(web(), other)
+    assert all(one is again for one, again in zip(slots.plan(config), slots.plan(config), strict=True))
+    pools = {name: addresses[:1] for name, addresses in config.local_addresses.items()}
+    assert [len(plan.local_addresses) for plan in slots.plan(config.model_copy(update={"local_addresses": pools}))] == [1, 1]
+
+
+def test_a_plan_that_was_refused_is_made_anew_with_the_slots_of_its_time() -> None:
+    slots, other = Slots(20), web(name="other", port=81)
+    slots.take(having(web()))
+    wanted = having(web(), other)
+    refused = slots.plan(wanted)
+    assert slots.has_all(having(web()))
+    assert not slots.has_all(wanted)
+    slots.take(having(web(), web(name="third", port=82)))
+    assert not {server.slot for server in slots.take(wanted)[1].real_servers} & {
+        server.slot for plan in (refused[1],) for server in plan.real_servers
+    }

@@ -4,11 +4,12 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from unittest.mock import AsyncMock
 
 import pytest
 
-from appliance.director import supervisor
+from appliance.director import known_services, supervisor
 from appliance.director.supervisor import ShardProcess, WorkerFailedError
 from appliance.director.worker_process import start_worker
 from appliance.ipc.messages import VERSION, Ask, AwaitSettled, ChangeServices, Done, EndWalk, Forget, More, Piece, Refused, Start
@@ -365,6 +366,44 @@ async def test_a_worker_that_refuses_a_change_is_an_error() -> None:
         worker.says(Refused((await worker.hears()).number, "why"))
         with pytest.raises(ShardFailedError, match="shard 0: why"):
             await change
+
+
+async def test_a_great_change_is_told_in_parts_each_behind_the_answer_to_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_services, "REAL_SERVERS_AT_ONCE", 3)
+    async with ready() as (process, worker):
+        (web,) = DRAINED
+        other = replace(web, port=81)
+        change = asyncio.ensure_future(process.change_services((web, other)))
+        for part in ((web,), (other,)):
+            message = await worker.hears()
+            assert (message.message, change.done()) == (ChangeServices(part), False)
+            worker.says(Done(message.number))
+        await change
+        change = asyncio.ensure_future(process.change_services((replace(web, port=82), other)))
+        for expected in (ChangeServices((replace(web, port=82),)), ChangeServices((), (web.key,))):
+            message = await worker.hears()
+            assert message.message == expected
+            worker.says(Done(message.number))
+        await change
+        await process.change_services((replace(web, port=82), other))  # nothing is new: nobody has to answer
+
+
+async def test_what_a_worker_refuses_it_is_told_again_and_the_rest_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_services, "REAL_SERVERS_AT_ONCE", 3)
+    async with ready() as (process, worker):
+        (web,) = DRAINED
+        other = replace(web, port=81)
+        change = asyncio.ensure_future(process.change_services((web, other)))
+        worker.says(Refused((await worker.hears()).number, "why"))
+        worker.says(Done((await worker.hears()).number))
+        with pytest.raises(ShardFailedError, match="shard 0: why"):
+            await change
+        change = asyncio.ensure_future(process.change_services((web, other)))
+        for part in ((web,), (other,)):
+            message = await worker.hears()
+            assert message.message == ChangeServices(part), "also the second one: nobody has waited for its answer"
+            worker.says(Done(message.number))
+        await change
 
 
 async def test_a_worker_that_does_not_answer_a_change_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,15 @@ async def test_each_trace_has_a_table_of_its_own_whose_number_is_used_again(scen
     assert "ip saddr 198.51.100.9/32 ip daddr 203.0.113.10 meta l4proto udp th dport 80 limit" in scene.kernels[1].table
 
 
+async def test_a_table_has_its_number_until_it_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = scene.traces._numbers
+    seen: list[set[int]] = []
+    monkeypatch.setattr(FakeKernel, "close", lambda _: seen.append(set(numbers)))
+    async with aclosing(scene.traces.packets(WANTED)) as batches:
+        await anext(batches)
+    assert (seen, numbers) == ([{0}], set())
+
+
 async def test_a_trace_shows_no_drop_that_another_one_has_asked_for(scene: Scene) -> None:
     async with aclosing(scene.traces.packets(WANTED)) as batches:
         await anext(batches)

@@ -16,7 +16,9 @@ from appliance.ipc.messages import (
     ChangeDrained,
     ChangeHealth,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     LineReader,
@@ -47,11 +49,29 @@ WEB_JSON = (
 
 LINES: list[tuple[Message, str]] = [
     (
-        Start(Plan(1, 4, 5, 258, (WEB,), "5a", "c0", has_predecessor=True, down=(3, 8), drained=(8,))),
+        Start(
+            Plan(
+                1,
+                4,
+                5,
+                258,
+                (WEB,),
+                "5a",
+                "c0",
+                has_predecessor=True,
+                down=(3, 8),
+                drained=(8,),
+                log_per_s=5,
+                logged_services=("web",),
+            )
+        ),
         f'"start","number":7,"plan":{{"shard":1,"shards":4,"queue_num":5,"destinations":258,"services":[{WEB_JSON}],'
-        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8],"drained":[8]}',
+        '"isn_secret":"5a","cookie_secret":"c0","has_predecessor":true,"down":[3,8],"drained":[8],"log_per_s":5,"logged_services":["web"]}',
     ),
-    (ChangeServices((WEB,)), f'"change-services","number":7,"services":[{WEB_JSON}]'),
+    (
+        ChangeServices((WEB,), (("tcp", "203.0.113.10", 81),)),
+        f'"change-services","number":7,"services":[{WEB_JSON}],"gone":[["tcp","203.0.113.10",81]]',
+    ),
     (ChangeHealth((3, 8)), '"change-health","number":7,"down":[3,8]'),
     (Forget([["web", "192.0.2.101", 8080]]), '"forget","number":7,"real_servers":[["web","192.0.2.101",8080]]'),
     (AwaitSettled(), '"await-settled","number":7'),
@@ -65,14 +85,16 @@ LINES: list[tuple[Message, str]] = [
     (Piece(6, [["web", 2]], True, "0-0-0-00"), '"piece","number":7,"of":6,"items":[["web",2]],"is_last":true,"place":"0-0-0-00"'),
     (Refused(6, "why"), '"refused","number":7,"of":6,"reason":"why"'),
     (ChangeDrained((3, 8)), '"change-drained","number":7,"drained":[3,8]'),
+    (ChangeSessionLog(5, ["web"]), '"change-session-log","number":7,"log_per_s":5,"logged_services":["web"]'),
+    (Ended([["web", "tcp", 1, False]], 3), '"ended","number":7,"rows":[["web","tcp",1,false]],"left_out":3'),
 ]
 
 
 @pytest.mark.parametrize(("message", "rest"), LINES, ids=[type(message).__name__ for message, _ in LINES])
 def test_each_kind_is_written_like_this_and_read_again(message: Message, rest: str) -> None:
     """Another line is another VERSION."""
-    assert VERSION == 9
-    line = f'{{"version":9,"kind":{rest}}}\n'.encode()
+    assert VERSION == 10
+    line = f'{{"version":10,"kind":{rest}}}\n'.encode()
     assert encode(7, message) == line
     assert decode(line) == Numbered(7, message)
     assert type(decode(line).message) is type(message)
@@ -130,6 +152,8 @@ def broken(message: Message, **changes: Any) -> bytes:
         (broken(Ask(Query(ROWS)), query=[ROWS, 5]), "damaged message of kind 'ask'"),
         (broken(ChangeServices((WEB,)), services=[{}]), "damaged message of kind 'change-services'"),
         (broken(ChangeServices((WEB,)), services=[5]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10"]]), "damaged message of kind 'change-services'"),
+        (broken(ChangeServices(()), gone=[["tcp", "203.0.113.10", "81"]]), "damaged message of kind 'change-services'"),
         (broken(Start(plan()), plan={}), "damaged message of kind 'start'"),
         (broken(Start(plan()), plan={"services": []}), "damaged message of kind 'start'"),
     ],

@@ -65,3 +65,8 @@ def test_a_tunable_is_in_base_units(metrics: Metrics, name: str) -> None:
     metrics.gateway.shared.set_tunables({name: tunable.max})
     suffix, factor = {"ms": ("_seconds", 1000), "bytes": ("_bytes", 1), "percent": ("_ratio", 100)}.get(tunable.unit, ("", 1))
     assert metrics.of(f"appliance_tunable_{name}{suffix}") == {"": tunable.max / factor}
+
+
+def test_what_became_of_the_lines_of_the_session_log(metrics: Metrics) -> None:
+    numbers = metrics.of("appliance_session_log_sessions_total")
+    assert numbers == {'{outcome="written"}': 40, '{outcome="left_out"}': 2, '{outcome="failed"}': 1}

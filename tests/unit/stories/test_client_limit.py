@@ -72,7 +72,7 @@ def test_a_client_has_as_many_sessions_as_it_may_and_others_have_theirs(with_lan
     assert asks(world, 3) is verdicts.CLIENT_FULL
     answer = world.take(CLIENT)
     assert (answer[9], answer[20], answer[21]) == (1, 3, 3), "ICMP port unreachable"
-    assert (world.counter("client_full"), world.shared.all_refusals([0, 1])) == (1, [0, 0, 1])
+    assert (world.counter("client_full"), [column[0] + column[1] for column in world.shared.refusal_columns()]) == (1, [0, 0, 1])
     establish(world, 1, 2, address=NEIGHBOUR)
     assert asks(world, 3, NEIGHBOUR) is verdicts.CLIENT_FULL
     ends(world, 1)
@@ -135,7 +135,7 @@ def test_a_client_that_asks_for_all_at_once_keeps_no_more_than_it_may(with_lane:
     assert len(alive(world)) == 3
     assert counted(world) == [3]
     assert world.counter("beyond_client_limit") == 5
-    assert world.shared.all_refusals([0, 1]) == [0, 0, 5]
+    assert [column[0] + column[1] for column in world.shared.refusal_columns()] == [0, 0, 5]
     resets = [read_tcp(raw) for raw in world._on_the_wire]
     assert len(resets) == 10, "both ends are told"
     assert all("R" in reset.flags for reset in resets)

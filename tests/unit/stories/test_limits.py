@@ -60,7 +60,8 @@ def ends(world: World, number: int) -> None:
 
 
 def refused(world: World, service: int = 0) -> list[int]:
-    return world.shared.all_refusals(server.slot for server in world.plan.services[service].real_servers)
+    slots = [server.slot for server in world.plan.services[service].real_servers]
+    return [sum(column[slot] for slot in slots) for column in world.shared.refusal_columns()]
 
 
 ways = pytest.mark.parametrize("with_lane", [False, True], ids=["alone", "lane"])

@@ -392,3 +392,47 @@ def test_a_real_server_without_a_service_or_unknown_is_forgotten_already() -> No
     world = World(with_services())
     world.shard.forget_real_servers([("web", str(RS1_ADDRESS), 8080)])
     world.assert_empty()
+
+
+def test_a_part_of_a_change_leaves_all_other_services_alone() -> None:
+    world = World(with_services(WEB, OTHER))
+    connect(world, VIP, 1)
+    connect(world, OTHER_VIP, 2)
+    world.shard.change_services((replace(OTHER, local_addresses=WEB.local_addresses[:1]),), gone=())
+    assert goes_on(world, VIP, 1)
+    world.shard.change_services((), gone=(OTHER.key, ("udp", str(VIP_ADDRESS), 9)))  # nobody knows the second one
+    assert asks(world, OTHER_VIP) is verdicts.NO_SERVICE
+    assert world.put(tcp(OTHER_VIP, VIP, "S", seq=C0)) is verdicts.LAND, "its VIP is that of the other one too"
+    assert goes_on(world, VIP, 1)
+    check_sessions(world, are_settled=True)
+
+
+def test_health_is_of_the_services_that_are_there_after_each_part_of_a_change() -> None:
+    """The slot of a real server that was removed may belong to another service afterwards."""
+    world = World(with_services(WEB, OTHER))
+    (server,) = OTHER.real_servers
+    world.shard.change_services((replace(OTHER, real_servers=()),), gone=())
+    changes = world.inside.changes
+    assert changes._service_of.keys() == {server.slot for server in WEB.real_servers}, "nobody is kept for a slot of nobody"
+    third = replace(WEB, name="third", port=82, real_servers=(server,))
+    world.shard.change_services((third,), gone=())
+    world.shard.change_services((), gone=(OTHER.key,))
+    world.shard.change_health((server.slot,))
+    assert asks(world, pack_endpoint(VIP_ADDRESS, 82)) is verdicts.NO_REAL_SERVER
+    world.shard.change_health(())
+    assert asks(world, pack_endpoint(VIP_ADDRESS, 82), 5) is verdicts.TO_REAL_SERVER
+    assert asks(world, VIP, 6) is verdicts.TO_REAL_SERVER
+
+
+def test_a_service_that_moves_in_two_parts_counts_on() -> None:
+    world = World(with_services(WEB))
+    connect(world)
+    world.shard.change_services((replace(WEB, port=82),), gone=())
+    connect(world, pack_endpoint(VIP_ADDRESS, 82), 3)
+    world.shard.change_services((), gone=(WEB.key,))
+    while world.shard.on_tick(world.now, 100):
+        pass
+    world.shard.publish_counts()
+    slots = [server.slot for server in WEB.real_servers]
+    assert sum(world.destination(slot)["conns"] for slot in slots) == 2
+    assert goes_on(world, pack_endpoint(VIP_ADDRESS, 82), 3)

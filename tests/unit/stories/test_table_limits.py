@@ -355,7 +355,7 @@ def test_a_removed_real_server_is_told_to_a_bounded_number_of_sessions_at_once()
     for number in range(9000):
         asks(world, number)
     sessions = world.inside
-    sessions.change_services(plan(weights=(1,)).services)  # this tells four thousand sessions
+    sessions.change_services(plan(weights=(1,)).services, gone=())  # this tells four thousand sessions
     assert sessions.changes.settle_some(), "four thousand more"
     assert not sessions.changes.settle_some(), "and the rest"
 

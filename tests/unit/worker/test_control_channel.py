@@ -3,6 +3,7 @@
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from appliance.ipc.messages import (
     Ask,
     AwaitSettled,
     ChangeServices,
+    ChangeSessionLog,
     Done,
+    Ended,
     EndWalk,
     Forget,
     LineReader,
@@ -23,7 +26,7 @@ from appliance.ipc.messages import (
     decode,
     encode,
 )
-from appliance.ipc.plan import ServicePlan
+from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.queries import CUT, ROWS, TALLY, Query, SessionFilter
 from appliance.model.verdicts import CHALLENGED, NO_REAL_SERVER
 from appliance.sessions import service_changes
@@ -99,9 +102,9 @@ def test_a_change_is_acknowledged_after_it_is_in_force(started: Ends, monkeypatc
     world, said_before = World(), list[Message]()
     change = world.inside.change_services
 
-    def changes_late(services: tuple[ServicePlan, ...]) -> None:
+    def changes_late(services: tuple[ServicePlan, ...], gone: tuple[ServiceKey, ...]) -> None:
         said_before.extend(started.hear())
-        change(services)
+        change(services, gone)
 
     monkeypatch.setattr(world.inside, "change_services", changes_late)
     started.say(ChangeServices(DRAINED))
@@ -117,7 +120,9 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     world = World()
     for port in (1, 2, 3):
         world.put(tcp(CLIENT[:5] + bytes([port]), VIP, "S"))
-    started.say(ChangeServices(()), AwaitSettled())
+    started.say(ChangeServices((), (plan().services[0].key,)), AwaitSettled())
+    started.channel.converse(world.shard, world.tracer)
+    assert started.channel.has_output
     started.channel.converse(world.shard, world.tracer)
     assert (started.hear(), len(world.inside)) == ([Done(2)], 2)
     world.shard.on_tick(world.now, 10)
@@ -131,10 +136,21 @@ def test_the_director_hears_when_all_sessions_of_a_removed_service_have_ended(
     assert started.hear() == []
 
 
+def test_one_change_of_services_is_made_in_a_turn(started: Ends) -> None:
+    world = World()
+    started.say(ChangeServices(DRAINED), ChangeServices(plan().services))
+    for number in (2, 3):
+        assert started.hear() == []
+        started.channel.converse(world.shard, world.tracer)
+        assert started.hear() == [Done(number)]
+        assert started.channel.has_output is (number == 2)
+
+
 def test_a_real_server_with_sessions_is_not_forgotten(started: Ends, caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.client.connects()
     started.say(ChangeServices(plan(weights=()).services), Forget([["web", "192.0.2.101", 8080]]))
+    started.channel.converse(world.shard, world.tracer)
     started.channel.converse(world.shard, world.tracer)
     assert started.hear() == [Done(2), Refused(3, "a real server of service web has sessions")]
     world.walk_all(CUT)
@@ -218,7 +234,7 @@ def test_a_change_that_fails_ends_that_change_and_not_the_worker(
 ) -> None:
     world = World()
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patched:
@@ -299,3 +315,51 @@ def test_a_query_that_was_not_checked_is_refused_and_the_worker_goes_on(ends: En
     assert refused.of == 1
     assert "there is no ''" in refused.reason
     assert isinstance(piece, Piece)
+
+
+def logging_world() -> World:
+    world = World(replace(plan(), log_per_s=1000))
+    world.client.connects()
+    return world
+
+
+def test_sessions_that_have_ended_are_told_without_being_asked(started: Ends) -> None:
+    world = logging_world()
+    started.channel.tell_ended(world.shard)
+    assert started.hear() == []
+    world.walk_all(CUT)
+    started.channel.tell_ended(world.shard)
+    (ended,) = started.hear()
+    assert isinstance(ended, Ended)
+    ((service, *_, out_bytes),) = ended.rows
+    assert (service, ended.left_out) == ("web", 0)
+    assert out_bytes > 0
+    started.channel.tell_ended(world.shard)
+    assert started.hear() == []
+
+
+def test_those_that_a_query_has_cut_are_told_before_its_answer(started: Ends) -> None:
+    world = logging_world()
+    started.say(Ask(Query(CUT)))
+    started.channel.converse(world.shard, world.tracer)
+    assert [type(message) for message in started.hear()] == [Ended, Piece]
+
+
+def test_a_director_that_does_not_read_gets_no_more(started: Ends) -> None:
+    world = logging_world()
+    started.channel._unsent = b"{"
+    world.walk_all(CUT)
+    started.channel.tell_ended(world.shard)
+    assert started.channel._unsent == b"{"
+    assert len(world.shard.sessions.ended) == 1
+
+
+def test_what_is_told_changes_while_traffic_flows(started: Ends) -> None:
+    world = World()
+    started.say(ChangeSessionLog(5, ["web"]))
+    started.channel.converse(world.shard, world.tracer)
+    assert started.hear() == [Done(2)]
+    assert world.shard.sessions.ended.is_on
+    started.say(ChangeSessionLog(0, []))
+    started.channel.converse(world.shard, world.tracer)
+    assert not world.shard.sessions.ended.is_on

@@ -1,9 +1,9 @@
-"""metrics/family.py: a label's value is bounded and can be written, and different names stay different."""
+"""metrics/label.py: a label's value is bounded and can be written, and different names stay different."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.metrics.family import LONGEST_LABEL, label
+from appliance.metrics.label import LONGEST_LABEL, label
 
 TEXTS = st.text(st.characters(codec=None), max_size=3 * LONGEST_LABEL)
 
