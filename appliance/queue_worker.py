@@ -146,7 +146,7 @@ class QueueWorker:
             self._turn_ends = time.monotonic() + TURN_S
             self._take_turn()
             now = time.monotonic()
-            if now >= reconcile_at and not self._shard.reconcile(RECONCILED_PER_TURN):
+            if now >= reconcile_at and not self._shard.reconcile(RECONCILED_PER_TURN, now):
                 reconcile_at = now + RECONCILE_INTERVAL_S
             if now >= publish_at:
                 self._shard.publish_counts()
@@ -164,6 +164,7 @@ class QueueWorker:
             if self._shard.output.segments:
                 self._send(self._shard.output.segments)
                 self._shard.output.segments.clear()
+        self._shard.close()
         self._queue.close()
 
     def _take_turn(self) -> None:

@@ -70,7 +70,7 @@ class Carried:
         self._number += count
         syn_us = _microseconds(syns, self._syn)
         sessions = [self._carried(syn) for syn in syns]
-        taken_over_us = _microseconds([count], self._shard.reconcile) / count
+        taken_over_us = _microseconds([count], lambda limit: self._shard.reconcile(limit, self._now)) / count
         if any(session.state != TcpState.TIME_WAIT for session in sessions):
             raise AssertionError("what the kernel has moved was not taken over")
         return syn_us, taken_over_us, sessions

@@ -61,7 +61,7 @@ class StandIn:
 
     async def lane_stats(self) -> LaneStats:
         """A lane with a number for each counter."""
-        return LaneStats(LaneState("on", ""), 1, 2, list(range(len(LANE_COUNTERS))))
+        return LaneStats(LaneState("on", ""), 1, 2, 0, list(range(len(LANE_COUNTERS))))
 
     def kernel_drops_are_known(self) -> bool:
         """Always."""

@@ -257,6 +257,9 @@ static __always_inline struct front_door *door_of(struct __sk_buff *skb, struct 
 	return bpf_map_lookup_elem(&front_doors, &key);
 }
 
+/* In the place of a verdict: no SYN to a service whose SYNs are answered here. */
+#define NO_DOOR 0x101
+
 /* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
 static __noinline int open_front_door(struct __sk_buff *skb)
 {
@@ -272,7 +275,7 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 	if (!read_ip(skb, &packet))
 		door = door_of(skb, &packet);
 	if (!door)
-		return up(COUNT_UP_NO_SESSION);
+		return NO_DOOR;
 	error = judge_syn(skb, &packet, &way);
 	if (error)
 		return up(error);

@@ -5,8 +5,8 @@
  * A packet is judged before anything of it or of its session is changed. TC_ACT_UNSPEC lets it go on: to filters of somebody else,
  * then up the stack, and so to Python.
  */
+#include "admission.h"
 #include "front_door.h"
-#include "segment.h"
 
 static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
 {
@@ -45,7 +45,7 @@ static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *p
 		if (insert_client_option(skb, packet, session->settings->toa_kind, &sum))
 			return TC_ACT_SHOT;
 	}
-	if (rewrite_tcp(skb, packet, to, judged.longer, judged.mss, sum))
+	if (rewrite_tcp(skb, packet, to, judged.longer, judged.mss, sum, 1))
 		return TC_ACT_SHOT;
 	return send(&way);
 }
@@ -100,7 +100,9 @@ int lane(struct __sk_buff *skb)
 	if (!how || !how->is_open)
 		return up(COUNT_UP_CLOSED);
 	verdict = carry(skb, how);
-	return verdict == NO_FLOW ? open_front_door(skb) : verdict;
+	if (verdict == NO_FLOW)
+		verdict = open_front_door(skb);
+	return verdict == NO_DOOR ? open_by_ticket(skb, how) : verdict;
 }
 
 /* Helpers that change packets are for programs under this licence alone. */

@@ -9,15 +9,16 @@
 /* The time to live is the upper byte of its word. */
 #define ONE_HOP 0x100
 
-static __always_inline void rewrite_ip(struct iphdr *ip, struct rewrite *to, __u32 total)
+/* `hops`: 1 for a packet that leaves from here, 0 for one that the kernel routes. */
+static __always_inline void rewrite_ip(struct iphdr *ip, struct rewrite *to, __u32 total, __u32 hops)
 {
 	/* A checksum is the complement of a sum: it falls by what the sum grows. */
-	__u32 check = bpf_ntohs(ip->check) + to->ip_delta + ONE_HOP + change_of_word(total, bpf_ntohs(ip->tot_len));
+	__u32 check = bpf_ntohs(ip->check) + to->ip_delta + hops * ONE_HOP + change_of_word(total, bpf_ntohs(ip->tot_len));
 
 	check = folded(check);
 	ip->check = check == 0xffff ? 0 : bpf_htons(check); /* zero has two forms, and this is the usual one */
 	ip->tot_len = bpf_htons(total);
-	ip->ttl -= 1;
+	ip->ttl -= hops;
 	ip->saddr = to->source;
 	ip->daddr = to->destination;
 }
@@ -35,10 +36,10 @@ static __always_inline __u32 shifted(__u32 window, __s32 by)
 
 /*
  * Writes both headers of a TCP packet. `longer`: by how many bytes options have grown; `mss`: the new one, or 0; `sum`: what was
- * added to the words of the segment already. Returns 0 when all is well; else the packet is of no use any more.
+ * added to the words of the segment already; `hops` as above. Returns 0 when all is well; else the packet is of no use any more.
  */
 static __always_inline int rewrite_tcp(struct __sk_buff *skb, struct packet *packet, struct rewrite *to, __u32 longer, __u32 mss,
-				       __u32 sum)
+				       __u32 sum, __u32 hops)
 {
 	__u32 seq = packet->seq + to->seq_delta, ack = packet->ack + to->ack_delta, window = packet->window;
 	__u32 ports_delta = to->transport_delta + (0xffff - to->ip_delta); /* the other part is of the pseudo header */
@@ -60,7 +61,7 @@ static __always_inline int rewrite_tcp(struct __sk_buff *skb, struct packet *pac
 		tcp->window = bpf_htons(window);
 	}
 	sum += change_of(packet->seq, seq) + change_of(packet->ack, ack) + (~folded(ports_delta) & 0xffff);
-	rewrite_ip(ip, to, packet->total + longer);
+	rewrite_ip(ip, to, packet->total + longer, hops);
 	tcp->source = to->source_port;
 	tcp->dest = to->destination_port;
 	tcp->seq = bpf_htonl(seq);
@@ -78,7 +79,7 @@ static __always_inline int rewrite_udp(struct __sk_buff *skb, struct packet *pac
 
 	if ((void *)(udp + 1) > (void *)(long)skb->data_end)
 		return -1;
-	rewrite_ip(ip, to, packet->total);
+	rewrite_ip(ip, to, packet->total, 1);
 	udp->source = to->source_port;
 	udp->dest = to->destination_port;
 	move_checksum(skb, UDP_CHECKSUM, ~to->ip_delta & 0xffff, ~folded(ports_delta) & 0xffff, BPF_F_MARK_MANGLED_0);

@@ -98,7 +98,7 @@ class Director(Reported):
         self._observer = Observer(config, self.shared, self._taken, self.health)
         down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
         self._workers = [
-            ShardProcess(plan, kept.shared_fd, partial(self.shared.forget_sessions, plan.shard), start)
+            ShardProcess(plan, kept.shared_fd, partial(self._forget_worker, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
         self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
@@ -107,7 +107,7 @@ class Director(Reported):
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
-        self._tuning = Tuning(self.shared, host.change_defence, lambda: lane.put_tunables(self.shared.tunable))
+        self._tuning = Tuning(self.shared, host.change_defence, self._put_lane_tunables)
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
         self._counts = watches.Counts(self.shared, config.gateway.queue_base, self._kernel_drops, self._slots.service_names)
         self.attacks = self._counts.attacks
@@ -171,7 +171,7 @@ class Director(Reported):
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
         await self._look_at_routes()
-        lane.put_tunables(self.shared.tunable)
+        self._put_lane_tunables()
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
             worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
@@ -281,6 +281,14 @@ class Director(Reported):
         self.services = services
         await self._routes.look(services, only_new=True)
         self._lane.narrow(services, self.shared.mtu, self.health.left, self.health.down)
+
+    def _forget_worker(self, shard: int) -> None:
+        """The worker of a shard is gone."""
+        self._lane.close_admissions(shard)
+        self.shared.forget_sessions(shard)
+
+    def _put_lane_tunables(self) -> None:
+        self._lane.put_tunables(self.shared.tunable, self.shared.generation[0])
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from appliance.config.loading import Gateway
+from appliance.director.admissions import Admissions
 from appliance.director.front_doors import FrontDoors
 from appliance.director.lane_counts import LaneCounts
 from appliance.director.lane_gate import LaneGate
@@ -22,7 +23,7 @@ from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import InterfaceFlags
+from appliance.ipc.lane_layout import RINGS, InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
 from appliance.ipc.shared_layout import SharedState
@@ -31,9 +32,11 @@ from appliance.policy.sides import Sides
 
 log = logging.getLogger("appliance.lane")
 
-_NS_PER_S = 10**9
+_NS_PER_S, _GENERATIONS = 10**9, 1 << 32
 SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
+
+_NO_SLOTS: Set[int] = frozenset()
 
 Reset = Callable[[memoryview], int]
 """Resets both ends of all sessions in these records; returns how many sessions there were."""
@@ -42,32 +45,31 @@ Reset = Callable[[memoryview], int]
 class Lane:
     """All methods that ask the kernel block: call them from a thread. Without a lane they do nothing."""
 
-    def __init__(self, gateway: Gateway | None, root: Path, name: str, reset: Reset, cookie_secret: bytes = b"") -> None:
+    def __init__(
+        self, gateway: Gateway | None, root: Path, name: str, reset: Reset, cookie_secret: bytes = b"", hash_seed: int = 0
+    ) -> None:
         """`gateway` is None when there is only something to clean up.
 
         `root` is the place of the file system with the pins, and `name` that of this network namespace in it. `cookie_secret` is
-        that of all shards, see `proxy.cookie`.
+        that of all shards, see `proxy.cookie`, and `hash_seed` that of the gateway, see `policy.steering`.
         """
-        self._wanted = gateway.lane if gateway else "off"
-        self._entries = gateway.lane_entries if gateway else 0
-        self._sides = gateway.sides if gateway else Sides((), ())
-        self._root, self._name = root, name
+        self._wanted, self._entries, self._shards = (
+            (gateway.lane, gateway.lane_entries, gateway.shards) if gateway else ("off", 0, 1)
+        )
+        self._sides, self._root, self._name = gateway.sides if gateway else Sides((), ()), root, name
         self._reset = reset
         self._kernel: LaneKernel | None = None
         self._lock = threading.Lock()
         """Held while interfaces and pins are changed: a repair that has begun before a stop must not end after it."""
         self._servers: LaneServers | None = None
-        self._reason = "it is not open yet"
-        self._repairs = 0
-        self._gate = LaneGate()
-        self._doors = FrontDoors(cookie_secret)
+        self._reason, self._repairs = "it is not open yet", 0
+        self._gate, self._doors = LaneGate(), FrontDoors(cookie_secret, Admissions(self._shards, hash_seed))
         self._counts: LaneCounts | None = None
 
     @property
     def state(self) -> LaneState:
         """How it goes."""
-        kernel = self._kernel
-        if kernel is None:
+        if self._kernel is None:
             return LaneState("off", self._reason, self._repairs)
         reason = self._reason or self._gate.why_closed()
         return LaneState("impaired" if reason else "on", reason, self._repairs)
@@ -189,8 +191,8 @@ class Lane:
             lane_attach.attach(kernel.program.fd, links[name].index)
         return wrong
 
-    def put_tunables(self, tunable: Callable[[str], int]) -> None:
-        """Have the program go by the tunables; `tunable` gives the value of each. Nothing else reads them in the kernel."""
+    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:
+        """Have the program go by the tunables; `tunable` gives the value of each. What was prepared by others is not used."""
         kernel = self._kernel
         if kernel is None:
             return
@@ -201,16 +203,14 @@ class Lane:
                 mss_adjust=tunable("fullnat_mss_adjust_entry"),
                 storm_threshold=tunable("synproxy_ack_storm_thresh"),
                 storm_interval_ns=int(ACK_STORM_INTERVAL_S * _NS_PER_S),
+                generation=generation % _GENERATIONS,
+                timestamp_remove=tunable("fullnat_timestamp_remove_entry"),
             )
         )
         self._doors.put_tunables(kernel, tunable)
 
     def narrow(
-        self,
-        services: Collection[ServicePlan],
-        mtu: Callable[[int], int],
-        left: Set[int] = frozenset(),
-        down: Set[int] = frozenset(),
+        self, services: Collection[ServicePlan], mtu: Callable[[int], int], left: Set[int] = _NO_SLOTS, down: Set[int] = _NO_SLOTS
     ) -> None:
         """Forbid what these services forbid, and keep forbidding what was forbidden. `mtu` gives that of each slot, in bytes;
         `down` are the slots of real servers that are down, and `left` those of them whose sessions leave them."""
@@ -226,6 +226,11 @@ class Lane:
         if self._kernel is not None and self._servers is not None:
             self._servers.widen()
             self._doors.widen(self._kernel)
+
+    def close_admissions(self, shard: int) -> None:
+        """Have nothing handed out that a worker has prepared which is gone."""
+        if self._kernel is not None:
+            self._kernel.admissions.close(range(shard, RINGS, self._shards))
 
     def set_open(self, is_open: bool) -> None:
         """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""
@@ -270,11 +275,11 @@ class Lane:
                 self._counts = LaneCounts(self._kernel, shared)
             yield self._counts if self._kernel is not None else None
 
-    def entries(self) -> tuple[int, int]:
-        """How many entries are in use, and how many there are; none without a lane."""
+    def entries(self) -> tuple[int, int, int]:
+        """How many entries are in use, how many there are, and how many prepared admissions are ready; none without a lane."""
         with self._lock:
             kernel = self._kernel
-            return (kernel.entries_in_use(), kernel.sizes.entries) if kernel is not None else (0, 0)
+            return (kernel.entries_in_use(), kernel.sizes.entries, kernel.admissions.ready()) if kernel else (0, 0, 0)
 
     def end(self) -> None:
         """End the lane for good: reset both ends of the sessions that are still in it, and remove it."""

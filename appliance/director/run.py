@@ -15,7 +15,7 @@ from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
 from appliance.director.other_namespace import forget_other_namespace, note_namespace
-from appliance.director.runtime_files import kept_keys, namespace_number, runtime_directory, state_file
+from appliance.director.runtime_files import Keys, kept_keys, namespace_number, runtime_directory, state_file
 from appliance.director.steps import do_all
 from appliance.edge import capabilities, instance_lock
 from appliance.policy.steering import hash_seed
@@ -46,7 +46,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         note_namespace()
         keys = kept_keys()
         host = Host(hash_seed(keys.isn_secret))
-        lane = _lane(config.gateway, bytes.fromhex(keys.cookie_secret))
+        lane = _lane(config.gateway, keys)
         host.access.services = access
         kept_before, down, drained = Kept.from_before(config), kept.kept_down(), kept.kept_drains(time.monotonic())
         director = Director(config, keys, file, host, lane, kept_before, was_down=down, drained=drained, keep=heap.Heap().keep)
@@ -67,5 +67,6 @@ def clean_up() -> bool:
     return any(found)
 
 
-def _lane(gateway: Gateway | None, cookie_secret: bytes = b"") -> Lane:
-    return Lane(gateway, runtime_directory() / "bpf", str(namespace_number()), reset_both_ends, cookie_secret)
+def _lane(gateway: Gateway | None, keys: Keys | None = None) -> Lane:
+    secrets = (bytes.fromhex(keys.cookie_secret), hash_seed(keys.isn_secret)) if keys else ()
+    return Lane(gateway, runtime_directory() / "bpf", str(namespace_number()), reset_both_ends, *secrets)

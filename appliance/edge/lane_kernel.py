@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
+from appliance.edge.lane_admissions import LaneAdmissions
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
@@ -28,10 +29,10 @@ from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
+PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts", "rings")
 """The maps that outlive processes. Others are written anew by each director, before the program is attached."""
 
-OF_WORKERS = ("sessions", "flows", "changed")
+OF_WORKERS = ("sessions", "flows", "changed", "rings")
 """Those that a worker uses, in the order in which it is given their descriptors."""
 
 _PACKAGE = Path(__file__).parents[1]
@@ -74,9 +75,12 @@ class Settings(NamedTuple):
     mss_adjust: int = 0
     storm_threshold: int = 0
     storm_interval_ns: int = 0
+    generation: int = 0
+    timestamp_remove: int = 0
+    reserved: bytes = b""
 
 
-assert Settings._fields == tuple(name for name, _ in SETTINGS_FIELDS)
+assert Settings._fields[:-1] == tuple(name for name, _ in SETTINGS_FIELDS)[:-1]
 
 
 def object_file() -> Path:
@@ -97,6 +101,7 @@ class LaneKernel:
         self._settings = memoryview(maps["settings"].mapped())
         self._real_servers = memoryview(maps["real_servers"].mapped())
         self._cookie_keys = memoryview(maps["cookie_keys"].mapped())
+        self.admissions = LaneAdmissions(maps)
         self.records = memoryview(maps["sessions"].mapped())
         """All records, RECORD_BYTES each; shared with the program."""
 
@@ -132,6 +137,7 @@ class LaneKernel:
             kernel = cls(directory, loaded.program, loaded.maps)
             if new_entries:
                 kernel.put_settings(Settings(lane_layout.VERSION, new_entries, lane_layout.layout_hash()))
+            kernel.admissions.close()
             # Also into maps that were there: the version that made them may have had other transitions.
             loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
         except BaseException:
@@ -236,6 +242,7 @@ class LaneKernel:
         """Close all descriptors."""
         for view in (self._settings, self._real_servers, self._cookie_keys, self.records):
             view.release()
+        self.admissions.release()
         for descriptor in (self.program, *self.maps.values()):
             descriptor.close()
 

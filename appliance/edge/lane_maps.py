@@ -6,8 +6,10 @@ values are handed to the kernel as they are, without the checks of `edge.bpf`.
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import byref, c_uint32
+from threading import Lock
 
 from appliance.edge import bpf
 from appliance.edge.libbpf import library
@@ -15,22 +17,34 @@ from appliance.ipc.lane_layout import FLOW_BYTES
 
 _VALUES = struct.Struct("=II")
 
+_PATIENCE_S = 1.0
+"""A program takes some microseconds, unless its host stops it."""
+
 
 class KernelLaneMaps:
     """What `sessions.lane.LaneMaps` asks for. The descriptors stay open for as long as this exists."""
 
     def __init__(self, fds: Sequence[int]) -> None:
         """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
-        sessions, self._flows, changed = (bpf.Map(os.dup(fd)) for fd in fds)
+        sessions, self._flows, changed, rings = (bpf.Map(os.dup(fd)) for fd in fds)
         self.entries = sessions.entries
         self.records = memoryview(sessions.mapped())
         self.changed = changed.mapped()
-        for of_memory in (sessions, changed):
+        self.rings = memoryview(rings.mapped())
+        for of_memory in (sessions, changed, rings):
             of_memory.close()
         self._fd = self._flows.fd
         self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch
+        self._fence = Lock()
         self._count = c_uint32()
         self._by_ref = byref(self._count)
+
+    def wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for programs at work on other CPUs, as `sessions.lane_maps` says."""
+        with self._fence:  # to take a lock orders memory on every processor
+            until = time.monotonic() + _PATIENCE_S
+        while not is_done() and time.monotonic() < until:
+            time.sleep(0)
 
     def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
         """Add the flows of sessions, the client's and the real server's for each entry, in the place of what is there under the

@@ -52,6 +52,10 @@ def _lines() -> Iterator[str]:
             "USUAL_ENTRIES": lane_layout.USUAL_ENTRIES,
             "STATE_COLUMNS": lane_layout.STATE_COLUMNS,
             "LANE_COUNTERS": len(LANE_COUNTER_PLACE),
+            "STEERING_SLOTS": lane_layout.SLOTS,
+            "RINGS": lane_layout.RINGS,
+            "RING_PLACES": lane_layout.RING_PLACES,
+            "VOID_TICKET": f"{lane_layout.VOID_TICKET:#x}u",
         }
     )
     yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
@@ -68,6 +72,8 @@ def _lines() -> Iterator[str]:
     yield from _struct("front_door_key", _FRONT_DOOR_KEY_FIELDS, lane_layout.FRONT_DOOR_KEY.size)
     yield from _struct("front_door", lane_layout.FRONT_DOOR_FIELDS, lane_layout.FRONT_DOOR.size)
     yield from _struct("cookie_key", lane_layout.COOKIE_KEY_FIELDS, lane_layout.COOKIE_KEY.size)
+    yield from _struct("steering", lane_layout.STEERING_FIELDS, lane_layout.STEERING.size)
+    yield from _struct("ring", lane_layout.RING_FIELDS, lane_layout.RING.size)
     yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
     next_bytes = len(lane_layout.tcp_states())
     yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)

@@ -15,6 +15,9 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | kernel |
 | front_doors | hash | VIP and port, see `front_door_key` | FRONT_DOOR | director |
 | cookie_keys | array of two, mapped | the number of an epoch modulo 2 | COOKIE_KEY | director |
+| steering | array of one | 0 | STEERING | director |
+| admissions | hash | VIP and port, see `front_door_key` | the first ring, that of shard 0; others are behind it | director |
+| rings | array, mapped | number of a ring | RING | its shard, kernel |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.
@@ -62,8 +65,12 @@ SETTINGS_FIELDS: tuple[tuple[str, str], ...] = (
     ("mss_adjust", "B"),
     ("storm_threshold", "I"),
     ("storm_interval_ns", "Q"),
+    ("generation", "I"),
+    ("timestamp_remove", "B"),
+    ("settings_reserved", "3s"),
 )
-"""`is_open` 0 sends every packet up. `toa`, `toa_kind`, `mss_adjust` and `storm_threshold` are tunables; 0 storms are none."""
+"""`is_open` 0 sends every packet up. `toa`, `toa_kind`, `mss_adjust` and `storm_threshold` are tunables, and so is
+`timestamp_remove`; 0 storms are none. `generation` is that of the tunables, see RING_FIELDS."""
 
 SETTINGS = Struct("<" + "".join(code for _, code in SETTINGS_FIELDS))
 
@@ -102,7 +109,45 @@ COOKIE_KEY = Struct("<Q8I")
 COOKIE_KEYS = 2
 """The key of this moment and the next one, so that none is missing when the epoch changes."""
 
-VERSION = 2
+STEERING_FIELDS: tuple[tuple[str, str], ...] = (("hash_seed", "I"), ("shards", "I"), ("shard_of_slot", f"{SLOTS}s"))
+STEERING = Struct("<" + "".join(code for _, code in STEERING_FIELDS))
+"""As `policy.steering` has them: the shard that gets the packets of a client."""
+
+RINGS = 1024
+"""Rings of prepared admissions, for all services and shards together."""
+
+RING_PLACES = 512
+"""Tickets of a ring, at most: those of some twenty milliseconds of a busy service."""
+
+RING_FIELDS: tuple[tuple[str, str], ...] = (
+    ("head", "Q"),
+    ("busy", "I"),
+    ("head_reserved", "52s"),
+    ("tail", "Q"),
+    ("is_open", "I"),
+    ("generation", "I"),
+    ("tail_reserved", "48s"),
+    ("tickets", f"{4 * RING_PLACES}s"),
+)
+"""A ring of prepared admissions of one service in one shard. The ticket with the number n is an entry, four bytes, at the place n
+modulo RING_PLACES; the record there has version 0 still. Those from `head` up to `tail` are ready. The kernel takes the one at
+`head` by compare-and-swap, so each is taken once, and makes the record that of a session, or writes VOID_TICKET at its place.
+
+`busy` counts the programs that are between the two. A program that finds `is_open` 0 afterwards takes nothing. So whoever has
+written 0 there and then sees `busy` 0 knows that no ticket is taken any more, and what became of each that was. Nor is one taken
+while `generation` is behind that of the settings: tunables have changed, and the shard has not prepared anything by them yet."""
+
+RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
+
+RING_OFFSETS = {
+    name: Struct("<" + "".join(code for _, code in RING_FIELDS[:place])).size for place, (name, _) in enumerate(RING_FIELDS)
+}
+"""By name: where a field of a ring begins, in bytes."""
+
+VOID_TICKET = 0xFFFFFFFF
+"""In the place of a ticket that was taken and came to nothing."""
+
+VERSION = 3
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -126,7 +171,8 @@ class InterfaceFlags(IntFlag):
 
 def layout_hash() -> bytes:
     """Eight bytes made of everything that a run and the next one have to agree on. Front doors and keys are made anew by each."""
-    parts = (VERSION, RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, FLOW.format)
+    records = (RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, RING_FIELDS, FLOW.format)
+    parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)
     return blake2s(repr((*parts, names, CHANGED_PAGE_BYTES, SLOTS)).encode(), digest_size=8).digest()
 

@@ -126,6 +126,8 @@ class LaneStats(NamedTuple):
     lane: LaneState
     entries_used: int
     entries: int
+    tickets: int
+    """Prepared admissions that are ready."""
     counts: list[int]
     """In the order of `model.lane_counters.LANE_COUNTERS`; empty without a lane."""
 

@@ -191,6 +191,7 @@ QUEUE_COUNTERS: Final = (
         "sets of access lists that were filled again, because somebody else had changed what is in them; those of the whole "
         "gateway are counted for shard 0",
     ),
+    Counter("tickets_returned", "prepared admissions that were taken back, or came to nothing"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -231,6 +232,7 @@ QUEUE_COUNTERS: Final = (
     BEYOND_CLIENT_LIMIT,
     CLIENTS_UNCOUNTED,
     ACCESS_SETS_MENDED,
+    TICKETS_RETURNED,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -34,6 +34,9 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("storm", "acknowledgements of a real server that were dropped because they came again and again"),
     LaneCounter("cookie_sent", "SYNs answered with a SYN cookie by the kernel"),
     LaneCounter("up_key", "SYNs that the kernel would have answered, had it known the key of the SYN cookies of this hour"),
+    LaneCounter("opened", "SYNs that opened a session by a prepared admission"),
+    LaneCounter("up_empty", "SYNs for which no prepared admission was ready"),
+    LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

@@ -217,6 +217,12 @@ _MORE = (
         0,
         "let the lane answer SYNs for services that always answer with a cookie, before netfilter; 0: the workers answer",
     ),
+    _switch(
+        "prepared_admissions",
+        0,
+        "let the lane open sessions that the workers have decided in advance, of services where that can be done; "
+        "0: the workers open all",
+    ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""
 

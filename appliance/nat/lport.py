@@ -28,7 +28,8 @@ class LocalPort(NamedTuple):
     last_seq: int | None
 
 
-_NEVER_USED = -1
+NEVER_USED = -1
+"""In the place of the last sequence number of a port that was not used before."""
 
 PORT_BYTES = 1 + array("q").itemsize + 2 * array("H").itemsize
 """Memory of a pool for each port: whether it is in use, where its last connection ended, its place, and the port at a place."""
@@ -58,7 +59,7 @@ class LocalPortPool:
         self._draws = numbers
         self._outside: set[int] = set()
         """Ports outside the range that live sessions still hold. The range may be widened again before those sessions end."""
-        self._arrange(ports, bytearray(len(ports)), array("q", (_NEVER_USED,)) * len(ports))
+        self._arrange(ports, bytearray(len(ports)), array("q", (NEVER_USED,)) * len(ports))
 
     def _arrange(self, ports: "array[int]", used: bytearray, last_seqs: "array[int]") -> None:
         """Put these ports into the circle, in their order. `used` and `last_seqs` are by their index."""
@@ -109,7 +110,7 @@ class LocalPortPool:
         self.in_use += 1
         last_seq = self._last_seqs[index]
         # What `LocalPort` does, without the call.
-        return tuple.__new__(LocalPort, (self._ports[index], None if last_seq == _NEVER_USED else last_seq))
+        return tuple.__new__(LocalPort, (self._ports[index], None if last_seq == NEVER_USED else last_seq))
 
     def _free_in_circle(self, first: int, start: int, end: int) -> int:
         """The free place from `start` to `end` on the circle that is next, else the last one before; `first`, before them, is
@@ -162,7 +163,7 @@ class LocalPortPool:
         """
         low, high = max(self._ports[0], ports[0]), min(self._ports[-1], ports[-1])
         old, new = (slice(bisect_left(range_, low), bisect_right(range_, high)) for range_ in (self._ports, ports))
-        used, last_seqs = bytearray(len(ports)), array("q", (_NEVER_USED,)) * len(ports)
+        used, last_seqs = bytearray(len(ports)), array("q", (NEVER_USED,)) * len(ports)
         were_used = bytearray(map(self._used.__getitem__, self._place))
         if low <= high:
             used[new], last_seqs[new] = were_used[old], self._last_seqs[old]

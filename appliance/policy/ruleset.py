@@ -76,6 +76,10 @@ STEERED = "a9:0"
 _SAYS_STEERED = (f"meta priority set {STEERED}",)
 """It must be said in the chain that queues, or behind it: a flush may come between two chains, also for a packet on its way."""
 
+OPENED = f'iif != "lo" ip saddr @local_addresses meta priority {STEERED}'
+"""The nft expression for a SYN that the lane has rewritten for its real server: the priority is there before the first rule.
+Nobody else's packet has both when it arrives."""
+
 _ELEMENTS_PER_LINE = 8
 
 _ICMP_ERRORS = "{ destination-unreachable, source-quench, time-exceeded, parameter-problem }"
@@ -216,8 +220,10 @@ class _Choice:
 
 
 def _arriving(sides: Sides) -> list[str]:
-    """Rules for packets that arrive: around the gateway, client to VIP, real server to local address, errors about either."""
+    """Rules for packets that arrive: SYNs that the lane has rewritten, around the gateway, client to VIP, real server to local
+    address, errors about either."""
     return [
+        f"{OPENED} notrack accept",
         *around(sides),
         "ip daddr . meta l4proto . th dport @services goto to_service",
         f"ip daddr @local_addresses {from_server_side(sides)} meta l4proto {{ tcp, udp }} goto to_local_address",

@@ -240,6 +240,7 @@ class Lane(Model):
     lane: Packets
     workers: Packets
     entries: Entries
+    prepared: dict[str, Count]
     repairs: Count
     counters: dict[str, Count]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY, SERVERS_FULL
 from appliance.nat.isn import IsnSource
-from appliance.nat.lport import LocalPorts
+from appliance.nat.lport import NEVER_USED, LocalPorts
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
@@ -28,6 +28,8 @@ class Admission:
         self.local_ports = local_ports
         self._isns = isns
         self._end_one = end_one
+        self.give_up_prepared: Callable[[], bool] = lambda: False
+        """Gives back what `prepare` took and nobody has used; whether there was anything."""
 
     def open(
         self, service: VirtualService[Session], client_key: bytes, client_isn: int, tries: int, now: float
@@ -44,7 +46,10 @@ class Admission:
             return NONE_HEALTHY if service.drops_new else NO_REAL_SERVER
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
-        taken = self._take_local_port(service, real_server, tries) or self._take_port_in_use(service, real_server, now)
+        taken = self._take_local_port(service, real_server, tries)
+        if taken is None and self.give_up_prepared():
+            taken = self._take_local_port(service, real_server, tries)
+        taken = taken or self._take_port_in_use(service, real_server, now)
         if taken is None:
             return LOCAL_PORTS_EXHAUSTED
         local, last_seq = taken
@@ -53,6 +58,29 @@ class Admission:
         session = Session(service, real_server, client_key, server_key, client_isn, isn, int(now * MS_PER_S))
         session.choice = service.choice
         return session
+
+    def prepare(
+        self, service: VirtualService[Session], client_key: bytes, tries: int, now: float
+    ) -> tuple[Session, int | None] | None:
+        """A session as `open` makes it, for a client that is not known yet, and the last number used on its local port; None when
+        there is no real server or no free port. No session ends for it."""
+        real_server = service.pick_real_server(client_key, now)
+        if real_server is None:
+            return None
+        taken = self._take_local_port(service, real_server, tries)
+        if taken is None:
+            service.owed.appendleft(real_server)
+            return None
+        local, last_seq = taken
+        server_key = flow_key(local, real_server.endpoint)
+        session = Session(service, real_server, client_key, server_key, 0, self._isn(server_key, last_seq, now))
+        session.choice = service.choice
+        return session, last_seq
+
+    def take_back(self, session: Session, last_seq: int | None) -> None:
+        """Give back what `prepare` took, for a session that came to nothing."""
+        last = NEVER_USED if last_seq is None else last_seq
+        self.local_ports.release(session.local_address, session.real_server.endpoint, session.local_port, last)
 
     def _isn(self, server_key: bytes, last_seq: int | None, now: float) -> int:
         """The initial sequence number that the real server is shown; 0 for a protocol without."""

@@ -17,6 +17,7 @@ from typing import Protocol
 from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
+from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.state.by_state import ByState
@@ -110,6 +111,24 @@ class Lane:
         self._coming[entry] = flows
         if not self.gathers_flows:
             self.publish_flows()
+
+    def take_entry(self, session: Session) -> int | None:
+        """An entry for a session that is not there yet; None when there is none."""
+        return self.entries.take(session.local_port & SLOT_MASK, None, self._owner.by_state.now)
+
+    def return_entry(self, entry: int) -> None:
+        """Give back an entry for which no session came."""
+        self.clear(entry)
+        self.entries.give_back(entry, self._owner.by_state.now)
+
+    def give(self, session: Session, entry: int) -> None:
+        """Let a session that the kernel has opened have its entry."""
+        self.entries.assign(entry, session)
+        session.words, session.entry = words_of(self._longs, entry), entry
+
+    def words(self, entry: int) -> memoryview:
+        """The words of `state.progress` in the record of an entry."""
+        return words_of(self._longs, entry)
 
     def publish_flows(self) -> None:
         """Let all flows come and go that wait for it. To be called before a packet that opened a session gets its verdict."""

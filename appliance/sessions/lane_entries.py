@@ -39,9 +39,9 @@ class LaneEntries:
         """By slot: its entries."""
         return self._parts
 
-    def take(self, slot: int, session: Session, now: float) -> int | None:
-        """A free entry of a slot for this session, at `now` seconds of the monotonic clock; None when there is none, or when the
-        slot belongs to another shard."""
+    def take(self, slot: int, session: Session | None, now: float) -> int | None:
+        """A free entry of a slot for this session, or for nobody yet, at `now` seconds of the monotonic clock; None when there is
+        none, or when the slot belongs to another shard."""
         resting = self._resting
         while resting and resting[0][0] <= now:
             entry = resting.popleft()[1]
@@ -60,6 +60,11 @@ class LaneEntries:
             return None
         self.in_use += 1
         return entry
+
+    def assign(self, entry: int, session: Session) -> None:
+        """An entry that was taken for nobody yet is that of a session."""
+        slot = entry // self._part_size
+        self.owners[slot][entry - self._parts[slot].start] = session
 
     def is_short(self, slot: int) -> bool:
         """Whether so few entries of a slot are left that those of connections that are over should be free soon."""

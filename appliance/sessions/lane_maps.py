@@ -1,6 +1,6 @@
 """What a shard needs of the lane's maps (`ipc.lane_layout`). Those of the kernel are in `edge`, which knows no sessions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 
@@ -28,6 +28,14 @@ class LaneMaps(Protocol):
     def changed(self) -> Changed:
         """A byte for each entry."""
 
+    @property
+    def rings(self) -> memoryview:
+        """All rings of prepared admissions, as writable bytes."""
+
+    def wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
+        gives up when it takes far too long."""
+
     def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
         """Add the flows of sessions, in the place of what is there under the same flows: for each of the entries that of arriving
         packets of the client and, behind it, that of the real server. Returns the entries for which there was no room for both;
@@ -52,6 +60,10 @@ class NoMaps:
     entries = 0
     records = memoryview(bytearray())
     changed = bytearray()
+    rings = memoryview(bytearray())
+
+    def wait_until(self, _: Callable[[], bool]) -> None:
+        """Nobody is at work."""
 
     def insert(self, _: bytes, entries: Sequence[int]) -> list[int]:
         """Nothing comes in."""

@@ -10,7 +10,7 @@ from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_EN
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.model.verdict import Verdict
-from appliance.model.verdicts import REAL_SERVER_GONE, SERVER_DOWN, SERVERS_FULL, SOURCE_LIMIT, TABLE_FULL
+from appliance.model.verdicts import SERVERS_FULL, SOURCE_LIMIT, TABLE_FULL
 from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts, port_key
 from appliance.policy import steering
@@ -20,6 +20,7 @@ from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
 from appliance.sessions.limits import LimitedSessions
+from appliance.sessions.prepared import Prepared
 from appliance.sessions.room import Room
 from appliance.sessions.service_changes import ServiceChanges, Services
 from appliance.state.by_state import YIELDING, ByState
@@ -78,9 +79,13 @@ class Sessions:
         self._isns = IsnSource(bytes.fromhex(plan.isn_secret))
         self._tcp_admission = Admission(LocalPorts(ports, b"tcp" + key), self._isns, self._end_for_port)
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
+        self.prepared = Prepared(self, self._tcp_admission, shared, plan.shard, output, self._queue_counts)
+        self.prepared.put_services(plan.services, ())
+        self.changes.before = self.prepared.change
+        self._tcp_admission.give_up_prepared = self.prepared.take_back
         self.changes.put_drained(plan.drained)
         self.changes.put_health(plan.down)
-        self.read_shared()
+        self.read_shared(self._shared.generation[0])
 
     def __len__(self) -> int:
         return len(self.tcp) + len(self.udp)
@@ -98,9 +103,13 @@ class Sessions:
         places = self.sources["tcp"].places(source_address_of(client_key))
         session = self._admit(self._tcp_admission, service, client_key, places, client_isn, now)
         if isinstance(session, Session):
-            session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
-            self._insert(self.tcp, session, places)
+            self.begin(session, places)
         return session
+
+    def begin(self, session: Session, places: Places) -> None:
+        """Put a session of TCP that was just opened into its table. `places` are those of its source network."""
+        session.state, session.opening, session.needs_slow_path = _SYN_RECV, Opening(), True
+        self._insert(self.tcp, session, places)
 
     def open_udp(self, service: VirtualService[Session], client_key: bytes, now: float) -> Session | Verdict:
         """A new session of UDP, or why there is none."""
@@ -155,12 +164,13 @@ class Sessions:
 
         None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
         """
-        if len(service.half_open) < self.tunables.backlog:
+        backlog = self.tunables.backlog
+        if self.prepared.half_open(service, backlog) < backlog:
             return True
         if self._is_source_full(service, self.sources[service.protocol].places(source_address_of(client_key))):
             return True
         self.lane.look_for_room(now)
-        if len(service.half_open) < self.tunables.backlog:
+        if self.prepared.half_open(service, backlog) < backlog:
             return True
         return self._room.in_backlog(service, self.tunables, now)
 
@@ -268,23 +278,12 @@ class Sessions:
         session.deadline = until
         self.wheel.arm(session)
 
-    def turn_away(self, session: Session) -> Verdict:
-        """A client's packet for a real server that is down: the session ends. For one that was removed, it ends with its time, or
-        now. LVS behaviour 2.3. Nor is there a session of a service that was removed."""
-        if session.service.is_removed:
-            self.end(session, EndReason.UNSERVED)
-            return REAL_SERVER_GONE
-        if not session.real_server.is_removed:
-            self.end(session, EndReason.REAL_SERVER_DOWN)
-            return SERVER_DOWN
-        if self.tunables.expire_nodest:
-            self.end(session, EndReason.REAL_SERVER_REMOVED)
-        return REAL_SERVER_GONE
-
     def change_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> None:
         """See `Shard.change_services`. Sessions of a removed real server stay until their time is over or their client sends a
         packet. Those of a removed service or on a local address that goes are reset by and by, see `ServiceChanges`."""
+        plans, gone = tuple(plans), tuple(gone)
         concerned = self.changes.put_services(plans, gone)
+        self.prepared.put_services(plans, gone)
         self._room.look_at_services()
         self._read_mtus(concerned)
 
@@ -304,17 +303,19 @@ class Sessions:
         self._gauges[:] = array("Q", (*by_state, orphans))
         self._shared.time_wait_counts[self._plan.shard] = by_state[TcpState.TIME_WAIT]
 
-    def read_shared(self) -> None:
-        """Take over the tunables and route MTUs that the director wrote.
+    def read_shared(self, generation: int) -> None:
+        """Take over the tunables and route MTUs that the director wrote; they are those of `generation`, or later ones.
 
         The director may have written one end of the range of local ports only: one without ports is left for the next generation.
         """
+        self.prepared.change()
         lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
         tunables = LiveTunables(self._shared.tunables, self._plan.shards)
         ports = None if tunables.lport_range == lport_range else self._ports(*tunables.lport_range)
         if ports is not None and not ports:
             return
         self.tunables = tunables
+        self.prepared.read_tunables(generation)
         self.lane.timeouts_s = tunables.timeouts_s
         if self.tunables.source_prefix_bits != prefix_bits:
             for counts in self.sources.values():

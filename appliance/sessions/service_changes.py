@@ -63,6 +63,8 @@ class ServiceChanges:
         self._lost_addresses: frozenset[bytes] = frozenset()
         """Local addresses that no service uses any more, as long as there may be sessions on them."""
         self._unsettled: Iterator[Session] = iter(())
+        self.before: Callable[[], None] = lambda: None
+        """Called before anything changes that new sessions depend on."""
         self.is_settled = True
         """Whether there is nothing to do in `settle_some`."""
 
@@ -80,6 +82,7 @@ class ServiceChanges:
         going = {_key_of(key) for key in gone} - wanted.keys()
         same = {key for key, plan in wanted.items() if key in self._services and self._services[key].name == plan.name}
         new = {key: self._make(plan) for key, plan in wanted.items() if key not in same}
+        self.before()
         for key in same:
             self._forget_slots(self._services[key])
         changed = [self._services[key].change(wanted[key], self._down, self._drained) for key in same]
@@ -156,6 +159,8 @@ class ServiceChanges:
 
     def _change_standing(self, slots: Iterable[int]) -> None:
         """Real servers in these slots are up or down, or drained or not, as they were not before."""
+        if slots := [*slots]:
+            self.before()
         concerned = {id(service): service for slot in slots if (service := self._service_of.get(slot))}
         # all of them, and not up to the first that has changed
         changed = [service.change_standing(self._down, self._drained) for service in concerned.values()]

@@ -61,6 +61,7 @@ class FirstPacket:
         self._output = output
         self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
+        self._prepared = sessions.prepared
         self._strays = strays
         self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
         """Until when a client may have a cookie of an earlier worker that is still good."""
@@ -83,8 +84,11 @@ class FirstPacket:
             return False
         return service.synproxy == ALWAYS or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES)
 
-    def of_tcp(self, segment: Segment, now: float) -> Verdict:
-        """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place."""
+    def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
+        """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a
+        packet to judge again: there is a session now that the kernel has opened."""
+        if self._prepared.take_over() and self._sessions.tcp.find(segment.key)[0] is not None:
+            return segment.raw
         if self._unsolicited.is_nobodys(source_address_of(segment.key)):
             return LAND
         destination, flags = destination_of(segment.key), segment.opening_flags
@@ -93,6 +97,7 @@ class FirstPacket:
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
             return self._strays.tell_real_server(segment, verdict, now)
         if flags == SYN:
+            self._prepared.miss(service)
             return self._of_syn(service, segment, now)
         if flags & (SYN | ACK | RST) == ACK and self._may_have_a_cookie(service, now):
             verdict = self._of_cookie(service, segment, now)

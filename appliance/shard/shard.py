@@ -10,8 +10,6 @@ from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     FRAGMENT,
-    HANDSHAKE_PACKET,
-    ICMP_TRANSLATED,
     NOT_OURS,
     SERVER_DOWN,
     SHORT_HEADER,
@@ -20,7 +18,6 @@ from appliance.model.verdicts import (
     TO_REAL_SERVER,
 )
 from appliance.nat.fullnat import translate
-from appliance.nat.icmp import refused_session, translate_error
 from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.adoption import Adopted, Adoption
@@ -28,15 +25,17 @@ from appliance.sessions.lane_maps import LaneMaps
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.first_packet import FirstPacket
+from appliance.shard.icmp_errors import judge_error
 from appliance.shard.sanity import HEADERS_BYTES, NEVER_FITS, OFFSET_AND_FLAGS, whole_packet_verdict
 from appliance.shard.slow_path import SlowPath
 from appliance.shard.strays import HostHasSocket, Strays
+from appliance.shard.turned_away import turn_away
 from appliance.shard.unsolicited import Unsolicited
 from appliance.state.by_state import NOT_IN_ORDER
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CONSUMES, SENT_REACH, SIDES
 from appliance.state.rewrite_record import ACK_DELTA, RECORD, RECORD_BYTES
-from appliance.state.server_errors import note_refusal, note_silence
+from appliance.state.server_errors import note_silence
 from appliance.state.session import Session
 from appliance.state.session_table import BUCKET_SHIFT
 from appliance.wire.layout import (
@@ -93,7 +92,8 @@ class Shard:
     - `adopt` takes over sessions in the lane, before the first packet; `reconcile` what the kernel has made of them.
     - `change_services`, `change_health`, `change_drained` and `forget_real_servers` put in force what the director says, and
       `is_settled` says whether all sessions know of it.
-    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director.
+    - `walk` begins a question about the sessions; `publish_counts` makes what was counted visible to the director. `close`
+      ends what the shard has prepared.
     - `sessions` are for whoever looks at packets beside the shard (`shard.tracer`), and changes nothing.
 
     Time is `now`, seconds of a monotonic clock, and never goes back.
@@ -110,15 +110,13 @@ class Shard:
         """`maps` are those of the lane; None when there is none."""
         self.output = ShardOutput()
         self._number = plan.shard
-        self._generation_cell = shared.generation
-        self._generation = shared.generation[0]
+        self._generation_cell, self._generation = shared.generation, shared.generation[0]
         ext_counts, queue_counts = shared.table(plan.shard, "ext"), shared.table(plan.shard, "queue")
         self._queue_counts, self._verdict_counts = queue_counts, shared.table(plan.shard, "verdicts")
         self._sessions = self.sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
-        self._lane = sessions.lane
-        self._held = sessions.lane.held
+        self._lane, self._held = sessions.lane, sessions.lane.held
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(sessions, ext_counts)
@@ -146,7 +144,7 @@ class Shard:
         if session is None:
             session, direction = self._outbound[bucket].get(key), 1
             if session is None:
-                return self._count(self._first_packet.of_tcp(Segment.of(fields, raw), now))
+                return self._conclude(self._first_packet.of_tcp(Segment.of(fields, raw), now), now)
         if is_plain and not session.needs_slow_path:
             flags, end = ACK, seq + length - _SHORTEST_TCP_BYTES
         else:
@@ -193,7 +191,7 @@ class Shard:
         self._lane.gathers_flows = True
 
     def publish_flows(self) -> None:
-        """Let the flows of sessions come into the lane, and go, that wait for it."""
+        """Let flows come into the lane, and go, that wait for it."""
         self._lane.publish_flows()
 
     def on_tick(self, now: float, limit: int) -> bool:
@@ -216,10 +214,14 @@ class Shard:
         more_to_settle, more_to_build = self._sessions.changes.settle_some(), self._sessions.maglev_tables.build_some()
         return self._wheel.is_behind(now) or more_to_settle or more_to_build
 
-    def reconcile(self, limit: int) -> bool:
+    def close(self) -> None:
+        """Open no session any more."""
+        self._sessions.prepared.change()
+
+    def reconcile(self, limit: int, now: float) -> bool:
         """Take over what the kernel has made of up to `limit` sessions in the lane, every few milliseconds; True when there may
         be more. Up to `limit` end because too many are in TIME_WAIT, and as many because their clients have too many."""
-        is_more = self._lane.reconcile(limit)
+        is_more = self._sessions.prepared.look(now) | self._lane.reconcile(limit)
         self._sessions.thin_out_time_wait(limit)
         return self._sessions.limited.end_beyond(limit) or is_more
 
@@ -249,6 +251,7 @@ class Shard:
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
+        self._sessions.prepared.take_over()
         return SessionWalk(self._sessions, self._number, query)
 
     def publish_counts(self) -> None:
@@ -264,22 +267,7 @@ class Shard:
             return self._unsolicited.judge_senseless(Segment.parse(raw))
         if raw[PROTOCOL] == PROTO_UDP:
             return self._judge_datagram(raw, now)
-        return self._judge_error(raw, now) if raw[PROTOCOL] == PROTO_ICMP else NOT_OURS
-
-    def _judge_error(self, raw: bytes, now: float) -> Verdict:
-        """A whole ICMP packet."""
-        sessions, tunables = self._sessions, self._sessions.tunables
-        tables = {PROTO_TCP: sessions.tcp, PROTO_UDP: sessions.udp}
-        translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)
-        if isinstance(translated, Verdict):
-            return translated
-        if (session := refused_session(raw, tables)) is not None:
-            note_refusal(session)
-            if session.opening is not None and session.opening.handshake is not None:
-                self._proxy.fail(session, now)
-                return HANDSHAKE_PACKET
-        self.output.rewritten = translated
-        return ICMP_TRANSLATED
+        return judge_error(raw, self._sessions, self._proxy, self.output, now) if raw[PROTOCOL] == PROTO_ICMP else NOT_OURS
 
     def _judge_datagram(self, raw: bytes, now: float) -> Verdict:
         """A whole UDP packet. LVS behaviour 3.11."""
@@ -290,7 +278,7 @@ class Shard:
         if session is not None and session.needs_slow_path:
             self._lane.hold(session)
             if session.real_server.lets_go and not direction:
-                verdict = self._sessions.turn_away(session)
+                verdict = turn_away(session, self._sessions)
                 if verdict is not SERVER_DOWN:
                     return verdict
                 session = None  # this very datagram goes to another real server
@@ -325,5 +313,5 @@ class Shard:
     def _read_shared(self) -> None:
         """Take over what the director wrote. The generation is read first: a write in between shows up at the next packet."""
         self._generation = self._generation_cell[0]
-        self._sessions.read_shared()
+        self._sessions.read_shared(self._generation)
         self._timeouts_s = self._sessions.tunables.timeouts_s

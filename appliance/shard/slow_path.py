@@ -22,6 +22,7 @@ from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.ended import STARTED_ANEW
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
+from appliance.shard.turned_away import turn_away
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CLIENT_ACKED, RS_NEXT_SEQ, is_acceptable_ack, progress_of
 from appliance.state.rewrite_record import ACK_DELTA, RECORD
@@ -176,7 +177,7 @@ class SlowPath:
                 session.challenge = None
                 session.settle()
         if session.real_server.lets_go:
-            return self._sessions.turn_away(session)
+            return turn_away(session, self._sessions)
         if is_late or (segment.flags & RST and not may_reset(session, Direction.INBOUND, segment)):
             return self._pass_on_only(session, Direction.INBOUND, segment)
         return None

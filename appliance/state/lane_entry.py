@@ -21,7 +21,7 @@ from appliance.ipc.session_record import (
 )
 from appliance.model.tcp_state import FIRST, IN, UDP_STATE
 from appliance.state.real_server import RealServer
-from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in
+from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in, rewrite_records
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
@@ -60,6 +60,12 @@ _both_flows = Struct(FLOW.format + FLOW.format.removeprefix("<")).pack
 _SLOT_AT = FLOW_BYTES + LOW_PORT_BYTE
 """Where in both flows of a session the low byte of its local port is, the destination of its real server's packets."""
 
+_CLIENT = tuple(
+    (OFFSETS[name], size)
+    for name, size in (("client_address", 4), ("client_port", 2), ("client_isn", 4), ("opened_high", 2), ("opened_low", 4))
+)
+"""Place and size of what the kernel writes of a client, and of the moment."""
+
 _BEFORE_WORDS = "".join(code for name, code in FIELDS if OFFSETS[name] < WORDS_START)
 _WHOLE = Struct(f"<{_BEFORE_WORDS}{WORDS_END - WORDS_START}s{RECORD_BYTES - WORDS_END}x")
 """A record, with its words as bytes; what is of the kernel alone is zero."""
@@ -88,7 +94,28 @@ def flags_of(session: Session, before: int) -> int:
     return flags | _HAS_COOKIE if session.cookie is not None else flags
 
 
-def write_record(session: Session, records: memoryview, entry: int, *, is_held: bool, last_seen_ns: int) -> None:
+def prepare_record(session: Session, records: memoryview, entry: int) -> None:
+    """Write the record of a session whose client is not known yet: all zero, and so is its version."""
+    write_record(session, records, entry, is_held=False, last_seen_ns=0, version=0)
+
+
+def take_client(session: Session, records: memoryview, entry: int) -> None:
+    """Give a session the client that the kernel has found for its record."""
+    start = entry * RECORD_BYTES
+    address, port, isn, high, low = (records[start + at : start + at + size] for at, size in _CLIENT)
+    client_key = flow_key(bytes(address) + bytes(port), source_of(session.leaving_key(Direction.OUTBOUND)))
+    session.records = rewrite_records(
+        client_key,
+        session.leaving_key(Direction.INBOUND),
+        int.from_bytes(isn, "little"),
+        session.isn,
+        int.from_bytes(high, "little") << 32 | int.from_bytes(low, "little"),
+    )
+
+
+def write_record(
+    session: Session, records: memoryview, entry: int, *, is_held: bool, last_seen_ns: int, version: int = VERSION
+) -> None:
     """Write the whole record of an entry. `records` are the bytes of all records."""
     (
         local, real_server, local_port, real_server_port, ip_in, transport_in, seq_in, ack_in, shift_in,
@@ -97,7 +124,7 @@ def write_record(session: Session, records: memoryview, entry: int, *, is_held: 
     protocol = PROTO_UDP if session.state == UDP_STATE else PROTO_TCP
     opening = session.opening
     _WHOLE.pack_into(
-        records, entry * RECORD_BYTES, VERSION, _FAMILY, protocol, session.state, flags_of(session, 0), b"",
+        records, entry * RECORD_BYTES, version, _FAMILY, protocol, session.state, flags_of(session, 0), b"",
         shift_in, shift_out, opened_ms >> 32 & 0xFFFF, is_held,
         client, vip, local, real_server, client_port, vip_port, local_port, real_server_port,
         ip_in, transport_in, ip_out, transport_out, seq_in, ack_in, seq_out, ack_out, add(isn, -seq_in), isn, session.cookie or 0,

@@ -1,6 +1,7 @@
 """Virtual services and their real servers at run time, as one shard knows them."""
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence, Set
 from ipaddress import IPv4Address
 from math import inf
@@ -40,7 +41,7 @@ class VirtualService(Generic[OrderedT]):
         "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
         "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "client_counts", "client_limit",
         "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "is_removed", "lane", "limits",
-        "local_addresses", "mtu", "name", "on_down", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
+        "local_addresses", "mtu", "name", "on_down", "owed", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +83,8 @@ class VirtualService(Generic[OrderedT]):
         self.drops_new = False
         """Whether new sessions are dropped without an answer, because no real server is healthy."""
         self.limits: Limits | None = None
-        """None without any."""
+        self.owed: deque[RealServer] = deque()
+        """Real servers whose turn it was for a session that came to nothing: they are the next ones."""
         self.client_counts = facts.clients
         """How many sessions each client has, of all services of the shard."""
         self.client_limit: ClientLimit | None = None
@@ -156,6 +158,7 @@ class VirtualService(Generic[OrderedT]):
         chosen = candidates(self.real_servers, self._quorum, self._when_none_healthy)
         if [*before.items()] != [(real_server, real_server.weight) for real_server in chosen]:
             self.candidates = chosen
+            self.owed.clear()
         self.drops_new = not chosen and self._when_none_healthy == DROP
         circumstance = choice.circumstance(self.real_servers, chosen, self._quorum)
         self._by_scheduler = choice.by_scheduler(self._scheduled_by[0], circumstance)
@@ -180,6 +183,7 @@ class VirtualService(Generic[OrderedT]):
         if wanted != self._scheduled_by:
             self._scheduled_by = wanted
             self.scheduler = self._new_scheduler()
+            self.owed.clear()
         self.persistence = self._persistence_of(plan)
 
     def _new_scheduler(self) -> Scheduler:
@@ -236,6 +240,10 @@ class VirtualService(Generic[OrderedT]):
         """Whether a new session could get a local address and a real server."""
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
+    def is_steady(self, now: float) -> bool:
+        """Whether no real server is in its slow start, in which its share changes from moment to moment."""
+        return not any(other.slow_start and other.slow_start.share(now) < 1 for other in self.candidates)
+
     def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
         """The real server of a new session of the client with this flow key; None when none takes new sessions."""
         if self.persistence is None:
@@ -246,6 +254,8 @@ class VirtualService(Generic[OrderedT]):
 
     def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
         self.choice = self._by_scheduler
+        if self.owed:
+            return self.owed.popleft()
         if self.scheduler.needs_load and now >= self._look_at_s:
             self._look_at_s = now + LOOK_ELSEWHERE_S
             for real_server in self.candidates:

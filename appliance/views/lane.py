@@ -2,6 +2,7 @@
 
 from appliance.ipc.rows import LaneStats
 from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
+from appliance.model.counters import TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.views.document import Document, align
 
@@ -22,6 +23,10 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
         "lane": by_lane,
         "workers": by_workers,
         "entries": {"used": stats.entries_used, "free": stats.entries - stats.entries_used, "total": stats.entries},
+        "prepared": {
+            "ready": stats.tickets,
+            "returned": sum(shared.table(shard, "queue")[TICKETS_RETURNED] for shard in range(shared.shards)),
+        },
         "repairs": stats.lane.repairs,
         "counters": {counter.name: count for counter, count in zip(LANE_COUNTERS, stats.counts, strict=False)},
     }
@@ -37,11 +42,13 @@ def _traffic(rows: list[list[int]]) -> dict[str, int]:
 def _text(data: dict[str, object]) -> str:
     head = f"carried: {data['share_percent']} % of the packets of sessions\n"
     reason = f" ({data['reason']})" if data["reason"] else ""
-    entries, counters = data["entries"], data["counters"]
+    entries, counters, prepared = data["entries"], data["counters"], data["prepared"]
+    assert isinstance(prepared, dict)
     assert isinstance(entries, dict)
     assert isinstance(counters, dict)
     head += f"lane: {data['state']}{reason}, repaired {data['repairs']} times\n"
-    head += f"entries: {entries['used']} used, {entries['free']} free\n\n"
+    head += f"entries: {entries['used']} used, {entries['free']} free\n"
+    head += f"prepared admissions: {prepared['ready']} ready, {prepared['returned']} taken back\n\n"
     ways = [("", "packets", "bytes")]
     for way in ("lane", "workers"):
         traffic = data[way]

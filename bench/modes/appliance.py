@@ -1,4 +1,5 @@
-"""The appliance, started for each measurement: with its lane as `appliance`, without it as `appliance-no-lane`."""
+"""The appliance, started for each measurement: with its lane as `appliance`, without it as `appliance-no-lane`, and with prepared
+admissions as well as `appliance-prepared`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -47,8 +48,8 @@ def _is_healthy(site: Site) -> bool:
 
 
 @contextmanager
-def _opened(name: str, lane: str, site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, name, configuration(lane, api=API)):
+def _opened(name: str, lane: str, site: Site, shards: int, *, tunables: str = "") -> Iterator[None]:
+    with appliance_running(site, shards, name, configuration(lane, api=API) + tunables):
         yield
 
 
@@ -69,6 +70,14 @@ APPLIANCE = APPLIANCE_NO_LANE._replace(
     queued_share=(0.08, 0.15),
     # The SYN, of some hundred and forty.
     kept_share=(0.0, 0.02),
+)
+
+APPLIANCE_PREPARED = APPLIANCE._replace(
+    name="appliance-prepared",
+    title="appliance, prepared admissions",
+    opened=partial(_opened, "appliance-prepared", WITH_LANE, tunables="\n[sysctl]\nprepared_admissions = 1\n"),
+    # The first SYNs, until some are ready.
+    queued_share=(0.0, 0.05),
 )
 
 RUNNING_APPLIANCE = APPLIANCE._replace(opened=lambda _site, _shards: nullcontext())

@@ -6,15 +6,20 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from appliance.edge import bpf
+from appliance.edge.lane_kernel import OF_WORKERS
 from appliance.ipc.front_door import FrontDoor
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
     COOKIE_KEYS,
     REAL_SERVER,
+    RING,
+    RING_FIELDS,
     SETTINGS,
+    STEERING,
     TRAFFIC,
     VERSION,
+    VOID_TICKET,
     InterfaceFlags,
     RealServerFlags,
     flow,
@@ -69,6 +74,7 @@ class Lane:
         self.entries, self._real_servers = entries, real_servers
         self.records = memoryview(self._maps["sessions"].mapped())
         self.changed = memoryview(self._maps["changed"].mapped())
+        self.rings = memoryview(self._maps["rings"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
         self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
@@ -93,11 +99,14 @@ class Lane:
         mss_adjust: int = 1,
         storm_threshold: int = 10,
         storm_interval_ns: int = 500_000_000,
+        generation: int = 0,
+        timestamp_remove: int = 1,
     ) -> None:
         """Write the settings."""
         self._settings[: SETTINGS.size] = SETTINGS.pack(
-            VERSION, self.entries, layout_hash(), is_open, toa, toa_kind, mss_adjust, storm_threshold, storm_interval_ns
-        )
+            VERSION, self.entries, layout_hash(), is_open, toa, toa_kind, mss_adjust, storm_threshold, storm_interval_ns,
+            generation, timestamp_remove, b"",
+        )  # fmt: skip
 
     def set_real_server(self, slot: int, mtu: int = 1500, flags: RealServerFlags = RealServerFlags(0)) -> None:  # noqa: B008
         """Write what is known of a real server."""
@@ -121,8 +130,43 @@ class Lane:
         for place in range(COOKIE_KEYS):
             self._maps["cookie_keys"].update(pack("<I", place), bytes(COOKIE_KEY.size))
 
+    def worker_fds(self) -> tuple[int, ...]:
+        """The descriptors that a worker gets."""
+        return tuple(self._maps[name].fd for name in OF_WORKERS)
+
+    def set_steering(self, hash_seed: int, shard_table: bytes) -> None:
+        """Write whose packets are whose."""
+        self._maps["steering"].update(pack("<I", 0), STEERING.pack(hash_seed, max(shard_table) + 1, shard_table))
+
+    def set_admissions(self, vip: bytes, first_ring: int | None) -> None:
+        """Have SYNs to this endpoint opened by what is in the rings from this one on, or by nothing."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if first_ring is None:
+            self._maps["admissions"].delete(key)
+        else:
+            self._maps["admissions"].update(key, pack("<I", first_ring))
+
+    def offer_void_tickets(self, rings: int) -> None:
+        """Have one ticket in each of so many rings, which comes to nothing."""
+        for ring in range(rings):
+            fields: dict[str, int | bytes] = {name: 0 if code in "IQ" else b"" for name, code in RING_FIELDS}
+            fields |= {"tail": 1, "is_open": 1, "tickets": pack("<I", VOID_TICKET)}
+            RING.pack_into(self.rings, ring * RING.size, *fields.values())
+
+    def taken(self, ring: int) -> int:
+        """How many tickets of a ring were taken since it was written."""
+        return int(RING.unpack_from(self.rings, ring * RING.size)[0])
+
+    def put_only(self, raw: bytes) -> int:
+        """Let the program judge a client's IP packet, and say no more than its verdict: several threads may do so at once."""
+        context = bytearray(_SKB_BYTES)
+        pack_into("<I", context, _IFINDEX, self.ports[0].number)
+        frame = self.ports[0].hardware + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw
+        return self._loaded.program.test_run(frame, bytes(context))[0]
+
     def clear(self) -> None:
-        """Forget all sessions."""
+        """Forget all sessions, and what was prepared."""
+        self.rings[:] = bytes(len(self.rings))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))
         self.changed[:] = bytes(len(self.changed))
@@ -191,3 +235,18 @@ class Lane:
 def ends_of(key: bytes) -> tuple[bytes, bytes]:
     """Source and destination of a flow, six bytes each."""
     return source_of(key), destination_of(key)
+
+
+def one_hop_less(raw: bytes) -> bytes:
+    """A packet as the kernel forwards it, by the arithmetic of RFC 1624."""
+    check = int.from_bytes(raw[10:12], "big") + 0x100
+    check = (check & 0xFFFF) + (check >> 16)
+    return raw[:8] + bytes((raw[8] - 1, raw[9])) + check.to_bytes(2, "big") + raw[12:]
+
+
+def with_one_zero(raw: bytes) -> bytes:
+    """Both checksums in one form: ones' complement has two of zero, and either is right."""
+    for start in (10, 36):
+        if raw[start : start + 2] == b"\xff\xff":
+            raw = raw[:start] + b"\0\0" + raw[start + 2 :]
+    return raw

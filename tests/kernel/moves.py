@@ -254,7 +254,7 @@ def live(lane: Lane, data: bytes) -> Lives:
     }
     world = World(plan(with_udp=True, synproxy=synproxy), **tunables)
     world.shared.set_mtus({0: operands.of(_MTUS)})
-    world.inside.read_shared()
+    world.inside.read_shared(0)
     life = Life(Lives(lane, world), operands, kind, synproxy)
     life.open()
     while not operands.are_spent:

@@ -18,7 +18,7 @@ from appliance.proxy.cookie import CookieJar
 from appliance.wire.flow import pack_endpoint
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-from tests.kernel.lane import CARRIED, UP, Judged, Lane
+from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.kernel.lives import Lives
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, RS1, VIP, VIP_ADDRESS
 from tests.support.segments import fragments, tcp
@@ -72,21 +72,6 @@ def closed_again(lane: Lane) -> Iterator[None]:
     lane.clear()
     lane.set_front_door(VIP, None)
     lane.forget_cookie_keys()
-
-
-def one_hop_less(raw: bytes) -> bytes:
-    """A packet as the kernel forwards it, by the arithmetic of RFC 1624."""
-    check = int.from_bytes(raw[10:12], "big") + 0x100
-    check = (check & 0xFFFF) + (check >> 16)
-    return raw[:8] + bytes((raw[8] - 1, raw[9])) + check.to_bytes(2, "big") + raw[12:]
-
-
-def with_one_zero(raw: bytes) -> bytes:
-    """Both checksums in one form: ones' complement has two of zero, and either is right."""
-    for start in (10, 36):
-        if raw[start : start + 2] == b"\xff\xff":
-            raw = raw[:start] + b"\0\0" + raw[start + 2 :]
-    return raw
 
 
 def is_sound(raw: bytes) -> bool:

@@ -113,6 +113,7 @@ UNTESTED_HELPERS = {
     "addresses.py": "constants",
     "api_changes.py": "constants",
     "configuration.py": "the director's own, with a stand-in for the workers behind it",
+    "fake_admissions.py": "a stand-in, as simple as it can be",
     "fake_tools.py": "stand-ins for tools, as simple as they can be",
     "traced.py": "constants",
     "gateway.py": "a stand-in of which each test of the API uses a part",

@@ -18,6 +18,8 @@ class FakeLane:
         self.tunables: dict[str, int] = {}
         self.attach_fails = False
         self.down: Set[int] = frozenset()
+        self.closed: list[int] = []
+        """The shards whose admissions were closed."""
 
     def open(self, slots: int, slots_are_new: bool = False) -> bool:
         """One is made."""
@@ -30,9 +32,13 @@ class FakeLane:
             raise EdgeError("tc: no")
         self.steps.append("the lane is attached")
 
-    def put_tunables(self, tunable: Callable[[str], int]) -> None:
+    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:  # noqa: ARG002
         """Keeps one of them."""
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
+
+    def close_admissions(self, shard: int) -> None:
+        """Notes whose."""
+        self.closed.append(shard)
 
     def narrow(
         self,

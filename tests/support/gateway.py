@@ -320,7 +320,7 @@ class FakeGateway:
         self.host_parameters = FakeHostParameters()
         self.traces = FakeTraces()
         self.problems: list[str] = []
-        self.lane = LaneStats(LaneState("on", ""), 3, 4096, list(range(len(LANE_COUNTERS))))
+        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
         self.notes: list[str] = []
         self.conntrack: dict[str, int] | None = None

@@ -1,8 +1,8 @@
 """The maps of the lane in plain memory, and what is true of them between two packets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from appliance.ipc.lane_layout import FLOW_BYTES, SLOTS
+from appliance.ipc.lane_layout import FLOW_BYTES, RING, RINGS, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -17,8 +17,13 @@ class FakeMaps:
         self.entries = entries
         self.records = memoryview(bytearray(entries * RECORD_BYTES))
         self.changed = bytearray(entries)
+        self.rings = memoryview(bytearray(RINGS * RING.size))
         self.table: dict[bytes, int] = {}
         self.room = room
+
+    def wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Nobody is at work."""
+        assert is_done()
 
     def insert(self, flows: bytes, entries: Sequence[int]) -> list[int]:
         """Both flows of each entry, or neither."""

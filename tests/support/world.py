@@ -106,7 +106,7 @@ class World:
 
     def reconcile(self) -> None:
         """Let the shard take over all that the kernel has moved."""
-        while self.shard.reconcile(1):
+        while self.shard.reconcile(1, self.now):
             pass
         self._collect_segments()
 
@@ -137,7 +137,7 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.1)
-            self.shard.reconcile(1000)
+            self.shard.reconcile(1000, self.now)
             while self.shard.on_tick(self.now, 10):
                 pass
         self._note(f"  slept {seconds} s")

@@ -122,8 +122,9 @@ class TestRegistry:
     """Which modes can be asked for."""
 
     def test_names_are_those_of_the_command_line(self) -> None:
-        assert tuple(BY_NAME) == ("routing", "nft-nat", "haproxy", "queue-loop", "appliance", "appliance-no-lane")
-        assert {name: refusal(name) for name in DEFAULTS} == dict.fromkeys(BY_NAME, "")
+        assert DEFAULTS == ("routing", "nft-nat", "haproxy", "queue-loop", "appliance", "appliance-no-lane")
+        assert tuple(BY_NAME) == (*DEFAULTS, "appliance-prepared")
+        assert {name: refusal(name) for name in BY_NAME} == dict.fromkeys(BY_NAME, "")
 
     def test_another_name_is_refused_with_those_that_there_are(self) -> None:
         assert refusal("ipvs").startswith("'ipvs' is not a mode; the modes are routing, nft-nat, ")

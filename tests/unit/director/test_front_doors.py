@@ -13,6 +13,7 @@ from appliance.ipc.lane_layout import FRONT_DOOR, front_door_key
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.syn_cookie import SLOT_S, SLOTS_PER_KEY, key_state
 from appliance.model.tunables import TUNABLES
+from tests.support.fake_admissions import FakeAdmissions
 
 HOUR_S = SLOT_S * SLOTS_PER_KEY
 SECRET = bytes(range(32))
@@ -24,6 +25,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.doors: dict[bytes, bytes] = {}
+        self.admissions = FakeAdmissions()
         self.keys: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.refuses = False
         self.writes = 0

@@ -20,6 +20,7 @@ from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CO
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
 from appliance.model.verdicts import COOKIE_SENT, STORM
+from tests.support.fake_admissions import FakeAdmissions
 from tests.support.gateway import shared_state
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
@@ -42,6 +43,7 @@ class Kernel:
         self.servers: dict[int, tuple[int, int]] = {}
         self.interfaces: dict[int, int] = {}
         self.doors: dict[bytes, bytes] = {}
+        self.admissions = FakeAdmissions()
         self.epochs: set[int] = set()
         self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
@@ -382,7 +384,7 @@ def test_what_is_not_possible_is_said_in_one_line(host: Host, caplog: pytest.Log
     assert caplog.messages == ["without the lane, all packets go through the workers: there is no file system of type bpf"]
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("off", host.bpffs, ())
     assert lane.count(shared_state(1, 1), [0]) is None
-    assert lane.entries() == (0, 0)
+    assert lane.entries() == (0, 0, 0)
 
 
 @pytest.mark.parametrize("word", ["auto", "required"])
@@ -643,7 +645,7 @@ def test_the_lane_counts_on_from_what_was_counted_before_its_maps(host: Host) ->
     assert shared.destination(shared.lane, 0).tolist()[:4] == [110, 2, 30, 45]
     assert shared.table(shared.lane, "ext")[0] == 500
     assert LANE_COUNTERS[LANE_COUNTER_PLACE["storm"]].name == "storm"
-    assert lane.entries() == (3, SHIPPED.gateway.lane_entries)
+    assert lane.entries() == (3, SHIPPED.gateway.lane_entries, 0)
 
 
 def test_what_the_kernel_answers_and_drops_is_counted_as_that_of_shards(host: Host) -> None:
@@ -673,3 +675,15 @@ def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:
     host.kernel.epochs.clear()
     lane.look()
     assert not host.kernel.epochs, "what is there is not written again"
+
+
+def test_what_a_worker_has_prepared_which_is_gone_is_not_handed_out(host: Host) -> None:
+    """And what is prepared is for the shard that netfilter would ask."""
+    lane = opened(host)
+    tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"prepared_admissions": 1}
+    lane.put_tunables(tunables.__getitem__, (1 << 32) + 7)
+    assert host.kernel is not None
+    assert (host.kernel.settings.generation, host.kernel.settings.timestamp_remove) == (7, 1)
+    lane.close_admissions(1)
+    shards = SHIPPED.gateway.shards
+    assert host.kernel.admissions.closed == list(range(1, lane_layout.RINGS, shards))

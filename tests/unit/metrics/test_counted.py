@@ -80,7 +80,7 @@ def test_a_counter_of_the_lane(metrics: Metrics, place: int) -> None:
 @pytest.mark.parametrize(("state", "is_read"), [("off", 1), ("on", 0), ("impaired", 0)])
 def test_without_counters_of_the_lane_there_are_none(metrics: Metrics, state: str, is_read: int) -> None:
     """With a lane, the kernel did not answer; without one, there is nothing to read."""
-    metrics.gateway.lane = LaneStats(LaneState(state, "no"), 0, 0, [])
+    metrics.gateway.lane = LaneStats(LaneState(state, "no"), 0, 0, 0, [])
     series = metrics.all()
     assert not [
         name for name in series if name.startswith(("appliance_lane_carried", "appliance_lane_handed", "appliance_lane_option"))

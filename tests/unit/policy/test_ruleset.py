@@ -187,7 +187,8 @@ def test_sides_with_interfaces_of_their_own() -> None:
     text = text_with(Sides(("c0", "c1"), ("s0",)))
     clients = 'iifname { "c0", "c1" }'
     around = [f"{clients} ip daddr @{name} counter name direct_access_drops drop" for name in ("real_servers", "local_addresses")]
-    assert chain(text, "prerouting")[1:3] == around, "before anything is steered"
+    opened = 'iif != "lo" ip saddr @local_addresses meta priority a9:0 notrack accept'
+    assert chain(text, "prerouting")[1:4] == [opened, *around], "before anything is steered"
     assert f"{clients} ip saddr @server_sources counter name forged_source_drops drop" in chain(text, "forged")
     assert 'iifname != { "c0", "c1", "s0" } counter name forged_source_drops drop' in chain(text, "to_service")
     assert 'iifname "s0" ip saddr != @server_sources counter name forged_source_drops drop' in chain(text, "to_service")
@@ -214,7 +215,7 @@ def test_sides_on_one_interface_are_told_apart_by_source() -> None:
     assert "elements = { 192.0.2.0/24, 192.0.2.101 }" in text
     assert "elements = { 0xc0000200-0xc00002ff, 0xc0000265-0xc0000265 }" in text, "the same as integers"
     stranger = 'iifname "eth0" ip saddr != @server_sources'
-    assert chain(text, "prerouting")[1].startswith(f"{stranger} ip daddr @real_servers")
+    assert chain(text, "prerouting")[2].startswith(f"{stranger} ip daddr @real_servers")
     assert not any("@server_sources" in rule for rule in chain(text, "forged") + chain(text, "to_service"))
     assert chain(text, "arriving_errors")[1:] == ['ip daddr @local_addresses iifname "eth0" ip saddr @server_sources goto errors']
 
@@ -230,7 +231,9 @@ def test_past_the_services_no_client_option_reaches_a_real_server(direct_access:
     text = text_with(Sides(("c0",), ("s0",), direct_access=direct_access))
     rules = chain(text, "prerouting")
     place = rules.index("ip daddr @real_servers ip protocol tcp goto past_services")
-    assert all(rule.endswith(("goto to_service", "goto to_local_address", "drop", "accept;")) for rule in rules[:place])
+    assert all(
+        rule.endswith(("goto to_service", "goto to_local_address", "drop", "accept;")) for rule in (rules[0], *rules[2:place])
+    )
     fragments, *options = chain(text, "past_services")
     assert fragments.endswith("counter name forged_client_options drop")
     assert options == [

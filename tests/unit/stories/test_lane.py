@@ -636,7 +636,7 @@ def test_no_more_sessions_are_looked_at_in_a_turn_than_it_says_and_none_is_left_
     world = lane_world()
     half_open_flood(world, 10)
     looks = 1
-    while world.shard.reconcile(3):
+    while world.shard.reconcile(3, world.now):
         looks += 1
     assert looks == 4
     assert world.by_state() == {"established": 10}
@@ -650,7 +650,7 @@ def test_sessions_whose_state_moves_all_the_time_hold_up_no_others() -> None:
     seen = set[int]()
     for _ in range(3):
         world.maps.changed[entries[0]] = world.maps.changed[entries[1]] = 1
-        world.shard.reconcile(2)
+        world.shard.reconcile(2, world.now)
         seen |= {entry for entry in entries if not world.maps.changed[entry]}
     assert seen == set(entries)
 
@@ -677,5 +677,5 @@ def test_a_change_of_an_entry_without_a_session_changes_nothing() -> None:
     entry = only(world).entry or 0
     world.walk_all(CUT)
     world.maps.changed[entry] = 1
-    assert not world.shard.reconcile(5)
+    assert not world.shard.reconcile(5, world.now)
     assert world.maps.changed[entry] == 0

@@ -3,6 +3,7 @@
 from array import array
 
 from appliance.ipc.rows import LaneState, LaneStats
+from appliance.model.counters import TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.views.lane import lane
 from tests.support.gateway import shared_state
@@ -12,12 +13,15 @@ def test_the_share_comes_first() -> None:
     shared = shared_state(shards=2, destinations=2)
     shared.destination(0, 0)[:4] = memoryview(array("Q", [1, 2, 30, 40]))
     shared.destination(1, 1)[:4] = memoryview(array("Q", [3, 4, 50, 60]))
+    shared.table(0, "queue")[TICKETS_RETURNED], shared.table(1, "queue")[TICKETS_RETURNED] = 2, 10
     shared.destination(shared.lane, 1)[:4] = memoryview(array("Q", [390, 600, 5000, 6000]))
-    document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2), 5, 4096, list(range(len(LANE_COUNTERS)))))
-    head, state, entries, _, _, of_lane, of_workers, _, _, first, *_ = document.text.splitlines()
+    document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2), 5, 4096, 7, list(range(len(LANE_COUNTERS)))))
+    head, state, entries, prepared, _, _, of_lane, of_workers, _, _, first, *_ = document.text.splitlines()
     assert head == "carried: 99.0 % of the packets of sessions"
     assert state == "lane: impaired (tc: no), repaired 2 times"
     assert entries == "entries: 5 used, 4091 free"
+    assert prepared == "prepared admissions: 7 ready, 12 taken back"
+    assert document.data["prepared"] == {"ready": 7, "returned": 12}
     assert of_lane.split() == ["lane", "990", "11000"]
     assert of_workers.split() == ["workers", "10", "180"]
     assert first.split() == ["carried", "0"]
@@ -27,7 +31,7 @@ def test_the_share_comes_first() -> None:
 
 
 def test_without_a_lane_there_is_no_share_and_no_counter() -> None:
-    document = lane(shared_state(shards=1, destinations=1), LaneStats(LaneState("off", 'gateway.lane is "off"'), 0, 0, []))
+    document = lane(shared_state(shards=1, destinations=1), LaneStats(LaneState("off", 'gateway.lane is "off"'), 0, 0, 0, []))
     assert document.text.startswith(
         'carried: 0.0 % of the packets of sessions\nlane: off (gateway.lane is "off"), repaired 0 times\n'
     )

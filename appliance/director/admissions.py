@@ -1,0 +1,84 @@
+"""Prepared admissions of services: for which of them the kernel may open sessions that their shards have decided in advance.
+
+As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
+"""
+
+import logging
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from appliance.edge.errors import EdgeError
+from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.admissions import first_rings, may_be_prepared
+from appliance.ipc.lane_layout import front_door_key
+from appliance.ipc.plan import ServicePlan
+from appliance.model.syn_offer import ALWAYS_COOKIES
+from appliance.policy.steering import HASH_SEED, shard_table
+
+log = logging.getLogger("appliance.lane")
+
+
+class Admissions:
+    """Those of a run."""
+
+    def __init__(self, shards: int = 1, hash_seed: int = HASH_SEED) -> None:
+        """`hash_seed` is that of the gateway, see `policy.steering`."""
+        self._shards, self._hash_seed = shards, hash_seed
+        self._kernel: LaneKernel | None = None
+        """The one that knows how packets are steered."""
+        self._is_on = self._has_cookies = False
+        self._services: tuple[ServicePlan, ...] = ()
+        self._are_in_force = False
+        self._in_auto: set[bytes] = set()
+        self._wanted: dict[bytes, int] = {}
+        self._allowed: set[tuple[bytes, int]] = set()
+        """What may be used: the shards have these services and rings in force."""
+        self._there: dict[bytes, int] = {}
+
+    def narrow(self, kernel: LaneKernel, services: tuple[ServicePlan, ...]) -> None:
+        """Have no session opened that these services do not allow. Those that they allow anew wait for `widen`."""
+        if services is not self._services:
+            self._services, self._are_in_force = services, False
+            self._look()
+            self._allowed &= self._wanted.items()
+        self._put(kernel)
+
+    def widen(self, kernel: LaneKernel) -> None:
+        """All shards have the services of the last `narrow` in force."""
+        self._are_in_force = True
+        self._allowed = set(self._wanted.items())
+        self._put(kernel)
+
+    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
+        """Go by these tunables."""
+        self._has_cookies = tunable("tcp_syncookies") == ALWAYS_COOKIES
+        was_on, self._is_on = self._is_on, bool(tunable("prepared_admissions"))
+        if self._is_on != was_on:
+            self._look()
+            self._allowed = set(self._wanted.items()) if self._are_in_force else set()
+        self._put(kernel)
+
+    def _look(self) -> None:
+        """Find out which services can have admissions; while that is switched off, none."""
+        rings = first_rings(self._services, self._shards) if self._is_on else {}
+        plans = [plan for plan in self._services if plan.name in rings and may_be_prepared(plan)]
+        keys = {plan.name: front_door_key(IPv4Address(plan.vip).packed, plan.port) for plan in plans}
+        self._in_auto = {keys[plan.name] for plan in plans if plan.synproxy == "auto"}
+        self._wanted = {keys[name]: ring for name, ring in rings.items()}
+
+    def _put(self, kernel: LaneKernel) -> None:
+        """Bring the kernel to what is wanted. When it refuses, the next change or look at routes tries again."""
+        without = self._in_auto if self._has_cookies else set[bytes]()
+        wanted = {key: ring for key, ring in self._allowed if key not in without} if self._is_on else {}
+        if wanted == self._there:
+            return
+        try:
+            if kernel is not self._kernel:
+                kernel.admissions.put_steering(self._hash_seed, shard_table(self._shards))
+                self._kernel = kernel
+            kernel.admissions.remove([key for key in self._there if key not in wanted])
+            self._there = {key: ring for key, ring in self._there.items() if key in wanted}
+            kernel.admissions.put({key: ring for key, ring in wanted.items() if self._there.get(key) != ring})
+            self._there = wanted
+        except EdgeError as error:
+            log.error("the kernel does not open sessions as it should: %s", error)

@@ -1,0 +1,45 @@
+"""The maps of prepared admissions, as the director uses them (`ipc.lane_layout`)."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+
+from appliance.edge import bpf
+from appliance.ipc.lane_layout import RING, RING_FIELDS, RING_OFFSETS, RINGS, STEERING
+
+_INDEX = struct.Struct("=I")
+_OPEN_AT = RING_OFFSETS["is_open"]
+_HEAD, _TAIL = (place for place, (name, _) in enumerate(RING_FIELDS) if name in ("head", "tail"))
+
+
+class LaneAdmissions:
+    """What the program may open sessions with, and for whom."""
+
+    def __init__(self, maps: Mapping[str, bpf.Map]) -> None:
+        self._steering, self._admissions = maps["steering"], maps["admissions"]
+        self._rings = memoryview(maps["rings"].mapped())
+
+    def put_steering(self, hash_seed: int, shard_table: bytes) -> None:
+        """Have the program find the shard of a client as the rules of netfilter do, see `policy.steering`. Raises EdgeError."""
+        self._steering.update(_INDEX.pack(0), STEERING.pack(hash_seed, max(shard_table) + 1, shard_table))
+
+    def put(self, first_rings: Mapping[bytes, int]) -> None:
+        """Have the program open sessions of services: the first ring of each, by its key in the map. Raises EdgeError."""
+        self._admissions.update_all({key: _INDEX.pack(ring) for key, ring in first_rings.items()})
+
+    def remove(self, keys: Sequence[bytes]) -> None:
+        """Have SYNs there go up; all of them were put before. Raises EdgeError."""
+        self._admissions.delete_all(keys)
+
+    def close(self, rings: Iterable[int] = range(RINGS)) -> None:
+        """Have nothing handed out that is in these rings. Their shards must not be there any more."""
+        for ring in rings:
+            _INDEX.pack_into(self._rings, ring * RING.size + _OPEN_AT, 0)
+
+    def ready(self) -> int:
+        """How many prepared admissions are ready."""
+        rings = (RING.unpack_from(self._rings, ring * RING.size) for ring in range(RINGS))
+        return sum(max(0, fields[_TAIL] - fields[_HEAD]) for fields in rings)
+
+    def release(self) -> None:
+        """Let go of the memory of the rings."""
+        self._rings.release()

@@ -1,0 +1,28 @@
+"""Which services have prepared admissions, and in which rings. Pure: director and shards find out the same from the same plans.
+
+A prepared admission is a session that its shard has decided before its client came: real server, local endpoint and numbers. The
+kernel hands it out when a SYN comes (`ipc.lane_layout`, RING_FIELDS). That can be done only where nothing of the decision depends
+on the client, and where no rule of netfilter judges the SYN as it came.
+"""
+
+from collections.abc import Iterable
+
+from appliance.ipc.lane_layout import RINGS
+from appliance.ipc.plan import ServicePlan
+
+SCHEDULERS = ("rr", "wrr")
+"""Those that ask neither for the client nor for the load at the moment."""
+
+
+def may_be_prepared(service: ServicePlan) -> bool:
+    """Whether a service can have prepared admissions at all. One in "auto" has none while it answers with cookies."""
+    is_plain = service.protocol == "tcp" and service.lane and not service.guarded and service.synproxy != "always"
+    has_limits = service.max_conn or service.max_conn_per_client or any(server.max_conn for server in service.real_servers)
+    return is_plain and service.scheduler in SCHEDULERS and not service.persistence_s and not has_limits
+
+
+def first_rings(services: Iterable[ServicePlan], shards: int) -> dict[str, int]:
+    """By the name of a service: the ring of its admissions in shard 0; those of the other shards are behind it. It does
+    not depend on the order of services. When there are not enough rings, those whose names come last have none."""
+    names = sorted(service.name for service in services if may_be_prepared(service))
+    return {name: place * shards for place, name in enumerate(names[: RINGS // shards])}

@@ -1,0 +1,317 @@
+/*
+ * Prepared admissions: the SYN of a new connection gets a real server, a local endpoint and a number that Python has chosen before it
+ * came, as `ipc.lane_layout` describes it under RING_FIELDS. The SYN is rewritten as `nat.opening` would and goes up the stack, so
+ * that the rules of the host judge each new connection. What is unusual goes up as it is, and is judged by Python.
+ */
+#pragma once
+#include "front_door.h"
+#include "segment.h"
+
+#define OPTION_TIMESTAMP 8
+#define OPTION_TIMESTAMP_BYTES 10
+#define TWO_NOPS 0x0101u
+#define RESERVED_BITS 0x0f00
+#define LEAST_TTL 32 /* `state.server_errors`: hosts begin with more, and a real server is only a few hops away */
+#define MOST_TRIES 8
+#define STEERED 0x00a90000u /* the packet priority of `policy.ruleset` */
+
+#define SYN_IS_ODD (1ull << 62)
+#define SYN_TIMESTAMP_SHIFT 16 /* the place of the timestamp, counted from 1 */
+#define SYN_TIMESTAMP_MASK 0xffull
+
+#define NS_PER_MS 1000000ull
+
+#define HASH_START 0xdeadbeefu
+#define CLIENT_BYTES 8 /* address and port, four bytes each */
+
+#define TURNED(word, by) ((word) << (by) | (word) >> (32 - (by)))
+
+/* The slot of a client in `policy.steering`: the `jhash` of nftables, modulo 256. */
+static __always_inline __u32 slot_of_client(const struct packet *packet, __u32 seed)
+{
+	__u32 c = HASH_START + CLIENT_BYTES + seed, a = c + packet->source, b = c + packet->source_port;
+
+	c = (c ^ b) - TURNED(b, 14);
+	a = (a ^ c) - TURNED(c, 11);
+	b = (b ^ a) - TURNED(a, 25);
+	c = (c ^ b) - TURNED(b, 16);
+	a = (a ^ c) - TURNED(c, 4);
+	b = (b ^ a) - TURNED(a, 14);
+	c = (c ^ b) - TURNED(b, 24);
+	return c >> 24;
+}
+
+/* Looks at one option of a SYN, as `look_at_option` does; here `seen` tells where the timestamp is, and whether all is usual. */
+__noinline __u64 look_at_syn_option(__u64 seen)
+{
+	__u32 at = seen & 0xff, end = seen >> 8 & 0xff, zero = 0, kind, length;
+	struct scratch *copy = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!copy || at >= end || at >= MOST_OPTIONS)
+		return seen | SEEN_END;
+	kind = copy->bytes[at];
+	if (kind == OPTION_NOP)
+		return seen + 1;
+	if (kind == OPTION_END)
+		return seen | SEEN_END;
+	length = copy->bytes[at + 1];
+	if (at + 1 >= end || length < 2 || at + length > end)
+		return seen | SEEN_END | SYN_IS_ODD;
+	if (kind == OPTION_TIMESTAMP) {
+		if (length != OPTION_TIMESTAMP_BYTES || seen >> SYN_TIMESTAMP_SHIFT & SYN_TIMESTAMP_MASK)
+			return seen | SEEN_END | SYN_IS_ODD;
+		seen |= (__u64)(at + 1) << SYN_TIMESTAMP_SHIFT;
+	} else if (kind != OPTION_MSS && kind != OPTION_SCALE && kind != OPTION_SACK_PERMITTED) {
+		return seen | SEEN_END | SYN_IS_ODD;
+	}
+	return seen + length;
+}
+
+/*
+ * Whether a SYN is as hosts send it: what Python does to all others differs from packet to packet. Tells the place of its timestamp
+ * among the options, counted from 1, or 0. Returns 0, or the counter of why it goes up.
+ */
+static __noinline __u32 judge_layout(struct __sk_buff *skb, struct packet *packet, struct settings *settings, __u32 *timestamp)
+{
+	__u64 seen = (__u64)packet->options << 8;
+
+	if (packet->flags != SYN || packet->offset_flags & RESERVED_BITS || packet->payload || packet->ttl <= LEAST_TTL)
+		return COUNT_UP_SYN;
+	if (settings->toa && packet->options > MOST_OPTIONS - CLIENT_OPTION_BYTES)
+		return COUNT_UP_SYN;
+	if (packet->options && !copied(skb, OPTIONS_START, packet->options))
+		return COUNT_UP_SYN;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i <= MOST_OPTIONS; i++) {
+		if (seen & SEEN_END)
+			break;
+		seen = look_at_syn_option(seen);
+	}
+	*timestamp = seen >> SYN_TIMESTAMP_SHIFT & SYN_TIMESTAMP_MASK;
+	return seen & SYN_IS_ODD ? COUNT_UP_SYN : 0;
+}
+
+/* Turns a timestamp that begins at `start` into NOPs, and adds to `sum` what that adds to the words of the packet; 0 when all is well. */
+static __noinline int blank_timestamp(struct __sk_buff *skb, __u32 start, __u32 *sum)
+{
+	__u32 first = start & ~1u, is_odd = start & 1; /* headers and options begin at even places of an IP packet, and so of a frame */
+
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < OPTION_TIMESTAMP_BYTES / 2 + 1; i++) {
+		__u32 at = first + 2 * i, was, is = TWO_NOPS;
+		__be16 word = 0;
+
+		if (i == OPTION_TIMESTAMP_BYTES / 2 && !is_odd)
+			break;
+		if (bpf_skb_load_bytes(skb, at, &word, sizeof(word)))
+			return -1;
+		was = bpf_ntohs(word);
+		if (is_odd && !i)
+			is = (was & 0xff00) | (TWO_NOPS & 0xff);
+		else if (i == OPTION_TIMESTAMP_BYTES / 2)
+			is = (TWO_NOPS & 0xff00) | (was & 0xff);
+		word = bpf_htons(is);
+		*sum += change_of_word(was, is);
+		if (bpf_skb_store_bytes(skb, at, &word, sizeof(word), 0))
+			return -1;
+	}
+	return 0;
+}
+
+/* A sum that stands for itself modulo 0xffff, from 0 up, as Python has it. */
+static __always_inline __u32 modulo(__u32 sum)
+{
+	sum = folded(sum);
+	return sum == 0xffff ? 0 : sum;
+}
+
+/* Makes a prepared record that of the session of this client, but for its version. */
+static __always_inline void fill(struct session_record *record, const struct packet *packet, __u64 now)
+{
+	__u32 client = words_of(bpf_ntohl(packet->source)), delta = record->isn - packet->seq;
+	__u32 ip = modulo(record->inbound_ip_delta + client);
+	__u32 transport = modulo(record->inbound_transport_delta + client + bpf_ntohs(packet->source_port));
+
+	*(__u32 *)record->client_address = packet->source;
+	*(__u16 *)record->client_port = packet->source_port;
+	record->inbound_ip_delta = ip;
+	record->outbound_ip_delta = modulo(0xffff - ip);
+	record->inbound_transport_delta = transport;
+	record->outbound_transport_delta = modulo(0xffff - transport);
+	record->inbound_seq_delta = delta;
+	record->outbound_ack_delta = -delta;
+	record->client_isn = packet->seq;
+	record->client_next_seq = (__u64)packet->seq + 1;
+	record->last_seen_ns = now;
+	record->opened_low = now / NS_PER_MS;
+	record->opened_high = now / NS_PER_MS >> 32;
+}
+
+/* Publishes both flows of a session. Returns 0, or the counter of why neither is there. */
+static __noinline __u32 publish(const struct packet *packet, struct session_record *record, __u32 entry)
+{
+	struct flow flow = {
+		.family = 4,
+		.protocol = IPPROTO_TCP,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+	};
+	struct flow answer = {
+		.family = 4,
+		.protocol = IPPROTO_TCP,
+		.source_port = port_in(record->real_server_port),
+		.destination_port = port_in(record->local_port),
+	};
+	__u32 value = entry << FLOW_VALUE_BITS | INBOUND;
+
+	*(__u32 *)flow.source_address = packet->source;
+	*(__u32 *)flow.destination_address = packet->destination;
+	*(__u32 *)answer.source_address = address_in(record->real_server_address);
+	*(__u32 *)answer.destination_address = address_in(record->local_address);
+	if (bpf_map_update_elem(&flows, &flow, &value, BPF_NOEXIST))
+		return COUNT_UP_RACE; /* the same SYN on another CPU, as a rule */
+	value = entry << FLOW_VALUE_BITS | OUTBOUND;
+	if (!bpf_map_update_elem(&flows, &answer, &value, BPF_NOEXIST))
+		return 0;
+	bpf_map_delete_elem(&flows, &flow);
+	return COUNT_UP_ROOM;
+}
+
+/* Whether the session may be used for this packet. Returns 0, or the counter of why not. */
+static __always_inline __u32 judge_ticket(const struct packet *packet, struct session *session)
+{
+	struct session_record *record = session->record;
+	struct real_server *real_server;
+	__u32 slot;
+
+	if (record->version || address_in(record->vip_address) != packet->destination ||
+	    port_in(record->vip_port) != packet->destination_port)
+		return COUNT_UP_EMPTY;
+	slot = record->slot;
+	real_server = bpf_map_lookup_elem(&real_servers, &slot);
+	if (!real_server || real_server->flags & (RS_NO_LANE | RS_IS_REMOVED))
+		return COUNT_UP_REMOVED;
+	if (session->settings->toa && packet->total + CLIENT_OPTION_BYTES > real_server->mtu)
+		return COUNT_UP_SYN;
+	return 0;
+}
+
+/* Takes a ticket and makes it a session. Returns 0, or the counter of why the packet goes up. */
+static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ring, struct session *session)
+{
+	__u64 head = 0, now = bpf_ktime_get_ns();
+	__u32 is_taken = 0, reason, at;
+
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < MOST_TRIES; i++) {
+		head = *(volatile __u64 *)&ring->head;
+		if (*(volatile __u64 *)&ring->tail - head - 1 >= RING_PLACES)
+			break;
+		if (__sync_val_compare_and_swap(&ring->head, head, head + 1) == head) {
+			is_taken = 1;
+			break;
+		}
+	}
+	if (!is_taken)
+		return COUNT_UP_EMPTY;
+	at = head & (RING_PLACES - 1);
+	session->entry = ((volatile __u32 *)ring->tickets)[at];
+	session->record = bpf_map_lookup_elem(&sessions, &session->entry);
+	reason = session->record ? judge_ticket(packet, session) : COUNT_UP_EMPTY;
+	if (!reason) {
+		fill(session->record, packet, now);
+		reason = publish(packet, session->record, session->entry);
+	}
+	if (reason)
+		((volatile __u32 *)ring->tickets)[at] = VOID_TICKET;
+	else
+		*(volatile __u16 *)&session->record->version = RECORD_VERSION;
+	return reason;
+}
+
+/* The ring of the shard that gets the packets of this client. */
+static __always_inline struct ring *ring_of(const struct packet *packet, __u32 first_ring)
+{
+	__u32 zero = 0, slot, ring = first_ring;
+	struct steering *how = bpf_map_lookup_elem(&steering, &zero);
+
+	if (!how)
+		return 0;
+	if (how->shards > 1) {
+		slot = slot_of_client(packet, how->hash_seed) & (STEERING_SLOTS - 1);
+		ring += how->shard_of_slot[slot];
+	}
+	return bpf_map_lookup_elem(&rings, &ring);
+}
+
+/* The same for a ring that its shard may just be closing: it waits for those that are between the two ends of this. */
+static __always_inline __u32 open_session(const struct packet *packet, struct ring *ring, struct session *session)
+{
+	__u32 reason = COUNT_UP_EMPTY, busy = __sync_fetch_and_add(&ring->busy, 1);
+
+	asm volatile("" : : "r"(busy)); /* its result is used, so the order of memory is kept */
+	if (*(volatile __u32 *)&ring->is_open && (__s32)(ring->generation - session->settings->generation) >= 0)
+		reason = take_ticket(packet, ring, session);
+	busy = __sync_fetch_and_add(&ring->busy, -1);
+	asm volatile("" : : "r"(busy));
+	return reason;
+}
+
+/* The SYN goes on to its real server, by way of the rules of the host. What cannot be rewritten any more is sent again by its client. */
+static __noinline int pass_on(struct __sk_buff *skb, struct packet *packet, struct session *session, __u32 timestamp)
+{
+	struct settings *settings = session->settings;
+	__u32 sum = 0, longer = settings->toa ? CLIENT_OPTION_BYTES : 0;
+	struct rewrite to = {};
+
+	read_rewrite(session, &to);
+	count_carried(packet, session, session->record->last_seen_ns);
+	count(COUNT_OPENED);
+	if (!is_resized(skb, packet, longer))
+		return TC_ACT_SHOT;
+	if (longer) {
+		count(COUNT_OPTION_ADDED);
+		if (insert_client_option(skb, packet, settings->toa_kind, &sum))
+			return TC_ACT_SHOT;
+	}
+	if (timestamp && settings->timestamp_remove && blank_timestamp(skb, OPTIONS_START + longer + timestamp - 1, &sum))
+		return TC_ACT_SHOT;
+	if (rewrite_tcp(skb, packet, &to, longer, 0, sum, 0))
+		return TC_ACT_SHOT;
+	skb->priority = STEERED;
+	return TC_ACT_UNSPEC;
+}
+
+/* The first ring of the service that a SYN opens a connection to; null for all other packets. */
+static __always_inline __u32 *first_ring_of(struct __sk_buff *skb, struct packet *packet)
+{
+	struct front_door_key key = {.family = 4, .port = packet->destination_port};
+
+	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) != SYN)
+		return 0;
+	*(__u32 *)key.address = packet->destination;
+	return bpf_map_lookup_elem(&admissions, &key);
+}
+
+/* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
+static __noinline int open_by_ticket(struct __sk_buff *skb, struct settings *settings)
+{
+	struct packet packet = {};
+	struct session session = {.settings = settings};
+	struct way_out way = {};
+	struct ring *ring;
+	__u32 *first = 0, reason, timestamp = 0;
+
+	if (!read_ip(skb, &packet))
+		first = first_ring_of(skb, &packet);
+	if (!first)
+		return up(COUNT_UP_NO_SESSION);
+	reason = judge_syn(skb, &packet, &way);
+	if (!reason)
+		reason = judge_layout(skb, &packet, settings, &timestamp);
+	if (reason)
+		return up(reason);
+	ring = ring_of(&packet, *first);
+	reason = ring ? open_session(&packet, ring, &session) : COUNT_UP_EMPTY;
+	return reason ? up(reason) : pass_on(skb, &packet, &session, timestamp);
+}

@@ -1,0 +1,368 @@
+"""Prepared admissions in the real program: a shard prepares them, the program opens sessions, and the shard has them all."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from struct import pack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.ipc.lane_layout import SLOTS, RealServerFlags
+from appliance.ipc.session_record import decode
+from appliance.model.tcp_state import TcpState
+from appliance.model.verdicts import TO_REAL_SERVER
+from appliance.nat.opening import to_real_server
+from appliance.policy.steering import HASH_SEED
+from appliance.shard.shard import Shard
+from appliance.state.progress import RS_ACKED
+from appliance.state.session import Session
+from appliance.wire.flow import pack_endpoint
+from appliance.wire.segment import Segment
+from appliance.wire.seq import add
+from tests.kernel.conftest import new_namespace
+from tests.kernel.jhash import slot_of_client
+from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
+from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
+from tests.support.segments import tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7
+from tests.support.world import World, plan
+
+_USUAL_EXAMPLES = 100
+EXAMPLES = min(_USUAL_EXAMPLES, int(os.environ.get("LANE_LIVES", _USUAL_EXAMPLES)))
+"""Fewer where the machine is slow."""
+PRIORITY = 0x00A90000
+SYN = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
+
+
+class Gateway:
+    """The program, and a shard that prepares admissions for it; and a second shard, without a lane, that judges the same."""
+
+    def __init__(self, lane: Lane, **tunables: int) -> None:
+        lane.set(
+            toa=tunables.get("fullnat_toa_entry", 1),
+            mss_adjust=tunables.get("fullnat_mss_adjust_entry", 1),
+            timestamp_remove=tunables.get("fullnat_timestamp_remove_entry", 1),
+        )
+        lane.set_steering(HASH_SEED, bytes(SLOTS))
+        lane.set_admissions(VIP, 0)
+        self.lane = lane
+        self.maps = KernelLaneMaps(lane.worker_fds())
+        self.world = World(plan(weights=(1, 1)), prepared_admissions=1, **tunables)
+        self.world.maps = self.maps  # type: ignore[assignment]
+        self.world.now = time.monotonic()
+        self.world.shard = Shard(self.world.plan, self.world.shared, self.world.now, self.maps)
+        self.reference = World(plan(weights=(1, 1)), **tunables)
+
+    @property
+    def shard(self) -> Shard:
+        return self.world.shard
+
+    def prepare(self) -> None:
+        """Have some ready, as after a SYN that came up."""
+        inside = self.world.inside
+        inside.prepared.miss(inside.service("tcp", VIP))  # type: ignore[arg-type]
+        inside.prepared.look(self.world.now)
+
+    def put(self, raw: bytes, direction: int = 0) -> Judged:
+        return self.lane.put(raw, direction)
+
+    def session(self) -> Session:
+        """The only one."""
+        self.shard.reconcile(100, self.world.now)
+        (session,) = self.world.sessions()
+        return session
+
+
+@pytest.fixture(autouse=True)
+def clear_again(lane: Lane) -> Iterator[None]:
+    yield
+    lane.clear()
+    lane.set()
+    lane.set_admissions(VIP, None)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    for slot in (0, 1):
+        lane.set_real_server(slot)
+
+
+def test_a_syn_opens_a_session_that_its_shard_has_at_once(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    judged = gateway.put(SYN)
+    assert judged.verdict == UP
+    assert judged.counted == {"carried": 1, "opened": 1, "option_added": 1}
+    assert judged.traffic == {0: (1, len(SYN))} or judged.traffic == {2: (1, len(SYN))}
+    (row,) = gateway.world.rows()
+    assert (row.state, row.client) == ("SYN_RECV", f"{CLIENT_ADDRESS}:40000")
+    session = gateway.session()
+    assert decode(lane.bytes_of(session.entry or 0)).state == TcpState.SYN_RECV
+    assert gateway.world.destination(session.real_server.slot)["conns"] == 1
+    assert gateway.world.destination(session.real_server.slot)["opening_conns"] == 1
+
+
+def test_the_rest_of_the_connection_is_carried(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    gateway.put(SYN)
+    session = gateway.session()
+    local, rs = session.leaving_key(0)[:4] + session.leaving_key(0)[8:10], session.real_server.endpoint
+    assert gateway.put(tcp(rs, local, "SA", seq=R0, ack=add(session.isn, 1), options=MSS_1460), 1).verdict == CARRIED
+    assert gateway.put(tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=R0 + 1)).verdict == CARRIED
+    gateway.shard.reconcile(100, gateway.world.now)
+    assert session.state == TcpState.ESTABLISHED
+
+
+def test_a_connection_that_is_over_before_its_shard_looks_is_known_to_it(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    gateway.put(SYN)
+    record = decode(lane.bytes_of(gateway.world.inside.prepared._active.copy().popitem()[0].tickets[0].entry))
+    rs, local = record.real_server.packed, record.local.packed
+    gateway.put(tcp(rs, local, "SA", seq=R0, ack=add(record.isn, 1), options=MSS_1460), 1)
+    gateway.put(tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=R0 + 1))
+    gateway.put(tcp(CLIENT, VIP, "FA", seq=C0 + 1, ack=R0 + 1))
+    gateway.put(tcp(rs, local, "FA", seq=R0 + 1, ack=add(record.isn, 2)), 1)
+    assert gateway.session().state in (TcpState.LAST_ACK, TcpState.TIME_WAIT, TcpState.CLOSE)
+    assert gateway.world.by_state() != {"syn_recv": 1}
+
+
+OPTIONS = st.lists(
+    st.sampled_from((MSS_1460, b"\x02\x04\x00\x00", SACK_PERMITTED, WSCALE_7, b"\x03\x03\xff", TIMESTAMP, b"\x01", b"\x01\x01")),
+    max_size=7,
+).map(lambda parts: b"".join(parts)[:40])
+
+
+@st.composite
+def syns(draw: st.DrawFn) -> bytes:
+    options = draw(OPTIONS | st.just(LINUX_SYN))
+    options += draw(st.sampled_from((b"\0", b"\1"))) * (-len(options) % 4)
+    client = pack_endpoint(CLIENT_ADDRESS + draw(st.integers(0, 200)), draw(st.integers(1, 65535)))
+    flags = draw(st.sampled_from(("S", "SEW", "SE")))
+    return tcp(
+        client, VIP, flags, seq=draw(st.integers(0, 2**32 - 1) | st.just(0)), options=options[:40],
+        window=draw(st.integers(0, 65535)),
+    )  # fmt: skip
+
+
+def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
+    """Byte for byte, for the same local endpoint and number; and the record is the one that Python would have written."""
+    seen = set[str]()
+
+    @settings(max_examples=EXAMPLES)
+    @given(syns(), st.booleans(), st.booleans())
+    def one(syn: bytes, toa: bool, remove: bool) -> None:
+        lane.clear()
+        gateway = Gateway(lane, fullnat_toa_entry=toa, fullnat_timestamp_remove_entry=remove)
+        gateway.prepare()
+        judged = gateway.put(syn)
+        seen.update(judged.counted)
+        if "opened" not in judged.counted:
+            assert (judged.verdict, judged.raw, set(judged.counted)) == (UP, syn, {"up_syn"})
+            return
+        kernel = gateway.session()
+        python = Session(
+            kernel.service,
+            kernel.real_server,
+            kernel.client_key,
+            kernel.leaving_key(0),
+            kernel.client_isn,
+            kernel.isn,
+            kernel.opened_ms,
+        )
+        reference = gateway.reference
+        assert reference.shard.handle(syn, reference.now) is TO_REAL_SERVER
+        (other,) = reference.sessions()
+        other.records = python.records
+        expected = to_real_server(Segment.parse(syn), other, reference.inside.tunables, reference.shared.table(0, "ext"))
+        assert with_one_zero(judged.raw) == with_one_zero(expected)
+        assert kernel.records == python.records
+        other.words[RS_ACKED] = kernel.isn
+        assert list(kernel.words) == list(other.words)
+
+    one()
+    assert "opened" in seen
+    if EXAMPLES == _USUAL_EXAMPLES:
+        assert {"up_syn", "option_added"} <= seen
+
+
+def damaged(raw: bytes) -> bytes:
+    return raw[:-1] + bytes((raw[-1] ^ 1,))
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (damaged(SYN), "up_checksum"),
+        (tcp(CLIENT, VIP, "S", seq=C0, data=b"d"), "up_syn"),
+        (tcp(CLIENT, VIP, "SP", seq=C0), "up_syn"),
+        (tcp(CLIENT, VIP, "S", seq=C0, options=bytes((254, 8)) + bytes(6)), "up_syn"),
+        (tcp(CLIENT, VIP, "S", seq=C0, options=b"\x02\x00\0\0"), "up_syn"),
+        (tcp(CLIENT, VIP, "S", seq=C0, options=(TIMESTAMP + b"\1\1") * 2), "up_syn"),
+        (tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN + b"\1" * 16), "up_syn"),
+        (tcp(CLIENT, VIP, "A", seq=C0), "up_no_session"),
+        (tcp(CLIENT, VIP, "SA", seq=C0), "up_no_session"),
+        (tcp(VIP, VIP, "S", seq=C0), "up_side"),
+        (tcp(bytes((127, 0, 0, 1, 9, 9)), VIP, "S", seq=C0), "up_side"),
+        (tcp(pack_endpoint(CLIENT_ADDRESS - 1, 99), VIP, "S", seq=C0), "up_route"),
+    ],
+)
+def test_what_is_unusual_goes_up_as_it_came(lane: Lane, raw: bytes, why: str) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    judged = gateway.put(raw)
+    assert (judged.verdict, judged.raw, set(judged.counted)) == (UP, raw, {why})
+    assert not gateway.world.rows()
+
+
+def test_a_hop_limit_that_is_nearly_used_up_goes_up(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    low = SYN
+    while low[8] > 32:
+        low = one_hop_less(low)
+    assert set(gateway.put(low).counted) == {"up_syn"}
+
+
+def test_each_admission_is_used_once_and_then_syns_go_up(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    ready = gateway.world.inside.prepared._ready
+    syns = [tcp(pack_endpoint(CLIENT_ADDRESS, 1000 + n), VIP, "S", seq=n, options=LINUX_SYN) for n in range(ready + 3)]
+    counted = [set(gateway.put(syn).counted) & {"opened", "up_empty"} for syn in syns]
+    assert counted == [{"opened"}] * ready + [{"up_empty"}] * 3
+    gateway.shard.reconcile(1000, gateway.world.now)
+    sessions = gateway.world.sessions()
+    assert len(sessions) == ready
+    assert len({session.leaving_key(0) for session in sessions}) == len({session.entry for session in sessions}) == ready
+    servers = [session.real_server.slot for session in sessions]
+    assert abs(servers.count(0) - servers.count(1)) <= 1
+
+
+def test_a_syn_on_a_session_that_the_kernel_has_opened_goes_up_and_is_known(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    gateway.put(SYN)
+    assert set(gateway.put(SYN).counted) == {"up_flags"}
+    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
+    assert len(gateway.world.sessions()) == 1
+    assert gateway.world.destination(gateway.session().real_server.slot)["conns"] == 1
+
+
+def test_what_was_taken_back_is_not_handed_out(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    ready = gateway.world.inside.prepared._ready
+    gateway.shard.change_drained((0,))
+    assert gateway.world.counter("tickets_returned") == ready
+    assert set(gateway.put(SYN).counted) == {"up_empty"}
+    gateway.prepare()
+    gateway.put(SYN)
+    assert gateway.session().real_server.slot == 1
+
+
+def test_nothing_is_handed_out_after_tunables_have_changed_until_the_shard_goes_by_them(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    lane.set(generation=gateway.world.shared.generation[0] + 1)
+    assert set(gateway.put(SYN).counted) == {"up_empty"}
+    gateway.world.shared.set_tunables({"fullnat_lport_min": 6000})
+    gateway.shard.on_tick(gateway.world.now, 10)
+    gateway.prepare()
+    assert "opened" in gateway.put(SYN).counted
+    assert gateway.session().local_port >= 6000
+
+
+def test_a_shard_that_ends_leaves_nothing_and_so_does_one_that_was_killed(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    gateway.shard.close()
+    assert set(gateway.put(SYN).counted) == {"up_empty"}
+    gateway.prepare()
+    gateway.put(SYN)
+    successor = Shard(gateway.world.plan, gateway.world.shared, time.monotonic(), gateway.maps)
+    assert successor.adopt(time.monotonic())[:3] == (1, 0, 0)
+    assert set(gateway.put(tcp(pack_endpoint(CLIENT_ADDRESS, 7), VIP, "S", options=LINUX_SYN)).counted) == {"up_empty"}
+
+
+@pytest.mark.parametrize("flag", [RealServerFlags.IS_REMOVED, RealServerFlags.NO_LANE])
+def test_a_real_server_that_gets_none_makes_its_admissions_void(lane: Lane, flag: RealServerFlags) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare()
+    for slot in (0, 1):
+        lane.set_real_server(slot, flags=flag)
+    assert set(gateway.put(SYN).counted) == {"up_removed"}
+    gateway.shard.reconcile(100, gateway.world.now)
+    assert gateway.world.counter("tickets_returned") == 1
+    assert not gateway.world.rows()
+
+
+def test_two_cpus_take_each_admission_once(lane: Lane) -> None:
+    """Several threads put SYNs at once: none is opened twice, none is lost."""
+    gateway = Gateway(lane)
+    clients = [pack_endpoint(CLIENT_ADDRESS + n % 200, 1024 + n) for n in range(600)]
+    before = lane.counts()["opened"]
+    for start in range(0, len(clients), 60):
+        gateway.prepare()
+        batch = [tcp(client, VIP, "S", seq=7, options=LINUX_SYN) for client in clients[start : start + 60]]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lane.put_only, batch))
+        while gateway.shard.reconcile(1000, gateway.world.now):
+            pass
+    sessions = gateway.world.sessions()
+    assert len(sessions) == lane.counts()["opened"] - before > 100
+    assert len({session.leaving_key(0) for session in sessions}) == len({session.entry for session in sessions}) == len(sessions)
+
+
+CLIENTS = st.tuples(st.integers(1, 250), st.integers(1, 65535), st.integers(1, 2**32 - 1))
+
+
+def test_the_slot_of_a_client_is_that_of_nftables(lane: Lane) -> None:
+    """Each shard has one slot here: the ring that is tried tells the slot."""
+    lane.set_admissions(VIP, 0)
+
+    @settings(max_examples=min(60, EXAMPLES))
+    @given(CLIENTS)
+    def one(drawn: tuple[int, int, int]) -> None:
+        host, port, seed = drawn
+        client = pack_endpoint(CLIENT_ADDRESS - 2 + host, port)
+        if host in (1, 0):
+            return
+        lane.set_steering(seed, bytes(range(SLOTS)))
+        lane.offer_void_tickets(SLOTS)
+        lane.put(tcp(client, VIP, "S", options=LINUX_SYN), 0)
+        moved = [ring for ring in range(SLOTS) if lane.taken(ring)]
+        assert moved == [slot_of_client(client, seed)]
+
+    one()
+
+
+def test_the_reference_is_that_of_nftables() -> None:
+    """`nft` puts the slots of packets into a set, which tells them."""
+    with new_namespace():
+        table = """
+        table ip t {
+            set slots { typeof numgen inc mod 256; flags dynamic; size 256; }
+            chain out { type filter hook output priority 0;
+                udp dport 9 add @slots { jhash ip saddr . th sport mod 256 seed 0x12345678 }
+            }
+        }"""
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        if subprocess.run(["nft", "-f", "-"], input=table, text=True, capture_output=True).returncode:
+            pytest.skip("nft does not take the set")
+        expected = set[int]()
+        for port in range(20000, 20040):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.bind(("127.0.0.1", port))
+                sender.sendto(b"x", ("127.0.0.1", 9))
+            expected.add(slot_of_client(bytes((127, 0, 0, 1)) + pack(">H", port), 0x12345678))
+        listed = json.loads(
+            subprocess.run(["nft", "-j", "list", "set", "ip", "t", "slots"], check=True, capture_output=True).stdout
+        )
+        (found,) = [each["set"]["elem"] for each in listed["nftables"] if "set" in each]
+        assert set(found) == expected

@@ -1,0 +1,151 @@
+"""Prepared admissions on real packets: the kernel opens sessions, and each promise about new sessions holds for them."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
+from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.shipped_config import with_synproxy
+
+pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
+
+CONNECTIONS = 400
+RS1 = "192.0.2.101:8080"
+DRAIN = f"/services/web/real_servers/{RS1}/drain"
+TABLE = "table ip operator"
+SYNS = "ip daddr { 192.0.2.101, 192.0.2.102 } tcp flags & (syn | ack) == syn"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """A lab with two shards, in which most connections are opened by the kernel."""
+    config = tmp_path_factory.mktemp("prepared") / "lvs.toml"
+    config.write_text(with_synproxy('"auto"').replace("[sysctl]\n", "[sysctl]\nprepared_admissions = 1\n", 1))
+    for lab in running_lab("--config", str(config), "--shards", "2", "--restart"):
+        give_spoofed_answers_a_next_hop(lab)
+        connect(lab)
+        yield lab
+
+
+def opened(lab: RunningLab) -> int:
+    count: int = lab.api_json("/stats/lane")["counters"]["opened"]
+    return count
+
+
+def connect(lab: RunningLab, count: int = CONNECTIONS) -> int:
+    """Connect so often, each client with its own address for its real server; returns how many the kernel has opened."""
+    before = opened(lab)
+    result = lab.script("client", "http_load.py", str(count), "8")
+    assert (result["ok"], result["errors"], result["clients"]) == (count, {}, {"right": count})
+    return opened(lab) - before
+
+
+@contextmanager
+def forward_rule(lab: RunningLab, rule: str) -> Iterator[None]:
+    """With a rule of the operator's own for what is forwarded."""
+    text = f"{TABLE} {{ chain f {{ type filter hook forward priority 0; {rule}; }}; }}"
+    lab.run("gateway", "nft", text)
+    try:
+        yield
+    finally:
+        lab.run("gateway", "nft", f"delete {TABLE}")
+
+
+def counted(lab: RunningLab) -> int:
+    (packets,) = (
+        each["counter"]["packets"]
+        for rule in json.loads(lab.run("gateway", "nft", "-j", "list", "table", "ip", "operator"))["nftables"]
+        for each in rule.get("rule", {}).get("expr", [])
+        if "counter" in each
+    )
+    return int(packets)
+
+
+def conns(lab: RunningLab, real_server: str) -> int:
+    """New sessions of a real server so far."""
+    (service,) = lab.api_json("/stats/ip_vs")["services"]
+    (count,) = (row["conns"] for row in service["real_servers"] if real_server == f"{row['address']}:{row['port']}")
+    return int(count)
+
+
+def test_the_kernel_opens_connections_and_all_books_have_them(lab: RunningLab) -> None:
+    before = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
+    assert connect(lab) > CONNECTIONS // 2
+    assert lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"] == before + CONNECTIONS
+    prepared = lab.api_json("/stats/lane")["prepared"]
+    assert prepared["ready"] >= 0
+    rows = lab.api_json("/conns")
+    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows) >= CONNECTIONS
+
+
+def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> None:
+    with forward_rule(lab, f"{SYNS} counter"):
+        assert connect(lab) > CONNECTIONS // 2
+        assert counted(lab) >= CONNECTIONS
+    with forward_rule(lab, f"{SYNS} counter drop"):
+        lab.run("client", "curl", "--silent", "--max-time", "1.5", f"http://{lab.vip}:{lab.port}/", check=False)
+        assert counted(lab) >= 1
+        assert any(row["state"] == "SYN_RECV" for row in lab.api_json("/conns"))
+    assert connect(lab, 50) >= 0
+
+
+def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> None:
+    with lab.start("client", "load_until_told.py", "8") as load:
+        assert load.stdout is not None
+        assert load.stdout.readline() == "loading\n"
+        before = opened(lab)
+        lab.wait_until("the kernel opens connections", lambda: opened(lab) > before + 50)
+        lab.api(DRAIN, "-X", "POST")
+        then = opened(lab)
+        lab.wait_until("what was opened before is counted", lambda: opened(lab) > then + 50)
+        before = conns(lab, RS1)
+        lab.wait_until("the kernel opens more", lambda: opened(lab) > then + 300)
+        after = conns(lab, RS1)
+        lab.api(DRAIN, "-X", "DELETE")
+        said, _ = load.communicate()
+    assert json.loads(said)["errors"] == {}
+    assert after == before > 0
+
+
+FAULTS: dict[str, Callable[[RunningLab], None]] = {
+    "all workers are killed": kill_workers,
+    "the director as well": kill_all,
+    "a restart": lambda lab: os.kill(director_pid(lab), signal.SIGUSR2),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_nothing_is_lost_or_doubled_whoever_ends(lab: RunningLab, fault: Callable[[RunningLab], None]) -> None:
+    """What was opened meanwhile is adopted, and what was prepared by others is not handed out."""
+    pids = worker_pids(lab)
+    fault(lab)
+    lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(pids))
+    connect(lab)
+    assert connect(lab) > CONNECTIONS // 2
+    rows = lab.api_json("/conns")
+    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows)
+    assert lab.counter("queues", "records_refused") == 0
+
+
+def test_clients_get_through_a_flood(lab: RunningLab) -> None:
+    """It takes what is prepared, and then cookies are for everybody."""
+    with syn_flood(lab, 10_000, 3):
+        result = lab.script("client", "http_load.py", "100", "4")
+    assert result["ok"] == 100
+    lab.api("/conns?all=1", "-X", "DELETE")
+
+
+def test_it_can_be_switched_off(lab: RunningLab) -> None:
+    with lab.changed(prepared_admissions=0):
+        assert connect(lab) == 0
+        assert lab.api_json("/stats/lane")["prepared"]["ready"] == 0
+    connect(lab)
+    assert connect(lab) > 0
+    lab.api("/conns?all=1", "-X", "DELETE")
+    lab.wait_until("nothing is left over", lambda: lab.api_json("/stats/lane")["entries"]["used"] == 0)
