@@ -20,7 +20,7 @@ from appliance.attack.watch import AttackWatch
 from appliance.config.loading import Api
 from appliance.director.access import Access
 from appliance.ipc.plan import RealServerPlan, ServicePlan
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, SessionLogCounts, ShardState
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.rest.metrics import FRESH_S
@@ -92,6 +92,13 @@ class StandIn:
     async def drops(self) -> dict[tuple[str, str], int]:
         """Nothing."""
         return {}
+
+    @property
+    def session_log(self) -> "StandIn":
+        """It is off."""
+        return self
+
+    counts = SessionLogCounts(0, 0, 0)
 
     @property
     def drains(self) -> "StandIn":

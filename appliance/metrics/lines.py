@@ -19,10 +19,10 @@ _LINES_AT_ONCE = 1000
 
 
 class _Numbers(dict[float, str]):
-    """How numbers look. Most of them are there many times."""
+    """How numbers look. Most of them are there many times. Zero has no sign, because both zeros are one key."""
 
     def __missing__(self, number: float) -> str:
-        text: str = floatToGoString(number)  # type: ignore[no-untyped-call]
+        text: str = floatToGoString(number + 0.0)  # type: ignore[no-untyped-call]
         return self.setdefault(number, text)
 
 

@@ -54,7 +54,9 @@ def test_the_page_of_a_gateway() -> None:
     assert_as_the_library(FAMILIES, asyncio.run(read(gateway)))
 
 
-NUMBERS = st.integers(-(1 << 64), 1 << 64) | st.floats() | st.booleans()
+NUMBERS = st.integers(-(1 << 64), 1 << 64) | st.floats().map(lambda number: number + 0.0) | st.booleans()
+"""Without the zero that has a sign."""
+
 WORDS = st.sampled_from(["", '"', "\\", "\n", '\\n"', "a, b", 'x="1"} 2', "%s", "{}", "ä€"]) | st.text(
     st.characters(exclude_categories=["Cs"])
 )
@@ -75,6 +77,12 @@ def test_whatever_values_and_numbers_there_are(
 ) -> None:
     labels, series = made
     assert_as_the_library([Family(f"some{unit}", kind, meaning, lambda _: series, labels)], NOTHING)
+
+
+def test_zero_has_no_sign() -> None:
+    series = [((), -0.0), ((), 0.0)]
+    (page,) = text_page([Family("some", Kind.GAUGE, "", lambda _: series, ())], NOTHING)
+    assert page.splitlines()[-2:] == [f"{PREFIX}some 0.0"] * 2
 
 
 def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
