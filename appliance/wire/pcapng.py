@@ -1,9 +1,9 @@
 """Packets in files that tcpdump and Wireshark read: pcapng is written and read, the older pcap is read.
 
 dpkt was not chosen for it: its writer cannot say that a packet was cut, its reader gives neither interfaces nor comments, and it
-believes every length that a file claims. What is used of the format is three kinds of blocks
-(draft-ietf-opsawg-pcapng, sections 4.1, 4.2 and 4.3). Files may come from anybody: whatever is wrong raises CaptureFileError, and
-no length in them makes this take more than BLOCK_MAX bytes.
+believes every length that a file claims. What is used of the format is four kinds of blocks
+(draft-ietf-opsawg-pcapng, sections 4.1, 4.2, 4.3 and 4.6). Files may come from anybody: whatever is wrong raises
+CaptureFileError, and no length in them makes this take more than BLOCK_MAX bytes.
 """
 
 import struct
@@ -15,12 +15,17 @@ BLOCK_MAX = 1 << 20
 
 INTERFACES_MAX = 1024
 
-_SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
+REMARK_MAX = 1_000_000
+"""Bytes of the longest remark."""
+
+_SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _BYTE_ORDER = 0x1A2B3C4D
 _VERSION = (1, 0)
 _UNKNOWN_LENGTH = (1 << 64) - 1
-_COMMENT, _NAME, _FLAGS, _RESOLUTION = 1, 2, 2, 9
-"""Options; _NAME is one of an interface, _FLAGS of a packet."""
+_COMMENT, _NAME, _FLAGS, _QUEUE, _RESOLUTION = 1, 2, 2, 6, 9
+"""Options; _NAME and _RESOLUTION are of an interface, _FLAGS and _QUEUE of a packet."""
+_OPTION_MAX = 65_532
+_NUMBER = struct.Struct("<I")
 _END_OF_OPTIONS = b"\0\0\0\0"
 _INBOUND, _OUTBOUND = 1, 2
 _RAW, _IPV4, _ETHERNET, _SLL, _SLL2 = 101, 228, 1, 113, 276
@@ -54,6 +59,16 @@ class Captured(NamedTuple):
     """How long the packet was, from the IP header on."""
     comment: str
     """Empty when it has none."""
+    queue: int | None = None
+    """The queue of the interface that it came by; None when that is not said."""
+
+
+class Remark(NamedTuple):
+    """What a capture says between its packets: the comment of statistics of its first interface."""
+
+    at_s: float
+    """Seconds since the epoch."""
+    text: str
 
 
 def file_head(interfaces: Sequence[str], snap_bytes: int) -> bytes:
@@ -66,13 +81,28 @@ def file_head(interfaces: Sequence[str], snap_bytes: int) -> bytes:
     return b"".join(blocks)
 
 
-def packet_block(interface: int, at_s: float, data: bytes, whole_bytes: int, comment: str, *, is_outgoing: bool) -> bytes:
+def packet_block(
+    interface: int, at_s: float, data: bytes, whole_bytes: int, comment: str, *, is_outgoing: bool, queue: int | None = None
+) -> bytes:
     """One packet at the interface with this number, `at_s` seconds since the epoch."""
+    fields = struct.pack("<III", interface, *_time(at_s)) + struct.pack("<II", len(data), max(whole_bytes, len(data)))
+    options = _option(_COMMENT, comment.encode()) + _option(_FLAGS, _NUMBER.pack(_OUTBOUND if is_outgoing else _INBOUND))
+    if queue is not None:
+        options += _option(_QUEUE, _NUMBER.pack(queue))
+    return _block(_PACKET, fields + _padded(data) + options + _END_OF_OPTIONS)
+
+
+def remark_block(at_s: float, text: str) -> bytes:
+    """A remark of up to REMARK_MAX bytes, in as many comments as it needs: one has room for 65,535."""
+    data = text.encode()
+    parts = (data[start : start + _OPTION_MAX] for start in range(0, len(data), _OPTION_MAX))
+    options = b"".join(_option(_COMMENT, part) for part in parts) + _END_OF_OPTIONS
+    return _block(_STATISTICS, struct.pack("<III", 0, *_time(at_s)) + options)
+
+
+def _time(at_s: float) -> tuple[int, int]:
     time = round(at_s * 10**_MICROSECONDS)
-    fields = struct.pack("<IIIII", interface, time >> 32, time & 0xFFFFFFFF, len(data), max(whole_bytes, len(data)))
-    direction = struct.pack("<I", _OUTBOUND if is_outgoing else _INBOUND)
-    options = _option(_COMMENT, comment.encode()) + _option(_FLAGS, direction) + _END_OF_OPTIONS
-    return _block(_PACKET, fields + _padded(data) + options)
+    return time >> 32, time & 0xFFFFFFFF
 
 
 def _block(kind: int, body: bytes) -> bytes:
@@ -90,13 +120,18 @@ def _padded(data: bytes) -> bytes:
 
 def read_packets(stream: BinaryIO) -> Iterator[Captured]:
     """The packets of a capture, each when it is asked for. Raises CaptureFileError."""
+    return (one for one in read_all(stream) if isinstance(one, Captured))
+
+
+def read_all(stream: BinaryIO) -> Iterator[Captured | Remark]:
+    """Its packets and remarks in the order of the file, each when it is asked for. Raises CaptureFileError."""
     magic = stream.read(4)
     for order in "<>":
         if len(magic) == 4 and struct.unpack(f"{order}I", magic)[0] in _PCAP:
             return _read_pcap(stream, order, _PCAP[struct.unpack(f"{order}I", magic)[0]])
     if magic != struct.pack("<I", _SECTION):
         raise CaptureFileError("it is neither pcapng nor pcap")
-    return _Pcapng(stream).packets()
+    return _Pcapng(stream).contents()
 
 
 class _Interface(NamedTuple):
@@ -114,7 +149,7 @@ class _Pcapng:
         self._interfaces: list[_Interface] = []
         self._block = 0
 
-    def packets(self) -> Iterator[Captured]:
+    def contents(self) -> Iterator[Captured | Remark]:
         kind = struct.pack("<I", _SECTION)
         while kind:
             self._block += 1
@@ -126,6 +161,8 @@ class _Pcapng:
                 self._add_interface(body)
             elif number == _PACKET:
                 yield self._packet(body)
+            elif number == _STATISTICS and (remark := self._remark(body)).text:
+                yield remark
             kind = self._stream.read(4)
 
     def _section(self) -> bytes:
@@ -163,10 +200,21 @@ class _Pcapng:
         if kept > len(body) - start:
             raise self._error(f"the packet has {kept} bytes, and the block is shorter")
         interface = self._interfaces[number]
-        options = self._options(body, start + kept + -kept % 4)
-        comment = next((value for code, value in options if code == _COMMENT), b"")
+        comment, queue = b"", None
+        for code, value in self._options(body, start + kept + -kept % 4):
+            if code == _COMMENT:
+                comment = comment or value
+            elif code == _QUEUE and len(value) == _NUMBER.size:
+                [queue] = self._unpack("I", value)
         at_s = (high << 32 | low) / interface.parts_of_second
-        return _captured(at_s, interface, body[start : start + kept], whole, _text(comment))
+        return _captured(at_s, interface, body[start : start + kept], whole, _text(comment), queue)
+
+    def _remark(self, body: bytes) -> Remark:
+        number, high, low = self._unpack_from("III", body)
+        if number >= len(self._interfaces):
+            raise self._error(f"there is no interface {number}")
+        comments = (value for code, value in self._options(body, struct.calcsize("<III")) if code == _COMMENT)
+        return Remark(_checked_time((high << 32 | low) / self._interfaces[number].parts_of_second), _text(b"".join(comments)))
 
     def _options(self, body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
         while start + 4 <= len(body):
@@ -215,16 +263,21 @@ def _read_pcap(stream: BinaryIO, order: str, parts_of_second: int) -> Iterator[C
         yield _captured(seconds + parts / parts_of_second, _Interface(link, "", parts_of_second), data, whole, "")
 
 
-def _captured(at_s: float, interface: _Interface, frame: bytes, whole: int, comment: str) -> Captured:
+def _captured(at_s: float, interface: _Interface, frame: bytes, whole: int, comment: str, queue: int | None = None) -> Captured:
     """A frame without its link layer."""
-    if at_s > _LATEST_S:
-        raise CaptureFileError(f"a packet is of second {at_s:.0f} since the epoch, which is behind the year 9999")
+    _checked_time(at_s)
     if interface.link not in _HEADER_OF:
         raise CaptureFileError(f"packets with the link type {interface.link} cannot be read")
     skip, protocol_at = _HEADER_OF[interface.link]
     is_ipv4 = protocol_at is None or int.from_bytes(frame[protocol_at : protocol_at + 2], "big") == _IPV4_PROTOCOL
     data = frame[skip:] if is_ipv4 else b""
-    return Captured(at_s, interface.name, data, max(0, whole - skip), comment)
+    return Captured(at_s, interface.name, data, max(0, whole - skip), comment, queue)
+
+
+def _checked_time(at_s: float) -> float:
+    if at_s > _LATEST_S:
+        raise CaptureFileError(f"a packet is of second {at_s:.0f} since the epoch, which is behind the year 9999")
+    return at_s
 
 
 def _text(data: bytes) -> str:

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appliance.wire.pcapng import BLOCK_MAX, Captured, CaptureFileError, file_head, packet_block, read_packets
+from appliance.wire.pcapng import (
+    BLOCK_MAX,
+    REMARK_MAX,
+    Captured,
+    CaptureFileError,
+    Remark,
+    file_head,
+    packet_block,
+    read_all,
+    read_packets,
+    remark_block,
+)
 from tests.support.addresses import CLIENT, VIP
 from tests.support.segments import tcp
 
@@ -43,8 +54,33 @@ def test_what_was_written_is_read_again() -> None:
     assert read(HEAD + ONE) == [Captured(1_800_000_000.25, "out", PACKET, 60, "drop no_session")]
 
 
+def test_the_queue_of_a_packet_is_pinned_and_read_again() -> None:
+    block = packet_block(0, 0, b"", 0, "", is_outgoing=False, queue=7)
+    assert block[-24:-4].hex() == "0200040001000000060004000700000000000000"
+    assert [packet.queue for packet in read(HEAD + ONE + block)] == [None, 7]
+
+
+def test_a_remark_is_pinned() -> None:
+    assert remark_block(2**32 / 1e6 + 1, "why").hex() == (
+        "05000000240000000000000001000000" "40420f00" "0100030077687900" "00000000" "24000000"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["x", "x" * 70_000, "\u00e9" * (REMARK_MAX // 2)])
+def test_remarks_of_any_length_stand_between_packets(text: str) -> None:
+    """One comment has at most 65,535 bytes; a character may lie across two."""
+    data = HEAD + ONE + remark_block(5.5, text) + ONE
+    assert list(read_all(io.BytesIO(data))) == [*read(HEAD + ONE), Remark(5.5, text), *read(HEAD + ONE)]
+    assert read(data) == read(HEAD + ONE + ONE)
+
+
+def test_a_remark_of_no_interface_is_refused() -> None:
+    with pytest.raises(CaptureFileError, match="block 2: there is no interface 0"):
+        list(read_all(io.BytesIO(file_head((), 80) + remark_block(1.0, "x"))))
+
+
 def test_dpkt_reads_what_was_written() -> None:
-    assert list(dpkt.pcapng.Reader(io.BytesIO(HEAD + ONE))) == [(1_800_000_000.25, PACKET)]
+    assert list(dpkt.pcapng.Reader(io.BytesIO(HEAD + remark_block(1.0, "x") + ONE))) == [(1_800_000_000.25, PACKET)]
     block = dpkt.pcapng.EnhancedPacketBlockLE(ONE)
     assert [option.text for option in block.opts if option.code == 1] == ["drop no_session"]
 
