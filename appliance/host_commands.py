@@ -34,9 +34,10 @@ run would go on with all of it; so do not use this before a restart.
 
 
 _REPLAY = """\
-Hand the packets of a capture to a shard once more, with the times of the capture, and print what becomes of each. Needs no root
-and changes nothing. Where the capture is one of appliance capture, a verdict that is not that of the capture is shown with it.
-It begins without sessions. Exit code: 0; 3 when a verdict is another one; 1 when the file cannot be read.
+Hand the packets of a capture to shards once more, with the times of the capture, and print what becomes of each. Needs no root
+and changes nothing. A capture of appliance capture says which services and tunables were in force, and a verdict that is not that
+of the capture is shown with it. It begins without sessions. Exit code: 0; 3 when a verdict is another one; 1 when the file cannot
+be read.
 """
 
 
@@ -98,7 +99,7 @@ def _cleanup(_: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     from appliance.replay import replay
 
-    return replay(options)
+    return replay(options, DEFAULT_CONFIG)
 
 
 def _look_here(file: Path) -> Mapping[str, Any]:
@@ -162,14 +163,16 @@ def add_cleanup(parser: argparse.ArgumentParser) -> None:
 
 def add_replay(parser: argparse.ArgumentParser) -> None:
     """Add the options of `replay`."""
-    describe(parser, _replay, _REPLAY, "replay client.pcapng --config etc/lvs.toml")
+    describe(parser, _replay, _REPLAY, "replay client.pcapng", "replay client.pcapng --set conn_max=1000")
     parser.add_argument("file", metavar="FILE", type=Path, help="a capture: pcapng or pcap")
     parser.add_argument(
         "--config",
         metavar="CONFIG",
         type=Path,
-        default=DEFAULT_CONFIG,
-        help=f"the configuration with services and tunables (default: {DEFAULT_CONFIG})",
+        help=f"go by this configuration (default: what the capture says; {DEFAULT_CONFIG} when it says nothing)",
+    )
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", dest="tunables", action="append", default=[], help="go by this value of a tunable"
     )
 
 

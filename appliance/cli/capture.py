@@ -9,10 +9,11 @@ from typing import Any, BinaryIO
 
 from appliance.cli.operator import add_command
 from appliance.cli.trace import add_filter, items
+from appliance.ipc.in_force import as_remark
 from appliance.ipc.queries import SNAP_MAX
-from appliance.views.trace import LEFT_OUT, NOTE, verdict_words
+from appliance.views.trace import IN_FORCE, LEFT_OUT, NOTE, PACKET, verdict_words
 from appliance.wire.layout import IP_HEADER_BYTES, TOTAL_LENGTH
-from appliance.wire.pcapng import file_head, packet_block
+from appliance.wire.pcapng import REMARK_MAX, file_head, packet_block, remark_block
 
 IN, OUT = "in", "out"
 """Names of the interfaces: packets as they came, and those that the appliance sent on or made itself."""
@@ -89,10 +90,10 @@ class _Capture:
         elif item["kind"] == LEFT_OUT:
             self._left_out += item["packets"]
         else:
-            blocks = b"".join(_blocks(item))
+            blocks = _remark(item, self._max_bytes // 2) if item["kind"] == IN_FORCE else b"".join(_blocks(item))
             if self._bytes + len(blocks) > self._max_bytes:
                 return False
-            self._packets += 1
+            self._packets += item["kind"] == PACKET
             self._write(blocks)
         return True
 
@@ -109,10 +110,20 @@ class _Capture:
         self._bytes += len(blocks)
 
 
+def _remark(item: dict[str, Any], most_bytes: int) -> bytes:
+    """What is in force, unless that is too long."""
+    text = as_remark(item["what"])
+    if len(text) <= min(most_bytes, REMARK_MAX):
+        return remark_block(item["at_s"], text)
+    print("appliance: the configuration is too long for the file; a replay needs --config", file=sys.stderr)
+    return b""
+
+
 def _blocks(item: dict[str, Any]) -> Iterator[bytes]:
     """A packet as it came, as it went on, and packets of the appliance's own."""
     at_s, comment = item["at_s"], f"{item['verdict']} {verdict_words(item)}"
-    yield packet_block(0, at_s, b64decode(item["data"]), item["packet_bytes"], comment, is_outgoing=False)
+    queue = item["shard"]
+    yield packet_block(0, at_s, b64decode(item["data"]), item["packet_bytes"], comment, is_outgoing=False, queue=queue)
     if item["after"] is not None:
         yield packet_block(1, at_s, b64decode(item["after"]), item["after_bytes"], f"as it went on: {comment}", is_outgoing=True)
     for own in map(b64decode, item["own"]):

@@ -164,8 +164,7 @@ def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]
         path, places, servers = ("service", index, "maglev_table"), service.maglev_table, len(service.real_servers)
         if servers > places:
             yield ConfigProblem(path, places, f"{places} places are too few for the {servers} real servers of {service.name}")
-        shares = frozenset((server.address, server.port, server.weight) for server in service.real_servers)
-        tables[shares, places] = places * place_bytes(servers)
+        tables[_table_of(service)] = places * place_bytes(servers)
         if sum(tables.values()) > MOST_TABLES_BYTES:
             yield ConfigProblem(
                 path,
@@ -174,6 +173,17 @@ def scheduler_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]
                 f"{MOST_TABLES_BYTES >> 20} MiB in each shard",
             )
             return
+
+
+def _table_of(service: Service) -> Hashable:
+    """Services for which this is the same have one table of the scheduler mh together."""
+    return frozenset((server.address, server.port, server.weight) for server in service.real_servers), service.maglev_table
+
+
+def tables_bytes(services: Iterable[Service]) -> int:
+    """How much the tables of the scheduler mh take in each shard."""
+    tables = {_table_of(one): one.maglev_table * place_bytes(len(one.real_servers)) for one in services if one.scheduler == "mh"}
+    return sum(tables.values())
 
 
 def access_problems(services: tuple[Service, ...]) -> Iterator[ConfigProblem]:

@@ -144,10 +144,18 @@ def with_parts(config: Config, services: Sequence[Service | object], pools: Mapp
     return changed
 
 
+def from_tables(tables: Mapping[str, object], source: str) -> Config:
+    """The configuration with these tables of the file. Raises ConfigError with every problem, as `parse` does, without lines."""
+    return _checked(tables, "", source)
+
+
 def _parse(text: str, source: str) -> Config:
-    table = _read_toml(text, source)
+    return _checked(_read_toml(text, source), text, source)
+
+
+def _checked(tables: Mapping[str, object], text: str, source: str) -> Config:
     try:
-        config = Config.model_validate(table)
+        config = Config.model_validate(tables)
     except ValidationError as error:
         raise _refusal(map(_problem, error.errors(include_url=False)), text, source) from None
     if problems := list(_cross_problems(config)):

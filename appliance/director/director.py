@@ -32,6 +32,7 @@ from appliance.director.health import Health
 from appliance.director.heap import KEEP_AFTER_S
 from appliance.director.host import Host
 from appliance.director.host_parameters import HostParameters
+from appliance.director.in_force import InForce
 from appliance.director.kept import Kept, forget, keep_down, keep_slots
 from appliance.director.lane import Lane
 from appliance.director.live import Live
@@ -93,7 +94,7 @@ class Director(Reported):
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
-        self.events, self._duties = Events(), Duties()
+        self.events, self._duties, self.in_force = Events(), Duties(), InForce(self, lambda: self._config, self._taken)
         self.health = Health(config, self._taken, self._change_health, was_down, keep_down, hear=self.events.add_state)
         self._observer = Observer(config, self.shared, self._taken, self.health)
         down, no_new = tuple(sorted(self.health.down)), slots_of(drained or {}, self._slots.taken)
@@ -101,7 +102,8 @@ class Director(Reported):
             ShardProcess(plan, kept.shared_fd, partial(self._forget_worker, plan.shard), start)
             for plan in worker_plans(config, self.services, self._slots.capacity, keys, down, no_new)
         ]
-        self.sessions, self.traces = SessionQueries(self._workers), Traces(self._workers, lambda: self.services)
+        self.sessions = SessionQueries(self._workers, self.in_force.ended)
+        self.traces = Traces(self._workers, lambda: self.services, self.in_force)
         self.session_log = SessionLogWriter(config.session_log, self._workers)
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
@@ -121,8 +123,7 @@ class Director(Reported):
         )
         self._routes, self._network = watches.Routes(self.shared), Network(config.gateway.sides, links.states, neighbours.failed)
         self._doctor = Doctor(self, lambda: self._config)
-        self.examine = self._doctor.report
-        self._watchdog = Watchdog(self.shared.heartbeats, self._workers)
+        self.examine, self._watchdog = self._doctor.report, Watchdog(self.shared.heartbeats, self._workers)
 
     def _taken(self) -> Mapping[tuple[str, str, int], int]:
         """The slot of each real server that has one."""
@@ -274,6 +275,7 @@ class Director(Reported):
             self._observer.put(config)
             await self.health.tell_once()
             self._lane.widen()
+            self.in_force.changed()
 
     async def _know(self, services: tuple[ServicePlan, ...]) -> None:
         """Go by these services from now on. It comes before the shards have them, so that no packet goes to a real server whose
@@ -289,11 +291,13 @@ class Director(Reported):
 
     def _put_lane_tunables(self) -> None:
         self._lane.put_tunables(self.shared.tunable, self.shared.generation[0])
+        self.in_force.changed()
 
     async def _change_health(self, down: tuple[int, ...]) -> None:
         """The real servers in these slots are down from now on, and all others up."""
         self._lane.narrow(self.services, self.shared.mtu, self.health.left, self.health.down)
         await workers.tell([worker.change_health(down) for worker in self._workers])
+        self.in_force.changed()
         self._lane.widen()
 
     async def _reload_when(self, asked: asyncio.Event) -> None:

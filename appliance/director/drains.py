@@ -18,6 +18,7 @@ from appliance.director.checks import target_of
 from appliance.director.confirmation import Occasion
 from appliance.director.events import Events
 from appliance.director.health import Health
+from appliance.director.in_force import InForce
 from appliance.director.kept import keep_drains
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
@@ -260,10 +261,11 @@ def slots_of(drains: Mapping[Target, Drain], slots: _Slots) -> tuple[int, ...]:
     return tuple(sorted(slots[target] for target in drains if target in slots))
 
 
-async def change_drained(shards: Sequence[ShardProcess], health: Health, drained: tuple[int, ...]) -> None:
+async def change_drained(shards: Sequence[ShardProcess], health: Health, in_force: InForce, drained: tuple[int, ...]) -> None:
     """Put in force that the real servers in these slots get no new sessions: in all shards, and in what follows for services."""
     health.put_drained(frozenset(drained))
     await workers.tell([shard.change_drained(drained) for shard in shards])
+    in_force.changed()
     await health.tell_once()
 
 
@@ -274,13 +276,14 @@ class Run(Protocol):
     sessions: SessionQueries
     events: Events
     health: Health
+    in_force: InForce
 
 
 def drains_of(
     run: Run, config: Config, slots: Callable[[], _Slots], drains: Mapping[Target, Drain], shards: Sequence[ShardProcess]
 ) -> Drains:
     """The drains of a run, which begins with those of the run before."""
-    put_in_force = partial(change_drained, shards, run.health)
+    put_in_force = partial(change_drained, shards, run.health, run.in_force)
     made = Drains(config, slots, drains, Around(run.shared, run.sessions, run.events, put_in_force, keep_drains))
     run.health.put_drained(frozenset(made.slots))
     return made

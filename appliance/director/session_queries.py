@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from appliance.director.supervisor import ShardProcess
 from appliance.ipc.queries import (
@@ -25,8 +25,10 @@ class SessionQueries:
     """All methods raise ShardFailedError when a worker cannot answer. All but `cut` raise ShardDownError when a worker is not
     running or dies meanwhile."""
 
-    def __init__(self, workers: Sequence[ShardProcess]) -> None:
+    def __init__(self, workers: Sequence[ShardProcess], ended: Callable[[Query], None] = lambda _: None) -> None:
+        """`ended` hears of each query that has ended all the sessions that it selects."""
         self._workers = workers
+        self._ended = ended
 
     async def rows(self, wanted: SessionFilter) -> AsyncIterator[list[SessionRow]]:
         """The sessions that a filter selects, shard after shard, in batches. A batch is read from the worker when it is asked
@@ -66,9 +68,9 @@ class SessionQueries:
 
         All shards do so at the same time, and one that fails keeps none of the others from it.
         """
-        outcomes = await asyncio.gather(
-            *(_cut_in(worker, Query(CUT, wanted, clients=clients)) for worker in self._workers), return_exceptions=True
-        )
+        query = Query(CUT, wanted, clients=clients)
+        outcomes = await asyncio.gather(*(_cut_in(worker, query) for worker in self._workers), return_exceptions=True)
+        self._ended(query)
         ended = 0
         for outcome in outcomes:
             if isinstance(outcome, BaseException):

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from appliance.director.in_force import InForce
 from appliance.director.supervisor import ShardProcess
 from appliance.edge.errors import EdgeError
 from appliance.edge.nft_trace import KernelDrop, KernelTrace
@@ -54,22 +55,26 @@ class Traces:
         self,
         workers: Sequence[ShardProcess],
         services: Callable[[], tuple[ServicePlan, ...]],
+        in_force: InForce,
         open_kernel: Callable[[str], Kernel] = KernelTrace,
     ) -> None:
         """`open_kernel` makes the kernel tell of its drops, by the nft text of a table; it raises EdgeError."""
         self._workers = workers
         self._services = services
+        self._in_force = in_force
         self._open_kernel = open_kernel
         self._numbers: set[int] = set()
 
-    async def packets(self, wanted: Query) -> AsyncGenerator[TraceBatch, None]:
+    async def packets(self, wanted: Query, *, with_changes: bool = False) -> AsyncGenerator[TraceBatch, None]:
         """The packets that a query of the kind TRACE wants, a batch about every LOOK_S, until this is closed. The first batch,
-        which may be empty, comes when all shards look."""
+        which may be empty, comes when all shards look. With `with_changes`, it has what is in force then, and later ones have
+        what changes."""
         clock_s = time.time() - time.monotonic()  # noqa: TID251  # for people
         number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
         self._numbers.add(number)
         kernel, waiting = _KernelFeed(wanted), list[TraceRow]()
         feeds: list[Feed] = [kernel, *(_ShardFeed(worker, wanted) for worker in self._workers)]
+        listener = self._in_force.listen(wanted.filter.client) if with_changes else None
         try:
             await kernel.open(self._open_kernel, self._table(number, wanted))
             while True:
@@ -79,13 +84,16 @@ class Traces:
                 # What was judged after the first shard was asked may come before something that it judges only now.
                 ready = [row for row in waiting if row.at_s < began]
                 waiting, shown = waiting[len(ready) :], ready[:_BATCH_MAX]
+                changes = await listener.take(began) if listener else ()
                 yield TraceBatch(
                     [row._replace(at_s=row.at_s + clock_s) for row in shown],
                     len(ready) - len(shown) + sum(feed.left_out for feed in found),
                     [note for feed in found for note in feed.notes],
+                    tuple(change._replace(at_s=change.at_s + clock_s) for change in changes),
                 )
                 await asyncio.sleep(LOOK_S)
         finally:
+            self._in_force.leave(listener)
             for feed in feeds:
                 await feed.close()
             self._numbers.discard(number)  # behind that: the kernel refuses a second table of this name while there is one

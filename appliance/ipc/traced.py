@@ -5,7 +5,7 @@ were left out because too many came, then one list for each packet.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 CLIENT, SERVER, OTHER = "client", "server", "other"
@@ -80,6 +80,15 @@ class TraceRow(NamedTuple):
     packet: Traced
 
 
+class Change(NamedTuple):
+    """What shards go by from a moment on, as far as that has changed, or that sessions were ended."""
+
+    at_s: float
+    """Seconds since the epoch."""
+    what: Mapping[str, Any]
+    """Fit for JSON; see `config.in_force`."""
+
+
 class TraceBatch(NamedTuple):
     """What a trace has found in the last moment."""
 
@@ -89,3 +98,5 @@ class TraceBatch(NamedTuple):
     """How many more packets there were; too many came."""
     notes: list[str]
     """Why packets may be missing, a sentence each; each is said once."""
+    changes: Sequence[Change] = ()
+    """In the order of time."""

@@ -98,8 +98,8 @@ class Drains(Protocol):
 class Traces(Protocol):
     """What becomes of packets."""
 
-    def packets(self, wanted: Query) -> AsyncGenerator[TraceBatch, None]:
-        """The packets that a query of the kind TRACE wants, in batches, until this is closed."""
+    def packets(self, wanted: Query, *, with_changes: bool = False) -> AsyncGenerator[TraceBatch, None]:
+        """The packets that a query of the kind TRACE wants, in batches, until this is closed; with what is in force as well."""
 
 
 class Events(Protocol):

@@ -64,12 +64,13 @@ class TraceHandlers:
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type, response.charset = form.media, "utf-8"
         ends, alive_at = time.monotonic() + seconds, 0.0
+        with_data = "snap_bytes" in request.query
         try:
-            async with aclosing(self._gateway.traces.packets(wanted)) as batches:
+            async with aclosing(self._gateway.traces.packets(wanted, with_changes=with_data)) as batches:
                 async for batch in batches:
                     if not response.prepared:  # when all shards look, and not before: who gets the head may send his packets
                         await response.prepare(request)
-                    items, is_last = _first(view.items(batch, with_data="snap_bytes" in request.query), count)
+                    items, is_last = _first(view.items(batch, with_data=with_data), count)
                     count = None if count is None else count - sum(item["kind"] == view.PACKET for item in items)
                     if items or time.monotonic() >= alive_at:
                         alive_at = time.monotonic() + ALIVE_S

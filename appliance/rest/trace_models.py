@@ -1,6 +1,6 @@
 """The shapes of what the API answers about packets, as pydantic models (see `models`)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,14 @@ class LeftOut(Model):
 
     kind: Literal["left-out"]
     packets: Count
+
+
+class InForce(Model):
+    """What shards go by from a moment on, as far as it has changed, or that sessions were ended: what a replay needs to know."""
+
+    kind: Literal["in-force"]
+    at_s: float = Field(description="seconds since the epoch")
+    what: dict[str, Any]
 
 
 class Note(Model):

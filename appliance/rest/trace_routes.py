@@ -3,7 +3,7 @@
 from appliance.ipc.queries import SNAP_MAX, SNAP_MIN
 from appliance.rest.operation import BAD_QUERY, Operation, Parameter, Route
 from appliance.rest.session_routes import ENDPOINT, ENDPOINT_FORM
-from appliance.rest.trace_models import LeftOut, Note, TracedPacket
+from appliance.rest.trace_models import InForce, LeftOut, Note, TracedPacket
 
 TRACES = 4
 """Traces at a time."""
@@ -28,8 +28,8 @@ TRACE_ROUTES: tuple[Route, ...] = (
                 "one line per packet: time (UTC), sender, verdict, reason, stage, packet; other lines begin with `#`",
                 "a list, one item a line; each has its `kind`: packet (`at_s`, `shard`, `sender`, `stage`, `verdict`, `reason`, "
                 "`packet`, `packet_bytes`, and, when snap_bytes is given, its bytes, those that went on, and those of packets of "
-                "the appliance's own, in Base64), left-out (`packets`, too many to show each) or note (`text`: why some may be "
-                "missing)",
+                "the appliance's own, in Base64), left-out (`packets`, too many to show each), note (`text`: why some may be "
+                "missing) or, when snap_bytes is given, in-force (`at_s`, `what`: what shards go by from then on)",
                 query=(
                     Parameter("client", ENDPOINT, "the request is refused", "the clients", ENDPOINT_FORM, is_required=True),
                     Parameter(
@@ -61,7 +61,7 @@ TRACE_ROUTES: tuple[Route, ...] = (
                     ),
                 ),
                 refusals=(BAD_QUERY,),
-                answer=list[TracedPacket | LeftOut | Note],
+                answer=list[TracedPacket | LeftOut | InForce | Note],
                 media=("application/json", "text/plain", "text/event-stream"),
                 may_wait=True,
             ),

@@ -1,13 +1,15 @@
-"""A capture handed to a shard once more, with the times of the capture: what becomes of each packet, without a kernel.
+"""A capture handed to shards once more, with the times of the capture: what becomes of each packet, without a kernel.
 
-A shard of its own has other secrets than the one in the capture: it chooses other local ports, and shows real servers other
+Shards of its own have other secrets than the one in the capture: they choose other local ports, and show real servers other
 sequence numbers. So packets of real servers are given the flow and the numbers that they would have here, which a capture of
 `appliance capture` tells: behind a packet of a client it has what went on. SYN cookies of the capture are not valid here.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from appliance.ipc.plan import Plan
+from appliance.ipc.plan import Plan, ServicePlan
+from appliance.ipc.queries import Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.stages import KERNEL, stage_of
 from appliance.model.verdict import Action
@@ -66,11 +68,11 @@ class _Twin(NamedTuple):
 
 
 class Replay:
-    """A shard, and the packets that it has been handed."""
+    """All shards of a run, and the packets that they have been handed."""
 
-    def __init__(self, plan: Plan, shared: SharedState) -> None:
+    def __init__(self, plans: Sequence[Plan], shared: SharedState) -> None:
         """Raises what Shard raises for a plan that makes no sense."""
-        self._shard = Shard(plan, shared, _FIRST_S)
+        self._shards = [Shard(plan, shared, _FIRST_S) for plan in plans]
         self._first_s: float | None = None
         self._now = _FIRST_S
         self._sent = b""
@@ -86,11 +88,38 @@ class Replay:
         if why_not := _why_not(captured):
             return Replayed(captured, "", why_not)
         self._move_to(captured.at_s)
-        verdict = self._shard.handle(self._as_here(captured.data), self._now)
-        self._shard.output.segments.clear()
+        queue = captured.queue or 0
+        shard = self._shards[queue if 0 <= queue < len(self._shards) else 0]
+        verdict = shard.handle(self._as_here(captured.data), self._now)
+        shard.output.segments.clear()
         if verdict.action is Action.REWRITTEN:
-            self._sent = self._shard.output.rewritten
+            self._sent = shard.output.rewritten
         return Replayed(captured, f"{verdict.action.value} {verdict.name} ({stage_of(verdict.name)})", "")
+
+    def change(self, at_s: float, services: Sequence[ServicePlan], down: Sequence[int], drained: Sequence[int]) -> None:
+        """Go by these services, and the real servers in these slots that are down or drained, from a moment on; and read the
+        tunables anew. Raises ReplayError, and what `Shard.change_services` raises."""
+        self._move_to(at_s)
+        for shard in self._shards:
+            shard.change_services(services)
+            shard.change_health(down)
+            shard.change_drained(drained)
+        self._tick()
+
+    def end(self, at_s: float, query: Query) -> None:
+        """End the sessions that a query of the kind CUT selects. Raises ReplayError, and what `Shard.walk` raises."""
+        self._move_to(at_s)
+        for shard in self._shards:
+            walk = shard.walk(query)
+            while not walk.step(self._now).is_last:
+                shard.output.segments.clear()
+            shard.output.segments.clear()
+
+    def _tick(self) -> None:
+        for shard in self._shards:
+            while shard.on_tick(self._now, _EXPIRIES):
+                shard.output.segments.clear()
+            shard.output.segments.clear()
 
     def _move_to(self, at_s: float) -> None:
         """Let time pass. It never goes back, whatever a file says."""
@@ -99,8 +128,7 @@ class Replay:
         if at_s - self._first_s > SPAN_MAX_S:
             raise ReplayError(f"its packets are of more than {SPAN_MAX_S / 86_400:.0f} days")
         self._now = max(self._now, _FIRST_S + at_s - self._first_s)
-        while self._shard.on_tick(self._now, _EXPIRIES):
-            pass
+        self._tick()
 
     def _learn(self, captured: Captured) -> None:
         """Note which flow here is that of a packet that went on in the capture."""

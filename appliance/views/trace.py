@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from appliance.ipc.traced import Snap, TraceBatch, TraceRow
+from appliance.ipc.traced import Change, Snap, TraceBatch, TraceRow
 from appliance.model.stages import KERNEL, stage_of
 from appliance.model.verdict import ALL, Action
 from appliance.wire.show import show
 
-PACKET, LEFT_OUT, NOTE = "packet", "left-out", "note"
-"""Kinds of items: one packet; how many there is no item for; why packets may be missing."""
+PACKET, LEFT_OUT, NOTE, IN_FORCE = "packet", "left-out", "note", "in-force"
+"""Kinds of items: one packet; how many there is no item for; why packets may be missing; what shards go by from a moment on."""
 
 _ACTIONS = {verdict.name: verdict.action for verdict in ALL}
 
@@ -20,9 +20,18 @@ _ACTIONS = {verdict.name: verdict.action for verdict in ALL}
 def items(batch: TraceBatch, *, with_data: bool) -> Iterator[dict[str, Any]]:
     """What a batch says, fit for JSON. `with_data` adds the bytes of the packets, in Base64."""
     yield from ({"kind": NOTE, "text": note} for note in batch.notes)
-    yield from (packet_item(row, with_data=with_data) for row in batch.rows)
+    changes = [*batch.changes]
+    for row in batch.rows:
+        while changes and changes[0].at_s <= row.at_s:
+            yield _in_force(changes.pop(0))
+        yield packet_item(row, with_data=with_data)
+    yield from map(_in_force, changes)
     if batch.left_out:
         yield {"kind": LEFT_OUT, "packets": batch.left_out}
+
+
+def _in_force(change: Change) -> dict[str, Any]:
+    return {"kind": IN_FORCE, "at_s": round(change.at_s, 6), "what": change.what}
 
 
 def packet_item(row: TraceRow, *, with_data: bool) -> dict[str, Any]:
@@ -54,6 +63,8 @@ def text_line(item: dict[str, Any]) -> str:
     """An item as one line of text. What is no packet begins with ``#``."""
     if item["kind"] == NOTE:
         return f"# {item['text']}\n"
+    if item["kind"] == IN_FORCE:
+        return f"# has changed, for a replay: {', '.join(item['what'])}\n"
     if item["kind"] == LEFT_OUT:
         return f"# {item['packets']} more packets, too many to show each\n"
     at = datetime.fromtimestamp(item["at_s"], UTC).strftime("%H:%M:%S.%f")

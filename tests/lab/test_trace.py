@@ -47,7 +47,7 @@ default = ["192.0.2.10"]
 """
 CONFIG = "".join((
     GATEWAY,
-    service("web", 80, "synproxy = false"),
+    service("web", 80, "synproxy = false\nlane = false"),
     service("guarded", GUARDED, 'allow = ["10.0.0.0/8"]'),
     service("proxied", PROXIED, "synproxy = true"),
 ))  # fmt: skip
@@ -246,20 +246,16 @@ def test_tshark_shows_verdict_and_reason_as_the_comment_of_each_packet(shown: Sh
     assert {(source, port) for _, _, source, port in sent} == {("192.0.2.10", "8080")}
 
 
-def test_a_replay_without_rights_gives_the_same_verdicts_where_the_file_says_all(shown: Shown, tmp_path: Path) -> None:
-    """Limits that were set while the appliance ran, and real servers that were removed, are in no file: that is shown."""
-    config = tmp_path / "lvs.toml"
-    config.write_text(CONFIG)
-    command = [sys.executable, "-m", "appliance", "replay", str(shown.capture), "--config", str(config)]
+def test_a_replay_without_rights_and_configuration_gives_the_same_verdicts(lab: RunningLab, shown: Shown) -> None:
+    """Limits that were set while the appliance ran, a real server that was removed, and sessions that an operator has ended."""
+    command = [sys.executable, "-m", "appliance", "replay", str(shown.capture)]
     # Without any right, and in a network namespace of its own, which has nothing.
     without_rights = ["unshare", "--net", "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--", *command]
     done = subprocess.run(without_rights, env=os.environ, capture_output=True, text=True, check=False)
-    lines = [line.partition(" ")[2].partition(": ")[0] for line in done.stdout.splitlines()]
-    assert done.returncode == DIFFERENT, done.stderr
-    by_shards = {reason: stage for reason, stage in STAGES.items() if stage != "kernel rules"}
-    same = ("no_session", "bad_checksum", "bad_cookie")
-    assert {f"drop {reason} ({by_shards[reason]})" for reason in same} <= set(lines)
-    assert lines.count("not replayed (a rule of the kernel dropped it)") >= 3
-    said = [line.partition("   # the file says: drop ")[2].partition(" ")[0] for line in done.stdout.splitlines()]
-    assert not set(said) & set(same)
-    assert set(said) >= set(by_shards) - set(same)
+    assert done.returncode in (0, DIFFERENT), done.stderr
+    # Packets of real servers come at any time, also while a change is made; those of the stranger never do in this story.
+    of_stranger = [line for line in done.stdout.splitlines() if f" > {lab.vip}:" in line]
+    assert [line for line in of_stranger if "# the file says" in line] == []
+    judged = {line.partition(" ")[2].partition(": ")[0] for line in of_stranger}
+    assert {f"drop {reason} ({stage})" for reason, stage in STAGES.items() if stage != "kernel rules"} <= judged
+    assert sum("not replayed (a rule of the kernel dropped it)" in line for line in of_stranger) >= 3

@@ -276,13 +276,15 @@ class FakeTraces:
     def __init__(self) -> None:
         self.batches: list[TraceBatch] = [TraceBatch([], 0, [])]
         self.wanted: list[Query] = []
+        self.with_changes = False
         self.under_way = 0
         self.may_end = asyncio.Event()
         self.may_end.set()
 
-    async def packets(self, wanted: Query) -> AsyncGenerator[TraceBatch, None]:
+    async def packets(self, wanted: Query, *, with_changes: bool = False) -> AsyncGenerator[TraceBatch, None]:
         """What the test set."""
         self.wanted.append(wanted)
+        self.with_changes = with_changes
         self.under_way += 1
         try:
             for batch in self.batches:

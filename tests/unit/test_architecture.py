@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, str] = {
     "top": "model",
     "cli": "wire model policy ipc views top",
     "lab": "config",
-    "replay": "wire ipc config shard edge director views",
+    "replay": "wire model ipc config shard edge director views",
     "host_commands": "replay director edge config policy ipc views api cli",
     "__main__": "edge config cli",
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from appliance.ipc.queries import SNAP_MAX
-from appliance.wire.pcapng import Captured, read_packets
+from appliance.ipc.traced import Change
+from appliance.wire.pcapng import REMARK_MAX, Captured, Remark, read_all, read_packets
 from tests.support.traced import ACK, BATCH
 from tests.unit.cli.conftest import Operator
 
@@ -37,6 +38,36 @@ async def test_the_file_has_what_came_in_and_what_went_out_with_verdicts_as_comm
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert operator.gateway.traces.wanted[0].snap_bytes == SNAP_MAX
+
+
+async def test_the_file_has_what_is_in_force_and_by_which_queue_each_packet_came(operator: Operator, tmp_path: Path) -> None:
+    what = {"gateway": {"shards": 2}}
+    operator.gateway.traces.batches = [BATCH._replace(changes=[Change(1_800_000_000.4, what)])]
+    file = tmp_path / "c.pcapng"
+    printed = await operator.types("capture", str(file), *CLIENT)
+    assert "3 packets in" in printed.err
+    with file.open("rb") as stream:
+        found = [one for one in read_all(stream) if isinstance(one, Remark) or one.interface == "in"]
+    assert [one if isinstance(one, Remark) else one.queue for one in found] == [
+        1,
+        Remark(1_800_000_000.4, 'appliance in force 1: {"gateway":{"shards":2}}'),
+        0,
+        None,
+    ]
+    assert operator.gateway.traces.with_changes
+
+
+@pytest.mark.parametrize(("size", "options"), [(REMARK_MAX, ()), (1100, ("--max-bytes", "2000"))])
+async def test_what_is_in_force_is_left_out_with_a_word_when_it_is_too_long(
+    operator: Operator, tmp_path: Path, size: int, options: tuple[str, ...]
+) -> None:
+    """The packets are in the file all the same."""
+    operator.gateway.traces.batches = [BATCH._replace(changes=[Change(1.0, {"service": "x" * size})])]
+    file = tmp_path / "c.pcapng"
+    printed = await operator.types("capture", str(file), *CLIENT, *options)
+    assert len(read(file)) == 7
+    assert "appliance: the configuration is too long for the file; a replay needs --config\n" in printed.err
+    assert file.stat().st_size < 2000
 
 
 async def test_a_full_file_ends_the_capture_and_is_whole(operator: Operator, tmp_path: Path) -> None:

@@ -886,3 +886,51 @@ async def test_a_run_goes_on_with_the_drains_of_the_one_before() -> None:
     assert parts.director.drains.slots == (1,)
     async with running(parts) as plans:
         assert [plan.drained for plan in plans] == [(1,), (1,)]
+
+
+async def answered(parts: Parts, change: Awaitable[object]) -> None:
+    """A change of which every worker says that it is in force."""
+    changing = asyncio.ensure_future(change)
+    for worker in parts.started:
+        worker.says(Done((await worker.hears()).number))
+    await changing
+
+
+async def test_captures_are_told_of_each_change_when_all_workers_have_it() -> None:
+    parts = make(with_weight(7))
+    director = parts.director
+    async with running(parts):
+        listener = director.in_force.listen("198.51.100.2")
+
+        async def news() -> list[set[str]]:
+            return [set(change.what) for change in await listener.take(float("inf"))]
+
+        assert await news() == [{"gateway", "sysctl", "local_addresses", "service", "down", "drained"}]
+        await director.set_tunable("conn_max", 5000)
+        assert await news() == [{"sysctl"}]
+        await answered(parts, director.reload())
+        assert {"service"} in await news()
+        cutting = asyncio.ensure_future(director.sessions.cut(SessionFilter(service="web")))
+        for worker in parts.started:
+            worker.says(Piece((await next_cut(worker)).number, [0], is_last=True, place=""))
+        await cutting
+        assert await news() == [{"ended"}]
+        changing = asyncio.ensure_future(director._change_health((1,)))
+        director.health.down = frozenset({1})
+        numbers = [(await worker.hears()).number for worker in parts.started]
+        parts.started[0].says(Done(numbers[0]))
+        await asyncio.sleep(0)
+        assert await news() == [], "not before all of them have it in force"
+        parts.started[1].says(Done(numbers[1]))
+        await changing
+        assert await news() == [{"down"}]
+        director.health.down = frozenset()
+        async with draining(parts):
+            assert [change for change in await news() if "drained" in change]
+
+
+async def next_cut(worker: FakeWorker) -> Numbered:
+    """The next question, which is that."""
+    heard = await worker.hears()
+    assert heard.message == Ask(Query(CUT, SessionFilter(service="web")))
+    return heard

@@ -1,7 +1,7 @@
 """session_queries.py: one answer from many shards. The shards are real, the processes between are not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import pytest
 from appliance.director.session_queries import SessionQueries
 from appliance.director.supervisor import ShardProcess
 from appliance.ipc.messages import Ask, Piece, decode, encode
-from appliance.ipc.queries import Query, QueryError, SessionFilter, ShardDownError, ShardFailedError
+from appliance.ipc.queries import CUT, Query, QueryError, SessionFilter, ShardDownError, ShardFailedError
 from appliance.ipc.rows import SessionRow
 from appliance.wire.flow import pack_endpoint
 from tests.support.addresses import C0, VIP
@@ -44,7 +44,7 @@ class InProcess:
                 return
 
 
-def shards(*counts: int | None) -> SessionQueries:
+def shards(*counts: int | None, ended: Callable[[Query], None] = lambda _: None) -> SessionQueries:
     """A shard with so many sessions each, or one that is down."""
     workers: list[InProcess] = []
     for shard, count in enumerate(counts):
@@ -54,7 +54,7 @@ def shards(*counts: int | None) -> SessionQueries:
             assert world is not None
             world.put(tcp(client, VIP, "S", seq=C0))
         workers.append(InProcess(shard, world))
-    return SessionQueries(cast("Sequence[ShardProcess]", workers))
+    return SessionQueries(cast("Sequence[ShardProcess]", workers), ended)
 
 
 EVERYTHING = SessionFilter()
@@ -104,6 +104,14 @@ async def test_a_cut_goes_through_all_shards_and_past_those_that_are_down() -> N
     inquiry = shards(3, None, 150)
     assert await inquiry.cut(SessionFilter(client="198.51.100.1")) == 1 + 50
     assert await inquiry.cut(EVERYTHING) == 2 + 100
+
+
+async def test_somebody_hears_of_sessions_that_were_ended_when_they_are() -> None:
+    heard: list[tuple[Query, list[int]]] = []
+    ASKED.clear()
+    inquiry = shards(3, 2, ended=lambda query: heard.append((query, ASKED.copy())))
+    await inquiry.cut(SessionFilter(service="web"), ["198.51.100.1"])
+    assert heard == [(Query(CUT, SessionFilter(service="web"), clients=["198.51.100.1"]), ASKED)]
 
 
 async def test_all_shards_cut_at_the_same_time() -> None:

@@ -3,24 +3,29 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from appliance.config.loading import load
 from appliance.director import traces as traces_module
+from appliance.director.in_force import InForce, Run
 from appliance.director.supervisor import ShardProcess
 from appliance.director.traces import Traces
 from appliance.edge.errors import EdgeError
 from appliance.edge.nft_trace import KernelDrop
 from appliance.ipc.messages import Ask, Piece, decode, encode
-from appliance.ipc.queries import TRACE, Query, SessionFilter, ShardDownError
+from appliance.ipc.queries import CUT, TRACE, Query, SessionFilter, ShardDownError
 from appliance.ipc.traced import TraceBatch
 from appliance.wire.flow import flow_key
 from tests.support.addresses import CLIENT, VIP
-from tests.support.gateway import SERVICES
+from tests.support.gateway import SERVICES, shared_state
 from tests.support.segments import tcp
 from tests.support.world import World
 
+CONFIG = Path(__file__).parents[3] / "etc" / "lvs.toml"
 WANTED = Query(TRACE, SessionFilter("198.51.100.2"), snap_bytes=80)
 STRANGER = bytes((198, 51, 100, 9)) + CLIENT[4:]
 
@@ -79,7 +84,9 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.workers = [InProcess(0), InProcess(1)]
         self.kernels: list[FakeKernel] = []
-        self.traces = Traces(cast("Sequence[ShardProcess]", self.workers), lambda: SERVICES, self.open)
+        run = SimpleNamespace(shared=shared_state(2, 4), health=SimpleNamespace(down=()), drains=SimpleNamespace(slots=()))
+        self.in_force = InForce(cast("Run", run), lambda: load(CONFIG), dict)
+        self.traces = Traces(cast("Sequence[ShardProcess]", self.workers), lambda: SERVICES, self.in_force, self.open)
         self.now = 1000.0
         monkeypatch.setattr(traces_module, "LOOK_S", 0)
         monkeypatch.setattr("appliance.director.traces.time.monotonic", lambda: self.now)
@@ -199,3 +206,22 @@ async def test_what_is_left_out_is_counted_by_shard_and_by_batch(scene: Scene, m
         scene.now = 1001.0
         batch = await anext(batches)
     assert (len(batch.rows), batch.left_out) == (260, 3 + 3 + 240)
+
+
+async def test_what_changes_comes_with_the_time_of_the_packets_and_only_when_it_is_wanted(scene: Scene) -> None:
+    async with (
+        aclosing(scene.traces.packets(WANTED, with_changes=True)) as batches,
+        aclosing(scene.traces.packets(WANTED)) as bare,
+    ):
+        await anext(batches)
+        scene.now = 1000.5
+        [first] = (await anext(batches)).changes
+        await anext(bare)
+        scene.now = 1001.0
+        scene.in_force.ended(Query(CUT))
+        scene.now = 1002.0
+        [ended] = (await anext(batches)).changes
+        assert (await anext(bare)).changes == ()
+    assert (round(first.at_s, 3), round(ended.at_s, 3)) == (5000.0, 5001.0)
+    assert "service" in first.what
+    assert "ended" in ended.what

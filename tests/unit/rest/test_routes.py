@@ -12,6 +12,7 @@ import pytest
 
 from appliance.config.edits import edited
 from appliance.ipc.queries import ShardDownError
+from appliance.ipc.traced import Change
 from appliance.model.edit import MERGE, SERVICE, Edit, Subject
 from appliance.rest.config_routes import LONGEST_CONFIG_BYTES
 from appliance.rest.operation import COMMON_QUERY, COMMON_REFUSALS, Operation, Refusal, Route
@@ -87,7 +88,7 @@ async def test_an_answer_has_the_members_that_are_said_of_it(
 ) -> None:
     gateway.sessions.batches, gateway.conntrack = [[SESSION]], {"count": 3}
     gateway.sessions.counts["198.51.100.2"] = 1
-    gateway.traces.batches = [BATCH]
+    gateway.traces.batches = [BATCH._replace(changes=[Change(1.0, {})])]
     gateway.services = tuple(replace(service, persistence_s=300) for service in gateway.services)
     remember(gateway.shared, gateway.services[0], "198.51.100.2", 0, int(time.monotonic() * 1000), 300_000)
     gateway.events.add("drained", "web", "192.0.2.101:8080", "its last session is gone")

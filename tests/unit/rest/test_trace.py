@@ -76,6 +76,13 @@ async def test_who_may_only_read_sees_no_packets(client: Client, gateway: FakeGa
     assert gateway.traces.wanted == []
 
 
+async def test_what_is_in_force_is_asked_for_only_with_the_bytes_of_packets(client: Client, gateway: FakeGateway) -> None:
+    await text_of_trace(client)
+    assert not gateway.traces.with_changes
+    await text_of_trace(client, f"{URL}&snap_bytes=80")
+    assert gateway.traces.with_changes
+
+
 async def test_it_ends_behind_the_wanted_number_of_packets(client: Client, gateway: FakeGateway) -> None:
     gateway.traces.batches = [BATCH] * 3
     assert [line[0] for line in (await text_of_trace(client, f"{URL}&count=4")).splitlines()] == [*"#000##0"]

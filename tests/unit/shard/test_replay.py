@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.ipc.queries import TRACE, Query, SessionFilter
+from appliance.ipc.queries import CUT, TRACE, Query, SessionFilter
 from appliance.ipc.traced import Traced, read_piece
 from appliance.model.stages import stage_of
 from appliance.model.verdict import ALL
@@ -47,7 +47,7 @@ class Scene:
         self.trace = self.world.tracer.begin(Query(TRACE, SessionFilter("198.51.100.0/24"), snap_bytes=3840))
         shared = shared_state(PLAN.shards, PLAN.destinations)
         shared.set_tunables(tunables)
-        self.replay = Replay(replace(PLAN, isn_secret="55" * 16), shared)
+        self.replay = Replay([replace(PLAN, isn_secret="55" * 16)], shared)
 
     def replayed(self) -> list[Replayed]:
         _, packets = read_piece(self.trace.step(0.0).items)
@@ -108,6 +108,43 @@ def test_a_verdict_that_is_not_that_of_the_file_differs() -> None:
     assert [packet and packet.differs for packet in found] == [False, False, True]
 
 
+def test_each_packet_goes_to_the_shard_whose_queue_it_came_by_or_to_the_first() -> None:
+    replay = Replay([replace(PLAN, shard=shard, shards=2) for shard in (0, 1)], shared_state(2, PLAN.destinations))
+    syn, ack = tcp(CLIENT, VIP, "S", seq=C0), tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=9)
+    replay.put(captured(syn)._replace(queue=1))
+    found = [replay.put(captured(ack)._replace(queue=queue)) for queue in (1, 0, None, 7)]
+    assert [packet and packet.words.split(" ")[1] for packet in found] == [
+        "unseen_answer",
+        "no_session",
+        "no_session",
+        "no_session",
+    ]
+
+
+def test_services_and_who_is_down_change_at_their_time() -> None:
+    replay = Replay([PLAN], shared_state(1, PLAN.destinations))
+    [tcp_service, *others] = PLAN.services
+    syn = tcp(CLIENT, VIP, "S", seq=C0)
+    replay.change(1.0, PLAN.services, [server.slot for server in tcp_service.real_servers], [])
+    assert replay.put(captured(syn, 2.0)).words.startswith("drop")  # type: ignore[union-attr]
+    replay.change(3.0, PLAN.services, [], [server.slot for server in tcp_service.real_servers])
+    assert replay.put(captured(syn, 4.0)).words.startswith("drop")  # type: ignore[union-attr]
+    replay.change(5.0, PLAN.services, [], [])
+    assert replay.put(captured(syn, 6.0)).words == "rewritten to_real_server (session)"  # type: ignore[union-attr]
+    replay.change(7.0, [replace(tcp_service, real_servers=()), *others], [], [])
+    assert replay.put(captured(syn, 8.0)).words == "drop real_server_gone (session)"  # type: ignore[union-attr]
+
+
+def test_sessions_that_were_ended_are_ended_here_when_they_are_meant() -> None:
+    replay = Replay([PLAN], shared_state(1, PLAN.destinations))
+    syn, ack = tcp(CLIENT, VIP, "S", seq=C0), tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=9)
+    replay.put(captured(syn, 1.0))
+    replay.end(2.0, Query(CUT, SessionFilter("198.51.100.99")))
+    assert replay.put(captured(ack, 2.0)).words == "drop unseen_answer (session)"  # type: ignore[union-attr]
+    replay.end(3.0, Query(CUT, SessionFilter("198.51.100.0/24")))
+    assert replay.put(captured(ack, 3.0)).words == "drop no_session (first packet)"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("packet", "why_not"),
     [
@@ -146,7 +183,7 @@ PACKETS = st.builds(
 
 @given(st.lists(PACKETS, max_size=10))
 def test_any_packets_are_replayed_and_raise_nothing(packets: list[Captured]) -> None:
-    replay = Replay(PLAN, shared_state(PLAN.shards, PLAN.destinations))
+    replay = Replay([PLAN], shared_state(PLAN.shards, PLAN.destinations))
     for packet in packets:
         found = replay.put(packet)
         assert found is None or bool(found.words) != bool(found.why_not)

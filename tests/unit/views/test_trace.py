@@ -2,6 +2,7 @@
 
 import json
 
+from appliance.ipc.traced import Change
 from appliance.views.trace import items, sent, text_line
 from tests.support.traced import BATCH
 
@@ -23,6 +24,14 @@ def test_bytes_are_in_it_only_when_they_are_wanted() -> None:
     assert bare.keys() == {
         "kind", "at_s", "shard", "sender", "stage", "verdict", "reason", "packet", "packet_bytes"
     }  # fmt: skip
+
+
+def test_what_changes_stands_between_the_packets_by_its_time() -> None:
+    changes = [Change(1_800_000_000.5, {"sysctl": {}}), Change(1_800_000_002.0, {"ended": {}})]
+    found = list(items(BATCH._replace(changes=changes), with_data=True))
+    assert [item["kind"] for item in found] == ["note", "packet", "in-force", "packet", "packet", "in-force", "left-out"]
+    assert found[2] == {"kind": "in-force", "at_s": 1_800_000_000.5, "what": {"sysctl": {}}}
+    assert text_line(found[2]) == "# has changed, for a replay: sysctl\n"
 
 
 def test_as_an_event_it_has_its_kind() -> None:
