@@ -30,6 +30,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     for lab in running_lab("--config", str(config), "--shards", "2", "--restart"):
         give_spoofed_answers_a_next_hop(lab)
         connect(lab)
+        wait_until_counted(lab, CONNECTIONS)
         yield lab
 
 
@@ -74,10 +75,20 @@ def conns(lab: RunningLab, real_server: str) -> int:
     return int(count)
 
 
+def all_conns(lab: RunningLab) -> int:
+    """New sessions of all real servers so far; a worker says it some hundredths of a second later."""
+    count: int = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
+    return count
+
+
+def wait_until_counted(lab: RunningLab, count: int) -> None:
+    lab.wait_until(f"{count} sessions are counted", lambda: all_conns(lab) == count)
+
+
 def test_the_kernel_opens_connections_and_all_books_have_them(lab: RunningLab) -> None:
-    before = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
+    before = all_conns(lab)
     assert connect(lab) > CONNECTIONS // 2
-    assert lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"] == before + CONNECTIONS
+    wait_until_counted(lab, before + CONNECTIONS)
     prepared = lab.api_json("/stats/lane")["prepared"]
     assert prepared["ready"] >= 0
     rows = lab.api_json("/conns")
