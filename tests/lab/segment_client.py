@@ -111,9 +111,10 @@ class SegmentConnection:
         self._seq = seq.add(self._seq, len(data) + ("S" in flags) + ("F" in flags))
         self.is_acknowledged = False
 
-    def open(self) -> None:
+    def open(self, *, resets_strays: bool = True) -> None:
         """Do the handshake, with one SYN. RFC 9293, 3.10.7.3: a RST answers an acknowledgement of something that was never
-        sent."""
+        sent. Without `resets_strays` there is no such RST: a real server that still has an old connection probes it when it
+        likes, and the RST would end that one."""
         self._client.forget_arrived()
         self.send("S")
         while True:
@@ -124,7 +125,8 @@ class SegmentConnection:
                 break
             if "A" in segment.flags and "R" not in segment.flags:
                 self.challenges += 1
-                self._client.send(self._port, "R", seq=segment.ack)
+                if resets_strays:
+                    self._client.send(self._port, "R", seq=segment.ack)
         self._ack = seq.add(segment.seq, 1)
         self.send("A")
 
