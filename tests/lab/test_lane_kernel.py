@@ -13,6 +13,7 @@ from appliance.edge import bpffs
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
 from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import FLOW_BYTES, LEAST_ENTRIES, RealServerFlags, flow, tcp_states
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -114,12 +115,12 @@ def test_maps_of_another_layout_are_refused_and_their_records_can_be_read(direct
     kernel.put_settings(Settings(9, LEAST_ENTRIES, b"another!"))
     kernel.records[:2] = b"\2\0"
     pinned = Pinned(directory)
-    assert pinned.why_not().startswith("they have version 9 (616e6f7468657221) of their layout and not 2 (")
+    assert pinned.why_not().startswith(f"they have version 9 (616e6f7468657221) of their layout and not {lane_layout.VERSION} (")
     records = pinned.records()
     assert records is not None
     assert bytes(records[:2]) == b"\2\0"
     records.release()
-    kernel.put_settings(kernel.settings._replace(version=2, layout_hash=bytes(8)))
+    kernel.put_settings(kernel.settings._replace(version=lane_layout.VERSION, layout_hash=bytes(8)))
     assert "of their layout" in Pinned(directory).why_not()
 
 
