@@ -65,7 +65,7 @@ test: venv prometheus
 	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd
 	@echo "##### 4 of 5: the lane's program in the kernel, beside the Python that it repeats (needs root)"
 	$(PYTHON) -m pytest tests/kernel
-	@echo "##### 5 of 5: the service under a systemd of its own, and tests on real packets in a lab (needs root; about twenty minutes)"
+	@echo "##### 5 of 5: the service under a systemd of its own, and tests on real packets in a lab (needs root; about half an hour)"
 	$(PYTHON) -m pytest tests/systemd tests/lab
 
 lane:
