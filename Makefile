@@ -34,8 +34,9 @@ venv:
 # Without clang, and without the right to install it, what needs the lane cannot run either: it needs root.
 LANE_IF_POSSIBLE := $(MAKE) --no-print-directory lane || [ "$$(id -u)" != 0 ]
 
-# With it, a capture is read by the program that people read it with; without it, that test is skipped.
-TSHARK_IF_POSSIBLE := tools/prepare.sh tshark || [ "$$(id -u)" != 0 ]
+# With tshark, a capture is read by the program that people read it with; wrk is the load of one test. Without them, those tests are
+# skipped, and say why.
+PROGRAMS_OF_TESTS := tools/prepare.sh tshark wrk || true
 
 demo: venv
 	@$(LANE_IF_POSSIBLE)
@@ -53,10 +54,9 @@ check: venv
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv prometheus
-	@tools/prepare.sh wrk
 	@$(MAKE) --no-print-directory browser || true
 	@$(LANE_IF_POSSIBLE)
-	@$(TSHARK_IF_POSSIBLE)
+	@$(PROGRAMS_OF_TESTS)
 	@echo "##### 1 of 5: static checks (format, lint, types)"
 	$(STATIC_CHECKS)
 	@echo "##### 2 of 5: the manual"
