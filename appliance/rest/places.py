@@ -63,23 +63,37 @@ def has_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def send_stream(request: web.Request, pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
-    """Send server-sent events until there are no more, the client goes, or it is too slow. Its head is sent at once."""
+def new_stream(media: str = STREAM) -> web.StreamResponse:
+    """An answer that is sent as it comes, of this media type. A proxy in front must not gather it."""
     response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
-    response.content_type, response.charset = STREAM, "utf-8"
-    await response.prepare(request)
+    response.content_type, response.charset = media, "utf-8"
+    return response
+
+
+@contextmanager
+def one_reader(request: web.Request) -> Iterator[None]:
+    """For writing to one reader: it ends when the client closes the connection, which is no error, or is too slow."""
     try:
-        await _write(response, ALIVE)
-        async with aclosing(pieces):
-            async for piece in pieces:
-                await _write(response, piece)
+        yield
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
     except ConnectionError:
-        pass  # the client closed the connection, which is no error
+        pass
+
+
+async def send_stream(request: web.Request, pieces: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Send server-sent events until there are no more, the client goes, or it is too slow. Its head is sent at once."""
+    response = new_stream()
+    await response.prepare(request)
+    with one_reader(request):
+        await write_in_time(response, ALIVE)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await write_in_time(response, piece)
     return response
 
 
-async def _write(response: web.StreamResponse, piece: bytes) -> None:
+async def write_in_time(response: web.StreamResponse, piece: bytes) -> None:
+    """Write a piece. Raises TimeoutError when the reader does not take it in SLOW_S, and ConnectionError when it has gone."""
     await asyncio.wait_for(response.write(piece), SLOW_S)

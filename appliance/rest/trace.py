@@ -1,6 +1,5 @@
 """The handler of ``/trace``: a stream of packets, until there are enough of them, its time is over, or the client goes."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from appliance.ipc.queries import (
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.events import ALIVE_S
 from appliance.rest.gateway import Gateway
-from appliance.rest.places import SLOW_S, STREAM, Places, has_gone
+from appliance.rest.places import STREAM, Places, has_gone, new_stream, one_reader, write_in_time
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import wants_json
 from appliance.rest.trace_routes import COUNT_MAX, SECONDS, SECONDS_MAX, TRACES
@@ -61,11 +60,10 @@ class TraceHandlers:
 
     async def _stream(self, request: web.Request, wanted: Query, count: int | None, seconds: int) -> web.StreamResponse:
         form = _form(request)
-        response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
-        response.content_type, response.charset = form.media, "utf-8"
+        response = new_stream(form.media)
         ends, alive_at = time.monotonic() + seconds, 0.0
         with_data = "snap_bytes" in request.query
-        try:
+        with one_reader(request):
             async with aclosing(self._gateway.traces.packets(wanted, with_changes=with_data)) as batches:
                 async for batch in batches:
                     if not response.prepared:  # when all shards look, and not before: who gets the head may send his packets
@@ -74,17 +72,12 @@ class TraceHandlers:
                     count = None if count is None else count - sum(item["kind"] == view.PACKET for item in items)
                     if items or time.monotonic() >= alive_at:
                         alive_at = time.monotonic() + ALIVE_S
-                        await asyncio.wait_for(response.write(form.written(items)), SLOW_S)
+                        await write_in_time(response, form.written(items))
                     if is_last or time.monotonic() >= ends or has_gone(request):
                         break
             if not response.prepared:
                 await response.prepare(request)
-            await response.write(form.end())
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        except ConnectionError:
-            pass  # the client closed the connection, which is no error
+            await write_in_time(response, form.end())
         return response
 
 

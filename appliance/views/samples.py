@@ -17,6 +17,7 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import VERDICTS
 from appliance.views.attack import attacks
 from appliance.views.document import Document, align
+from appliance.views.services import heading
 
 SERVICES_MAX = 20
 """Services in one window."""
@@ -137,11 +138,7 @@ def _fitting(plans: Iterable[ServicePlan]) -> Iterable[ServicePlan]:
 def _service(shared: SharedState, plan: ServicePlan, down: Set[int], drained: Container[int]) -> dict[str, Any]:
     shown = plan.real_servers[:REAL_SERVERS_MAX]
     return {
-        "name": plan.name,
-        "protocol": plan.protocol.upper(),
-        "vip": plan.vip,
-        "port": plan.port,
-        "scheduler": plan.scheduler,
+        **heading(plan),
         "synproxy": plan.synproxy,
         "left_out": len(plan.real_servers) - len(shown),
         "real_servers": [_real_server(shared, server, down, drained) for server in shown],

@@ -110,13 +110,20 @@ def _is_engaged(shared: SharedState, plan: ServicePlan) -> bool:
     return mode == ALWAYS_COOKIES or (mode != 0 and has_engaged(shared, (server.slot for server in plan.real_servers)))
 
 
-def _service(shared: SharedState, plan: ServicePlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
+def heading(plan: ServicePlan) -> dict[str, Any]:
+    """What every list of services says of each of them first."""
     return {
         "name": plan.name,
         "protocol": plan.protocol.upper(),
         "vip": plan.vip,
         "port": plan.port,
         "scheduler": plan.scheduler,
+    }
+
+
+def _service(shared: SharedState, plan: ServicePlan, counts: _Counts, down: Set[int], drained: Container[int]) -> dict[str, Any]:
+    return {
+        **heading(plan),
         "persistence_s": plan.persistence_s,
         "persistence_mask": plan.persistence_mask,
         "local_addresses": list(plan.local_addresses),
