@@ -17,7 +17,7 @@ FIELDS = ("client", "service", "port", "count", "seconds")
 _TRACE = """\
 Show one line for each packet of some clients, in both directions, from all shards: the time (UTC), who sent it, the verdict, the
 reason and the stage that gave it. Packets that a rule of nftables drops are shown too. Packets that the lane carries are not:
-none of them is dropped. Lines that begin with # say what is missing. Ctrl-C ends it.
+it drops only ACK storms. Lines that begin with # say what is missing. Ctrl-C ends it.
 """
 
 

@@ -20,8 +20,9 @@ def changed_in_file(running: Config, before: Config, after: Config) -> Config:
     services = _merged(*({service.name: service for service in config.services} for config in (running, before, after)))
     pools = _merged(*(pools_of(config) for config in (running, before, after)))
     log = (running if before.session_log == after.session_log else after).session_log
+    is_as_in_file = log == after.session_log
     after = after.model_copy(update={"session_log": log})
-    if services == {service.name: service for service in after.services} and pools == pools_of(after):
+    if is_as_in_file and services == {service.name: service for service in after.services} and pools == pools_of(after):
         return after
     return with_parts(after, list(services.values()), pools, SOURCE)
 

@@ -52,8 +52,11 @@ class Listener:
         self._told: dict[str, Any] = {}
 
     def add(self, what: _State | Query) -> None:
-        """Something has changed at this moment."""
-        del self._waiting[WAITING_MAX:]
+        """Something has changed at this moment. Of what is too much, only the latest state is kept."""
+        if len(self._waiting) > WAITING_MAX:
+            if isinstance(what, Query):
+                return
+            del self._waiting[WAITING_MAX:]
         self._waiting.append((time.monotonic(), what))
 
     async def take(self, before_s: float) -> list[Change]:

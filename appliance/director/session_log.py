@@ -113,6 +113,8 @@ class SessionLogWriter:
         if not waiting and not unsaid:
             return
         sessions, problem = await asyncio.to_thread(self._write, waiting, unsaid)
+        if problem:  # the line that says it would have been the last one
+            self._unsaid += unsaid
         self._count(written=sessions, failed=len(waiting) - sessions)
         self._say(problem)
 

@@ -51,17 +51,19 @@ class StandardError:
 
     def write(self, lines: Sequence[bytes]) -> Written:
         """As LineOutput. Lines for which there is no room at this moment are not written: the director must not wait."""
+        written = 0
         try:
             ready = select.poll()
             ready.register(self._descriptor, select.POLLOUT)
-            for number, line in enumerate(lines):
+            for line in lines:
                 if not ready.poll(0):
-                    return Written(number, "nobody reads the standard error")
+                    return Written(written, "nobody reads the standard error")
                 if os.write(self._descriptor, line) < len(line):
-                    return Written(number, "the standard error took a part of a line")
+                    return Written(written, "the standard error took a part of a line")
+                written += 1
         except OSError as error:
-            return Written(0, f"the standard error cannot be written: {error.strerror}")
-        return Written(len(lines), "")
+            return Written(written, f"the standard error cannot be written: {error.strerror}")
+        return Written(written, "")
 
     def close(self) -> None:
         """It is not ours."""

@@ -41,6 +41,9 @@ _PACKETS_KNOWN = 512
 """Packets whose headers are remembered until the rule is named that drops them."""
 
 _NFT_S = 10.0
+_RULE_SHOWN = 200
+"""Characters of a rule without a counter: one with a list of addresses can have millions."""
+
 _COUNTER = re.compile(r'counter name "?(\w+)"?')
 
 
@@ -137,10 +140,10 @@ class KernelTrace:
             return f"policy of {where}"
         handle = _number(found.get(_HANDLE, b""))
         if handle not in self._rules.get(place, {}):
-            self._rules[place] = _rules_of(place)
-        rule = self._rules[place].get(handle, "")
+            self._rules[place] = {handle: ""} | _rules_of(place)  # one that is not listed is not asked for again
+        rule = self._rules[place][handle]
         counter = _COUNTER.search(rule)
-        return counter[1] if counter else f"{where}: {rule or f'rule {handle}'}"
+        return counter[1] if counter else f"{where}: {rule[:_RULE_SHOWN] or f'rule {handle}'}"
 
 
 def _is_drop(found: dict[int, bytes]) -> bool:

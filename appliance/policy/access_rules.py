@@ -145,20 +145,26 @@ def render_access(services: Sequence[AccessService], loaded: Loaded, *, anew: bo
 
 def fixed_sets(services: Sequence[AccessService]) -> dict[str, bool]:
     """The sets of the table whose elements only the appliance changes, and whether they are sets of intervals."""
+    return ({_MAP: False} if services else {}) | dict.fromkeys(_lists(services), True)
+
+
+def _lists(services: Sequence[AccessService]) -> dict[str, Prefixes]:
+    """By the name of its set. Services with the same list have one set."""
     lists = (prefixes for service in services for prefixes in (service.deny, service.allow) if prefixes is not None)
-    return ({_MAP: False} if services else {}) | {_list_name(prefixes): True for prefixes in lists}
+    return {_list_name(prefixes): prefixes for prefixes in lists}
 
 
 def render_elements(services: Sequence[AccessService], names: Collection[str]) -> str:
     """What gives those of the `fixed_sets` with these names their elements again, whatever is in them, in one transaction."""
-    lists = (prefixes for service in services for prefixes in (service.deny, service.allow) if prefixes is not None)
-    wanted = {_list_name(prefixes): ", ".join(_shown(prefixes)) for prefixes in lists}
-    wanted[_MAP] = ", ".join(f"{_key_in(_CHAIN + service.key)} : goto {_CHAIN + service.key}" for service in services)
-    lines = list[str]()
+    lists, lines = _lists(services) if names else {}, list[str]()
     for name in sorted(names):
+        if name == _MAP:
+            elements = ", ".join(f"{_key_in(_CHAIN + service.key)} : goto {_CHAIN + service.key}" for service in services)
+        else:
+            elements = ", ".join(_shown(lists[name]))
         lines.append(f"flush {'map' if name == _MAP else 'set'} ip {ACCESS_TABLE} {name}")
-        if wanted[name]:
-            lines.append(f"add element ip {ACCESS_TABLE} {name} {{ {wanted[name]} }}")
+        if elements:
+            lines.append(f"add element ip {ACCESS_TABLE} {name} {{ {elements} }}")
     return _text(lines)
 
 

@@ -21,7 +21,7 @@ TRACE_ROUTES: tuple[Route, ...] = (
                 "POST",
                 "Answers a stream: one item for each packet of these clients from now on, in both directions, with the stage "
                 "that judged it, the verdict and the reason; and for each packet of theirs that a rule of nftables dropped. "
-                "Packets that the lane carries are not shown: none of them is dropped. It needs the right to write, because it "
+                "Packets that the lane carries are not shown: it drops only ACK storms. It needs the right to write, because it "
                 f"takes time of workers, and a table of nftables marks the packets meanwhile; there are at most {TRACES} traces "
                 "at a time. With `Accept: text/event-stream` "
                 "items are server-sent events.",

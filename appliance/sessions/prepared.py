@@ -51,7 +51,7 @@ _READY_FOR_LOOKS = 4
 _RATE_KEPT = 1 - 1 / 128
 """Of the rate, from one look to the next."""
 _IDLE_RATE = 0.01
-"""Below this rate, none are kept ready: some five seconds behind the last one."""
+"""Below this rate, none are kept ready: some five to twelve seconds behind the last one."""
 
 _PREPARED_AT_ONCE = 128
 _TAKEN_AT_ONCE = 200
@@ -164,7 +164,8 @@ class Prepared:
         """Take the sessions of up to `most` tickets that were taken into the tables; whether there were any."""
         left = most
         for ring in self._active:
-            left = self._take_over(ring, left)
+            if ring.has_taken:
+                left = self._take_over(ring, left)
         return left != most
 
     def _take_over(self, ring: Ring, left: int) -> int:
@@ -256,16 +257,19 @@ class Prepared:
             return False
         is_more = self.take_over(_TAKEN_AT_ONCE) and any(ring.has_taken for ring in self._active)
         room = self._room(now)
-        if room <= 0 and self._ready:
+        if room < 0 and self._ready:
             self.take_back()
         for ring, service in list(self._active.items()):
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
             if ring.rate < _IDLE_RATE:
                 self.take_back_of(ring)
-                del self._active[ring]
+                if not ring.tickets:  # else one was just taken, and its session has to be taken over
+                    del self._active[ring]
             elif room > 0:
+                before = self._ready
                 is_more |= self._prepare(ring, service, room, now)
+                room -= self._ready - before
         return is_more
 
     def _room(self, now: float) -> int:

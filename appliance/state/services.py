@@ -255,12 +255,13 @@ class VirtualService(Generic[OrderedT]):
     def _schedule(self, client_key: bytes, now: float) -> RealServer | None:
         self.choice = self._by_scheduler
         if self.owed:
-            return self.owed.popleft()
-        if self.scheduler.needs_load and now >= self._look_at_s:
-            self._look_at_s = now + LOOK_ELSEWHERE_S
-            for real_server in self.candidates:
-                real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
-        picked = self.scheduler.pick(self.candidates, client_key, now)
+            picked: RealServer | None = self.owed.popleft()
+        else:
+            if self.scheduler.needs_load and now >= self._look_at_s:
+                self._look_at_s = now + LOOK_ELSEWHERE_S
+                for real_server in self.candidates:
+                    real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
+            picked = self.scheduler.pick(self.candidates, client_key, now)
         return picked if picked is None or not picked.max_conn else self._with_room(picked, client_key)
 
     def _with_room(self, picked: RealServer, client_key: bytes) -> RealServer | None:

@@ -78,3 +78,10 @@ def test_the_session_log_stays_as_it_runs_until_the_file_says_something_new_of_i
     assert changed_in_file(with_log("journal"), FILE, FILE).session_log.target == "journal"
     assert changed_in_file(with_log("journal"), FILE, with_log("file")).session_log.target == "file"
     assert changed_in_file(changed(with_log("journal"), SCHEDULER), FILE, FILE) == changed(with_log("journal"), SCHEDULER)
+
+
+def test_a_log_that_names_a_service_which_the_file_no_longer_has_is_refused() -> None:
+    there = changed(FILE, ADDED)
+    log = FILE.session_log.model_copy(update={"services": ("other",)})
+    with pytest.raises(ConfigError, match="is no service"):
+        changed_in_file(there.model_copy(update={"session_log": log}), there, FILE)

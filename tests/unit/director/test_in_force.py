@@ -113,3 +113,14 @@ async def test_a_flood_of_changes_waits_in_bounded_room_and_the_last_one_counts(
     found = await listener.take(1e9)
     assert len(found) == WAITING_MAX + 1
     assert found[-1].what["sysctl"]["conn_max"] == 999 + 3 * WAITING_MAX
+
+
+async def test_sessions_that_end_push_no_state_out_that_is_in_force(scene: Scene) -> None:
+    listener = scene.in_force.listen("198.51.100.0/24")
+    for number in range(2 * WAITING_MAX):
+        scene.run.shared.set_tunables({"conn_max": 1000 + number})
+        scene.changes_at(2.0 + number)
+    scene.in_force.ended(Query(CUT, SessionFilter()))
+    found = await listener.take(1e9)
+    assert len(found) == WAITING_MAX + 1
+    assert found[-1].what["sysctl"]["conn_max"] == 999 + 2 * WAITING_MAX

@@ -117,6 +117,18 @@ def test_what_was_left_out_is_said_when_nothing_else_is() -> None:
     assert scene.writer.counts == SessionLogCounts(0, 3, 0)
 
 
+def test_what_was_left_out_is_said_later_when_it_cannot_be_said_now() -> None:
+    scene = Scene()
+    scene.hear(1)
+    scene.written()
+    scene.outputs[0].room = 0
+    scene.hear(0, left_out=3)
+    scene.written()
+    scene.outputs[0].room = 10
+    scene.now += 1
+    assert scene.written()[-1]["sessions"] == 3
+
+
 def test_what_waits_is_bounded() -> None:
     scene = Scene(max_per_s=10_000)
     for _ in range(3):

@@ -1,5 +1,6 @@
 """line_output.py: what a file takes, which files it refuses, and that nothing ever waits or leaves half a line."""
 
+import errno
 import os
 import resource
 import stat
@@ -223,3 +224,18 @@ class TestStandardError:
 
     def test_so_is_a_descriptor_that_is_closed(self) -> None:
         assert StandardError(4095).write(LINES).lines == 0
+
+    def test_lines_before_an_error_are_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reader, writer = os.pipe()
+        room = iter((len(LINES[0]), len(LINES[1])))
+
+        def write(_: int, line: bytes) -> int:
+            for taken in room:
+                return taken
+            raise OSError(errno.EIO, os.strerror(errno.EIO), line)
+
+        monkeypatch.setattr("appliance.edge.line_output.os.write", write)
+        assert StandardError(writer).write(LINES).lines == 2
+        monkeypatch.undo()
+        os.close(reader)
+        os.close(writer)

@@ -103,6 +103,24 @@ def test_a_rule_without_a_named_counter_is_told_as_it_is(trace: KernelTrace) -> 
     assert said(trace, message("host", handle=9)) == [("ip host unsolicited: rule 9", b"", 0, b"")]
 
 
+def test_a_rule_that_is_not_listed_is_asked_for_once(trace: KernelTrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
+
+    def none_of(place: object) -> dict[int, str]:
+        asked.append(place)
+        return {}
+
+    monkeypatch.setattr(nft_trace, "_rules_of", none_of)
+    for _ in range(5):
+        assert said(trace, message("host", handle=9))[0][0] == "ip host unsolicited: rule 9"
+    assert len(asked) == 1
+
+
+def test_a_long_rule_is_cut(trace: KernelTrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft_trace, "_rules_of", lambda _: {9: "ip saddr { " + "192.0.2.1, " * 10_000 + "} drop"})
+    assert len(said(trace, message("host", handle=9))[0][0]) < 300
+
+
 def test_a_policy_that_drops_is_told(trace: KernelTrace) -> None:
     assert said(trace, message(kind=1, verdict=None, policy=0))[0][0] == "policy of ip appliance unsolicited"
 

@@ -11,7 +11,7 @@ from appliance.model import verdicts
 from appliance.policy.steering import shard_table
 from appliance.shard.shard import Shard
 from appliance.wire.flow import pack_endpoint
-from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
+from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP, VIP_ADDRESS
 from tests.support.lane_maps import FakeMaps, check_lane
 from tests.support.segments import tcp
 from tests.support.tcp_options import LINUX_SYN
@@ -318,6 +318,45 @@ def test_a_service_without_clients_has_nothing_ready() -> None:
         scene.world.shard.reconcile(1000, scene.world.now)
     assert scene.kernel.ready == 0
     assert scene.world.inside.lane.entries.in_use == 1
+
+
+def test_one_that_was_taken_when_a_service_had_become_idle_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two looks that `look` has at a ring."""
+    scene = Scene()
+    scene.prepare()
+    prepared = scene.world.inside.prepared
+    take_over, taken = prepared.take_over, list[bool]()
+
+    def taken_behind_it(most: int) -> bool:
+        found = take_over(most)
+        for ring in prepared._active:
+            ring.rate = 0.0
+        taken.append(scene.opens(1))
+        return found
+
+    monkeypatch.setattr(prepared, "take_over", taken_behind_it)
+    scene.world.shard.reconcile(1000, scene.world.now)
+    monkeypatch.undo()
+    assert taken == [True]
+    assert len(scene.world.rows()) == 1
+
+
+def test_all_services_together_have_no_more_ready_than_a_shard_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.sessions.prepared.MOST_READY_OF_SHARD", 24)
+    one = plan(weights=(1,))
+    (web,) = one.services
+    (server,) = web.real_servers
+    other = replace(web, name="other", port=81, real_servers=(replace(server, slot=1),))
+    scene = Scene(replace(one, services=(web, other), destinations=2))
+    prepared = scene.world.inside.prepared
+    for port in (80, 81):
+        service = scene.world.inside.service("tcp", pack_endpoint(VIP_ADDRESS, port))
+        assert service is not None
+        prepared.miss(service)
+    for _ in range(3):
+        scene.look()
+        assert prepared._ready == 24, "and they stay there"
+    assert scene.world.counter("tickets_returned") == 0
 
 
 def test_no_more_are_ready_than_a_ring_holds() -> None:
