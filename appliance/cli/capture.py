@@ -7,7 +7,8 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from appliance.cli.operator import add_command
+from appliance.cli.operator import add_command, made_of_json
+from appliance.cli.output import complain
 from appliance.cli.trace import add_filter, items
 from appliance.ipc.in_force import as_remark
 from appliance.ipc.queries import SNAP_MAX
@@ -52,7 +53,7 @@ def _capture(options: argparse.Namespace) -> int:
     capture = _Capture(_opened(options.file), options)
     try:
         for item in items(options, "snap_bytes"):
-            if not capture.add(item):
+            if not made_of_json(item, capture.add):
                 break
     except KeyboardInterrupt:
         pass  # the usual end
@@ -86,7 +87,7 @@ class _Capture:
     def add(self, item: dict[str, Any]) -> bool:
         """Write a packet, and say what is no packet; False when the file is full."""
         if item["kind"] == NOTE:
-            print(f"appliance: {item['text']}", file=sys.stderr)
+            complain(item["text"])
         elif item["kind"] == LEFT_OUT:
             self._left_out += item["packets"]
         else:
@@ -115,7 +116,7 @@ def _remark(item: dict[str, Any], most_bytes: int) -> bytes:
     text = as_remark(item["what"])
     if len(text) <= min(most_bytes, REMARK_MAX):
         return remark_block(item["at_s"], text)
-    print("appliance: the configuration is too long for the file; a replay needs --config", file=sys.stderr)
+    complain("the configuration is too long for the file; a replay needs --config")
     return b""
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from appliance.cli.credentials import CredentialError, add_options, credentials
@@ -32,6 +32,9 @@ _REFUSED = 1
 ENDED_BY_CTRL_C = 128 + signal.SIGINT
 READER_CLOSED = 128 + signal.SIGPIPE
 """As for every program that SIGPIPE ends."""
+
+
+T = TypeVar("T")
 
 
 def add_command(
@@ -138,8 +141,8 @@ def view(
         show(made_of_json(answered_json(options, path, **query), narrow), colours=colours)
 
 
-def made_of_json(data: Any, narrow: Callable[[Any], str]) -> str:
-    """The text of an answer. Raises ApiError when the answer is not what an appliance answers."""
+def made_of_json(data: Any, narrow: Callable[[Any], T]) -> T:
+    """What is made of an answer. Raises ApiError when the answer is not what an appliance answers."""
     from appliance.cli.api_client import ApiError
 
     try:

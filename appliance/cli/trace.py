@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 STREAM = "text/event-stream"
 FIELDS = ("client", "service", "port", "count", "seconds")
 
+_NO_STREAM = "the answer is not a stream of an appliance"
+_LINE_MAX = 64 << 20
+"""Bytes of one item: the longest are configurations of thousands of services."""
+
 _TRACE = """\
 Show one line for each packet of some clients, in both directions, from all shards: the time (UTC), who sent it, the verdict, the
 reason and the stage that gave it. Packets that a rule of nftables drops are shown too. Packets that the lane carries are not:
@@ -62,7 +66,11 @@ def _read(answer: "Answer") -> Iterator[dict[str, Any]]:
         for line in lines:
             if line.startswith(b"data: "):
                 try:
-                    item: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
-                except ValueError as error:
-                    raise ApiError("the answer is not a stream of an appliance") from error
+                    item = json.loads(line.removeprefix(b"data: "))
+                except (ValueError, RecursionError) as error:
+                    raise ApiError(_NO_STREAM) from error
+                if not isinstance(item, dict):
+                    raise ApiError(_NO_STREAM)
                 yield item
+        if len(rest) > _LINE_MAX:
+            raise ApiError(_NO_STREAM)

@@ -11,7 +11,7 @@ from appliance.ipc.queries import QueryError, read_number
 from appliance.rest.drain_routes import EVENTS, EVENTS_MAX, LISTENERS, NUMBER_MAX, WAIT_MAX_S
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
-from appliance.rest.places import ALIVE, STREAM, Places, has_gone, send_stream
+from appliance.rest.places import ALIVE, Places, has_gone, send_stream, wants_stream
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond
 from appliance.views import drain
@@ -38,7 +38,7 @@ class EventHandlers:
         except QueryError as error:
             raise bad_query(error) from error
         is_head = request.method == "HEAD"
-        if STREAM in request.headers.get("Accept", "") and "format" not in request.query and not is_head:
+        if wants_stream(request):
             with self.places.one(is_writer=(await caller_of(self._gateway, request)).may_write):
                 return await send_stream(request, self._pieces(request, self._gateway.events.last if since is None else since))
         found = self._gateway.events.since(since or 0, limit)

@@ -58,6 +58,11 @@ class Places:
             self._taken[is_writer] -= 1
 
 
+def wants_stream(request: web.Request) -> bool:
+    """Whether the client asks for server-sent events, and for no list."""
+    return STREAM in request.headers.get("Accept", "") and "format" not in request.query and request.method != "HEAD"
+
+
 def has_gone(request: web.Request) -> bool:
     """Whether the client has closed the connection of its request."""
     return request.transport is None or request.transport.is_closing()

@@ -15,7 +15,7 @@ from aiohttp import web
 from appliance.ipc.queries import QueryError
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
-from appliance.rest.places import STREAM, Places, has_gone, send_stream
+from appliance.rest.places import Places, has_gone, send_stream, wants_stream
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import respond
 from appliance.rest.ui_routes import MATCH_PATTERN, MATCH_RULE, OFFSET_MAX, VIEWERS
@@ -40,7 +40,7 @@ class SampleHandlers:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer samples. Raises ProblemError: 400 for a field that is not allowed, 503 when too many watch already."""
         window = _window(request)
-        if STREAM in request.headers.get("Accept", "") and "format" not in request.query and request.method != "HEAD":
+        if wants_stream(request):
             with self.places.one(is_writer=(await caller_of(self._gateway, request)).may_write):
                 return await send_stream(request, self._pieces(request, window))
         return respond(request, sample(await self._samples.gateway(), self._samples.services(window)))

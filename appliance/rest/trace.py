@@ -22,7 +22,7 @@ from appliance.ipc.queries import (
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.events import ALIVE_S
 from appliance.rest.gateway import Gateway
-from appliance.rest.places import STREAM, Places, has_gone, new_stream, one_reader, write_in_time
+from appliance.rest.places import ALIVE, STREAM, Places, has_gone, new_stream, one_reader, wants_stream, write_in_time
 from appliance.rest.query_check import bad_query
 from appliance.rest.respond import wants_json
 from appliance.rest.trace_routes import COUNT_MAX, SECONDS, SECONDS_MAX, TRACES
@@ -127,6 +127,6 @@ class _JsonList(_Form):
 
 
 def _form(request: web.Request) -> _Form:
-    if STREAM in request.headers.get("Accept", "") and "format" not in request.query:
-        return _Form(STREAM, view.sent, ":\n\n")
+    if wants_stream(request):
+        return _Form(STREAM, view.sent, ALIVE.decode())
     return _JsonList() if wants_json(request) else _Form(TEXT, view.text_line, "")

@@ -103,10 +103,10 @@ def duration(seconds: float) -> str:
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole}s"
-    for unit, parts, name, small in ((60, 60, "m", "s"), (3600, 24, "h", "m"), (86400, 1 << 60, "d", "h")):
+    for unit, parts, below, name, small in ((60, 60, 1, "m", "s"), (3600, 24, 60, "h", "m")):
         if whole < unit * parts:
-            return f"{whole // unit}{name}{whole % unit // (unit // {'m': 60, 'h': 60, 'd': 24}[name]):02}{small}"
-    raise AssertionError(whole)
+            return f"{whole // unit}{name}{whole % unit // below:02}{small}"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
 
 
 def sparkline(trend: Sequence[float | None], width: int, bars: str) -> str:

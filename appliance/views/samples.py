@@ -72,7 +72,7 @@ def gateway_sample(
         "drops": _drops(shared),
         "kernel_drops": {name: number for name, number in kernel_drops.items() if number},
         "attacks": under_way,
-        "attacks_ended": sum(1 for _ in watch.ended),
+        "attacks_ended": len(watch.ended),
         "last_attack_ended_s": watch.ended[-1].ended_wall_s if watch.ended else None,
         "tunables": shared.generation[0],
         **_condition(condition),

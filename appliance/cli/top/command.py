@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from appliance.cli.credentials import credentials
 from appliance.cli.operator import add_command
+from appliance.cli.output import complain
 from appliance.top.pace import INTERVALS_S
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ def _interval(text: str) -> float:
 
 def _top(options: argparse.Namespace) -> int:
     if options.json:
-        print("appliance: top shows a screen, and no JSON; appliance metrics --json prints the numbers", file=sys.stderr)
+        complain("top shows a screen, and no JSON; appliance metrics --json prints the numbers")
         return _USAGE_ERROR
     known = credentials(options)
     for trouble in (_missing_package(), _missing_terminal()):
         if trouble:
-            print(f"appliance: {trouble}", file=sys.stderr)
+            complain(trouble)
             return _FAILED
     from appliance.cli.top.app import show
 

@@ -49,7 +49,9 @@ function head(table) {
 function* pairs(services) {
   for (const service of services) {
     yield [service.name, Object.fromEntries(COUNTED.map((name) => [name, total(service, name)]))];
-    for (const server of service.real_servers) yield [`${service.name} ${server.endpoint}`, server];
+    for (const server of service.real_servers) {
+      yield [`${service.name} ${server.endpoint}`, Object.fromEntries(COUNTED.map((name) => [name, server[name]]))];
+    }
   }
 }
 
@@ -129,7 +131,8 @@ function weightForm(path, first, said) {
   const button = el("button", { type: "submit", hidden: true }, "Set");
   let now = null;
   const show = (weight) => {
-    if (input.value === "" || Number(input.value) === now) input.value = String(weight);
+    const isUntouched = input.value === "" ? document.activeElement !== input : Number(input.value) === now;
+    if (isUntouched) input.value = String(weight);
     now = weight;
     button.hidden = Number(input.value) === now;
   };

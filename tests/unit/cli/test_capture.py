@@ -1,15 +1,22 @@
 """cli/capture.py: what is in the file, who can read it, and when it ends."""
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from appliance.cli.api_client import ApiError
+from appliance.cli.trace import _read
 from appliance.ipc.queries import SNAP_MAX
 from appliance.ipc.traced import Change
 from appliance.wire.pcapng import REMARK_MAX, Captured, Remark, read_all, read_packets
 from tests.support.traced import ACK, BATCH
 from tests.unit.cli.conftest import Operator
+
+if TYPE_CHECKING:
+    from appliance.cli.api_client import Answer
 
 CLIENT = ("--client", "198.51.100.2")
 
@@ -108,3 +115,43 @@ async def test_standard_output_can_have_it(operator: Operator) -> None:
     out, err = await process.communicate()
     assert out.startswith(b"\x0a\x0d\x0d\x0a")
     assert b"3 packets in -" in err
+
+
+async def test_what_a_note_says_does_not_command_the_terminal(operator: Operator, tmp_path: Path) -> None:
+    operator.gateway.traces.batches = [BATCH._replace(notes=["x\x1b]0;evil\x07\x1b[2K"])]
+    printed = await operator.types("capture", str(tmp_path / "c.pcapng"), *CLIENT)
+    assert "\x1b" not in printed.err
+    assert "evil" in printed.err
+
+
+class Stream:
+    """An answer that is no stream of an appliance, maybe."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+
+    def pieces(self) -> Iterator[bytes]:
+        yield from self._pieces
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"1", b"[" * 100_000])
+def test_an_item_that_is_no_object_is_refused(line: bytes) -> None:
+    with pytest.raises(ApiError, match="is not a stream of an appliance"):
+        list(_read(cast("Answer", Stream(b"data: " + line + b"\n"))))
+
+
+def test_an_item_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.cli.trace._LINE_MAX", 1000)
+    with pytest.raises(ApiError, match="is not a stream of an appliance"):
+        list(_read(cast("Answer", Stream(*[b"x" * 300] * 4))))
+    assert list(_read(cast("Answer", Stream(b"data: {}", b"\n", *[b"x" * 300] * 3)))) == [{}]
+
+
+@pytest.mark.parametrize("item", [{}, {"kind": "packet"}, {"kind": "in-force"}, {"kind": "left-out", "packets": "x"}])
+async def test_an_item_that_lacks_something_is_refused(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, item: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("appliance.cli.capture.items", lambda *_: iter([item]))
+    printed = await operator.types("capture", str(tmp_path / "c.pcapng"), *CLIENT)
+    assert printed.code == 1
+    assert "the answer is not one of an appliance of this version" in printed.err

@@ -39,7 +39,8 @@ def test_percent(share: float | None, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(-1, "0s"), (59.9, "59s"), (60, "1m00s"), (185, "3m05s"), (3599, "59m59s"),
-        (7800, "2h10m"), (86400, "1d00h"), (1_047_600, "12d03h")],
+        (7800, "2h10m"), (86400, "1d00h"), (1_047_600, "12d03h"),
+        (86400 * 2**61, f"{2**61}d00h")],
 )  # fmt: skip
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
