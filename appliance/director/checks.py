@@ -13,11 +13,6 @@ _USUAL_TIMEOUT_S = 1.0
 _LEAST_FAST_INTERVAL_S = 0.05
 
 
-def targets_of(config: Config) -> dict[Target, Check | None]:
-    """Every real server of every service, with its check if it has one, in the order of the configuration."""
-    return Targets().difference(config).after
-
-
 class Difference(NamedTuple):
     """Services that are not as they were, and what is asked of their real servers."""
 

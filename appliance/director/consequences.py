@@ -49,11 +49,6 @@ class Consequences:
         self._slots = slots
         self._of = {name: was for name, was in self._of.items() if name in self._services}
 
-    @property
-    def services(self) -> Iterable[Service]:
-        """All services, in the order of the configuration."""
-        return self._services.values()
-
     def look(self, names: Iterable[str], is_up: Callable[[Target], bool]) -> None:
         """Find out anew what follows for these services."""
         for name in names:

@@ -4,11 +4,12 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from appliance.edge import bpf
-from appliance.ipc.lane_layout import RING, RING_FIELDS, RING_OFFSETS, RINGS, STEERING
+from appliance.ipc.lane_layout import RING, RING_OFFSETS, RINGS, STEERING
 
 _INDEX = struct.Struct("=I")
 _OPEN_AT = RING_OFFSETS["is_open"]
-_HEAD, _TAIL = (place for place, (name, _) in enumerate(RING_FIELDS) if name in ("head", "tail"))
+_HEAD_AT, _TAIL_AT = RING_OFFSETS["head"], RING_OFFSETS["tail"]
+_LONG = struct.Struct("=Q")
 
 
 class LaneAdmissions:
@@ -37,8 +38,14 @@ class LaneAdmissions:
 
     def ready(self) -> int:
         """How many prepared admissions are ready."""
-        rings = (RING.unpack_from(self._rings, ring * RING.size) for ring in range(RINGS))
-        return sum(max(0, fields[_TAIL] - fields[_HEAD]) for fields in rings)
+        return sum(
+            max(0, self._long(start + _TAIL_AT) - self._long(start + _HEAD_AT))
+            for start in range(0, RINGS * RING.size, RING.size)
+        )
+
+    def _long(self, at: int) -> int:
+        number: int = _LONG.unpack_from(self._rings, at)[0]
+        return number
 
     def release(self) -> None:
         """Let go of the memory of the rings."""

@@ -20,11 +20,6 @@ class Snap(NamedTuple):
     whole_bytes: int
     """How long the packet was."""
 
-    @classmethod
-    def of(cls, raw: bytes, snap_bytes: int) -> "Snap":
-        """Up to `snap_bytes` of a packet."""
-        return cls(raw[:snap_bytes], len(raw))
-
 
 class Traced(NamedTuple):
     """One packet that was judged."""

@@ -47,7 +47,7 @@ class Ring:
 
     @property
     def has_taken(self) -> bool:
-        """Whether tickets were taken of which `fate` has not told the end yet."""
+        """Whether tickets were taken that are still among `tickets`."""
         return self._longs[_HEAD] != self.seen
 
     def is_void(self) -> bool:

@@ -26,6 +26,9 @@ _ONE_END = 50
 _ONE_TAKEN_BACK = 50
 """The same for taking a session out of the lane."""
 
+_ONE_COUNTED = 3
+"""The same for counting a session anew for its client, which takes a keyed hash."""
+
 Key = tuple[str, bytes]
 """Protocol and endpoint of a service."""
 Services = MutableMapping[Key, VirtualService[Session]]
@@ -194,8 +197,10 @@ class ServiceChanges:
         if session.service.is_removed or (self._lost_addresses and session.local_address in self._lost_addresses):
             return self._end(session, EndReason.UNSERVED)
         session.settle()
+        cost = 0
         if session.service.client_limit is not None or session.counted_as is not None:
             session.count_for_client()
+            cost = _ONE_COUNTED
         if session.real_server.lets_go and _is_to_end(session):
             return self._end(session, EndReason.REAL_SERVER_DOWN)
         if session.entry is not None and not session.service.lane:
@@ -204,7 +209,7 @@ class ServiceChanges:
             lane.leave(session)
             lane.release_held()
             return _ONE_TAKEN_BACK
-        return 0
+        return cost
 
     def _end(self, session: Session, because: EndReason) -> int:
         """End a session, unless it has ended since its part of the table was read."""

@@ -22,15 +22,13 @@ class Ratio(NamedTuple):
     lowest: float
     highest: float
     """Nine of ten lie between these two."""
-    few: float
-    """Microseconds with few: the median."""
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
     """Of pairs of figures: with few, and with many."""
     ratios = sorted(many / few for few, many in pairs)
     twentieth = len(ratios) // 20
-    return Ratio(statistics.median(ratios), ratios[twentieth], ratios[-1 - twentieth], statistics.median(few for few, _ in pairs))
+    return Ratio(statistics.median(ratios), ratios[twentieth], ratios[-1 - twentieth])
 
 
 def idle_services(number: int, per_service: int) -> tuple[ServicePlan, ...]:

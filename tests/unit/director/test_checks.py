@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from appliance.config.loading import parse
-from appliance.director.checks import Targets, targets_of
+from appliance.director.checks import Targets
 from appliance.health.check import Check, Target
 
 TEXT = """
@@ -33,7 +33,7 @@ FIRST, SECOND = Target("web", "192.0.2.101", 8080), Target("web", "192.0.2.102",
 
 def checks(keys: str | None, server: str = "") -> dict[Target, Check | None]:
     table = "" if keys is None else f"[service.health_check]\n{keys}"
-    return targets_of(parse(TEXT.format(table=table, server=server), "lvs.toml"))
+    return Targets().difference(parse(TEXT.format(table=table, server=server), "lvs.toml")).after
 
 
 def first(keys: str) -> Check:
