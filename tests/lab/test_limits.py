@@ -124,15 +124,16 @@ def refused_clients(lab: RunningLab) -> int:
 
 def test_a_client_has_as_many_as_it_may_whatever_the_limit_was_before(lab: RunningLab) -> None:
     in_force(lab, limited())
+    are_open(lab, 0, 0)
     with held(lab, 6):
-        are_open(lab, 3, 3)
+        lab.wait_until("six are open", lambda: sum(open_on(lab)) == 6)
         in_force(lab, limited("max_conn_per_client = 4"))
         before = lab.counter("drops", "client_full")
         assert tries(lab, 3)["errors"] == {"Connection refused": 3}
         assert lab.counter("drops", "client_full") - before == 3
-        in_force(lab, limited("max_conn_per_client = 8\nclient_mask = 24"))
+        in_force(lab, limited("max_conn_per_client = 12\nclient_mask = 24"))
         assert tries(lab, 3)["errors"] == {}
-        assert sum(open_on(lab)) == 6, "nobody was cut"
+        lab.wait_until("nobody was cut", lambda: sum(open_on(lab)) == 6)
     are_open(lab, 0, 0)
 
 
