@@ -18,8 +18,11 @@ OTHERS = 3
 
 @pytest.fixture(scope="module")
 def two_shards() -> Iterator[RunningLab]:
-    """A lab with two shards, so that every answer is put together of two."""
-    yield from running_lab("--shards", "2")
+    """A lab with two shards, so that every answer is put together of two. No session ends while a test looks at it."""
+    for lab in running_lab("--shards", "2"):
+        for state in ("time_wait", "last_ack", "fin_wait", "close_wait", "close"):
+            lab.set_tunable(f"tcp_timeout_{state}", 120_000)
+        yield lab
 
 
 @pytest.fixture
