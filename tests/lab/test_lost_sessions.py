@@ -77,8 +77,7 @@ def lab(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     config = tmp_path_factory.mktemp("config") / "lvs.toml"
     config.write_text(with_synproxy(scene.synproxy) + SECOND_SERVICE.format(synproxy=scene.synproxy))
     for lab in running_lab("--config", str(config), "--restart", "--lane", "required" if scene.has_lane else "off"):
-        lab.environment["LAB_PORT"] = str(scene.port)
-        yield lab
+        yield RunningLab(lab.environment | {"LAB_PORT": str(scene.port)})
 
 
 FAULTS: dict[str, Callable[[RunningLab], None]] = {
