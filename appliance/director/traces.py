@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
-from appliance.director.in_force import InForce
+from appliance.director.in_force import InForce, Listener
 from appliance.director.supervisor import ShardProcess
 from appliance.edge.errors import EdgeError
 from appliance.edge.nft_trace import KernelDrop, KernelTrace
@@ -70,16 +70,12 @@ class Traces:
         which may be empty, comes when all shards look. With `with_changes`, it has what is in force then, and later ones have
         what changes."""
         clock_s = time.time() - time.monotonic()  # noqa: TID251  # for people
-        number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
-        self._numbers.add(number)
-        kernel, waiting = _KernelFeed(wanted), list[TraceRow]()
-        feeds: list[Feed] = [kernel, *(_ShardFeed(worker, wanted) for worker in self._workers)]
-        listener = self._in_force.listen(wanted.filter.client) if with_changes else None
-        try:
-            await kernel.open(self._open_kernel, self._table(number, wanted))
+        waiting = list[TraceRow]()
+        async with contextlib.AsyncExitStack() as to_close:
+            feeds, listener = await self._begin(wanted, to_close, with_changes=with_changes)
             while True:
                 began = time.monotonic()
-                found = await asyncio.gather(*(feed.take() for feed in feeds))
+                found = await _taken(feeds)
                 waiting = sorted((*waiting, *(row for feed in found for row in feed.rows)), key=lambda row: row.at_s)
                 # What was judged after the first shard was asked may come before something that it judges only now.
                 ready = [row for row in waiting if row.at_s < began]
@@ -92,11 +88,24 @@ class Traces:
                     tuple(change._replace(at_s=change.at_s + clock_s) for change in changes),
                 )
                 await asyncio.sleep(LOOK_S)
-        finally:
-            self._in_force.leave(listener)
-            for feed in feeds:
-                await feed.close()
-            self._numbers.discard(number)  # behind that: the kernel refuses a second table of this name while there is one
+
+    async def _begin(
+        self, wanted: Query, to_close: contextlib.AsyncExitStack, *, with_changes: bool
+    ) -> tuple[list[Feed], Listener | None]:
+        """What gives packets and changes. Each is in `to_close` before anything of it begins, and one that cannot be closed keeps
+        no other from it."""
+        number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
+        self._numbers.add(number)
+        # The last one of all: the kernel refuses a second table of this name while there is one.
+        to_close.callback(self._numbers.discard, number)
+        kernel = _KernelFeed(wanted)
+        feeds: list[Feed] = [kernel, *(_ShardFeed(worker, wanted) for worker in self._workers)]
+        for feed in feeds:
+            to_close.push_async_callback(feed.close)
+        listener = self._in_force.listen(wanted.filter.client) if with_changes else None
+        to_close.callback(self._in_force.leave, listener)
+        await kernel.open(self._open_kernel, self._table(number, wanted))
+        return feeds, listener
 
     def _table(self, number: int, wanted: Query) -> str:
         service = next((service for service in self._services() if service.name == wanted.filter.service), None)
@@ -104,6 +113,15 @@ class Traces:
             return render_trace(number, wanted.filter.client, port=wanted.port)
         port = wanted.port or service.port
         return render_trace(number, wanted.filter.client, service.vip, service.protocol, port)
+
+
+async def _taken(feeds: Sequence[Feed]) -> list[TraceBatch]:
+    """What each feed has. An error of one is raised when all have answered: none can be closed before."""
+    found = await asyncio.gather(*(feed.take() for feed in feeds), return_exceptions=True)
+    for batch in found:
+        if isinstance(batch, BaseException):
+            raise batch
+    return [batch for batch in found if not isinstance(batch, BaseException)]
 
 
 class _ShardFeed:
