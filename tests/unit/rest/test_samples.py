@@ -215,7 +215,7 @@ async def test_a_page_of_another_site_gets_no_samples(client: Client, header: di
 
 
 async def test_another_host_name_gets_neither_page_nor_samples(client: Client) -> None:
-    for path in ("/ui/", "/ui/app.mjs", "/samples"):
+    for path in ("/ui", "/ui/", "/ui/app.mjs", "/samples"):
         await problem_of(await client.get(path, headers=ACCEPT | {"Host": "rebound.example"}), 421)
 
 
@@ -224,7 +224,7 @@ async def test_where_a_token_is_needed_samples_need_one_and_the_files_of_the_pag
     runner = await serve(make_app(gateway), ["0.0.0.0:0"])
     address = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
-        for path in ("/ui/", "/ui/app.mjs", "/ui/reasons.mjs"):
+        for path in ("/ui", "/ui/", "/ui/app.mjs", "/ui/reasons.mjs"):
             assert (await session.get(address + path)).status == 200
         await problem_of(await session.get(f"{address}/samples", headers=ACCEPT), 401)
         token = {"Authorization": "Bearer apl_reads"}
