@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from appliance.director.in_force import InForce, Listener
@@ -19,10 +20,13 @@ from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import FlowMatch, Query, ShardDownError, ShardFailedError
 from appliance.ipc.traced import CLIENT, Snap, TraceBatch, Traced, TraceRow, read_piece
 from appliance.policy.access_rules import COUNTERS
-from appliance.policy.trace_rules import render_trace
+from appliance.policy.trace_rules import PACKETS_PER_S, render_trace
 
 LOOK_S = 0.1
 """How often workers and kernel are asked for their packets."""
+
+_SAY_UNTOLD_S = 1.0
+"""How often it is said how many packets the kernel did not tell of, at most."""
 
 _BATCH_MAX = 2000
 """Packets of one batch; those above are left out."""
@@ -43,6 +47,9 @@ class Kernel(Protocol):
 
     def take(self) -> list[KernelDrop]:
         """The drops since the last call."""
+
+    def untold(self) -> int:
+        """How many packets there were of which it does not tell. Raises EdgeError."""
 
     def close(self) -> None:
         """Have no more of them told."""
@@ -162,6 +169,8 @@ class _KernelFeed:
         self._is_wanted = FlowMatch(wanted)
         self._kernel: Kernel | None = None
         self._notes: list[str] = []
+        self._untold, self._asked_s = 0, -inf
+        """Packets that the kernel did not tell of, as far as that was said, and when it was asked for them."""
 
     async def open(self, open_kernel: Callable[[str], Kernel], table: str) -> None:
         """Begin. When the kernel refuses, a note says so, and there are no packets."""
@@ -177,9 +186,22 @@ class _KernelFeed:
 
     async def take(self) -> TraceBatch:
         """What has come since the last call."""
+        drops = await asyncio.to_thread(self._look, self._kernel) if self._kernel else []
         notes, self._notes = self._notes, []
-        drops = await asyncio.to_thread(self._kernel.take) if self._kernel else []
         return TraceBatch([TraceRow(None, drop.at_s, _traced(drop)) for drop in drops if self._wants(drop)], 0, notes)
+
+    def _look(self, kernel: Kernel) -> list[KernelDrop]:
+        drops, now = kernel.take(), time.monotonic()
+        if now - self._asked_s >= _SAY_UNTOLD_S:
+            self._asked_s = now
+            with contextlib.suppress(EdgeError):  # it is asked again
+                before, self._untold = self._untold, kernel.untold()
+                if self._untold > before:
+                    self._notes.append(
+                        f"{self._untold - before} packets came beyond {PACKETS_PER_S} a second, and what the kernel's own rules "
+                        "did with these is not shown"
+                    )
+        return drops
 
     def _wants(self, drop: KernelDrop) -> bool:
         """Whether this trace wants it: the kernel tells each trace of the packets that any of them has marked."""

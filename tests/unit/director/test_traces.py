@@ -68,7 +68,13 @@ class FakeKernel:
     def __init__(self, table: str) -> None:
         self.table = table
         self.drops: list[KernelDrop] = []
+        self.counted: int | EdgeError = 0
         self.is_closed = False
+
+    def untold(self) -> int:
+        if isinstance(self.counted, EdgeError):
+            raise self.counted
+        return self.counted
 
     def take(self) -> list[KernelDrop]:
         drops, self.drops = self.drops, []
@@ -195,6 +201,18 @@ async def test_a_kernel_that_refuses_is_a_note_and_shards_are_traced_all_the_sam
         scene.workers[0].judges(1000.1)
         scene.now = 1001.0
         assert len((await anext(batches)).rows) == 1
+
+
+async def test_packets_that_the_kernel_does_not_tell_of_are_counted_and_said_once_a_second(scene: Scene) -> None:
+    async with aclosing(scene.traces.packets(WANTED)) as batches:
+        await anext(batches)
+        said = []
+        for scene.now, counted in (
+            (1000.9, 30), (1001.0, 37), (1001.9, 90), (1002.0, 90), (1003.0, EdgeError("no")), (1004.0, 90), (1005.0, 91),
+        ):  # fmt: skip
+            scene.kernels[0].counted = counted
+            said.append([note.split()[0] for note in (await anext(batches)).notes])
+    assert said == [[], ["37"], [], ["53"], [], [], ["1"]]
 
 
 async def test_what_is_left_out_is_counted_by_shard_and_by_batch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
