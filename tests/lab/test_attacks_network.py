@@ -32,15 +32,39 @@ NOBODY = ("0.1.2.3", "127.0.0.1", "224.0.0.5", "240.0.0.1", "255.255.255.255", "
 _ETHERTYPE_IPV4 = 0x0800
 
 
-@pytest.fixture(params=[TWO_ARMED, ONE_ARMED], ids=["two-armed", "one-armed"])
-def either_lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+@pytest.fixture(scope="module", params=[TWO_ARMED, ONE_ARMED], ids=["two-armed", "one-armed"])
+def shared_by_both(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
     """A lab of each topology, with a TCP and a UDP service."""
     yield from running_lab("--config", str(CONFIG), "--shards", "2", *request.param)
 
 
 @pytest.fixture
-def two_armed() -> Iterator[RunningLab]:
+def either_lab(shared_by_both: RunningLab) -> RunningLab:
+    """The same, without sessions."""
+    return without_sessions(shared_by_both)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RunningLab]:
     yield from running_lab("--config", str(CONFIG), "--shards", "2")
+
+
+@pytest.fixture
+def two_armed(shared: RunningLab) -> RunningLab:
+    """A lab whose gateway has two arms, without sessions."""
+    return without_sessions(shared)
+
+
+@pytest.fixture
+def fresh_two_armed() -> Iterator[RunningLab]:
+    yield from running_lab("--config", str(CONFIG), "--shards", "2")
+
+
+def without_sessions(lab: RunningLab) -> RunningLab:
+    """The lab, in which those of the test before have ended."""
+    lab.api("/conns?all=1", "-X", "DELETE")
+    lab.wait_until("there is no session", lambda: not sessions(lab))
+    return lab
 
 
 @pytest.fixture
@@ -84,7 +108,7 @@ def add_routes(lab: RunningLab) -> None:
     """Let the real servers reach VIPs and clients through the gateway."""
     for role in ("rs1", "rs2"):
         for network in ("203.0.113.0/24", "198.51.100.0/24"):
-            lab.run(role, "ip", "route", "add", network, "via", "192.0.2.1")
+            lab.run(role, "ip", "route", "replace", network, "via", "192.0.2.1")
 
 
 @contextmanager
@@ -284,6 +308,8 @@ def test_a_real_server_that_a_reload_adds_is_on_the_server_side(two_armed: Runni
         assert reload(lab, head + '[[service]]\nname = "echo"' + only_new)[-1].startswith("configuration read again")
         assert lab.script("client", "udp_ask.py", "8") == {"answered": 8}
         server.terminate()
+    reload(lab, CONFIG.read_text())
+    lab.run("rs1", "ip", "address", "delete", "192.0.2.150/24", "dev", "eth0")
 
 
 def resets_sent(lab: RunningLab) -> int:
@@ -327,9 +353,9 @@ def guard(lab: RunningLab) -> str:
     return lab.run("gateway", "nft", "list", "table", "ip", "appliance_guard")
 
 
-def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed: RunningLab) -> None:
+def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(fresh_two_armed: RunningLab) -> None:
     """The director is stopped, so the rules stay away. The guard lives in a process of its own."""
-    lab = two_armed
+    lab = fresh_two_armed
     pid = director_pid(lab)
     with IdleSessions(lab, 10) as idle:
         (local, *_) = (row["local"] for row in sessions(lab))

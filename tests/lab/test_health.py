@@ -17,6 +17,8 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import are_told, log_lines, reload, worker_pids
 from tests.lab.keep_alive import KeepAlive, keep_alive
 
+pytestmark = pytest.mark.once  # a lab without the lane is there in a run with it, too
+
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
 
 INTERVAL_S, RISE, FALL = 1.0, 2, 3
@@ -37,7 +39,7 @@ def checked(kind: str = TCP, *, service: str = "", server: str = "", text: str =
 
 @pytest.fixture(scope="module", params=["on", "off"])
 def one_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """A lab as the test run has it, and one without the lane."""
+    """A lab with the lane, and one without it."""
     options = ("--lane", "off") if request.param == "off" else ()
     config = tmp_path_factory.mktemp("health") / "lvs.toml"
     config.write_text(checked())

@@ -18,6 +18,8 @@ from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers,
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
 
+pytestmark = pytest.mark.once  # labs without the lane are there in a run with it, too
+
 SESSIONS = 50
 UPLOADS = 8
 RAW_ADDRESS = "198.51.100.77"
@@ -67,8 +69,6 @@ SCENES = [Scene(synproxy, has_lane) for has_lane in (False, True) for synproxy i
 )
 def scene(request: pytest.FixtureRequest) -> Scene:
     found: Scene = request.param
-    if found.has_lane and os.environ.get("LANE") == "off":
-        pytest.skip("with the lane, which is off")
     return found
 
 
