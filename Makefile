@@ -51,7 +51,7 @@ endef
 
 check: venv
 	$(STATIC_CHECKS)
-	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow" $(IN_PARALLEL)
+	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
 
 # A process of tests for each CPU, and four at most. Tests of one file share what is made for them, so a file is one piece of work.
 # Most tests on real packets wait, each in network namespaces of its own. Those marked `alone` would disturb others, or be disturbed.
@@ -71,7 +71,7 @@ test: venv prometheus
 	@echo "##### 2 of 5: the manual"
 	@$(MAKE) --no-print-directory docs
 	@echo "##### 3 of 5: tests without a network (unit tests, tests of the project's own tools)"
-	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd $(IN_PARALLEL)
+	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd
 	@echo "##### 4 of 5: the lane's program in the kernel, beside the Python that it repeats (needs root)"
 	$(PYTHON) -m pytest tests/kernel
 	@echo "##### 5 of 5: tests on real packets in a lab, and the service under a systemd of its own (needs root; about half an hour)"
