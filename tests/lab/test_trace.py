@@ -234,6 +234,17 @@ def test_a_trace_names_the_reason_of_each_drop_and_leaves_nothing_behind(lab: Ru
     )
 
 
+def test_packets_of_which_the_kernel_does_not_tell_are_counted(lab: RunningLab, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+
+    def is_said() -> bool:
+        stranger.send(*(stranger.segment("S", UNUSED) for _ in range(500)))
+        return "packets came beyond 200 a second" in trace.read_text()
+
+    with closing(Stranger(lab)) as stranger, running(lab, trace, "trace", "--json"):
+        lab.wait_until("it is said", is_said)
+
+
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 def test_tshark_shows_verdict_and_reason_as_the_comment_of_each_packet(shown: Shown) -> None:
     fields = ("frame.interface_name", "frame.comment", "ip.src", "tcp.dstport")
