@@ -49,7 +49,7 @@ class FrontDoors:
 
     def __init__(self, cookie_secret: bytes, admissions: Admissions | None = None) -> None:
         """`cookie_secret` is that of all shards, see `proxy.cookie`. `admissions` are for the services without a front door."""
-        self._admissions = admissions or Admissions()
+        self.admissions = admissions or Admissions()
         self._secret = cookie_secret
         self._services: dict[_Door, ServicePlan] = {}
         self._mtus: Mapping[str, int] = {}
@@ -65,7 +65,7 @@ class FrontDoors:
         `mtu` gives that of each slot, in bytes; `down` are the slots of real servers that are down.
         """
         services = tuple(services)
-        self._admissions.narrow(kernel, services)
+        self.admissions.narrow(kernel, services)
         self._services = {_door_of(service): service for service in services if _may_have_one(service, down)}
         self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
         self._allowed &= self._services.keys()
@@ -75,13 +75,13 @@ class FrontDoors:
         """Open the doors that the services of the last `narrow` have: all shards have them in force."""
         self._allowed = set(self._services)
         self._put(kernel)
-        self._admissions.widen(kernel)
+        self.admissions.widen(kernel)
 
-    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
-        """Go by these tunables; `tunable` gives the value of each, also later."""
+    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
+        """Go by these tunables; `tunable` gives the value of each, also later. `early_rules` are for the admissions."""
         self._tunable = tunable
         self._put(kernel)
-        self._admissions.put_tunables(kernel, tunable)
+        self.admissions.put_tunables(kernel, tunable, early_rules)
 
     def put_keys(self, kernel: LaneKernel) -> None:
         """Give the kernel the key of this moment and the next one. To be called every few seconds."""
