@@ -9,7 +9,7 @@ import pytest
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, worker_pids
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]  # it shows what packets notice of the load that it makes
 
 API = ("127.0.0.1", "9380")
 LIST = b"GET /conns?format=json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
