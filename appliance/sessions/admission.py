@@ -69,7 +69,7 @@ class Admission:
             return None
         taken = self._take_local_port(service, real_server, tries)
         if taken is None:
-            service.owed.appendleft(real_server)
+            service.take_back_pick(real_server)
             return None
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
