@@ -2,7 +2,8 @@
 
 The shard takes real server, local endpoint and numbers as for any new session, and writes the record of the session into the
 lane's table, but for its client and its version. When a SYN comes, the kernel makes it a session, which the shard takes into its
-tables afterwards. Until then nobody may ask the tables about it: `take_over` comes before whatever does.
+tables afterwards, unless it is over soon (`sessions.short_lived`). Until then nobody may ask the tables about it: `has`, `change`
+or `take_in_all` come before whatever does.
 
 How many are ready follows from how many are taken. They count where they could do harm: with the half-open sessions of their
 service they are never more than its backlog, and there are none where the table of sessions or a source network is nearly full.
@@ -21,7 +22,8 @@ from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.sessions.admission import Admission
-from appliance.sessions.ring import MOST_READY, Ring, Ticket
+from appliance.sessions.readiness import is_outdated, wanted
+from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.tickets import Owner as TicketsOwner
 from appliance.sessions.tickets import Tickets, no_client
 from appliance.state.lane_entry import CELLS, flow_of_segment
@@ -33,10 +35,6 @@ from appliance.wire.flow import pack_endpoint
 
 MOST_READY_OF_SHARD = 4096
 """Admissions of all services of a shard that may be ready at once: about three megabytes, and as many local ports."""
-
-_LEAST_READY = 16
-_READY_FOR_LOOKS = 4
-"""So many are ready as are taken in so many looks, which are some ten milliseconds apart."""
 
 _RATE_KEPT = 1 - 1 / 128
 """Of the rate, from one look to the next."""
@@ -162,6 +160,7 @@ class Prepared:
                 continue
             self._ready -= 1
             self._source_room -= 1
+            ticket.session.real_server.ready -= 1
             if are_short:
                 self._short.add(ticket)
             else:
@@ -247,14 +246,16 @@ class Prepared:
         for ring, service in list(self._active.items()):
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
+            before = self._ready
+            if is_outdated(ring, service, now):
+                self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:
                 self.take_back_of(ring)
                 if not ring.tickets:  # else one was just taken, and its session has to be taken over
                     del self._active[ring]
             elif room > 0:
-                before = self._ready
                 is_more |= self._prepare(ring, service, room, now)
-                room -= self._ready - before
+            room -= self._ready - before
         return is_more
 
     def _room(self, now: float) -> int:
@@ -276,9 +277,9 @@ class Prepared:
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
         there = len(ring.tickets)
-        wanted = min(MOST_READY, max(_LEAST_READY, int(_READY_FOR_LOOKS * ring.rate))) - there
+        missing = wanted(ring, service) - there
         backlog = self._owner.tunables.backlog - len(service.half_open) - there - self._short.fresh
-        number = min(wanted, room, backlog, _PREPARED_AT_ONCE)
+        number = min(missing, room, backlog, _PREPARED_AT_ONCE)
         if number <= 0 or service.drops_new or self._sends_cookies(service) or not service.is_steady(now):
             return False
         tickets, client_key = list[Ticket](), no_client(service)
@@ -287,7 +288,7 @@ class Prepared:
         self._ready += len(tickets)
         self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
         ring.put(tickets, self.generation)
-        return len(tickets) == number < wanted
+        return len(tickets) == number < missing
 
     def _sends_cookies(self, service: VirtualService[Session]) -> bool:
         """Whether SYNs to the service are answered with cookies at the moment."""

@@ -77,17 +77,19 @@ class Tickets:
             return None
         ticket = self.short.renew(real_server, now)
         if ticket is not None:
+            real_server.ready += 1
             return ticket
         prepared = self._admission.prepare(service, real_server, client_key, self._owner.tunables.lport_tries, now)
         if prepared is None:
-            service.owed.appendleft(real_server)
+            service.take_back_pick(real_server)
             return None
         session, last_seq = prepared
         entry = lane.take_entry(session)
         if entry is None:
-            service.owed.appendleft(real_server)
+            service.take_back_pick(real_server)
             self._admission.take_back(session, last_seq)
             return None
+        real_server.ready += 1
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, lane.maps.records, entry)
         return Ticket(session, entry, last_seq, prepared_record(lane.maps.records, entry))
@@ -95,7 +97,8 @@ class Tickets:
     def give_back(self, ticket: Ticket) -> None:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
         session = ticket.session
-        session.service.owed.appendleft(session.real_server)
+        session.real_server.ready -= 1
+        session.service.take_back_pick(session.real_server)
         self._admission.take_back(session, ticket.last_seq)
         self._owner.lane.return_entry(ticket.entry)
         self._counts[TICKETS_RETURNED] += 1
@@ -127,4 +130,5 @@ class Tickets:
             lane.maps.remove_flow(client_flow)
         lane.clear(ticket.entry)
         self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
+        session.real_server.ready += 1
         self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))

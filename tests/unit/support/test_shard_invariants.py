@@ -173,6 +173,13 @@ def test_a_deadline_that_never_comes_is_noticed() -> None:
         check_sessions(crowd.world, are_settled=True)
 
 
+def test_a_deadline_that_had_passed_when_it_was_set_is_looked_at_next() -> None:
+    crowd = Crowd()
+    crowd.established.deadline = crowd.world.now - 7
+    crowd.sessions.wheel.arm(crowd.established)
+    check_sessions(crowd.world, are_settled=True)
+
+
 def test_a_session_whose_real_server_is_asked_for_it_is_in_syn_sent() -> None:
     world = World(plan(synproxy="always"))
     proves(world)
