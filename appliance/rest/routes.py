@@ -231,8 +231,8 @@ ROUTES: tuple[Route, ...] = (
                 "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, and "
                 "how many were taken back: `returned`; short-lived sessions that are `young`, local endpoints that are "
-                "`resting`, and how many sessions were `short`), `repairs` (how often filters or pins were put back) and `counters`: an "
-                "object: name -> packets",
+                "`resting`, and how many sessions were `short`), `repairs` (how often filters or pins were put back) and "
+                "`counters`: an object: name -> packets",
                 is_costly=True,
                 answer=models.Lane,
             ),
