@@ -30,7 +30,11 @@ from appliance.state.services import VirtualService
 from appliance.state.session import Session
 
 MOST = 16_384
-"""Sessions of a shard that may be young or rest."""
+"""Sessions of a shard that may be young or rest; fewer where the lane has few entries."""
+_ENTRIES_FOR_ONE = 4
+
+_SHUFFLED = 16
+"""An endpoint changes places with one of so many that came to rest before it. So their order changes each time around."""
 
 LEAST_RATE = 4.0
 """Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
@@ -39,6 +43,8 @@ HANDSHAKE_MS = 50
 """How old a session may become before its handshake is a matter of the shard."""
 YOUNG_MS = 500
 """How old it may become before it is one of the tables."""
+
+_ANY_AGE_MS = -(1 << 31)
 
 REST_S = 1.0
 """How long an endpoint rests at least, in seconds, if another one is free: longer than packets are late, as a rule."""
@@ -96,6 +102,7 @@ class ShortLived:
         """When each began to rest, in that order; also some that do not rest any more."""
         self._leaving: deque[Ticket] = deque()
         """Those that rest, of a time when decisions were made by something else; also some that do not rest any more."""
+        self._most = min(MOST, sum(map(len, owner.lane.entries.parts.values())) // _ENTRIES_FOR_ONE)
         self._room = 0
         """How many more may rest."""
 
@@ -117,7 +124,7 @@ class ShortLived:
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
-        if rate < LEAST_RATE or self.young + len(self._resting) >= MOST or owner.ended.is_on or not owner.tunables.reuse:
+        if rate < LEAST_RATE or self.young + len(self._resting) >= self._most or owner.ended.is_on or not owner.tunables.reuse:
             return False
         has_limits = service.limits is not None or service.client_limit is not None
         return not has_limits and service.persistence is None and not service.scheduler.needs_load
@@ -159,6 +166,9 @@ class ShortLived:
         if order is None:
             order = self._orders[session.real_server] = deque()
         order.append((now, ticket))
+        other = 1 + self._admission.local_ports.draw() % _SHUFFLED
+        if other <= len(order):
+            order[-1], order[-other] = order[-other], order[-1]
         return True
 
     def look(self, now: float) -> bool:
@@ -174,7 +184,7 @@ class ShortLived:
 
     def _look_for_room(self) -> None:
         time_wait_room = self._owner.tunables.time_wait_max - sum(self._shared.time_wait_counts)
-        self._room = min(MOST - len(self._resting), time_wait_room)
+        self._room = 0 if self._owner.ended.is_on else min(self._most - len(self._resting), time_wait_room)
 
     def _look_at(self, sessions: Young, least_ms: int, left: int, now: float) -> int:
         """Look at sessions from the oldest on that are at least so old; returns what is left to do of `left`."""
@@ -196,7 +206,7 @@ class ShortLived:
 
     def look_at_fresh(self) -> None:
         """Find out which sessions are half-open: those are taken into the tables."""
-        self._look_at(self._fresh, -1, MOST * _TAKE_IN_PRICE, self._owner.by_state.now)
+        self._look_at(self._fresh, _ANY_AGE_MS, MOST * (1 + _TAKE_IN_PRICE), self._owner.by_state.now)
 
     def take_in_all(self) -> None:
         """Take all young sessions into the tables, but for those that are over."""

@@ -1,11 +1,12 @@
 """Sessions that the kernel opens and that are over before their shard has to know them (`sessions.short_lived`)."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from appliance.ipc.plan import Plan
-from appliance.ipc.queries import TALLY, Query
+from appliance.ipc.queries import CUT, TALLY, Query
 from appliance.ipc.session_record import OFFSETS
 from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
@@ -33,8 +34,8 @@ SENT_BYTES = 700
 class Scene:
     """A world with a busy service, whose sessions are opened by the kernel and move in it."""
 
-    def __init__(self, scene: Plan | None = None, **tunables: int) -> None:
-        self.world = World(scene or plan(weights=(1, 1)), FakeMaps(64 * 256), prepared_admissions=1, **tunables)
+    def __init__(self, scene: Plan | None = None, *, entries: int = 64 * 256, **tunables: int) -> None:
+        self.world = World(scene or plan(weights=(1, 1)), FakeMaps(entries), prepared_admissions=1, **tunables)
         self.kernel = TicketKernel(self.world)
         self.cells = self.world.maps.records.cast("I")
         self.longs = self.world.maps.records.cast("Q")
@@ -375,6 +376,7 @@ def test_a_flood_of_half_open_ones_is_known_before_the_backlog_is_full() -> None
         scene.opens(number)
     scene.look()
     assert scene.short.fresh > 0
+    scene.inside.by_state.now -= 0.1  # it is late by a tick at most
     assert scene.world.put(syn_of(99)) is verdicts.COOKIE_SENT
     assert len(scene.service.half_open) == 60
 
@@ -385,6 +387,65 @@ def test_those_behind_their_handshake_do_not_count_for_the_backlog() -> None:
         scene.moves(scene.opens(number), TcpState.ESTABLISHED)
     scene.look()
     assert scene.world.put(syn_of(99)) is verdicts.TO_REAL_SERVER
+
+
+def test_the_order_of_endpoints_changes_each_time_around() -> None:
+    scene = Scene(plan(weights=(1,)))
+    orders, number = list[list[bytes]](), 0
+    scene.inside.prepared.take_back()
+    for ring in scene.inside.prepared._active:
+        ring.rate = 10.0
+    for _ in range(5):
+        orders.append([])
+        for _ in range(100):
+            if not scene.kernel.ready:
+                scene.look()
+            entry = scene.opens(number)
+            orders[-1].append(each(flows_in(scene.world.maps.records, entry))[1])
+            scene.moves(entry, TcpState.TIME_WAIT)
+            number += 1
+        scene.look()
+        scene.look(HANDSHAKE_MS / 1000)
+        scene.look(REST_S)
+    again = [earlier.index(end) for earlier in orders[:4] for end in orders[4] if end in earlier]
+    assert len(again) > 20
+    assert sum(later == earlier + 1 for earlier, later in pairwise(again)) < len(again) / 2
+
+
+def test_a_cut_frees_what_rests() -> None:
+    scene = Scene()
+    scene.is_over(*range(10))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.moves(scene.opens(20), TcpState.ESTABLISHED)
+    scene.world.walk_all(CUT)
+    scene.look()
+    assert (scene.short.young, scene.short.resting, scene.world.sessions()) == (0, 0, [])
+    assert scene.world.shared.session_counts[0] == 0
+
+
+def test_where_the_lane_has_few_entries_only_a_part_of_them_rests() -> None:
+    scene = Scene(entries=512)
+    number = 0
+    for _ in range(6):
+        while scene.kernel.ready:
+            scene.is_over(number)
+            number += 1
+        scene.look()
+        scene.look(HANDSHAKE_MS / 1000)
+    assert number > 200
+    assert scene.short.resting == 512 // 4
+
+
+def test_when_the_log_is_switched_on_young_sessions_are_in_it() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.look()
+    assert scene.short.young == 1
+    scene.inside.ended.change(100, ())
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.look(YOUNG_MS / 1000)
+    assert (scene.short.resting, len(scene.world.sessions())) == (0, 1)
 
 
 def test_a_source_network_gets_no_more_than_its_share() -> None:
