@@ -67,6 +67,12 @@ static __always_inline int are_some_outside(void)
 	return any != 0;
 }
 
+/* Whether a shard may have an answer to a packet that it would drop: never to a RST, and to nothing without an acknowledgement. */
+static __always_inline int may_have_answer(const struct packet *packet, int counter)
+{
+	return counter != COUNT_BAD_FLAGS && (packet->flags & (ACK | RST)) == ACK;
+}
+
 /* Whether one more stray may go up in this window of time. */
 static __always_inline int is_allowed(const struct stray_rule *rule)
 {
@@ -100,14 +106,27 @@ static __noinline __u32 judge_source(struct __sk_buff *skb, struct packet *packe
 	return find_client(skb, packet, &to, &way);
 }
 
+/* Whether a host sends these flags together: `shard.sanity`. PSH may go with each. */
+static __always_inline int are_sensible(__u32 flags)
+{
+	flags &= ~PSH;
+	return flags == (SYN | ACK) || flags == RST || flags == (RST | ACK) || (flags & ~(FIN | URG)) == ACK;
+}
+
 /* What a shard would count when it dropped the packet; NO_STRAY when it may be one that it would not. */
 static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
 {
 	__u32 is_null = rule->defers && !packet->payload, may_be_probe = rule->defers && packet->payload <= 1;
 	int found;
 
-	if ((packet->flags & (ACK | SYN | RST)) != ACK || !rule->cookies)
+	if (!rule->cookies && !rule->drops)
 		return NO_STRAY;
+	if (!are_sensible(packet->flags))
+		return rule->drops ? COUNT_BAD_FLAGS : NO_STRAY;
+	if ((packet->flags & (ACK | SYN | RST)) != ACK)
+		return rule->drops ? COUNT_STRAY : NO_STRAY;
+	if (!rule->cookies)
+		return COUNT_STRAY;
 	found = check_cookie(packet, packet->seq - 1);
 	if (found == COOKIE_IS_WRONG && may_be_probe && !(packet->flags & FIN))
 		found = check_cookie(packet, packet->seq);
@@ -156,7 +175,7 @@ static __noinline int end_stray(struct __sk_buff *skb)
 	reason = judge_source(skb, &packet);
 	if (reason)
 		return up(reason);
-	if (is_allowed(rule))
+	if (may_have_answer(&packet, counter) && is_allowed(rule))
 		return NO_STRAY;
 	count_segments_as(&packet, counter);
 	return TC_ACT_SHOT;
