@@ -13,8 +13,8 @@
 
 #define KNOWN_FOR_NS (COOKIE_SLOTS * COOKIE_SLOT_S * NS_PER_S)
 
-/* In the place of a verdict: nothing that is judged here. */
-#define NO_STRAY 0x102
+/* In the place of a counter: nothing that a shard would drop. */
+#define NO_STRAY 0x103
 
 static __always_inline struct known_client client_of(const struct packet *packet)
 {
@@ -146,18 +146,18 @@ static __always_inline void count_segments_as(const struct packet *packet, __u32
 		*number += packet->segments;
 }
 
-/* The rule for the service of a packet that opens nothing; null for all others. */
+/* The rule for the service of a segment; null when it has none. */
 static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, struct packet *packet)
 {
 	struct front_door_key key = {.family = 4, .port = packet->destination_port};
 
-	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) == SYN)
+	if (read_tcp(skb, packet))
 		return 0;
 	*(__u32 *)key.address = packet->destination;
 	return bpf_map_lookup_elem(&stray_rules, &key);
 }
 
-/* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
+/* A function of its own, for its stack: the segment is read anew. It has no session in the lane, and opens none. */
 static __noinline int end_stray(struct __sk_buff *skb)
 {
 	struct packet packet = {};
@@ -168,15 +168,15 @@ static __noinline int end_stray(struct __sk_buff *skb)
 	if (!read_ip(skb, &packet))
 		rule = stray_rule_of(skb, &packet);
 	if (!rule || is_known(&packet) || are_some_outside())
-		return NO_STRAY;
+		return up(COUNT_UP_NO_SESSION);
 	counter = judge_stray(&packet, rule);
 	if (counter == NO_STRAY)
-		return NO_STRAY;
+		return up(COUNT_UP_NO_SESSION);
 	reason = judge_source(skb, &packet);
 	if (reason)
 		return up(reason);
 	if (may_have_answer(&packet, counter) && is_allowed(rule))
-		return NO_STRAY;
+		return up(COUNT_UP_NO_SESSION);
 	count_segments_as(&packet, counter);
 	return TC_ACT_SHOT;
 }
