@@ -47,7 +47,7 @@ class FrontDoors:
 
     def __init__(self, cookie_secret: bytes, admissions: Admissions | None = None) -> None:
         """`cookie_secret` is that of all shards, see `proxy.cookie`. `admissions` are for the services without a front door."""
-        self._admissions = admissions or Admissions()
+        self.admissions = admissions or Admissions()
         self._strays = StrayRules()
         self._secret = cookie_secret
         self._services: dict[_Door, ServicePlan] = {}
@@ -64,7 +64,7 @@ class FrontDoors:
         `mtu` gives that of each slot, in bytes; `down` are the slots of real servers that are down.
         """
         services = tuple(services)
-        self._admissions.narrow(kernel, services)
+        self.admissions.narrow(kernel, services)
         self._strays.narrow(kernel, services)
         self._services = {_door_of(service): service for service in services if _may_have_one(service, down)}
         self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
@@ -75,14 +75,14 @@ class FrontDoors:
         """Open the doors that the services of the last `narrow` have: all shards have them in force."""
         self._allowed = set(self._services)
         self._put(kernel)
-        self._admissions.widen(kernel)
+        self.admissions.widen(kernel)
         self._strays.widen(kernel)
 
-    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
-        """Go by these tunables; `tunable` gives the value of each, also later."""
+    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
+        """Go by these tunables; `tunable` gives the value of each, also later. `early_rules` are for the admissions."""
         self._tunable = tunable
         self._put(kernel)
-        self._admissions.put_tunables(kernel, tunable)
+        self.admissions.put_tunables(kernel, tunable, early_rules)
         self._strays.put_tunables(kernel, tunable)
 
     def put_keys(self, kernel: LaneKernel) -> None:

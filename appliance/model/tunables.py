@@ -218,11 +218,14 @@ _MORE = (
         "let the lane answer SYNs for services that always answer with a cookie, and drop packets that return none, before "
         "netfilter; 0: the workers do both",
     ),
-    _switch(
+    Tunable(
         "prepared_admissions",
         0,
-        "let the lane open sessions that the workers have decided in advance, of services where that can be done; "
-        "0: the workers open all",
+        0,
+        2,
+        "",
+        "let the lane open sessions that the workers have decided in advance, of services where that can be done: 0 never, "
+        "1 while no rule of the host sees SYNs before the appliance, 2 always",
     ),
     _switch(
         "strays_in_kernel",

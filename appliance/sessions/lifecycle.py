@@ -61,7 +61,7 @@ class Sessions:
         make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
         self.changes = ServiceChanges(self._services, make, self)
         self.changes.put_services(plan.services, gone=())
-        self.tunables = LiveTunables(shared.tunables, plan.shards)
+        self.tunables = LiveTunables(shared)
         """The tunables in force."""
         table = steering.shard_table(plan.shards)
         self._ports = partial(steering.ports_of_shard, table, plan.shard)
@@ -310,7 +310,7 @@ class Sessions:
         """
         self.prepared.change()
         lport_range, prefix_bits = self.tunables.lport_range, self.tunables.source_prefix_bits
-        tunables = LiveTunables(self._shared.tunables, self._plan.shards)
+        tunables = LiveTunables(self._shared)
         ports = None if tunables.lport_range == lport_range else self._ports(*tunables.lport_range)
         if ports is not None and not ports:
             return

@@ -60,9 +60,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     for lab in running_lab("--config", str(config), "--shards", "2"):
         with raw_addresses(lab, STRANGER):
             assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}, "all neighbours are known from here on"
-            (link,) = json.loads(lab.run("client", "ip", "-json", "link", "show", "eth0"))
-            neighbour = (STRANGER, "lladdr", link["address"], "dev", "client0", "nud", "permanent")
-            lab.run("gateway", "ip", "neighbour", "replace", *neighbour)  # a first answer does not wait for ARP
             yield lab
 
 
