@@ -10,6 +10,7 @@ So all these limits hold, and near them each SYN comes up. Whenever something ch
 ready are taken back before the change is in force.
 """
 
+from array import array
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -21,17 +22,17 @@ from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import TICKETS_RETURNED
 from appliance.model.end_reasons import EndReason
-from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.lane import Lane
-from appliance.sessions.readiness import is_outdated, wanted
+from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
 from appliance.sessions.ring import Ring, Ticket
 from appliance.state.lane_entry import CELLS, each, flows_of, prepare_record, take_client
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED
-from appliance.state.services import NEVER, VirtualService
+from appliance.state.real_server import RealServer
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
@@ -50,8 +51,7 @@ _RATE_KEPT = 1 - 1 / 128
 _IDLE_RATE = 0.01
 """Below this rate, none are kept ready: some five to twelve seconds behind the last one."""
 
-_PREPARED_AT_ONCE = 128
-_TAKEN_AT_ONCE = 200
+_PREPARED_AT_ONCE, _TAKEN_AT_ONCE = 128, 200
 """A millisecond's work, or two."""
 
 _LOOK_AT_SOURCES_S = 0.5
@@ -89,10 +89,10 @@ class Prepared:
     ) -> None:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. What an earlier worker has left is closed."""
         self._owner = owner
-        self._admission = admission
+        self._admission, self._output, self._counts = admission, output, counts
         self._shared, self._shard = shared, shard
-        self._counts = counts
-        self._output = output
+        self._ready_by_slot = shared.ready[shard * shared.destinations : (shard + 1) * shared.destinations]
+        self._ready_by_slot[:] = array("Q", bytes(self._ready_by_slot.nbytes))
         self._maps = owner.lane.maps
         self._cells = owner.lane.maps.records.cast("I")
         self._plans: dict[ServiceKey, ServicePlan] = {}
@@ -157,13 +157,19 @@ class Prepared:
             self.take_back_of(ring)
         return sessions + len(ring.tickets)
 
-    def take_over(self, most: int = 1 << 30) -> bool:
-        """Take the sessions of up to `most` tickets that were taken into the tables; whether there were any."""
-        left = most
+    def make_room(self, service: VirtualService[Session]) -> None:
+        """A session of a service with limits is about to be opened: nothing that is ready stands in its way."""
+        ring = self._rings.get(service)
+        if ring is not None and is_beyond(ring, service, self._shared.shards):
+            self.take_back_of(ring)
+
+    def take_over(self, at_most: int = 1 << 30) -> bool:
+        """Take the sessions of up to `at_most` tickets that were taken into the tables; whether there were any."""
+        left = at_most
         for ring in self._active:
             if ring.has_taken:
                 left = self._take_over(ring, left)
-        return left != most
+        return left != at_most
 
     def _take_over(self, ring: Ring, left: int) -> int:
         while left and ring.has_taken and self._is_done(ring):
@@ -200,8 +206,8 @@ class Prepared:
                 return
             owner.end(other, EndReason.REPLACED)
         lane.give(session, ticket.entry)
-        session.real_server.ready -= 1
         owner.begin(session, owner.sources["tcp"].places(session.client_address))
+        self._count_ready(session.real_server, -1)  # behind that, so that no other shard misses it
         lane.refresh(session)
         opening = session.opening
         if opening is not None and opening.rs_first_seq is None:
@@ -224,7 +230,7 @@ class Prepared:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
         self._ready -= 1
         session = ticket.session
-        session.real_server.ready -= 1
+        self._count_ready(session.real_server, -1)
         session.service.take_back_pick(session.real_server)
         self._admission.take_back(session, ticket.last_seq)
         self._owner.lane.return_entry(ticket.entry)
@@ -262,7 +268,7 @@ class Prepared:
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
             before = self._ready
-            if is_outdated(ring, service, now):
+            if is_outdated(ring, service, now) or is_beyond(ring, service, self._shared.shards):
                 self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:
                 self.take_back_of(ring)
@@ -291,10 +297,9 @@ class Prepared:
 
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
-        there = len(ring.tickets)
-        missing = wanted(ring, service) - there
-        number = min(missing, room, self._owner.tunables.backlog - len(service.half_open) - there, _PREPARED_AT_ONCE)
-        if number <= 0 or service.drops_new or self._sends_cookies(service) or not service.is_steady(now):
+        missing = wanted(ring, service) - len(ring.tickets)
+        number = min(missing, room, _PREPARED_AT_ONCE, room_for(ring, service, self._owner.tunables, self._shared.shards))
+        if number <= 0 or service.drops_new or not service.is_steady(now):
             return False
         tickets = list[Ticket]()
         while len(tickets) < number and (ticket := self._ticket(service, now)) is not None:
@@ -304,9 +309,9 @@ class Prepared:
         ring.put(tickets, self.generation)
         return len(tickets) == number < missing
 
-    def _sends_cookies(self, service: VirtualService[Session]) -> bool:
-        """Whether SYNs to the service are answered with cookies at the moment."""
-        return service.is_engaged or (service.synproxy != NEVER and self._owner.tunables.syncookies == ALWAYS_COOKIES)
+    def _count_ready(self, real_server: RealServer, more: int) -> None:
+        real_server.ready += more
+        self._ready_by_slot[real_server.slot] = real_server.ready
 
     def _ticket(self, service: VirtualService[Session], now: float) -> Ticket | None:
         """A new admission; None when there is no real server, local port or entry for it."""
@@ -319,7 +324,7 @@ class Prepared:
             service.take_back_pick(session.real_server)
             self._admission.take_back(session, last_seq)
             return None
-        session.real_server.ready += 1
+        self._count_ready(session.real_server, 1)
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, self._owner.lane.maps.records, entry)
         return Ticket(session, entry, last_seq)
