@@ -107,3 +107,6 @@ int lane(struct __sk_buff *skb)
 
 /* Helpers that change packets are for programs under this licence alone. */
 char _license[] SEC("license") = "GPL";
+
+/* Whoever loads the program looks for it in the file: `edge/lane_object.py`. */
+char _layout[] SEC("layout") = PROGRAM_LAYOUT;

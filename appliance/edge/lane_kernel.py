@@ -13,6 +13,7 @@ from typing import NamedTuple
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_admissions import LaneAdmissions
+from appliance.edge.lane_object import object_file
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
@@ -34,10 +35,6 @@ PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interface
 
 OF_WORKERS = ("sessions", "flows", "changed", "rings")
 """Those that a worker uses, in the order in which it is given their descriptors."""
-
-_PACKAGE = Path(__file__).parents[1]
-OBJECTS = (_PACKAGE / "lane.bpf.o", _PACKAGE.parent / "build" / "lane.bpf.o")
-"""Where the program is: beside the package where it is installed, or where a source tree builds it."""
 
 _INDEX = struct.Struct("=I")
 _COUNT = struct.Struct("=Q")
@@ -81,14 +78,6 @@ class Settings(NamedTuple):
 
 
 assert Settings._fields[:-1] == tuple(name for name, _ in SETTINGS_FIELDS)[:-1]
-
-
-def object_file() -> Path:
-    """The compiled program. Raises EdgeError when it has not been built."""
-    for path in OBJECTS:
-        if path.exists():
-            return path
-    raise EdgeError(f"its program is not built: there is no {OBJECTS[0].name}")
 
 
 class LaneKernel:

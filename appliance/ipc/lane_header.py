@@ -5,6 +5,7 @@ So neither side has a number for a place that the other one reads. The build wri
 
 from collections.abc import Iterator, Mapping
 from enum import IntFlag
+from hashlib import blake2s
 from struct import Struct
 
 from appliance.ipc import lane_layout, session_record
@@ -34,9 +35,18 @@ _FRONT_DOOR_KEY_FIELDS = (("family", "B"), ("reserved", "B"), ("port", "H"), ("a
 Fields = tuple[tuple[str, str], ...]
 
 
+PROGRAM_MARK = "appliance lane layout "
+"""In the compiled program, what stands before `program_layout`."""
+
+
 def header() -> str:
     """The text of the header."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join((*_lines(), f'#define PROGRAM_LAYOUT "{PROGRAM_MARK}{program_layout()}"')) + "\n"
+
+
+def program_layout() -> str:
+    """Sixteen hexadecimal digits made of all that the header says: a program that was compiled with another one is not ours."""
+    return blake2s("\n".join(_lines()).encode(), digest_size=8).hexdigest()
 
 
 def _lines() -> Iterator[str]:

@@ -11,7 +11,7 @@ from appliance.config.loading import Config
 from appliance.director.lane import Lane
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_attach import Link
-from appliance.edge.lane_kernel import Settings, Sizes
+from appliance.edge.lane_kernel import LaneKernel, Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan
@@ -25,6 +25,7 @@ from tests.support.gateway import shared_state
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 PROGRAM = 77
+LANE_KERNEL_MAKE = LaneKernel.make
 CLIENT, SERVER = Link(2, True), Link(3, True)
 
 
@@ -238,6 +239,21 @@ def test_a_new_lane_is_made_attached_and_then_opened(host: Host) -> None:
     assert host.kernel.interfaces == {2: lane_layout.InterfaceFlags.CLIENTS, 3: lane_layout.InterfaceFlags.REAL_SERVERS}
     assert host.kernel.settings.is_open == 1
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("on", "", (7, 8, 9))
+
+
+def test_a_program_of_another_version_is_no_lane_and_the_state_says_why(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "lane.bpf.o"
+    program.write_bytes(b"compiled before there was a mark")
+    monkeypatch.setattr("appliance.edge.lane_object.OBJECTS", (program,))
+    monkeypatch.setattr("appliance.director.lane.LaneKernel.make", LANE_KERNEL_MAKE)
+    lane = lane_of(host)
+    assert not lane.open(260)
+    assert lane.state.state == "off"
+    assert lane.state.reason.startswith(f"its program {program} was built by another version of the appliance: ")
+    with pytest.raises(EdgeError, match=r'gateway\.lane is "required", and there is no lane: its program '):
+        lane_of(host, "required").open(260)
 
 
 PAST_IPSEC = "there are IPsec policies, which it would go past (2)"
