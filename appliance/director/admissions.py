@@ -1,4 +1,5 @@
-"""Prepared admissions of services: for which of them the kernel may open sessions that their shards have decided in advance.
+"""Prepared admissions of services: whether there are any, and for which services the kernel may open sessions that their shards
+have decided in advance.
 
 As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
@@ -9,7 +10,7 @@ from ipaddress import IPv4Address
 
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
-from appliance.ipc.admissions import first_rings, may_be_prepared
+from appliance.ipc.admissions import IN_AUTO, are_prepared, first_rings, may_be_prepared
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.model.syn_offer import ALWAYS_COOKIES
@@ -26,7 +27,7 @@ class Admissions:
         self._shards, self._hash_seed = shards, hash_seed
         self._kernel: LaneKernel | None = None
         """The one that knows how packets are steered."""
-        self._is_on = self._has_cookies = False
+        self._setting, self._early_rules, self._has_cookies = 0, "", False
         self._services: tuple[ServicePlan, ...] = ()
         self._are_in_force = False
         self._in_auto: set[bytes] = set()
@@ -34,6 +35,17 @@ class Admissions:
         self._allowed: set[tuple[bytes, int]] = set()
         """What may be used: the shards have these services and rings in force."""
         self._there: dict[bytes, int] = {}
+
+    @property
+    def why_off(self) -> str:
+        """Why there are none for any service, in one line; empty when there are some."""
+        if self._is_on:
+            return ""
+        return self._against or "prepared_admissions is 0"
+
+    @property
+    def _is_on(self) -> bool:
+        return are_prepared(self._setting, has_early_rules=bool(self._early_rules))
 
     def narrow(self, kernel: LaneKernel, services: tuple[ServicePlan, ...]) -> None:
         """Have no session opened that these services do not allow. Those that they allow anew wait for `widen`."""
@@ -49,14 +61,22 @@ class Admissions:
         self._allowed = set(self._wanted.items())
         self._put(kernel)
 
-    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
-        """Go by these tunables."""
+    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
+        """Go by these tunables, and by what the host has of rules that see SYNs before the appliance: the first one in words."""
         self._has_cookies = tunable("tcp_syncookies") == ALWAYS_COOKIES
-        was_on, self._is_on = self._is_on, bool(tunable("prepared_admissions"))
+        was_on, before = self._is_on, self._against
+        self._setting, self._early_rules = tunable("prepared_admissions"), early_rules
         if self._is_on != was_on:
             self._look()
             self._allowed = set(self._wanted.items()) if self._are_in_force else set()
         self._put(kernel)
+        if self._against != before and self._setting == IN_AUTO:
+            log.warning("prepared admissions are %s", f"off: {self._against}" if self._against else "no longer kept off by rules")
+
+    @property
+    def _against(self) -> str:
+        """What keeps admissions off that are to be on; else empty."""
+        return self._early_rules if self._setting == IN_AUTO else ""
 
     def _look(self) -> None:
         """Find out which services can have admissions; while that is switched off, none."""

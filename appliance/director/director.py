@@ -26,6 +26,7 @@ from appliance.director.configuration import Configuration
 from appliance.director.confirmation import Occasion
 from appliance.director.drains import drains_of, slots_of
 from appliance.director.duties import Duties, cancel
+from appliance.director.early_rules import EarlyRules
 from appliance.director.events import Events
 from appliance.director.examination import Doctor
 from appliance.director.health import Health
@@ -89,8 +90,7 @@ class Director(Reported):
     ) -> None:
         """`file` is where `config` has come from. `was_down` are the real servers that were down in the run before, and `drained`
         those that were drained. `keep` hears how many real servers are new, see `director.heap`."""
-        self._keep = keep
-        self._config, self.access = config, Access(config.api)
+        self._keep, self._config, self.access = keep, config, Access(config.api)
         self._slots, _, self.shared = kept
         self.services = self._slots.take(config)
         self.shared.set_tunables(config.sysctl)
@@ -108,6 +108,7 @@ class Director(Reported):
         self.drains = drains_of(self, config, self._taken, drained or {}, self._workers)
         self._host, self._lane, self._ends_for_good = host, lane, True
         self.host_parameters, self.access_control = HostParameters(host.sysctls), AccessControl(host.access, self.sessions)
+        self._early_rules = EarlyRules(self.shared, config.gateway.sides.client_interfaces, self._put_lane_tunables)
         self._live = Live(host, self._workers, self._slots, lambda: self.services, self._know, lane.widen)
         self._tuning = Tuning(self.shared, host.change_defence, self._put_lane_tunables)
         self._kernel_drops = watches.KernelDrops(host.kernel_drops)
@@ -147,6 +148,7 @@ class Director(Reported):
             notices = undo.enter_context(contextlib.closing(Notices()))
             if not goes_on:
                 await self._steer()
+            await self._early_rules.look()
             self._lane.widen()
             self._lane.set_open(True)
             undo.push_async_callback(self._say_farewell)
@@ -172,6 +174,7 @@ class Director(Reported):
         await asyncio.to_thread(keep_slots, self._slots)
         await asyncio.to_thread(lane.open, self._slots.capacity, self._slots.are_new)
         await self._look_at_routes()
+        await self._early_rules.look()
         self._put_lane_tunables()
         await asyncio.to_thread(lane.attach)
         for worker in self._workers:
@@ -192,6 +195,7 @@ class Director(Reported):
             "look after the host": lambda: watches.watch_host(self._look_after_host, notices),
             "look at routes": lambda: watches.watch_routes(self._look_at_routes),
             "look after the lane": lambda: watches.watch_lane(self._lane.look),
+            "look at rules before the appliance": self._early_rules.watch,
             "sample for the doctor": self._doctor.watch,
             "count the lane": lambda: watches.watch_lane_counts(self._count_lane),
             "reload": lambda: self._reload_when(reload_asked),
@@ -290,7 +294,7 @@ class Director(Reported):
         self.shared.forget_sessions(shard)
 
     def _put_lane_tunables(self) -> None:
-        self._lane.put_tunables(self.shared.tunable, self.shared.generation[0])
+        self._lane.put_tunables(self.shared.tunable, self.shared.generation[0], self._early_rules.reason)
         self.in_force.changed()
 
     async def _change_health(self, down: tuple[int, ...]) -> None:

@@ -37,7 +37,6 @@ SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
 
 _NO_SLOTS: Set[int] = frozenset()
-
 Reset = Callable[[memoryview], int]
 """Resets both ends of all sessions in these records; returns how many sessions there were."""
 
@@ -70,9 +69,9 @@ class Lane:
     def state(self) -> LaneState:
         """How it goes."""
         if self._kernel is None:
-            return LaneState("off", self._reason, self._repairs)
+            return LaneState("off", self._reason, self._repairs, "there is no lane")
         reason = self._reason or self._gate.why_closed()
-        return LaneState("impaired" if reason else "on", reason, self._repairs)
+        return LaneState("impaired" if reason else "on", reason, self._repairs, self._doors.admissions.why_off)
 
     @property
     def worker_fds(self) -> tuple[int, ...]:
@@ -191,8 +190,9 @@ class Lane:
             lane_attach.attach(kernel.program.fd, links[name].index)
         return wrong
 
-    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:
-        """Have the program go by the tunables; `tunable` gives the value of each. What was prepared by others is not used."""
+    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0, early_rules: str = "") -> None:
+        """Have the program go by the tunables; `tunable` gives the value of each. What was prepared by others is not used. See
+        `director.early_rules`."""
         kernel = self._kernel
         if kernel is None:
             return
@@ -207,7 +207,7 @@ class Lane:
                 timestamp_remove=tunable("fullnat_timestamp_remove_entry"),
             )
         )
-        self._doors.put_tunables(kernel, tunable)
+        self._doors.put_tunables(kernel, tunable, early_rules)
 
     def narrow(
         self, services: Collection[ServicePlan], mtu: Callable[[int], int], left: Set[int] = _NO_SLOTS, down: Set[int] = _NO_SLOTS

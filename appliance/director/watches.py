@@ -291,6 +291,11 @@ async def watch_host(mend: Callable[[], None], notices: Notices) -> None:
 
     `mend` blocks; when it raises, that is logged and the next one may succeed. Between two calls there are LEAST_PAUSE_S.
     """
+    await when_noticed(lambda: _try_to_mend(mend), notices, WATCH_INTERVAL_S)
+
+
+async def when_noticed(look: Callable[[], Awaitable[None]], notices: Notices, interval_s: float) -> None:
+    """Look as soon as there is a notice, and every so many seconds. Between two looks there are LEAST_PAUSE_S."""
     noticed = asyncio.Event()
 
     def read() -> None:
@@ -303,9 +308,9 @@ async def watch_host(mend: Callable[[], None], notices: Notices) -> None:
     try:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(noticed.wait(), WATCH_INTERVAL_S)
+                await asyncio.wait_for(noticed.wait(), interval_s)
             noticed.clear()
-            await _try_to_mend(mend)
+            await look()
             await asyncio.sleep(LEAST_PAUSE_S)
     finally:
         for listening in notices.sockets:

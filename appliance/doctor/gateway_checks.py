@@ -6,6 +6,7 @@ from functools import partial
 from appliance.doctor.facts import Sample, Snapshot
 from appliance.doctor.finding import Check, Finding, Severity
 from appliance.doctor.history import counted, risen
+from appliance.ipc.admissions import IN_AUTO
 from appliance.model.verdicts import INTERNAL_ERROR
 
 _DROPS = ("queue_full_drops", "socket_drops")
@@ -126,6 +127,22 @@ def lane(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
+def admissions(snapshot: Snapshot) -> Iterator[Finding]:
+    """Rules of the host stand against what the tunable allows."""
+    assert snapshot.running is not None
+    assert snapshot.setup is not None
+    state = snapshot.running.lane
+    if state.state == "on" and state.admissions_off and snapshot.setup.tunables.get("prepared_admissions") == IN_AUTO:
+        yield Finding(
+            Severity.NOTE,
+            "",
+            "rules of the host keep the kernel from opening connections by itself: each SYN goes through a worker",
+            state.admissions_off,
+            "When these rules need not see the addresses of clients: have their chain come behind the appliance (a priority "
+            "above that of raw, -300), or set the tunable prepared_admissions to 2.",
+        )
+
+
 def queue_drops(snapshot: Snapshot) -> Iterator[Finding]:
     """In front of a worker that is too slow, or away."""
     assert snapshot.samples is not None
@@ -205,6 +222,13 @@ CHECKS = (
         ("running",),
         "A warning while the lane is impaired, a note while it is off.",
         "A worker carries a small part of what the lane can, and sessions outside of the lane end with their worker.",
+    ),
+    Check(
+        "admissions_off",
+        admissions,
+        ("running", "setup"),
+        "A note while prepared_admissions is 1, and rules of the host see SYNs before the appliance.",
+        "New connections take more than twice the time of the workers.",
     ),
     Check(
         "queue_drops",

@@ -1,4 +1,4 @@
-"""What is in one of our nftables tables, asked of the kernel itself.
+"""What is in one of our nftables tables, and which chains there are at all, asked of the kernel itself.
 
 The program nft reads every element of every set of the host before it lists a counter, which takes a second with a list of a
 hundred thousand prefixes. These questions are asked every few seconds, so they go to the kernel over a netlink socket.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from appliance.edge.errors import EdgeError
 from appliance.edge.rtnetlink import HEADER, attribute, attributes, messages
+from appliance.policy.early_rules import Chain
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
@@ -24,9 +25,19 @@ _GET_CHAINS, _GET_RULES, _GET_SETS, _GET_ELEMENTS, _GET_GENERATION, _GET_OBJECTS
 _REQUEST = 0x1
 _TABLE = 1
 """The attribute that names the table, in all of them."""
+_OF_FAMILY = -1
+"""In the place of an attribute: the family of the table."""
 _NAME = {_GET_CHAINS: 3, _GET_SETS: 2, _GET_OBJECTS: 2}
 _SET, _ELEMENTS = 2, 3
 _GENERATION = 1
+_HOOK, _POLICY, _REFERENCES = 4, 5, 6
+"""Attributes of a chain; those of a hook follow."""
+_HOOK_NUMBER, _PRIORITY, _DEVICE, _DEVICES = 1, 2, 3, 4
+_DEVICE_NAME = 1
+_HOOKS = {(2, 0): "prerouting", (1, 0): "prerouting", (1, 5): "ingress", (5, 0): "ingress"}
+"""By family and number: linux/netfilter.h."""
+_FAMILIES = {1: "inet", 2: "ip", 5: "netdev"}
+_DROPS = 0
 _OBJECT_TYPE, _OBJECT_DATA, _COUNTER, _PACKETS = 3, 4, 1, 2
 
 _FAMILY = struct.Struct("=BBH")
@@ -57,6 +68,12 @@ def chains(table: str) -> frozenset[str]:
 def sets(table: str) -> frozenset[str]:
     """The names of the sets and maps of a table."""
     return _names(_GET_SETS, table)
+
+
+def all_chains() -> list[Chain]:
+    """The chains of all tables for IPv4 and for devices. Raises EdgeError."""
+    found = _all(_GET_CHAINS, b"", family=socket.AF_UNSPEC)
+    return [_chain(_FAMILIES[family], item) for item in found if (family := item[_OF_FAMILY][0]) in _FAMILIES]
 
 
 def rules(table: str) -> tuple[bytes, ...]:
@@ -99,19 +116,43 @@ def _names(kind: int, table: str) -> frozenset[str]:
     return frozenset(_name(item[_NAME[kind]]) for item in found if _name(item[_TABLE]) == table)
 
 
-def _all(kind: int, asked: bytes, flags: int = _REQUEST_DUMP) -> list[dict[int, bytes]]:
+def _chain(family: str, item: dict[int, bytes]) -> Chain:
+    """Without a hook, its priority and policy mean nothing."""
+    hook = _parsed(item.get(_HOOK, b""))
+    return Chain(
+        family,
+        _name(item[_TABLE]),
+        _name(item[_NAME[_GET_CHAINS]]),
+        _HOOKS.get((item[_OF_FAMILY][0], _number(hook[_HOOK_NUMBER])), "another") if hook else "",
+        struct.unpack(">i", hook[_PRIORITY])[0] if hook else 0,
+        _devices(hook),
+        _number(item.get(_REFERENCES, b"\1")),
+        _number(item.get(_POLICY, b"\1")) == _DROPS,
+    )
+
+
+def _devices(hook: dict[int, bytes]) -> tuple[str, ...] | None:
+    """The interfaces of a hook; None when they are told in another way than by their names."""
+    listed = [*attributes(hook.get(_DEVICES, b""), 0)]
+    one = [_name(hook[_DEVICE])] if _DEVICE in hook else []
+    if any(kind & _TYPE_BITS != _DEVICE_NAME for kind, _ in listed):
+        return None
+    return tuple(sorted({*one, *(_name(value) for _, value in listed)}))
+
+
+def _all(kind: int, asked: bytes, flags: int = _REQUEST_DUMP, family: int = socket.AF_INET) -> list[dict[int, bytes]]:
     for _ in range(_TRIES):
         try:
-            return list(_dump(kind, asked, flags))
+            return list(_dump(kind, asked, flags, family))
         except InterruptedError:
             continue
     raise EdgeError("nftables: the rules change too often to be read")
 
 
-def _dump(kind: int, asked: bytes, asks: int = _REQUEST_DUMP) -> Iterator[dict[int, bytes]]:
+def _dump(kind: int, asked: bytes, asks: int = _REQUEST_DUMP, family: int = socket.AF_INET) -> Iterator[dict[int, bytes]]:
     """The attributes of each item, or of the only one when no dump is asked for. Raises InterruptedError when there was a change
     meanwhile, and EdgeError."""
-    request = _FAMILY.pack(socket.AF_INET, 0, 0) + asked
+    request = _FAMILY.pack(family, 0, 0) + asked
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
             asking.settimeout(_TIMEOUT_S)
@@ -123,7 +164,7 @@ def _dump(kind: int, asked: bytes, asks: int = _REQUEST_DUMP) -> Iterator[dict[i
                         raise InterruptedError
                     if message == _DONE or (message == _ERROR and _is_absent(body)):
                         return
-                    yield _parsed(body[_FAMILY.size :])
+                    yield {_OF_FAMILY: body[:1]} | _parsed(body[_FAMILY.size :])
                     if asks == _REQUEST:
                         return
     except InterruptedError:
@@ -144,6 +185,10 @@ def _is_absent(error: bytes) -> bool:
 
 def _parsed(data: bytes) -> dict[int, bytes]:
     return {kind & _TYPE_BITS: value for kind, value in attributes(data, 0)}
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "big")
 
 
 def _text(kind: int, text: str) -> bytes:

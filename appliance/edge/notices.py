@@ -7,6 +7,8 @@ nothing but a look. That is why a plain netlink socket is enough, and neither a 
 import socket
 from contextlib import suppress
 
+from appliance.edge.rtnetlink import messages
+
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _ADD_MEMBERSHIP = 1
 _NO_ENOBUFS = 5
@@ -16,6 +18,11 @@ _GROUP_LINK, _GROUP_IPV4_ADDRESS = 1, 5  # linux/rtnetlink.h
 
 _OUR_RULES = (b"appliance\0", b"appliance_access\0", b"raw\0")
 """Names of tables, as they stand in a message. Other tables of the host may change many times a second."""
+
+_KIND_MASK = 0xFF
+_LAST_RULE_KIND = 8
+"""NFT_MSG_DELRULE of linux/netfilter/nf_tables.h: those up to it are about tables, chains and rules, those above about what is in
+sets, which may change many times a second, and about the rest."""
 
 _MANY_MESSAGES = 16
 """When so many wait, the kernel may have dropped others, which could have been about our tables."""
@@ -44,6 +51,31 @@ class Notices:
         """Close both sockets."""
         for listening in self.sockets:
             listening.close()
+
+
+class RuleNotices:
+    """A socket that becomes readable when somebody has changed tables, chains or rules, whosever they are."""
+
+    def __init__(self) -> None:
+        self._rules = _listening(_NETLINK_NETFILTER, _GROUP_NFTABLES)
+
+    @property
+    def sockets(self) -> tuple[socket.socket]:
+        """The socket to wait for."""
+        return (self._rules,)
+
+    def concern_us(self) -> bool:
+        """Read all notices that have come; whether one of them may be about tables, chains or rules."""
+        received = _received(self._rules)
+        return len(received) > _MANY_MESSAGES or any(map(_is_about_rules, received))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._rules.close()
+
+
+def _is_about_rules(datagram: bytes) -> bool:
+    return any(kind & _KIND_MASK <= _LAST_RULE_KIND for kind, _, _, _ in messages(datagram))
 
 
 def _is_ours(message: bytes) -> bool:

@@ -118,6 +118,9 @@ class LaneState(NamedTuple):
     """Why it is not on, in one line; empty when it is."""
     repairs: int = 0
     """How often what somebody else had removed was put back."""
+    admissions_off: str = ""
+    """Why the kernel opens no sessions that were decided in advance, in one line; empty when it does, for services that can have
+    such."""
 
 
 class LaneStats(NamedTuple):

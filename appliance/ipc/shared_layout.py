@@ -43,7 +43,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 17
+VERSION = 18
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -106,6 +106,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "persistence": persistence_table.WORDS,
         "refusals": shards * destinations * REFUSALS,
         "clients": shards * client_table.ENTRIES,
+        "early_rules": 1,  # whether the host has rules that see a SYN before the appliance
         "ready": shards * destinations,
     }
 
@@ -154,8 +155,7 @@ class SharedState:
         self.mtus = sections["mtus"].cast("q")
         """By slot: the MTU in bytes of the route to that real server; 0 while it is not known."""
         self.session_counts = sections["session_counts"].cast("Q")
-        """By shard: how many sessions it has at this moment. They stand side by side, because each shard sums them up when it
-        opens a session."""
+        """By shard: how many sessions it has at this moment; side by side, because each shard sums them up for a new one."""
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
         """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
         self.udp_counts = sections["udp_counts"].cast("Q")
@@ -170,6 +170,7 @@ class SharedState:
         """The words of `persistence_table.PersistenceTable`, which all shards write."""
         self.clients = sections["clients"].cast("Q")
         """By shard: the words of its `client_table.ClientTable`."""
+        self.early_rules = sections["early_rules"].cast("Q")
         self.locks: Locks = NoLocks()
         """Those of the persistence table. A worker puts locks here that it has in common with the others."""
 
@@ -181,8 +182,7 @@ class SharedState:
         return cls(buffer, shards, destinations)
 
     def count_on_from(self, earlier: "SharedState") -> None:
-        """Take over what an earlier run has counted, which may have had another number of shards, and the clients that it has
-        remembered. Slots are the same."""
+        """Take over what an earlier run has counted, maybe with other shards, and clients it remembers. Slots are the same."""
         for row in range(earlier.shards + 1):
             into = self.lane if row == earlier.lane else min(row, self.shards - 1)
             for table in _COUNTED:

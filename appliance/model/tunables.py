@@ -215,13 +215,17 @@ _MORE = (
     _switch(
         "synproxy_in_kernel",
         0,
-        "let the lane answer SYNs for services that always answer with a cookie, before netfilter; 0: the workers answer",
+        "let the lane answer SYNs for services that always answer with a cookie, and drop packets that return none, before "
+        "netfilter; 0: the workers do both",
     ),
-    _switch(
+    Tunable(
         "prepared_admissions",
         0,
-        "let the lane open sessions that the workers have decided in advance, of services where that can be done; "
-        "0: the workers open all",
+        0,
+        2,
+        "",
+        "let the lane open sessions that the workers have decided in advance, of services where that can be done: 0 never, "
+        "1 while no rule of the host sees SYNs before the appliance, 2 always",
     ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""

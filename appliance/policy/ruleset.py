@@ -47,7 +47,7 @@ from appliance.policy.sides import (
 from appliance.wire.layout import FRAGMENT_BITS
 
 TABLE = "appliance"
-IPTABLES_CHAIN = "APPLIANCE"
+IPTABLES_TABLE, IPTABLES_CHAIN = "raw", "APPLIANCE"
 
 IPTABLES_JUMPS = (
     ("PREROUTING", "-j", IPTABLES_CHAIN),
@@ -59,6 +59,9 @@ own rules in the upper bits."""
 PRIORITY = -310
 """Of the chains that steer: before `raw` (-300), where the compat rules queue, and before conntrack (-200), so that `notrack`
 counts; after the kernel has put fragments together (-400)."""
+
+RAW_PRIORITY = -300
+"""Of the chains of the table of iptables in which packets are queued without the nft `queue` statement."""
 
 _FRAGMENTS_PRIORITY = -410
 """Before the kernel puts fragments together (-400): after that there are none."""
@@ -318,4 +321,4 @@ def _iptables(steered: Steered) -> str:
         for shard in range(steered.shards)
     )
     jumps = (f"-A {' '.join(jump)}" for jump in IPTABLES_JUMPS)
-    return "\n".join(("*raw", f":{IPTABLES_CHAIN} - [0:0]", was_here, *queues, *jumps, "COMMIT", ""))
+    return "\n".join((f"*{IPTABLES_TABLE}", f":{IPTABLES_CHAIN} - [0:0]", was_here, *queues, *jumps, "COMMIT", ""))

@@ -53,6 +53,7 @@ class LaneCondition(Model):
     state: Literal["on", "impaired", "off"]
     reason: str
     repairs: Count
+    admissions_off: str
 
 
 class Health(Model):
@@ -231,17 +232,14 @@ class Entries(Model):
     total: Count
 
 
-class Lane(Model):
+class Lane(LaneCondition):
     """What the lane carries, and why packets went up to a worker."""
 
     share_percent: float = Field(ge=0, le=100)
-    state: Literal["on", "impaired", "off"]
-    reason: str
     lane: Packets
     workers: Packets
     entries: Entries
     prepared: dict[str, Count]
-    repairs: Count
     counters: dict[str, Count]
 
 

@@ -81,7 +81,7 @@ ROUTES: tuple[Route, ...] = (
                 "`duties` of the director: a list of objects with `name`, `failures` (how often it failed and began "
                 "anew), `last_error`; `problems`: a list of sentences; `missing_addresses`: VIPs and local addresses "
                 "that no interface has, while manage_addresses is false; `lane`: an object with `state` (on, impaired or off), "
-                "`reason` and `repairs`; "
+                "`reason`, `repairs` and `admissions_off` (why the kernel opens no sessions by itself; empty when it does); "
                 "`services_down`: an object: service name -> why it is down, and what becomes of new sessions; `notes`: a list "
                 "of sentences: interfaces that are down, real servers without a route, or that do not answer ARP",
                 answer=models.Health,
@@ -230,8 +230,8 @@ ROUTES: tuple[Route, ...] = (
                 "the share, the state, the entries; then a table of packets and bytes; then one line per counter",
                 "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, and "
-                "how many were taken back: `returned`), `repairs` (how often filters or pins were put back) and `counters`: an "
-                "object: name -> packets",
+                "how many were taken back: `returned`), `admissions_off` (why there are none), `repairs` (how often filters or "
+                "pins were put back) and `counters`: an object: name -> packets",
                 is_costly=True,
                 answer=models.Lane,
             ),

@@ -1,7 +1,9 @@
 """The tunables as a shard uses them. All are read from shared memory when one was written, and are plain values afterwards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from appliance.ipc.admissions import prepares
+from appliance.ipc.shared_layout import SharedState
 from appliance.model.syn_offer import AnswerTerms
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, UDP_STATE, TcpState
 from appliance.model.tunables import INDEX
@@ -21,8 +23,9 @@ class LiveTunables:
         "timestamp_remove", "toa", "toa_kind", "udp_unconfirmed_s",
     )  # fmt: skip
 
-    def __init__(self, values: Sequence[int], shards: int) -> None:
-        """`values` are all tunables, in the order of `tunables.INDEX`; limits for all `shards` are shared out evenly."""
+    def __init__(self, shared: SharedState) -> None:
+        """Those in the shared memory; limits for all shards are shared out evenly."""
+        values, shards = shared.tunables, shared.shards
 
         def value(name: str) -> int:
             return values[INDEX[name]]
@@ -43,7 +46,7 @@ class LiveTunables:
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
         self.in_kernel = bool(value("synproxy_in_kernel"))
-        self.prepared = bool(value("prepared_admissions"))
+        self.prepared = prepares(shared)
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")

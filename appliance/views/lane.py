@@ -23,6 +23,7 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
         "lane": by_lane,
         "workers": by_workers,
         "entries": {"used": stats.entries_used, "free": stats.entries - stats.entries_used, "total": stats.entries},
+        "admissions_off": stats.lane.admissions_off,
         "prepared": {
             "ready": stats.tickets,
             "returned": sum(shared.table(shard, "queue")[TICKETS_RETURNED] for shard in range(shared.shards)),
@@ -48,7 +49,8 @@ def _text(data: dict[str, object]) -> str:
     assert isinstance(counters, dict)
     head += f"lane: {data['state']}{reason}, repaired {data['repairs']} times\n"
     head += f"entries: {entries['used']} used, {entries['free']} free\n"
-    head += f"prepared admissions: {prepared['ready']} ready, {prepared['returned']} taken back\n\n"
+    off = f"off ({data['admissions_off']}), " if data["admissions_off"] else ""
+    head += f"prepared admissions: {off}{prepared['ready']} ready, {prepared['returned']} taken back\n\n"
     ways = [("", "packets", "bytes")]
     for way in ("lane", "workers"):
         traffic = data[way]

@@ -51,9 +51,9 @@ def connect(lab: RunningLab, count: int = CONNECTIONS) -> int:
 
 
 @contextmanager
-def forward_rule(lab: RunningLab, rule: str) -> Iterator[None]:
-    """With a rule of the operator's own for what is forwarded."""
-    text = f"{TABLE} {{ chain f {{ type filter hook forward priority 0; {rule}; }}; }}"
+def operators_rule(lab: RunningLab, rule: str, hook: str = "forward priority 0") -> Iterator[None]:
+    """With a rule of the operator's own, for what is forwarded or at another hook."""
+    text = f"{TABLE} {{ chain f {{ type filter hook {hook}; {rule}; }}; }}"
     lab.run("gateway", "nft", text)
     try:
         yield
@@ -69,6 +69,11 @@ def counted(lab: RunningLab) -> int:
         if "counter" in each
     )
     return int(packets)
+
+
+def why_off(lab: RunningLab) -> str:
+    reason: str = lab.api_json("/healthz")["lane"]["admissions_off"]
+    return reason
 
 
 def conns(lab: RunningLab, real_server: str) -> int:
@@ -99,14 +104,45 @@ def test_the_kernel_opens_connections_and_all_books_have_them(lab: RunningLab) -
 
 
 def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> None:
-    with forward_rule(lab, f"{SYNS} counter"):
+    with operators_rule(lab, f"{SYNS} counter"):
         assert connect(lab) > CONNECTIONS // 2
         assert counted(lab) >= CONNECTIONS
-    with forward_rule(lab, f"{SYNS} counter drop"):
+    with operators_rule(lab, f"{SYNS} counter drop"):
         lab.run("client", "curl", "--silent", "--max-time", "1.5", f"http://{lab.vip}:{lab.port}/", check=False)
         assert counted(lab) >= 1
         assert any(row["state"] == "SYN_RECV" for row in lab.api_json("/conns"))
     assert connect(lab, 50) >= 0
+
+
+@pytest.mark.parametrize("setting", [0, 1])
+def test_the_operators_rules_behind_the_steering_see_the_same_with_and_without(lab: RunningLab, setting: int) -> None:
+    with (
+        lab.changed(prepared_admissions=setting),
+        operators_rule(lab, f"{SYNS} ip saddr 192.0.2.0/24 counter", "prerouting priority -299"),
+    ):
+        connect(lab)
+        before = counted(lab)
+        assert (connect(lab) > CONNECTIONS // 2) == bool(setting)
+        assert counted(lab) - before >= CONNECTIONS
+        assert bool(why_off(lab)) != bool(setting)
+
+
+def test_rules_before_the_steering_see_clients_and_switch_them_off(lab: RunningLab) -> None:
+    """For the time that such rules are there."""
+    at_vip = f"ip daddr {lab.vip} tcp dport {lab.port} tcp flags & (syn | ack) == syn counter"
+    with operators_rule(lab, at_vip, "prerouting priority -311"):
+        lab.wait_until("it is noticed", lambda: bool(why_off(lab)))
+        assert why_off(lab) == "the chain f of the table ip operator sees SYNs of clients before the appliance"
+        before = counted(lab)
+        assert connect(lab) == 0
+        assert counted(lab) - before >= CONNECTIONS
+        with lab.changed(prepared_admissions=2):
+            assert why_off(lab) == ""
+            connect(lab)
+            assert connect(lab) > CONNECTIONS // 2
+    lab.wait_until("it is noticed", lambda: not why_off(lab))
+    connect(lab)
+    assert connect(lab) > CONNECTIONS // 2
 
 
 def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> None:

@@ -32,8 +32,9 @@ class FakeLane:
             raise EdgeError("tc: no")
         self.steps.append("the lane is attached")
 
-    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0) -> None:  # noqa: ARG002
-        """Keeps one of them."""
+    def put_tunables(self, tunable: Callable[[str], int], generation: int = 0, early_rules: str = "") -> None:  # noqa: ARG002
+        """Keeps one of them, and what stands against prepared admissions."""
+        self.early_rules = early_rules
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
 
     def close_admissions(self, shard: int) -> None:

@@ -26,11 +26,17 @@ class Scene:
         self.kernel = cast("LaneKernel", SimpleNamespace(admissions=self.rings))
         self.admissions = Admissions(2, SEED)
         self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"prepared_admissions": 1}
+        self.early_rules = ""
         self.set()
 
     def set(self, **tunables: int) -> None:
         self.tunables |= tunables
-        self.admissions.put_tunables(self.kernel, self.tunables.__getitem__)
+        self.admissions.put_tunables(self.kernel, self.tunables.__getitem__, self.early_rules)
+
+    def see(self, early_rules: str) -> None:
+        """The host has this rule before the appliance."""
+        self.early_rules = early_rules
+        self.set()
 
     def put(self, *services: ServicePlan) -> None:
         self.admissions.narrow(self.kernel, tuple(services))
@@ -89,6 +95,31 @@ def test_they_can_be_switched_off_and_are_off_at_first() -> None:
     assert scene.rings.there == {}
     scene.set(prepared_admissions=1)
     assert scene.rings.there == {WEB: 0}
+
+
+def test_rules_of_the_host_before_the_appliance_switch_them_off(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.put(service())
+    assert scene.admissions.why_off == ""
+    scene.see("the chain early is there")
+    assert (scene.rings.there, scene.admissions.why_off) == ({}, "the chain early is there")
+    scene.see("")
+    assert scene.rings.there == {WEB: 0}
+    assert caplog.messages == [
+        "prepared admissions are off: the chain early is there",
+        "prepared admissions are no longer kept off by rules",
+    ]
+
+
+def test_they_can_be_had_in_spite_of_such_rules(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.put(service())
+    scene.set(prepared_admissions=2)
+    scene.see("the chain early is there")
+    assert (scene.rings.there, scene.admissions.why_off) == ({WEB: 0}, "")
+    scene.set(prepared_admissions=0)
+    assert (scene.rings.there, scene.admissions.why_off) == ({}, "prepared_admissions is 0")
+    assert caplog.messages == []
 
 
 def test_a_service_in_auto_has_none_while_cookies_are_for_everybody() -> None:

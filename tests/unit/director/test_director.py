@@ -220,6 +220,14 @@ def route_mtus(monkeypatch: pytest.MonkeyPatch) -> MtuOf:
     return found
 
 
+@pytest.fixture(autouse=True)
+def host_rules(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the host has of rules that see SYNs before the appliance, for the test to change."""
+    found: list[str] = []
+    monkeypatch.setattr("appliance.edge.early_rules.EarlyRules.look", lambda _: "".join(found))
+    return found
+
+
 async def test_start_values_are_in_force_from_the_beginning() -> None:
     director = make().director
     assert {name: director.shared.tunable(name) for name in SHIPPED.sysctl} == SHIPPED.sysctl
@@ -242,6 +250,29 @@ async def test_the_lane_is_told_who_is_down() -> None:
     parts.director.health.down = frozenset({1})
     async with running(parts):
         assert parts.lane.down == {1}
+
+
+async def test_the_lane_is_told_of_rules_before_the_appliance(host_rules: list[str]) -> None:
+    host_rules.append("the chain early is there")
+    parts = make()
+    async with running(parts):
+        assert parts.lane.early_rules == "the chain early is there"
+        assert parts.director.shared.early_rules[0]
+    host_rules.clear()
+    parts = make()
+    async with running(parts):
+        assert parts.lane.early_rules == ""
+        assert not parts.director.shared.early_rules[0]
+
+
+async def test_rules_that_come_while_packets_are_steered_for_the_first_time_count(
+    host_rules: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of them come first is known when the appliance has its own."""
+    parts = make()
+    monkeypatch.setattr(parts.host, "start_steering", lambda *_: host_rules.append("the chain early is there"))
+    async with running(parts):
+        assert parts.lane.early_rules == "the chain early is there"
 
 
 async def test_a_worker_that_does_nothing_is_shown_as_down() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from appliance.doctor.finding import Severity
 from appliance.ipc.rows import DutyState, LaneState, ShardState
-from tests.support.patient import RUNNING, found, patient, rising, sample, severity, with_running
+from tests.support.patient import RUNNING, found, patient, rising, sample, severity, with_running, with_tunables
 
 OK, NOTE, WARNING, ERROR = Severity
 
@@ -70,6 +70,16 @@ def test_the_lane(state: str, expected: Severity, words: list[str]) -> None:
         assert finding.evidence == f"{state}: why, repaired 0 times"
         assert words[0] in finding.problem
         assert words[1] in finding.advice
+
+
+@pytest.mark.parametrize(("setting", "state", "expected"), [(1, "on", NOTE), (1, "off", OK), (0, "on", OK), (2, "on", OK)])
+def test_rules_that_keep_prepared_admissions_off(setting: int, state: str, expected: Severity) -> None:
+    """Which is no news to somebody who has switched them off, or has no lane."""
+    running = RUNNING._replace(lane=LaneState(state, "why", 0, "the chain early is there"))
+    snapshot = with_tunables({"prepared_admissions": setting}, running=running)
+    assert severity("admissions_off", snapshot) == expected
+    assert [finding.evidence for finding in found("admissions_off", snapshot)] == ["the chain early is there"] * (expected > OK)
+    assert found("admissions_off", with_tunables({"prepared_admissions": setting})) == []
 
 
 @pytest.mark.parametrize("counter", ["queue_full_drops", "socket_drops"])

@@ -144,7 +144,8 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         14: "1592dc3ddab70069",
         15: "3ceb93ba91561fde",
         16: "abbc58d06146b6c8",
-        17: "f73f319b6d145950",
+        17: "c5f57919bc0a6647",
+        18: "e880842652a5e555",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

@@ -25,7 +25,7 @@ class Scene:
     """A world whose shard prepares admissions."""
 
     def __init__(self, scene: Plan | None = None, **tunables: int) -> None:
-        self.world = World(scene or plan(weights=(1, 1)), FakeMaps(), prepared_admissions=1, **tunables)
+        self.world = World(scene or plan(weights=(1, 1)), FakeMaps(), **{"prepared_admissions": 1, **tunables})
         self.kernel = TicketKernel(self.world)
 
     def prepare(self, missed: int = 1) -> int:
@@ -236,6 +236,22 @@ def test_where_a_limit_is_near_each_syn_comes_up(tunables: dict[str, int]) -> No
     world.inside.prepared.miss(service)
     world.shard.reconcile(1000, world.now)
     assert TicketKernel(world).ready == 0
+
+
+@pytest.mark.parametrize(("setting", "is_there"), [(1, False), (2, True)])
+def test_where_rules_see_syns_before_the_appliance_each_syn_comes_up(setting: int, is_there: bool) -> None:
+    """What is ready is taken back with the next packet, and nothing is prepared until they are gone, unless that is wanted."""
+    scene = Scene(prepared_admissions=setting)
+    shared = scene.world.shared
+    assert scene.prepare() > 0
+    shared.early_rules[0] = True
+    shared.generation[0] += 1
+    scene.world.put(syn_of(70))
+    assert (scene.prepare(100) > 0) is is_there
+    shared.early_rules[0] = False
+    shared.generation[0] += 1
+    scene.world.put(syn_of(71))
+    assert scene.prepare() > 0
 
 
 def test_a_source_network_gets_no_more_than_its_share() -> None:

@@ -15,12 +15,14 @@ def test_the_share_comes_first() -> None:
     shared.destination(1, 1)[:4] = memoryview(array("Q", [3, 4, 50, 60]))
     shared.table(0, "queue")[TICKETS_RETURNED], shared.table(1, "queue")[TICKETS_RETURNED] = 2, 10
     shared.destination(shared.lane, 1)[:4] = memoryview(array("Q", [390, 600, 5000, 6000]))
-    document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2), 5, 4096, 7, list(range(len(LANE_COUNTERS)))))
+    why_off = "a chain"
+    document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2, why_off), 5, 4096, 7, list(range(len(LANE_COUNTERS)))))
     head, state, entries, prepared, _, _, of_lane, of_workers, _, _, first, *_ = document.text.splitlines()
     assert head == "carried: 99.0 % of the packets of sessions"
     assert state == "lane: impaired (tc: no), repaired 2 times"
     assert entries == "entries: 5 used, 4091 free"
-    assert prepared == "prepared admissions: 7 ready, 12 taken back"
+    assert prepared == "prepared admissions: off (a chain), 7 ready, 12 taken back"
+    assert document.data["admissions_off"] == "a chain"
     assert document.data["prepared"] == {"ready": 7, "returned": 12}
     assert of_lane.split() == ["lane", "990", "11000"]
     assert of_workers.split() == ["workers", "10", "180"]
@@ -28,6 +30,12 @@ def test_the_share_comes_first() -> None:
     assert document.data["share_percent"] == 99.0
     assert document.data["entries"] == {"used": 5, "free": 4091, "total": 4096}
     assert document.data["counters"]["up_held"] == 2
+
+
+def test_of_prepared_admissions_that_are_on_no_reason_is_told() -> None:
+    document = lane(shared_state(shards=1, destinations=1), LaneStats(LaneState("on", ""), 0, 0, 3, []))
+    assert "prepared admissions: 3 ready, 0 taken back\n" in document.text
+    assert document.data["admissions_off"] == ""
 
 
 def test_without_a_lane_there_is_no_share_and_no_counter() -> None:
