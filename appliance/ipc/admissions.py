@@ -32,8 +32,7 @@ def prepares(shared: SharedState) -> bool:
 def may_be_prepared(service: ServicePlan) -> bool:
     """Whether a service can have prepared admissions at all. One in "auto" has none while it answers with cookies."""
     is_plain = service.protocol == "tcp" and service.lane and not service.guarded and service.synproxy != "always"
-    has_limits = service.max_conn or service.max_conn_per_client or any(server.max_conn for server in service.real_servers)
-    return is_plain and service.scheduler in SCHEDULERS and not service.persistence_s and not has_limits
+    return is_plain and service.scheduler in SCHEDULERS and not service.persistence_s and not service.max_conn_per_client
 
 
 def first_rings(services: Iterable[ServicePlan], shards: int) -> dict[str, int]:

@@ -43,7 +43,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 18
+VERSION = 17
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -57,6 +57,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
 USUAL_MTU, MOST_MTU = 1500, 65_535
 """The MTU of Ethernet, in bytes, assumed for a real server whose route is not known; and the largest there is."""
 
+_GAUGES = (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS)
 _COUNTED = ("ext", "verdicts", "queue")
 """Those with counters; the others have gauges."""
 
@@ -107,6 +108,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "refusals": shards * destinations * REFUSALS,
         "clients": shards * client_table.ENTRIES,
         "early_rules": 1,  # whether the host has rules that see a SYN before the appliance
+        "ready": shards * destinations,
     }
 
 
@@ -157,15 +159,15 @@ class SharedState:
         """By shard: how many sessions it has at this moment; side by side, because each shard sums them up for a new one."""
         self.time_wait_counts = sections["time_wait_counts"].cast("Q")
         """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
-        self.udp_counts = sections["udp_counts"].cast("Q")
-        """By shard: how many of its sessions are of UDP, at this moment."""
-        self.short_lived = sections["short_lived"].cast("Q")
-        """How many sessions of each shard, one behind the other, are young (`sessions.short_lived`); and how many rest."""
+        self.udp_counts, self.short_lived = sections["udp_counts"].cast("Q"), sections["short_lived"].cast("Q")
+        """By shard: how many of its sessions are of UDP; how many are young (`sessions.short_lived`), and after those of all
+        shards, how many rest."""
         self._counters = sections["counters"].cast("Q")
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
-        self._cookie_edges = sections["cookie_edges"].cast("Q")
-        self._refusals = sections["refusals"].cast("Q")
+        self._cookie_edges, self._refusals = sections["cookie_edges"].cast("Q"), sections["refusals"].cast("Q")
+        self.ready = sections["ready"].cast("Q")
+        """By shard, and there by slot: how many prepared admissions are ready. Each may become a session at any moment."""
         self.persistence = sections["persistence"].cast("Q")
         """The words of `persistence_table.PersistenceTable`, which all shards write."""
         self.clients = sections["clients"].cast("Q")
@@ -230,7 +232,7 @@ class SharedState:
         self.session_counts[shard] = self.time_wait_counts[shard] = self.udp_counts[shard] = 0
         self.short_lived[shard] = self.short_lived[self.shards + shard] = 0
         of_slots, none = self.all_destinations(shard), memoryview(bytes(self.destinations * WORD_BYTES)).cast("Q")
-        for gauge in (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS):
+        for gauge in _GAUGES:
             of_slots[gauge :: len(DESTINATION_FIELDS)] = none
         self.table(shard, "states")[:] = array("Q", bytes(len(STATE_FIELDS) * WORD_BYTES))
 
@@ -246,26 +248,24 @@ class SharedState:
         return self._counters[start : start + words]
 
     def conns_elsewhere(self, shard: int, slot: int) -> tuple[int, int, int]:
-        """ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as published last."""
+        """The ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all other shards, as last published."""
         words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
         starts = [start + row * words for row in range(self.shards) if row != shard]
-        counters = self._counters
-        gauges = (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS)
-        active, inactive, opening = (sum(counters[place + gauge] for place in starts) for gauge in gauges)
+        active, inactive, opening = (sum(self._counters[place + gauge] for place in starts) for gauge in _GAUGES)
         return active, inactive, opening
 
     def destination_column(self, place: int) -> list[int]:
         """What all shards together have counted at a place of DESTINATION_FIELDS, by slot."""
-        words = len(DESTINATION_FIELDS)
-        columns = (self.all_destinations(shard)[place::words].tolist() for shard in range(self.shards))
+        columns = (self.column(shard, place).tolist() for shard in range(self.shards))
         return [sum(column) for column in zip(*columns, strict=True)]
 
     def open_elsewhere(self, shard: int, slot: int) -> int:
-        """The OPEN_CONNS of a real server in all shards but this one; 0 for a slot that is none."""
+        """The OPEN_CONNS of a real server in all other shards, and what is ready there; 0 for a slot that is none."""
         if slot >= self.destinations:
             return 0
         words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS) + OPEN_CONNS
-        return sum(self._counters[start + row * words] for row in range(self.shards) if row != shard)
+        others, counters, ready = [row for row in range(self.shards) if row != shard], self._counters, self.ready
+        return sum(counters[start + row * words] + ready[row * self.destinations + slot] for row in others)
 
     def refusals(self, shard: int, slot: int) -> memoryview:
         """How often one shard has refused sessions of a service by its limits. It is counted as `cookie_edges` are."""

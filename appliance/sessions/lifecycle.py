@@ -48,12 +48,10 @@ class Sessions:
         self.tcp = SessionTable()
         self.udp = SessionTable()
         self.wheel: TimerWheel[Session] = TimerWheel(now)
-        self._plan, self._shared, self._output = plan, shared, output
+        self._plan, self._shared, self._session_counts, self._output = plan, shared, shared.session_counts, output
         self.by_state: ByState[Session] = ByState(now)
         shared.forget_sessions(plan.shard)
-        self._session_counts = shared.session_counts
-        self._queue_counts = shared.table(plan.shard, "queue")
-        self._gauges = shared.table(plan.shard, "states")
+        self._queue_counts, self._gauges = shared.table(plan.shard, "queue"), shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
         facts = ShardFacts.of(plan, shared)
         self.maglev_tables = facts.tables
@@ -128,8 +126,10 @@ class Sessions:
         """A session that is in no table yet, or why there is none."""
         if self._is_source_full(service, places):
             return SOURCE_LIMIT
-        if service.limits is not None and (why := self.limited.reason_against(service, key, self.tunables, now)) is not None:
-            return why
+        if service.limits is not None:
+            self.prepared.make_room(service)
+            if (why := self.limited.reason_against(service, key, self.tunables, now)) is not None:
+                return why
         if not self._room.in_table(service, self.tunables, now):
             return TABLE_FULL
         opened = admission.open(service, key, isn, self.tunables.lport_tries, now)

@@ -20,16 +20,15 @@ from appliance.ipc.lane_layout import RINGS
 from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.sessions.admission import Admission
-from appliance.sessions.readiness import is_outdated, wanted
+from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.tickets import Owner as TicketsOwner
 from appliance.sessions.tickets import Tickets, no_client
 from appliance.state.lane_entry import CELLS, flow_of_segment
 from appliance.state.output import ShardOutput
 from appliance.state.real_server import RealServer
-from appliance.state.services import NEVER, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.wire.flow import pack_endpoint
 
@@ -41,8 +40,7 @@ _RATE_KEPT = 1 - 1 / 128
 _IDLE_RATE = 0.01
 """Below this rate, none are kept ready: some five to twelve seconds behind the last one."""
 
-_PREPARED_AT_ONCE = 128
-_TAKEN_AT_ONCE = 200
+_PREPARED_AT_ONCE, _TAKEN_AT_ONCE = 128, 200
 """A millisecond's work, or two."""
 
 _LOOK_AT_SOURCES_S = 0.5
@@ -141,14 +139,20 @@ class Prepared:
             self.take_back_of(ring)
         return sessions + len(ring.tickets)
 
-    def take_over(self, most: int = 1 << 30) -> bool:
-        """Take the sessions of up to `most` tickets that were taken into the tables, or keep them as short-lived ones; whether
+    def make_room(self, service: VirtualService[Session]) -> None:
+        """A session of a service with limits is about to be opened: nothing that is ready stands in its way."""
+        ring = self._rings.get(service)
+        if ring is not None and is_beyond(ring, service, self._shared.shards):
+            self.take_back_of(ring)
+
+    def take_over(self, at_most: int = 1 << 30) -> bool:
+        """Take the sessions of up to `at_most` tickets that were taken into the tables, or keep them as short-lived ones; whether
         there were any."""
-        left = most
+        left = at_most
         for ring, service in self._active.items():
             if ring.has_taken:
                 left = self._take_over(ring, left, self._short.may_have(service, ring.rate))
-        return left != most
+        return left != at_most
 
     def _take_over(self, ring: Ring, left: int, are_short: bool) -> int:
         while left and ring.has_taken and self._is_done(ring):
@@ -160,11 +164,11 @@ class Prepared:
                 continue
             self._ready -= 1
             self._source_room -= 1
-            ticket.session.real_server.ready -= 1
             if are_short:
                 self._short.add(ticket)
             else:
                 self._tickets.take_in(ticket)
+            self._tickets.count_ready(ticket.session.real_server, -1)  # behind that, so that no other shard misses it
         return left
 
     def _is_done(self, ring: Ring) -> bool:
@@ -247,7 +251,7 @@ class Prepared:
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
             before = self._ready
-            if is_outdated(ring, service, now):
+            if is_outdated(ring, service, now) or is_beyond(ring, service, self._shared.shards):
                 self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:
                 self.take_back_of(ring)
@@ -276,11 +280,9 @@ class Prepared:
 
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
-        there = len(ring.tickets)
-        missing = wanted(ring, service) - there
-        backlog = self._owner.tunables.backlog - len(service.half_open) - there - self._short.fresh
-        number = min(missing, room, backlog, _PREPARED_AT_ONCE)
-        if number <= 0 or service.drops_new or self._sends_cookies(service) or not service.is_steady(now):
+        missing, fresh = wanted(ring, service) - len(ring.tickets), self._short.fresh
+        number = min(missing, room, _PREPARED_AT_ONCE, room_for(ring, service, self._owner.tunables, self._shared.shards, fresh))
+        if number <= 0 or service.drops_new or not service.is_steady(now):
             return False
         tickets, client_key = list[Ticket](), no_client(service)
         while len(tickets) < number and (ticket := self._tickets.make(service, client_key, now)) is not None:
@@ -289,7 +291,3 @@ class Prepared:
         self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
         ring.put(tickets, self.generation)
         return len(tickets) == number < missing
-
-    def _sends_cookies(self, service: VirtualService[Session]) -> bool:
-        """Whether SYNs to the service are answered with cookies at the moment."""
-        return service.is_engaged or (service.synproxy != NEVER and self._owner.tunables.syncookies == ALWAYS_COOKIES)

@@ -2,10 +2,17 @@
 
 By turns it makes no difference when an admission was decided. By the load it does: such a service has fewer ready, and none
 without a client every other look; and they are decided anew when the load has changed much since.
+
+For limits they count as sessions. Nobody is to be refused, or sent elsewhere, for the sake of one that is ready: so all shards
+together have no more than a quarter of what the limits leave room for, and those of a shard go when they are twice its part.
 """
 
+from math import inf
+
+from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.sessions.ring import MOST_READY, Ring
-from appliance.state.services import VirtualService
+from appliance.state.live_tunables import LiveTunables
+from appliance.state.services import NEVER, VirtualService
 from appliance.state.session import Session
 
 _LEAST_READY = 16
@@ -22,6 +29,25 @@ def wanted(ring: Ring, service: VirtualService[Session]) -> int:
     if service.scheduler.needs_load:
         return min(MOST_READY, int(_READY_FOR_LOOKS_BY_LOAD * ring.rate))
     return min(MOST_READY, max(_LEAST_READY, int(_READY_FOR_LOOKS * ring.rate)))
+
+
+def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int = 0) -> int:
+    """How many more may be ready in one shard of so many: by the limits of the service, by its backlog, and because there are
+    none while its clients are sent cookies. `fresh`: sessions of the shard that may be half-open."""
+    if service.is_engaged or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES):
+        return 0
+    there = len(ring.tickets)
+    by_backlog = service.backlog(tunables.backlog) - len(service.half_open) - there - fresh
+    return int(min(by_backlog, _room(service) // (4 * shards) - there))
+
+
+def is_beyond(ring: Ring, service: VirtualService[Session], shards: int) -> bool:
+    """Whether more are ready than may be by the limits of the service."""
+    return bool(ring.tickets) and len(ring.tickets) > _room(service) // (2 * shards)
+
+
+def _room(service: VirtualService[Session]) -> float:
+    return inf if service.limits is None else service.limits.room(service.all_real_servers, service.candidates)
 
 
 def is_outdated(ring: Ring, service: VirtualService[Session], now: float) -> bool:

@@ -1,5 +1,6 @@
 """Tickets: how one is made, what becomes of it when the kernel has taken it, and how it is given back (`sessions.prepared`)."""
 
+from array import array
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
@@ -67,7 +68,14 @@ class Tickets:
         self._admission = admission
         self._counts = counts
         self._output = output
+        self._ready_by_slot = shared.ready[shard * shared.destinations : (shard + 1) * shared.destinations]
+        self._ready_by_slot[:] = array("Q", bytes(self._ready_by_slot.nbytes))
         self.short = ShortLived(owner, admission, shared, shard, counts, self.take_in)
+
+    def count_ready(self, real_server: RealServer, more: int) -> None:
+        """Count so many more tickets as ready for a real server, here and where other shards look."""
+        real_server.ready += more
+        self._ready_by_slot[real_server.slot] = real_server.ready
 
     def make(self, service: VirtualService[Session], client_key: bytes, now: float) -> Ticket | None:
         """A new admission; None when there is no real server, local port or entry for it. `client_key` is `no_client`."""
@@ -77,7 +85,7 @@ class Tickets:
             return None
         ticket = self.short.renew(real_server, now)
         if ticket is not None:
-            real_server.ready += 1
+            self.count_ready(real_server, 1)
             return ticket
         prepared = self._admission.prepare(service, real_server, client_key, self._owner.tunables.lport_tries, now)
         if prepared is None:
@@ -89,7 +97,7 @@ class Tickets:
             service.take_back_pick(real_server)
             self._admission.take_back(session, last_seq)
             return None
-        real_server.ready += 1
+        self.count_ready(real_server, 1)
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, lane.maps.records, entry)
         return Ticket(session, entry, last_seq, prepared_record(lane.maps.records, entry))
@@ -97,7 +105,7 @@ class Tickets:
     def give_back(self, ticket: Ticket) -> None:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
         session = ticket.session
-        session.real_server.ready -= 1
+        self.count_ready(session.real_server, -1)
         session.service.take_back_pick(session.real_server)
         self._admission.take_back(session, ticket.last_seq)
         self._owner.lane.return_entry(ticket.entry)
@@ -130,5 +138,5 @@ class Tickets:
             lane.maps.remove_flow(client_flow)
         lane.clear(ticket.entry)
         self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
-        session.real_server.ready += 1
+        self.count_ready(session.real_server, 1)
         self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))

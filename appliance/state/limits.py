@@ -3,9 +3,12 @@
 Sessions of all shards count, but for those whose connection is over. A shard says at once that it has opened one, and within a
 fiftieth of a second that one is over. Shards look at each other's numbers without a lock. So with one shard a limit is exact; all
 shards together may exceed it by their number less one, and for a moment may refuse a session for which there would be room.
+
+An admission that is ready counts as a session, here and in other shards; `sessions.readiness` has how few there are near a limit.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Optional, Protocol, TypeVar
 
 from appliance.ipc.plan import ServicePlan
@@ -27,6 +30,10 @@ class Counted(Candidate, Protocol):
     @property
     def open_here(self) -> int:
         """How many it has in this shard."""
+
+    @property
+    def ready(self) -> int:
+        """How many are ready for it in this shard, whose clients have not come yet."""
 
 
 CountedT = TypeVar("CountedT", bound=Counted)
@@ -51,8 +58,10 @@ class Limits:
         return cls(plan, elsewhere) if is_limited else None
 
     def _has_room(self, real_server: Counted) -> bool:
-        most = real_server.max_conn
-        return not most or real_server.open_here + self._elsewhere(real_server.slot) < most
+        return not real_server.max_conn or self._sessions(real_server) < real_server.max_conn
+
+    def _sessions(self, real_server: Counted) -> int:
+        return real_server.open_here + real_server.ready + self._elsewhere(real_server.slot)
 
     def with_room(self, picked: CountedT, candidates: Sequence[CountedT], client_key: bytes) -> CountedT | None:
         """The real server that was picked if it has room for a session of this client, else another one; None when none has."""
@@ -68,7 +77,16 @@ class Limits:
         """Whether the service, which has these real servers, has as many sessions as it may. O(n)."""
         if not self._max_conn:
             return False
-        return sum(each.open_here + self._elsewhere(each.slot) for each in real_servers) >= self._max_conn
+        return sum(map(self._sessions, real_servers)) >= self._max_conn
+
+    def room(self, real_servers: Iterable[Counted], candidates: Iterable[Counted]) -> float:
+        """How many more sessions there may be whichever candidate they go to, beside those that are ready in other shards: the
+        least of what the service and each of its candidates may have. Negative when there are too many; infinite without a
+        limit. O(n)."""
+        rooms = [each.max_conn - self._sessions(each) + each.ready for each in candidates if each.max_conn and each.weight]
+        if self._max_conn:
+            rooms.append(self._max_conn - sum(self._sessions(each) - each.ready for each in real_servers))
+        return min(rooms, default=inf)
 
     def backlog(self, usual: int, candidates: Sequence[Counted]) -> int:
         """From how many half-open sessions on clients have to prove themselves; `usual` are those that any service may have.

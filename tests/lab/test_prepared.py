@@ -190,10 +190,21 @@ def open_conns(lab: RunningLab) -> list[int]:
     return [row["open_conns"] for row in service["real_servers"]]
 
 
+@contextmanager
+def configured(lab: RunningLab, text: str) -> Iterator[None]:
+    """With this configuration. No session outlives the block."""
+    reload(lab, text)
+    try:
+        yield
+    finally:
+        reload(lab, CONFIGURED)
+        lab.api("/conns?all=1", "-X", "DELETE")
+
+
 def test_by_the_load_they_are_spread_and_weight_0_gets_not_one_more(lab: RunningLab) -> None:
     """Two hundred connections that stay, opened among others that end at once."""
-    reload(lab, CONFIGURED.replace('scheduler = "rr"', 'scheduler = "wlc"'))
-    with lab.start("client", "load_until_told.py", "8") as load:
+    by_load = CONFIGURED.replace('scheduler = "rr"', 'scheduler = "wlc"')
+    with configured(lab, by_load), lab.start("client", "load_until_told.py", "8") as load:
         assert load.stdout is not None
         assert load.stdout.readline() == "loading\n"
         before = opened(lab)
@@ -204,7 +215,8 @@ def test_by_the_load_they_are_spread_and_weight_0_gets_not_one_more(lab: Running
             one, other = open_conns(lab)
             assert one + other >= 200
             assert abs(one - other) < 60
-            assert lab.api(WEIGHT, "-X", "PATCH", "--data-binary", '{"weight": 0}', "-H", JSON).endswith("weight = 0\n")
+            answer = lab.api(WEIGHT, "-X", "PATCH", "--data-binary", '{"weight": 0}', "-H", JSON)
+            assert answer.endswith("weight = 0\n")
             then = opened(lab)
             lab.wait_until("what was opened before is counted", lambda: opened(lab) > then + 50)
             before = conns(lab, RS1)
@@ -212,9 +224,27 @@ def test_by_the_load_they_are_spread_and_weight_0_gets_not_one_more(lab: Running
             assert conns(lab, RS1) == before > 0
             held.kill()
         said, _ = load.communicate()
-    assert json.loads(said)["errors"] == {}
-    reload(lab, CONFIGURED)
-    lab.api("/conns?all=1", "-X", "DELETE")
+        assert json.loads(said)["errors"] == {}
+
+
+def with_limit(max_conn: int) -> str:
+    return CONFIGURED.replace('scheduler = "rr"', f'scheduler = "rr"\nmax_conn = {max_conn}')
+
+
+def test_far_from_a_limit_the_kernel_opens_connections_and_at_it_nobody(lab: RunningLab) -> None:
+    before = opened(lab)
+    with configured(lab, with_limit(1000)), lab.start("client", "held_sessions.py", "150") as held:
+        assert held.stdout is not None
+        held.stdout.readline()
+        assert opened(lab) > before + 50
+        reload(lab, with_limit(150))
+        before = opened(lab)
+        lab.run("client", "curl", "--silent", "--max-time", "5", f"http://{lab.vip}:{lab.port}/", check=False)
+        lab.wait_until("it is counted", lambda: lab.counter("drops", "service_full") > 0)
+        assert sum(open_conns(lab)) == 150
+        assert lab.api_json("/stats/lane")["prepared"]["ready"] == 0
+        assert opened(lab) == before
+        held.kill()
 
 
 FAULTS: dict[str, Callable[[RunningLab], None]] = {

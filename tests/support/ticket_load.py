@@ -26,12 +26,23 @@ _PORTS_OF_CLIENT = 60_000
 _FIRST_PORT = 1024
 
 
-def scene(scheduler: str, weights: Sequence[int], *, shard: int = 0, shards: int = 1) -> Plan:
-    """A TCP service with real servers of these weights."""
+def scene(
+    scheduler: str,
+    weights: Sequence[int],
+    *,
+    shard: int = 0,
+    shards: int = 1,
+    max_conn: int = 0,
+    most: Sequence[int] = (),
+) -> Plan:
+    """A TCP service with real servers of these weights. `most` are their own limits."""
     usual = plan(shard=shard, shards=shards)
     (web,) = usual.services
-    real_servers = tuple(RealServerPlan(f"192.0.2.{101 + slot}", 8080, weight, slot) for slot, weight in enumerate(weights))
-    service = replace(web, scheduler=scheduler, real_servers=real_servers)
+    real_servers = tuple(
+        RealServerPlan(f"192.0.2.{101 + slot}", 8080, weight, slot, max_conn=limit)
+        for slot, (weight, limit) in enumerate(zip(weights, most or [0] * len(weights), strict=True))
+    )
+    service = replace(web, scheduler=scheduler, real_servers=real_servers, max_conn=max_conn)
     return replace(usual, services=(service,), destinations=len(real_servers))
 
 
@@ -51,13 +62,13 @@ class Outcome(NamedTuple):
 class TicketLoad:
     """The shards of one plan, each a world of its own with shared counters."""
 
-    def __init__(self, plans: Sequence[Plan], **tunables: int) -> None:
-        """`plans` are those of all shards, in their order."""
+    def __init__(self, plans: Sequence[Plan], entries: int = 16384, **tunables: int) -> None:
+        """`plans` are those of all shards, in their order; `entries` those of the lane of each."""
         usual = {"prepared_admissions": 1, "tcp_max_syn_backlog": 100_000}
-        first = World(plans[0], FakeMaps(16384), **usual | tunables)
+        first = World(plans[0], FakeMaps(entries), **usual | tunables)
         self.worlds = [first]
         for each in plans[1:]:
-            world = World(each, FakeMaps(16384), prepared_admissions=1)
+            world = World(each, FakeMaps(entries), prepared_admissions=1)
             world.shared = first.shared
             world.shard = Shard(each, first.shared, world.now, world.maps)
             self.worlds.append(world)

@@ -78,9 +78,7 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
         {"guarded": True},
         {"protocol": "udp"},
         {"persistence_s": 60},
-        {"max_conn": 5},
         {"max_conn_per_client": 5},
-        {"server_max_conn": 5},
     ],
 )
 def test_a_service_whose_decisions_depend_on_its_clients_has_none(more: dict[str, Any]) -> None:
