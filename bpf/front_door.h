@@ -268,8 +268,9 @@ static __always_inline struct front_door *door_of(struct __sk_buff *skb, struct 
 	return bpf_map_lookup_elem(&front_doors, &key);
 }
 
-/* In the place of a verdict: no SYN to a service whose SYNs are answered here. */
+/* In the place of a verdict: no SYN to a service whose SYNs are answered here; and a segment that opens nothing at all. */
 #define NO_DOOR 0x101
+#define OPENS_NOTHING 0x102
 
 /* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
 static __noinline int open_front_door(struct __sk_buff *skb)
@@ -285,8 +286,8 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 
 	if (!read_ip(skb, &packet))
 		door = door_of(skb, &packet);
-	if (!door)
-		return NO_DOOR;
+	if (!door) /* a packet whose header was read is TCP */
+		return packet.header && (packet.flags & OPENING_FLAGS) != SYN ? OPENS_NOTHING : NO_DOOR;
 	error = judge_syn(skb, &packet, &way);
 	if (error)
 		return up(error);

@@ -114,9 +114,9 @@ int lane(struct __sk_buff *skb)
 	verdict = carry(skb, how);
 	if (verdict == NO_FLOW)
 		verdict = open_front_door(skb);
-	if (verdict == NO_DOOR)
-		verdict = end_stray(skb);
-	return verdict == NO_STRAY ? open_by_ticket(skb, how) : verdict;
+	if (verdict == OPENS_NOTHING)
+		return end_stray(skb);
+	return verdict == NO_DOOR ? open_by_ticket(skb, how) : verdict;
 }
 
 /* Helpers that change packets are for programs under this licence alone. */

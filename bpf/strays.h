@@ -13,8 +13,8 @@
 
 #define KNOWN_FOR_NS (COOKIE_SLOTS * COOKIE_SLOT_S * NS_PER_S)
 
-/* In the place of a verdict: nothing that is judged here. */
-#define NO_STRAY 0x102
+/* In the place of a counter: nothing that a shard would drop. */
+#define NO_STRAY 0x103
 
 static __always_inline struct known_client client_of(const struct packet *packet)
 {
@@ -67,6 +67,12 @@ static __always_inline int are_some_outside(void)
 	return any != 0;
 }
 
+/* Whether a shard may have an answer to a packet that it would drop: never to a RST, and to nothing without an acknowledgement. */
+static __always_inline int may_have_answer(const struct packet *packet, int counter)
+{
+	return counter != COUNT_BAD_FLAGS && (packet->flags & (ACK | RST)) == ACK;
+}
+
 /* Whether one more stray may go up in this window of time. */
 static __always_inline int is_allowed(const struct stray_rule *rule)
 {
@@ -100,14 +106,27 @@ static __noinline __u32 judge_source(struct __sk_buff *skb, struct packet *packe
 	return find_client(skb, packet, &to, &way);
 }
 
+/* Whether a host sends these flags together: `shard.sanity`. PSH may go with each. */
+static __always_inline int are_sensible(__u32 flags)
+{
+	flags &= ~PSH;
+	return flags == (SYN | ACK) || flags == RST || flags == (RST | ACK) || (flags & ~(FIN | URG)) == ACK;
+}
+
 /* What a shard would count when it dropped the packet; NO_STRAY when it may be one that it would not. */
 static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
 {
 	__u32 is_null = rule->defers && !packet->payload, may_be_probe = rule->defers && packet->payload <= 1;
 	int found;
 
-	if ((packet->flags & (ACK | SYN | RST)) != ACK || !rule->cookies)
+	if (!rule->cookies && !rule->drops)
 		return NO_STRAY;
+	if (!are_sensible(packet->flags))
+		return rule->drops ? COUNT_BAD_FLAGS : NO_STRAY;
+	if ((packet->flags & (ACK | SYN | RST)) != ACK)
+		return rule->drops ? COUNT_STRAY : NO_STRAY;
+	if (!rule->cookies)
+		return COUNT_STRAY;
 	found = check_cookie(packet, packet->seq - 1);
 	if (found == COOKIE_IS_WRONG && may_be_probe && !(packet->flags & FIN))
 		found = check_cookie(packet, packet->seq);
@@ -127,18 +146,18 @@ static __always_inline void count_segments_as(const struct packet *packet, __u32
 		*number += packet->segments;
 }
 
-/* The rule for the service of a packet that opens nothing; null for all others. */
+/* The rule for the service of a segment; null when it has none. */
 static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, struct packet *packet)
 {
 	struct front_door_key key = {.family = 4, .port = packet->destination_port};
 
-	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) == SYN)
+	if (read_tcp(skb, packet))
 		return 0;
 	*(__u32 *)key.address = packet->destination;
 	return bpf_map_lookup_elem(&stray_rules, &key);
 }
 
-/* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
+/* A function of its own, for its stack: the segment is read anew. It has no session in the lane, and opens none. */
 static __noinline int end_stray(struct __sk_buff *skb)
 {
 	struct packet packet = {};
@@ -149,15 +168,15 @@ static __noinline int end_stray(struct __sk_buff *skb)
 	if (!read_ip(skb, &packet))
 		rule = stray_rule_of(skb, &packet);
 	if (!rule || is_known(&packet) || are_some_outside())
-		return NO_STRAY;
+		return up(COUNT_UP_NO_SESSION);
 	counter = judge_stray(&packet, rule);
 	if (counter == NO_STRAY)
-		return NO_STRAY;
+		return up(COUNT_UP_NO_SESSION);
 	reason = judge_source(skb, &packet);
 	if (reason)
 		return up(reason);
-	if (is_allowed(rule))
-		return NO_STRAY;
+	if (may_have_answer(&packet, counter) && is_allowed(rule))
+		return up(COUNT_UP_NO_SESSION);
 	count_segments_as(&packet, counter);
 	return TC_ACT_SHOT;
 }

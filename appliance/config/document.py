@@ -10,20 +10,15 @@ from appliance.model.tunables import TUNABLES
 def document_of(config: Config) -> dict[str, Any]:
     """The tables, as JSON has them; of tunables, those that do not have their default."""
     document: dict[str, Any] = {
-        "gateway": _given(config.gateway),
-        "api": _given(config.api),
+        "gateway": value_of(config.gateway),
+        "api": value_of(config.api),
         "sysctl": {name: value for name, value in config.sysctl.items() if value != TUNABLES[name].default},
         "host": {"sysctl": {name: _plain(values) for name, values in config.host.sysctl.items()}},
-        "session_log": _given(config.session_log),
+        "session_log": value_of(config.session_log),
         "local_addresses": pools_of(config),
         "service": [value_of(service) for service in config.services],
     }
     return {key: table for key, table in document.items() if table and table != {"sysctl": {}}}
-
-
-def _given(table: Any) -> dict[str, Any]:
-    given: dict[str, Any] = table.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return given
 
 
 def _plain(values: tuple[int, ...]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from appliance.config.loading import Config, RealServer, Service, with_parts
 from appliance.config.problems import value_text
+from appliance.config.table import Table
 from appliance.model.edit import (
     ALREADY_THERE,
     BAD_CONFIG,
@@ -30,9 +31,10 @@ _ENDPOINT = re.compile(r"(?P<address>[0-9.]{7,15}):(?P<port>[1-9][0-9]{0,4})")
 _LONGEST_SHOWN = 80
 
 
-def value_of(table: Service | RealServer) -> Value:
-    """The keys of a service or a real server that are given, as JSON has them."""
-    return table.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def value_of(table: Table) -> Value:
+    """The keys of a table that are given, as JSON has them."""
+    given: Value = table.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return given
 
 
 def endpoint_of(server: RealServer) -> str:

@@ -27,7 +27,7 @@ def saved(text: str, in_file: Config, running: Config) -> str:
         document = tomlkit.parse(text)
         tunables = {name: value for name, value in running.sysctl.items() if value != in_file.sysctl[name]}
         _put_keys(document, "sysctl", {}, tunables)
-        _put_keys(document, "session_log", _given(in_file), _given(running))
+        _put_keys(document, "session_log", value_of(in_file.session_log), value_of(running.session_log))
         _put_keys(document, "local_addresses", pools_of(in_file), pools_of(running))
         _put_tables(document, "service", _services(in_file), _services(running), lambda table: str(table["name"]))
         return tomlkit.dumps(document)
@@ -37,11 +37,6 @@ def saved(text: str, in_file: Config, running: Config) -> str:
 
 def _services(config: Config) -> dict[str, Value]:
     return {service.name: value_of(service) for service in config.services}
-
-
-def _given(config: Config) -> Value:
-    given: Value = config.session_log.model_dump(mode="json", exclude_unset=True)
-    return given
 
 
 def _put_keys(parent: Any, key: str, before: Value, after: Value) -> None:

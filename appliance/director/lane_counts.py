@@ -16,23 +16,27 @@ from appliance.model.counters import (
     TOA_OK,
 )
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.verdicts import BAD_COOKIE, COOKIE_SENT, NULL_COOKIE_ACK, STORM
+from appliance.model.verdicts import BAD_COOKIE, BAD_FLAGS, COOKIE_SENT, NO_SESSION, NULL_COOKIE_ACK, STORM
+from appliance.policy.defence import TCP
 
 _EXT = {
-    TOA_OK: "option_added",
-    TOA_FAIL_LEN: "option_no_room",
-    ACK_STORM: "storm",
-    SYN_CNT: "cookie_sent",
-    BAD_ACK: "bad_cookie",
-    NULL_ACK: "null_cookie_ack",
+    TOA_OK: ("option_added",),
+    TOA_FAIL_LEN: ("option_no_room",),
+    ACK_STORM: ("storm",),
+    SYN_CNT: ("cookie_sent",),
+    BAD_ACK: ("bad_cookie",),
+    NULL_ACK: ("null_cookie_ack",),
+    TCP.place: ("stray", "bad_flags"),
 }
-"""By the place in the extended table: the counter of the lane that counts the same."""
+"""By the place in the extended table: the counters of the lane that count the same, together."""
 
 _VERDICTS = {
-    STORM.index: "storm",
-    COOKIE_SENT.index: "cookie_sent",
-    BAD_COOKIE.index: "bad_cookie",
-    NULL_COOKIE_ACK.index: "null_cookie_ack",
+    STORM.index: ("storm",),
+    COOKIE_SENT.index: ("cookie_sent",),
+    BAD_COOKIE.index: ("bad_cookie",),
+    NULL_COOKIE_ACK.index: ("null_cookie_ack",),
+    NO_SESSION.index: ("stray",),
+    BAD_FLAGS.index: ("bad_flags",),
 }
 """By the place among the verdicts: the same."""
 
@@ -63,8 +67,8 @@ class LaneCounts:
         row = self._shared.lane
         for table, names in (("ext", _EXT), ("verdicts", _VERDICTS)):
             cells = self._shared.table(row, table)
-            for place, name in names.items():
-                self._put((table, 0, place), cells, counts[LANE_COUNTER_PLACE[name]])
+            for place, same in names.items():
+                self._put((table, 0, place), cells, sum(counts[LANE_COUNTER_PLACE[name]] for name in same))
         busy = self._busy()
         for slot, carried in self._kernel.traffic(slots if busy is None else busy).items():
             cells = self._shared.destination(row, slot)

@@ -1,8 +1,9 @@
 """The stray rules: for which services the kernel ends packets of no session that a shard would drop, and how it judges them.
 
-A service has a rule while each packet of no session is judged by what the kernel knows as well: while all its clients may have
-cookies, and all its sessions are in the lane, but for those of which the kernel is told (`ipc.lane_layout`, OUTSIDE and
-KNOWN_CLIENTS). So one that was once without the lane in this run never has a rule: sessions of that time may live on.
+A service has a rule while packets of no session are judged by what the kernel knows as well: while all its sessions are in
+the lane, but for those of which the kernel is told (`ipc.lane_layout`, OUTSIDE and KNOWN_CLIENTS). So one that was once without
+the lane in this run never has a rule: sessions of that time may live on. Nor has one whose clients may have cookies that the
+kernel does not check, or had some in this run: it would not know of their handshakes. In "auto" that is so at most times.
 
 As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
@@ -19,12 +20,13 @@ from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.stray_rule import StrayRule
 from appliance.model.syn_offer import ALWAYS_COOKIES
+from appliance.policy.defence import TCP
 
 log = logging.getLogger("appliance.lane")
 
 ALLOWANCE = 128
-"""Strays that go up, on each CPU in 0.13 s: a thousand a second, which is as many as a shard answers at most after its
-predecessor has died, and about one per cent of its time."""
+"""Strays with an acknowledgement that go up, on each CPU in 0.13 s: a thousand a second, which is as many as a shard answers at
+most after its predecessor has died, and about one per cent of its time."""
 
 
 class _Service(NamedTuple):
@@ -43,6 +45,7 @@ class StrayRules:
         self._allowed = set[_Service]()
         """What may be in force: the shards have these services."""
         self._were_without_lane = set[bytes]()
+        self._had_cookies = set[bytes]()
         self._there: dict[bytes, bytes] = {}
         self._tunable: Callable[[str], int] | None = None
 
@@ -51,7 +54,8 @@ class StrayRules:
         of_tcp = [service for service in services if service.protocol == "tcp"]
         self._were_without_lane |= {_service_of(service).key for service in of_tcp if not service.lane}
         locals_ = {address for service in of_tcp for address in service.local_addresses}
-        found = (_service_of(service) for service in of_tcp if service.synproxy != "never" and service.vip not in locals_)
+        found = [_service_of(service) for service in of_tcp if service.vip not in locals_]
+        self._had_cookies |= {service.key for service in found if service.mode != "never"}
         self._services = {service for service in found if service.key not in self._were_without_lane}
         self._allowed &= self._services
         self._put(kernel)
@@ -80,13 +84,13 @@ class StrayRules:
             log.error("the kernel does not judge packets of no session as it should: %s", error)
 
     def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
-        if not tunable("synproxy_in_kernel"):
-            return
         modes = ("always", "auto") if tunable("tcp_syncookies") == ALWAYS_COOKIES else ("always",)
+        checks, drops = bool(tunable("synproxy_in_kernel")), bool(tunable("strays_in_kernel") and tunable(TCP.tunable))
         for key, mode, defer in sorted(self._allowed, key=lambda service: service.key):
-            if mode in modes:
-                defers = bool(tunable("synproxy_defer") if defer is None else defer)
-                yield key, StrayRule(cookies=True, defers=defers, reserved=b"", allowance=ALLOWANCE).pack()
+            cookies = checks and mode in modes
+            if cookies or (drops and key not in self._had_cookies):
+                defers = cookies and bool(tunable("synproxy_defer") if defer is None else defer)
+                yield key, StrayRule(cookies, defers, drops, 0, ALLOWANCE).pack()
 
 
 def _service_of(service: ServicePlan) -> _Service:

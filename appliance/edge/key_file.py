@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from appliance.edge.errors import EdgeError
-
-_ROOT = 0
+from appliance.edge.trusted_file import reason_against
 
 
 @contextmanager
@@ -47,14 +46,10 @@ def read(path: str, most_bytes: int, *, is_secret: bool, may_be_link: bool) -> s
 def _reason_against(status: os.stat_result, most_bytes: int, *, is_secret: bool) -> str:
     """Why a file is not used; empty when it may be."""
     mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file"
+    if reason := reason_against(status):
+        return reason
     if status.st_size > most_bytes:
         return f"it is longer than {most_bytes} bytes"
-    if status.st_uid not in (_ROOT, os.geteuid()):
-        return f"it belongs to user {status.st_uid}, and neither to root nor to the user of the appliance"
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others than its owner may change it (mode {mode:04o}); chmod go-w"
     if is_secret and mode & stat.S_IROTH:
         return f"every user may read it (mode {mode:04o}); chmod o-rwx"
     return ""

@@ -80,6 +80,7 @@ class KernelLaneMaps:
         """Take out one flow, whether or not it is there."""
         self._flows.delete(flow)
 
-    def has_flow(self, flow: bytes) -> bool:
-        """Whether a flow is there, of whichever shard. Raises EdgeError when the kernel cannot be asked."""
-        return self._flows.lookup(flow) is not None
+    def value_of(self, flow: bytes) -> int | None:
+        """The value of a flow of whichever shard, None when it is not there. Raises EdgeError when the kernel cannot be asked."""
+        value = self._flows.lookup(flow)
+        return None if value is None else int.from_bytes(value, "little")

@@ -16,9 +16,9 @@ from logging.handlers import RotatingFileHandler
 from typing import NamedTuple, Protocol
 
 from appliance.edge.errors import EdgeError
+from appliance.edge.trusted_file import reason_against
 
 _MODE = 0o640
-_ROOT = 0
 
 LONGEST_LINE_BYTES = 4096
 """A pipe that can be written to at all takes so many at once (pipe(7), PIPE_BUF)."""
@@ -150,13 +150,4 @@ def _opened(path: str) -> int:
 
 def _reason_against(status: os.stat_result) -> str:
     """Why a file is not written to; empty when it may be."""
-    mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file"
-    if status.st_uid not in (_ROOT, os.geteuid()):
-        return f"it belongs to user {status.st_uid}, and neither to root nor to the user of the appliance"
-    if status.st_nlink != 1:
-        return "it has another name as well (a hard link)"
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others than its owner may change it (mode {mode:04o}); chmod go-w"
-    return ""
+    return reason_against(status) or ("it has another name as well (a hard link)" if status.st_nlink != 1 else "")

@@ -152,10 +152,17 @@ RING_OFFSETS = {
 VOID_TICKET = 0xFFFFFFFF
 """In the place of a ticket that was taken and came to nothing."""
 
-STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (("cookies", "B"), ("defers", "B"), ("stray_reserved", "2s"), ("allowance", "I"))
+STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (
+    ("cookies", "B"),
+    ("defers", "B"),
+    ("drops", "B"),
+    ("stray_reserved", "B"),
+    ("allowance", "I"),
+)
 """A service whose packets of no session are judged by the kernel. `cookies`: an acknowledgement may return a cookie, and one that
-does not is dropped. `defers`: the service waits for data, as `synproxy_defer` says. `allowance` is how many of those that would
-be dropped go up all the same, on each CPU in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them."""
+does not is dropped. `defers`: the service waits for data, as `synproxy_defer` says. `drops`: what cannot return a cookie is
+dropped; without `cookies` no packet can. `allowance` is how many of those that would be dropped go up all the same, on each CPU
+in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them."""
 
 STRAY_RULE = Struct("<" + "".join(code for _, code in STRAY_RULE_FIELDS))
 

@@ -193,9 +193,13 @@ def read_filter(given: Mapping[str, str], services: Collection[str]) -> SessionF
 
 def read_number(given: Mapping[str, str], field: str, default: int, most: int) -> int:
     """The number in a field, 1..`most`, or `default` when the field is not given. Raises QueryError for anything else."""
-    text = given.get(field, str(default)).strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise QueryError(f"{field}: {text[:_LONGEST_SHOWN]!r} is out of range 1..{most}")
+    return number_in(given.get(field, str(default)).strip(), field, 1, most)
+
+
+def number_in(text: str, field: str, least: int, most: int, unit: str = "") -> int:
+    """The whole number that the text of a field is, `least`..`most`. Raises QueryError for anything else; `unit` is said then."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise QueryError(f"{field}: {text[:_LONGEST_SHOWN]!r} is out of range {least}..{most}{unit}")
     return int(text)
 
 

@@ -104,6 +104,10 @@ def _offset(field: str) -> int:
 OFFSETS = {name: _offset(name) for name, _ in FIELDS}
 """By name: where a field begins, in bytes."""
 
+ENDS = Struct("<4s12x4s12x4s12x4s12x2s2s2s2s")
+"""The ends of a session of IPv4, from `client_address` on: the addresses of client, VIP, local end and real server, and the ports
+in the same order."""
+
 WORDS_START, WORDS_END = OFFSETS["client_acked"], OFFSETS["storm_ns"]
 """Where the ten words of `state.progress` lie."""
 

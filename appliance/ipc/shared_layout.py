@@ -43,7 +43,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 17
+VERSION = 18
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -99,6 +99,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "session_counts": shards,
         "time_wait_counts": shards,
         "udp_counts": shards,
+        "short_lived": 2 * shards,
         "counters": (shards + 1) * _shard_words(destinations),
         "heartbeats": shards,
         "cookie_edges": shards * destinations * COOKIE_EDGES,
@@ -158,6 +159,8 @@ class SharedState:
         """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
         self.udp_counts = sections["udp_counts"].cast("Q")
         """By shard: how many of its sessions are of UDP, at this moment."""
+        self.short_lived = sections["short_lived"].cast("Q")
+        """How many sessions of each shard, one behind the other, are young (`sessions.short_lived`); and how many rest."""
         self._counters = sections["counters"].cast("Q")
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
@@ -225,16 +228,14 @@ class SharedState:
     def forget_sessions(self, shard: int) -> None:
         """Set what counts the sessions of a shard to zero, when its worker has died or has just started."""
         self.session_counts[shard] = self.time_wait_counts[shard] = self.udp_counts[shard] = 0
+        self.short_lived[shard] = self.short_lived[self.shards + shard] = 0
         of_slots, none = self.all_destinations(shard), memoryview(bytes(self.destinations * WORD_BYTES)).cast("Q")
         for gauge in (ACTIVE_CONNS, INACTIVE_CONNS, OPENING_CONNS):
             of_slots[gauge :: len(DESTINATION_FIELDS)] = none
         self.table(shard, "states")[:] = array("Q", bytes(len(STATE_FIELDS) * WORD_BYTES))
 
     def table(self, shard: int, name: str) -> memoryview:
-        """The numbers of one shard: `name` is "ext", "verdicts" or "queue" for counters, "states" for gauges.
-
-        Raises KeyError for any other name.
-        """
+        """Numbers of a shard: "ext", "verdicts" or "queue" for counters, "states" for gauges. Raises KeyError for any other."""
         end = shard * _shard_words(self.destinations) + _TABLE_ENDS[name]
         return self._counters[end - len(_TABLES[name]) : end]
 
@@ -245,8 +246,7 @@ class SharedState:
         return self._counters[start : start + words]
 
     def conns_elsewhere(self, shard: int, slot: int) -> tuple[int, int, int]:
-        """The ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as they were published
-        last."""
+        """ACTIVE_CONNS, INACTIVE_CONNS and OPENING_CONNS of a real server in all shards but this one, as published last."""
         words, start = _shard_words(self.destinations), _DESTINATIONS_START + slot * len(DESTINATION_FIELDS)
         starts = [start + row * words for row in range(self.shards) if row != shard]
         counters = self._counters

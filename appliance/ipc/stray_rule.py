@@ -10,7 +10,8 @@ class StrayRule(NamedTuple):
 
     cookies: bool
     defers: bool
-    reserved: bytes
+    drops: bool
+    reserved: int
     allowance: int
 
     def pack(self) -> bytes:

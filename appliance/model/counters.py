@@ -192,6 +192,7 @@ QUEUE_COUNTERS: Final = (
         "gateway are counted for shard 0",
     ),
     Counter("tickets_returned", "prepared admissions that were taken back, or came to nothing"),
+    Counter("sessions_short", "sessions opened by prepared admissions that were over before the shard took them into its tables"),
 )
 """What happened in a shard beside its verdicts: in its queue, its worker process and its table of sessions."""
 
@@ -233,6 +234,7 @@ QUEUE_COUNTERS: Final = (
     CLIENTS_UNCOUNTED,
     ACCESS_SETS_MENDED,
     TICKETS_RETURNED,
+    SESSIONS_SHORT,
 ) = range(len(QUEUE_COUNTERS))
 
 STATE_FIELDS: Final = (*(name.lower() for name in STATE_NAMES), "orphan")

@@ -39,6 +39,8 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
     LaneCounter("bad_cookie", "packets of no session that return no valid SYN cookie, dropped by the kernel"),
     LaneCounter("null_cookie_ack", "packets of no session without the data for which their service waits, dropped by the kernel"),
+    LaneCounter("stray", "packets of no session to a service of TCP that open none, dropped by the kernel"),
+    LaneCounter("bad_flags", "the same with flags that no host sends together, dropped by the kernel"),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

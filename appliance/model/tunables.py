@@ -227,6 +227,12 @@ _MORE = (
         "let the lane open sessions that the workers have decided in advance, of services where that can be done: 0 never, "
         "1 while no rule of the host sees SYNs before the appliance, 2 always",
     ),
+    _switch(
+        "strays_in_kernel",
+        0,
+        "let the lane drop packets to services of TCP that belong to no session and open none, before netfilter, while "
+        "defence_tcp_drop is 1; 0: the workers drop them",
+    ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""
 

@@ -195,6 +195,10 @@ class LocalPorts:
         """Local address, real server and pool, for each pool there is now. Pools may be made during the iteration."""
         return ((*split_pool_key(key), pool) for key, pool in tuple(self._pools.items()))
 
+    def draw(self) -> int:
+        """A number 0..65535 that nobody can tell who does not know the key."""
+        return next(self._draws)
+
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no session uses between these two; None when the next `tries` ports are all in use."""
         key = local_address + real_server

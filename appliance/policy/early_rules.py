@@ -10,7 +10,6 @@ from typing import NamedTuple
 from appliance.policy.access_rules import ACCESS_TABLE
 from appliance.policy.guard import GUARD_TABLE
 from appliance.policy.ruleset import IPTABLES_CHAIN, IPTABLES_JUMPS, IPTABLES_TABLE, PRIORITY, RAW_PRIORITY, TABLE
-from appliance.policy.trace_rules import TRACE_TABLE
 
 _IPV4_FAMILIES = ("ip", "inet")
 _LEGACY_TABLE = "raw"
@@ -61,7 +60,8 @@ def _is_early(chain: Chain, steering: int, client_interfaces: Collection[str]) -
 
 
 def _is_ours(chain: Chain) -> bool:
-    return chain.family == "ip" and (chain.table in (TABLE, ACCESS_TABLE, GUARD_TABLE) or chain.table.startswith(TRACE_TABLE))
+    """The table of a trace is not among them: while it is there, SYNs come as they were sent, and the trace shows them."""
+    return chain.family == "ip" and chain.table in (TABLE, ACCESS_TABLE, GUARD_TABLE)
 
 
 def _own_rules(chain: Chain) -> int:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from appliance.ipc.queries import QueryError, read_number
+from appliance.ipc.queries import QueryError, number_in, read_number
 from appliance.rest.drain_routes import EVENTS, EVENTS_MAX, LISTENERS, NUMBER_MAX, WAIT_MAX_S
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
@@ -34,7 +34,7 @@ class EventHandlers:
         """Answer events. Raises ProblemError: 400 for a field that is not allowed, 503 when too many listen already."""
         try:
             since, limit = _since(request), read_number(request.query, "limit", EVENTS, EVENTS_MAX)
-            wait_s = _whole(request.query.get("wait_s", "0"), "wait_s", WAIT_MAX_S)
+            wait_s = number_in(request.query.get("wait_s", "0"), "wait_s", 0, WAIT_MAX_S)
         except QueryError as error:
             raise bad_query(error) from error
         is_head = request.method == "HEAD"
@@ -70,11 +70,4 @@ class EventHandlers:
 def _since(request: web.Request) -> int | None:
     """The number that a client goes on behind: that of its last event, which a browser sends by itself, or that of the query."""
     text = request.headers.get("Last-Event-ID") or request.query.get("since")
-    return None if text is None else _whole(text, "since", NUMBER_MAX)
-
-
-def _whole(text: str, field: str, most: int) -> int:
-    """A whole number, 0..`most`. Raises QueryError for anything else."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
-        raise QueryError(f"{field}: {text[:80]!r} is out of range 0..{most}")
-    return int(text)
+    return None if text is None else number_in(text, "since", 0, NUMBER_MAX)

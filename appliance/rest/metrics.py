@@ -2,7 +2,7 @@
 
 However many ask, a form of the page is made once in FRESH_S, and all of them get the same bytes. So nobody can keep the director
 busy with it, and it needs none of the seats that readers of long lists may hold: monitoring works while they do. All answers
-share the bytes in memory too: 120 clients that ask for a page of 0.9 MB and do not read it take 2 MB together.
+share the bytes in memory too, of which each connection gets a piece after the other, as its client reads.
 
 The page is made in a thread, from numbers that workers write without a lock; no worker, and so no packet, waits for it.
 """
@@ -20,6 +20,7 @@ from appliance.metrics.page import Form, compress, content_type, render
 from appliance.metrics.reading import Reading
 from appliance.rest.accept_header import JSON, TEXT, preferred, takes_gzip
 from appliance.rest.gateway import Gateway
+from appliance.rest.long_answer import send_long
 
 FRESH_S = 1.0
 """For how long a page is answered again. Prometheus asks every few seconds at most."""
@@ -37,14 +38,14 @@ class MetricsHandlers:
         self._gateway = gateway
         self._pages = {form: _Page(partial(self._made, form), now) for form in Form}
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request) -> web.StreamResponse:
         """Answer the page in the form that the client prefers."""
         form = _form(request)
         plain, zipped = await self._pages[form].bytes()
         headers = {"Content-Type": content_type(form)}
         if takes_gzip(request.headers.get("Accept-Encoding", "")):
-            return web.Response(body=zipped, headers=headers | {"Content-Encoding": "gzip"})
-        return web.Response(body=plain, headers=headers)
+            return await send_long(request, zipped, headers | {"Content-Encoding": "gzip"})
+        return await send_long(request, plain, headers)
 
     async def _made(self, form: Form) -> _Bytes:
         """Compressed too, since Prometheus wants that, and it costs a twentieth of the rest."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from appliance.ipc.queries import QueryError
+from appliance.ipc.queries import QueryError, number_in
 from appliance.rest.gateway import Gateway
 from appliance.rest.identity import caller_of
 from appliance.rest.places import Places, has_gone, send_stream, wants_stream
@@ -102,8 +102,6 @@ def _window(request: web.Request) -> Window:
     try:
         if match is not None and not re.fullmatch(MATCH_PATTERN, match):
             raise QueryError(f"match: {match[:80]!r} is not {MATCH_RULE}")
-        if not (offset.isascii() and offset.isdigit() and len(offset) <= len(str(OFFSET_MAX)) and int(offset) <= OFFSET_MAX):
-            raise QueryError(f"offset: {offset[:80]!r} is out of range 0..{OFFSET_MAX}")
+        return Window(match or "", number_in(offset, "offset", 0, OFFSET_MAX))
     except QueryError as error:
         raise bad_query(error) from error
-    return Window(match or "", int(offset))

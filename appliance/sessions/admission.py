@@ -10,7 +10,7 @@ from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
 from appliance.state.session import MS_PER_S, Session
-from appliance.wire.flow import flow_key, local_endpoint
+from appliance.wire.flow import Direction, flow_key, local_endpoint
 
 _MOST_ENDED = 8
 """How many sessions may be ended for the port of one new session. One is enough, unless the range of ports was changed."""
@@ -28,8 +28,8 @@ class Admission:
         self.local_ports = local_ports
         self._isns = isns
         self._end_one = end_one
-        self.give_up_prepared: Callable[[], bool] = lambda: False
-        """Gives back what `prepare` took and nobody has used; whether there was anything."""
+        self.give_up_prepared: Callable[[RealServer], bool] = lambda _: False
+        """Gives back what `prepare` took for this real server and nobody uses; whether there was anything."""
 
     def open(
         self, service: VirtualService[Session], client_key: bytes, client_isn: int, tries: int, now: float
@@ -47,7 +47,7 @@ class Admission:
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
         taken = self._take_local_port(service, real_server, tries)
-        if taken is None and self.give_up_prepared():
+        if taken is None and self.give_up_prepared(real_server):
             taken = self._take_local_port(service, real_server, tries)
         taken = taken or self._take_port_in_use(service, real_server, now)
         if taken is None:
@@ -60,22 +60,22 @@ class Admission:
         return session
 
     def prepare(
-        self, service: VirtualService[Session], client_key: bytes, tries: int, now: float
+        self, service: VirtualService[Session], real_server: RealServer, client_key: bytes, tries: int, now: float
     ) -> tuple[Session, int | None] | None:
-        """A session as `open` makes it, for a client that is not known yet, and the last number used on its local port; None when
-        there is no real server or no free port. No session ends for it."""
-        real_server = service.pick_real_server(client_key, now)
-        if real_server is None:
-            return None
+        """A session as `open` makes it with this real server, which was picked for it, for a client that is not known yet, and
+        the last number used on its local port; None when no port is free. No session ends for it."""
         taken = self._take_local_port(service, real_server, tries)
         if taken is None:
-            service.take_back_pick(real_server)
             return None
         local, last_seq = taken
         server_key = flow_key(local, real_server.endpoint)
         session = Session(service, real_server, client_key, server_key, 0, self._isn(server_key, last_seq, now))
         session.choice = service.choice
         return session, last_seq
+
+    def following_isn(self, session: Session, last_seq: int) -> int:
+        """The number that a session begins with which `prepare` made, and whose local port it takes over from itself."""
+        return self._isn(session.leaving_key(Direction.INBOUND), last_seq, 0.0)
 
     def take_back(self, session: Session, last_seq: int | None) -> None:
         """Give back what `prepare` took, for a session that came to nothing."""

@@ -6,8 +6,7 @@ kernel moves it, and Python reads the record before it decides anything by what 
 same, `refresh` before its state or deadline is looked at, `reconcile` for all sessions whose state the kernel has moved.
 
 None of this is a system call, but for the two flows that come into a hash table with a session and go with it. Those of several
-sessions come and go with one call, see `gathers_flows`. Until then their packets come up, as those of any session do that Python
-has.
+sessions come and go with one call, see `gathers_flows`. Until then their packets come up.
 """
 
 from array import array
@@ -127,13 +126,17 @@ class Lane:
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
 
+    def drop_flows(self, flows: bytes) -> None:
+        """Take out flows of a session that is in no table, with the next `publish_flows`."""
+        self._going.append(flows)
+
     def give(self, session: Session, entry: int) -> None:
         """Let a session that the kernel has opened have its entry."""
         self.entries.assign(entry, session)
         session.words, session.entry = words_of(self._longs, entry), entry
 
     def words(self, entry: int) -> memoryview:
-        """The words of `state.progress` in the record of an entry."""
+        """The words of a record, see `state.progress`."""
         return words_of(self._longs, entry)
 
     def publish_flows(self) -> None:
@@ -284,8 +287,7 @@ class Lane:
 
     def forget(self, session: Session) -> None:
         """Take a session that is about to end out of the lane, with all that the kernel knows of it."""
-        entry = session.entry
-        if entry is None:
+        if (entry := session.entry) is None:
             self.outside.discard(session)
             return
         cells, at = self._cells, entry * CELLS
@@ -312,8 +314,8 @@ class Lane:
             self.publish_flows()
 
     def carries(self, key: bytes) -> bool:
-        """Whether segments with this key belong to a session in the lane, of whichever shard. With a lane it is a system call."""
-        return self.is_on and self.maps.has_flow(flow_of_segment(key))
+        """Whether segments with this key belong to a session in the lane, of whichever shard; with a lane, a system call."""
+        return self.maps.value_of(flow_of_segment(key)) is not None
 
     def entries_with_record(self, entries: range) -> list[int]:
         """Those of the entries that have a version."""

@@ -54,8 +54,8 @@ class LaneMaps(Protocol):
     def remove_flow(self, flow: bytes) -> None:
         """Take out one flow, whether or not it is there."""
 
-    def has_flow(self, flow: bytes) -> bool:
-        """Whether a flow is there, of whichever shard."""
+    def value_of(self, flow: bytes) -> int | None:
+        """The value of a flow of whichever shard, as in `flows`; None when it is not there."""
 
 
 class NoMaps:
@@ -84,6 +84,6 @@ class NoMaps:
     def remove_flow(self, _: bytes) -> None:
         """Nothing is there."""
 
-    def has_flow(self, _: bytes) -> bool:
-        """None is."""
-        return False
+    def value_of(self, _: bytes) -> int | None:
+        """None is there."""
+        return None

@@ -71,7 +71,7 @@ class Sessions:
         self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self.limited = LimitedSessions(shared, plan.shard, self._room, self.lane, facts.clients, self.end)
-        self._busy: dict[RealServer, VirtualService[Session]] = {}
+        self.busy: dict[RealServer, VirtualService[Session]] = {}
         """Real servers whose counters may have changed since they were published: those that have sessions, or had some."""
         self.sources = {protocol: SourceCounts(self.tunables.source_prefix_bits) for protocol in ("tcp", "udp")}
         """By protocol, how many sessions each source network has in this shard."""
@@ -82,7 +82,7 @@ class Sessions:
         self.prepared = Prepared(self, self._tcp_admission, shared, plan.shard, output, self._queue_counts)
         self.prepared.put_services(plan.services, ())
         self.changes.before = self.prepared.change
-        self._tcp_admission.give_up_prepared = self.prepared.take_back
+        self._tcp_admission.give_up_prepared = self.prepared.give_up
         self.changes.put_drained(plan.drained)
         self.changes.put_health(plan.down)
         self.read_shared(self._shared.generation[0])
@@ -155,15 +155,13 @@ class Sessions:
 
     def _put(self, table: SessionTable, session: Session, places: Places) -> None:
         table.insert(session)
-        self._busy[session.real_server] = session.service
+        self.busy[session.real_server] = session.service
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(places)
 
     def has_backlog_room(self, service: VirtualService[Session], client_key: bytes, now: float) -> bool:
-        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it.
-
-        None is dropped for a client whose network has all it may have; `open_tcp` refuses it.
-        """
+        """Whether the service may have one more half-open session, or may after its oldest one was dropped for it. None is
+        dropped for a client whose network has all it may have; `open_tcp` refuses it."""
         backlog = self.tunables.backlog
         if self.prepared.half_open(service, backlog) < backlog:
             return True
@@ -176,8 +174,10 @@ class Sessions:
 
     def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
         """Whether the source network that is counted at `places` has all it may have."""
-        most = self.tunables.source_max
-        return bool(most) and self.sources[service.protocol].count(places) >= most
+        most, counts = self.tunables.source_max, self.sources[service.protocol]
+        if counts.count(places) < most <= counts.count(places) + self.prepared.young:
+            self.prepared.take_in_all()
+        return bool(most) and counts.count(places) >= most
 
     def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
         """End a session of this real server because its local port is needed; None when there is none that may end.
@@ -290,7 +290,7 @@ class Sessions:
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director. Real servers without sessions cost nothing."""
         orphans, idle = 0, []
-        for real_server, service in self._busy.items():
+        for real_server, service in self.busy.items():
             real_server.publish()
             has_ended = service.is_removed and self.changes.is_settled
             if has_ended or not (sessions := real_server.sessions):
@@ -298,7 +298,7 @@ class Sessions:
             elif real_server.is_removed and service.protocol == "tcp":
                 orphans += sessions
         for real_server in idle:
-            del self._busy[real_server]
+            del self.busy[real_server]
         by_state = self.by_state.counts
         self._gauges[:] = array("Q", (*by_state, orphans))
         self._shared.time_wait_counts[self._plan.shard] = by_state[TcpState.TIME_WAIT]

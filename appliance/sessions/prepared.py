@@ -2,7 +2,8 @@
 
 The shard takes real server, local endpoint and numbers as for any new session, and writes the record of the session into the
 lane's table, but for its client and its version. When a SYN comes, the kernel makes it a session, which the shard takes into its
-tables afterwards. Until then nobody may ask the tables about it: `take_over` comes before whatever does.
+tables afterwards, unless it is over soon (`sessions.short_lived`). Until then nobody may ask the tables about it: `has`, `change`
+or `take_in_all` come before whatever does.
 
 How many are ready follows from how many are taken. They count where they could do harm: with the half-open sessions of their
 service they are never more than its backlog, and there are none where the table of sessions or a source network is nearly full.
@@ -19,28 +20,18 @@ from appliance.ipc.lane_layout import RINGS
 from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import TICKETS_RETURNED
-from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import ALWAYS_COOKIES
-from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
-from appliance.sessions.lane import Lane
 from appliance.sessions.readiness import is_outdated, wanted
 from appliance.sessions.ring import Ring, Ticket
-from appliance.state.lane_entry import CELLS, each, flows_of, prepare_record, take_client
-from appliance.state.live_tunables import LiveTunables
+from appliance.sessions.tickets import Owner as TicketsOwner
+from appliance.sessions.tickets import Tickets, no_client
+from appliance.state.lane_entry import CELLS, flow_of_segment
 from appliance.state.output import ShardOutput
-from appliance.state.progress import RS_ACKED
+from appliance.state.real_server import RealServer
 from appliance.state.services import NEVER, VirtualService
 from appliance.state.session import Session
-from appliance.state.session_phases import Opening
-from appliance.state.session_table import SessionTable
-from appliance.state.sources import Places, SourceCounts
-from appliance.wire import craft
-from appliance.wire.family import IPV4
-from appliance.wire.flow import FIRST_KEY, Direction, flow_key, pack_endpoint
-from appliance.wire.layout import MOST_WINDOW, SYN
-from appliance.wire.seq import add
+from appliance.wire.flow import pack_endpoint
 
 MOST_READY_OF_SHARD = 4096
 """Admissions of all services of a shard that may be ready at once: about three megabytes, and as many local ports."""
@@ -57,28 +48,14 @@ _TAKEN_AT_ONCE = 200
 _LOOK_AT_SOURCES_S = 0.5
 """How often the source network with most sessions is looked for, which takes a millisecond."""
 
-_NO_CLIENT = FIRST_KEY[: IPV4.endpoint_bytes]
 _VERSION_MASK = 0xFFFF
-_SYN_RECV = int(TcpState.SYN_RECV)
-_OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
 
-class Owner(Protocol):
+class Owner(TicketsOwner, Protocol):
     """What prepared admissions need of the sessions of their shard."""
-
-    tcp: SessionTable
-    lane: Lane
-    tunables: LiveTunables
-    sources: dict[str, SourceCounts]
 
     def service(self, protocol: str, endpoint: bytes) -> VirtualService[Session] | None:
         """The service of a protocol at this endpoint."""
-
-    def begin(self, session: Session, places: Places) -> None:
-        """Put a session of TCP that was just opened into its table."""
-
-    def end(self, session: Session, because: EndReason) -> None:
-        """End a session."""
 
 
 class Prepared:
@@ -89,12 +66,11 @@ class Prepared:
     ) -> None:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. What an earlier worker has left is closed."""
         self._owner = owner
-        self._admission = admission
         self._shared, self._shard = shared, shard
-        self._counts = counts
-        self._output = output
         self._maps = owner.lane.maps
         self._cells = owner.lane.maps.records.cast("I")
+        self._tickets = Tickets(owner, admission, shared, shard, output, counts)
+        self._short = self._tickets.short
         self._plans: dict[ServiceKey, ServicePlan] = {}
         """Of the services that can have prepared admissions."""
         self._rings: dict[VirtualService[Session], Ring] = {}
@@ -146,39 +122,56 @@ class Prepared:
         if ring is not None and self._owner.tunables.prepared:
             ring.wanted += 1
             self._active[ring] = service
+            self._look_for_half_open(service, ring, self._owner.tunables.backlog)
+
+    def _look_for_half_open(self, service: VirtualService[Session], ring: Ring, backlog: int) -> None:
+        """Have all half-open sessions of a service in the tables, when it may have as many as `backlog`."""
+        if self._short.fresh and len(service.half_open) + len(ring.tickets) + self._short.fresh >= backlog:
+            self._short.look_at_fresh()
 
     def half_open(self, service: VirtualService[Session], backlog: int) -> int:
-        """How many half-open sessions a service has, with those that may be. Those that nobody has taken go when `backlog` is
-        reached with them."""
-        ring, sessions = self._rings.get(service), len(service.half_open)
+        """How many half-open sessions a service has, with those that may be. When `backlog` is reached with them, it is found out
+        which are, and those that nobody has taken go."""
+        ring = self._rings.get(service)
         if ring is None:
-            return sessions
+            return len(service.half_open)
+        self._look_for_half_open(service, ring, backlog)
+        sessions = len(service.half_open)
         if ring.tickets and sessions + len(ring.tickets) >= backlog:
             self.take_back_of(ring)
         return sessions + len(ring.tickets)
 
     def take_over(self, most: int = 1 << 30) -> bool:
-        """Take the sessions of up to `most` tickets that were taken into the tables; whether there were any."""
+        """Take the sessions of up to `most` tickets that were taken into the tables, or keep them as short-lived ones; whether
+        there were any."""
         left = most
-        for ring in self._active:
+        for ring, service in self._active.items():
             if ring.has_taken:
-                left = self._take_over(ring, left)
+                left = self._take_over(ring, left, self._short.may_have(service, ring.rate))
         return left != most
 
-    def _take_over(self, ring: Ring, left: int) -> int:
+    def _take_over(self, ring: Ring, left: int, are_short: bool) -> int:
         while left and ring.has_taken and self._is_done(ring):
             is_void, ticket = ring.is_void(), ring.next()
             ring.wanted += 1
             left -= 1
             if is_void:
                 self._return(ticket)
+                continue
+            self._ready -= 1
+            self._source_room -= 1
+            ticket.session.real_server.ready -= 1
+            if are_short:
+                self._short.add(ticket)
             else:
-                self._take_in(ticket)
+                self._tickets.take_in(ticket)
         return left
 
     def _is_done(self, ring: Ring) -> bool:
         """Whether it is known what became of the oldest ticket, which was taken. If not, it is in a moment."""
         at = ring.tickets[0].entry * CELLS
+        if self._cells[at] & _VERSION_MASK == VERSION:
+            return True
 
         def is_known() -> bool:
             return self._cells[at] & _VERSION_MASK == VERSION or ring.is_void()
@@ -187,48 +180,38 @@ class Prepared:
             self._maps.wait_until(is_known)
         return is_known()
 
-    def _take_in(self, ticket: Ticket) -> None:
-        """A ticket was taken, and is a session now."""
-        self._ready -= 1
-        self._source_room -= 1
-        session, owner, lane = ticket.session, self._owner, self._owner.lane
-        take_client(session, lane.maps.records, ticket.entry)
-        other = owner.tcp.find(session.client_key)[0]
-        if other is not None:
-            if other.entry is not None or other.state not in _OVER or not owner.tunables.reuse:
-                self._give_up(ticket, other)
-                return
-            owner.end(other, EndReason.REPLACED)
-        lane.give(session, ticket.entry)
-        session.real_server.ready -= 1
-        owner.begin(session, owner.sources["tcp"].places(session.client_address))
-        lane.refresh(session)
-        opening = session.opening
-        if opening is not None and opening.rs_first_seq is None:
-            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, MOST_WINDOW)
-
-    def _give_up(self, ticket: Ticket, other: Session) -> None:
-        """The client has another session, of which the kernel did not know: that one goes on, and the client sends again."""
-        session, lane = ticket.session, self._owner.lane
-        lane.publish_flows()  # those of the other one among them
-        client_flow, server_flow = each(flows_of(session))
-        lane.maps.remove_flow(server_flow)
-        if other.entry is None:
-            lane.maps.remove_flow(client_flow)
-        lane.clear(ticket.entry)
-        self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
-        self._ready += 1
-        self._return(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))
-
     def _return(self, ticket: Ticket) -> None:
-        """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
         self._ready -= 1
-        session = ticket.session
-        session.real_server.ready -= 1
-        session.service.take_back_pick(session.real_server)
-        self._admission.take_back(session, ticket.last_seq)
-        self._owner.lane.return_entry(ticket.entry)
-        self._counts[TICKETS_RETURNED] += 1
+        self._tickets.give_back(ticket)
+
+    def has(self, key: bytes, *, opens: bool) -> bool:
+        """Whether segments with this key, of which one came up, belong to a session that the kernel has opened and that has just
+        come into the tables. `opens`: whether the segment begins a new connection."""
+        if self.take_over() and self._owner.tcp.find(key)[0] is not None:
+            return True
+        if not self._short.young and not self._short.resting:
+            return False
+        value = self._maps.value_of(flow_of_segment(key))
+        return value is not None and self._short.find(value >> 1, opens=opens)
+
+    def take_in_all(self) -> None:
+        """Take all sessions that the kernel has opened, and that are not over, into the tables."""
+        self.take_over()
+        self._short.take_in_all()
+
+    @property
+    def young(self) -> int:
+        """How many sessions the kernel has opened that are in no table yet."""
+        return self._short.young
+
+    def publish(self) -> None:
+        """Make visible to the director how many short-lived sessions there are."""
+        self._shared.short_lived[self._shard] = self._short.young
+        self._shared.short_lived[self._shared.shards + self._shard] = self._short.resting
+
+    def give_up(self, real_server: RealServer) -> bool:
+        """Free local ports of a real server which no session needs; whether there were any."""
+        return self.take_back() or self._short.free_for(real_server)
 
     def take_back(self) -> bool:
         """Take back what is ready; whether there was anything. When it returns, the kernel opens no session by what was prepared
@@ -248,13 +231,15 @@ class Prepared:
         if self._active:
             self.take_back()
             self.take_over()
+        self._short.change()
 
     def look(self, now: float) -> bool:
         """Take over what was taken, and prepare as many as will be wanted; True when there is more to do. To be called every few
         milliseconds."""
+        is_more = self._short.look(now)
         if not self._active:
-            return False
-        is_more = self.take_over(_TAKEN_AT_ONCE) and any(ring.has_taken for ring in self._active)
+            return is_more
+        is_more |= self.take_over(_TAKEN_AT_ONCE) and any(ring.has_taken for ring in self._active)
         room = self._room(now)
         if room < 0 and self._ready:
             self.take_back()
@@ -286,18 +271,19 @@ class Prepared:
             if now >= self._look_at_sources_s:
                 self._look_at_sources_s = now + _LOOK_AT_SOURCES_S
                 self._source_room = tunables.source_max - owner.sources["tcp"].most
-            rooms.append(self._source_room - self._ready)
+            rooms.append(self._source_room - self._ready - self._short.young)
         return min(rooms)
 
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
         there = len(ring.tickets)
         missing = wanted(ring, service) - there
-        number = min(missing, room, self._owner.tunables.backlog - len(service.half_open) - there, _PREPARED_AT_ONCE)
+        backlog = self._owner.tunables.backlog - len(service.half_open) - there - self._short.fresh
+        number = min(missing, room, backlog, _PREPARED_AT_ONCE)
         if number <= 0 or service.drops_new or self._sends_cookies(service) or not service.is_steady(now):
             return False
-        tickets = list[Ticket]()
-        while len(tickets) < number and (ticket := self._ticket(service, now)) is not None:
+        tickets, client_key = list[Ticket](), no_client(service)
+        while len(tickets) < number and (ticket := self._tickets.make(service, client_key, now)) is not None:
             tickets.append(ticket)
         self._ready += len(tickets)
         self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
@@ -307,19 +293,3 @@ class Prepared:
     def _sends_cookies(self, service: VirtualService[Session]) -> bool:
         """Whether SYNs to the service are answered with cookies at the moment."""
         return service.is_engaged or (service.synproxy != NEVER and self._owner.tunables.syncookies == ALWAYS_COOKIES)
-
-    def _ticket(self, service: VirtualService[Session], now: float) -> Ticket | None:
-        """A new admission; None when there is no real server, local port or entry for it."""
-        prepared = self._admission.prepare(service, flow_key(_NO_CLIENT, service.endpoint), self._owner.tunables.lport_tries, now)
-        if prepared is None:
-            return None
-        session, last_seq = prepared
-        entry = self._owner.lane.take_entry(session)
-        if entry is None:
-            service.take_back_pick(session.real_server)
-            self._admission.take_back(session, last_seq)
-            return None
-        session.real_server.ready += 1
-        session.state, session.opening = _SYN_RECV, Opening()
-        prepare_record(session, self._owner.lane.maps.records, entry)
-        return Ticket(session, entry, last_seq)

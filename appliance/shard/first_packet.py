@@ -87,7 +87,7 @@ class FirstPacket:
     def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a
         packet to judge again: there is a session now that the kernel has opened."""
-        if self._prepared.take_over() and self._sessions.tcp.find(segment.key)[0] is not None:
+        if self._prepared.has(segment.key, opens=segment.opening_flags == SYN):
             return segment.raw
         if self._unsolicited.is_nobodys(source_address_of(segment.key)):
             return LAND

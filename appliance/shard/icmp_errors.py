@@ -12,7 +12,7 @@ from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 
 def judge_error(raw: bytes, sessions: Sessions, proxy: SynProxy, output: ShardOutput, now: float) -> Verdict:
     """Judge a whole ICMP packet: one about a packet of a session goes on to whoever sent that packet."""
-    sessions.prepared.take_over()
+    sessions.prepared.take_in_all()
     tunables = sessions.tunables
     tables = {PROTO_TCP: sessions.tcp, PROTO_UDP: sessions.udp}
     translated = translate_error(raw, tables, tunables.toa_kind if tunables.toa else None)

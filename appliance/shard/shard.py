@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
-from appliance.ipc.queries import Query
+from appliance.ipc.queries import CUT, Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
 from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
@@ -251,12 +251,16 @@ class Shard:
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
-        self._sessions.prepared.take_over()
+        if query.kind == CUT:
+            self._sessions.prepared.change()  # what rests is gone as well
+        else:
+            self._sessions.prepared.take_in_all()
         return SessionWalk(self._sessions, self._number, query)
 
     def publish_counts(self) -> None:
         """Make what was counted so far visible to the director."""
         self._sessions.publish_counts()
+        self._sessions.prepared.publish()
 
     def _judge_unusual(self, raw: bytes, now: float) -> Verdict:
         """Everything but a whole IPv4 TCP packet without IP options whose TCP header makes sense."""

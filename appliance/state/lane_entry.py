@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.ipc.lane_layout import FLOW, FLOW_BYTES, LOW_PORT_BYTE, flow
 from appliance.ipc.session_record import (
+    ENDS,
     FIELDS,
     OFFSETS,
     RECORD_BYTES,
@@ -39,11 +40,16 @@ STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL, SLOT_CELL = (
 )
 """Places of cells in a record. That of the state has the flags above it."""
 
+_OPENED_LOW_CELL, _SEQ_IN_CELL, _SEQ_OUT_CELL, _ACK_OUT_CELL = (
+    OFFSETS[field] // CELL_BYTES for field in ("opened_low", "inbound_seq_delta", "outbound_seq_delta", "outbound_ack_delta")
+)
+
 _FLAGS_SHIFT = 8
 STATE_MASK = (1 << _FLAGS_SHIFT) - 1
 
 WORD_BYTES = 8
 LAST_SEEN_WORD = OFFSETS["last_seen_ns"] // WORD_BYTES
+_RS_ACKED_WORD = OFFSETS["rs_acked"] // WORD_BYTES
 LONGS = RECORD_BYTES // WORD_BYTES
 """A record's size in 64-bit words; and where, among them, is the one that says when its last packet came."""
 
@@ -52,6 +58,13 @@ NS_PER_S = 1_000_000_000
 _IS_OPENING, _HAS_ANSWER = int(Flags.IS_OPENING), int(Flags.HAS_ANSWER)
 _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 _WAS_RESET = int(Flags.WAS_RESET)
+
+_LOW_MASK = (1 << 32) - 1
+_LATER = 1 << 31
+_OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
+
+_ends_in_record = ENDS.unpack_from
+_ENDS_AT = OFFSETS["client_address"]
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
@@ -62,9 +75,16 @@ _SLOT_AT = FLOW_BYTES + LOW_PORT_BYTE
 
 _CLIENT = tuple(
     (OFFSETS[name], size)
-    for name, size in (("client_address", 4), ("client_port", 2), ("client_isn", 4), ("opened_high", 2), ("opened_low", 4))
+    for name, size in (
+        ("client_address", 4),
+        ("client_port", 2),
+        ("client_isn", 4),
+        ("isn", 4),
+        ("opened_high", 2),
+        ("opened_low", 4),
+    )
 )
-"""Place and size of what the kernel writes of a client, and of the moment."""
+"""Place and size of what the kernel writes of a client, and of the moment; and of the number that the real server is shown."""
 
 _BEFORE_WORDS = "".join(code for name, code in FIELDS if OFFSETS[name] < WORDS_START)
 _WHOLE = Struct(f"<{_BEFORE_WORDS}{WORDS_END - WORDS_START}s{RECORD_BYTES - WORDS_END}x")
@@ -99,16 +119,30 @@ def prepare_record(session: Session, records: memoryview, entry: int) -> None:
     write_record(session, records, entry, is_held=False, last_seen_ns=0, version=0)
 
 
+def prepared_record(records: memoryview, entry: int) -> bytes:
+    """The record that `prepare_record` has just written there."""
+    return bytes(records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])
+
+
+def prepare_again(prepared: bytes, isn: int, records: memoryview, cells: memoryview, longs: memoryview, entry: int) -> None:
+    """Write a record that was prepared before, for a session between the same ends that begins with another number."""
+    records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES] = prepared
+    at = entry * CELLS
+    cells[at + ISN_CELL] = cells[at + _SEQ_IN_CELL] = isn
+    cells[at + _ACK_OUT_CELL] = -isn & _LOW_MASK
+    longs[entry * LONGS + _RS_ACKED_WORD] = isn
+
+
 def take_client(session: Session, records: memoryview, entry: int) -> None:
     """Give a session the client that the kernel has found for its record."""
     start = entry * RECORD_BYTES
-    address, port, isn, high, low = (records[start + at : start + at + size] for at, size in _CLIENT)
+    address, port, client_isn, isn, high, low = (records[start + at : start + at + size] for at, size in _CLIENT)
     client_key = flow_key(bytes(address) + bytes(port), source_of(session.leaving_key(Direction.OUTBOUND)))
     session.records = rewrite_records(
         client_key,
         session.leaving_key(Direction.INBOUND),
+        int.from_bytes(client_isn, "little"),
         int.from_bytes(isn, "little"),
-        session.isn,
         int.from_bytes(high, "little") << 32 | int.from_bytes(low, "little"),
     )
 
@@ -140,6 +174,30 @@ def _seen_first_seq(opening: Opening, outbound_seq_delta: int) -> int:
     return 0 if first_seq is None else add(first_seq, -outbound_seq_delta)
 
 
+def state_in(cells: memoryview, entry: int) -> int:
+    """The state in the record of an entry."""
+    return cells[entry * CELLS + STATE_CELL] & STATE_MASK
+
+
+def age_ms(cells: memoryview, entry: int, now_ms: int) -> int:
+    """How old the session of an entry is at `now_ms` of the monotonic clock, up to 24 days; less than 0 for one that was opened
+    since."""
+    age: int = (now_ms - cells[entry * CELLS + _OPENED_LOW_CELL]) & _LOW_MASK
+    return age if age < _LATER else age - _LOW_MASK - 1
+
+
+def is_closed(words: memoryview, cells: memoryview, entry: int) -> bool:
+    """Whether the session of an entry is over, and both sides have acknowledged all that the other one has sent, FIN and all.
+    `words` are those of its record."""
+    at = entry * CELLS
+    if cells[at + STATE_CELL] & STATE_MASK not in _OVER:
+        return False
+    client_acked, client_next_seq, _, _, _, rs_acked, rs_next_seq, *_ = words
+    unacknowledged = client_next_seq + cells[at + _SEQ_IN_CELL] - rs_acked
+    unacknowledged_back = rs_next_seq + cells[at + _SEQ_OUT_CELL] - client_acked
+    return not (unacknowledged | unacknowledged_back) & _LOW_MASK
+
+
 def write_moves(session: Session, cells: memoryview, entry: int) -> None:
     """Write what of a record changes while a session has the same numbers. The state and its flags, which the kernel moves as
     well, are written only when they differ."""
@@ -160,6 +218,17 @@ def flows_of(session: Session) -> bytes:
     return _both_flows(
         _FAMILY, protocol, b"", client_port, vip_port, client, vip,
         _FAMILY, protocol, b"", real_server_port, local_port, real_server, local,
+    )  # fmt: skip
+
+
+def flows_in(records: memoryview, entry: int) -> bytes:
+    """The same flows of a session of TCP, out of the record of its entry."""
+    client, vip, local, real_server, client_port, vip_port, local_port, real_server_port = _ends_in_record(
+        records, entry * RECORD_BYTES + _ENDS_AT
+    )
+    return _both_flows(
+        _FAMILY, PROTO_TCP, b"", client_port, vip_port, client, vip,
+        _FAMILY, PROTO_TCP, b"", real_server_port, local_port, real_server, local,
     )  # fmt: skip
 
 

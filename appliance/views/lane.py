@@ -2,7 +2,7 @@
 
 from appliance.ipc.rows import LaneStats
 from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
-from appliance.model.counters import TICKETS_RETURNED
+from appliance.model.counters import SESSIONS_SHORT, TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.views.document import Document, align
 
@@ -26,12 +26,19 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
         "admissions_off": stats.lane.admissions_off,
         "prepared": {
             "ready": stats.tickets,
-            "returned": sum(shared.table(shard, "queue")[TICKETS_RETURNED] for shard in range(shared.shards)),
+            "returned": _counted(shared, TICKETS_RETURNED),
+            "young": sum(shared.short_lived[: shared.shards]),
+            "resting": sum(shared.short_lived[shared.shards :]),
+            "short": _counted(shared, SESSIONS_SHORT),
         },
         "repairs": stats.lane.repairs,
         "counters": {counter.name: count for counter, count in zip(LANE_COUNTERS, stats.counts, strict=False)},
     }
     return Document(_text(data), data)
+
+
+def _counted(shared: SharedState, counter: int) -> int:
+    return sum(shared.table(shard, "queue")[counter] for shard in range(shared.shards))
 
 
 def _traffic(rows: list[list[int]]) -> dict[str, int]:
@@ -50,7 +57,8 @@ def _text(data: dict[str, object]) -> str:
     head += f"lane: {data['state']}{reason}, repaired {data['repairs']} times\n"
     head += f"entries: {entries['used']} used, {entries['free']} free\n"
     off = f"off ({data['admissions_off']}), " if data["admissions_off"] else ""
-    head += f"prepared admissions: {off}{prepared['ready']} ready, {prepared['returned']} taken back\n\n"
+    head += f"prepared admissions: {off}{prepared['ready']} ready, {prepared['returned']} taken back\n"
+    head += f"short-lived sessions: {prepared['young']} young, {prepared['resting']} resting, {prepared['short']} so far\n\n"
     ways = [("", "packets", "bytes")]
     for way in ("lane", "workers"):
         traffic = data[way]

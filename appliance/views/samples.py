@@ -17,7 +17,7 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import VERDICTS
 from appliance.views.attack import attacks
 from appliance.views.document import Document, align
-from appliance.views.services import heading
+from appliance.views.services import heading, status_of
 
 SERVICES_MAX = 20
 """Services in one window."""
@@ -89,7 +89,7 @@ def _drops(shared: SharedState) -> dict[str, int]:
 def _condition(condition: Condition) -> dict[str, Any]:
     down = sum(not shard.up for shard in condition.shards)
     return {
-        "status": "down" if down else "impaired" if condition.problems else "ok",
+        "status": status_of(down, condition.problems),
         "shards": len(condition.shards),
         "shards_down": down,
         "lane": condition.lane.state,

@@ -50,6 +50,11 @@ def services(
     return Document("".join(f"{line}\n" for line in lines), {"version": __version__, "services": data})
 
 
+def status_of(shards_down: int, problems: Sequence[str]) -> str:
+    """The state of the gateway in a word: ``down``, ``impaired`` or ``ok``."""
+    return "down" if shards_down else "impaired" if problems else "ok"
+
+
 def health(
     states: Sequence[ShardState],
     duties: Sequence[DutyState] = (),
@@ -69,7 +74,7 @@ def health(
     text = "".join(map(_condition, down))
     text += "".join(f"{problem}\n" for problem in problems)
     data: dict[str, Any] = {
-        "status": "down" if down else "impaired" if problems else "ok",
+        "status": status_of(len(down), problems),
         "shards": [state._asdict() for state in states],
         "duties": [duty._asdict() for duty in duties],
         "problems": list(problems),

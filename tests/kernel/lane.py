@@ -177,10 +177,16 @@ class Lane:
 
     def put_only(self, raw: bytes) -> int:
         """Let the program judge a client's IP packet, and say no more than its verdict: several threads may do so at once."""
+        return self.pass_on(raw, 0)[0]
+
+    def pass_on(self, raw: bytes, direction: int) -> tuple[int, bytes]:
+        """Let the program judge an IP packet of this direction: its verdict, and the packet afterwards. Several threads may do so
+        at once."""
         context = bytearray(_SKB_BYTES)
-        pack_into("<I", context, _IFINDEX, self.ports[0].number)
-        frame = self.ports[0].hardware + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw
-        return self._loaded.program.test_run(frame, bytes(context))[0]
+        pack_into("<I", context, _IFINDEX, self.ports[direction].number)
+        frame = self.ports[direction].hardware + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw
+        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context))
+        return verdict, frame_after[ETHERNET_BYTES:]
 
     def clear(self) -> None:
         """Forget all sessions, and what was prepared."""

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from struct import pack
 
 import pytest
@@ -18,18 +19,21 @@ from appliance.ipc.lane_layout import SLOTS, RealServerFlags
 from appliance.ipc.session_record import decode
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import TO_REAL_SERVER
+from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.nat.opening import to_real_server
 from appliance.policy.steering import HASH_SEED
+from appliance.sessions.short_lived import HANDSHAKE_MS, REST_S
 from appliance.shard.shard import Shard
 from appliance.state.progress import RS_ACKED
 from appliance.state.session import Session
-from appliance.wire.flow import pack_endpoint
+from appliance.wire.flow import destination_of, pack_endpoint, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.conftest import new_namespace
 from tests.kernel.jhash import slot_of_client
 from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
+from tests.support.endpoints import check_endpoints
 from tests.support.segments import tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7
 from tests.support.world import World, plan
@@ -63,10 +67,11 @@ class Gateway:
     def shard(self) -> Shard:
         return self.world.shard
 
-    def prepare(self) -> None:
-        """Have some ready, as after a SYN that came up."""
+    def prepare(self, missed: int = 1) -> None:
+        """Have some ready, as after so many SYNs that came up."""
         inside = self.world.inside
-        inside.prepared.miss(inside.service("tcp", VIP))  # type: ignore[arg-type]
+        for _ in range(missed):
+            inside.prepared.miss(inside.service("tcp", VIP))  # type: ignore[arg-type]
         inside.prepared.look(self.world.now)
 
     def put(self, raw: bytes, direction: int = 0) -> Judged:
@@ -311,9 +316,73 @@ def test_two_cpus_take_each_admission_once(lane: Lane) -> None:
             list(pool.map(lane.put_only, batch))
         while gateway.shard.reconcile(1000, gateway.world.now):
             pass
+    gateway.world.inside.prepared.take_in_all()
+    check_endpoints(gateway.world.inside)
     sessions = gateway.world.sessions()
     assert len(sessions) == lane.counts()["opened"] - before > 100
     assert len({session.leaving_key(0) for session in sessions}) == len({session.entry for session in sessions}) == len(sessions)
+
+
+def connect_and_close(lane: Lane, client: bytes) -> Segment | None:
+    """The packets of a whole connection: its SYN as the real server gets it; None when it was not opened by the program."""
+    syn = tcp(client, VIP, "S", seq=C0, options=LINUX_SYN)
+    raw = lane.pass_on(syn, 0)[1]
+    if raw == syn:
+        return None
+    opened = Segment.parse(raw)
+    local, rs = source_of(opened.key), destination_of(opened.key)
+    for packet, direction in (
+        (tcp(rs, local, "SA", seq=R0, ack=add(opened.seq, 1), options=MSS_1460), 1),
+        (tcp(client, VIP, "A", seq=C0 + 1, ack=R0 + 1), 0),
+        (tcp(rs, local, "FA", seq=R0 + 1, ack=add(opened.seq, 1)), 1),
+        (tcp(client, VIP, "FA", seq=C0 + 1, ack=R0 + 2), 0),
+        (tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 2)), 1),
+    ):
+        assert lane.pass_on(packet, direction)[0] == CARRIED
+    return opened
+
+
+def test_endpoints_go_round_and_each_is_in_one_place(lane: Lane) -> None:
+    """Several threads open and close connections on few endpoints: none is lost or doubled, each number is beyond the last one,
+    and the shard takes none of the sessions into its tables."""
+    gateway = Gateway(lane, fullnat_lport_min=5000, fullnat_lport_max=5099)
+    world, inside = gateway.world, gateway.world.inside
+    before, last, opened = lane.counts()["opened"], dict[bytes, int](), 0
+    for turn in range(30):
+        gateway.prepare(20)
+        clients = [pack_endpoint(CLIENT_ADDRESS + n, 1024 + turn) for n in range(40)]
+        with ThreadPoolExecutor(4) as pool:
+            for syn in pool.map(partial(connect_and_close, lane), clients):
+                if syn is not None:
+                    opened += 1
+                    beyond = add(syn.seq, -last.get(syn.key, add(syn.seq, -LEAST_STEP)))
+                    assert LEAST_STEP - 2 <= beyond < LEAST_STEP + STEP_RANGE + 2
+                    last[syn.key] = add(syn.seq, 2)
+        for later_s in (HANDSHAKE_MS / 1000, REST_S):
+            gateway.shard.reconcile(1000, world.now)
+            check_endpoints(inside)
+            world.now = max(world.now, time.monotonic()) + later_s
+            inside.by_state.now = world.now
+        assert not world.sessions() if turn % 5 else not world.rows()
+    assert opened == lane.counts()["opened"] - before == world.counter("sessions_short") > 600
+    assert world.counter("time_wait_ports_taken") > 300
+    gateway.shard.publish_counts()
+    assert sum(world.destination(slot)["conns"] for slot in (0, 1)) == opened
+    assert len(last) < opened / 2, "endpoints were used again"
+
+
+def test_a_syn_of_a_client_whose_endpoint_rests_opens_a_new_session(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare(20)
+    assert connect_and_close(lane, CLIENT)
+    gateway.shard.reconcile(100, gateway.world.now)
+    gateway.world.now = time.monotonic() + HANDSHAKE_MS / 1000
+    gateway.shard.reconcile(100, gateway.world.now)
+    assert gateway.world.counter("sessions_short") == 1
+    assert set(gateway.put(SYN).counted) == {"up_flags"}
+    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
+    assert gateway.session().state == TcpState.SYN_RECV
+    check_endpoints(gateway.world.inside)
 
 
 CLIENTS = st.tuples(st.integers(1, 250), st.integers(1, 65535), st.integers(1, 2**32 - 1))

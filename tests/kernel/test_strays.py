@@ -17,15 +17,20 @@ from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
     BAD_CHECKSUM,
     BAD_COOKIE,
+    BAD_FLAGS,
     COOKIE_SENT,
     HELD,
     KEEPALIVE_ANSWERED,
+    NO_SESSION,
+    NOT_OURS,
     NULL_COOKIE_ACK,
     OUTDATED_COOKIE,
     TO_REAL_SERVER,
 )
+from appliance.policy.defence import TCP
 from appliance.proxy.cookie import CookieJar
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.layout import SYN
 from appliance.wire.segment import Segment
 from appliance.wire.seq import MASK, add
 from tests.kernel.lane import DROPPED, UP, Judged, Lane
@@ -51,7 +56,7 @@ class Scene:
         self.world = World(plan(synproxy="always"), synproxy_defer=defer, **tunables)
         self.secret = bytes.fromhex(self.world.plan.cookie_secret)
         self.jar = CookieJar(self.secret)
-        self.rule = StrayRule(cookies=True, defers=bool(defer), reserved=b"", allowance=allowance)
+        self.rule = StrayRule(cookies=True, defers=bool(defer), drops=False, reserved=0, allowance=allowance)
         lane.set_stray_rule(VIP, self.rule)
         self.world.now = time.monotonic()
         for epoch in range(max(0, epoch_of(self.world.now) - 1), epoch_of(self.world.now) + 2):
@@ -184,6 +189,46 @@ def test_a_packet_ends_by_the_verdict_of_python(lane: Lane) -> None:
         assert seen.get(f"{DROPPED} {wanted.name}"), wanted
     for wanted in (*_OF_RIGHT_COOKIES, NULL_COOKIE_ACK):
         assert seen.get(f"{UP} {wanted.name}"), wanted
+
+
+FLAGS = [letters for mask in range(64) if (letters := "".join(flag for bit, flag in enumerate("FSRPAU") if mask >> bit & 1))]
+"""All combinations but none at all."""
+
+
+@pytest.mark.parametrize("mode", ["never", "always"])
+@pytest.mark.parametrize("defence", [0, 1])
+def test_each_combination_of_flags_ends_as_in_python(lane: Lane, mode: str, defence: int) -> None:
+    """With and without cookies; and without the defence, which leaves strays to the host, or to a shard that counts bad flags."""
+    scene = Scene(lane, defence_tcp_drop=defence)
+    scene.world = world = World(plan(synproxy=mode), synproxy_defer=0, defence_tcp_drop=defence)
+    drops, rule = bool(defence), scene.rule
+    lane.set_stray_rule(VIP, rule._replace(cookies=mode == "always", drops=drops))
+    names = {NO_SESSION: "stray", BAD_FLAGS: "bad_flags", BAD_COOKIE: "bad_cookie"}
+    for flags in FLAGS:
+        raw = tcp(CLIENT, VIP, flags, seq=C0 + 1, ack=77)
+        if Segment.parse(raw).opening_flags == SYN:
+            continue
+        before = world.shared.table(0, "ext").tolist()
+        verdict, judged = world.shard.handle(raw, time.monotonic()), scene.judged(raw)
+        moved_ext = [after - was for after, was in zip(world.shared.table(0, "ext").tolist(), before, strict=True)]
+        if judged.verdict == DROPPED:
+            assert judged.counted == {names[verdict]: 1}, flags
+            assert moved_ext[BAD_ACK if verdict is BAD_COOKIE else TCP.place] == 1, flags
+        else:
+            assert not defence, flags
+            assert verdict in (NOT_OURS, BAD_FLAGS), flags
+
+
+def test_only_what_may_have_an_answer_has_an_allowance(lane: Lane) -> None:
+    scene = Scene(lane)
+    rule = scene.rule._replace(cookies=False, drops=True, allowance=1_000_000)
+    lane.set_stray_rule(VIP, rule)
+    ups = {
+        flags
+        for flags in ("A", "PA", "FA", "SA", "R", "RA", "F", "", "FPU")
+        if lane.put_only(tcp(CLIENT, VIP, flags, ack=7)) == UP
+    }
+    assert ups == {"A", "PA", "FA", "SA"}
 
 
 def wrong(client: bytes = CLIENT, seq: int = C0 + 1, data: bytes = b"data") -> bytes:

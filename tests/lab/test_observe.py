@@ -109,7 +109,8 @@ def test_one_whose_udp_port_is_closed_is_out(lab: RunningLab) -> None:
 
 def test_stray_errors_mark_nothing_and_all_at_once_leave_one(lab: RunningLab) -> None:
     before = len(health_log(lab))
-    with firewall(lab, REFUSES):
+    # From prepared admissions, SYNs that come at the same time may get real servers in another order: shares are exact later on.
+    with lab.changed(prepared_admissions=0), firewall(lab, REFUSES):
         assert sum(load(lab, 2 * (ERRORS - 1))["errors"].values()) == ERRORS - 1
     assert load(lab, 40)["errors"] == {}
     assert health_log(lab)[before:] == []

@@ -12,6 +12,7 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, reload, worker_pids
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
+from tests.lab.wrk import wrk
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
 
@@ -97,10 +98,30 @@ def test_the_kernel_opens_connections_and_all_books_have_them(lab: RunningLab) -
     before = all_conns(lab)
     assert connect(lab) > CONNECTIONS // 2
     wait_until_counted(lab, before + CONNECTIONS)
+    rows = lab.api_json("/conns")
     prepared = lab.api_json("/stats/lane")["prepared"]
     assert prepared["ready"] >= 0
-    rows = lab.api_json("/conns")
-    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows) >= CONNECTIONS
+    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows) >= CONNECTIONS - prepared["short"]
+
+
+def test_each_endpoint_is_in_use_or_rests_once_behind_a_load_of_short_connections(lab: RunningLab) -> None:
+    """Thousands at once, so that most of them never come into the tables; and all books have them."""
+    before, opened_before = all_conns(lab), opened(lab)
+    with wrk(lab, 64) as report:
+        lab.wait_until("endpoints are used again", lambda: lab.counter("queues", "time_wait_ports_taken") > 2000)
+    assert not report.errors
+    assert opened(lab) - opened_before > 2000
+    assert lab.counter("queues", "sessions_short") > 2000
+    lab.wait_until("all are counted", lambda: all_conns(lab) >= before + report.requests)
+    lab.wait_until("each entry is that of a session or of an endpoint that rests", lambda: adds_up(lab))
+
+
+def adds_up(lab: RunningLab) -> bool:
+    """Whether what is in the lane is what the tables have, and what rests; with different local endpoints."""
+    rows = [row for row in lab.api_json("/conns") if row["lane"]]
+    stats = lab.api_json("/stats/lane")
+    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows)
+    return int(stats["entries"]["used"]) == len(rows) + stats["prepared"]["resting"] and not stats["prepared"]["young"]
 
 
 def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> None:

@@ -50,9 +50,9 @@ class FakeMaps:
         """Take out one flow."""
         self.table.pop(flow, None)
 
-    def has_flow(self, flow: bytes) -> bool:
-        """Whether it is there."""
-        return flow in self.table
+    def value_of(self, flow: bytes) -> int | None:
+        """Its value."""
+        return self.table.get(flow)
 
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values."""

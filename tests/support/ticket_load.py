@@ -85,7 +85,7 @@ class TicketLoad:
     def end(self, key: bytes, shard: int = 0) -> None:
         """A connection is over, and forgotten."""
         inside = self.worlds[shard].inside
-        inside.prepared.take_over()
+        inside.prepared.take_in_all()
         session, _ = inside.tcp.find(key)
         if session is not None:
             inside.end(session, EndReason.EXPIRED)
@@ -104,7 +104,7 @@ class TicketLoad:
     def open(self) -> list[int]:
         """How many connections each real server has, in all shards."""
         for world in self.worlds:
-            world.inside.prepared.take_over()
+            world.inside.prepared.take_in_all()
         real_servers = [self.service(shard).real_servers for shard in range(len(self.worlds))]
         return [sum(each.open_here for each in same) for same in zip(*real_servers, strict=True)]
 

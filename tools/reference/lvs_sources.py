@@ -50,6 +50,7 @@ OTHER_SOURCES: Mapping[str, str] = {
     "conn_early_drop": "Linux: early drop of connection tracking, which is always on there",
     "synproxy_in_kernel": "none: the kernel module of LVS has no other place for it",
     "prepared_admissions": "none: the kernel module of LVS decides where packets come in",
+    "strays_in_kernel": "none: the kernel module of LVS has no other place for it",
 }
 """Tunable -> what it is named after, for those that no section of docs/lvs.md describes."""
 

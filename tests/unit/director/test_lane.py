@@ -19,7 +19,8 @@ from appliance.ipc.session_record import RECORD_BYTES
 from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, BAD_ACK, CONNS, INACTIVE_CONNS, NULL_ACK, SYN_CNT
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import BAD_COOKIE, COOKIE_SENT, NULL_COOKIE_ACK, STORM
+from appliance.model.verdicts import BAD_COOKIE, BAD_FLAGS, COOKIE_SENT, NO_SESSION, NULL_COOKIE_ACK, STORM
+from appliance.policy.defence import TCP
 from tests.support.fake_admissions import FakeAdmissions
 from tests.support.gateway import shared_state
 
@@ -677,6 +678,9 @@ def test_what_the_kernel_answers_and_drops_is_counted_as_that_of_shards(host: Ho
     bad, null = counts[LANE_COUNTER_PLACE["bad_cookie"]], counts[LANE_COUNTER_PLACE["null_cookie_ack"]]
     assert (ext[BAD_ACK], verdicts[BAD_COOKIE.index]) == (bad, bad)
     assert (ext[NULL_ACK], verdicts[NULL_COOKIE_ACK.index]) == (null, null)
+    stray, senseless = counts[LANE_COUNTER_PLACE["stray"]], counts[LANE_COUNTER_PLACE["bad_flags"]]
+    assert (verdicts[NO_SESSION.index], verdicts[BAD_FLAGS.index]) == (stray, senseless)
+    assert ext[TCP.place] == stray + senseless
 
 
 def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:

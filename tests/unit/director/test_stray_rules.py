@@ -13,7 +13,7 @@ from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.stray_rule import StrayRule
 from appliance.model.tunables import TUNABLES
 
-WEB, MAIL = (front_door_key(bytes((203, 0, 113, 10)), port) for port in (80, 25))
+WEB, MAIL, DNS = (front_door_key(bytes((203, 0, 113, 10)), port) for port in (80, 25, 53))
 
 
 class Kernel:
@@ -87,11 +87,34 @@ def test_a_rule_is_switched_off_and_on_by_a_tunable(scene: Scene) -> None:
     assert scene.kernel.rules.keys() == {WEB}
 
 
+def test_services_without_cookies_have_one_while_strays_end_in_the_kernel(scene: Scene) -> None:
+    scene.put(service(80), service(25, "auto"), service(53, "never"))
+    scene.set(strays_in_kernel=1, synproxy_in_kernel=0)
+    assert scene.kernel.rules.keys() == {DNS}, "clients of the others may have cookies of which the kernel knows nothing"
+    drops = StrayRule(cookies=False, defers=False, drops=True, reserved=0, allowance=ALLOWANCE)
+    assert scene.rule(DNS) == drops
+    scene.set(synproxy_in_kernel=1)
+    assert scene.kernel.rules.keys() == {WEB, DNS}
+    assert scene.rule(WEB) == drops._replace(cookies=True, defers=True)
+    assert scene.rule(DNS) == drops, "its clients have no cookies, whatever is awaited elsewhere"
+    scene.set(defence_tcp_drop=0)
+    assert scene.rule(WEB) == drops._replace(cookies=True, defers=True, drops=False)
+    assert scene.kernel.rules.keys() == {WEB}, "without the defence they are for the host"
+
+
+@pytest.mark.parametrize("before", ["auto", "always"])
+def test_a_service_that_had_cookies_in_this_run_has_none(scene: Scene, before: str) -> None:
+    scene.set(strays_in_kernel=1)
+    scene.put(service(80, before))
+    scene.put(service(80, "never"))
+    assert scene.kernel.rules == {}
+
+
 def test_it_says_what_a_shard_goes_by(scene: Scene) -> None:
     scene.put(service())
     for value in (0, 1):
         scene.set(synproxy_defer=value)
-        assert scene.rule() == StrayRule(cookies=True, defers=bool(value), reserved=bytes(2), allowance=ALLOWANCE)
+        assert scene.rule() == StrayRule(cookies=True, defers=bool(value), drops=False, reserved=0, allowance=ALLOWANCE)
         scene.put(service(synproxy_defer=1 - value))
         assert scene.rule().defers == 1 - value, "the service has its own value"
         scene.put(service())

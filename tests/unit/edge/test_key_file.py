@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.edge import key_file
+from appliance.edge import key_file, trusted_file
 from appliance.edge.errors import EdgeError
 
 MOST = 100
@@ -49,7 +49,7 @@ def test_what_others_may_do_with_it_decides(file: Path, mode: int, is_secret: bo
 
 def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    monkeypatch.setattr(key_file, "_ROOT", 4712)
+    monkeypatch.setattr(trusted_file, "_ROOT", 4712)
     assert reason(file) == f"it belongs to user {os.getuid()}, and neither to root nor to the user of the appliance"
 
 

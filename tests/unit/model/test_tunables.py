@@ -30,6 +30,7 @@ def test_there_are_34_tunables_by_contract_and_a_few_more() -> None:
         "fullnat_toa_kind", "conn_expire_tcp_rst", "expire_nodest_conn", "udp_timeout", "tcp_syncookies", "tcp_max_syn_backlog",
         "tcp_abort_on_overflow", "conn_max", "conn_early_drop", "tcp_max_tw_buckets", "udp_timeout_unconfirmed", "conn_reserved",
         "source_conn_max", "source_conn_prefix", "synproxy_in_kernel", "prepared_admissions",
+        "strays_in_kernel",
     ]  # fmt: skip
 
 

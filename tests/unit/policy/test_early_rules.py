@@ -52,7 +52,6 @@ def test_a_chain_in_front_of_the_steering(early: Chain) -> None:
         chain(family="netdev", hook="ingress", devices=()),
         chain(table="appliance"),
         chain(table="appliance_access"),
-        chain(table="appliance_trace17"),
         RAW,
     ],
 )
@@ -71,6 +70,11 @@ def test_where_the_table_raw_queues_its_other_rules_and_those_before_it_count() 
 
 def test_a_table_of_another_family_with_our_name_is_not_ours() -> None:
     assert "of the table inet appliance" in found(chain(family="inet", table="appliance"))
+
+
+def test_a_trace_sees_syns_as_they_were_sent() -> None:
+    trace = chain(table="appliance_trace17", name="prerouting", priority=-500)
+    assert found(trace) == "the chain prerouting of the table ip appliance_trace17 sees SYNs of clients before the appliance"
 
 
 def test_of_iptables_legacy_only_raw_can_come_first() -> None:

@@ -73,7 +73,7 @@ async def test_a_stream_goes_on(client: Client, gateway: FakeGateway) -> None:
         gateway.shared.session_counts[0] = 9
         while (later := await event(stream, "gateway"))["sessions"] != 9:
             pass
-        assert later["clock_s"] > first["clock_s"]
+        assert later["clock_s"] >= first["clock_s"], "the next one may be made within the same millisecond"
 
 
 async def test_all_who_watch_get_the_same_samples_which_are_made_once(

@@ -380,10 +380,12 @@ def test_no_more_are_ready_than_a_ring_holds() -> None:
     assert scene.prepare(10_000) == RING_PLACES
     assert sum(scene.opens(number) for number in range(RING_PLACES + 5)) == RING_PLACES
     scene.look()
+    scene.world.inside.prepared.take_in_all()
     assert len(scene.world.sessions()) == RING_PLACES
     assert scene.kernel.ready == RING_PLACES, "and once around"
     assert sum(scene.opens(1000 + number) for number in range(RING_PLACES)) == RING_PLACES
     scene.look()
+    scene.world.inside.prepared.take_in_all()
     sessions = scene.world.sessions()
     assert len({session.server_key for session in sessions}) == len(sessions) == 2 * RING_PLACES
     scene.world.inside.prepared.take_back()
@@ -429,5 +431,6 @@ def test_the_order_of_local_ports_is_not_that_of_numbers() -> None:
     for number in range(100):
         scene.opens(number)
     scene.look()
+    scene.world.inside.prepared.take_in_all()
     ports = [session.local_port for session in scene.world.sessions()]
     assert len({right - left for left, right in pairwise(ports)}) > 50

@@ -151,6 +151,7 @@ beyond_client_limit        33       1     34
 clients_uncounted          34       1     35
 access_sets_mended         35       1     36
 tickets_returned           36       1     37
+sessions_short             37       1     38
 """
     )
 

@@ -3,7 +3,7 @@
 from array import array
 
 from appliance.ipc.rows import LaneState, LaneStats
-from appliance.model.counters import TICKETS_RETURNED
+from appliance.model.counters import SESSIONS_SHORT, TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.views.lane import lane
 from tests.support.gateway import shared_state
@@ -14,16 +14,19 @@ def test_the_share_comes_first() -> None:
     shared.destination(0, 0)[:4] = memoryview(array("Q", [1, 2, 30, 40]))
     shared.destination(1, 1)[:4] = memoryview(array("Q", [3, 4, 50, 60]))
     shared.table(0, "queue")[TICKETS_RETURNED], shared.table(1, "queue")[TICKETS_RETURNED] = 2, 10
+    shared.table(1, "queue")[SESSIONS_SHORT] = 9
+    shared.short_lived[:] = memoryview(array("Q", [1, 2, 0, 4]))
     shared.destination(shared.lane, 1)[:4] = memoryview(array("Q", [390, 600, 5000, 6000]))
     why_off = "a chain"
     document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2, why_off), 5, 4096, 7, list(range(len(LANE_COUNTERS)))))
-    head, state, entries, prepared, _, _, of_lane, of_workers, _, _, first, *_ = document.text.splitlines()
+    head, state, entries, prepared, short, _, _, of_lane, of_workers, _, _, first, *_ = document.text.splitlines()
     assert head == "carried: 99.0 % of the packets of sessions"
     assert state == "lane: impaired (tc: no), repaired 2 times"
     assert entries == "entries: 5 used, 4091 free"
     assert prepared == "prepared admissions: off (a chain), 7 ready, 12 taken back"
     assert document.data["admissions_off"] == "a chain"
-    assert document.data["prepared"] == {"ready": 7, "returned": 12}
+    assert short == "short-lived sessions: 3 young, 4 resting, 9 so far"
+    assert document.data["prepared"] == {"ready": 7, "returned": 12, "young": 3, "resting": 4, "short": 9}
     assert of_lane.split() == ["lane", "990", "11000"]
     assert of_workers.split() == ["workers", "10", "180"]
     assert first.split() == ["carried", "0"]

@@ -1,0 +1,53 @@
+"""What is true of the local endpoints and entries of a shard that prepares admissions, between two packets."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from appliance.ipc.session_record import RECORD_BYTES
+from appliance.sessions.lifecycle import Sessions
+from appliance.sessions.ring import Ticket
+from appliance.state.lane_entry import each, flows_in, flows_of
+from appliance.state.progress import RS_ACKED
+
+
+def check_endpoints(sessions: Sessions) -> None:
+    """Check that each entry and each local endpoint is that of one session in the tables, ready, young or resting, or else free;
+    and that the flows in the lane are those of sessions. Nothing may be at work meanwhile."""
+    lane, short = sessions.lane, sessions.prepared._short
+    in_tables = [session for bucket in sessions.tcp.walk() for session in bucket]
+    ready = [ticket for ring in sessions.prepared._active for ticket in ring.tickets]
+    young, resting = [*short._fresh.values(), *short._older.values()], list(short._resting.values())
+    carried = [session.entry for session in in_tables if session.entry is not None]
+    used = Counter([*carried, *(ticket.entry for ticket in (*ready, *young, *resting))])
+    assert set(used.values()) <= {1}, "whose an entry is"
+    free = [entry for part in lane.entries._free.values() for entry in part]
+    waiting = [entry for _, entry in lane.entries._resting]
+    known = {part.start + place for slot, part in lane.entries.parts.items() for place in range(len(lane.entries.owners[slot]))}
+    assert Counter([*used, *free, *waiting]) == Counter(known), "an entry is used, waits, or is free"
+    assert lane.entries.in_use == len(used)
+    _check_ports(sessions, ready, young, resting)
+    expected = dict[bytes, int]()
+    for entry, flows in (
+        *((session.entry, flows_of(session)) for session in in_tables if session.entry is not None),
+        *((ticket.entry, flows_in(lane.maps.records, ticket.entry)) for ticket in (*young, *resting)),
+    ):
+        client_flow, server_flow = each(flows)
+        expected |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
+    assert dict(lane.maps.flows()) == expected, "flows"
+    assert all(lane.maps.records[entry * RECORD_BYTES] == 0 for entry in (*free, *waiting)), "a record of a free entry"
+    assert all(ticket is short._resting[ticket.entry] for ticket in resting)
+    assert len(short._orders) + len(short._leaving) or not resting, "what rests is freed one day"
+
+
+def _check_ports(sessions: Sessions, *tickets: list[Ticket]) -> None:
+    wanted = Counter[bytes](session.leaving_key(0) for bucket in sessions.tcp.walk() for session in bucket)
+    wanted += Counter(ticket.session.leaving_key(0) for some in tickets for ticket in some)
+    assert set(wanted.values()) <= {1}, "two sessions have the same local endpoint"
+    in_use = sum(pool.in_use + len(pool._outside) for _, _, pool in sessions.local_ports("tcp"))
+    assert in_use == len(wanted), "local ports in use"
+
+
+def last_numbers(sessions: Sessions) -> Iterator[tuple[bytes, int]]:
+    """The local endpoints that rest, each with the last number that its real server has acknowledged."""
+    for entry, ticket in sessions.prepared._short._resting.items():
+        yield ticket.session.leaving_key(0), sessions.lane.words(entry)[RS_ACKED]

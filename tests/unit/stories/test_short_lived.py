@@ -1,0 +1,520 @@
+"""Sessions that the kernel opens and that are over before their shard has to know them (`sessions.short_lived`)."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from appliance.ipc.plan import Plan
+from appliance.ipc.queries import CUT, TALLY, Query
+from appliance.ipc.session_record import OFFSETS
+from appliance.model import verdicts
+from appliance.model.tcp_state import TcpState
+from appliance.nat.isn import LEAST_STEP, STEP_RANGE
+from appliance.policy.steering import SLOT_MASK
+from appliance.sessions.lifecycle import Sessions
+from appliance.sessions.short_lived import HANDSHAKE_MS, REST_S, YOUNG_MS, ShortLived
+from appliance.shard.shard import Shard
+from appliance.state.lane_entry import CELLS, STATE_CELL, each, flows_in, words_of
+from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_ACKED, RS_NEXT_SEQ
+from appliance.wire.flow import pack_endpoint
+from appliance.wire.seq import add
+from tests.support.addresses import CLIENT_ADDRESS, R0, VIP
+from tests.support.endpoints import check_endpoints, last_numbers
+from tests.support.lane_maps import FakeMaps
+from tests.support.segments import tcp
+from tests.support.tcp_options import LINUX_SYN
+from tests.support.ticket_kernel import TicketKernel
+from tests.support.world import World, plan
+
+BUSY = 100
+SENT_BYTES = 700
+
+
+class Scene:
+    """A world with a busy service, whose sessions are opened by the kernel and move in it."""
+
+    def __init__(self, scene: Plan | None = None, *, entries: int = 64 * 256, **tunables: int) -> None:
+        self.world = World(scene or plan(weights=(1, 1)), FakeMaps(entries), prepared_admissions=1, **tunables)
+        self.kernel = TicketKernel(self.world)
+        self.cells = self.world.maps.records.cast("I")
+        self.longs = self.world.maps.records.cast("Q")
+        service = self.inside.service("tcp", VIP)
+        assert service is not None
+        self.service = service
+        for _ in range(BUSY):
+            self.inside.prepared.miss(service)
+        self.look()
+
+    @property
+    def inside(self) -> Sessions:
+        return self.world.inside
+
+    @property
+    def short(self) -> ShortLived:
+        return self.inside.prepared._short
+
+    def look(self, later_s: float = 0.0) -> None:
+        self.world.now += later_s
+        self.inside.by_state.now = self.world.now
+        while self.world.shard.reconcile(1000, self.world.now):
+            pass
+        check_endpoints(self.inside)
+        self.world._collect_segments()
+
+    def opens(self, number: int) -> int:
+        """The kernel opens a session; returns its entry."""
+        assert self.kernel.put(syn_of(number))
+        return self.entry_of(number)
+
+    def entry_of(self, number: int) -> int:
+        (entry,) = (value >> 1 for flow, value in self.world.maps.table.items() if not value & 1 and flow[4:6] == port_of(number))
+        return entry
+
+    def moves(self, entry: int, state: TcpState, *, acknowledged: bool = True) -> None:
+        """The kernel has carried the packets of a session up to this state. In those behind the last FIN, all is acknowledged."""
+        at, words = entry * CELLS, words_of(self.longs, entry)
+        shift = self.cells[at + OFFSETS["inbound_seq_delta"] // 4]
+        is_over = state in (TcpState.TIME_WAIT, TcpState.CLOSE)
+        words[CLIENT_NEXT_SEQ] = add(words[CLIENT_NEXT_SEQ], SENT_BYTES + is_over)
+        words[RS_NEXT_SEQ] = add(R0, 1 + is_over)
+        words[RS_ACKED] = add(words[CLIENT_NEXT_SEQ] - (not acknowledged), shift)
+        words[CLIENT_ACKED] = words[RS_NEXT_SEQ]
+        self.cells[at + STATE_CELL] = int(state) | 2 << 8
+
+    def is_over(self, *numbers: int) -> None:
+        """These are opened, and closed again."""
+        for number in numbers:
+            self.moves(self.opens(number), TcpState.TIME_WAIT)
+
+    def conns(self) -> int:
+        self.world.shard.publish_counts()
+        return sum(self.world.destination(slot)["conns"] for slot in (0, 1))
+
+    def local_ends(self) -> set[bytes]:
+        """The local endpoints, each with its real server, of the sessions in the kernel."""
+        return {each(flows_in(self.world.maps.records, value >> 1))[1] for value in self.world.maps.table.values()}
+
+
+def port_of(number: int) -> bytes:
+    return (1024 + number).to_bytes(2, "big")
+
+
+def syn_of(number: int) -> bytes:
+    return packet_of(number, "S", seq=number, options=LINUX_SYN)
+
+
+def packet_of(number: int, flags: str, **fields: int | bytes) -> bytes:
+    return tcp(pack_endpoint(CLIENT_ADDRESS, 1024 + number), VIP, flags, **fields)  # type: ignore[arg-type]
+
+
+def test_a_session_that_is_over_soon_never_comes_into_the_tables() -> None:
+    scene = Scene()
+    scene.is_over(*range(10))
+    scene.look()
+    assert (scene.short.young, scene.conns()) == (10, 10)
+    assert scene.world.by_state() == {"established": 10}
+    scene.look(HANDSHAKE_MS / 1000)
+    assert (scene.short.young, scene.short.resting, len(scene.inside)) == (0, 10, 0)
+    assert scene.world.by_state() == {"time_wait": 10}
+    assert scene.conns() == 10
+    assert sum(scene.world.destination(slot)["inactive_conns"] for slot in (0, 1)) == 10
+    assert scene.world.shared.session_counts[0] == 10
+    scene.world.shard.publish_counts()
+    assert list(scene.world.shared.short_lived) == [0, 10]
+    assert scene.world.counter("sessions_short") == 10
+
+
+def test_its_endpoint_goes_to_a_later_session_with_a_number_beyond_its_last_one() -> None:
+    scene = Scene()
+    before = list(range(scene.kernel.ready))
+    scene.is_over(*before)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    ends = dict(last_numbers(scene.inside))
+    assert len(ends) == len(before)
+    ports = scene.inside.local_ports("tcp")
+    in_use = sum(pool.in_use for _, _, pool in ports)
+    scene.look(REST_S)
+    renewed = 0
+    for number in range(1000, 1000 + 3 * len(before)):
+        if not scene.kernel.ready:
+            scene.look()
+        scene.opens(number)
+    scene.inside.prepared.take_in_all()
+    for session in scene.world.sessions():
+        last = ends.get(session.leaving_key(0))
+        if last is not None:
+            renewed += 1
+            assert LEAST_STEP <= add(session.isn, -last) < LEAST_STEP + STEP_RANGE
+            assert session.words[RS_ACKED] == session.isn
+    assert renewed == len(before)
+    assert sum(pool.in_use for _, _, pool in ports) <= in_use + 2 * len(before) + 2
+    assert scene.world.counter("time_wait_ports_taken") == renewed
+    check_endpoints(scene.inside)
+
+
+def test_an_endpoint_rests_before_it_is_used_again() -> None:
+    scene = Scene()
+    count = scene.kernel.ready
+    scene.is_over(*range(count))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    resting = {key for key, _ in last_numbers(scene.inside)}
+    scene.look(REST_S - 0.01)
+    for number in range(1000, 1000 + count):
+        scene.opens(number)
+    scene.inside.prepared.take_in_all()
+    assert not resting & {session.leaving_key(0) for session in scene.world.sessions()}
+
+
+def test_shares_are_exact_also_with_endpoints_that_have_rested() -> None:
+    (service,) = plan(weights=(1, 3)).services
+    scene = Scene(replace(plan(weights=(1, 3)), services=(replace(service, scheduler="wrr"),)))
+    number = 0
+    for _ in range(12):
+        for _ in range(40):
+            scene.is_over(number)
+            number += 1
+        scene.look(REST_S / 4)
+        scene.look(HANDSHAKE_MS / 1000)
+    assert scene.world.counter("time_wait_ports_taken") > 200
+    scene.world.shard.publish_counts()
+    assert [scene.world.destination(slot)["conns"] for slot in (0, 1)] == [number // 4, 3 * number // 4]
+
+
+@pytest.mark.parametrize(
+    ("state", "acknowledged"),
+    [
+        (TcpState.ESTABLISHED, True),
+        (TcpState.FIN_WAIT, True),
+        (TcpState.LAST_ACK, True),
+        (TcpState.TIME_WAIT, False),
+        (TcpState.CLOSE, False),
+    ],
+)
+def test_one_that_is_not_over_comes_into_the_tables_in_the_end(state: TcpState, acknowledged: bool) -> None:
+    scene = Scene()
+    scene.moves(scene.opens(1), state, acknowledged=acknowledged)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    assert not scene.world.sessions()
+    scene.look(YOUNG_MS / 1000)
+    (session,) = scene.world.sessions()
+    assert session.state == state
+    assert scene.short.young == scene.short.resting == 0
+    assert scene.conns() == 1
+    assert scene.world.by_state() == {state.name.lower(): 1}
+
+
+def test_one_whose_handshake_takes_long_is_half_open_in_the_tables() -> None:
+    scene = Scene()
+    scene.opens(1)
+    scene.look()
+    scene.look((HANDSHAKE_MS - 2) / 1000)
+    assert not scene.world.sessions()
+    scene.look(0.002)
+    assert len(scene.service.half_open) == 1
+    assert scene.world.by_state() == {"syn_recv": 1}
+
+
+@pytest.mark.parametrize("flags", ["S", "R", "A"])
+def test_a_packet_that_comes_up_finds_its_young_session(flags: str) -> None:
+    scene = Scene()
+    for number in (1, 2, 3):
+        scene.opens(number)
+    scene.look()
+    scene.world.put(packet_of(2, flags, seq=2 + (flags != "S"), ack=1))
+    (session,) = scene.world.sessions()
+    assert session.client_key[8:10] == port_of(2)
+    assert (scene.short.young, scene.conns()) == (2, 3)
+    check_endpoints(scene.inside)
+
+
+def test_so_does_a_packet_of_the_real_server() -> None:
+    scene = Scene()
+    entry = scene.opens(1)
+    record = scene.world.maps.record(entry)
+    scene.look()
+    scene.world.put(tcp(record.real_server.packed, record.local.packed, "RA", ack=add(record.isn, 1)))
+    (session,) = scene.world.sessions()
+    assert session.state == TcpState.CLOSE
+    assert sum(scene.world.destination(slot)["refused_conns"] for slot in (0, 1)) == 1
+
+
+def test_a_client_that_comes_again_gets_a_new_session_and_its_old_endpoint_is_free() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    assert scene.short.resting == 1
+    assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
+    assert scene.short.resting == 0
+    (session,) = scene.world.sessions()
+    assert session.state == TcpState.SYN_RECV
+    assert scene.world.counter("sessions_replaced") == 1
+    check_endpoints(scene.inside)
+
+
+def test_other_packets_of_an_endpoint_that_rests_change_nothing() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    for flags in ("R", "A", "FA"):
+        scene.world.put(packet_of(1, flags, seq=SENT_BYTES + 3, ack=R0 + 2))
+    assert scene.short.resting == 1
+    assert not scene.world.sessions()
+    check_endpoints(scene.inside)
+
+
+def test_a_query_has_all_that_are_not_over() -> None:
+    scene = Scene()
+    scene.is_over(1, 2)
+    scene.moves(scene.opens(3), TcpState.ESTABLISHED)
+    scene.opens(4)
+    scene.look()
+    assert sorted(row.state for row in scene.world.rows()) == ["ESTABLISHED", "SYN_RECV"]
+    assert list(scene.world.walk(Query(TALLY, by="service")))
+    check_endpoints(scene.inside)
+
+
+@pytest.mark.parametrize("change", ["drained", "health", "tunables", "services"])
+def test_no_endpoint_of_before_is_used_after_a_change(change: str) -> None:
+    scene = Scene()
+    count = scene.kernel.ready
+    scene.is_over(*range(count - 1))
+    scene.opens(count)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.look(REST_S)
+    world = scene.world
+    if change == "drained":
+        world.shard.change_drained((0,))
+    elif change == "health":
+        world.shard.change_health((0,))
+    elif change == "services":
+        world.change(plan(weights=(1, 2)))
+    else:
+        world.shared.set_tunables({"fullnat_lport_min": 6000, "fullnat_lport_max": 6999})
+        world.shard.on_tick(world.now, 10)
+    assert len(world.sessions()) == 1
+    before = {key for key, _ in last_numbers(scene.inside)}
+    assert before
+    for _ in range(20):
+        scene.inside.prepared.miss(scene.service)
+    scene.look()
+    assert scene.short.resting == 0, "they are freed by and by"
+    for number in range(2000, 2000 + scene.kernel.ready):
+        scene.opens(number)
+    scene.inside.prepared.take_in_all()
+    opened = [session for session in world.sessions() if session.client_key[8:10] >= port_of(2000)]
+    assert opened
+    if change in ("drained", "health"):
+        assert {session.real_server.slot for session in opened} == {1}
+    if change == "tunables":
+        assert all(6000 <= session.local_port <= 6999 for session in opened)
+    check_endpoints(scene.inside)
+
+
+def test_endpoints_that_rest_too_long_are_free() -> None:
+    scene = Scene(tcp_timeout_time_wait=7000)
+    scene.is_over(*range(10))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    for _ in range(6):
+        scene.look(1.0)
+    assert scene.short.resting + scene.world.counter("time_wait_ports_taken") == 10
+    scene.look(1.0)
+    assert scene.short.resting == 0
+    assert scene.world.shared.session_counts[0] == 0
+    scene.world.shard.close()
+    assert not any(pool.in_use for _, _, pool in scene.inside.local_ports("tcp"))
+
+
+def test_local_ports_that_rest_are_there_for_syns_that_come_up() -> None:
+    low = 5000
+    scene = Scene(plan(weights=(1,), local_addresses=("192.0.2.10",)), fullnat_lport_min=low, fullnat_lport_max=low + 19)
+    scene.is_over(*range(20))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    assert scene.short.resting == 20
+    assert scene.world.put(syn_of(99)) is verdicts.TO_REAL_SERVER
+    check_endpoints(scene.inside)
+
+
+@pytest.mark.parametrize("is_leaving", [True, False])
+def test_also_to_those_of_another_service_with_the_same_real_server(is_leaving: bool) -> None:
+    one = plan(weights=(1,), local_addresses=("192.0.2.10",))
+    (web,) = one.services
+    (server,) = web.real_servers
+    other = replace(web, name="zz", port=81, real_servers=(replace(server, slot=1),))
+    scene = Scene(replace(one, services=(web, other), destinations=2), fullnat_lport_min=5000, fullnat_lport_max=5019)
+    scene.is_over(*range(20))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    if is_leaving:
+        scene.world.shard.change_health(())
+    syn = tcp(pack_endpoint(CLIENT_ADDRESS, 9), VIP[:4] + (81).to_bytes(2, "big"), "S", options=LINUX_SYN)
+    assert scene.world.put(syn) is verdicts.TO_REAL_SERVER
+    check_endpoints(scene.inside)
+
+
+def test_no_more_rest_than_may_be_in_time_wait() -> None:
+    scene = Scene(tcp_max_tw_buckets=8)
+    scene.is_over(*range(20))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    assert scene.short.resting <= 8
+    scene.world.shard.publish_counts()
+    assert scene.world.shared.time_wait_counts[0] <= 8
+
+
+def test_a_flood_of_half_open_ones_is_known_before_the_backlog_is_full() -> None:
+    scene = Scene(plan(synproxy="auto", synproxy_defer=0), tcp_max_syn_backlog=60)
+    for number in range(60):
+        scene.opens(number)
+    scene.look()
+    assert scene.short.fresh > 0
+    scene.inside.by_state.now -= 0.1  # it is late by a tick at most
+    assert scene.world.put(syn_of(99)) is verdicts.COOKIE_SENT
+    assert len(scene.service.half_open) == 60
+
+
+def test_those_behind_their_handshake_do_not_count_for_the_backlog() -> None:
+    scene = Scene(plan(synproxy="auto", synproxy_defer=0), tcp_max_syn_backlog=60)
+    for number in range(60):
+        scene.moves(scene.opens(number), TcpState.ESTABLISHED)
+    scene.look()
+    assert scene.world.put(syn_of(99)) is verdicts.TO_REAL_SERVER
+
+
+def test_the_order_of_endpoints_changes_each_time_around() -> None:
+    scene = Scene(plan(weights=(1,)))
+    orders, number = list[list[bytes]](), 0
+    scene.inside.prepared.take_back()
+    for ring in scene.inside.prepared._active:
+        ring.rate = 10.0
+    for _ in range(5):
+        orders.append([])
+        for _ in range(100):
+            if not scene.kernel.ready:
+                scene.look()
+            entry = scene.opens(number)
+            orders[-1].append(each(flows_in(scene.world.maps.records, entry))[1])
+            scene.moves(entry, TcpState.TIME_WAIT)
+            number += 1
+        scene.look()
+        scene.look(HANDSHAKE_MS / 1000)
+        scene.look(REST_S)
+    again = [earlier.index(end) for earlier in orders[:4] for end in orders[4] if end in earlier]
+    assert len(again) > 20
+    assert sum(later == earlier + 1 for earlier, later in pairwise(again)) < len(again) / 2
+
+
+def test_a_cut_frees_what_rests() -> None:
+    scene = Scene()
+    scene.is_over(*range(10))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.moves(scene.opens(20), TcpState.ESTABLISHED)
+    scene.world.walk_all(CUT)
+    scene.look()
+    assert (scene.short.young, scene.short.resting, scene.world.sessions()) == (0, 0, [])
+    assert scene.world.shared.session_counts[0] == 0
+
+
+def test_where_the_lane_has_few_entries_only_a_part_of_them_rests() -> None:
+    scene = Scene(entries=512)
+    number = 0
+    for _ in range(6):
+        while scene.kernel.ready:
+            scene.is_over(number)
+            number += 1
+        scene.look()
+        scene.look(HANDSHAKE_MS / 1000)
+    assert number > 200
+    assert scene.short.resting == 512 // 4
+
+
+def test_when_the_log_is_switched_on_young_sessions_are_in_it() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.look()
+    assert scene.short.young == 1
+    scene.inside.ended.change(100, ())
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.look(YOUNG_MS / 1000)
+    assert (scene.short.resting, len(scene.world.sessions())) == (0, 1)
+
+
+def test_a_source_network_gets_no_more_than_its_share() -> None:
+    scene = Scene(source_conn_max=300)
+    number = 0
+    while number < 290 and scene.kernel.ready:
+        scene.opens(number)
+        number += 1
+    scene.look()
+    young = scene.short.young
+    assert young > 50
+    for more in range(number, 400):
+        scene.world.put(syn_of(more))
+    scene.inside.prepared.take_in_all()
+    assert len(scene.world.sessions()) == 300
+
+
+@pytest.mark.parametrize("why", ["log", "reuse", "limit", "idle"])
+def test_otherwise_each_session_is_taken_into_the_tables_at_once(why: str) -> None:
+    scene_plan = plan(weights=(1, 1))
+    if why == "log":
+        scene_plan = replace(scene_plan, log_per_s=100, logged_services=("web",))
+    scene = Scene(scene_plan)
+    prepared = scene.inside.prepared
+    if why == "log":
+        assert scene.inside.ended.is_on
+    elif why == "reuse":
+        scene.inside.tunables.reuse = False
+    elif why == "limit":
+        (service,) = scene_plan.services
+        scene.world.change(replace(scene_plan, services=(replace(service, max_conn=1000),)))
+        assert not scene.kernel.ready
+        return
+    else:
+        for ring in prepared._active:
+            ring.rate = 1.0
+    assert scene.kernel.put(syn_of(1))
+    scene.look()
+    assert len(scene.world.sessions()) == 1
+    assert scene.short.young == 0
+
+
+def test_the_next_worker_adopts_what_is_young_and_what_rests() -> None:
+    scene = Scene()
+    scene.is_over(1, 2)
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.opens(3)
+    scene.look()
+    world = scene.world
+    successor = Shard(world.plan, world.shared, world.now, world.maps)
+    assert successor.adopt(world.now)[:3] == (3, 0, 0)
+    assert sorted(session.state for bucket in successor._sessions.tcp.walk() for session in bucket) == sorted(
+        (TcpState.SYN_RECV, TcpState.TIME_WAIT, TcpState.TIME_WAIT)
+    )
+    assert not any(successor._sessions.local_ports("udp"))
+
+
+def test_where_an_entry_is_renewed_its_slot_is_that_of_its_port() -> None:
+    scene = Scene()
+    scene.is_over(*range(60))
+    scene.look()
+    scene.look(HANDSHAKE_MS / 1000)
+    scene.look(REST_S)
+    for number in range(100, 160):
+        if not scene.kernel.ready:
+            scene.look()
+        scene.opens(number)
+    size = scene.world.maps.entries // 256
+    for value in scene.world.maps.table.values():
+        record = scene.world.maps.record(value >> 1)
+        assert (value >> 1) // size == record.local.port & SLOT_MASK
