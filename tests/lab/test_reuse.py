@@ -118,21 +118,28 @@ def connect_and_leave(client: SegmentClient, left: Left, count: int) -> Counter[
     return +outcomes
 
 
+def assert_answered(outcomes: Counter[str], count: int, challenges: int) -> None:
+    """Check that so many connections were answered, with so many challenges each. On a busy machine, a real server sends data of
+    the old session again meanwhile, which looks like one more."""
+    assert count * challenges <= outcomes.pop("challenged", 0) <= 2 * count * challenges
+    assert outcomes == {"answered": count}
+
+
 @pytest.mark.parametrize("left", LEFT, ids=lambda left: left.state)
 def test_a_port_a_thousand_times_over(lab: RunningLab, client: SegmentClient, left: Left) -> None:
     """Each connection is opened by its only SYN. A client gets a challenge while an end of its old session may wait for data."""
-    challenged = {} if left.state in ("CLOSE", "TIME_WAIT") else {"challenged": 1}
+    challenges = 0 if left.state in ("CLOSE", "TIME_WAIT") else 1
     with counting_restarts(lab, **{"reused": ROUNDS, f"reused_{left.counter}": ROUNDS}):
         assert connect_and_leave(client, left, 1) == {"answered": 1}
         session = session_from(lab, ADDRESS_OF_SEGMENTS, left.port)
         assert session["state"] == left.state
         for _ in range(LOOKED_AT):
-            assert connect_and_leave(client, left, 1) == {"answered": 1} | challenged
+            assert_answered(connect_and_leave(client, left, 1), 1, challenges)
             assert session_from(lab, ADDRESS_OF_SEGMENTS, left.port) == session, "same state, local port and real server"
         rest = ROUNDS - LOOKED_AT - 1
-        assert connect_and_leave(client, left, rest) == {"answered": rest} | dict.fromkeys(challenged, rest)
+        assert_answered(connect_and_leave(client, left, rest), rest, challenges)
         # The last connection is closed: a real server that waits for its client would not end with the lab.
-        assert connect_and_leave(client, left._replace(leave=leave_in_close), 1) == {"answered": 1} | challenged
+        assert_answered(connect_and_leave(client, left._replace(leave=leave_in_close), 1), 1, challenges)
 
 
 def test_nothing_counts_as_restarted_when_that_is_switched_off(lab: RunningLab, client: SegmentClient) -> None:
