@@ -198,28 +198,24 @@ class QueueWorker:
 
     def _judge_all(self, packets: Iterator[tuple[Packet, bytes]]) -> None:
         """Judge packets until the time of this turn is over, a batch at a time, and give each batch its verdicts."""
-        judged: list[Judged] = []
+        handle, output, judged = self._judges.handle, self._shard.output, list[Judged]()
         for packet, raw in packets:
             now = time.monotonic()
-            judged.append(self._judge(packet, raw, now))
+            try:
+                verdict = handle(raw, now)
+            except Exception:  # one packet must never end the sessions of all others
+                self._report_error(now)
+                verdict = INTERNAL_ERROR
+            segments: Sequence[bytes] = ()
+            if output.segments:
+                segments, output.segments = output.segments, []
+            judged.append((packet, verdict.action, output.rewritten, segments))
             if now > self._turn_ends:
                 break
             if len(judged) == BATCH_PACKETS:
                 self._answer(judged)
                 judged.clear()
         self._answer(judged)
-
-    def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
-        output = self._shard.output
-        try:
-            verdict = self._judges.handle(raw, now)
-        except Exception:  # one packet must never end the sessions of all others
-            self._report_error(now)
-            verdict = INTERNAL_ERROR
-        segments: Sequence[bytes] = ()
-        if output.segments:
-            segments, output.segments = output.segments, []
-        return packet, verdict.action, output.rewritten, segments
 
     def _answer(self, judged: Sequence[Judged]) -> None:
         """Give packets their verdicts, and send packets of our own right behind that of the packet they are for."""
