@@ -56,7 +56,7 @@ class KernelQueue:
     def wait(self, wait_s: float) -> bool:
         """Wait up to `wait_s` seconds for a packet, or for the socket of `also_wait_for`; True when that has something to say:
         data, its end, or an error."""
-        return any(ready == self._other_fd for ready, _ in self._poll.poll(wait_s * 1000))
+        return self._other_fd in dict(self._poll.poll(wait_s * 1000))
 
     def receive(self) -> None:
         """Give packets to `arrived` until it ends the batch or no packet is left. This does not wait."""
