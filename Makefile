@@ -2,6 +2,7 @@
 #
 #   make demo              the main job in a lab of network namespaces (root); KEEP=1 leaves it running
 #   make test              static checks, manual, unit tests, lab; what needs root is skipped, with its reason, for ordinary users
+#   make test-without-lane the tests on real packets without the lane, what does not depend on it left out (root)
 #   make check             format, lint, types, unit tests: fast, no root
 #   make docs              the manual as HTML in docs/_build; a warning is an error; no root
 #   make bench             the appliance beside plain routing, nft NAT, HAProxy and a bare queue loop (root)
@@ -26,7 +27,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
+.PHONY: demo test test-without-lane check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -50,7 +51,15 @@ endef
 
 check: venv
 	$(STATIC_CHECKS)
-	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
+	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow" $(IN_PARALLEL)
+
+# A process of tests for each CPU, and four at most. Tests of one file share what is made for them, so a file is one piece of work.
+# Most tests on real packets wait, each in network namespaces of its own. Those marked `alone` would disturb others, or be disturbed.
+IN_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+define ON_REAL_PACKETS
+	$(PYTHON) -m pytest tests/lab $(1) -m "not alone" $(IN_PARALLEL) --no-loadscope-reorder --verbose --durations 20
+	$(PYTHON) -m pytest $(2) tests/lab $(1) -m alone --verbose --durations 20
+endef
 
 # The steps of `make test` say their names; each is worth nothing when the one before has failed.
 test: venv prometheus
@@ -62,11 +71,16 @@ test: venv prometheus
 	@echo "##### 2 of 5: the manual"
 	@$(MAKE) --no-print-directory docs
 	@echo "##### 3 of 5: tests without a network (unit tests, tests of the project's own tools)"
-	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd
+	$(PYTHON) -m pytest tests --ignore=tests/lab --ignore=tests/kernel --ignore=tests/systemd $(IN_PARALLEL)
 	@echo "##### 4 of 5: the lane's program in the kernel, beside the Python that it repeats (needs root)"
 	$(PYTHON) -m pytest tests/kernel
-	@echo "##### 5 of 5: the service under a systemd of its own, and tests on real packets in a lab (needs root; about half an hour)"
-	$(PYTHON) -m pytest tests/systemd tests/lab
+	@echo "##### 5 of 5: tests on real packets in a lab, and the service under a systemd of its own (needs root; about half an hour)"
+	$(call ON_REAL_PACKETS,,tests/systemd)
+
+# Once more, for what depends on it.
+test-without-lane: venv
+	@$(PROGRAMS_OF_TESTS)
+	$(call ON_REAL_PACKETS,--lane off,)
 
 lane:
 	@tools/prepare.sh clang llvm libbpf-dev

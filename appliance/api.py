@@ -128,6 +128,7 @@ def _page_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     """Those of the page that shows the gateway live."""
     ui = UiHandlers()
     return {
+        ("GET", "/ui"): ui.to_page,
         ("GET", "/ui/"): ui.page,
         ("GET", "/ui/{name}"): ui.asset,
         ("GET", "/samples"): SampleHandlers(gateway).answer,

@@ -1,10 +1,11 @@
-/* A SYN cookie: `proxy.cookie` says what is in it. All of them are checked there. */
+/* A SYN cookie: `proxy.cookie` says what is in it. One that is right here is checked there again. */
 #pragma once
 #include "blake2s.h"
 #include "packet.h"
 
 #define NS_PER_S 1000000000ull
 #define OFFER_MASK ((1u << COOKIE_OFFER_BITS) - 1)
+#define COOKIE_SLOT_SHIFT (COOKIE_OFFER_BITS + COOKIE_AUTH_BITS)
 #define AUTH_MASK ((1u << COOKIE_AUTH_BITS) - 1)
 
 /* What a client offers in its SYN. */
@@ -15,7 +16,7 @@ struct offer {
 	__u32 names_mss;
 };
 
-/* The key of this moment; null when nobody has said it. */
+/* The key of this slot; null when nobody has said it. */
 static __always_inline struct cookie_key *cookie_key(__u64 slot)
 {
 	__u64 epoch = slot / COOKIE_SLOTS_PER_KEY;
@@ -37,27 +38,67 @@ static __always_inline __u32 code_of(const struct offer *offer)
 	return index << 5 | offer->scale << 1 | offer->sack;
 }
 
-static __always_inline __u32 make_cookie(const struct packet *packet, const struct offer *offer, const struct cookie_key *key,
-					 __u64 slot)
+/* The mask of an offer, and the two numbers that go with it into its authentication. */
+struct cookie_numbers {
+	__u32 mask;
+	__u32 a;
+	__u32 b;
+};
+
+/* Those of the cookie that a client with this initial number gets in this slot, for the packet's flow. */
+static __always_inline void read_numbers(const struct packet *packet, __u32 isn, const struct cookie_key *key, __u64 slot,
+					 struct cookie_numbers *numbers)
 {
 	struct cookie_message message = {{
 		packet->source,
 		packet->destination,
 		packet->source_port | (__u32)packet->destination_port << 16,
-		bpf_htonl(packet->seq),
+		bpf_htonl(isn),
 		bpf_htonl(slot >> 32),
 		bpf_htonl((__u32)slot),
 	}};
 	struct cookie_digest digest = {};
-	__u32 first, second, third, code = code_of(offer), mask, a, b;
+	__u32 first, second, third;
 
 	finish_hash(key, &message, &digest);
 	first = bpf_ntohl(digest.words[0]);
 	second = bpf_ntohl(digest.words[1]);
 	third = bpf_ntohl(digest.words[2]);
-	mask = first >> 16 & OFFER_MASK;
-	a = first << 16 | second >> 16;
-	b = second << 16 | third >> 16 | 1;
-	return (__u32)(slot % COOKIE_SLOTS) << (COOKIE_OFFER_BITS + COOKIE_AUTH_BITS) | (code ^ mask) << COOKIE_AUTH_BITS |
-	       ((a + b * code) & AUTH_MASK);
+	numbers->mask = first >> 16 & OFFER_MASK;
+	numbers->a = first << 16 | second >> 16;
+	numbers->b = second << 16 | third >> 16 | 1;
+}
+
+static __always_inline __u32 make_cookie(const struct packet *packet, const struct offer *offer, const struct cookie_key *key,
+					 __u64 slot)
+{
+	struct cookie_numbers numbers = {};
+	__u32 code = code_of(offer);
+
+	read_numbers(packet, packet->seq, key, slot, &numbers);
+	return (__u32)(slot % COOKIE_SLOTS) << COOKIE_SLOT_SHIFT | (code ^ numbers.mask) << COOKIE_AUTH_BITS |
+	       ((numbers.a + numbers.b * code) & AUTH_MASK);
+}
+
+#define COOKIE_IS_RIGHT 0
+#define COOKIE_IS_WRONG 1
+#define COOKIE_HAS_NO_KEY 2
+
+/* Whether the packet acknowledges the cookie of a client with this initial number. */
+static __noinline int check_cookie(const struct packet *packet, __u32 isn)
+{
+	__u64 slot = bpf_ktime_get_ns() / (NS_PER_S * COOKIE_SLOT_S);
+	__u32 cookie = packet->ack - 1, age = (slot - (cookie >> COOKIE_SLOT_SHIFT)) % COOKIE_SLOTS, code;
+	struct cookie_numbers numbers = {};
+	struct cookie_key *key;
+
+	if (age > slot)
+		return COOKIE_IS_WRONG;
+	slot -= age;
+	key = cookie_key(slot);
+	if (!key)
+		return COOKIE_HAS_NO_KEY;
+	read_numbers(packet, isn, key, slot, &numbers);
+	code = (cookie >> COOKIE_AUTH_BITS & OFFER_MASK) ^ numbers.mask;
+	return ((numbers.a + numbers.b * code) & AUTH_MASK) == (cookie & AUTH_MASK) ? COOKIE_IS_RIGHT : COOKIE_IS_WRONG;
 }

@@ -217,6 +217,26 @@ static __always_inline int is_no_host(__u32 address)
 }
 
 /*
+ * The way back to the sender of a packet, with `to` for an answer of `largest` bytes at most: it has to be on the side of the clients,
+ * as the way on which it came. Returns 0, or the counter of why it goes up.
+ */
+static __always_inline __u32 find_client(struct __sk_buff *skb, struct packet *packet, struct rewrite *to, struct way_out *way)
+{
+	__u32 interface = skb->ifindex, reason;
+	__u8 *sides = bpf_map_lookup_elem(&interfaces, &interface);
+
+	if (!sides || !(*sides & SIDE_CLIENTS) || is_no_host(packet->source) || packet->source == packet->destination)
+		return COUNT_UP_SIDE;
+	packet->tos = 0; /* as in the answer */
+	packet->largest = OPTIONS_START - IP_START + sizeof(((struct answer *)0)->options);
+	reason = find_way(skb, packet, to, 0, way);
+	if (reason)
+		return reason;
+	sides = bpf_map_lookup_elem(&interfaces, &way->interface);
+	return sides && *sides & SIDE_CLIENTS ? 0 : COUNT_UP_SIDE;
+}
+
+/*
  * Whether a SYN is one that Python would answer: it comes from the side of the clients, its source is one that a packet may go
  * back to there, and it is whole. Returns 0, or the counter of why it goes up.
  */
@@ -228,21 +248,12 @@ static __noinline __u32 judge_syn(struct __sk_buff *skb, struct packet *packet, 
 		.source_port = packet->destination_port,
 		.destination_port = packet->source_port,
 	};
-	__u32 interface = skb->ifindex, reason;
-	__u8 *sides = bpf_map_lookup_elem(&interfaces, &interface);
+	__u32 reason = find_client(skb, packet, &to, way);
 
-	if (!sides || !(*sides & SIDE_CLIENTS) || is_no_host(packet->source) || packet->source == packet->destination)
-		return COUNT_UP_SIDE;
-	if (skb->gso_size)
-		return COUNT_UP_SEGMENTS;
-	packet->tos = 0; /* as in the answer */
-	packet->largest = OPTIONS_START - IP_START + sizeof(((struct answer *)0)->options);
-	reason = find_way(skb, packet, &to, 0, way);
 	if (reason)
 		return reason;
-	sides = bpf_map_lookup_elem(&interfaces, &way->interface);
-	if (!sides || !(*sides & SIDE_CLIENTS))
-		return COUNT_UP_SIDE;
+	if (skb->gso_size)
+		return COUNT_UP_SEGMENTS;
 	return is_tcp_sound(skb, packet) ? 0 : COUNT_UP_CHECKSUM;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "admission.h"
 #include "front_door.h"
+#include "strays.h"
 
 static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
 {
@@ -65,6 +66,13 @@ static __always_inline int carry_datagram(struct __sk_buff *skb, struct packet *
 	return rewrite_udp(skb, packet, to) ? TC_ACT_SHOT : send(&way);
 }
 
+/* A packet goes up; when it is a client's of a session, more of them may have to. */
+static __always_inline int up_with_flow(const struct packet *packet, const struct session *session, __u32 reason)
+{
+	know_client_of(packet, session);
+	return up(reason);
+}
+
 /* In the place of a verdict: no session of the lane has the flow of this packet of TCP. */
 #define NO_FLOW 0x100
 
@@ -75,6 +83,7 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 	struct session session = {.settings = settings};
 	struct rewrite to = {};
 	__u32 reason = read_ip(skb, &packet);
+	int verdict;
 
 	if (!reason)
 		reason = find_session(&packet, &session);
@@ -83,11 +92,14 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 	if (!reason)
 		reason = may_carry(skb, &packet, &session);
 	if (reason)
-		return up(reason);
+		return up_with_flow(&packet, &session, reason);
 	read_rewrite(&session, &to);
 	if (packet.protocol == IPPROTO_UDP)
 		return carry_datagram(skb, &packet, &session, &to);
-	return carry_segment(skb, &packet, &session, &to);
+	verdict = carry_segment(skb, &packet, &session, &to);
+	if (verdict == TC_ACT_UNSPEC)
+		know_client_of(&packet, &session);
+	return verdict;
 }
 
 SEC("tc")
@@ -102,8 +114,13 @@ int lane(struct __sk_buff *skb)
 	verdict = carry(skb, how);
 	if (verdict == NO_FLOW)
 		verdict = open_front_door(skb);
-	return verdict == NO_DOOR ? open_by_ticket(skb, how) : verdict;
+	if (verdict == NO_DOOR)
+		verdict = end_stray(skb);
+	return verdict == NO_STRAY ? open_by_ticket(skb, how) : verdict;
 }
 
 /* Helpers that change packets are for programs under this licence alone. */
 char _license[] SEC("license") = "GPL";
+
+/* Whoever loads the program looks for it in the file: `edge/lane_object.py`. */
+char _layout[] SEC("layout") = PROGRAM_LAYOUT;

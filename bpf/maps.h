@@ -118,6 +118,44 @@ struct {
 	__type(value, struct ring);
 } rings SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FRONT_DOORS);
+	__type(key, struct front_door_key);
+	__type(value, struct stray_rule);
+} stray_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct outside);
+} outside SEC(".maps");
+
+/* What tells one client's connection to a service from all others. */
+struct known_client {
+	__u32 source;
+	__u32 destination;
+	__u16 source_port;
+	__u16 destination_port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, KNOWN_CLIENTS);
+	__type(key, struct known_client);
+	__type(value, __u64);
+} known_clients SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stray_budget);
+} stray_budget SEC(".maps");
+
 /* Where a segment is copied to, to be looked at or moved as a whole. The program does not sleep: nobody else uses it meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

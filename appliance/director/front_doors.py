@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from appliance.director.admissions import Admissions
+from appliance.director.stray_rules import StrayRules
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.front_door import FrontDoor
@@ -24,9 +25,6 @@ from appliance.model.syn_offer import ALWAYS_COOKIES, AnswerTerms, path_mss
 from appliance.policy.candidates import DROP, candidates
 
 log = logging.getLogger("appliance.lane")
-
-_LATE_S = 2.0
-"""How long a key stays after its epoch is over: a program that has begun before that still needs it."""
 
 
 class _Member(NamedTuple):
@@ -50,6 +48,7 @@ class FrontDoors:
     def __init__(self, cookie_secret: bytes, admissions: Admissions | None = None) -> None:
         """`cookie_secret` is that of all shards, see `proxy.cookie`. `admissions` are for the services without a front door."""
         self._admissions = admissions or Admissions()
+        self._strays = StrayRules()
         self._secret = cookie_secret
         self._services: dict[_Door, ServicePlan] = {}
         self._mtus: Mapping[str, int] = {}
@@ -66,6 +65,7 @@ class FrontDoors:
         """
         services = tuple(services)
         self._admissions.narrow(kernel, services)
+        self._strays.narrow(kernel, services)
         self._services = {_door_of(service): service for service in services if _may_have_one(service, down)}
         self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
         self._allowed &= self._services.keys()
@@ -76,20 +76,22 @@ class FrontDoors:
         self._allowed = set(self._services)
         self._put(kernel)
         self._admissions.widen(kernel)
+        self._strays.widen(kernel)
 
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
         """Go by these tunables; `tunable` gives the value of each, also later."""
         self._tunable = tunable
         self._put(kernel)
         self._admissions.put_tunables(kernel, tunable)
+        self._strays.put_tunables(kernel, tunable)
 
     def put_keys(self, kernel: LaneKernel) -> None:
-        """Give the kernel the key of this moment and the next one. To be called every few seconds."""
-        epoch = epoch_of(max(0.0, time.monotonic() - _LATE_S))
-        for wanted in (epoch, epoch + 1):
-            if wanted not in self._epochs:
-                kernel.put_cookie_key(wanted, key_state(self._secret, wanted))
-        self._epochs = {epoch, epoch + 1}
+        """Give the kernel the key of this moment, the next one and the one before. To be called every few seconds."""
+        epoch = epoch_of(time.monotonic())
+        needed = {max(0, epoch - 1), epoch, epoch + 1}
+        for wanted in sorted(needed - self._epochs):
+            kernel.put_cookie_key(wanted, key_state(self._secret, wanted))
+        self._epochs = needed
 
     def _put(self, kernel: LaneKernel) -> None:
         """Bring the kernel's doors to what is wanted. When it refuses, the next change or look at routes tries again."""
@@ -99,9 +101,9 @@ class FrontDoors:
         wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
         try:
             gone = [key for key in self._there if key not in wanted]
-            kernel.remove_front_doors(gone)
+            kernel.remove_of_services("front_doors", gone)
             self._there = {key: value for key, value in self._there.items() if key in wanted}
-            kernel.put_front_doors({key: value for key, value in wanted.items() if self._there.get(key) != value})
+            kernel.put_of_services("front_doors", {key: value for key, value in wanted.items() if self._there.get(key) != value})
             self._there = wanted
         except EdgeError as error:
             log.error("the kernel does not answer SYNs as it should: %s", error)

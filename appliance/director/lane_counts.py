@@ -4,14 +4,36 @@ from collections.abc import Iterable
 
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CONNS, SYN_CNT, TOA_FAIL_LEN, TOA_OK
+from appliance.model.counters import (
+    ACK_STORM,
+    ACTIVE_CONNS,
+    BAD_ACK,
+    CONNS,
+    INACTIVE_CONNS,
+    NULL_ACK,
+    SYN_CNT,
+    TOA_FAIL_LEN,
+    TOA_OK,
+)
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.verdicts import COOKIE_SENT, STORM
+from appliance.model.verdicts import BAD_COOKIE, COOKIE_SENT, NULL_COOKIE_ACK, STORM
 
-_EXT = {TOA_OK: "option_added", TOA_FAIL_LEN: "option_no_room", ACK_STORM: "storm", SYN_CNT: "cookie_sent"}
+_EXT = {
+    TOA_OK: "option_added",
+    TOA_FAIL_LEN: "option_no_room",
+    ACK_STORM: "storm",
+    SYN_CNT: "cookie_sent",
+    BAD_ACK: "bad_cookie",
+    NULL_ACK: "null_cookie_ack",
+}
 """By the place in the extended table: the counter of the lane that counts the same."""
 
-_VERDICTS = {STORM.index: "storm", COOKIE_SENT.index: "cookie_sent"}
+_VERDICTS = {
+    STORM.index: "storm",
+    COOKIE_SENT.index: "cookie_sent",
+    BAD_COOKIE.index: "bad_cookie",
+    NULL_COOKIE_ACK.index: "null_cookie_ack",
+}
 """By the place among the verdicts: the same."""
 
 _CARRIED_FIELDS = 4

@@ -62,6 +62,8 @@ class SessionLogWriter:
         self._retired: list[LineOutput] = []
         """Outputs of configurations before this one. Only who writes closes them: a thread may still be at it."""
         self._writing = threading.Lock()
+        self._changing = threading.Lock()
+        """Held while configuration and output are exchanged or looked at, and never while a disk is waited for."""
         self._waiting: list[SessionEnd] = []
         self._second, self._left = 0.0, 0
         self._unsaid, self._said_at = 0, -inf
@@ -131,13 +133,26 @@ class SessionLogWriter:
             self._writing.release()
 
     def _write_lines(self, lines: Sequence[bytes]) -> Written:
-        output = self._output
         try:
-            if output is None:
-                output = self._output = self._open_output(self._config)
+            output = self._ready_output()
         except EdgeError as error:
             return Written(0, str(error))
         return Written(0, "") if output is None else output.write(lines)
+
+    def _ready_output(self) -> LineOutput | None:
+        """What lines go to, opened if need be. Meanwhile there may be another configuration: these lines are still of the one
+        before, and no later ones."""
+        with self._changing:
+            config, output = self._config, self._output
+        if output is not None:
+            return output
+        output = self._open_output(config)
+        with self._changing:
+            if self._config is config and self._output is None:
+                self._output = output
+            elif output is not None:
+                self._retired.append(output)
+        return output
 
     def _say(self, problem: str) -> None:
         """Say that lines are lost, and that none are any more: once each time."""
@@ -169,10 +184,11 @@ class SessionLogWriter:
 
     async def _put(self, config: SessionLog, output: LineOutput | None) -> None:
         """With None, the output is opened when there is something to write."""
-        self._config = config
-        if self._output is not None:
-            self._retired.append(self._output)
-        self._output = output
+        with self._changing:
+            self._config = config
+            if self._output is not None:
+                self._retired.append(self._output)
+            self._output = output
         await workers.tell([process.change_session_log(*told_of(config)) for process in self._processes])
 
     async def end(self) -> None:

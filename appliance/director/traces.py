@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from math import inf
 from typing import Protocol
 
-from appliance.director.in_force import InForce
+from appliance.director.in_force import InForce, Listener
 from appliance.director.supervisor import ShardProcess
 from appliance.edge.errors import EdgeError
 from appliance.edge.nft_trace import KernelDrop, KernelTrace
@@ -19,10 +20,13 @@ from appliance.ipc.plan import ServicePlan
 from appliance.ipc.queries import FlowMatch, Query, ShardDownError, ShardFailedError
 from appliance.ipc.traced import CLIENT, Snap, TraceBatch, Traced, TraceRow, read_piece
 from appliance.policy.access_rules import COUNTERS
-from appliance.policy.trace_rules import render_trace
+from appliance.policy.trace_rules import PACKETS_PER_S, render_trace
 
 LOOK_S = 0.1
 """How often workers and kernel are asked for their packets."""
+
+_SAY_UNTOLD_S = 1.0
+"""How often it is said how many packets the kernel did not tell of, at most."""
 
 _BATCH_MAX = 2000
 """Packets of one batch; those above are left out."""
@@ -43,6 +47,9 @@ class Kernel(Protocol):
 
     def take(self) -> list[KernelDrop]:
         """The drops since the last call."""
+
+    def untold(self) -> int:
+        """How many packets there were of which it does not tell. Raises EdgeError."""
 
     def close(self) -> None:
         """Have no more of them told."""
@@ -70,16 +77,12 @@ class Traces:
         which may be empty, comes when all shards look. With `with_changes`, it has what is in force then, and later ones have
         what changes."""
         clock_s = time.time() - time.monotonic()  # noqa: TID251  # for people
-        number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
-        self._numbers.add(number)
-        kernel, waiting = _KernelFeed(wanted), list[TraceRow]()
-        feeds: list[Feed] = [kernel, *(_ShardFeed(worker, wanted) for worker in self._workers)]
-        listener = self._in_force.listen(wanted.filter.client) if with_changes else None
-        try:
-            await kernel.open(self._open_kernel, self._table(number, wanted))
+        waiting = list[TraceRow]()
+        async with contextlib.AsyncExitStack() as to_close:
+            feeds, listener = await self._begin(wanted, to_close, with_changes=with_changes)
             while True:
                 began = time.monotonic()
-                found = await asyncio.gather(*(feed.take() for feed in feeds))
+                found = await _taken(feeds)
                 waiting = sorted((*waiting, *(row for feed in found for row in feed.rows)), key=lambda row: row.at_s)
                 # What was judged after the first shard was asked may come before something that it judges only now.
                 ready = [row for row in waiting if row.at_s < began]
@@ -92,11 +95,24 @@ class Traces:
                     tuple(change._replace(at_s=change.at_s + clock_s) for change in changes),
                 )
                 await asyncio.sleep(LOOK_S)
-        finally:
-            self._in_force.leave(listener)
-            for feed in feeds:
-                await feed.close()
-            self._numbers.discard(number)  # behind that: the kernel refuses a second table of this name while there is one
+
+    async def _begin(
+        self, wanted: Query, to_close: contextlib.AsyncExitStack, *, with_changes: bool
+    ) -> tuple[list[Feed], Listener | None]:
+        """What gives packets and changes. Each is in `to_close` before anything of it begins, and one that cannot be closed keeps
+        no other from it."""
+        number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
+        self._numbers.add(number)
+        # The last one of all: the kernel refuses a second table of this name while there is one.
+        to_close.callback(self._numbers.discard, number)
+        kernel = _KernelFeed(wanted)
+        feeds: list[Feed] = [kernel, *(_ShardFeed(worker, wanted) for worker in self._workers)]
+        for feed in feeds:
+            to_close.push_async_callback(feed.close)
+        listener = self._in_force.listen(wanted.filter.client) if with_changes else None
+        to_close.callback(self._in_force.leave, listener)
+        await kernel.open(self._open_kernel, self._table(number, wanted))
+        return feeds, listener
 
     def _table(self, number: int, wanted: Query) -> str:
         service = next((service for service in self._services() if service.name == wanted.filter.service), None)
@@ -104,6 +120,15 @@ class Traces:
             return render_trace(number, wanted.filter.client, port=wanted.port)
         port = wanted.port or service.port
         return render_trace(number, wanted.filter.client, service.vip, service.protocol, port)
+
+
+async def _taken(feeds: Sequence[Feed]) -> list[TraceBatch]:
+    """What each feed has. An error of one is raised when all have answered: none can be closed before."""
+    found = await asyncio.gather(*(feed.take() for feed in feeds), return_exceptions=True)
+    for batch in found:
+        if isinstance(batch, BaseException):
+            raise batch
+    return [batch for batch in found if not isinstance(batch, BaseException)]
 
 
 class _ShardFeed:
@@ -144,6 +169,8 @@ class _KernelFeed:
         self._is_wanted = FlowMatch(wanted)
         self._kernel: Kernel | None = None
         self._notes: list[str] = []
+        self._untold, self._asked_s = 0, -inf
+        """Packets that the kernel did not tell of, as far as that was said, and when it was asked for them."""
 
     async def open(self, open_kernel: Callable[[str], Kernel], table: str) -> None:
         """Begin. When the kernel refuses, a note says so, and there are no packets."""
@@ -159,9 +186,22 @@ class _KernelFeed:
 
     async def take(self) -> TraceBatch:
         """What has come since the last call."""
+        drops = await asyncio.to_thread(self._look, self._kernel) if self._kernel else []
         notes, self._notes = self._notes, []
-        drops = await asyncio.to_thread(self._kernel.take) if self._kernel else []
         return TraceBatch([TraceRow(None, drop.at_s, _traced(drop)) for drop in drops if self._wants(drop)], 0, notes)
+
+    def _look(self, kernel: Kernel) -> list[KernelDrop]:
+        drops, now = kernel.take(), time.monotonic()
+        if now - self._asked_s >= _SAY_UNTOLD_S:
+            self._asked_s = now
+            with contextlib.suppress(EdgeError):  # it is asked again
+                before, self._untold = self._untold, kernel.untold()
+                if self._untold > before:
+                    self._notes.append(
+                        f"{self._untold - before} packets came beyond {PACKETS_PER_S} a second, and what the kernel's own rules "
+                        "did with these is not shown"
+                    )
+        return drops
 
     def _wants(self, drop: KernelDrop) -> bool:
         """Whether this trace wants it: the kernel tells each trace of the packets that any of them has marked."""

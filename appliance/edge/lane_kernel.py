@@ -13,6 +13,7 @@ from typing import NamedTuple
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_admissions import LaneAdmissions
+from appliance.edge.lane_object import object_file
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
@@ -20,6 +21,7 @@ from appliance.ipc.lane_layout import (
     COOKIE_KEYS,
     LEAST_ENTRIES,
     MOST_ENTRIES,
+    OUTSIDE,
     REAL_SERVER,
     SETTINGS,
     SETTINGS_FIELDS,
@@ -29,15 +31,11 @@ from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-PINNED = ("sessions", "flows", "changed", "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts", "rings")
+OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside")
+"""The maps that a worker uses, in the order in which it is given their descriptors."""
+
+PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
 """The maps that outlive processes. Others are written anew by each director, before the program is attached."""
-
-OF_WORKERS = ("sessions", "flows", "changed", "rings")
-"""Those that a worker uses, in the order in which it is given their descriptors."""
-
-_PACKAGE = Path(__file__).parents[1]
-OBJECTS = (_PACKAGE / "lane.bpf.o", _PACKAGE.parent / "build" / "lane.bpf.o")
-"""Where the program is: beside the package where it is installed, or where a source tree builds it."""
 
 _INDEX = struct.Struct("=I")
 _COUNT = struct.Struct("=Q")
@@ -81,14 +79,6 @@ class Settings(NamedTuple):
 
 
 assert Settings._fields[:-1] == tuple(name for name, _ in SETTINGS_FIELDS)[:-1]
-
-
-def object_file() -> Path:
-    """The compiled program. Raises EdgeError when it has not been built."""
-    for path in OBJECTS:
-        if path.exists():
-            return path
-    raise EdgeError(f"its program is not built: there is no {OBJECTS[0].name}")
 
 
 class LaneKernel:
@@ -140,6 +130,7 @@ class LaneKernel:
             kernel.admissions.close()
             # Also into maps that were there: the version that made them may have had other transitions.
             loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
+            loaded.maps["outside"].update(_INDEX.pack(0), bytes(OUTSIDE.size))
         except BaseException:
             loaded.close()
             raise
@@ -168,13 +159,13 @@ class LaneKernel:
         mtu, flags = REAL_SERVER.unpack_from(self._real_servers, slot * REAL_SERVER.size)
         return mtu, flags
 
-    def put_front_doors(self, doors: Mapping[bytes, bytes]) -> None:
-        """Have the program answer SYNs there: values by keys of the map `front_doors`. Raises EdgeError."""
-        self.maps["front_doors"].update_all(doors)
+    def put_of_services(self, name: str, values: Mapping[bytes, bytes]) -> None:
+        """Write values of the map `name`, "front_doors" or "stray_rules". Raises EdgeError."""
+        self.maps[name].update_all(values)
 
-    def remove_front_doors(self, keys: Sequence[bytes]) -> None:
-        """Have SYNs there go up; all of them were put before. Raises EdgeError."""
-        self.maps["front_doors"].delete_all(keys)
+    def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:
+        """Take values out of the same; all of them were put before. Raises EdgeError."""
+        self.maps[name].delete_all(keys)
 
     def put_cookie_key(self, epoch: int, state: Sequence[int]) -> None:
         """Give the program a key, see `lane_layout.COOKIE_KEY`. While it is written there is none in its place."""

@@ -12,10 +12,11 @@ import time
 from collections import OrderedDict
 from typing import NamedTuple, Self
 
+from appliance.edge import nft_dump
 from appliance.edge.errors import EdgeError
 from appliance.edge.guard import Guard
 from appliance.edge.rtnetlink import attributes, messages
-from appliance.policy.trace_rules import TRACE_TABLE
+from appliance.policy.trace_rules import TRACE_TABLE, UNTOLD, name_of
 from appliance.wire.flow import KEY_BYTES
 from appliance.wire.layout import ADDRESSES_END, ADDRESSES_START, IP_HEADER_BYTES, TOTAL_LENGTH
 
@@ -70,6 +71,7 @@ class KernelTrace:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
         )
+        self._name = name_of(table)
         self._owner = Guard()  # it holds any table as it holds the guard's
         self._headers: OrderedDict[bytes, bytes] = OrderedDict()
         self._keys: OrderedDict[bytes, bytes] = OrderedDict()
@@ -111,6 +113,10 @@ class KernelTrace:
                 if kind == _TRACE and (drop := self._read(body)) is not None:
                     drops.append(drop)
         return drops
+
+    def untold(self) -> int:
+        """How many marked packets there were until now of which the kernel does not tell: too many came. Raises EdgeError."""
+        return nft_dump.counters(self._name).get(UNTOLD, 0)
 
     def _read(self, body: bytes) -> KernelDrop | None:
         if len(body) < _FAMILY.size:

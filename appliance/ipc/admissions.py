@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from appliance.ipc.lane_layout import RINGS
 from appliance.ipc.plan import ServicePlan
 
-SCHEDULERS = ("rr", "wrr")
-"""Those that ask neither for the client nor for the load at the moment."""
+SCHEDULERS = ("rr", "wrr", "lc", "wlc")
+"""Those that do not ask for the client. Those of them that ask for the load are asked again when it has changed."""
 
 
 def may_be_prepared(service: ServicePlan) -> bool:

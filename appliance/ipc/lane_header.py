@@ -5,6 +5,7 @@ So neither side has a number for a place that the other one reads. The build wri
 
 from collections.abc import Iterator, Mapping
 from enum import IntFlag
+from hashlib import blake2s
 from struct import Struct
 
 from appliance.ipc import lane_layout, session_record
@@ -34,9 +35,18 @@ _FRONT_DOOR_KEY_FIELDS = (("family", "B"), ("reserved", "B"), ("port", "H"), ("a
 Fields = tuple[tuple[str, str], ...]
 
 
+PROGRAM_MARK = "appliance lane layout "
+"""In the compiled program, what stands before `program_layout`."""
+
+
 def header() -> str:
     """The text of the header."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join((*_lines(), f'#define PROGRAM_LAYOUT "{PROGRAM_MARK}{program_layout()}"')) + "\n"
+
+
+def program_layout() -> str:
+    """Sixteen hexadecimal digits made of all that the header says: a program that was compiled with another one is not ours."""
+    return blake2s("\n".join(_lines()).encode(), digest_size=8).hexdigest()
 
 
 def _lines() -> Iterator[str]:
@@ -56,6 +66,9 @@ def _lines() -> Iterator[str]:
             "RINGS": lane_layout.RINGS,
             "RING_PLACES": lane_layout.RING_PLACES,
             "VOID_TICKET": f"{lane_layout.VOID_TICKET:#x}u",
+            "KNOWN_CLIENTS": lane_layout.KNOWN_CLIENTS,
+            "STRAY_WINDOW_BITS": lane_layout.STRAY_WINDOW_BITS,
+            "OUTSIDE_SHARDS": lane_layout.OUTSIDE_SHARDS,
         }
     )
     yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
@@ -74,6 +87,9 @@ def _lines() -> Iterator[str]:
     yield from _struct("cookie_key", lane_layout.COOKIE_KEY_FIELDS, lane_layout.COOKIE_KEY.size)
     yield from _struct("steering", lane_layout.STEERING_FIELDS, lane_layout.STEERING.size)
     yield from _struct("ring", lane_layout.RING_FIELDS, lane_layout.RING.size)
+    yield from _struct("stray_rule", lane_layout.STRAY_RULE_FIELDS, lane_layout.STRAY_RULE.size)
+    yield from _struct("stray_budget", lane_layout.STRAY_BUDGET_FIELDS, lane_layout.STRAY_BUDGET.size)
+    yield from _struct("outside", lane_layout.OUTSIDE_FIELDS, lane_layout.OUTSIDE.size)
     yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
     next_bytes = len(lane_layout.tcp_states())
     yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)

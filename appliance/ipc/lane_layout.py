@@ -14,10 +14,14 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | traffic | array for each CPU | slot * 2 + direction | TRAFFIC | kernel |
 | counts | array for each CPU | place in `model.lane_counters` | a 64-bit word | kernel |
 | front_doors | hash | VIP and port, see `front_door_key` | FRONT_DOOR | director |
-| cookie_keys | array of two, mapped | the number of an epoch modulo 2 | COOKIE_KEY | director |
+| cookie_keys | array of three, mapped | the number of an epoch modulo 3 | COOKIE_KEY | director |
 | steering | array of one | 0 | STEERING | director |
 | admissions | hash | VIP and port, see `front_door_key` | the first ring, that of shard 0; others are behind it | director |
 | rings | array, mapped | number of a ring | RING | its shard, kernel |
+| stray_rules | hash | VIP and port, see `front_door_key` | STRAY_RULE | director |
+| outside | array of one, mapped | 0 | OUTSIDE | each shard its byte; director, at its start |
+| known_clients | hash that forgets | addresses and ports of a client's packet | when it went up, in ns | kernel |
+| stray_budget | array of one for each CPU | 0 | STRAY_BUDGET | kernel |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.
@@ -106,8 +110,9 @@ COOKIE_KEY_FIELDS = (("next_epoch", "Q"), ("state", "32s"))
 COOKIE_KEY = Struct("<Q8I")
 """The epoch after that of the key (`model.syn_cookie.epoch_of`), 0 while there is no key; and `model.syn_cookie.key_state`."""
 
-COOKIE_KEYS = 2
-"""The key of this moment and the next one, so that none is missing when the epoch changes."""
+COOKIE_KEYS = 3
+"""The key of this moment; the next one, so that none is missing when the epoch changes; and the one before, of cookies that are
+on their way."""
 
 STEERING_FIELDS: tuple[tuple[str, str], ...] = (("hash_seed", "I"), ("shards", "I"), ("shard_of_slot", f"{SLOTS}s"))
 STEERING = Struct("<" + "".join(code for _, code in STEERING_FIELDS))
@@ -147,7 +152,31 @@ RING_OFFSETS = {
 VOID_TICKET = 0xFFFFFFFF
 """In the place of a ticket that was taken and came to nothing."""
 
-VERSION = 3
+STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (("cookies", "B"), ("defers", "B"), ("stray_reserved", "2s"), ("allowance", "I"))
+"""A service whose packets of no session are judged by the kernel. `cookies`: an acknowledgement may return a cookie, and one that
+does not is dropped. `defers`: the service waits for data, as `synproxy_defer` says. `allowance` is how many of those that would
+be dropped go up all the same, on each CPU in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them."""
+
+STRAY_RULE = Struct("<" + "".join(code for _, code in STRAY_RULE_FIELDS))
+
+STRAY_WINDOW_BITS = 27
+"""A window is 2 to the power of this many nanoseconds: 0.13 s."""
+
+STRAY_BUDGET_FIELDS: tuple[tuple[str, str], ...] = (("window", "Q"), ("spent", "Q"))
+STRAY_BUDGET = Struct("<QQ")
+"""The number of the window, and how many went up in it."""
+
+KNOWN_CLIENTS = 65536
+"""Clients whose packets go up, because one of them went up a moment ago for a good reason: a shard may know a session of which
+the kernel knows nothing yet, as while it asks a real server. The oldest are forgotten first."""
+
+OUTSIDE_SHARDS = 64
+OUTSIDE_FIELDS: tuple[tuple[str, str], ...] = (("shards", f"{OUTSIDE_SHARDS}s"),)
+OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
+"""A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
+such a shard, no packet of no session is dropped."""
+
+VERSION = 4
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -171,7 +200,16 @@ class InterfaceFlags(IntFlag):
 
 def layout_hash() -> bytes:
     """Eight bytes made of everything that a run and the next one have to agree on. Front doors and keys are made anew by each."""
-    records = (RECORD_VERSION, RECORD_FIELDS, SETTINGS_FIELDS, REAL_SERVER_FIELDS, TRAFFIC_FIELDS, RING_FIELDS, FLOW.format)
+    records = (
+        RECORD_VERSION,
+        RECORD_FIELDS,
+        SETTINGS_FIELDS,
+        REAL_SERVER_FIELDS,
+        TRAFFIC_FIELDS,
+        RING_FIELDS,
+        FLOW.format,
+        OUTSIDE.format,
+    )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)
     return blake2s(repr((*parts, names, CHANGED_PAGE_BYTES, SLOTS)).encode(), digest_size=8).digest()

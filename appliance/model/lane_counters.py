@@ -37,6 +37,8 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("opened", "SYNs that opened a session by a prepared admission"),
     LaneCounter("up_empty", "SYNs for which no prepared admission was ready"),
     LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
+    LaneCounter("bad_cookie", "packets of no session that return no valid SYN cookie, dropped by the kernel"),
+    LaneCounter("null_cookie_ack", "packets of no session without the data for which their service waits, dropped by the kernel"),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

@@ -215,7 +215,8 @@ _MORE = (
     _switch(
         "synproxy_in_kernel",
         0,
-        "let the lane answer SYNs for services that always answer with a cookie, before netfilter; 0: the workers answer",
+        "let the lane answer SYNs for services that always answer with a cookie, and drop packets that return none, before "
+        "netfilter; 0: the workers do both",
     ),
     _switch(
         "prepared_admissions",

@@ -14,6 +14,9 @@ TRACE_TABLE = f"{TABLE}_trace"
 PACKETS_PER_S = 200
 """How many packets a second the kernel tells of: each is some ten messages."""
 
+UNTOLD = "untold"
+"""The counter of the packets beyond that."""
+
 _PRIORITY = -500
 
 
@@ -25,9 +28,15 @@ def render_trace(number: int, client: str, vip: str = "", protocol: str = "", po
     if client_port or port or protocol:
         matches.append(f"meta l4proto {protocol or '{ tcp, udp }'}")
     matches += [f"th {end} {value}" for end, value in (("sport", client_port), ("dport", port)) if value]
-    rule = f"{' '.join(matches)} limit rate {PACKETS_PER_S}/second burst {PACKETS_PER_S} packets meta nftrace set 1"
+    wanted, limit = " ".join(matches), f"limit rate {PACKETS_PER_S}/second burst {PACKETS_PER_S} packets"
     name = f"{TRACE_TABLE}{number}"
     return (
-        f"table ip {name} {{ flags owner; }}\ndelete table ip {name}\ntable ip {name} {{\n\tflags owner\n\tchain prerouting {{\n"
-        f"\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;\n\t\t{rule}\n\t}}\n}}\n"
+        f"table ip {name} {{ flags owner; }}\ndelete table ip {name}\ntable ip {name} {{\n\tflags owner\n"
+        f"\tcounter {UNTOLD} {{}}\n\tchain prerouting {{\n\t\ttype filter hook prerouting priority {_PRIORITY}; policy accept;\n"
+        f"\t\t{wanted} {limit} meta nftrace set 1 accept\n\t\t{wanted} counter name {UNTOLD}\n\t}}\n}}\n"
     )
+
+
+def name_of(table: str) -> str:
+    """The name of the table that such a text makes."""
+    return table.split(maxsplit=3)[2]

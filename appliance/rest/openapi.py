@@ -75,7 +75,8 @@ def _path(route: Route, schemas: _Schemas, names: Sequence[str]) -> Schema:
 
 
 def _operation(route: Route, asked: Operation, schemas: _Schemas) -> Schema:
-    words = re.findall(r"\w+", route.path) or ["routes"]
+    path = f"{route.path}index" if route.path.endswith("/") else route.path  # "/ui" and "/ui/" are two
+    words = ["routes"] if path == "/index" else re.findall(r"\w+", path)
     described: Schema = {
         "operationId": "_".join([asked.method.lower(), *words]),
         "summary": route.summary,

@@ -60,6 +60,7 @@ class _Samples:
     def __init__(self, gateway: Gateway, now: Callable[[], float]) -> None:
         self._gateway = gateway
         self._now = now
+        self._making = asyncio.Lock()
         self._second = -1
         self._of_gateway = b""
         self._of_window: dict[Window, bytes] = {}
@@ -85,12 +86,11 @@ class _Samples:
 
     async def bytes(self, window: Window) -> bytes:
         """Both as events of a stream, made by the first one who asks for them in this second."""
-        second = int(self._now() / SAMPLE_S)
-        if second != self._second:
-            # Set before the kernel is asked: who comes meanwhile gets the sample of the second before, and makes no other one.
-            self._second = second
-            made = as_event("gateway", await self.gateway())
-            self._of_gateway, self._of_window = made, {}
+        second = int(self._now() / SAMPLE_S)  # before the wait: whoever waited for a slow kernel gets what was made meanwhile
+        async with self._making:
+            if second > self._second:
+                made = as_event("gateway", await self.gateway())
+                self._second, self._of_gateway, self._of_window = second, made, {}
         if window not in self._of_window:
             self._of_window[window] = as_event("services", self.services(window))
         return self._of_gateway + self._of_window[window]

@@ -49,6 +49,10 @@ class UiHandlers:
         """Answer the page."""
         return web.Response(text=_own("index.html"), content_type="text/html", headers=_HEADERS)
 
+    async def to_page(self, _: web.Request) -> web.Response:
+        """Send a browser on to the page: names of its files begin behind the slash."""
+        return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": "/ui/"})
+
     async def asset(self, request: web.Request) -> web.Response:
         """Answer one file of the page. Raises ProblemError: 404."""
         name = request.match_info["name"]

@@ -82,4 +82,18 @@ UI_ROUTES: tuple[Route, ...] = (
             ),
         ),
     ),
+    Route(
+        "/ui",
+        "the way to `/ui/`",
+        (
+            Operation(
+                "GET",
+                "Sends browsers on to `/ui/`, with status 308.",
+                "that of `/ui/`, in any case",
+                "there is none",
+                needs_token=False,
+                media=("text/html",),
+            ),
+        ),
+    ),
 )

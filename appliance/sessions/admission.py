@@ -68,7 +68,7 @@ class Admission:
             return None
         taken = self._take_local_port(service, real_server, tries)
         if taken is None:
-            service.owed.appendleft(real_server)
+            service.take_back_pick(real_server)
             return None
         server_key, last_seq = taken
         session = Session(service, real_server, client_key, server_key, 0, self._isn(server_key, last_seq, now))

@@ -148,4 +148,5 @@ class Adoption:
             lane.maps.remove(flows)
             if lane.maps.insert(flows, [entry]):
                 lane.hold(session)
+                lane.outside.add(session)
                 lane.leave(session)

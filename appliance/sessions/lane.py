@@ -20,6 +20,7 @@ from appliance.model.tcp_state import TcpState
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
 from appliance.sessions.lane_maps import LaneMaps
+from appliance.sessions.outside import Outside
 from appliance.state.by_state import ByState
 from appliance.state.lane_entry import (
     CELLS,
@@ -34,6 +35,7 @@ from appliance.state.lane_entry import (
     STATE_MASK,
     flow_of_segment,
     flows_of,
+    is_plain,
     slot_in,
     take_over_phases,
     words_of,
@@ -70,13 +72,14 @@ class Owner(Protocol):
 class Lane:
     """The lane of one shard. Every method does nothing where there is none."""
 
-    def __init__(self, maps: LaneMaps, slots: Iterable[int], owner: Owner, queue_counts: memoryview) -> None:
+    def __init__(self, maps: LaneMaps, slots: Iterable[int], owner: Owner, queue_counts: memoryview, shard: int) -> None:
         """`slots` are those of the shard; `queue_counts` is its table of that name."""
         self.maps = maps
         self.is_on = maps.entries > 0
         self.entries = LaneEntries(maps.entries, slots)
         self.held: list[tuple[Session, int]] = []
         """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
+        self.outside = Outside(maps.outside, shard)
         self.timeouts_s: list[float] = []
         """By state; the tunables in force."""
         self.gathers_flows = False
@@ -105,8 +108,11 @@ class Lane:
         entry = self.entries.take(slot_in(flows), session, self._owner.by_state.now)
         if entry is None:
             self._queue_counts[LANE_FULL] += 1
+            self.outside.add(session)
             return
-        self._write_whole(session, entry, is_held=not _is_plain(session))
+        if self.outside:
+            self.outside.discard(session)
+        self._write_whole(session, entry, is_held=not is_plain(session))
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
         self._coming[entry] = flows
         if not self.gathers_flows:
@@ -142,6 +148,7 @@ class Lane:
                 session = self.entries.owner(entry)
                 if session is not None:
                     self.forget(session)
+                    self.outside.add(session)
 
     def adopt(self, session: Session, entry: int, now: float) -> float:
         """Let a session that was rebuilt from the record of this entry have it; returns when it was seen last, not after `now`.
@@ -188,7 +195,7 @@ class Lane:
             if now != seen and cells[at + ISN_CELL] == session.isn:
                 self._merge(session, seen & STATE_MASK, now)
             self._write(session, entry)
-            if _is_plain(session):
+            if is_plain(session):
                 cells[at + HELD_CELL] = 0
 
     def _merge(self, session: Session, seen: int, now: int) -> None:
@@ -266,6 +273,7 @@ class Lane:
         """Let Python alone go on with a connection that is over: hardly a packet comes, and a new one needs its entry."""
         if session.entry is not None:
             self._cells[session.entry * CELLS + HELD_CELL] = 1
+            self.outside.add(session)
             self.leave(session)
 
     def look_for_room(self, now: float) -> None:
@@ -278,6 +286,7 @@ class Lane:
         """Take a session that is about to end out of the lane, with all that the kernel knows of it."""
         entry = session.entry
         if entry is None:
+            self.outside.discard(session)
             return
         cells, at = self._cells, entry * CELLS
         if not cells[at + HELD_CELL]:
@@ -316,13 +325,3 @@ class Lane:
         start = entry * RECORD_BYTES
         self._records[start : start + len(_NO_VERSION)] = _NO_VERSION
         self._changed[entry] = 0
-
-
-def _is_plain(session: Session) -> bool:
-    """Whether the kernel can carry a session: nothing of it is known to Python alone."""
-    if session.challenge is not None or session.late_fin is not None or session.real_server.lets_go:
-        return False
-    opening = session.opening
-    if opening is None:
-        return session.state != TcpState.NONE and not session.is_unconfirmed
-    return opening.handshake is None and (opening.syn is None or not opening.stale_answers)

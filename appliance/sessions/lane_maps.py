@@ -32,6 +32,10 @@ class LaneMaps(Protocol):
     def rings(self) -> memoryview:
         """All rings of prepared admissions, as writable bytes."""
 
+    @property
+    def outside(self) -> memoryview:
+        """`ipc.lane_layout.OUTSIDE`, as writable bytes."""
+
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
         gives up when it takes far too long."""
@@ -61,6 +65,7 @@ class NoMaps:
     records = memoryview(bytearray())
     changed = bytearray()
     rings = memoryview(bytearray())
+    outside = memoryview(bytearray())
 
     def wait_until(self, _: Callable[[], bool]) -> None:
         """Nobody is at work."""

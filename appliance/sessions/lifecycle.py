@@ -66,7 +66,7 @@ class Sessions:
         table = steering.shard_table(plan.shards)
         self._ports = partial(steering.ports_of_shard, table, plan.shard)
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
-        self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts)
+        self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts, plan.shard)
         """Those of them that the kernel carries."""
         self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
@@ -233,7 +233,7 @@ class Sessions:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
         if self.ended.is_on:
             self.ended.note(session, because.name.lower())
-        if session.entry is not None:
+        if session.entry is not None or self.lane.outside:
             self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
         self.wheel.disarm(session)

@@ -25,7 +25,8 @@ from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.lane import Lane
-from appliance.sessions.ring import MOST_READY, Ring, Ticket
+from appliance.sessions.readiness import is_outdated, wanted
+from appliance.sessions.ring import Ring, Ticket
 from appliance.state.lane_entry import CELLS, each, flows_of, prepare_record, take_client
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
@@ -43,10 +44,6 @@ from appliance.wire.seq import add
 
 MOST_READY_OF_SHARD = 4096
 """Admissions of all services of a shard that may be ready at once: about three megabytes, and as many local ports."""
-
-_LEAST_READY = 16
-_READY_FOR_LOOKS = 4
-"""So many are ready as are taken in so many looks, which are some ten milliseconds apart."""
 
 _RATE_KEPT = 1 - 1 / 128
 """Of the rate, from one look to the next."""
@@ -203,6 +200,7 @@ class Prepared:
                 return
             owner.end(other, EndReason.REPLACED)
         lane.give(session, ticket.entry)
+        session.real_server.ready -= 1
         owner.begin(session, owner.sources["tcp"].places(session.client_address))
         lane.refresh(session)
         opening = session.opening
@@ -226,7 +224,8 @@ class Prepared:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
         self._ready -= 1
         session = ticket.session
-        session.service.owed.appendleft(session.real_server)
+        session.real_server.ready -= 1
+        session.service.take_back_pick(session.real_server)
         self._admission.take_back(session, ticket.last_seq)
         self._owner.lane.return_entry(ticket.entry)
         self._counts[TICKETS_RETURNED] += 1
@@ -262,14 +261,16 @@ class Prepared:
         for ring, service in list(self._active.items()):
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
+            before = self._ready
+            if is_outdated(ring, service, now):
+                self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:
                 self.take_back_of(ring)
                 if not ring.tickets:  # else one was just taken, and its session has to be taken over
                     del self._active[ring]
             elif room > 0:
-                before = self._ready
                 is_more |= self._prepare(ring, service, room, now)
-                room -= self._ready - before
+            room -= self._ready - before
         return is_more
 
     def _room(self, now: float) -> int:
@@ -291,8 +292,8 @@ class Prepared:
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
         there = len(ring.tickets)
-        wanted = min(MOST_READY, max(_LEAST_READY, int(_READY_FOR_LOOKS * ring.rate))) - there
-        number = min(wanted, room, self._owner.tunables.backlog - len(service.half_open) - there, _PREPARED_AT_ONCE)
+        missing = wanted(ring, service) - there
+        number = min(missing, room, self._owner.tunables.backlog - len(service.half_open) - there, _PREPARED_AT_ONCE)
         if number <= 0 or service.drops_new or self._sends_cookies(service) or not service.is_steady(now):
             return False
         tickets = list[Ticket]()
@@ -301,7 +302,7 @@ class Prepared:
         self._ready += len(tickets)
         self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
         ring.put(tickets, self.generation)
-        return len(tickets) == number < wanted
+        return len(tickets) == number < missing
 
     def _sends_cookies(self, service: VirtualService[Session]) -> bool:
         """Whether SYNs to the service are answered with cookies at the moment."""
@@ -315,9 +316,10 @@ class Prepared:
         session, last_seq = prepared
         entry = self._owner.lane.take_entry(session)
         if entry is None:
-            service.owed.appendleft(session.real_server)
+            service.take_back_pick(session.real_server)
             self._admission.take_back(session, last_seq)
             return None
+        session.real_server.ready += 1
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, self._owner.lane.maps.records, entry)
         return Ticket(session, entry, last_seq)

@@ -28,7 +28,7 @@ class Ticket(NamedTuple):
 class Ring:
     """One ring, as its shard uses it."""
 
-    __slots__ = ("_cells", "_longs", "_maps", "rate", "seen", "tickets", "wanted")
+    __slots__ = ("_cells", "_longs", "_maps", "rate", "renew_at_s", "seen", "tickets", "wanted")
 
     def __init__(self, maps: LaneMaps, number: int) -> None:
         """What an earlier worker has put there is not handed out any more."""
@@ -41,6 +41,8 @@ class Ring:
         """How many were taken, or would have been if there were more, since that was looked at."""
         self.rate = 0.0
         """How many are taken between two looks when many are; it falls slowly."""
+        self.renew_at_s = 0.0
+        """When to look next whether those that are ready have to be decided anew."""
         self.close()
         self.seen = self._longs[_TAIL] = self._longs[_HEAD]
         """The number of the oldest ticket."""

@@ -19,7 +19,7 @@ from appliance.ipc.session_record import (
     Flags,
     SessionRecord,
 )
-from appliance.model.tcp_state import FIRST, IN, UDP_STATE
+from appliance.model.tcp_state import FIRST, IN, UDP_STATE, TcpState
 from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in, rewrite_records
 from appliance.state.services import VirtualService
@@ -228,3 +228,13 @@ def rebuilt(record: SessionRecord, service: VirtualService[Session], real_server
 
 def _moved(made: RewriteRecord, seq_delta: int, ack_delta: int, window_shift: int) -> RewriteRecord:
     return RewriteRecord(made.key, made.ip_delta, made.transport_delta, seq_delta, ack_delta, window_shift)
+
+
+def is_plain(session: Session) -> bool:
+    """Whether the kernel can carry a session: nothing of it is known to Python alone."""
+    if session.challenge is not None or session.late_fin is not None or session.real_server.lets_go:
+        return False
+    opening = session.opening
+    if opening is None:
+        return session.state != TcpState.NONE and not session.is_unconfirmed
+    return opening.handshake is None and (opening.syn is None or not opening.stale_answers)

@@ -32,7 +32,8 @@ class RealServer:
 
     __slots__ = (
         "_published", "counts", "endpoint", "is_backup", "is_candidate", "is_removed", "is_up", "lets_go", "load_elsewhere",
-        "max_conn", "mtu", "next_local_address", "orders", "planned_weight", "slot", "slow_start", "slow_start_s", "weight",
+        "max_conn", "mtu", "next_local_address", "orders", "planned_weight", "ready", "slot", "slow_start", "slow_start_s",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, plan: RealServerPlan, published: memoryview, orders: tuple[OldestFirst[Any], ...]) -> None:
@@ -47,6 +48,8 @@ class RealServer:
         """How far it has come since it came back; None when it has its whole share."""
         self.load_elsewhere = 0
         """Its load in all other shards, as it was known last; 0 as long as no scheduler asks for it."""
+        self.ready = 0
+        """How many sessions are ready for it in this shard, whose clients have not come yet (`sessions.prepared`)."""
         self.slot = plan.slot
         self.is_removed = False
         """Whether it was removed from its service; sessions that it still has refer to it."""
@@ -87,10 +90,11 @@ class RealServer:
 
     @property
     def load(self) -> int:
-        """What its sessions of all shards weigh together, see `least_connections`: those of this one at this moment."""
+        """What its sessions of all shards weigh together, see `least_connections`: those of this one at this moment, with those
+        that are ready."""
         counts = self.counts
         inactive = counts[INACTIVE_CONNS] + counts[OVER_CONNS]
-        return self.load_elsewhere + OPEN * counts[ACTIVE_CONNS] + (OPEN - 1) * counts[OPENING_CONNS] + inactive
+        return self.load_elsewhere + OPEN * (counts[ACTIVE_CONNS] + self.ready) + (OPEN - 1) * counts[OPENING_CONNS] + inactive
 
     def start_slowly(self, now: float) -> None:
         """Begin its slow start, if it has one: it takes new sessions again from now on."""

@@ -16,7 +16,7 @@ from appliance.model.counters import (
 from appliance.policy import choice
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
-from appliance.policy.schedulers.least_connections import load_of
+from appliance.policy.schedulers.least_connections import WeightedLeastConnections, load_of
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.state.client_limit import ClientLimit
@@ -257,12 +257,30 @@ class VirtualService(Generic[OrderedT]):
         if self.owed:
             picked: RealServer | None = self.owed.popleft()
         else:
-            if self.scheduler.needs_load and now >= self._look_at_s:
-                self._look_at_s = now + LOOK_ELSEWHERE_S
-                for real_server in self.candidates:
-                    real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
+            if self.scheduler.needs_load:
+                self._look_elsewhere(now)
             picked = self.scheduler.pick(self.candidates, client_key, now)
         return picked if picked is None or not picked.max_conn else self._with_room(picked, client_key)
+
+    def _look_elsewhere(self, now: float) -> None:
+        if now >= self._look_at_s:
+            self._look_at_s = now + LOOK_ELSEWHERE_S
+            for real_server in self.candidates:
+                real_server.load_elsewhere = load_of(*self._facts.conns_elsewhere(real_server.slot))
+
+    def take_back_pick(self, real_server: RealServer) -> None:
+        """The session came to nothing for which this one was picked last, or next to those that were taken back before it. It is
+        the next one to be picked, unless the load decides that anew."""
+        if not self.scheduler.needs_load:
+            self.owed.appendleft(real_server)
+
+    def is_outdated(self, now: float) -> bool:
+        """Whether half of the sessions that are ready for a real server would be picked for another one now, by the load."""
+        scheduler = self.scheduler
+        if not isinstance(scheduler, WeightedLeastConnections):
+            return False
+        self._look_elsewhere(now)
+        return scheduler.is_outdated(self.candidates)
 
     def _with_room(self, picked: RealServer, client_key: bytes) -> RealServer | None:
         other = picked if self.limits is None else self.limits.with_room(picked, self.candidates, client_key)

@@ -28,6 +28,7 @@ from appliance.ipc.lane_layout import (
     tcp_states,
 )
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode, encode
+from appliance.ipc.stray_rule import StrayRule
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.model.syn_cookie import key_state
 from appliance.wire.flow import destination_of, source_of
@@ -75,6 +76,7 @@ class Lane:
         self.records = memoryview(self._maps["sessions"].mapped())
         self.changed = memoryview(self._maps["changed"].mapped())
         self.rings = memoryview(self._maps["rings"].mapped())
+        self.outside = memoryview(self._maps["outside"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
         self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
@@ -120,6 +122,22 @@ class Lane:
             self._maps["front_doors"].delete(key)
         else:
             self._maps["front_doors"].update(key, door.pack())
+
+    def set_stray_rule(self, vip: bytes, rule: StrayRule | None) -> None:
+        """Have packets of no session to this endpoint judged in this way, or not judged."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if rule is None:
+            self._maps["stray_rules"].delete(key)
+        else:
+            self._maps["stray_rules"].update(key, rule.pack())
+
+    def known_clients(self) -> list[bytes]:
+        """Clients whose packets go up."""
+        return [key for key, _ in self._maps["known_clients"].items()]
+
+    def forget_known_clients(self) -> None:
+        """Know none of them any more."""
+        self._maps["known_clients"].delete_all(self.known_clients())
 
     def set_cookie_key(self, secret: bytes, epoch: int) -> None:
         """Write the key of an epoch of a gateway with this secret."""

@@ -26,10 +26,15 @@ _LOOKS = 3000
 _SHOW_ENVIRONMENT_AND_WAIT = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
+_LONG = ("test_many_sessions", "test_client_address", "test_lost_sessions", "test_faults", "test_health", "test_restart")
+"""Files that take minutes. They come first, so that no process of tests begins one of them when the others have ended."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests of this directory, and skip them for users who are not root. Without the lane, skip what does not depend on
     it: that was tried with the lane."""
     is_second_run = os.environ["LANE"] == "off"
+    items.sort(key=lambda item: _HERE not in item.path.parents or item.path.stem not in _LONG)
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)

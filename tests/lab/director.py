@@ -53,3 +53,14 @@ def reload(lab: RunningLab, text: str) -> list[str]:
     # Each worker answers this after the change, which was sent to it before on the same channel.
     lab.api("/stats/ip_vs_conn")
     return log_lines(lab)[before:]
+
+
+def are_told(lab: RunningLab) -> bool:
+    """Whether all shards know which real servers are up: a change of state is noted when they have been told."""
+    health = lab.api_json("/health")
+    noted = {(each["service"], each["address"], each["port"]): each["state"] for each in health["changes"]}
+    return all(
+        noted.get((service["service"], server["address"], server["port"]), server["state"]) == server["state"]
+        for service in health["services"]
+        for server in service["real_servers"]
+    )

@@ -52,3 +52,10 @@ def give_spoofed_answers_a_next_hop(lab: RunningLab) -> None:
     Without that the gateway would wait for addresses that nobody has.
     """
     lab.run("gateway", "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT)
+
+
+def lost_on_arrival(lab: RunningLab) -> int:
+    """Packets of the client's that a busy machine has lost before anybody at the gateway saw them: its backlog was full."""
+    (interface,) = json.loads(lab.run("gateway", "ip", "-json", "-stats", "link", "show", "client0"))
+    lost: int = interface["stats64"]["rx"]["dropped"]
+    return lost

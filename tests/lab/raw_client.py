@@ -38,9 +38,17 @@ connections. Packet sockets get their copy before this rule."""
 
 @contextmanager
 def raw_addresses(lab: RunningLab, *addresses: str) -> Iterator[None]:
-    """Give the client addresses from which its kernel sends no TCP, for `RawClient` and `SegmentClient`."""
+    """Give the client addresses from which its kernel sends no TCP, for `RawClient` and `SegmentClient`.
+
+    The gateway knows where they are: the first answer to an address would wait for ARP, and on a machine that is busy enough it
+    would be lost.
+    """
+    (link,) = json.loads(lab.run("client", "ip", "-json", "link", "show", "eth0"))
+    (route,) = json.loads(lab.run("gateway", "ip", "-json", "route", "get", addresses[0]))
     for address in addresses:
         lab.run("client", "ip", "address", "add", f"{address}/24", "dev", "eth0")
+        known = (address, "lladdr", link["address"], "dev", route["dev"], "nud", "permanent")
+        lab.run("gateway", "ip", "neighbour", "replace", *known)
     lab.run("client", "nft", _NOBODY_ELSE_ANSWERS.format(addresses=", ".join(addresses)))
     try:
         yield
@@ -48,6 +56,7 @@ def raw_addresses(lab: RunningLab, *addresses: str) -> Iterator[None]:
         lab.run("client", "nft", "delete", "table", "ip", "raw_clients")
         for address in addresses:
             lab.run("client", "ip", "address", "delete", f"{address}/24", "dev", "eth0")
+            lab.run("gateway", "ip", "neighbour", "delete", address, "dev", route["dev"])
 
 
 class RawClient:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import log_lines
+from tests.lab.floods import lost_on_arrival
 
 PACKETS, PER_S = 60_000, 6000
 CONNECTIONS = 100
@@ -24,6 +25,7 @@ def attacks(lab: RunningLab) -> dict[str, list[dict[str, Any]]]:
 
 def test_a_flood_of_fragments_begins_goes_on_and_is_over(lab: RunningLab) -> None:
     assert lab.api("/stats/attack") == "no attack\n"
+    lost_before = lost_on_arrival(lab)
     with lab.start("client", "stray_flood.py", "fragment", str(PACKETS), str(PER_S)) as flood:
         lab.wait_until("it has a name", lambda: [row["kind"] for row in attacks(lab)["under_way"]] == ["fragment_flood"])
         assert lab.api("/stats/attack").startswith("under attack: fragment_flood (parts of fragmented packets)\n")
@@ -33,7 +35,8 @@ def test_a_flood_of_fragments_begins_goes_on_and_is_over(lab: RunningLab) -> Non
     lab.wait_until("it is over", lambda: not attacks(lab)["under_way"])
     (over,) = attacks(lab)["ended"]
     assert over["rules"].keys() == {"fragments"}
-    assert over["dropped"] == PACKETS
+    # What came while there were too few of them for a flood is not part of it.
+    assert PACKETS - PER_S - (lost_on_arrival(lab) - lost_before) <= over["dropped"] <= PACKETS
     assert over["peak_per_s"] >= 1000
     assert 'appliance_attack_under_way{kind="fragment_flood"} 0.0\n' in lab.api("/metrics")
     lines = [line.split(",")[0] for line in log_lines(lab, "attack")]

@@ -48,7 +48,9 @@ CLIENT_PORTS = range(32768, 61000)
 """The range in which Linux chooses ports of clients."""
 
 PACKETS_PER_S = 12_000
-_BATCH = 60
+_BATCH, _BATCHES_BETWEEN_LOOKS = 60, 10
+_MOST_WAITING = 300
+"""A queue takes some thousands of packets, and its socket not even that many."""
 
 CLOSING_STATES = ("fin_wait", "close_wait", "close", "last_ack", "time_wait")
 LEAST_TIMEOUT_MS = 1000
@@ -150,17 +152,19 @@ def asking(lab: RunningLab) -> Iterator[Held]:
 
 
 def send(lab: RunningLab, role: str, packets: Sequence[bytes]) -> None:
-    """Send raw packets from a namespace at PACKETS_PER_S. Fails when the gateway did not get and judge nearly all of them,
-    because a sweep that is lost on the way proves nothing."""
+    """Send raw packets from a namespace at PACKETS_PER_S, or as fast as a busy machine judges them. Fails when the gateway did
+    not get and judge nearly all of them, because a sweep that is lost on the way proves nothing."""
     interface = "client0" if role == "client" else "server0"
     arrived, lost = received(lab, interface), overruns(lab)
     raw = namespaces.call_inside(lab.namespace(role), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
     with raw:
-        started = time.monotonic()
         for first in range(0, len(packets), _BATCH):
+            next_at = time.monotonic() + _BATCH / PACKETS_PER_S
             for packet in packets[first : first + _BATCH]:
                 raw.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
-            time.sleep(max(0.0, started + first / PACKETS_PER_S - time.monotonic()))
+            if first // _BATCH % _BATCHES_BETWEEN_LOOKS == 0:
+                lab.wait_until("the queues have room", lambda: waiting(lab) < _MOST_WAITING)
+            time.sleep(max(0.0, next_at - time.monotonic()))
     lab.wait_until("the packets have arrived", lambda: received(lab, interface) - arrived >= 0.99 * len(packets))
     lab.wait_until("the queues are empty", lambda: not waiting(lab))
     assert overruns(lab) - lost <= 0.01 * len(packets)
@@ -229,6 +233,12 @@ def rst_of_real_server(held: Held, which: int) -> bytes:
     return segment(flow_key(endpoint(row["destination"]), endpoint(row["local"])), RST, seq=expected, ack=0)
 
 
+def assert_ended(found: Losses) -> None:
+    """Those that were meant are closed, or, on a busy machine, forgotten by now."""
+    assert found.states_after["ESTABLISHED"] == SESSIONS - GUESSED_AT
+    assert found.states_after.get("CLOSE", 0) + found.states_after["ESTABLISHED"] == sum(found.states_after.values()) <= SESSIONS
+
+
 @pytest.mark.parametrize("flags", [RST, RST | ACK, FIN | ACK, SYN | ACK, SYN], ids=["RST", "RST-ACK", "FIN", "SYN-ACK", "SYN"])
 @pytest.mark.parametrize("side", ["client", "rs2"])
 def test_segments_in_the_name_of_real_servers_end_no_session(lab: RunningLab, held: Held, side: str, flags: int) -> None:
@@ -247,7 +257,7 @@ def test_control_from_the_side_of_servers_the_same_packets_end_their_sessions(la
     resets = [rst_of_real_server(held, which) for which in range(GUESSED_AT)]
     send(lab, "rs2", resets)
     found = losses(lab, held)
-    assert found.states_after == {"ESTABLISHED": SESSIONS - GUESSED_AT, "CLOSE": GUESSED_AT}
+    assert_ended(found)
     assert (found.forgotten, found.requests) == (GUESSED_AT, {"answered": SESSIONS - GUESSED_AT, "reset": GUESSED_AT})
 
 
@@ -292,7 +302,7 @@ def test_control_a_client_that_knows_its_numbers_ends_its_sessions(lab: RunningL
         resets.append(segment(flow_key(endpoint(f"{CLIENT}:{held.ports[which]}"), service(lab)), RST, seq=seq, ack=0))
     send(lab, "client", resets)
     found = losses(lab, held)
-    assert found.states_after == {"ESTABLISHED": SESSIONS - GUESSED_AT, "CLOSE": GUESSED_AT}
+    assert_ended(found)
     assert found.forgotten == GUESSED_AT
     assert found.requests["answered"] == SESSIONS - GUESSED_AT
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,12 +171,14 @@ def test_a_storm_of_writes_reaches_the_packet_path_a_few_times_a_second(small_la
     """Each write is logged when it is put in force, so the log shows how often that was."""
     lab = small_lab
     seconds = 3
+    began = time.monotonic()
     writes = lab.script("gateway", "write_storm.py", *API, str(seconds))
+    took_s = time.monotonic() - began  # a busy machine ends it late
     log = Path(lab.environment["LAB_DIR"]) / "appliance.log"
     applied = sum("fullnat_lport_min: " in line for line in log.read_text().splitlines())
     assert writes["answers"] > 50
     assert set(writes["statuses"]) == {"200"}
-    assert 0 < applied <= BURST + CHANGES_PER_S * (seconds + 2)
+    assert 0 < applied <= BURST + CHANGES_PER_S * (took_s + 2)
     lab.set_tunable("fullnat_lport_min", 5000)
 
 

@@ -323,6 +323,10 @@ def test_sessions_survive_when_somebody_removes_the_rules(two_armed: RunningLab,
     lab.wait_until("it is content", lambda: lab.api("/healthz") == "ok\n")
 
 
+def guard(lab: RunningLab) -> str:
+    return lab.run("gateway", "nft", "list", "table", "ip", "appliance_guard")
+
+
 def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed: RunningLab) -> None:
     """The director is stopped, so the rules stay away. The guard lives in a process of its own."""
     lab = two_armed
@@ -337,12 +341,11 @@ def test_the_host_does_not_answer_while_nobody_can_put_the_rules_back(two_armed:
             strangers = [tcp(endpoint("198.51.100.2", 7000), endpoint(lab.vip, lab.port), "A", seq=5)]
             inject(lab, "client", strangers)
             inject(lab, "rs1", [tcp(endpoint(RS1, 7000), packed(local), "A", seq=5)])
+            lab.wait_until("both are at the guard", lambda: guard(lab).count("counter packets 1 ") == 2)
             sent = resets_sent(lab)
-            guarded = lab.run("gateway", "nft", "list", "table", "ip", "appliance_guard")
         finally:
             os.kill(pid, signal.SIGCONT)
         assert sent == before
-        assert guarded.count("counter packets 1 ") == 2, guarded
         assert set(idle.stop().values()) == {"alive"}
     lab.wait_until("the table is back", lambda: "chain shard0" in lab.run("gateway", "nft", "list", "ruleset"))
 

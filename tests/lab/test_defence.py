@@ -1,6 +1,5 @@
 """Unsolicited packets, real ones: dropped and counted, or left to the host. LVS behaviour, section 5."""
 
-import json
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ from appliance.lab import namespaces
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import reload
+from tests.lab.floods import lost_on_arrival
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.support.segments import fragments, tcp, udp
 
@@ -38,10 +38,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
     for lab in running_lab("--config", str(CONFIG), "--shards", str(request.param)):
         with raw_addresses(lab, STRANGER):
             assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}, "all neighbours are known from here on"
-            (link,) = json.loads(lab.run("client", "ip", "-json", "link", "show", "eth0"))
-            # Else the first answer to this address waits for ARP, and is lost on a machine that is busy enough.
-            neighbour = (STRANGER, "lladdr", link["address"], "dev", "client0", "nud", "permanent")
-            lab.run("gateway", "ip", "neighbour", "replace", *neighbour)
             yield lab
 
 
@@ -184,12 +180,6 @@ def flooded(lab: RunningLab, kind: str, per_s: int, counter: str) -> Iterator[su
 def seen_by_anybody(lab: RunningLab) -> dict[str, int]:
     overruns = {name: lab.counter("queues", name) for name in ("queue_full_drops", "socket_drops")}
     return judged(lab) | overruns | {"answers": icmp_counter(lab, "OutDestUnreachs")}
-
-
-def lost_on_arrival(lab: RunningLab) -> int:
-    (interface,) = json.loads(lab.run("gateway", "ip", "-json", "-stats", "link", "show", "client0"))
-    lost: int = interface["stats64"]["rx"]["dropped"]
-    return lost
 
 
 def icmp_counter(lab: RunningLab, name: str) -> int:

@@ -88,7 +88,7 @@ def test_downloads_end_as_they_should_and_the_event_comes_behind_their_last_pack
         sources = sessions_at_rs1(lab)
         state = drain(lab)
         assert (state["draining"], state["gone"], state["deadline_s"]) == (True, False, None)
-        assert state["sessions"] >= len(sources)
+        lab.wait_until("its sessions are counted", lambda: lab.api_json(DRAIN)["sessions"] >= len(sources))
         assert set(lab.script("client", "http_load.py", "60", "8")["real_servers"]) == {"rs2"}, "new ones go elsewhere at once"
         assert lab.script("client", "udp_echo.py", "20", "1")["real_servers"].keys() == {"rs1", "rs2"}, "another service does not"
         if os.environ.get("LANE") != "off":  # without it, sessions end with their worker

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about t
 
 CONNECTIONS = 200
 RATE_PER_S, SECONDS = 50_000, 3
+SEGMENTS = 40_000
 RAW_ADDRESS = "198.51.100.96"
 
 
@@ -74,6 +75,28 @@ def test_a_flood_stays_in_the_kernel(lab: RunningLab) -> None:
     assert turns
     assert by_workers < by_kernel // 10
     assert by_kernel > sent // 2, "most of the flood came to the gateway"
+
+
+@pytest.mark.parametrize(
+    ("payload", "counter", "by_kernel"), [("32", "bad_ack", "bad_cookie"), ("0", "null_ack", "null_cookie_ack")]
+)
+def test_acknowledgements_of_nobody_end_in_the_kernel(lab: RunningLab, payload: str, counter: str, by_kernel: str) -> None:
+    """All of them are counted; a few go up to the workers, which may have an answer. Clients are served meanwhile."""
+
+    def counted() -> tuple[int, int]:
+        of_kernel = lab.api_json("/stats/lane")["counters"][by_kernel]
+        return lab.counter("ext", f"synproxy_{counter}"), of_kernel
+
+    before, turns = counted(), 0
+    with lab.start("client", "segment_flood.py", str(SEGMENTS), payload) as flood:
+        while flood.poll() is None:
+            connect(lab)
+            turns += 1
+        assert flood.returncode == 0
+    lab.wait_until("all are counted", lambda: counted()[0] - before[0] >= SEGMENTS)
+    in_all, of_kernel = (now - then for now, then in zip(counted(), before, strict=True))
+    assert turns
+    assert of_kernel > in_all * 3 // 4
 
 
 def test_a_handshake_goes_on_when_the_kernel_stops_to_answer(lab: RunningLab) -> None:

@@ -96,7 +96,7 @@ def test_fullnat_conn_reused_entry(lab: RunningLab, conn_reused: int) -> None:
 def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
     """An idle session ends with a RST to each end, which both accept, or without any packet."""
     with (
-        lab.changed(conn_expire_tcp_rst=expire_rst, tcp_timeout_established=1000),
+        lab.changed(conn_expire_tcp_rst=expire_rst, tcp_timeout_established=2000),
         Capture(lab, "client") as at_client,
         Capture(lab, "rs1") as at_rs1,
         Capture(lab, "rs2") as at_rs2,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import log_lines, reload, worker_pids
+from tests.lab.director import are_told, log_lines, reload, worker_pids
 from tests.lab.keep_alive import KeepAlive, keep_alive
 
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text()
@@ -89,14 +89,14 @@ def endpoint(role: str) -> str:
 
 
 def is_down(lab: RunningLab, role: str) -> None:
-    lab.wait_until(f"{role} is down", lambda: states(lab)[endpoint(role)] == "down")
+    lab.wait_until(f"{role} is down", lambda: states(lab)[endpoint(role)] == "down" and are_told(lab))
 
 
 def all_are_up(lab: RunningLab) -> None:
     def are_up() -> bool:
         services = lab.api_json("/health")["services"]
         servers = [server for service in services for server in service["real_servers"]]
-        return all(server["state"] == "up" and server["last_outcome"] in ("passed", "") for server in servers)
+        return are_told(lab) and all(server["state"] == "up" and server["last_outcome"] in ("passed", "") for server in servers)
 
     lab.wait_until("all real servers are up", are_up)
 
@@ -199,7 +199,8 @@ def test_when_none_is_healthy(lab: RunningLab, when: str) -> None:
     lab.wait_until("it is said", lambda: "web" in lab.api_json("/healthz")["services_down"])
     counted = lab.counter("drops", "none_healthy")
     url = f"http://{lab.vip}:{lab.port}/"
-    said = lab.run("client", "curl", "-sS", "-m", "2", "-o", "/dev/null", "-w", "%{exitcode} %{http_code}", url, check=False)
+    curl = ("curl", "-sS", "-m", "2" if when == "drop" else "60", "-o", "/dev/null", "-w", "%{exitcode} %{http_code}", url)
+    said = lab.run("client", *curl, check=False)
     assert said == {"refuse": "7 000", "drop": "28 000", "all": "0 200"}[when]
     assert (lab.counter("drops", "none_healthy") > counted) == (when == "drop")
     text = lab.api("/healthz")
@@ -323,7 +324,7 @@ def test_each_udp_client_stays_until_its_real_server_dies_and_then_goes_elsewher
         assert set(before) == {"rs1", "rs2"}
         assert answers() == answers() == before
         goes_away(lab, "rs2")
-        lab.wait_until("rs2 is down", lambda: states(lab, 1)[RS2] == "down")
+        lab.wait_until("rs2 is down", lambda: states(lab, 1)[RS2] == "down" and are_told(lab))
         assert states(lab, 0)[RS2] == "up", "the service without a check"
         assert answers() == ["rs1"] * 8
         comes_back(lab, "rs2")

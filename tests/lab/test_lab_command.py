@@ -82,10 +82,10 @@ class LabStarter:
 
 
 @pytest.fixture
-def labs(tmp_path: Path) -> Iterator[LabStarter]:
-    starter = LabStarter(tmp_path)
+def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabStarter]:
+    starter = LabStarter(tmp_path_factory.mktemp("labs"))  # short, because the path of a Unix socket has 107 bytes at most
     yield starter
-    for directory in tmp_path.glob("appliance-lab-*"):  # a failed test must not leave its lab to the others
+    for directory in starter.directory.glob("appliance-lab-*"):  # a failed test must not leave its lab to the others
         starter.run("--remove", directory.name.removeprefix("appliance-"))
 
 

@@ -74,9 +74,9 @@ def test_the_service_is_full_and_has_room_again(lab: RunningLab) -> None:
     with held(lab, 12):
         result = tries(lab, 4)
         assert result["errors"] == {"Connection refused": 4}
-        assert sum(open_on(lab)) == 12
+        lab.wait_until("twelve are open", lambda: sum(open_on(lab)) == 12)
         assert lab.counter("drops", "service_full") - before == 4
-        assert lab.api_json("/stats/ip_vs")["services"][0]["refused"]["service_full"] >= 4
+        lab.wait_until("the service says so", lambda: lab.api_json("/stats/ip_vs")["services"][0]["refused"]["service_full"] >= 4)
     are_open(lab, 0, 0)
     assert tries(lab, 6)["errors"] == {}
 

@@ -133,12 +133,17 @@ def refused(lab: RunningLab, client: SegmentClient, ports: list[int]) -> int:
     client.forget_arrived()
     for port in ports:
         SegmentConnection(client, port).send("S")
+
+    def counted() -> int:
+        return lab.counter("drops", "local_ports_exhausted") - before
+
+    lab.wait_until("all have been judged", lambda: counted() >= len(ports))
     told = []
     while packet := client.receive_packet(QUIET_S):
         told.append(refused_port(packet))
     assert set(told) <= set(ports)
     assert len(told) >= UNREACHABLE_BURST
-    return lab.counter("drops", "local_ports_exhausted") - before
+    return counted()
 
 
 def refused_port(packet: bytes) -> int:

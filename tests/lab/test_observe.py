@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import log_lines, reload
+from tests.lab.director import are_told, log_lines, reload
 
 TEXT = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
 ERRORS, HOLD_S = 4, 3.0
@@ -72,7 +72,7 @@ def load(lab: RunningLab, count: int) -> dict[str, Any]:
 
 
 def is_down(lab: RunningLab, service: int = 0) -> None:
-    lab.wait_until("rs2 is down", lambda: states(lab, service)[RS2] == "down")
+    lab.wait_until("rs2 is down", lambda: states(lab, service)[RS2] == "down" and are_told(lab))
 
 
 def health_log(lab: RunningLab) -> list[str]:
@@ -89,7 +89,7 @@ def test_one_that_refuses_sessions_is_out_and_is_tried_again(lab: RunningLab) ->
             0,
             sum(result["errors"].values()),
         ]
-    lab.wait_until("rs2 is tried again", lambda: states(lab)[RS2] == "up")
+    lab.wait_until("rs2 is tried again", lambda: states(lab)[RS2] == "up" and are_told(lab))
     assert set(load(lab, 20)["real_servers"]) == {"rs1", "rs2"}
     first, second, *more = health_log(lab)[before:]
     assert first.startswith(f"service web: real server {RS2} is down: ")
@@ -119,7 +119,7 @@ def test_stray_errors_mark_nothing_and_all_at_once_leave_one(lab: RunningLab) ->
     ):
         lab.wait_until("one is down", lambda: bool(load(lab, 20)) and "down" in states(lab).values())
         load(lab, 40)
-        assert sorted(states(lab).values()) == ["down", "up"]
+        assert "up" in states(lab).values(), "one is left"  # the first one may be tried again by now
 
 
 def test_with_a_check_the_next_one_is_hastened(lab: RunningLab) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from appliance.model.tunables import TUNABLES
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.idle_sessions import IdleSessions
 
@@ -18,8 +19,11 @@ OTHERS = 3
 
 @pytest.fixture(scope="module")
 def two_shards() -> Iterator[RunningLab]:
-    """A lab with two shards, so that every answer is put together of two."""
-    yield from running_lab("--shards", "2")
+    """A lab with two shards, so that every answer is put together of two. Sessions that are over stay as long as they may."""
+    for lab in running_lab("--shards", "2"):
+        for state in ("last_ack", "close"):
+            lab.set_tunable(f"tcp_timeout_{state}", TUNABLES[f"tcp_timeout_{state}"].max)
+        yield lab
 
 
 @pytest.fixture

@@ -76,8 +76,11 @@ class Rounds:
             for client in self._clients(stack):
                 client.connect(MSS_1460)
                 assert client.ask()["client"] == client.name
-        kept = self._lab.run("rs1", "ss", "--no-header", "--tcp", "--numeric", "state", "time-wait", "sport", "=", "8080")
-        assert kept.count(f"{LOCAL_ADDRESS}:70") == len(ADDRESSES)
+        listing = ("ss", "--no-header", "--tcp", "--numeric", "state", "time-wait", "sport", "=", "8080")
+        local_port = f"{LOCAL_ADDRESS}:70"
+        self._lab.wait_until(
+            "the real server remembers each", lambda: self._lab.run("rs1", *listing).count(local_port) == len(ADDRESSES)
+        )
 
     def is_not_answered(self) -> None:
         """No client gets an answer before the gateway ends its session, a second after its SYN."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
+from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, reload, worker_pids
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
 
@@ -17,6 +17,9 @@ pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about t
 
 CONNECTIONS = 400
 RS1 = "192.0.2.101:8080"
+CONFIGURED = with_synproxy('"auto"').replace("[sysctl]\n", "[sysctl]\nprepared_admissions = 1\n", 1)
+WEIGHT = f"/services/web/real_servers/{RS1}"
+JSON = "Content-Type: application/json"
 DRAIN = f"/services/web/real_servers/{RS1}/drain"
 TABLE = "table ip operator"
 SYNS = "ip daddr { 192.0.2.101, 192.0.2.102 } tcp flags & (syn | ack) == syn"
@@ -26,7 +29,7 @@ SYNS = "ip daddr { 192.0.2.101, 192.0.2.102 } tcp flags & (syn | ack) == syn"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """A lab with two shards, in which most connections are opened by the kernel."""
     config = tmp_path_factory.mktemp("prepared") / "lvs.toml"
-    config.write_text(with_synproxy('"auto"').replace("[sysctl]\n", "[sysctl]\nprepared_admissions = 1\n", 1))
+    config.write_text(CONFIGURED)
     for lab in running_lab("--config", str(config), "--shards", "2", "--restart"):
         give_spoofed_answers_a_next_hop(lab)
         connect(lab)
@@ -122,6 +125,39 @@ def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> Non
         said, _ = load.communicate()
     assert json.loads(said)["errors"] == {}
     assert after == before > 0
+
+
+def open_conns(lab: RunningLab) -> list[int]:
+    """How many connections each real server has that are not over."""
+    (service,) = lab.api_json("/stats/ip_vs")["services"]
+    return [row["open_conns"] for row in service["real_servers"]]
+
+
+def test_by_the_load_they_are_spread_and_weight_0_gets_not_one_more(lab: RunningLab) -> None:
+    """Two hundred connections that stay, opened among others that end at once."""
+    reload(lab, CONFIGURED.replace('scheduler = "rr"', 'scheduler = "wlc"'))
+    with lab.start("client", "load_until_told.py", "8") as load:
+        assert load.stdout is not None
+        assert load.stdout.readline() == "loading\n"
+        before = opened(lab)
+        lab.wait_until("the kernel opens connections", lambda: opened(lab) > before + 50)
+        with lab.start("client", "held_sessions.py", "200") as held:
+            assert held.stdout is not None
+            held.stdout.readline()
+            one, other = open_conns(lab)
+            assert one + other >= 200
+            assert abs(one - other) < 60
+            assert lab.api(WEIGHT, "-X", "PATCH", "--data-binary", '{"weight": 0}', "-H", JSON).endswith("weight = 0\n")
+            then = opened(lab)
+            lab.wait_until("what was opened before is counted", lambda: opened(lab) > then + 50)
+            before = conns(lab, RS1)
+            lab.wait_until("the kernel opens more", lambda: opened(lab) > then + 300)
+            assert conns(lab, RS1) == before > 0
+            held.kill()
+        said, _ = load.communicate()
+    assert json.loads(said)["errors"] == {}
+    reload(lab, CONFIGURED)
+    lab.api("/conns?all=1", "-X", "DELETE")
 
 
 FAULTS: dict[str, Callable[[RunningLab], None]] = {

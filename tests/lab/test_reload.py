@@ -109,7 +109,7 @@ def test_a_real_server_is_removed_and_comes_back_with_its_counters(lab: RunningL
         "it counts on from there",
         lambda: real_servers(lab)[RS2_ENDPOINT]["conns"] == of_rs2 + result["real_servers"]["rs2"],
     )
-    assert conns_in_total(lab) == in_total + 300
+    lab.wait_until("so do the totals", lambda: conns_in_total(lab) == in_total + 300)
 
 
 def test_sessions_of_a_removed_real_server_wait_for_it(lab: RunningLab) -> None:

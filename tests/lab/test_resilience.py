@@ -1,5 +1,6 @@
 """What happens after faults: killed workers, a flushed ruleset, a second appliance, an overrun."""
 
+import contextlib
 import json
 import os
 import signal
@@ -224,11 +225,15 @@ def test_workers_end_with_a_killed_director(bare_gateway: str, tmp_path: Path) -
     assert "appliance.queue_worker" in processes_of(bare_gateway)
     appliance.end(signal.SIGKILL)
     while "appliance.queue_worker" in processes_of(bare_gateway):
-        pass
+        time.sleep(0.05)
     appliance.cleanup()
 
 
 def processes_of(namespace: str) -> str:
     """The command lines of all processes in a namespace."""
     pids = subprocess.run(["ip", "netns", "pids", namespace], check=True, capture_output=True, text=True).stdout.split()
-    return "\n".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if Path(f"/proc/{pid}").exists())
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return "\n".join(found)

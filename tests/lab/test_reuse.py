@@ -228,7 +228,7 @@ def test_a_blind_attacker_disturbs_nothing(lab: RunningLab) -> None:
     assert peers == {session["local"]}, "one connection answered every request"
 
 
-ATTACKER_PATIENCE_S = 3.0
+ATTACKER_PATIENCE_S = 60.0
 WRONG_BY = (1 << 24, (1 << 32) - (1 << 24))
 """A guess that is right by accident is left out, so that the test has the same result every time."""
 
@@ -250,10 +250,11 @@ def connect(count: int, service: tuple[str, int], *, port: int = 0, per_s: float
 
     From any port, the server closes each connection; from a given port, the client resets it.
     """
-    begun = time.monotonic()
+    next_at = time.monotonic()
     outcomes: Counter[str] = Counter()
-    for index in range(count):
-        time.sleep(max(0.0, begun + index / per_s - time.monotonic()))
+    for _ in range(count):
+        time.sleep(max(0.0, next_at - time.monotonic()))
+        next_at = max(next_at, time.monotonic() - 1 / per_s) + 1 / per_s  # what a busy machine was late is not made up for
         try:
             outcomes[connect_once(service, port)] += 1
         except OSError as error:

@@ -66,7 +66,7 @@ def test_a_full_table_refuses_newcomers_and_nobody_else(lab: RunningLab) -> None
     with crowd(lab, CLIENTS) as clients:
         lab.wait_until("the table is full of established sessions", lambda: len(established(lab)) >= CONN_MAX)
         assert conntrack(lab)["count"] <= CONN_MAX + SHARDS - 1, "shards may overrun by one each, but for one"
-        lab.wait_until("clients know who is connected", lambda: clients.tell("connected") == conntrack(lab)["count"])
+        clients_know(lab, clients)
         lab.wait_until("the others were refused, too", lambda: conntrack(lab)["drop"] >= CLIENTS - CONN_MAX)
         assert clients.tell("ask") == clients.tell("connected") >= CONN_MAX, "everyone that is connected is answered"
 
@@ -78,9 +78,15 @@ def test_a_full_table_refuses_newcomers_and_nobody_else(lab: RunningLab) -> None
         resets = clients.tell("resets")
         assert clients.tell(f"close {LEAVING}") == LEAVING
         lab.wait_until("others have their places", lambda: len(established(lab)) >= CONN_MAX)
+        clients_know(lab, clients)
         assert clients.tell("ask") == clients.tell("connected") >= CONN_MAX
         assert clients.tell("resets") == resets, "and nobody had to be thrown out for that"
     assert_logged_once_a_look(full_table_lines(lab))
+
+
+def clients_know(lab: RunningLab, clients: Crowd) -> None:
+    """Wait until those that have a session have noticed it."""
+    lab.wait_until("clients know who is connected", lambda: clients.tell("connected") == conntrack(lab)["count"])
 
 
 def established(lab: RunningLab) -> list[dict[str, Any]]:

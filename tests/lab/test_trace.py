@@ -60,9 +60,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     for lab in running_lab("--config", str(config), "--shards", "2"):
         with raw_addresses(lab, STRANGER):
             assert lab.script("client", "http_load.py", "20", "4")["errors"] == {}, "all neighbours are known from here on"
-            (link,) = json.loads(lab.run("client", "ip", "-json", "link", "show", "eth0"))
-            neighbour = (STRANGER, "lladdr", link["address"], "dev", "client0", "nud", "permanent")
-            lab.run("gateway", "ip", "neighbour", "replace", *neighbour)  # a first answer does not wait for ARP
             yield lab
 
 
@@ -232,6 +229,17 @@ def test_a_trace_names_the_reason_of_each_drop_and_leaves_nothing_behind(lab: Ru
     lab.wait_until(
         "the tables of the traces are gone", lambda: "appliance_trace" not in lab.run("gateway", "nft", "list", "tables")
     )
+
+
+def test_packets_of_which_the_kernel_does_not_tell_are_counted(lab: RunningLab, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+
+    def is_said() -> bool:
+        stranger.send(*(stranger.segment("S", UNUSED) for _ in range(500)))
+        return "packets came beyond 200 a second" in trace.read_text()
+
+    with closing(Stranger(lab)) as stranger, running(lab, trace, "trace", "--json"):
+        lab.wait_until("it is said", is_said)
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")

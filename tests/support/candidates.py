@@ -18,6 +18,7 @@ class Server:
     endpoint: bytes
     load: int = 0
     slow_start: SlowStart | None = None
+    ready: int = 0
 
 
 def servers(*weights: int, first: int = 0) -> tuple[Server, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from appliance.ipc.lane_layout import FLOW_BYTES, RING, RINGS, SLOTS
+from appliance.ipc.lane_layout import FLOW_BYTES, OUTSIDE_SHARDS, RING, RINGS, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -18,6 +18,7 @@ class FakeMaps:
         self.records = memoryview(bytearray(entries * RECORD_BYTES))
         self.changed = bytearray(entries)
         self.rings = memoryview(bytearray(RINGS * RING.size))
+        self.outside = memoryview(bytearray(OUTSIDE_SHARDS))
         self.table: dict[bytes, int] = {}
         self.room = room
 

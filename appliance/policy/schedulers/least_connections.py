@@ -9,11 +9,20 @@ in full.
 
 from collections.abc import Sequence
 from math import inf
+from typing import Protocol
 
-from appliance.policy.schedulers.contract import CandidateT, Setup
+from appliance.policy.schedulers.contract import Candidate, CandidateT, Setup
 
 OPEN = 256
-"""What a session that is established or opening weighs, beside one that is closing, or of UDP."""
+"""What a session that is established or opening, or ready to be, weighs, beside one that is closing, or of UDP."""
+
+
+class PreparedFor(Candidate, Protocol):
+    """A candidate that sessions may be ready for, whose clients have not come yet. They count in its load."""
+
+    @property
+    def ready(self) -> int:
+        """How many."""
 
 
 def load_of(active: int, inactive: int, opening: int) -> int:
@@ -50,6 +59,21 @@ class WeightedLeastConnections:
             if load < least:
                 picked, least, self._last = candidate, load, index
         return picked
+
+    def is_outdated(self, candidates: Sequence[PreparedFor]) -> bool:
+        """Whether half of the sessions that are ready for one of them would be picked for another one now, O(n): without them it
+        has more than that one with half as many again.
+
+        Right behind `pick` that is never so, because each session goes to the least. It is when others have ended."""
+        least, most = inf, -inf
+        for candidate in candidates:
+            if candidate.weight > 0:
+                weight = candidate.weight if self._weighs else 1
+                half = OPEN * max(1, (candidate.ready + 1) // 2)
+                least = min(least, (candidate.load + half) / weight)
+                if candidate.ready:
+                    most = max(most, (candidate.load - half) / weight)
+        return most > least
 
 
 class LeastConnections(WeightedLeastConnections):

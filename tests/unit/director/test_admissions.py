@@ -67,8 +67,6 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
     [
         {"scheduler": "sh"},
         {"scheduler": "mh"},
-        {"scheduler": "lc"},
-        {"scheduler": "wlc"},
         {"synproxy": "always"},
         {"lane": False},
         {"guarded": True},

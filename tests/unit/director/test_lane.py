@@ -11,20 +11,21 @@ from appliance.config.loading import Config
 from appliance.director.lane import Lane
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_attach import Link
-from appliance.edge.lane_kernel import Settings, Sizes
+from appliance.edge.lane_kernel import LaneKernel, Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.session_record import RECORD_BYTES
-from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, CONNS, INACTIVE_CONNS, SYN_CNT
+from appliance.model.counters import ACK_STORM, ACTIVE_CONNS, BAD_ACK, CONNS, INACTIVE_CONNS, NULL_ACK, SYN_CNT
 from appliance.model.lane_counters import LANE_COUNTER_PLACE, LANE_COUNTERS
 from appliance.model.tunables import TUNABLES
-from appliance.model.verdicts import COOKIE_SENT, STORM
+from appliance.model.verdicts import BAD_COOKIE, COOKIE_SENT, NULL_COOKIE_ACK, STORM
 from tests.support.fake_admissions import FakeAdmissions
 from tests.support.gateway import shared_state
 
 SHIPPED = loading.load(Path(__file__).parents[3] / "etc/lvs.toml")
 PROGRAM = 77
+LANE_KERNEL_MAKE = LaneKernel.make
 CLIENT, SERVER = Link(2, True), Link(3, True)
 
 
@@ -59,11 +60,12 @@ class Kernel:
     def real_server(self, slot: int) -> tuple[int, int]:
         return self.servers.get(slot, (0, 0))
 
-    def put_front_doors(self, doors: dict[bytes, bytes]) -> None:
-        self.doors = dict(doors)
+    def put_of_services(self, name: str, values: dict[bytes, bytes]) -> None:
+        if name == "front_doors":
+            self.doors = dict(values)
 
-    def remove_front_doors(self, keys: list[bytes]) -> None:
-        for key in keys:
+    def remove_of_services(self, name: str, keys: list[bytes]) -> None:
+        for key in keys if name == "front_doors" else ():
             del self.doors[key]
 
     def put_cookie_key(self, epoch: int, _: tuple[int, ...]) -> None:
@@ -238,6 +240,21 @@ def test_a_new_lane_is_made_attached_and_then_opened(host: Host) -> None:
     assert host.kernel.interfaces == {2: lane_layout.InterfaceFlags.CLIENTS, 3: lane_layout.InterfaceFlags.REAL_SERVERS}
     assert host.kernel.settings.is_open == 1
     assert (lane.state.state, lane.state.reason, lane.worker_fds) == ("on", "", (7, 8, 9))
+
+
+def test_a_program_of_another_version_is_no_lane_and_the_state_says_why(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "lane.bpf.o"
+    program.write_bytes(b"compiled before there was a mark")
+    monkeypatch.setattr("appliance.edge.lane_object.OBJECTS", (program,))
+    monkeypatch.setattr("appliance.director.lane.LaneKernel.make", LANE_KERNEL_MAKE)
+    lane = lane_of(host)
+    assert not lane.open(260)
+    assert lane.state.state == "off"
+    assert lane.state.reason.startswith(f"its program {program} was built by another version of the appliance: ")
+    with pytest.raises(EdgeError, match=r'gateway\.lane is "required", and there is no lane: its program '):
+        lane_of(host, "required").open(260)
 
 
 PAST_IPSEC = "there are IPsec policies, which it would go past (2)"
@@ -657,6 +674,9 @@ def test_what_the_kernel_answers_and_drops_is_counted_as_that_of_shards(host: Ho
     ext, verdicts = shared.table(shared.lane, "ext"), shared.table(shared.lane, "verdicts")
     assert (ext[ACK_STORM], verdicts[STORM.index]) == (storms, storms)
     assert (ext[SYN_CNT], verdicts[COOKIE_SENT.index]) == (cookies, cookies)
+    bad, null = counts[LANE_COUNTER_PLACE["bad_cookie"]], counts[LANE_COUNTER_PLACE["null_cookie_ack"]]
+    assert (ext[BAD_ACK], verdicts[BAD_COOKIE.index]) == (bad, bad)
+    assert (ext[NULL_ACK], verdicts[NULL_COOKIE_ACK.index]) == (null, null)
 
 
 def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:
@@ -671,7 +691,7 @@ def test_front_doors_open_with_the_services_and_have_keys(host: Host) -> None:
     assert len(host.kernel.doors) == 1
     lane.narrow([service(0, synproxy="always", when_none_healthy="drop")], lambda _: 1500, down={0})
     assert host.kernel.doors == {}
-    assert len(host.kernel.epochs) == 2
+    assert len(host.kernel.epochs) >= 2
     host.kernel.epochs.clear()
     lane.look()
     assert not host.kernel.epochs, "what is there is not written again"

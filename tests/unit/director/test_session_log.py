@@ -280,6 +280,35 @@ async def test_a_disk_that_hangs_holds_up_nothing_and_its_file_is_not_closed_und
     assert len(scene.outputs[1].lines) == 1
 
 
+@pytest.mark.parametrize("keys", [{"target": "file", "file": "/after"}, {"target": "off"}])
+async def test_a_file_that_takes_long_to_open_is_not_kept_when_another_one_is_wanted_by_then(keys: dict[str, str]) -> None:
+    """The first line waits for a slow disk, and the operator chooses another file, or none."""
+    scene = Scene(file="/before")
+    began, may_open = threading.Event(), threading.Event()
+
+    def open_slowly(config: SessionLog) -> LineOutput | None:
+        if config.file == "/before":
+            began.set()
+            may_open.wait()
+        return scene.open(config)
+
+    scene.writer._open_output = open_slowly
+    scene.hear(1)
+    first = asyncio.ensure_future(scene.writer.write_some())
+    try:
+        await asyncio.to_thread(began.wait)
+        async with scene.writer.changed(SessionLog.model_validate(keys)):
+            pass
+    finally:
+        may_open.set()
+    await first
+    scene.hear(1)
+    await scene.writer.write_some()
+    before = scene.outputs[-1]
+    assert (before.is_closed, len(before.lines)) == (True, 1)
+    assert [(output.is_closed, len(output.lines)) for output in scene.outputs[:-1]] == [(False, 1)] * (keys["target"] == "file")
+
+
 async def test_the_end_writes_what_is_left_and_how_many_were_left_out() -> None:
     scene = Scene()
     scene.hear(1, left_out=1)

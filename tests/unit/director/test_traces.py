@@ -68,7 +68,13 @@ class FakeKernel:
     def __init__(self, table: str) -> None:
         self.table = table
         self.drops: list[KernelDrop] = []
+        self.counted: int | EdgeError = 0
         self.is_closed = False
+
+    def untold(self) -> int:
+        if isinstance(self.counted, EdgeError):
+            raise self.counted
+        return self.counted
 
     def take(self) -> list[KernelDrop]:
         drops, self.drops = self.drops, []
@@ -197,6 +203,18 @@ async def test_a_kernel_that_refuses_is_a_note_and_shards_are_traced_all_the_sam
         assert len((await anext(batches)).rows) == 1
 
 
+async def test_packets_that_the_kernel_does_not_tell_of_are_counted_and_said_once_a_second(scene: Scene) -> None:
+    async with aclosing(scene.traces.packets(WANTED)) as batches:
+        await anext(batches)
+        said = []
+        for scene.now, counted in (
+            (1000.9, 30), (1001.0, 37), (1001.9, 90), (1002.0, 90), (1003.0, EdgeError("no")), (1004.0, 90), (1005.0, 91),
+        ):  # fmt: skip
+            scene.kernels[0].counted = counted
+            said.append([note.split()[0] for note in (await anext(batches)).notes])
+    assert said == [[], ["37"], [], ["53"], [], [], ["1"]]
+
+
 async def test_what_is_left_out_is_counted_by_shard_and_by_batch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces_module, "_BATCH_MAX", 260)
     async with aclosing(scene.traces.packets(WANTED)) as batches:
@@ -225,3 +243,52 @@ async def test_what_changes_comes_with_the_time_of_the_packets_and_only_when_it_
     assert (round(first.at_s, 3), round(ended.at_s, 3)) == (5000.0, 5001.0)
     assert "service" in first.what
     assert "ended" in ended.what
+
+
+def traces_of(scene: Scene) -> list[int]:
+    return [len(worker.world.tracer.traces) for worker in scene.workers]
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_an_error_while_packets_are_asked_for_leaves_no_trace_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    """Also in a shard whose answer was still to come when another one failed."""
+    loop, has_failed, ask = asyncio.get_running_loop(), asyncio.Event(), InProcess.ask
+
+    def fail(_: FakeKernel) -> list[KernelDrop]:
+        loop.call_soon_threadsafe(has_failed.set)
+        raise ZeroDivisionError
+
+    async def slow(worker: InProcess, query: Query) -> AsyncGenerator[Piece, None]:
+        async with aclosing(ask(worker, query)) as pieces:
+            async for piece in pieces:
+                await has_failed.wait()
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                yield piece
+
+    monkeypatch.setattr(FakeKernel, "take", fail)
+    if is_slow:
+        monkeypatch.setattr(InProcess, "ask", slow)
+    with pytest.raises(ZeroDivisionError):
+        await anext(scene.traces.packets(WANTED))
+    assert traces_of(scene) == [0, 0]
+    assert (scene.kernels[0].is_closed, scene.traces._numbers) == (True, set())
+
+
+async def test_an_error_before_a_trace_begins_leaves_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.in_force, "listen", lambda _: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        await anext(scene.traces.packets(WANTED, with_changes=True))
+    assert (scene.kernels, scene.traces._numbers) == ([], set())
+
+
+async def test_a_feed_that_cannot_be_closed_keeps_no_other_open(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeKernel, "close", lambda _: 1 // 0)
+    batches = scene.traces.packets(WANTED, with_changes=True)
+    await anext(batches)
+    with pytest.raises(ZeroDivisionError):
+        await batches.aclose()
+    assert traces_of(scene) == [0, 0]
+    assert (scene.in_force._listeners, scene.traces._numbers) == ([], set())

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from appliance.edge import nft_trace
+from appliance.edge import nft_dump, nft_trace
 from appliance.edge.nft_trace import KernelTrace
 from appliance.edge.rtnetlink import HEADER, attribute
 from tests.support.addresses import CLIENT, VIP
@@ -81,7 +81,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> KernelTrace:
     monkeypatch.setattr("appliance.edge.nft_trace.socket.socket", FakeSocket)
     monkeypatch.setattr(nft_trace, "Guard", FakeOwner)
     monkeypatch.setattr(nft_trace, "_rules_of", lambda _: RULES)
-    return KernelTrace("table")
+    return KernelTrace("table ip appliance_trace4 { flags owner; }")
 
 
 def said(trace: KernelTrace, *messages: bytes) -> list[tuple[str, bytes, int, bytes]]:
@@ -145,3 +145,13 @@ def test_half_a_message_is_no_drop_and_no_error(trace: KernelTrace, cut: int) ->
 @pytest.mark.parametrize("verdict", [-1, 1, 3])
 def test_other_verdicts_are_no_drops(trace: KernelTrace, verdict: int) -> None:
     assert said(trace, message(verdict=verdict)) == []
+
+
+def test_packets_beyond_the_rate_are_those_of_the_counter_of_its_own_table(
+    trace: KernelTrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"appliance_trace4": {"untold": 12}, "appliance": {"untold": 1}}
+    monkeypatch.setattr(nft_dump, "counters", lambda table: tables.get(table, {}))
+    assert trace.untold() == 12
+    tables.clear()
+    assert trace.untold() == 0, "somebody has flushed the ruleset"

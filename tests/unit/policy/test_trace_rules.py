@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance.policy.trace_rules import PACKETS_PER_S, render_trace
+from appliance.policy.trace_rules import PACKETS_PER_S, name_of, render_trace
 
-LIMIT = f"limit rate {PACKETS_PER_S}/second burst {PACKETS_PER_S} packets meta nftrace set 1"
+LIMIT = f"limit rate {PACKETS_PER_S}/second burst {PACKETS_PER_S} packets meta nftrace set 1 accept"
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ LIMIT = f"limit rate {PACKETS_PER_S}/second burst {PACKETS_PER_S} packets meta n
         ),
     ],
 )
-def test_one_rule_marks_what_is_wanted_at_a_bounded_rate(rendered: str, rule: str) -> None:
-    assert f"\t\t{rule} {LIMIT}\n" in rendered
+def test_one_rule_marks_what_is_wanted_at_a_bounded_rate_and_the_next_counts_the_rest(rendered: str, rule: str) -> None:
+    assert f"\t\t{rule} {LIMIT}\n\t\t{rule} counter name untold\n" in rendered
 
 
 def test_the_table_is_replaced_in_one_transaction_and_goes_with_its_process() -> None:
@@ -35,3 +35,4 @@ def test_the_table_is_replaced_in_one_transaction_and_goes_with_its_process() ->
         "table ip appliance_trace3 {",
         "\tflags owner",
     ]
+    assert name_of(render_trace(3, "198.51.100.2")) == "appliance_trace3"

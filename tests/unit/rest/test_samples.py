@@ -101,6 +101,38 @@ async def test_all_who_watch_get_the_same_samples_which_are_made_once(
     assert b'"clock_s":101.0' in later[0]
 
 
+@pytest.mark.parametrize("at_s", [0.0, 101.0])
+async def test_who_comes_while_a_sample_is_made_gets_that_one(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, at_s: float
+) -> None:
+    """Not that of the second before, or nothing at the beginning, of which a viewer would take the same counters twice. Nor is
+    it waited for in vain when the first viewer goes meanwhile."""
+    clock, may_answer, asked = [100.0], asyncio.Event(), []
+
+    async def kernel_drops() -> dict[str, int]:
+        asked.append(clock[0])
+        await may_answer.wait()
+        return {}
+
+    monkeypatch.setattr(gateway, "kernel_drops", kernel_drops)
+    made = samples._Samples(gateway, lambda: clock[0])
+    if at_s:
+        may_answer.set()
+        await made.bytes(Window())
+        may_answer.clear()
+        clock[0] = at_s
+    viewers = [asyncio.ensure_future(made.bytes(Window())) for _ in range(3)]
+    await asyncio.sleep(0)
+    viewers[0].cancel()
+    await asyncio.sleep(0)
+    clock[0] += 5
+    may_answer.set()
+    second, third = await asyncio.gather(*viewers[1:])
+    assert second == third
+    assert f'"clock_s":{clock[0]}'.encode() in second
+    assert len(asked) == 2 + bool(at_s), "of two who waited, the second makes none, although a second has passed"
+
+
 async def test_windows_of_the_second_before_are_forgotten(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(samples, "SAMPLE_S", 1.0)
@@ -183,7 +215,7 @@ async def test_a_page_of_another_site_gets_no_samples(client: Client, header: di
 
 
 async def test_another_host_name_gets_neither_page_nor_samples(client: Client) -> None:
-    for path in ("/ui/", "/ui/app.mjs", "/samples"):
+    for path in ("/ui", "/ui/", "/ui/app.mjs", "/samples"):
         await problem_of(await client.get(path, headers=ACCEPT | {"Host": "rebound.example"}), 421)
 
 
@@ -192,7 +224,7 @@ async def test_where_a_token_is_needed_samples_need_one_and_the_files_of_the_pag
     runner = await serve(make_app(gateway), ["0.0.0.0:0"])
     address = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
-        for path in ("/ui/", "/ui/app.mjs", "/ui/reasons.mjs"):
+        for path in ("/ui", "/ui/", "/ui/app.mjs", "/ui/reasons.mjs"):
             assert (await session.get(address + path)).status == 200
         await problem_of(await session.get(f"{address}/samples", headers=ACCEPT), 401)
         token = {"Authorization": "Bearer apl_reads"}

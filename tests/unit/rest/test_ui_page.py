@@ -36,6 +36,13 @@ async def test_the_page_loads_only_what_the_api_has(client: Client) -> None:
     assert not re.search(r"<script>|<script(?! type=\"module\" src=)|<style>| style=| on[a-z]+=|javascript:", text)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_without_its_slash_the_page_is_found_too(client: Client, method: str) -> None:
+    response = await client.request(method, "/ui", allow_redirects=False)
+    assert (response.status, response.headers["Location"], response.headers["Cache-Control"]) == (308, "/ui/", "no-store")
+    assert str((await client.request(method, "/ui")).url).endswith("/ui/")
+
+
 @pytest.mark.parametrize("path", ["/ui/", *(f"/ui/{name}" for name in (*OWN, REASONS))])
 async def test_browsers_are_told_to_run_and_show_nothing_else(client: Client, path: str) -> None:
     response = await client.get(path)

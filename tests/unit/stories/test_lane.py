@@ -170,6 +170,11 @@ def test_a_service_that_opts_out_stays_with_python() -> None:
     assert len(world.maps.table) == 2
 
 
+def is_outside(world: World) -> bool:
+    """Whether the kernel is told that the shard has sessions for which the lane has no room."""
+    return bool(world.maps.outside[0])
+
+
 @pytest.mark.parametrize("maps", [FakeMaps(256), FakeMaps(room=2)], ids=["entries", "flows"])
 def test_without_a_free_entry_or_flow_a_session_stays_with_python(maps: FakeMaps) -> None:
     """One entry a slot, and ports of one slot only; or a table that is full."""
@@ -178,10 +183,13 @@ def test_without_a_free_entry_or_flow_a_session_stays_with_python(maps: FakeMaps
         world.put(tcp(client(number), VIP, "S", seq=C0))
     assert world.counter("lane_full") == 1
     assert len(world.maps.table) == 2
+    assert is_outside(world), "so the kernel judges none of the packets for which it has no session"
     for number in range(2):
         assert world.complete(client(number)) is verdicts.TO_REAL_SERVER
     world.reconcile()
     check(world)
+    world.walk_all(CUT)
+    assert not is_outside(world)
 
 
 @pytest.fixture
@@ -256,6 +264,7 @@ def test_those_for_which_there_is_no_room_stay_with_python_when_some_come_at_onc
     world.shard.publish_flows()
     world.shard.publish_flows()
     assert (world.counter("lane_full"), len(world.maps.table)) == (1, 4)
+    assert is_outside(world)
     check(world)
     assert sorted(session.entry is None for session in world.sessions()) == [False, False, True]
     for number in range(3):
@@ -284,12 +293,14 @@ def test_a_connection_that_is_over_leaves_the_lane_when_entries_are_short(maps: 
     world.reconcile()
     assert bool(world.maps.table) is stays
     assert (only(world).entry is not None) is stays
+    assert is_outside(world) is not stays
     check(world)
     carried = world.carried
     assert world.rs.sends("A", seq=R0 + 2, ack=C0 + 2) is verdicts.TO_CLIENT
     assert (world.carried > carried) is stays
     world.sleep(200)
     world.assert_empty()
+    assert not is_outside(world)
 
 
 def test_an_entry_rests_a_while_before_another_session_has_it() -> None:

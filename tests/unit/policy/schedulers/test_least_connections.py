@@ -1,6 +1,8 @@
 """least_connections.py: who has least to do gets the next session."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.policy.schedulers.least_connections import OPEN, LeastConnections, WeightedLeastConnections, load_of
 from appliance.policy.schedulers.slow_start import SlowStart
@@ -65,3 +67,45 @@ def test_without_a_slow_start_it_would_be() -> None:
     for candidate in candidates[:2]:
         candidate.load = 1000 * OPEN
     assert opened(WeightedLeastConnections(setup()), candidates, 500) == [1000, 1000, 500]
+
+
+def with_ready(*given: tuple[int, int, int]) -> list[Server]:
+    """Candidates by weight, sessions that are open, and sessions that are ready."""
+    made = servers(*(weight for weight, _, _ in given))
+    for candidate, (_, count, ready) in zip(made, given, strict=True):
+        candidate.ready, candidate.load = ready, OPEN * (count + ready)
+    return list(made)
+
+
+@pytest.mark.parametrize(
+    ("each", "by_weight", "by_count"),
+    [
+        (((1, 10, 5), (1, 10, 5)), False, False),
+        (((1, 10, 5), (1, 4, 5)), False, False),
+        (((1, 10, 5), (1, 3, 5)), True, True),
+        (((1, 10, 1), (1, 9, 0)), False, False),
+        (((1, 10, 1), (1, 8, 0)), True, True),
+        (((1, 10, 0), (1, 0, 0)), False, False),
+        (((1, 0, 0), (1, 10, 1)), True, True),
+        (((3, 30, 3), (1, 10, 1)), False, True),
+        (((3, 10, 1), (1, 10, 1)), True, False),
+        (((1, 10, 5), (0, 0, 0)), False, False),
+    ],
+)
+def test_what_is_ready_is_outdated_when_half_of_it_belongs_elsewhere(
+    each: tuple[tuple[int, int, int], ...], by_weight: bool, by_count: bool
+) -> None:
+    assert WeightedLeastConnections(setup()).is_outdated(with_ready(*each)) is by_weight
+    assert LeastConnections(setup()).is_outdated(with_ready(*each)) is by_count
+
+
+@BOTH
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50)), min_size=1, max_size=6), st.integers(0, 40))
+def test_what_was_just_picked_is_not_outdated(scheduler: type[Either], each: list[tuple[int, int]], count: int) -> None:
+    candidates = with_ready(*((weight, opened, 0) for weight, opened in each))
+    made = scheduler(setup())
+    for number in range(count):
+        if picked := made.pick(candidates, client_key(number), 0.0):
+            picked.load += OPEN
+            picked.ready += 1
+    assert not made.is_outdated(candidates)

@@ -1,0 +1,163 @@
+/*
+ * Packets of no session that open none, to services whose strays are judged here. One that a shard would drop ends here, by the same
+ * reason, whatever it costs its sender to send many. All others go up, and these are:
+ *
+ * - the packets of a client that returns a right cookie, or of which a packet of a session in the lane has gone up: a shard may know
+ *   a session of theirs that is not in the lane, or not yet (`known_clients`);
+ * - all of them, while a shard has sessions for which the lane had no room (`outside`);
+ * - some in each window of time, because a shard may have an answer: a RST to a client whose cookie is too old, or whose session was
+ *   lost (`proxy.synproxy`, `shard.strays`).
+ */
+#pragma once
+#include "front_door.h"
+
+#define KNOWN_FOR_NS (COOKIE_SLOTS * COOKIE_SLOT_S * NS_PER_S)
+
+/* In the place of a verdict: nothing that is judged here. */
+#define NO_STRAY 0x102
+
+static __always_inline struct known_client client_of(const struct packet *packet)
+{
+	struct known_client client = {
+		.source = packet->source,
+		.destination = packet->destination,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+	};
+
+	return client;
+}
+
+/* From now on the client's packets go up, for as long as a cookie is good. */
+static __noinline int know_client(const struct packet *packet)
+{
+	struct known_client client = client_of(packet);
+	__u64 now = bpf_ktime_get_ns();
+
+	return bpf_map_update_elem(&known_clients, &client, &now, BPF_ANY);
+}
+
+/* The same for a packet of a session that goes up: its session may leave the lane for it, as for a new connection of its client. */
+static __always_inline void know_client_of(const struct packet *packet, const struct session *session)
+{
+	if (session->has_flow && session->direction == INBOUND && packet->protocol == IPPROTO_TCP)
+		know_client(packet);
+}
+
+static __always_inline int is_known(const struct packet *packet)
+{
+	struct known_client client = client_of(packet);
+	__u64 *since = bpf_map_lookup_elem(&known_clients, &client);
+
+	return since && bpf_ktime_get_ns() - *since < KNOWN_FOR_NS;
+}
+
+/* Whether a shard has sessions that might be in the lane and are not. */
+static __always_inline int are_some_outside(void)
+{
+	__u32 zero = 0;
+	struct outside *shards = bpf_map_lookup_elem(&outside, &zero);
+	__u64 any = 0;
+
+	if (!shards)
+		return 1;
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < OUTSIDE_SHARDS / 8; i++)
+		any |= ((volatile __u64 *)shards)[i];
+	return any != 0;
+}
+
+/* Whether one more stray may go up in this window of time. */
+static __always_inline int is_allowed(const struct stray_rule *rule)
+{
+	__u64 window = bpf_ktime_get_ns() >> STRAY_WINDOW_BITS;
+	__u32 zero = 0;
+	struct stray_budget *budget = bpf_map_lookup_elem(&stray_budget, &zero);
+
+	if (!budget)
+		return 1;
+	if (budget->window != window) {
+		budget->window = window;
+		budget->spent = 0;
+	}
+	if (budget->spent >= rule->allowance)
+		return 0;
+	budget->spent += 1;
+	return 1;
+}
+
+/* Whether the packet comes from where clients are, and its source is one that a packet may go back to there. */
+static __noinline __u32 judge_source(struct __sk_buff *skb, struct packet *packet)
+{
+	struct way_out way = {};
+	struct rewrite to = {
+		.source = packet->destination,
+		.destination = packet->source,
+		.source_port = packet->destination_port,
+		.destination_port = packet->source_port,
+	};
+
+	return find_client(skb, packet, &to, &way);
+}
+
+/* What a shard would count when it dropped the packet; NO_STRAY when it may be one that it would not. */
+static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
+{
+	__u32 is_null = rule->defers && !packet->payload, may_be_probe = rule->defers && packet->payload <= 1;
+	int found;
+
+	if ((packet->flags & (ACK | SYN | RST)) != ACK || !rule->cookies)
+		return NO_STRAY;
+	found = check_cookie(packet, packet->seq - 1);
+	if (found == COOKIE_IS_WRONG && may_be_probe && !(packet->flags & FIN))
+		found = check_cookie(packet, packet->seq);
+	if (found == COOKIE_IS_RIGHT)
+		know_client(packet);
+	if (found != COOKIE_IS_WRONG)
+		return NO_STRAY;
+	return is_null ? COUNT_NULL_COOKIE_ACK : COUNT_BAD_COOKIE;
+}
+
+/* Counts a packet for each of its segments, as a shard gets them. */
+static __always_inline void count_segments_as(const struct packet *packet, __u32 counter)
+{
+	__u64 *number = bpf_map_lookup_elem(&counts, &counter);
+
+	if (number)
+		*number += packet->segments;
+}
+
+/* The rule for the service of a packet that opens nothing; null for all others. */
+static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, struct packet *packet)
+{
+	struct front_door_key key = {.family = 4, .port = packet->destination_port};
+
+	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) == SYN)
+		return 0;
+	*(__u32 *)key.address = packet->destination;
+	return bpf_map_lookup_elem(&stray_rules, &key);
+}
+
+/* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
+static __noinline int end_stray(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	struct stray_rule *rule = 0;
+	__u32 reason;
+	int counter;
+
+	if (!read_ip(skb, &packet))
+		rule = stray_rule_of(skb, &packet);
+	if (!rule || is_known(&packet) || are_some_outside())
+		return NO_STRAY;
+	counter = judge_stray(&packet, rule);
+	if (counter == NO_STRAY)
+		return NO_STRAY;
+	reason = judge_source(skb, &packet);
+	if (reason)
+		return up(reason);
+	if (is_allowed(rule))
+		return NO_STRAY;
+	count_segments_as(&packet, counter);
+	return TC_ACT_SHOT;
+}

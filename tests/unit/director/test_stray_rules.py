@@ -1,0 +1,130 @@
+"""director/stray_rules.py without a kernel: for which services the kernel judges packets of no session, and how."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+
+from appliance.director.stray_rules import ALLOWANCE, StrayRules
+from appliance.edge.errors import EdgeError
+from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.lane_layout import STRAY_RULE, front_door_key
+from appliance.ipc.plan import RealServerPlan, ServicePlan
+from appliance.ipc.stray_rule import StrayRule
+from appliance.model.tunables import TUNABLES
+
+WEB, MAIL = (front_door_key(bytes((203, 0, 113, 10)), port) for port in (80, 25))
+
+
+class Kernel:
+    """As `edge.lane_kernel.LaneKernel`, in memory."""
+
+    def __init__(self) -> None:
+        self.rules: dict[bytes, bytes] = {}
+        self.refuses = False
+
+    def put_of_services(self, name: str, values: Mapping[bytes, bytes]) -> None:
+        assert name == "stray_rules"
+        if self.refuses:
+            raise EdgeError("cannot write: no")
+        self.rules |= values
+
+    def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:
+        assert name == "stray_rules"
+        for key in keys:
+            del self.rules[key]
+
+
+class Scene:
+    """The rules, their kernel, and the tunables."""
+
+    def __init__(self) -> None:
+        self.kernel, self.rules = Kernel(), StrayRules()
+        self.as_kernel = cast("LaneKernel", self.kernel)
+        self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"synproxy_in_kernel": 1}
+        self.set()
+
+    def set(self, **tunables: int) -> None:
+        self.tunables |= tunables
+        self.rules.put_tunables(self.as_kernel, self.tunables.__getitem__)
+
+    def put(self, *services: ServicePlan) -> None:
+        self.rules.narrow(self.as_kernel, services)
+        self.rules.widen(self.as_kernel)
+
+    def rule(self, key: bytes = WEB) -> StrayRule:
+        return StrayRule(*STRAY_RULE.unpack(self.kernel.rules[key]))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def service(port: int = 80, synproxy: str = "always", vip: str = "203.0.113.10", **more: Any) -> ServicePlan:
+    servers = (RealServerPlan("192.0.2.101", 8080, 1, 0),)
+    return ServicePlan(f"at-{port}", vip, port, "rr", ("192.0.2.10",), servers, synproxy=synproxy, **more)
+
+
+def test_a_service_whose_clients_all_have_cookies_has_a_rule(scene: Scene) -> None:
+    scene.put(service(80), service(25, "auto"), service(53, "never"), service(81, protocol="udp", synproxy="never"))
+    assert scene.kernel.rules.keys() == {WEB}
+    scene.set(tcp_syncookies=2)
+    assert scene.kernel.rules.keys() == {WEB, MAIL}
+
+
+def test_limits_of_a_service_change_nothing(scene: Scene) -> None:
+    """They are for new sessions."""
+    scene.put(service(80, guarded=True))
+    assert scene.kernel.rules.keys() == {WEB}
+
+
+def test_a_rule_is_switched_off_and_on_by_a_tunable(scene: Scene) -> None:
+    scene.put(service())
+    scene.set(synproxy_in_kernel=0)
+    assert scene.kernel.rules == {}
+    scene.set(synproxy_in_kernel=1)
+    assert scene.kernel.rules.keys() == {WEB}
+
+
+def test_it_says_what_a_shard_goes_by(scene: Scene) -> None:
+    scene.put(service())
+    for value in (0, 1):
+        scene.set(synproxy_defer=value)
+        assert scene.rule() == StrayRule(cookies=True, defers=bool(value), reserved=bytes(2), allowance=ALLOWANCE)
+        scene.put(service(synproxy_defer=1 - value))
+        assert scene.rule().defers == 1 - value, "the service has its own value"
+        scene.put(service())
+
+
+def test_a_service_that_was_without_the_lane_has_none_any_more(scene: Scene) -> None:
+    """Sessions of that time may live on, and the kernel knows none of them."""
+    scene.put(service(80, lane=False), service(25))
+    assert scene.kernel.rules.keys() == {MAIL}
+    scene.put(service(80), service(25))
+    assert scene.kernel.rules.keys() == {MAIL}
+
+
+def test_a_vip_that_is_a_local_address_has_none(scene: Scene) -> None:
+    """Packets to it may be of real servers."""
+    scene.put(service(80, vip="192.0.2.10"))
+    assert scene.kernel.rules == {}
+
+
+def test_a_rule_goes_before_shards_change_and_comes_after(scene: Scene) -> None:
+    scene.put(service(80))
+    scene.rules.narrow(scene.as_kernel, [service(80, synproxy_defer=0), service(25)])
+    assert scene.kernel.rules == {}
+    scene.set(synproxy_defer=0)
+    assert scene.kernel.rules == {}, "no tunable brings one in between"
+    scene.rules.widen(scene.as_kernel)
+    assert scene.kernel.rules.keys() == {WEB, MAIL}
+
+
+def test_what_the_kernel_refuses_is_said_and_tried_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.kernel.refuses = True
+    scene.put(service())
+    assert "the kernel does not judge packets of no session as it should: cannot write: no" in caplog.messages
+    scene.kernel.refuses = False
+    scene.rules.narrow(scene.as_kernel, [service()])
+    assert scene.kernel.rules.keys() == {WEB}, "by the next look at routes"
