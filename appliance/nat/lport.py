@@ -36,10 +36,6 @@ PORT_BYTES = 1 + array("q").itemsize + 2 * array("H").itemsize
 
 _DRAW_BITS = 16
 
-_MOST_PORT = 0xFFFF
-_NO_INDEX = 0xFFFF
-"""In the place of an index: no range has so many ports."""
-
 
 def draws(key: bytes) -> Iterator[int]:
     """Numbers 0..65535 without end. Nobody who does not know the key (1..64 bytes) can tell the next one from those before it."""
@@ -53,42 +49,21 @@ def port_key(secret: str, shard: int, now: float) -> bytes:
     return blake2s(f"local ports {shard} {now}".encode(), key=bytes.fromhex(secret)).digest()
 
 
-class PortRange:
-    """The ports that a shard may hand out, and which of them a port is: in a table, because a search takes sixteen steps for each
-    session that ends. All pools share one."""
-
-    __slots__ = ("_indexes", "ports")
-
-    def __init__(self, ports: "array[int]") -> None:
-        """`ports` are ascending."""
-        self.ports = ports
-        self._indexes = array("H", (_NO_INDEX,)) * (_MOST_PORT + 1)
-        for index, port in enumerate(ports):
-            self._indexes[port] = index
-
-    def index_of(self, port: int) -> int | None:
-        """The index of a port (0..65535) among those of the range; None when it is none of them."""
-        index = self._indexes[port]
-        return None if index == _NO_INDEX else index
-
-
 class LocalPortPool:
-    """The ports of one local address towards one real server."""
+    """The ports of one local address towards one real server; `ports` are those the shard may hand out, ascending."""
 
-    __slots__ = ("_at", "_cursor", "_draws", "_index_of", "_last_seqs", "_outside", "_place", "_ports", "_used", "in_use")
+    __slots__ = ("_at", "_cursor", "_draws", "_last_seqs", "_outside", "_place", "_ports", "_used", "in_use")
 
-    def __init__(self, range_: PortRange, numbers: Iterator[int]) -> None:
-        """`range_` are the ports it may hand out; `numbers` are what they are drawn by, see `draws`."""
+    def __init__(self, ports: "array[int]", numbers: Iterator[int]) -> None:
+        """`numbers` are what ports are drawn by; see `draws`."""
         self._draws = numbers
         self._outside: set[int] = set()
         """Ports outside the range that live sessions still hold. The range may be widened again before those sessions end."""
-        size = len(range_.ports)
-        self._arrange(range_, bytearray(size), array("q", (NEVER_USED,)) * size)
+        self._arrange(ports, bytearray(len(ports)), array("q", (NEVER_USED,)) * len(ports))
 
-    def _arrange(self, range_: PortRange, used: bytearray, last_seqs: "array[int]") -> None:
+    def _arrange(self, ports: "array[int]", used: bytearray, last_seqs: "array[int]") -> None:
         """Put these ports into the circle, in their order. `used` and `last_seqs` are by their index."""
-        self._ports = ports = range_.ports
-        self._index_of = range_.index_of
+        self._ports = ports
         self._used = used
         """By place: whether the port there is in use."""
         self._last_seqs = last_seqs
@@ -171,18 +146,21 @@ class LocalPortPool:
             self._last_seqs[index] = last_seq
             self.in_use -= 1
 
+    def _index_of(self, port: int) -> int | None:
+        index = bisect_left(self._ports, port)
+        return index if index < len(self._ports) and self._ports[index] == port else None
+
     def is_in_use(self, port: int) -> bool:
         """Whether this port is in use, in the range or outside."""
         index = self._index_of(port)
         return port in self._outside if index is None else bool(self._used[self._place[index]])
 
-    def change_range(self, range_: PortRange) -> None:
-        """Hand out the ports of `range_` from now on. Sessions keep the ports they have, and those stay in use.
+    def change_range(self, ports: "array[int]") -> None:
+        """Hand out `ports` (ascending) from now on. Sessions keep the ports they have, and those stay in use.
 
         Both ranges belong to the same shard, so they have the same ports where they overlap, and what is known of these is copied
         in one piece: with hundreds of thousands of sessions, a write to a tunable must not hold up their packets.
         """
-        ports = range_.ports
         low, high = max(self._ports[0], ports[0]), min(self._ports[-1], ports[-1])
         old, new = (slice(bisect_left(range_, low), bisect_right(range_, high)) for range_ in (self._ports, ports))
         used, last_seqs = bytearray(len(ports)), array("q", (NEVER_USED,)) * len(ports)
@@ -191,14 +169,14 @@ class LocalPortPool:
             used[new], last_seqs[new] = were_used[old], self._last_seqs[old]
             were_used[old] = bytes(old.stop - old.start)
         held = self._outside.union(compress(self._ports, were_used))
-        self._outside = set()
+        self._ports, self._outside = ports, set()
         for port in held:
-            index = range_.index_of(port)
+            index = self._index_of(port)
             if index is None:
                 self._outside.add(port)
             else:
                 used[index] = 1
-        self._arrange(range_, used, last_seqs)
+        self._arrange(ports, used, last_seqs)
 
 
 class LocalPorts:
@@ -209,7 +187,7 @@ class LocalPorts:
 
     def __init__(self, ports: "array[int]", key: bytes) -> None:
         """`key` (1..64 bytes) is what ports are drawn by; nobody else may know it, and it must be another one each time."""
-        self._range = PortRange(ports)
+        self._ports = ports
         self._draws = draws(key)
         self._pools: dict[bytes, LocalPortPool] = {}
 
@@ -224,7 +202,7 @@ class LocalPorts:
         return (pool or self._new_pool(key)).acquire(tries)
 
     def _new_pool(self, key: bytes) -> LocalPortPool:
-        pool = self._pools[key] = LocalPortPool(self._range, self._draws)
+        pool = self._pools[key] = LocalPortPool(self._ports, self._draws)
         return pool
 
     def adopt(self, local_address: bytes, real_server: bytes, port: int) -> bool:
@@ -246,7 +224,7 @@ class LocalPorts:
         return 0 if pool is None else pool.in_use
 
     def change_range(self, ports: "array[int]") -> None:
-        """Hand out `ports` (ascending) from now on, in every pool."""
-        self._range = PortRange(ports)
+        """Hand out `ports` from now on, in every pool."""
+        self._ports = ports
         for pool in self._pools.values():
-            pool.change_range(self._range)
+            pool.change_range(ports)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from appliance.nat.lport import LocalPort, LocalPortPool, LocalPorts, PortRange, draws
+from appliance.nat.lport import LocalPort, LocalPortPool, LocalPorts, draws
 
 KEY = b"key"
 LIP, OTHER_LIP, RS, OTHER_RS = b"\xc0\0\2\x0a", b"\xc0\0\2\x0b", b"\xc0\0\2\x65\x1f\x90", b"\xc0\0\2\x66\x1f\x90"
@@ -25,15 +25,7 @@ def ports(low: int, high: int) -> "array[int]":
 
 
 def pool_of(low: int, high: int, key: bytes = KEY) -> LocalPortPool:
-    return LocalPortPool(PortRange(ports(low, high)), draws(key))
-
-
-@pytest.mark.parametrize("range_", [range(1, 0x10000), range(1024, 0x10000, 7), range(0xFFFF, 0x10000)])
-def test_each_port_of_a_range_has_its_index_and_no_other_has_one(range_: range) -> None:
-    indexes = map(PortRange(array("H", range_)).index_of, range(0x10000))
-    assert [index for index in indexes if index is not None] == list(range(len(range_)))
-    few = PortRange(array("H", range_[:3]))
-    assert [port for port in range(0x10000) if few.index_of(port) is not None] == list(range_[:3])
+    return LocalPortPool(ports(low, high), draws(key))
 
 
 def test_the_same_port_serves_several_real_servers_and_addresses() -> None:
@@ -177,7 +169,7 @@ class PoolMachine(RuleBasedStateMachine):
     def change_range(self, low: int, size: int) -> None:
         self.range = (low, low + size)
         self.last_seqs = {port: seq for port, seq in self.last_seqs.items() if low <= port <= low + size}
-        self.pool.change_range(PortRange(ports(*self.range)))
+        self.pool.change_range(ports(*self.range))
 
     @precondition(lambda self: self.free)
     @rule(data=st.data())
