@@ -37,6 +37,7 @@ from appliance.model.verdict import Action
 from appliance.model.verdicts import INTERNAL_ERROR
 from appliance.sessions.adoption import Adopted
 from appliance.sessions.ended import BATCH
+from appliance.sessions.lane_maps import LaneMaps
 from appliance.shard.shard import Shard
 from appliance.shard.strays import HostHasSocket
 from appliance.shard.tracer import Tracer
@@ -101,7 +102,7 @@ Judged = tuple[Packet, Action, bytes, Sequence[bytes]]
 class QueueWorker:
     """The loop around one shard."""
 
-    def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel, maps: KernelLaneMaps | None = None) -> None:
+    def __init__(self, plan: Plan, shared: SharedState, control: ControlChannel, maps: LaneMaps | None = None) -> None:
         """Adopt the sessions of the lane, bind the queue, open the raw socket. Raises EdgeError when the kernel refuses.
 
         Until the queue is bound, the kernel drops what has to be judged, so nobody is answered as if his session did not exist.
@@ -112,6 +113,7 @@ class QueueWorker:
         self._shard = Shard(plan, shared, now, maps, _host_sockets(plan))
         _report(self._shard.adopt(now))
         self._shard.gather_flows()
+        self._has_lane = maps is not None
         self._judges: Shard | Tracer = self._shard
         """What judges a packet: the tracer while there is a trace. So nothing is asked for each packet while there is none."""
         self._tracer = Tracer(self._shard.handle, self._shard.sessions, self._shard.output)
@@ -198,28 +200,24 @@ class QueueWorker:
 
     def _judge_all(self, packets: Iterator[tuple[Packet, bytes]]) -> None:
         """Judge packets until the time of this turn is over, a batch at a time, and give each batch its verdicts."""
-        judged: list[Judged] = []
+        handle, output, judged = self._judges.handle, self._shard.output, list[Judged]()
         for packet, raw in packets:
             now = time.monotonic()
-            judged.append(self._judge(packet, raw, now))
+            try:
+                verdict = handle(raw, now)
+            except Exception:  # one packet must never end the sessions of all others
+                self._report_error(now)
+                verdict = INTERNAL_ERROR
+            segments: Sequence[bytes] = ()
+            if output.segments:
+                segments, output.segments = output.segments, []
+            judged.append((packet, verdict.action, output.rewritten, segments))
             if now > self._turn_ends:
                 break
             if len(judged) == BATCH_PACKETS:
                 self._answer(judged)
                 judged.clear()
         self._answer(judged)
-
-    def _judge(self, packet: Packet, raw: bytes, now: float) -> Judged:
-        output = self._shard.output
-        try:
-            verdict = self._judges.handle(raw, now)
-        except Exception:  # one packet must never end the sessions of all others
-            self._report_error(now)
-            verdict = INTERNAL_ERROR
-        segments: Sequence[bytes] = ()
-        if output.segments:
-            segments, output.segments = output.segments, []
-        return packet, verdict.action, output.rewritten, segments
 
     def _answer(self, judged: Sequence[Judged]) -> None:
         """Give packets their verdicts, and send packets of our own right behind that of the packet they are for."""
@@ -236,6 +234,8 @@ class QueueWorker:
                 self._send(segments)
 
     def _publish_flows(self) -> None:
+        if not self._has_lane:
+            return
         try:
             self._shard.publish_flows()
         except Exception:  # sessions without flows go on with Python

@@ -36,7 +36,8 @@ class IsnSource:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._keyed = blake2s(digest_size=4, key=secret)
+        """The hash with the key in it: a copy costs less than a new one."""
 
     def first(self, server_key: bytes, now: float) -> int:
         """The number for a pair that was not used before, at `now` (seconds, monotonic)."""
@@ -48,4 +49,6 @@ class IsnSource:
         return add(last_seq, LEAST_STEP + drawn)
 
     def _hashed(self, message: bytes) -> int:
-        return int.from_bytes(blake2s(message, digest_size=4, key=self._secret).digest(), "big")
+        hashed = self._keyed.copy()
+        hashed.update(message)
+        return int.from_bytes(hashed.digest(), "big")

@@ -10,7 +10,7 @@ from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
 from appliance.state.session import MS_PER_S, Session
-from appliance.wire.flow import Direction, flow_key, local_endpoint
+from appliance.wire.flow import Direction, flow_from
 
 _MOST_ENDED = 8
 """How many sessions may be ended for the port of one new session. One is enough, unless the range of ports was changed."""
@@ -52,8 +52,7 @@ class Admission:
         taken = taken or self._take_port_in_use(service, real_server, now)
         if taken is None:
             return LOCAL_PORTS_EXHAUSTED
-        local, last_seq = taken
-        server_key = flow_key(local, real_server.endpoint)
+        server_key, last_seq = taken
         isn = self._isn(server_key, last_seq, now)
         session = Session(service, real_server, client_key, server_key, client_isn, isn, int(now * MS_PER_S))
         session.choice = service.choice
@@ -67,8 +66,7 @@ class Admission:
         taken = self._take_local_port(service, real_server, tries)
         if taken is None:
             return None
-        local, last_seq = taken
-        server_key = flow_key(local, real_server.endpoint)
+        server_key, last_seq = taken
         session = Session(service, real_server, client_key, server_key, 0, self._isn(server_key, last_seq, now))
         session.choice = service.choice
         return session, last_seq
@@ -80,7 +78,8 @@ class Admission:
     def take_back(self, session: Session, last_seq: int | None) -> None:
         """Give back what `prepare` took, for a session that came to nothing."""
         last = NEVER_USED if last_seq is None else last_seq
-        self.local_ports.release(session.local_address, session.real_server.endpoint, session.local_port, last)
+        local_address, local_port = session.local_end
+        self.local_ports.release(local_address, session.real_server.endpoint, local_port, last)
 
     def _isn(self, server_key: bytes, last_seq: int | None, now: float) -> int:
         """The initial sequence number that the real server is shown; 0 for a protocol without."""
@@ -90,26 +89,27 @@ class Admission:
 
     def close(self, session: Session) -> None:
         """Give back what `open` took."""
-        local_address, real_server = session.local_address, session.real_server.endpoint
-        self.local_ports.release(local_address, real_server, session.local_port, session.words[RS_ACKED])
+        local_address, local_port = session.local_end
+        self.local_ports.release(local_address, session.real_server.endpoint, local_port, session.words[RS_ACKED])
 
     def _take_local_port(
         self, service: VirtualService[Session], real_server: RealServer, tries: int
     ) -> tuple[bytes, int | None] | None:
-        """A local endpoint, starting at the address after the one this real server got last, and the last number used on it."""
+        """The flow from a local endpoint to the real server, and the last number used on it. It starts at the local address after
+        the one this real server got last."""
         addresses = service.local_addresses
         for step in range(len(addresses)):
             index = (real_server.next_local_address + step) % len(addresses)
             local = self.local_ports.acquire(addresses[index], real_server.endpoint, tries)
             if local is not None:
                 real_server.next_local_address = index + 1
-                return local_endpoint(addresses[index], local.port), local.last_seq
+                return flow_from(addresses[index], local.port, real_server.endpoint), local.last_seq
         return None
 
     def _take_port_in_use(
         self, service: VirtualService[Session], real_server: RealServer, now: float
     ) -> tuple[bytes, int | None] | None:
-        """The local endpoint of a session that is ended for it, and the last number used on it."""
+        """The same with the local endpoint of a session that is ended for it."""
         for _ in range(_MOST_ENDED):
             ended = self._end_one(real_server, now)
             if ended is None:
@@ -118,5 +118,5 @@ class Admission:
                 continue
             local = self.local_ports.acquire_port(ended.local_address, real_server.endpoint, ended.local_port)
             if local is not None:  # else the port is outside the range, which was changed meanwhile
-                return local_endpoint(ended.local_address, local.port), local.last_seq
+                return flow_from(ended.local_address, local.port, real_server.endpoint), local.last_seq
         return None

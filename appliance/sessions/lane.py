@@ -306,7 +306,7 @@ class Lane:
             return
         if self._coming.pop(entry, None) is None:
             self._going.append(flows_of(session))
-        session.words, session.entry = array("Q", session.words), None
+        session.words, session.entry = array("Q", session.words.tobytes()), None
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
         session.settle()

@@ -46,15 +46,15 @@ class LaneEntries:
         while resting and resting[0][0] <= now:
             entry = resting.popleft()[1]
             self._free[entry // self._part_size].append(entry)
-        part = self._parts.get(slot)
-        if part is None:
+        owners = self.owners.get(slot)
+        if owners is None:
             return None
-        free, owners = self._free[slot], self.owners[slot]
-        if free:
+        size = self._part_size
+        if free := self._free[slot]:
             entry = free.pop()
-            owners[entry - part.start] = session
-        elif len(owners) < len(part):
-            entry = part.start + len(owners)
+            owners[entry - slot * size] = session
+        elif len(owners) < size:
+            entry = slot * size + len(owners)
             owners.append(session)
         else:
             return None
@@ -64,7 +64,7 @@ class LaneEntries:
     def assign(self, entry: int, session: Session) -> None:
         """An entry that was taken for nobody yet is that of a session."""
         slot = entry // self._part_size
-        self.owners[slot][entry - self._parts[slot].start] = session
+        self.owners[slot][entry - slot * self._part_size] = session
 
     def is_short(self, slot: int) -> bool:
         """Whether so few entries of a slot are left that those of connections that are over should be free soon."""
@@ -73,7 +73,7 @@ class LaneEntries:
     def give_back(self, entry: int, now: float) -> None:
         """An entry has no session any more; it can be taken again when it has rested."""
         slot = entry // self._part_size
-        self.owners[slot][entry - self._parts[slot].start] = None
+        self.owners[slot][entry - slot * self._part_size] = None
         self._resting.append((now + REST_S, entry))
         self.in_use -= 1
 

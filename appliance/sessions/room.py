@@ -55,8 +55,11 @@ class Room:
         limit = tunables.conn_max
         if not limit:
             return True
-        everybody, of_udp = sum(self._session_counts), sum(self._udp_counts)
+        everybody = sum(self._session_counts)
         most = limit - limit * tunables.reserved_percent // 100 if self._has_both else limit
+        if everybody < most:
+            return True
+        of_udp = sum(self._udp_counts)
         has_all = (of_udp if service.protocol == "udp" else everybody - of_udp) >= most
         if everybody < limit and not has_all:
             return True

@@ -26,7 +26,7 @@ from appliance.state.services import ALWAYS, NEVER, VirtualService
 from appliance.state.session import Session
 from appliance.state.token_bucket import TokenBucket
 from appliance.wire import craft
-from appliance.wire.flow import Direction, destination_of, reverse_key, source_address_of
+from appliance.wire.flow import Direction, destination_of, parts_of, reverse_key, source_address_of
 from appliance.wire.integrity import has_udp_length, is_damaged
 from appliance.wire.layout import ACK, PROTO_TCP, PROTO_UDP, RST, SYN
 from appliance.wire.segment import Segment
@@ -89,9 +89,10 @@ class FirstPacket:
         packet to judge again: there is a session now that the kernel has opened."""
         if self._prepared.has(segment.key, opens=segment.opening_flags == SYN):
             return segment.raw
-        if self._unsolicited.is_nobodys(source_address_of(segment.key)):
+        source_address, address, _, port = parts_of(segment.key)
+        if self._unsolicited.is_nobodys(source_address):
             return LAND
-        destination, flags = destination_of(segment.key), segment.opening_flags
+        destination, flags = address + port, segment.opening_flags
         service = self._sessions.service("tcp", destination)
         if service is None:
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)

@@ -174,7 +174,7 @@ class Shard:
         if deadline <= session.wheel_time:
             self._wheel.arm(session)
         if not is_plain:
-            return self._count(_TRANSLATED[direction])
+            return self._count(_TRANSLATED[direction]) if self._held else _TRANSLATED[direction]
         before, after = raw[:REWRITTEN_START], raw[REWRITTEN_END:]
         self.output.rewritten = translate(before, after, record, ip_checksum, seq, ack, offset_flags, window, tcp_checksum)
         return _TRANSLATED[direction]

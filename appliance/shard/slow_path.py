@@ -116,8 +116,7 @@ class SlowPath:
             return self._proxy.hold(session, opening.handshake, segment)
         if opening is not None and session.state == TcpState.SYN_RECV and not _has_seen_answer(session, opening, segment):
             return UNSEEN_ANSWER
-        has_been_sent_one = session.challenge is not None and session.challenge.ack == _NO_NUMBER
-        if session.service.synproxy != NEVER and (session.state in CLOSING or has_been_sent_one):
+        if session.service.synproxy != NEVER and (session.state in CLOSING or _was_sent_cookie(session)):
             offer = self._proxy.offer_for_reuse(session, segment, now)
             if offer is not None:  # a client that returns a new cookie on an old session begins a new connection
                 if not self._proxy.may_reuse(session, segment):
@@ -270,6 +269,11 @@ def _has_to_ask_again(session: Session) -> bool:
     """Whether a new connection in the place of a session has to be admitted as any other: the old one is over, and counts no more
     for the limits of its service."""
     return session.service.limits is not None and session.state in _OVER
+
+
+def _was_sent_cookie(session: Session) -> bool:
+    """Whether a client's new SYN on its session was answered with a cookie."""
+    return session.challenge is not None and session.challenge.ack == _NO_NUMBER
 
 
 def _has_seen_answer(session: Session, opening: Opening, segment: Segment) -> bool:

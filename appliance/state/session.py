@@ -12,7 +12,7 @@ from appliance.state.progress import CLIENT_ACKED, RS_ACKED, RS_NEXT_SEQ, SIDES,
 from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import (
     RewriteRecord,
-    client_in,
+    ends_in,
     key_in,
     opened_ms_in,
     packed,
@@ -22,7 +22,7 @@ from appliance.state.rewrite_record import (
 )
 from appliance.state.services import NEVER, VirtualService
 from appliance.state.session_phases import Challenge, LateFin, Opening
-from appliance.wire.flow import Direction, reverse_key, source_address_of, source_port_of, split_endpoint
+from appliance.wire.flow import Direction, reverse_key
 from appliance.wire.seq import add
 
 MS_PER_S = 1000
@@ -180,17 +180,25 @@ class Session:
     @property
     def client_address(self) -> bytes:
         """The client's address."""
-        return split_endpoint(client_in(self.records))[0]
+        _, _, _, _, _, client, _, _ = ends_in(self.records)
+        address: bytes = client
+        return address
+
+    @property
+    def local_end(self) -> tuple[bytes, int]:
+        """The local address and the local port."""
+        address, _, port, _, _, _, _, _ = ends_in(self.records)
+        return address, int.from_bytes(port, "big")
 
     @property
     def local_address(self) -> bytes:
         """The local address."""
-        return source_address_of(self.leaving_key(_INBOUND))
+        return self.local_end[0]
 
     @property
     def local_port(self) -> int:
         """The local port."""
-        return source_port_of(self.leaving_key(_INBOUND))
+        return self.local_end[1]
 
     def appear(self) -> None:
         """Count the session, which is in the table from now on, in the state it has."""

@@ -60,6 +60,12 @@ def flow_key(source: bytes, destination: bytes) -> bytes:
     return from_address + to_address + from_port + to_port
 
 
+def flow_from(address: bytes, port: int, destination: bytes) -> bytes:
+    """The key of packets from a port of an address, which is bytes already, to an endpoint of the same family."""
+    to_address, to_port = _cut_endpoint[len(destination)](destination)
+    return b"".join((address, to_address, port.to_bytes(PORT_BYTES, "big"), to_port))
+
+
 def reverse_key(key: bytes) -> bytes:
     """The key of the answer to a packet with this one."""
     source, destination, source_port, destination_port = _cut_key[len(key)](key)

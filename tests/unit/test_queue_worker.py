@@ -25,10 +25,12 @@ from appliance.model.verdict import Verdict
 from appliance.queue_worker import BATCH_PACKETS, MOST_WAITING, SORTED_PACKETS, TURN_PACKETS, QueueWorker
 from appliance.sessions import walk as walk_module
 from appliance.sessions.adoption import Adopted
+from appliance.sessions.lane_maps import LaneMaps
 from appliance.worker import fair_queue
 from appliance.worker.control_channel import ControlChannel
 from tests.support.addresses import CLIENT, VIP
 from tests.support.gateway import shared_state
+from tests.support.lane_maps import FakeMaps
 from tests.support.segments import tcp
 from tests.support.world import plan
 
@@ -92,11 +94,11 @@ class TakesAll:
 class Scene:
     """A worker, its queue, and two flows: a bulk stream and a small one."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, maps: LaneMaps | None) -> None:
         wanted = plan()
         self.shared = shared_state(wanted.shards, wanted.destinations)
         self.shared.cookie_edges(0, 0)[0] = 3  # of an earlier worker, which answered with cookies when it died
-        self.worker = QueueWorker(wanted, self.shared, ControlChannel(control))
+        self.worker = QueueWorker(wanted, self.shared, ControlChannel(control), maps)
         queue = self.worker._queue
         assert isinstance(queue, FakeQueue)
         self.queue = queue
@@ -122,12 +124,18 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def scene(ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> Scene:
+def maps() -> LaneMaps | None:
+    """Those of the worker's lane."""
+    return None
+
+
+@pytest.fixture
+def scene(ends: tuple[socket.socket, socket.socket], maps: LaneMaps | None, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(queue_worker, "KernelQueue", FakeQueue)
     monkeypatch.setattr(queue_worker, "SegmentSink", TakesAll)
     monkeypatch.setattr(fair_queue, "hash", lambda flow: flow[8], raising=False)  # so that the two never share a bucket
     monkeypatch.setattr(queue_worker, "TURN_S", 3600.0)
-    scene = Scene(ends[1])
+    scene = Scene(ends[1], maps)
     scene.worker._turn_ends = float("inf")
     return scene
 
@@ -160,6 +168,7 @@ def test_packets_are_judged_some_at_a_time_before_the_first_of_them_gets_its_ver
     assert scene.dropped == ["judged"] * BATCH_PACKETS + ["bulk"] * BATCH_PACKETS + ["judged"] * 2 + ["bulk"] * 2
 
 
+@pytest.mark.parametrize("maps", [FakeMaps()])
 def test_flows_of_sessions_come_into_the_lane_before_the_first_packet_gets_its_verdict_and_go_at_the_end_of_a_turn(
     scene: Scene, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +182,7 @@ def test_flows_of_sessions_come_into_the_lane_before_the_first_packet_gets_its_v
     assert scene.dropped == ["published", "bulk", "bulk", "ended", "published"]
 
 
+@pytest.mark.parametrize("maps", [FakeMaps()])
 def test_an_error_with_flows_keeps_back_no_verdict(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ from appliance.wire.flow import (
     KEY_FORMAT,
     addresses_of,
     destination_of,
+    flow_from,
     flow_key,
     local_endpoint,
     pack_endpoint,
@@ -40,6 +41,7 @@ def test_what_is_put_together_is_taken_apart_again(ends: Ends) -> None:
     assert (source_of(key), destination_of(key)) == (here, there)
     assert (source_address_of(key), source_port_of(key)) == (source.packed, source_port)
     assert addresses_of(key) == source.packed + destination.packed
+    assert flow_from(source.packed, source_port, there) == key
     assert reverse_key(key) == flow_key(there, here)
     assert reverse_key(reverse_key(key)) == key
     assert split_endpoint(here) == (source.packed, source_port.to_bytes(2, "big"))
