@@ -108,14 +108,14 @@ async def test_save_writes_the_file_with_its_comments(operator: Operator) -> Non
     await operator.reads("apply", new(operator, DRAINED))
     said = await operator.reads("save", "--config", str(operator.file))
     assert said.startswith(DRAIN)
-    assert said.endswith(": written\n")
+    assert said.endswith("written\n")
     assert operator.file.read_text() == DRAINED
     assert (await operator.reads("save", "--config", str(operator.file))).startswith("nothing to save\n")
 
 
 async def test_over_tcp_the_appliance_writes_the_file(operator: Operator) -> None:
     await operator.reads("apply", new(operator, DRAINED))
-    assert (await operator.reads("save", "--config", "/nonexistent", api=operator.http)).endswith(": written\n")
+    assert (await operator.reads("save", "--config", "/nonexistent", api=operator.http)).endswith("written\n")
     assert operator.file.read_text() == DRAINED
 
 
