@@ -218,12 +218,20 @@ class Lane:
         return decode(self.bytes_of(entry))
 
     def put(
-        self, raw: bytes, direction: int, *, gso_size: int = 0, padding: bytes = b"", port: Port | None = None, mac: bytes = b""
+        self,
+        raw: bytes,
+        direction: int,
+        *,
+        gso_size: int = 0,
+        padding: bytes = b"",
+        port: Port | None = None,
+        mac: bytes = b"",
+        repeat: int = 1,
     ) -> Judged:
         """Let the program judge an IP packet that comes in at the interface of the direction's sender, or at `port`.
 
         `mac` overrides the hardware address that it is sent to; `padding` lies behind it in its frame; with `gso_size` it is
-        several segments in one, of so many bytes of data.
+        several segments in one, of so many bytes of data. With `repeat` it comes so often, in one go.
         """
         port = port or self.ports[direction]
         frame = (mac or port.hardware) + b"\x02\0\0\0\0\x01" + b"\x08\x00" + raw + padding
@@ -231,7 +239,7 @@ class Lane:
         pack_into("<I", context, _IFINDEX, port.number)
         pack_into("<I", context, _GSO_SIZE, gso_size)
         before, traffic_before = self.counts(), self.traffic()
-        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context))
+        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context), repeat=repeat)
         counted = {name: after - before[name] for name, after in self.counts().items() if after != before[name]}
         traffic = {
             key: (packets - traffic_before[key][0], octets - traffic_before[key][1])
