@@ -189,7 +189,8 @@ class Lane:
         return verdict, frame_after[ETHERNET_BYTES:]
 
     def clear(self) -> None:
-        """Forget all sessions, and what was prepared."""
+        """Forget all sessions, those outside as well, and what was prepared."""
+        self.outside[:] = bytes(len(self.outside))
         self.rings[:] = bytes(len(self.rings))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))

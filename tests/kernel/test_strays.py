@@ -73,9 +73,9 @@ class Scene:
 @pytest.fixture(autouse=True)
 def closed_again(lane: Lane) -> Iterator[None]:
     lane.set()
+    lane.clear()
     lane.forget_known_clients()
     yield
-    lane.outside[:] = bytes(len(lane.outside))
     lane.clear()
     lane.set_stray_rule(VIP, None)
     lane.forget_cookie_keys()
