@@ -1,4 +1,5 @@
-"""`python -m bench.flood`: fresh connections under a SYN flood, beside the kernel's own SYNPROXY. Root only; nothing is left.
+"""`python -m bench.flood`: fresh connections and answers under a SYN flood, beside the kernel's own SYNPROXY. Root only; nothing
+is left.
 
 Exit codes: as `python -m bench` has them.
 """
@@ -6,12 +7,13 @@ Exit codes: as `python -m bench` has them.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 from bench.flood.load import measure
-from bench.flood.modes import ALONE, BY_NAME, COMPARED, refusal
-from bench.flood.report import FloodResults, Round, as_text
+from bench.flood.modes import ALONE, BY_NAME, COMPARED, DEFAULTS, refusal
+from bench.flood.report import as_text
+from bench.flood.results import FloodResults, Round
 from bench.modes.mode import Mode
 from bench.rig.checks import check_mode
 from bench.rig.counters import growth, queue_counts, syns_sent_again
@@ -20,13 +22,13 @@ from bench.rig.program import check_host, listed, run, run_in_lab, unless, unwin
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
 from bench.rig.topology import CLIENT, Site, inside, module, output_of
-from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
+from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, UNPACED, UNPACED_PER_S, rate_in_words
 
-RATES_PER_S = (0, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000)
-"""Each twice the one before, up to more than a sender can send on a small machine that runs everything else as well."""
+RATES_PER_S = (0, 20_000, 50_000, 100_000, 200_000, UNPACED_PER_S)
+"""Up to more than a sender can send on a small machine that runs everything else as well."""
 
-_QUICK_RATES_PER_S = (0, 5_000, 20_000, 80_000)
-_QUICK, _THOROUGH = (1, 2), (3, 4)
+_QUICK_RATES_PER_S = (0, 20_000, 100_000, UNPACED_PER_S)
+_QUICK, _THOROUGH = (1, 2), (5, 2)
 _SETTLE_S = 1.0
 _TOOLS = ("wrk", "iperf3", "nft", "ip", "ss", "nsenter", "sysctl", "unshare")
 
@@ -42,13 +44,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of 2 s at four rates: the figures are rough")
     parser.add_argument("--shards", type=int, choices=range(1, 65), metavar="N", default=2, help="1..64, default 2")
     parser.add_argument(
-        "--rates", type=listed(within(0, RATE_MAX_PER_S)), metavar="N,…", help="SYNs a second; 0 is measured in any case"
+        "--rates", type=listed(rate_per_s), metavar="N,…", help=f"SYNs a second, or {UNPACED}; 0 is measured in any case"
     )
-    parser.add_argument("--rounds", type=within(1, 100), metavar="N", help="default 3")
-    parser.add_argument("--seconds", type=within(1, 30), metavar="S", help="of each measurement, default 4")
-    parser.add_argument(
-        "--modes", type=listed(unless(refusal)), metavar="M,…", default=BY_NAME, help=f"default {','.join(BY_NAME)}"
-    )
+    parser.add_argument("--rounds", type=within(1, 100), metavar="N", help="default 5")
+    parser.add_argument("--seconds", type=within(1, 30), metavar="S", help="of each measurement, default 2")
+    said = f"of {','.join(BY_NAME)}; default {','.join(DEFAULTS)}"
+    parser.add_argument("--modes", type=listed(unless(refusal)), metavar="M,…", default=DEFAULTS, help=said)
     parser.add_argument("--inside-lab", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     rates = options.rates or (_QUICK_RATES_PER_S if options.quick else RATES_PER_S)
@@ -58,6 +59,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
     options.modes = tuple(mode for name, mode in BY_NAME.items() if name in options.modes)
     return options
+
+
+def rate_per_s(text: str) -> int:
+    """A rate on the command line, or UNPACED. Raises ArgumentTypeError."""
+    return UNPACED_PER_S if text == UNPACED else within(0, RATE_MAX_PER_S)(text)
 
 
 def _make_lab(options: argparse.Namespace, given: Sequence[str]) -> int:
@@ -86,13 +92,23 @@ def _measure_inside(options: argparse.Namespace) -> int:
 
 
 def _measure_compared(site: Site, options: argparse.Namespace, results: FloodResults) -> None:
-    """The modes are measured one right after the other, because a machine drifts. Each round begins with the next mode, and
-    floods the next VIP."""
     modes = [mode for mode in COMPARED if mode in options.modes]
-    for rate in options.rates if modes else ():
-        for number in range(options.rounds):
+    for mode, rate, vip in schedule(options.rounds, options.rates, modes) if modes else ():
+        results.add(mode, rate, _measure(site, options, mode, rate, vip))
+
+
+def schedule(rounds: int, rates: Sequence[int], modes: Sequence[Mode]) -> Iterator[tuple[Mode, int, int]]:
+    """Every measurement of modes that are compared, in order: mode, rate, and the number of its VIP, from 0.
+
+    A round has all rates, and a rate all modes one right after the other, because a machine drifts. Each round starts with the
+    next mode. All modes of a rate flood their VIP of the same number, which is another one than before.
+    """
+    vips = count()
+    for number in range(rounds):
+        for rate in rates:
+            vip = next(vips)
             for mode in rotated(modes, number):
-                results.add(mode, rate, _measure(site, options, mode, rate, number))
+                yield mode, rate, vip
 
 
 def _measure_alone(site: Site, options: argparse.Namespace, mode: Mode, results: FloodResults) -> None:
@@ -108,15 +124,16 @@ def _measure_alone(site: Site, options: argparse.Namespace, mode: Mode, results:
             return
 
 
-def _measure(site: Site, options: argparse.Namespace, mode: Mode, rate: int, number: int) -> Round:
-    target = mode.targets[number % len(mode.targets)]
+def _measure(site: Site, options: argparse.Namespace, mode: Mode, rate: int, vip: int) -> Round:
+    target = mode.targets[vip % len(mode.targets)]
     with mode.opened(site, options.shards):
         queues, syns = queue_counts(site), syns_sent_again()
-        load = measure(target, rate, options.seconds, site.directory)
+        load = measure(site, target, rate, options.seconds)
         drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         again = syns_sent_again() - syns
         time.sleep(_SETTLE_S)  # the last segments of one measurement must not be judged by the rules of the next
-    line = f"{rate:>8,} SYN/s  {mode.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
+    flood = f"{rate_in_words(rate):>8} SYN/s: {load.flood.sent:>8,.0f} sent {load.flood.answered:>8,.0f} answered"
+    line = f"{flood}  {mode.title:24} {load.fresh.value:>8,.0f} fresh conn/s  {load.fresh.trouble}"
     print(line.rstrip(), file=sys.stderr, flush=True)
     return Round(load, drops, again)
 

@@ -14,6 +14,9 @@ SHIPPED_VIPS = ("203.0.113.24", "203.0.113.25", "203.0.113.26", "203.0.113.27")
 FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47")
 """VIPs of the services with SYNPROXY whose SYNs the kernel answers."""
 
+PREPARED_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
+"""VIPs of the services whose connections the kernel opens by admissions that workers prepare."""
+
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
     """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
@@ -23,6 +26,11 @@ def configuration(*gateway_lines: str, api: str = "") -> str:
 def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
     """The same for an appliance whose kernel answers SYNs."""
     return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api) + "\n[sysctl]\nsynproxy_in_kernel = 1\n"
+
+
+def with_prepared_admissions(*gateway_lines: str, api: str = "") -> str:
+    """Services as shipped, for an appliance whose kernel opens connections of prepared admissions."""
+    return _with_web({PREPARED_VIPS: ()}, gateway_lines, api) + "\n[sysctl]\nprepared_admissions = 1\n"
 
 
 def _with_web(lines_of: Mapping[tuple[str, ...], tuple[str, ...]], gateway_lines: Sequence[str], api: str) -> str:

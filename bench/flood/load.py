@@ -1,4 +1,5 @@
-"""One measurement under a flood: wrk for the rate of fresh connections, and a probe that times how long one takes to connect."""
+"""One measurement under a flood: wrk for the rate of fresh connections, a probe that times how long one takes to connect, and
+the count of SYNs and answers while wrk runs."""
 
 import http.client
 import threading
@@ -6,13 +7,18 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.rig.flooding import flooding
+from bench.flood.captured import check_flood
+from bench.flood.counting import PerSecond, counting
+from bench.rig.flooding import flooding_meanwhile
 from bench.rig.reading import Reading
-from bench.rig.topology import HTTP_PORT, BenchError
-from bench.rig.wrk import new_connections
+from bench.rig.topology import HTTP_PORT, BenchError, Site
+from bench.rig.wrk import ERRORS, new_connections
 
-_BEFORE_S, _AFTER_S = 0.5, 1.0
-"""The flood begins before wrk and ends after it, by so much."""
+_ALONE_S = 1.0
+"""The flood is alone for so long before wrk begins."""
+
+_LATE_S = 10.0
+"""Where a flood leaves others little time, wrk may need so much longer than it should. The flood goes on meanwhile."""
 
 _PROBE_PAUSE_S = 0.02
 _PROBE_TIMEOUT_S = 10.0
@@ -20,13 +26,21 @@ _HTTP_OK = 200
 
 
 class Load(NamedTuple):
-    """One measurement. `fresh` is wrk's connections per second and its errors; `connects_s` are the times that the probe
-    measured."""
+    """One measurement. `fresh` is wrk's connections per second and its errors; `flood` is what was counted while wrk ran, and
+    `alone` before that, when nothing else used the cores; `connects_s` are the times that the probe measured; so many SYNs of the
+    flood were `captured` and had right checksums."""
 
     fresh: Reading
-    flood_per_s: float
+    flood: PerSecond
+    alone: PerSecond
     connects_s: tuple[float, ...]
     failed_probes: int
+    captured: int = 0
+
+    @property
+    def errors(self) -> int:
+        """Errors of wrk and of the probe."""
+        return int(self.fresh.details.get(ERRORS, 0)) + self.failed_probes
 
 
 class Probe:
@@ -69,19 +83,32 @@ class Probe:
             connection.close()
 
 
-def measure(target: str, rate_per_s: int, seconds: int, directory: Path) -> Load:
-    """Open fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood."""
-    long_s = seconds + _BEFORE_S + _AFTER_S
-    with flooding("bench.senders.syn_flood", target, str(HTTP_PORT), rate_per_s=rate_per_s, seconds=long_s) as outcome:
-        time.sleep(_BEFORE_S)
+def measure(site: Site, target: str, rate_per_s: int, seconds: int) -> Load:
+    """Open fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood.
+
+    Raises BenchError, also when SYNs of the flood are not as they should be.
+    """
+    sender, seconds_max = "bench.senders.syn_flood", _ALONE_S + seconds + _LATE_S
+    flood = flooding_meanwhile(sender, target, str(HTTP_PORT), rate_per_s=rate_per_s, seconds_max=seconds_max)
+    with counting(site) as counted, flood as goes_on:
+        captured = check_flood(target) if rate_per_s else 0
+        before = counted()
+        time.sleep(_ALONE_S)
+        alone = counted()
         with Probe(target) as probe:
-            fresh = _fresh(target, seconds, directory)
-        flood_per_s = outcome().per_s
-    return Load(fresh, flood_per_s, tuple(probe.connects_s), probe.failed)
+            fresh = _fresh(target, seconds, site.directory)
+            after = counted()
+            reading = judged(fresh, was_flooded=goes_on())
+    return Load(reading, after.since(alone), alone.since(before), tuple(probe.connects_s), probe.failed, captured)
+
+
+def judged(fresh: Reading, *, was_flooded: bool) -> Reading:
+    """The reading with what wrk cannot know: whether the flood went on to the end."""
+    return fresh if was_flooded else fresh.with_trouble("the flood ended too early")
 
 
 def _fresh(target: str, seconds: int, directory: Path) -> Reading:
     try:
         return new_connections((target,), seconds, directory)
     except BenchError as error:
-        return Reading(0.0, str(error))  # a mode that does not answer is a result
+        return Reading(0.0, str(error), details={ERRORS: 1})  # a mode that does not answer is a result

@@ -3,8 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.flood.gateway import FRONT_DOOR_VIPS, SHIPPED_VIPS, UNPROTECTED_VIPS, answering_in_kernel, configuration
-from bench.modes.appliance import API, APPLIANCE, WITH_LANE, appliance_running
+from bench.flood.gateway import (
+    FRONT_DOOR_VIPS,
+    PREPARED_VIPS,
+    SHIPPED_VIPS,
+    UNPROTECTED_VIPS,
+    answering_in_kernel,
+    configuration,
+    with_prepared_admissions,
+)
+from bench.modes.appliance import API, APPLIANCE, APPLIANCE_PREPARED, WITH_LANE, appliance_running
 from bench.modes.mode import Mode
 from bench.rig.nft import table_loaded
 from bench.rig.topology import (
@@ -82,6 +90,12 @@ def _answering_in_kernel(site: Site, shards: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _prepared(site: Site, shards: int) -> Iterator[None]:
+    with appliance_running(site, shards, "prepared", with_prepared_admissions(WITH_LANE, api=API)):
+        yield
+
+
 AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
 UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
 PROXIED = AS_SHIPPED._replace(
@@ -100,16 +114,20 @@ FRONT_DOOR = PROXIED._replace(
     # The same without the SYN.
     queued_share=(0.2, 0.4),
 )
+PREPARED = APPLIANCE_PREPARED._replace(name="prepared", targets=PREPARED_VIPS, opened=_prepared)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
 """The modes that are measured in turns."""
 
-ALONE = (AS_SHIPPED, UNPROTECTED)
+ALONE = (AS_SHIPPED, UNPROTECTED, PREPARED)
 """The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
 MODES = (*COMPARED, *ALONE)
 BY_NAME = {mode.name: mode for mode in MODES}
+
+DEFAULTS = (FRONT_DOOR.name, KERNEL.name)
+"""Those that are measured when nothing else is said: both answer SYNs in the kernel."""
 
 
 def refusal(name: str) -> str:

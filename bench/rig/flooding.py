@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.rig.topology import BenchError, module
@@ -10,6 +10,9 @@ from bench.senders.flood import BEGUN, NO_FLOOD, Flood
 
 _GRACE_S = 30.0
 """How long after its time a sender may still go on."""
+
+_BEFORE_OTHERS = ("nice", "-n", "-20")
+"""A flood comes from elsewhere, and does not wait until the programs of this machine leave it a core."""
 
 
 @contextmanager
@@ -19,16 +22,30 @@ def flooding(sender: str, *arguments: str, rate_per_s: int, seconds: float) -> I
     What is yielded waits for the end of the flood and returns what was sent. Raises BenchError when the flood did not begin or
     did not end well.
     """
+    with _sending(module(sender, *arguments), rate_per_s, seconds) as process:
+        yield lambda: _sent_by(process) if process else NO_FLOOD
+
+
+@contextmanager
+def flooding_meanwhile(sender: str, *arguments: str, rate_per_s: int, seconds_max: float) -> Iterator[Callable[[], bool]]:
+    """The same, and the flood ends with the block, and its sender runs before all other programs. What is yielded says whether it
+    goes on; one of rate 0 always does."""
+    with _sending((*_BEFORE_OTHERS, *module(sender, *arguments)), rate_per_s, seconds_max) as process:
+        yield lambda: process is None or process.poll() is None
+
+
+@contextmanager
+def _sending(sender: Sequence[str], rate_per_s: int, seconds: float) -> Iterator[subprocess.Popen[str] | None]:
     if not rate_per_s:
-        yield lambda: NO_FLOOD
+        yield None
         return
-    command = module(sender, *arguments, "--rate", str(rate_per_s), "--seconds", str(seconds))
+    command = (*sender, "--rate", str(rate_per_s), "--seconds", str(seconds))
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             if process.stdout.readline() != f"{BEGUN}\n":
                 raise BenchError("the flood did not begin")
-            yield lambda: _sent_by(process)
+            yield process
         finally:
             process.kill()
 

@@ -1,4 +1,4 @@
-"""Tables of nftables in the gateway, for as long as they are measured.
+"""Tables of nftables, for as long as they are measured.
 
 A base chain costs time for every packet of the host, also for those that it lets pass, and a NAT chain makes the kernel track
 connections.
@@ -16,12 +16,20 @@ RAW_TABLE = "raw"
 @contextmanager
 def table_loaded(site: Site, table: str, text: str) -> Iterator[None]:
     """With a table of the family ip in the gateway. Raises BenchError when nft refuses its text."""
-    output_of(inside(site.gateway, "nft", "-f", "-"), text)
+    with table_loaded_in(site.gateway, table, text):
+        yield
+
+
+@contextmanager
+def table_loaded_in(namespace: str, table: str, text: str) -> Iterator[None]:
+    """The same in another namespace."""
+    nft(namespace, "-f", "-", text=text)
     try:
         yield
     finally:
-        _nft(site, "delete", "table", "ip", table)
+        nft(namespace, "delete", "table", "ip", table)
 
 
-def _nft(site: Site, *command: str) -> str:
-    return output_of(inside(site.gateway, "nft", *command))
+def nft(namespace: str, *arguments: str, text: str | None = None) -> str:
+    """Run nft in a namespace, with `text` as its input. Returns its output. Raises BenchError."""
+    return output_of(inside(namespace, "nft", *arguments), text)

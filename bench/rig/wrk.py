@@ -11,6 +11,9 @@ from bench.rig.topology import HTTP_PORT, BenchError
 WRK_THREADS = 2
 WRK_CONNECTIONS = 64
 
+ERRORS = "errors"
+"""Detail of a reading: how many errors wrk had, of all kinds together."""
+
 _ERRORS = ("connect", "read", "write", "timeout", "status")
 _PERCENTILES = (50, 99)
 _RESULT = "RESULT "
@@ -41,7 +44,7 @@ end
 
 
 def parse_wrk(output: str) -> Reading:
-    """Requests per second from the line that `wrk_script` prints, with `p50_ms` and `p99_ms` of the answers.
+    """Requests per second from the line that `wrk_script` prints, with `p50_ms` and `p99_ms` of the answers and ERRORS.
 
     Errors of wrk are trouble, and so is an answer with another status than 2xx or 3xx. Raises BenchError when there is no line.
     """
@@ -54,7 +57,7 @@ def parse_wrk(output: str) -> Reading:
         result["requests"] / result["duration_us"] * 1e6,
         errors and f"wrk: {errors}",
         result["requests"],
-        {f"p{p}_ms": result[f"p{p}_us"] / 1e3 for p in _PERCENTILES},
+        {f"p{p}_ms": result[f"p{p}_us"] / 1e3 for p in _PERCENTILES} | {ERRORS: sum(result[name] for name in _ERRORS)},
     )
 
 

@@ -13,6 +13,10 @@ SPOOFED_NETWORK = ipaddress.IPv4Network("198.51.100.128/25")
 """The sources of a flood: addresses that nobody in the lab has."""
 
 RATE_MAX_PER_S, SECONDS_MAX = 500_000, 60
+UNPACED, UNPACED_PER_S = "unpaced", 1_000_000_000
+"""The word for a flood as fast as the sender can make it, and the rate that stands for it: none can send so much, so it never
+waits."""
+
 BEGUN = "flooding"
 """The line that a sender prints when it begins to send."""
 
@@ -68,6 +72,16 @@ def paced(rate: int, seconds: float, send: Callable[[int], tuple[int, int]]) -> 
     return Flood(sent, failed, elapsed_s)
 
 
+def rate(text: str) -> int:
+    """A rate on the command line: a number, or UNPACED. Raises ValueError for another word."""
+    return UNPACED_PER_S if text == UNPACED else int(text)
+
+
+def rate_in_words(rate_per_s: int) -> str:
+    """The number, or UNPACED."""
+    return UNPACED if rate_per_s == UNPACED_PER_S else f"{rate_per_s:,}"
+
+
 def target_address(text: str) -> str:
     """A target on the command line. Raises ArgumentTypeError for what is not a test address."""
     try:
@@ -81,14 +95,15 @@ def target_address(text: str) -> str:
 
 def add_bounds(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the options that keep a flood bounded; `are_bounded` checks them."""
-    parser.add_argument("--rate", type=int, required=True, help=f"{what} a second, at most {RATE_MAX_PER_S}")
+    said = f"{what} a second, at most {RATE_MAX_PER_S}, or {UNPACED}: as many as it can"
+    parser.add_argument("--rate", type=rate, required=True, help=said)
     parser.add_argument("--seconds", type=float, required=True, help=f"at most {SECONDS_MAX}")
 
 
 def are_bounded(options: argparse.Namespace) -> bool:
     """Whether rate and seconds are in their ranges."""
-    rate, seconds = int(options.rate), float(options.seconds)
-    return 0 < rate <= RATE_MAX_PER_S and 0 < seconds <= SECONDS_MAX
+    rate_per_s, seconds = int(options.rate), float(options.seconds)
+    return (0 < rate_per_s <= RATE_MAX_PER_S or rate_per_s == UNPACED_PER_S) and 0 < seconds <= SECONDS_MAX
 
 
 def report(flood: Callable[[], Flood]) -> int:

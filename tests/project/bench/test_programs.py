@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config.loading import parse as parse_config
+from bench.rig import flooding
 from bench.rig.gateway import appliance_command
 from bench.rig.program import exit_code
 from bench.rig.results import Spread
@@ -79,6 +80,37 @@ def test_a_stand_in_answers_where_the_lab_asks_whether_the_appliance_is_ready(tm
 def test_a_rate_is_of_what_was_sent() -> None:
     assert Flood(sent=100, failed=7, seconds=2.0).per_s == 50
     assert NO_FLOOD.per_s == 0
+
+
+class TestFloodsMeanwhile:
+    """A flood that ends with a measurement; a shell stands for the sender."""
+
+    @pytest.fixture
+    def shell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(flooding, "_BEFORE_OTHERS", ("env", "WORD=flooding"))  # instead of what only root may
+        monkeypatch.setattr(flooding, "module", lambda script, *_: ("sh", "-c", script))
+
+    @pytest.mark.usefixtures("shell")
+    def test_it_goes_on_until_its_block_ends(self) -> None:
+        with flooding.flooding_meanwhile("echo $WORD; exec cat /dev/zero >/dev/null", rate_per_s=5, seconds_max=1) as goes_on:
+            assert goes_on()
+        assert not goes_on()
+
+    @pytest.mark.usefixtures("shell")
+    def test_one_that_ends_by_itself_is_noticed(self) -> None:
+        with flooding.flooding_meanwhile("echo $WORD", rate_per_s=5, seconds_max=1) as goes_on:
+            while goes_on():
+                pass
+
+    @pytest.mark.usefixtures("shell")
+    def test_one_that_does_not_begin_is_an_error(self) -> None:
+        meanwhile = flooding.flooding_meanwhile("echo no right", rate_per_s=5, seconds_max=1)
+        with pytest.raises(BenchError, match="did not begin"), meanwhile:
+            pass
+
+    def test_no_flood_goes_on(self) -> None:
+        with flooding.flooding_meanwhile("not started", rate_per_s=0, seconds_max=1) as goes_on:
+            assert goes_on()
 
 
 class TestTables:

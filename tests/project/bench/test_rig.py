@@ -32,7 +32,7 @@ class TestWrk:
     """Its command and its output."""
 
     def test_a_rate_is_requests_over_the_time_it_took(self) -> None:
-        assert parse_wrk(wrk_output()) == Reading(5500.0, "", 11000, WRK_DETAILS)
+        assert parse_wrk(wrk_output()) == Reading(5500.0, "", 11000, WRK_DETAILS | {"errors": 0})
 
     @pytest.mark.parametrize(
         ("errors", "trouble"),
@@ -42,7 +42,7 @@ class TestWrk:
         ],
     )
     def test_errors_are_trouble(self, errors: dict[str, int], trouble: str) -> None:
-        assert parse_wrk(wrk_output(**errors)) == Reading(5500.0, trouble, 11000, WRK_DETAILS)
+        assert parse_wrk(wrk_output(**errors)) == Reading(5500.0, trouble, 11000, WRK_DETAILS | {"errors": sum(errors.values())})
 
     def test_one_that_got_nowhere_is_an_error_with_its_words(self) -> None:
         with pytest.raises(BenchError, match="Connection refused"):
@@ -57,7 +57,7 @@ class TestWrk:
         values |= {"latency:percentile(50)": 1500, "latency:percentile(99)": 9000}
         reading = parse_wrk(printed % tuple(values[argument] for argument in arguments))
         wanted = "wrk: 1 connect errors, 2 read errors, 3 write errors, 4 timeout errors, 5 status errors"
-        assert reading == Reading(10.0, wanted, 10, {"p50_ms": 1.5, "p99_ms": 9.0})
+        assert reading == Reading(10.0, wanted, 10, {"p50_ms": 1.5, "p99_ms": 9.0, "errors": 15})
 
     def test_the_script_names_every_target(self) -> None:
         assert '{ "192.0.2.101", "192.0.2.102" }' in wrk_script(("192.0.2.101", "192.0.2.102"))
