@@ -227,6 +227,7 @@ ELSEWHERE = {
     "local_ports_run_out": "test_doctor_story.py",
     "services_tracked": "test_doctor_story.py",
     "lane_not_on": "test_doctor_story.py",
+    "admissions_off": "test_prepared.py",
 }
 NOT_IN_A_NAMESPACE = {
     "duty_failed": "it takes an error of the appliance",

@@ -147,6 +147,7 @@ def test_a_service_stays_out_of_the_lane_when_it_says_so(tmp_path: Path) -> None
 def test_without_the_lane_everything_works_and_the_reason_is_said() -> None:
     for lab in running_lab("--lane", "off", "--shards", "2"):
         assert lab.script("client", "http_load.py", "40", "4")["ok"] == 40
-        assert lab.api_json("/healthz")["lane"] == {"state": "off", "reason": 'gateway.lane is "off"', "repairs": 0}
+        said = {"state": "off", "reason": 'gateway.lane is "off"', "repairs": 0, "admissions_off": "there is no lane"}
+        assert lab.api_json("/healthz")["lane"] == said
         assert stats(lab)["counters"] == {}
         assert "appliance_lane" not in lab.run("gateway", "tc", "filter", "show", "dev", "client0", "ingress")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, reload, worker_pids
+from tests.lab.doctor import doctor, named
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
 from tests.lab.wrk import wrk
@@ -157,6 +158,7 @@ def test_rules_before_the_steering_see_clients_and_switch_them_off(lab: RunningL
         before = counted(lab)
         assert connect(lab) == 0
         assert counted(lab) - before >= CONNECTIONS
+        assert named(doctor(lab)[1], "note").get("admissions_off") == ""
         with lab.changed(prepared_admissions=2):
             assert why_off(lab) == ""
             connect(lab)
