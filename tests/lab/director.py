@@ -55,6 +55,11 @@ def reload(lab: RunningLab, text: str) -> list[str]:
     return log_lines(lab)[before:]
 
 
+def outcome(said: list[str]) -> str:
+    """The line of a reload that says what has become of it. Others may come behind it."""
+    return next(line for line in said if line.startswith(_OVER))
+
+
 def are_told(lab: RunningLab) -> bool:
     """Whether all shards know which real servers are up: a change of state is noted when they have been told."""
     health = lab.api_json("/health")

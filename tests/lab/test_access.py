@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.policy.access_rules import ACCESS_TABLE
+from appliance.rest.metrics import FRESH_S
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import log_lines, reload
 from tests.lab.keep_alive import keep_alive
@@ -73,6 +74,7 @@ REASONS = ("denied_drops", "not_allowed_drops", "client_rate_drops", "service_ra
 @contextmanager
 def more_in(lab: RunningLab, **by: int) -> Iterator[None]:
     """The counters of drops grow by exactly so much in the block, or right after it, and no other of them does."""
+    time.sleep(FRESH_S)  # a page made before this has other services, or the same with less
     before = drops(lab)
     yield
     wanted = {reason: before[reason] + by.get(reason, 0) for reason in REASONS}

@@ -18,7 +18,7 @@ from appliance.lab import namespaces
 from appliance.policy.steering import HASH_SEED
 from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, reload
+from tests.lab.director import director_pid, outcome, reload
 from tests.lab.idle_sessions import IdleSessions
 from tests.support.segments import fragments, read_tcp, tcp, udp
 
@@ -305,7 +305,7 @@ def test_a_real_server_that_a_reload_adds_is_on_the_server_side(two_armed: Runni
         head, echo = text.split('[[service]]\nname = "echo"')
         new = '\n[[service.real_server]]\naddress = "192.0.2.150"\nport = 8080\n'
         only_new = echo.split("[[service.real_server]]")[0] + new
-        assert reload(lab, head + '[[service]]\nname = "echo"' + only_new)[-1].startswith("configuration read again")
+        assert outcome(reload(lab, head + '[[service]]\nname = "echo"' + only_new)).startswith("configuration read again")
         assert lab.script("client", "udp_ask.py", "8") == {"answered": 8}
         server.terminate()
     reload(lab, CONFIG.read_text())
