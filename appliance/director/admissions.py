@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
+from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.admissions import IN_AUTO, are_prepared, first_rings, may_be_prepared
@@ -34,7 +35,7 @@ class Admissions:
         self._wanted: dict[bytes, int] = {}
         self._allowed: set[tuple[bytes, int]] = set()
         """What may be used: the shards have these services and rings in force."""
-        self._there: dict[bytes, int] = {}
+        self._there = OfServices[int]()
 
     @property
     def why_off(self) -> str:
@@ -90,15 +91,12 @@ class Admissions:
         """Bring the kernel to what is wanted. When it refuses, the next change or look at routes tries again."""
         without = self._in_auto if self._has_cookies else set[bytes]()
         wanted = {key: ring for key, ring in self._allowed if key not in without} if self._is_on else {}
-        if wanted == self._there:
+        if self._there.are(wanted):
             return
         try:
             if kernel is not self._kernel:
                 kernel.admissions.put_steering(self._hash_seed, shard_table(self._shards))
                 self._kernel = kernel
-            kernel.admissions.remove([key for key in self._there if key not in wanted])
-            self._there = {key: ring for key, ring in self._there.items() if key in wanted}
-            kernel.admissions.put({key: ring for key, ring in wanted.items() if self._there.get(key) != ring})
-            self._there = wanted
+            self._there.bring_to(wanted, kernel.admissions.remove, kernel.admissions.put)
         except EdgeError as error:
             log.error("the kernel does not open sessions as it should: %s", error)

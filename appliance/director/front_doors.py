@@ -8,11 +8,13 @@ shard alone knows whether its backlog is full. All that a client does after that
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import NamedTuple
 
 from appliance.director.admissions import Admissions
+from appliance.director.of_services import OfServices
 from appliance.director.stray_rules import StrayRules
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
@@ -21,7 +23,7 @@ from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.syn_cookie import epoch_of, key_state
-from appliance.model.syn_offer import ALWAYS_COOKIES, AnswerTerms, path_mss
+from appliance.model.syn_offer import AnswerTerms, modes_with_cookies, path_mss
 from appliance.policy.candidates import DROP, candidates
 
 log = logging.getLogger("appliance.lane")
@@ -53,7 +55,7 @@ class FrontDoors:
         self._services: dict[_Door, ServicePlan] = {}
         self._mtus: Mapping[str, int] = {}
         self._tunable: Callable[[str], int] | None = None
-        self._there: dict[bytes, bytes] = {}
+        self._there = OfServices[bytes]()
         self._epochs: set[int] = set()
         self._allowed: set[_Door] = set()
         """What may be open: the shards have these services in force."""
@@ -100,11 +102,8 @@ class FrontDoors:
         self.put_keys(kernel)
         wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
         try:
-            gone = [key for key in self._there if key not in wanted]
-            kernel.remove_of_services("front_doors", gone)
-            self._there = {key: value for key, value in self._there.items() if key in wanted}
-            kernel.put_of_services("front_doors", {key: value for key, value in wanted.items() if self._there.get(key) != value})
-            self._there = wanted
+            remove, put = partial(kernel.remove_of_services, "front_doors"), partial(kernel.put_of_services, "front_doors")
+            self._there.bring_to(wanted, remove, put)
         except EdgeError as error:
             log.error("the kernel does not answer SYNs as it should: %s", error)
 
@@ -112,7 +111,7 @@ class FrontDoors:
         terms, leaves_room = AnswerTerms.of(tunable), bool(tunable("fullnat_mss_adjust_entry"))
         if not tunable("synproxy_in_kernel"):
             return
-        modes = ("always", "auto") if tunable("tcp_syncookies") == ALWAYS_COOKIES else ("always",)
+        modes = modes_with_cookies(tunable("tcp_syncookies"))
         for wanted, service in self._services.items():
             if wanted in self._allowed and wanted.mode in modes:
                 door = FrontDoor.of(terms, path_mss(self._mtus[service.name], leaves_room=leaves_room))

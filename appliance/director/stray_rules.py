@@ -10,16 +10,18 @@ As with front doors, what services forbid is in force in the kernel before the s
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import NamedTuple
 
+from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.stray_rule import StrayRule
-from appliance.model.syn_offer import ALWAYS_COOKIES
+from appliance.model.syn_offer import modes_with_cookies
 from appliance.policy.defence import TCP
 
 log = logging.getLogger("appliance.lane")
@@ -46,7 +48,7 @@ class StrayRules:
         """What may be in force: the shards have these services."""
         self._were_without_lane = set[bytes]()
         self._had_cookies = set[bytes]()
-        self._there: dict[bytes, bytes] = {}
+        self._there = OfServices[bytes]()
         self._tunable: Callable[[str], int] | None = None
 
     def narrow(self, kernel: LaneKernel, services: Iterable[ServicePlan]) -> None:
@@ -76,15 +78,13 @@ class StrayRules:
             return
         wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
         try:
-            kernel.remove_of_services("stray_rules", [key for key in self._there if key not in wanted])
-            self._there = {key: value for key, value in self._there.items() if key in wanted}
-            kernel.put_of_services("stray_rules", {key: value for key, value in wanted.items() if self._there.get(key) != value})
-            self._there = wanted
+            remove, put = partial(kernel.remove_of_services, "stray_rules"), partial(kernel.put_of_services, "stray_rules")
+            self._there.bring_to(wanted, remove, put)
         except EdgeError as error:
             log.error("the kernel does not judge packets of no session as it should: %s", error)
 
     def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
-        modes = ("always", "auto") if tunable("tcp_syncookies") == ALWAYS_COOKIES else ("always",)
+        modes = modes_with_cookies(tunable("tcp_syncookies"))
         checks, drops = bool(tunable("synproxy_in_kernel")), bool(tunable("strays_in_kernel") and tunable(TCP.tunable))
         for key, mode, defer in sorted(self._allowed, key=lambda service: service.key):
             cookies = checks and mode in modes

@@ -17,6 +17,11 @@ ALWAYS_COOKIES = 2
 _MOST_TTL = 255
 
 
+def modes_with_cookies(syncookies: int) -> tuple[str, ...]:
+    """The modes of SYNPROXY, as services have them, in which each SYN is answered with a cookie at this tcp_syncookies."""
+    return ("always", "auto") if syncookies == ALWAYS_COOKIES else ("always",)
+
+
 class SynOffer(NamedTuple):
     """What a client offers in its SYN: its MSS in bytes; the shift of its windows (RFC 7323), 0..14, or None when it does not
     scale them; and whether it understands selective acknowledgements.

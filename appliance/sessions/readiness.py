@@ -31,7 +31,7 @@ def wanted(ring: Ring, service: VirtualService[Session]) -> int:
     return min(MOST_READY, max(_LEAST_READY, int(_READY_FOR_LOOKS * ring.rate)))
 
 
-def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int = 0) -> int:
+def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int) -> int:
     """How many more may be ready in one shard of so many: by the limits of the service, by its backlog, and because there are
     none while its clients are sent cookies. `fresh`: sessions of the shard that may be half-open."""
     if service.is_engaged or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES):
