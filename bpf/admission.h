@@ -285,11 +285,11 @@ static __noinline int pass_on(struct __sk_buff *skb, struct packet *packet, stru
 /* The first ring of the service that a SYN opens a connection to; null for all other packets. */
 static __always_inline __u32 *first_ring_of(struct __sk_buff *skb, struct packet *packet)
 {
-	struct front_door_key key = {.family = 4, .port = packet->destination_port};
+	struct front_door_key key;
 
-	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) != SYN)
+	if (!is_syn(skb, packet))
 		return 0;
-	*(__u32 *)key.address = packet->destination;
+	key = service_of(packet);
 	return bpf_map_lookup_elem(&admissions, &key);
 }
 

@@ -257,14 +257,29 @@ static __noinline __u32 judge_syn(struct __sk_buff *skb, struct packet *packet, 
 	return is_tcp_sound(skb, packet) ? 0 : COUNT_UP_CHECKSUM;
 }
 
-/* The service that a SYN opens a connection to, when its SYNs are answered here; null for all other packets. */
-static __always_inline struct front_door *door_of(struct __sk_buff *skb, struct packet *packet)
+/* The service of a packet, whose header was read, in the maps that are by service. */
+static __always_inline struct front_door_key service_of(const struct packet *packet)
 {
 	struct front_door_key key = {.family = 4, .port = packet->destination_port};
 
-	if (packet->protocol != IPPROTO_TCP || read_tcp(skb, packet) || (packet->flags & OPENING_FLAGS) != SYN)
-		return 0;
 	*(__u32 *)key.address = packet->destination;
+	return key;
+}
+
+/* Whether it is a SYN, as a client sends it to open a connection; reads the header of TCP. */
+static __always_inline int is_syn(struct __sk_buff *skb, struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && !read_tcp(skb, packet) && (packet->flags & OPENING_FLAGS) == SYN;
+}
+
+/* The service that a SYN opens a connection to, when its SYNs are answered here; null for all other packets. */
+static __always_inline struct front_door *door_of(struct __sk_buff *skb, struct packet *packet)
+{
+	struct front_door_key key;
+
+	if (!is_syn(skb, packet))
+		return 0;
+	key = service_of(packet);
 	return bpf_map_lookup_elem(&front_doors, &key);
 }
 

@@ -149,11 +149,11 @@ static __always_inline void count_segments_as(const struct packet *packet, __u32
 /* The rule for the service of a segment; null when it has none. */
 static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, struct packet *packet)
 {
-	struct front_door_key key = {.family = 4, .port = packet->destination_port};
+	struct front_door_key key;
 
 	if (read_tcp(skb, packet))
 		return 0;
-	*(__u32 *)key.address = packet->destination;
+	key = service_of(packet);
 	return bpf_map_lookup_elem(&stray_rules, &key);
 }
 
