@@ -117,19 +117,18 @@ class Lane:
 
     def set_front_door(self, vip: bytes, door: FrontDoor | None) -> None:
         """Have SYNs to this endpoint answered in this way, or not answered."""
-        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
-        if door is None:
-            self._maps["front_doors"].delete(key)
-        else:
-            self._maps["front_doors"].update(key, door.pack())
+        self._set_of_service("front_doors", vip, door)
 
     def set_stray_rule(self, vip: bytes, rule: StrayRule | None) -> None:
         """Have packets of no session to this endpoint judged in this way, or not judged."""
+        self._set_of_service("stray_rules", vip, rule)
+
+    def _set_of_service(self, name: str, vip: bytes, value: FrontDoor | StrayRule | None) -> None:
         key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
-        if rule is None:
-            self._maps["stray_rules"].delete(key)
+        if value is None:
+            self._maps[name].delete(key)
         else:
-            self._maps["stray_rules"].update(key, rule.pack())
+            self._maps[name].update(key, value.pack())
 
     def known_clients(self) -> list[bytes]:
         """Clients whose packets go up."""
