@@ -31,6 +31,7 @@ from bench.rig.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NA
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from bench.senders.stray_flood import KINDS, UNUSED_PORT, packets
 from bench.senders.stray_flood import parse as parse_flood
+from tests.project.bench.refusals import refusal
 from tests.support.segments import assert_tcp_checksum
 
 MACHINE = Machine("6.1.0", "a CPU", 2, "3.11.2", 0.1)
@@ -96,10 +97,7 @@ def test_two_fragments_make_a_segment_to_the_service() -> None:
 def test_a_flood_without_bounds_or_of_a_real_address_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    with pytest.raises(SystemExit) as refused:
-        parse_flood(arguments)
-    assert refused.value.code == 2
-    assert said in capsys.readouterr().err
+    assert said in refusal(capsys, parse_flood, arguments)
 
 
 def test_a_bounded_flood_of_a_test_address_is_taken() -> None:

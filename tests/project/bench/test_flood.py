@@ -22,6 +22,7 @@ from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, PREPARED, s
 from bench.modes.appliance import API, WITH_LANE
 from bench.rig.topology import HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import UNPACED_PER_S
+from tests.project.bench.refusals import refusal
 
 # the modes
 
@@ -112,17 +113,9 @@ def test_one_mode_can_be_measured_at_rates_of_ones_own() -> None:
 
 @pytest.mark.parametrize("wrong", ["500001", str(UNPACED_PER_S), "many", "600,", "600 5000", "-1"])
 def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
-    with pytest.raises(SystemExit) as refused:
-        parse_options([f"--rates={wrong}"])
-    assert refused.value.code == 2
-    assert "--rates" in capsys.readouterr().err
+    assert "--rates" in refusal(capsys, parse_options, [f"--rates={wrong}"])
 
 
 def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refused:
-        parse_options(["--modes", "shipped,ipvs"])
-    assert refused.value.code == 2
-    assert (
-        "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, prepared"
-        in capsys.readouterr().err
-    )
+    said = refusal(capsys, parse_options, ["--modes", "shipped,ipvs"])
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, prepared" in said

@@ -21,6 +21,7 @@ from bench.rig.topology import CLIENT, HTTP_PORT, VIPS, BenchError, Site
 from bench.senders.flood import RATE_MAX_PER_S, SECONDS_MAX, SPOOFED_NETWORK, UNPACED_PER_S, due
 from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
+from tests.project.bench.refusals import refusal
 from tests.support.segments import assert_tcp_checksum
 
 # the flooder
@@ -92,10 +93,7 @@ def test_an_unpaced_flooder_never_waits() -> None:
 def test_a_flood_without_bounds_or_of_a_real_address_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    with pytest.raises(SystemExit) as refused:
-        parse_flood(arguments)
-    assert refused.value.code == 2
-    assert said in capsys.readouterr().err
+    assert said in refusal(capsys, parse_flood, arguments)
 
 
 def test_a_bounded_flood_of_a_test_address_is_taken() -> None:

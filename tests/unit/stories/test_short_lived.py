@@ -62,6 +62,11 @@ class Scene:
         check_endpoints(self.inside)
         self.world._collect_segments()
 
+    def take_over_and_look(self) -> None:
+        """Take over what the kernel has opened, and look at it when its handshakes are old enough."""
+        self.look()
+        self.look(HANDSHAKE_MS / 1000)
+
     def opens(self, number: int) -> int:
         """The kernel opens a session; returns its entry."""
         assert self.kernel.put(syn_of(number))
@@ -129,8 +134,7 @@ def test_its_endpoint_goes_to_a_later_session_with_a_number_beyond_its_last_one(
     scene = Scene()
     before = list(range(scene.kernel.ready))
     scene.is_over(*before)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     ends = dict(last_numbers(scene.inside))
     assert len(ends) == len(before)
     ports = scene.inside.local_ports("tcp")
@@ -158,8 +162,7 @@ def test_an_endpoint_rests_before_it_is_used_again() -> None:
     scene = Scene()
     count = scene.kernel.ready
     scene.is_over(*range(count))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     resting = {key for key, _ in last_numbers(scene.inside)}
     scene.look(REST_S - 0.01)
     for number in range(1000, 1000 + count):
@@ -196,8 +199,7 @@ def test_shares_are_exact_also_with_endpoints_that_have_rested() -> None:
 def test_one_that_is_not_over_comes_into_the_tables_in_the_end(state: TcpState, acknowledged: bool) -> None:
     scene = Scene()
     scene.moves(scene.opens(1), state, acknowledged=acknowledged)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     assert not scene.world.sessions()
     scene.look(YOUNG_MS / 1000)
     (session,) = scene.world.sessions()
@@ -245,8 +247,7 @@ def test_so_does_a_packet_of_the_real_server() -> None:
 def test_a_client_that_comes_again_gets_a_new_session_and_its_old_endpoint_is_free() -> None:
     scene = Scene()
     scene.is_over(1)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     assert scene.short.resting == 1
     assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
     assert scene.short.resting == 0
@@ -259,8 +260,7 @@ def test_a_client_that_comes_again_gets_a_new_session_and_its_old_endpoint_is_fr
 def test_other_packets_of_an_endpoint_that_rests_change_nothing() -> None:
     scene = Scene()
     scene.is_over(1)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     for flags in ("R", "A", "FA"):
         scene.world.put(packet_of(1, flags, seq=SENT_BYTES + 3, ack=R0 + 2))
     assert scene.short.resting == 1
@@ -285,8 +285,7 @@ def test_no_endpoint_of_before_is_used_after_a_change(change: str) -> None:
     count = scene.kernel.ready
     scene.is_over(*range(count - 1))
     scene.opens(count)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     scene.look(REST_S)
     world = scene.world
     if change == "drained":
@@ -320,8 +319,7 @@ def test_no_endpoint_of_before_is_used_after_a_change(change: str) -> None:
 def test_endpoints_that_rest_too_long_are_free() -> None:
     scene = Scene(tcp_timeout_time_wait=7000)
     scene.is_over(*range(10))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     for _ in range(6):
         scene.look(1.0)
     assert scene.short.resting + scene.world.counter("time_wait_ports_taken") == 10
@@ -336,8 +334,7 @@ def test_local_ports_that_rest_are_there_for_syns_that_come_up() -> None:
     low = 5000
     scene = Scene(plan(weights=(1,), local_addresses=("192.0.2.10",)), fullnat_lport_min=low, fullnat_lport_max=low + 19)
     scene.is_over(*range(20))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     assert scene.short.resting == 20
     assert scene.world.put(syn_of(99)) is verdicts.TO_REAL_SERVER
     check_endpoints(scene.inside)
@@ -351,8 +348,7 @@ def test_also_to_those_of_another_service_with_the_same_real_server(is_leaving: 
     other = replace(web, name="zz", port=81, real_servers=(replace(server, slot=1),))
     scene = Scene(replace(one, services=(web, other), destinations=2), fullnat_lport_min=5000, fullnat_lport_max=5019)
     scene.is_over(*range(20))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     if is_leaving:
         scene.world.shard.change_health(())
     syn = tcp(pack_endpoint(CLIENT_ADDRESS, 9), VIP[:4] + (81).to_bytes(2, "big"), "S", options=LINUX_SYN)
@@ -363,8 +359,7 @@ def test_also_to_those_of_another_service_with_the_same_real_server(is_leaving: 
 def test_no_more_rest_than_may_be_in_time_wait() -> None:
     scene = Scene(tcp_max_tw_buckets=8)
     scene.is_over(*range(20))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     assert scene.short.resting <= 8
     scene.world.shard.publish_counts()
     assert scene.world.shared.time_wait_counts[0] <= 8
@@ -404,8 +399,7 @@ def test_the_order_of_endpoints_changes_each_time_around() -> None:
             orders[-1].append(each(flows_in(scene.world.maps.records, entry))[1])
             scene.moves(entry, TcpState.TIME_WAIT)
             number += 1
-        scene.look()
-        scene.look(HANDSHAKE_MS / 1000)
+        scene.take_over_and_look()
         scene.look(REST_S)
     again = [earlier.index(end) for earlier in orders[:4] for end in orders[4] if end in earlier]
     assert len(again) > 20
@@ -415,8 +409,7 @@ def test_the_order_of_endpoints_changes_each_time_around() -> None:
 def test_a_cut_frees_what_rests() -> None:
     scene = Scene()
     scene.is_over(*range(10))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     scene.moves(scene.opens(20), TcpState.ESTABLISHED)
     scene.world.walk_all(CUT)
     scene.look()
@@ -431,8 +424,7 @@ def test_where_the_lane_has_few_entries_only_a_part_of_them_rests() -> None:
         while scene.kernel.ready:
             scene.is_over(number)
             number += 1
-        scene.look()
-        scene.look(HANDSHAKE_MS / 1000)
+        scene.take_over_and_look()
     assert number > 200
     assert scene.short.resting == 512 // 4
 
@@ -491,8 +483,7 @@ def test_otherwise_each_session_is_taken_into_the_tables_at_once(why: str) -> No
 def test_the_next_worker_adopts_what_is_young_and_what_rests() -> None:
     scene = Scene()
     scene.is_over(1, 2)
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     scene.opens(3)
     scene.look()
     world = scene.world
@@ -507,8 +498,7 @@ def test_the_next_worker_adopts_what_is_young_and_what_rests() -> None:
 def test_where_an_entry_is_renewed_its_slot_is_that_of_its_port() -> None:
     scene = Scene()
     scene.is_over(*range(60))
-    scene.look()
-    scene.look(HANDSHAKE_MS / 1000)
+    scene.take_over_and_look()
     scene.look(REST_S)
     for number in range(100, 160):
         if not scene.kernel.ready:
