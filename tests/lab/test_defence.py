@@ -347,7 +347,7 @@ FLOODS = [("udp", "defence_udp_drop", "defence_frag_drop"), ("fragment", "defenc
 def test_http_goes_on_under_a_flood_that_no_queue_sees(lab: RunningLab, kind: str, counter: str, _: str) -> None:
     """Requests are answered, all of them, before the flood is over."""
     with flooded(lab, kind, 30_000, counter):
-        for _ in range(3):
+        for _turn in range(3):
             result = lab.script("client", "http_load.py", "100", "16")
             assert (result["ok"], result["errors"]) == (100, {})
 
