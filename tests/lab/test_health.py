@@ -1,4 +1,4 @@
-"""Health checks on real packets: who is out and back after how many checks, what clients are told, and what becomes of old sessions."""
+"""Health checks on real packets: who is out and who is back, what clients are told, and what becomes of old sessions."""
 
 import json
 import os
