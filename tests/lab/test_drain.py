@@ -122,7 +122,7 @@ def test_a_deadline_ends_what_is_left_at_both_ends(lab: RunningLab) -> None:
             said, complaints = waiting.communicate()
         assert waiting.returncode == 0, complaints
         assert f"web {RS1} is drained: " in said
-        endings = idle.stop()
+        endings = idle.stop(ended=len(sources))
         assert {source for source, ending in endings.items() if ending == "reset"} == sources
         assert set(endings.values()) == {"reset", "alive"}, "those with the other real server go on"
         resets = [packet for packet in at_rs1.take() if packet.flags & dpkt.tcp.TH_RST and not packet.is_outgoing]
