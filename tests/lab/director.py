@@ -1,7 +1,9 @@
 """The director and the workers of a running lab, and how the director is made to read its configuration again."""
 
+import json
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab.conftest import RunningLab
@@ -24,6 +26,27 @@ def director_pid(lab: RunningLab) -> int:
 def is_healthy(lab: RunningLab) -> bool:
     """Whether there is an API, and everything is well."""
     return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
+
+
+def pids_when_well(lab: RunningLab) -> set[int]:
+    """The processes of the workers when everything is well; none when it is not, or there is no API.
+
+    This is one answer: between two questions an API may go away.
+    """
+    answer = lab.run("gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz", check=False)
+    health = json.loads(answer or '{"status": "down"}')
+    is_well = health["status"] == "ok" and not health["notes"] and not health["services_down"]
+    return {shard["pid"] for shard in health["shards"]} if is_well else set()
+
+
+def are_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with none of these workers."""
+    return bool(now := pids_when_well(lab)) and now.isdisjoint(before)
+
+
+def is_one_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with one worker at least that was not among these."""
+    return bool(pids_when_well(lab) - set(before))
 
 
 def kill_workers(lab: RunningLab) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, reload, worker_pids
+from tests.lab.director import are_replaced, director_pid, kill_all, kill_workers, reload, worker_pids
 from tests.lab.doctor import doctor, named
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
@@ -262,7 +262,7 @@ def test_nothing_is_lost_or_doubled_whoever_ends(lab: RunningLab, fault: Callabl
     """What was opened meanwhile is adopted, and what was prepared by others is not handed out."""
     pids = worker_pids(lab)
     fault(lab)
-    lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(pids))
+    lab.wait_until("others are there", lambda: are_replaced(lab, pids))
     connect(lab)
     assert connect(lab) > CONNECTIONS // 2
     rows = lab.api_json("/conns")
