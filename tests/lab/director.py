@@ -29,16 +29,27 @@ def is_healthy(lab: RunningLab) -> bool:
     return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
 
 
-def are_followed(lab: RunningLab, before: Iterable[int | None]) -> bool:
-    """Whether everything is well, and no worker is one of these. One question, whose answer may stay away: an API that ends may
-    still have answered the question before."""
-    url = f"{lab.environment['LAB_API']}/healthz?format=json"
-    said = lab.run("gateway", "curl", "-s", url, check=False)
-    try:
-        health = json.loads(said)
-    except ValueError:
-        return False
-    return health["status"] == "ok" and not {shard["pid"] for shard in health["shards"]} & set(before)
+def pids_when_well(lab: RunningLab) -> set[int]:
+    """The processes of the workers when everything is well; none when it is not, or there is no API.
+
+    This is one answer: between two questions an API may go away.
+    """
+    answer = lab.run(
+        "gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz", check=False
+    )
+    health = json.loads(answer or '{"status": "down"}')
+    is_well = health["status"] == "ok" and not health["notes"] and not health["services_down"]
+    return {shard["pid"] for shard in health["shards"]} if is_well else set()
+
+
+def are_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with none of these workers."""
+    return bool(now := pids_when_well(lab)) and now.isdisjoint(before)
+
+
+def is_one_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with one worker at least that was not among these."""
+    return bool(pids_when_well(lab) - set(before))
 
 
 def kill_workers(lab: RunningLab) -> None:

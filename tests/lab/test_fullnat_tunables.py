@@ -112,7 +112,7 @@ def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
             return min(resets.values()) >= 2 * expire_rst
 
         lab.wait_until("both ends are told", have_come)
-        endings = idle.stop()
+        endings = idle.stop(ended=2 * expire_rst)
         have_come()
     assert resets == {"client": 2 * expire_rst, "real servers": 2 * expire_rst}
     assert list(endings.values()) == ["reset" if expire_rst else "alive"] * 2

@@ -1,6 +1,7 @@
 """Hold COUNT sessions: make one request on each, print "idle", then print as JSON how each ended.
 
-Ends when every session was ended by the other side, or when standard input closes.
+Ends when every session was ended by the other side, or when standard input closes. When a line with a number comes from there, it
+ends as soon as so many sessions have.
 """
 
 import asyncio
@@ -8,9 +9,9 @@ import json
 import os
 import sys
 
+PATIENCE_S = 60.0
+"""For the ends that were announced."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
-PASSES_TO_HEAR = 20
-"""Passes of the loop until a reset that had come before standard input closed is the ending of its session: a few are enough."""
 
 
 async def session(host: str, port: int, ready: asyncio.Semaphore) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
@@ -33,6 +34,13 @@ async def ending(reader: asyncio.StreamReader) -> str:
     return "closed" if not data else "data"
 
 
+async def wait_for(endings: list[asyncio.Task[str]], count: int) -> None:
+    """Wait until so many have ended."""
+    waiting, deadline = set(endings), asyncio.get_running_loop().time() + PATIENCE_S
+    while len(endings) - len(waiting) < count and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+        _, waiting = await asyncio.wait(waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+
 async def main(count: int) -> dict[str, str]:
     """Open all sessions, and say how each ended."""
     host, port = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
@@ -44,8 +52,8 @@ async def main(count: int) -> dict[str, str]:
     asyncio.get_running_loop().add_reader(sys.stdin, told_to_go.set)
     over = (asyncio.gather(*endings.values()), asyncio.ensure_future(told_to_go.wait()))
     await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
-    for _ in range(PASSES_TO_HEAR):
-        await asyncio.sleep(0)
+    if told_to_go.is_set():
+        await wait_for(list(endings.values()), int(sys.stdin.readline() or 0))
     return {name: task.result() if task.done() else "alive" for name, task in endings.items()}
 
 
