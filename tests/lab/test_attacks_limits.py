@@ -58,15 +58,17 @@ def both_services(tmp_path: Path) -> Iterator[RunningLab]:
         yield lab
 
 
-UDP_PER_S, UDP_SECONDS = 1500, 10
+UDP_PER_S, UDP_SECONDS = 600, 12
+"""So few that all that come in two seconds have ports: a machine that stands still for a moment sends them at once, and none of
+them makes way for another one within half a second."""
 
 
 @pytest.mark.parametrize(
     "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 4000}], ids=["2,000 local ports", "a table of 4,000 sessions"]
 )
 def test_clients_of_both_protocols_are_served_under_a_flood_of_udp(both_services: RunningLab, limits: dict[str, int]) -> None:
-    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In
-    three seconds these take all the ports, or all places, that there are."""
+    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In a
+    few seconds these take all the ports, or all places, that there are."""
     lab, turns = both_services, 0
     for name, value in limits.items():
         lab.set_tunable(name, value)
