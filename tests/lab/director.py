@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.conftest import RunningLab
@@ -33,7 +34,9 @@ def pids_when_well(lab: RunningLab) -> set[int]:
 
     This is one answer: between two questions an API may go away.
     """
-    answer = lab.run("gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz", check=False)
+    answer = lab.run(
+        "gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz", check=False
+    )
     health = json.loads(answer or '{"status": "down"}')
     is_well = health["status"] == "ok" and not health["notes"] and not health["services_down"]
     return {shard["pid"] for shard in health["shards"]} if is_well else set()
@@ -56,9 +59,12 @@ def kill_workers(lab: RunningLab) -> None:
 
 
 def kill_all(lab: RunningLab) -> None:
-    """kill -9 of the director and all workers."""
-    for pid in (director_pid(lab), *worker_pids(lab)):
-        os.kill(pid, signal.SIGKILL)
+    """kill -9 of the director and all workers, which end with it: they may be gone already."""
+    pids = worker_pids(lab)
+    os.kill(director_pid(lab), signal.SIGKILL)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def log_lines(lab: RunningLab, part: str = "director") -> list[str]:
