@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.conftest import RunningLab
@@ -57,9 +58,12 @@ def kill_workers(lab: RunningLab) -> None:
 
 
 def kill_all(lab: RunningLab) -> None:
-    """kill -9 of the director and all workers."""
-    for pid in (director_pid(lab), *worker_pids(lab)):
-        os.kill(pid, signal.SIGKILL)
+    """kill -9 of the director and all workers, which end with it: they may be gone already."""
+    pids = worker_pids(lab)
+    os.kill(director_pid(lab), signal.SIGKILL)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def log_lines(lab: RunningLab, part: str = "director") -> list[str]:
