@@ -34,9 +34,8 @@ def pids_when_well(lab: RunningLab) -> set[int]:
 
     This is one answer: between two questions an API may go away.
     """
-    answer = lab.run(
-        "gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz", check=False
-    )
+    command = ("curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz")
+    answer = lab.run("gateway", *command, check=False)
     health = json.loads(answer or '{"status": "down"}')
     is_well = health["status"] == "ok" and not health["notes"] and not health["services_down"]
     return {shard["pid"] for shard in health["shards"]} if is_well else set()
