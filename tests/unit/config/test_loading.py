@@ -524,6 +524,19 @@ def test_a_long_value_is_cut() -> None:
     assert problem.message == f'"{("web " * 20)[:79]}…" {NAME_RULE}'
 
 
+def test_a_hundred_mistakes_are_told_and_the_others_counted() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(GOOD + "".join(f"wrong{number} = 1\n" for number in range(102)), "lvs.toml")
+    lines = str(refused.value).split("\n")
+    assert len(refused.value.errors) == 102
+    assert (len(lines), lines[-1]) == (101, "lvs.toml: and 2 more mistakes")
+    assert "wrong99: unknown key" in lines[-2]
+
+
+def test_as_many_dots_as_a_text_may_have_are_no_mistake() -> None:
+    parse(GOOD.replace("shards = 2", f"shards = 2  # {'a.' * 40}"), "lvs.toml")
+
+
 def test_an_error_survives_pickling() -> None:
     error = refusal(changed("port = 443", "port = 0"))
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -536,6 +549,10 @@ def test_an_error_survives_pickling() -> None:
         ("[gateway]\nshards = ", "lvs.toml:2:10: not valid TOML: Invalid value"),
         ("a = [\n", "lvs.toml:2:1: not valid TOML: Invalid value"),
         ("a = " + "[" * 5000, "lvs.toml: lists or tables are nested too deeply"),
+        pytest.param(".".join("a" * 40_000) + " = 1", "lvs.toml: lists or tables are nested too deeply", id="key of many parts"),
+        ("[a]\n[ " + ' "b c" . ' * 40 + "d]", "lvs.toml: lists or tables are nested too deeply"),
+        ("a = {b = 1, " + "'c'." * 40 + "d = 1}", "lvs.toml: lists or tables are nested too deeply"),
+        pytest.param("a = [" + "1," * 300_000 + "]", "lvs.toml: has more than 300000 values", id="many values"),
     ],
 )
 def test_text_that_is_no_toml(text: str, line: str) -> None:
