@@ -188,7 +188,7 @@ ADDRESSES = 'default = ["192.0.2.10"]'
 INTERFACE_RULE = "is not an interface name; it has 1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
 LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
 TABLE_RULE = "is no size of a table; sizes: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071"
-NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
+NAME_RULE = 'is not a name; a name is 1 to 64 letters, digits, "_", "." and "-", and neither "." nor ".."'
 
 OTHER_SET = "is not a name of a set: a letter, then letters, digits and _, 63 at most"
 
@@ -289,6 +289,10 @@ ONE_VALUE = [
     ('"eth1"', "'a\"b'", f'gateway.server_interface: "a\\"b" {INTERFACE_RULE}'),
     ('name = "web"', 'name = "the web"', f'service[0].name: "the web" {NAME_RULE}'),
     ('name = "web"', 'name = "web\\n"', f'service[0].name: "web\\n" {NAME_RULE}'),
+    ('name = "web"', f'name = "{"w" * 65}"', f'service[0].name: "{"w" * 65}" {NAME_RULE}'),
+    ('name = "web"', 'name = "."', f'service[0].name: "." {NAME_RULE}'),
+    ('name = "web"', 'name = ".."', f'service[0].name: ".." {NAME_RULE}'),
+    ("default =", '".." =', f'local_addresses."..": ".." {NAME_RULE}'),
     ("default =", '"" =', f'local_addresses."": "" {NAME_RULE}'),
     # Listen addresses
     ("127.0.0.1:9380", "localhost:9380", f'api.listen[0]: "localhost:9380" {LISTEN_RULE}'),
@@ -480,6 +484,8 @@ def test_a_file_without_its_main_parts(text: str, lines: list[str]) -> None:
         ("127.0.0.1:9380", "[::1]:9380"),
         ("127.0.0.1:9380", f"unix:/{'x' * 106}"),
         ("weight = 7", "weight = 0"),
+        ('name = "web"', f'name = "{"w" * 64}"'),
+        ('name = "web"', 'name = "..."'),
         ("queue_base = 8", "queue_base = 65534"),
         ("fullnat_lport_max = 6000", "fullnat_lport_max = 5001"),
         ("192.0.2.102", "198.51.100.1"),
