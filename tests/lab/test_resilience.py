@@ -128,12 +128,14 @@ def test_queries_and_timers_go_on_under_a_flood(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
     lab.set_tunable("tcp_timeout_established", 4000)
     with IdleSessions(lab, 8) as idle, lab.start("client", "segment_flood.py", FOR_EVER) as flood:
-        assert flood.stdout is not None
-        assert flood.stdout.readline() == "flooding\n"
-        endings = idle.wait_for_the_last()
-        lab.wait_until("a query is answered under the flood", lambda: lab.api_json("/stats/ip_vs_conn") == [])
-        assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
-        flood.kill()
+        try:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == "flooding\n"
+            endings = idle.wait_for_the_last()
+            lab.wait_until("a query is answered under the flood", lambda: lab.api_json("/stats/ip_vs_conn") == [])
+            assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
+        finally:
+            flood.kill()
     assert list(endings.values()) == ["reset"] * 8, "expired under the flood"
     lab.wait_until("the flood did reach the workers", lambda: lab.counter("drops", "no_session") > 1000)
 
