@@ -7,14 +7,16 @@ import pytest
 
 from appliance.ipc.lane_layout import RING_PLACES
 from appliance.ipc.plan import Plan
+from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model import verdicts
 from appliance.policy.steering import shard_table
 from appliance.shard.shard import Shard
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.layout import ADDRESSES_START
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP, VIP_ADDRESS
 from tests.support.lane_maps import FakeMaps, check_lane
-from tests.support.segments import tcp
-from tests.support.tcp_options import LINUX_SYN
+from tests.support.segments import read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460
 from tests.support.ticket_kernel import TicketKernel
 from tests.support.world import World, plan
 
@@ -72,6 +74,32 @@ def test_a_connection_that_the_kernel_has_opened_goes_on_as_any_other() -> None:
     assert world.state() == "ESTABLISHED"
     world.client.sends("R", seq=C0 + 1)
     assert world.state() == "CLOSE"
+
+
+@pytest.mark.parametrize("toa", [0, 1])
+@pytest.mark.parametrize("remove", [0, 1])
+@pytest.mark.parametrize("options", [LINUX_SYN, MSS_1460, b""])
+def test_its_syn_is_sent_again_with_its_options_when_an_older_connection_answers(toa: int, remove: int, options: bytes) -> None:
+    """As the real server got it: with size, scale, SACK and the client's address."""
+    scene = Scene(fullnat_toa_entry=toa, fullnat_timestamp_remove_entry=remove)
+    scene.prepare()
+    world = scene.world
+    assert scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=options, window=65535))
+    first = world.rs.gets("S")
+    assert world.rs.sends("A", seq=5, ack=777 - world.rs.shift) is verdicts.STALE_ANSWER
+    reset = read_tcp(world.take(world.rs.here))
+    assert (reset.flags, reset.seq) == ("R", 777)
+    assert world.rs.gets("S").raw[ADDRESSES_START:] == first.raw[ADDRESSES_START:]
+    world.sleep(0.4)
+    assert world.rs.gets("S").raw[ADDRESSES_START:] == first.raw[ADDRESSES_START:], "once more, for it may have been lost"
+
+
+def test_a_syn_with_more_options_than_can_be_kept_goes_up() -> None:
+    scene = Scene()
+    scene.prepare()
+    fits = LINUX_SYN + b"\1" * (SYN_OPTIONS_BYTES - len(LINUX_SYN))
+    assert not scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=fits + b"\1" * 4))
+    assert scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=fits))
 
 
 def test_it_counts_as_one_that_its_syn_has_opened() -> None:
