@@ -1,5 +1,6 @@
 """Prepared admissions as a shard sees them: the kernel opens sessions, and they are sessions like all others."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -343,6 +344,23 @@ def test_one_that_came_to_nothing_is_free_again() -> None:
     assert not scene.world.sessions()
     assert not any(pool.in_use for _, _, pool in scene.world.inside.local_ports("tcp"))
     assert scene.world.inside.lane.entries.in_use == 0
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc"])
+def test_near_the_last_local_port_none_is_left_when_some_syns_come_up(scheduler: str) -> None:
+    """Those that come up get what comes before all that is ready, so both real servers are used to the last port."""
+    low, ports, servers = 20_000, 60, 2
+    made = plan(weights=(1, 1), local_addresses=("192.0.2.10",))
+    scene = Scene(
+        replace(made, services=(replace(made.services[0], scheduler=scheduler),)),
+        fullnat_lport_min=low, fullnat_lport_max=low + ports - 1, fullnat_lport_tries=ports,
+    )  # fmt: skip
+    for number in range(ports * servers):
+        if not number % 7 or not scene.opens(number):
+            assert scene.world.put(syn_of(number)) is verdicts.TO_REAL_SERVER, number
+        scene.prepare()
+    assert Counter(scene.servers()) == {0: ports, 1: ports}
+    assert scene.world.put(syn_of(ports * servers)) is verdicts.LOCAL_PORTS_EXHAUSTED
 
 
 def test_local_ports_that_are_kept_ready_are_there_for_syns_that_come_up() -> None:
