@@ -62,8 +62,11 @@ class Admission:
     def _picked_without_prepared(
         self, service: VirtualService[Session], picked: RealServer, client_key: bytes, now: float
     ) -> RealServer:
-        """The real server that is picked when nothing is ready any more for the one that was. What was ready was picked before it,
-        so its turn is behind that: else it would get a port more than its share, and another one would be left with a free one."""
+        """The real server that is picked when nothing is ready any more for the one that was picked.
+
+        What was ready was picked before, so its turn comes first. Else this one would get a port more than its share, and another
+        one would be left with a free one.
+        """
         if service.persistence is not None:
             self.give_up_prepared(picked)
             return picked
