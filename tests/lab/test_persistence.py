@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, reload, worker_pids
+from tests.lab.director import are_replaced, director_pid, reload, worker_pids
 
 CONFIG = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
 SOURCES, FIRST_SOURCE = 40, IPv4Address("198.51.100.100")
@@ -57,18 +57,21 @@ def test_all_connections_of_a_client_go_to_one_real_server_until_that_takes_no_n
     assert {len(names) for names in before.values()} == {1}, "also the first ones, in two shards at once"
     shares = Counter(names[0] for names in before.values())
     assert min(shares["rs1"], shares["rs2"]) >= SOURCES // 2 - 2, "the scheduler chose for each client"
-    assert min(lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["shards"]) > 8 * SOURCES // 4, "both shards had their part"
+    lab.wait_until(
+        "both shards have had their part",
+        lambda: min(lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["shards"]) > 8 * SOURCES // 4,
+    )
     assert clients(lab) == {"192.0.2.101": shares["rs1"], "192.0.2.102": shares["rs2"]}
     listed = {row["client"]: row["real_server"] for row in lab.api_json("/persistence?limit=100")}
     assert set(listed) >= set(before)
 
     pids = worker_pids(lab)
     os.kill(pids[0], signal.SIGKILL)
-    lab.wait_until("another worker is there", lambda: worker_pids(lab)[0] not in (pids[0], None))
+    lab.wait_until("another worker is there", lambda: are_replaced(lab, pids[:1]))
     assert by_source(lab, times=4) == before, "the table outlives a worker"
     pids = worker_pids(lab)
     os.kill(director_pid(lab), signal.SIGUSR2)
-    lab.wait_until("the next run is there", lambda: is_healthy(lab) and not set(pids) & set(worker_pids(lab)))
+    lab.wait_until("the next run is there", lambda: are_replaced(lab, pids))
     assert by_source(lab, times=4) == before, "and it is there for the next run"
 
     reload(lab, text(1, 0))

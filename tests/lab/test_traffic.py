@@ -80,7 +80,7 @@ def tracked_connections(lab: RunningLab) -> int:
 
 
 def test_an_idle_session_is_reset_at_both_ends(lab: RunningLab) -> None:
-    lab.set_tunable("tcp_timeout_established", 2000)
+    lab.set_tunable("tcp_timeout_established", 4000)
     resets_before = kernel_counter(lab, "EstabResets")
     try:
         with IdleSessions(lab, 8) as idle:
