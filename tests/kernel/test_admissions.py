@@ -379,7 +379,7 @@ def test_a_syn_of_a_client_whose_endpoint_rests_opens_a_new_session(lane: Lane) 
     gateway.world.now = time.monotonic() + HANDSHAKE_MS / 1000
     gateway.shard.reconcile(100, gateway.world.now)
     assert gateway.world.counter("sessions_short") == 1
-    assert set(gateway.put(SYN).counted) == {"up_flags"}
+    assert set(gateway.put(SYN).counted) == {"up_held"}
     assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
     assert gateway.session().state == TcpState.SYN_RECV
     check_endpoints(gateway.world.inside)
