@@ -115,7 +115,7 @@ class Tickets:
         self._counts[TICKETS_RETURNED] += 1
 
     def _drop_flows_of(self, entry: int) -> None:
-        """Take out the flows of an earlier session of an entry. Its client may have another session meanwhile, and so his flow."""
+        """Take out the flows of an earlier session of an entry. Its client may have another session by now, and so the flow."""
         lane = self._owner.lane
         client_flow, server_flow = each(flows_in(lane.maps.records, entry))
         is_own = lane.maps.value_of(client_flow) == 2 * entry
