@@ -1,12 +1,12 @@
 """Sessions that the kernel has opened by prepared admissions and that a shard has not taken into its tables: most are over soon.
 
-A session is young at first. The shard looks at its record twice: after some hundredths of a second, and half a second later. One
-that is over by then, with both FINs acknowledged, never comes into the tables: it is counted, and its local endpoint rests with
-its entry and its flows. A packet that is late comes up, and brings its session into the tables. A later admission for the same real
-server gets the endpoint, with a number beyond the last one. It is used again in its place: entry, record and the flow of the real
-server stay, and the kernel writes the next client over the one before. A session that is not over, or whose handshake takes long,
-is taken into the tables like any other. So is each young one that somebody asks about: a packet that came up, a query, a change of
-what decisions are made by.
+A session is young at first. The shard looks at its record twice: after some hundredths of a second, and half a second later.
+One that is over by then, with both FINs acknowledged, never comes into the tables: it is counted, and its local endpoint rests
+with its entry and its flows. A packet that is late comes up, and brings its session into the tables. A later admission for the
+same real server gets the endpoint, with a number beyond the last one. It is used again in its place: entry, record and the flow
+of the real server stay, and the kernel writes the next client over the one before. A session that is not over, or whose
+handshake takes long, is taken into the tables like any other. So is each young one that somebody asks about: a packet that came
+up, a query, a change of what decisions are made by.
 
 Until then a young session counts as established and a resting one as in TIME_WAIT, in all figures.
 """
@@ -59,8 +59,9 @@ YOUNG_MS = 500
 _ANY_AGE_MS = -(1 << 31)
 
 REST_S = 1.0
-"""How long an endpoint rests at least, in seconds: longer than packets are late, as a rule. It is held meanwhile, so no program is
-at work any more on a packet of its session when the next one gets its record. That takes microseconds, unless the host is stopped."""
+"""How long an endpoint rests at least, in seconds: longer than packets are late, as a rule. It is held meanwhile, so no program
+is at work any more on a packet of its session when the next one gets its record: that takes microseconds, unless the host is
+stopped."""
 
 _LOOKS = 2000
 _TAKE_IN_PRICE = 20
