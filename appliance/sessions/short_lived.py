@@ -257,13 +257,8 @@ class ShortLived:
 
     def _wake(self, ticket: Ticket) -> None:
         """Take a session whose endpoint rests into the tables, where it is counted anew: a late packet of its has come."""
-        del self._resting[ticket.entry]
-        self._room += 1
-        counts = ticket.session.counts
-        counts[CONNS] -= 1
-        counts[OVER_CONNS] -= 1
-        self._owner.by_state.counts[_TIME_WAIT] -= 1
-        self._shared.session_counts[self._shard] -= 1
+        self._rests_no_more(ticket)
+        ticket.session.counts[CONNS] -= 1
         self._cells[ticket.entry * CELLS + HELD_CELL] = 0
         self._take_in_tables(ticket)
 
@@ -274,7 +269,8 @@ class ShortLived:
             ticket = order.popleft()[1]
             entry = ticket.entry
             if resting.get(entry) is ticket:
-                self._rests_no_more(ticket, EndReason.PORT_TAKEN)
+                self._rests_no_more(ticket)
+                self._counts[EndReason.PORT_TAKEN] += 1
                 last_seq = self._longs[entry * LONGS + RS_ACKED_WORD]
                 prepare_again(self._cells, entry, self._admission.following_isn(ticket.session, last_seq))
                 return ticket if ticket.is_renewed else ticket._replace(is_renewed=True)
@@ -316,17 +312,17 @@ class ShortLived:
 
     def _withdraw(self, ticket: Ticket, because: EndReason) -> int:
         """Take the session of an endpoint that rests out of all figures and out of the lane; returns its last number."""
-        self._rests_no_more(ticket, because)
+        self._rests_no_more(ticket)
+        self._counts[because] += 1
         lane, entry = self._owner.lane, ticket.entry
         last_seq: int = lane.words(entry)[RS_ACKED]
         lane.drop_flows(flows_in(lane.maps.records, entry))
         lane.return_entry(entry)
         return last_seq
 
-    def _rests_no_more(self, ticket: Ticket, because: EndReason) -> None:
+    def _rests_no_more(self, ticket: Ticket) -> None:
         del self._resting[ticket.entry]
         self._room += 1
         ticket.session.counts[OVER_CONNS] -= 1
         self._owner.by_state.counts[_TIME_WAIT] -= 1
         self._shared.session_counts[self._shard] -= 1
-        self._counts[because] += 1
