@@ -24,16 +24,16 @@ def kill(pid: int, number: signal.Signals) -> None:
 def test_a_worker_killed_under_load_is_back_and_new_connections_work(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
     assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400
-    counted = lab.api_json("/stats/ip_vs_stats")["totals"]["in_packets"]["shards"]
+    counted = totals(lab)["conns"]["shards"][1]
     with lab.start("client", "http_load.py", "20000", "16") as load:
-        lab.wait_until("traffic flows", lambda: totals(lab)["in_packets"]["shards"][1] > counted[1] + 200)
+        lab.wait_until("sessions begin in that shard", lambda: totals(lab)["conns"]["shards"][1] > counted + 200)
         victim = worker_pids(lab)[1]
-        at_death = totals(lab)["in_packets"]["shards"][1]
+        at_death = totals(lab)["conns"]["shards"][1]
         kill(victim, signal.SIGKILL)
         lab.wait_until("the shard is back", lambda: are_replaced(lab, [victim]))
         assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
         load.kill()
-    lab.wait_until("counters outlive the worker and go on", lambda: totals(lab)["in_packets"]["shards"][1] > at_death)
+    lab.wait_until("counters have outlived the worker and gone on", lambda: totals(lab)["conns"]["shards"][1] > at_death)
     starts = [shard["starts"] for shard in lab.api_json("/healthz")["shards"]]
     assert starts == [1, 2, 1, 1]
 
