@@ -4,16 +4,18 @@ from array import array
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.syn_options import syn_options_in
 from appliance.model.counters import TICKETS_RETURNED
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
+from appliance.nat.opening import syn_of_kernel
 from appliance.sessions.admission import Admission
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import ShortLived
 from appliance.state.by_state import ByState
-from appliance.state.lane_entry import each, flows_of, prepare_record, prepared_record, take_client
+from appliance.state.lane_entry import each, flows_in, flows_of, prepare_record, take_client
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED
@@ -26,7 +28,6 @@ from appliance.state.sources import Places, SourceCounts
 from appliance.wire import craft
 from appliance.wire.family import IPV4
 from appliance.wire.flow import FIRST_KEY, Direction, flow_key
-from appliance.wire.layout import MOST_WINDOW, SYN
 from appliance.wire.seq import add
 
 _NO_CLIENT = FIRST_KEY[: IPV4.endpoint_bytes]
@@ -100,16 +101,26 @@ class Tickets:
         self.count_ready(real_server, 1)
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, lane.maps.records, entry)
-        return Ticket(session, entry, last_seq, prepared_record(lane.maps.records, entry))
+        return Ticket(session, entry, last_seq)
 
     def give_back(self, ticket: Ticket) -> None:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
-        session = ticket.session
+        session, lane, last_seq = ticket.session, self._owner.lane, ticket.last_seq
         self.count_ready(session.real_server, -1)
         session.service.take_back_pick(session.real_server)
-        self._admission.take_back(session, ticket.last_seq)
-        self._owner.lane.return_entry(ticket.entry)
+        if ticket.is_renewed:
+            last_seq = lane.words(ticket.entry)[RS_ACKED]
+            self._drop_flows_of(ticket.entry)
+        self._admission.take_back(session, last_seq)
+        lane.return_entry(ticket.entry)
         self._counts[TICKETS_RETURNED] += 1
+
+    def _drop_flows_of(self, entry: int) -> None:
+        """Take out the flows of an earlier session of an entry. Its client may have another session by now, and so the flow."""
+        lane = self._owner.lane
+        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
+        is_own = lane.maps.value_of(client_flow) == 2 * entry
+        lane.drop_flows(client_flow + server_flow if is_own else server_flow)
 
     def take_in(self, ticket: Ticket) -> None:
         """A ticket was taken, and is a session of the tables now."""
@@ -126,7 +137,7 @@ class Tickets:
         lane.refresh(session)
         opening = session.opening
         if opening is not None and opening.rs_first_seq is None:
-            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, MOST_WINDOW)
+            opening.syn = syn_of_kernel(session, syn_options_in(lane.maps.records, ticket.entry), owner.tunables)
 
     def _give_up(self, ticket: Ticket, other: Session) -> None:
         """The client has another session, of which the kernel did not know: that one goes on, and the client sends again."""
@@ -139,4 +150,4 @@ class Tickets:
         lane.clear(ticket.entry)
         self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
         self.count_ready(session.real_server, 1)
-        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))
+        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED], is_renewed=False))
