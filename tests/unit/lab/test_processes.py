@@ -13,7 +13,7 @@ from appliance.lab.signals import HeldSignals
 
 
 def to_this_thread(signum: int) -> None:
-    """One that is sent to the process may be taken by another thread, which holds none: those of pytest-xdist then end with it."""
+    """One that is sent to the process may be taken by another thread, which holds none: pytest-xdist then ends."""
     signal.pthread_kill(threading.get_ident(), signum)
 
 
