@@ -164,7 +164,7 @@ class LaneKernel:
         self.maps[name].update_all(values)
 
     def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:
-        """Take values out of the same; all of them were put before. Raises EdgeError."""
+        """Take values out of the same, those that are there. Raises EdgeError."""
         self.maps[name].delete_all(keys)
 
     def put_cookie_key(self, epoch: int, state: Sequence[int]) -> None:
