@@ -18,6 +18,7 @@ from appliance.ipc.lane_layout import (
     RING_FIELDS,
     SETTINGS,
     STEERING,
+    STRAY_BUDGET,
     TRAFFIC,
     VERSION,
     VOID_TICKET,
@@ -198,7 +199,8 @@ class Lane:
         return verdict, frame_after[ETHERNET_BYTES:]
 
     def clear(self) -> None:
-        """Forget all sessions, those outside as well, and what was prepared."""
+        """Forget all sessions, those outside as well, what was prepared, and what went up of strays in this window of time."""
+        self._maps["stray_budget"].update(bytes(4), bytes(STRAY_BUDGET.size * bpf.possible_cpus()))
         self.outside[:] = bytes(len(self.outside))
         self.rings[:] = bytes(len(self.rings))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])

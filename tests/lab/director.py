@@ -1,7 +1,10 @@
 """The director and the workers of a running lab, and how the director is made to read its configuration again."""
 
+import json
 import os
 import signal
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.conftest import RunningLab
@@ -26,6 +29,28 @@ def is_healthy(lab: RunningLab) -> bool:
     return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
 
 
+def pids_when_well(lab: RunningLab) -> set[int]:
+    """The processes of the workers when everything is well; none when it is not, or there is no API.
+
+    This is one answer: between two questions an API may go away.
+    """
+    command = ("curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz")
+    answer = lab.run("gateway", *command, check=False)
+    health = json.loads(answer or '{"status": "down"}')
+    is_well = health["status"] == "ok" and not health["notes"] and not health["services_down"]
+    return {shard["pid"] for shard in health["shards"]} if is_well else set()
+
+
+def are_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with none of these workers."""
+    return bool(now := pids_when_well(lab)) and now.isdisjoint(before)
+
+
+def is_one_replaced(lab: RunningLab, before: Iterable[int]) -> bool:
+    """Whether everything is well, with one worker at least that was not among these."""
+    return bool(pids_when_well(lab) - set(before))
+
+
 def kill_workers(lab: RunningLab) -> None:
     """kill -9 of all workers."""
     for pid in worker_pids(lab):
@@ -33,9 +58,12 @@ def kill_workers(lab: RunningLab) -> None:
 
 
 def kill_all(lab: RunningLab) -> None:
-    """kill -9 of the director and all workers."""
-    for pid in (director_pid(lab), *worker_pids(lab)):
-        os.kill(pid, signal.SIGKILL)
+    """kill -9 of the director and all workers, which end with it: they may be gone already."""
+    pids = worker_pids(lab)
+    os.kill(director_pid(lab), signal.SIGKILL)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def log_lines(lab: RunningLab, part: str = "director") -> list[str]:

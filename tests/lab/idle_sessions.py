@@ -22,9 +22,12 @@ class IdleSessions:
         self._client.kill()
         self._client.__exit__(None, None, None)
 
-    def stop(self) -> dict[str, str]:
-        """Stop the client. Returns how each of its sessions had ended until then, by its source: "alive", "reset" and so on."""
-        said, _ = self._client.communicate()
+    def stop(self, ended: int = 0) -> dict[str, str]:
+        """Stop the client as soon as so many of its sessions have ended, or ten seconds later.
+
+        Returns how each of its sessions had ended until then, by its source: "alive", "reset" and so on.
+        """
+        said, _ = self._client.communicate(f"{ended}\n")
         assert self._client.returncode == 0
         return _endings(said)
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.capture import Capture
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, log_lines, reload, worker_pids
+from tests.lab.director import are_replaced, is_one_replaced, kill_all, log_lines, reload, worker_pids
 from tests.lab.idle_sessions import IdleSessions
 
 QUICK = "\n[sysctl]\n" + "".join(f"tcp_timeout_{state} = 1000\n" for state in ("time_wait", "fin_wait", "last_ack", "close"))
@@ -94,7 +94,7 @@ def test_downloads_end_as_they_should_and_the_event_comes_behind_their_last_pack
         if os.environ.get("LANE") != "off":  # without it, sessions end with their worker
             before = worker_pids(lab)
             os.kill(before[0], signal.SIGKILL)
-            lab.wait_until("another worker is there", lambda: is_healthy(lab) and worker_pids(lab) != before)
+            lab.wait_until("another worker is there", lambda: is_one_replaced(lab, before))
         assert set(lab.script("client", "http_load.py", "60", "8")["real_servers"]) == {"rs2"}, "the next worker knows it as well"
         assert not is_gone(lab)
         assert kinds(lab, after) == [("drain", "web")]
@@ -122,7 +122,7 @@ def test_a_deadline_ends_what_is_left_at_both_ends(lab: RunningLab) -> None:
             said, complaints = waiting.communicate()
         assert waiting.returncode == 0, complaints
         assert f"web {RS1} is drained: " in said
-        endings = idle.stop()
+        endings = idle.stop(ended=len(sources))
         assert {source for source, ending in endings.items() if ending == "reset"} == sources
         assert set(endings.values()) == {"reset", "alive"}, "those with the other real server go on"
         resets = [packet for packet in at_rs1.take() if packet.flags & dpkt.tcp.TH_RST and not packet.is_outgoing]
@@ -144,9 +144,9 @@ def test_it_stays_drained_over_a_reload_and_a_restart_and_a_script_waits_for_the
         lab.wait_until("it is drained", lambda: bool(lab.api_json(DRAIN)["draining"]))
         reload(lab, TEXT.replace(' "192.0.2.101"\nport = 8080', ' "192.0.2.101"\nport = 8080\nweight = 7', 1))
         assert set(lab.script("client", "http_load.py", "40", "8")["real_servers"]) == {"rs2"}
-        before = director_pid(lab)
+        before = worker_pids(lab)
         kill_all(lab)
-        lab.wait_until("another director is there", lambda: is_healthy(lab) and director_pid(lab) != before)
+        lab.wait_until("another director is there", lambda: are_replaced(lab, before))
         assert lab.api_json(DRAIN)["draining"]
         assert set(lab.script("client", "http_load.py", "40", "8")["real_servers"]) == {"rs2"}
         if os.environ.get("LANE") != "off":

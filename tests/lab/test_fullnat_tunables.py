@@ -107,6 +107,6 @@ def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
             sum(packet.seen.flags == "R" for capture in captures for packet in capture.take_arrived())
             for captures in ((at_client,), (at_rs1, at_rs2))
         ]
-        endings = idle.stop()
+        endings = idle.stop(ended=2 * expire_rst)
     assert resets == [2 * expire_rst, 2 * expire_rst]
     assert list(endings.values()) == ["reset" if expire_rst else "alive"] * 2

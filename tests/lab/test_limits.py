@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import is_healthy, kill_workers, reload, worker_pids
+from tests.lab.director import are_replaced, kill_workers, reload, worker_pids
 
 TEXT = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
 SHARDS = 2
@@ -160,7 +160,7 @@ def test_workers_that_are_killed_leave_a_client_what_it_has(lab: RunningLab) -> 
     with held(lab, 6):
         before = set(worker_pids(lab))
         kill_workers(lab)
-        lab.wait_until("others are there", lambda: is_healthy(lab) and not before & set(worker_pids(lab)))
+        lab.wait_until("others are there", lambda: are_replaced(lab, before))
         lab.wait_until("they have counted", lambda: sum(open_on(lab)) == 6)
         assert tries(lab, 3)["errors"] == {"Connection refused": 3}
     are_open(lab, 0, 0)

@@ -14,7 +14,7 @@ import pytest
 from appliance.lab import namespaces
 from appliance.policy.steering import SLOT_MASK, shard_table
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, worker_pids
+from tests.lab.director import are_replaced, director_pid, is_one_replaced, kill_all, kill_workers, worker_pids
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
 
@@ -91,7 +91,7 @@ def end_and_follow(lab: RunningLab, fault: Callable[[RunningLab], None] = kill_w
     """Have workers end, and wait for those that follow."""
     before = worker_pids(lab)
     fault(lab)
-    lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(before))
+    lab.wait_until("others are there", lambda: are_replaced(lab, before))
 
 
 def told(lab: RunningLab) -> int:
@@ -257,7 +257,7 @@ def test_sessions_of_a_worker_that_lives_do_not_notice(lab: RunningLab, scene: S
         in_first_shard = sum(table[int(row["local"].rpartition(":")[2]) & SLOT_MASK] == 0 for row in mine)
         first, second = worker_pids(lab)
         os.kill(first, signal.SIGKILL)
-        lab.wait_until("another one is there", lambda: is_healthy(lab) and worker_pids(lab)[0] != first)
+        lab.wait_until("another one is there", lambda: is_one_replaced(lab, (first, second)))
         assert worker_pids(lab)[1] == second
         found = ask()
         assert 0 < in_first_shard < SESSIONS
@@ -281,7 +281,7 @@ def test_after_a_stop_for_good_nobody_is_told(lab: RunningLab) -> None:
     """The next run has no predecessor: it has lost nothing."""
     before = worker_pids(lab)
     os.kill(director_pid(lab), signal.SIGTERM)
-    lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(before))
+    lab.wait_until("others are there", lambda: are_replaced(lab, before))
     with raw_addresses(lab, RAW_ADDRESS), RawClient(lab, RAW_ADDRESS, 40_001, seq=77) as client:
         client.send("PA", b"data")
         lab.wait_until(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, reload, worker_pids
+from tests.lab.director import are_replaced, director_pid, reload, worker_pids
 
 CONFIG = (Path(__file__).parent / "tcp_and_udp.toml").read_text()
 SOURCES, FIRST_SOURCE = 40, IPv4Address("198.51.100.100")
@@ -68,7 +68,7 @@ def test_all_connections_of_a_client_go_to_one_real_server_until_that_takes_no_n
     assert by_source(lab, times=4) == before, "the table outlives a worker"
     pids = worker_pids(lab)
     os.kill(director_pid(lab), signal.SIGUSR2)
-    lab.wait_until("the next run is there", lambda: is_healthy(lab) and not set(pids) & set(worker_pids(lab)))
+    lab.wait_until("the next run is there", lambda: are_replaced(lab, pids))
     assert by_source(lab, times=4) == before, "and it is there for the next run"
 
     reload(lab, text(1, 0))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, reload, worker_pids
+from tests.lab.director import are_replaced, director_pid, kill_all, kill_workers, reload, worker_pids
 from tests.lab.doctor import doctor, named
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import with_synproxy
@@ -85,6 +85,26 @@ def conns(lab: RunningLab, real_server: str) -> int:
     return int(count)
 
 
+def settled_conns(lab: RunningLab, real_server: str) -> int:
+    """The same of one that gets no more of them, once what was opened before is counted: the number stands still then, while
+    both shards have opened others."""
+    seen = [(conns_of_shards(lab), conns(lab, real_server))]
+
+    def stands_still() -> bool:
+        seen.append((conns_of_shards(lab), conns(lab, real_server)))
+        (first, before), (last, now) = seen[-2:]
+        return before == now and all(later > earlier for earlier, later in zip(first, last, strict=True))
+
+    lab.wait_until("what was opened before is counted", stands_still)
+    return seen[-1][1]
+
+
+def conns_of_shards(lab: RunningLab) -> list[int]:
+    """New sessions of each shard so far."""
+    counts: list[int] = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["shards"]
+    return counts
+
+
 def all_conns(lab: RunningLab) -> int:
     """New sessions of all real servers so far; a worker says it some hundredths of a second later."""
     count: int = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
@@ -112,7 +132,7 @@ def test_each_endpoint_is_in_use_or_rests_once_behind_a_load_of_short_connection
         lab.wait_until("endpoints are used again", lambda: lab.counter("queues", "time_wait_ports_taken") > 2000)
     assert not report.errors
     assert opened(lab) - opened_before > 2000
-    assert lab.counter("queues", "sessions_short") > 2000
+    lab.wait_until("short ones are counted", lambda: lab.counter("queues", "sessions_short") > 2000)
     lab.wait_until("all are counted", lambda: all_conns(lab) >= before + report.requests)
     lab.wait_until("each entry is that of a session or of an endpoint that rests", lambda: adds_up(lab))
 
@@ -131,8 +151,8 @@ def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> 
         assert counted(lab) >= CONNECTIONS
     with operators_rule(lab, f"{SYNS} counter drop"):
         lab.run("client", "curl", "--silent", "--max-time", "1.5", f"http://{lab.vip}:{lab.port}/", check=False)
-        assert counted(lab) >= 1
-        assert any(row["state"] == "SYN_RECV" for row in lab.api_json("/conns"))
+        lab.wait_until("the rule has seen it", lambda: counted(lab) >= 1)
+        lab.wait_until("its session is listed", lambda: any(row["state"] == "SYN_RECV" for row in lab.api_json("/conns")))
     assert connect(lab, 50) >= 0
 
 
@@ -176,8 +196,7 @@ def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> Non
         lab.wait_until("the kernel opens connections", lambda: opened(lab) > before + 50)
         lab.api(DRAIN, "-X", "POST")
         then = opened(lab)
-        lab.wait_until("what was opened before is counted", lambda: opened(lab) > then + 50)
-        before = conns(lab, RS1)
+        before = settled_conns(lab, RS1)
         lab.wait_until("the kernel opens more", lambda: opened(lab) > then + 300)
         after = conns(lab, RS1)
         lab.api(DRAIN, "-X", "DELETE")
@@ -214,19 +233,24 @@ def test_by_the_load_they_are_spread_and_weight_0_gets_not_one_more(lab: Running
         with lab.start("client", "held_sessions.py", "200") as held:
             assert held.stdout is not None
             held.stdout.readline()
+            lab.wait_until("workers have seen them", lambda: sum(open_conns(lab)) >= 200)
             one, other = open_conns(lab)
-            assert one + other >= 200
             assert abs(one - other) < 60
             answer = lab.api(WEIGHT, "-X", "PATCH", "--data-binary", '{"weight": 0}', "-H", JSON)
             assert answer.endswith("weight = 0\n")
             then = opened(lab)
-            lab.wait_until("what was opened before is counted", lambda: opened(lab) > then + 50)
-            before = conns(lab, RS1)
+            before = settled_conns(lab, RS1)
             lab.wait_until("the kernel opens more", lambda: opened(lab) > then + 300)
             assert conns(lab, RS1) == before > 0
             held.kill()
         said, _ = load.communicate()
         assert json.loads(said)["errors"] == {}
+
+
+def ready(lab: RunningLab) -> int:
+    """How many sessions are prepared; a worker says it some hundredths of a second later."""
+    count: int = lab.api_json("/stats/lane")["prepared"]["ready"]
+    return count
 
 
 def with_limit(max_conn: int) -> str:
@@ -239,12 +263,13 @@ def test_far_from_a_limit_the_kernel_opens_connections_and_at_it_nobody(lab: Run
         assert held.stdout is not None
         held.stdout.readline()
         assert opened(lab) > before + 50
+        lab.wait_until("workers have seen them", lambda: sum(open_conns(lab)) == 150)
         reload(lab, with_limit(150))
         before = opened(lab)
         lab.run("client", "curl", "--silent", "--max-time", "5", f"http://{lab.vip}:{lab.port}/", check=False)
         lab.wait_until("it is counted", lambda: lab.counter("drops", "service_full") > 0)
         assert sum(open_conns(lab)) == 150
-        assert lab.api_json("/stats/lane")["prepared"]["ready"] == 0
+        lab.wait_until("nothing is ready", lambda: ready(lab) == 0)
         assert opened(lab) == before
         held.kill()
 
@@ -261,7 +286,7 @@ def test_nothing_is_lost_or_doubled_whoever_ends(lab: RunningLab, fault: Callabl
     """What was opened meanwhile is adopted, and what was prepared by others is not handed out."""
     pids = worker_pids(lab)
     fault(lab)
-    lab.wait_until("others are there", lambda: is_healthy(lab) and not set(worker_pids(lab)) & set(pids))
+    lab.wait_until("others are there", lambda: are_replaced(lab, pids))
     connect(lab)
     assert connect(lab) > CONNECTIONS // 2
     rows = lab.api_json("/conns")
@@ -280,7 +305,7 @@ def test_clients_get_through_a_flood(lab: RunningLab) -> None:
 def test_it_can_be_switched_off(lab: RunningLab) -> None:
     with lab.changed(prepared_admissions=0):
         assert connect(lab) == 0
-        assert lab.api_json("/stats/lane")["prepared"]["ready"] == 0
+        lab.wait_until("nothing is ready", lambda: ready(lab) == 0)
     connect(lab)
     assert connect(lab) > 0
     lab.api("/conns?all=1", "-X", "DELETE")

@@ -12,16 +12,12 @@ from typing import Any
 
 from tests.lab.bare_gateway import Appliance, inside
 from tests.lab.conftest import RunningLab
-from tests.lab.director import director_pid, worker_pids
+from tests.lab.director import director_pid, is_healthy, worker_pids
 from tests.lab.idle_sessions import IdleSessions
 
 
 def kill(pid: int, number: signal.Signals) -> None:
     os.kill(pid, number)
-
-
-def is_healthy(lab: RunningLab) -> bool:
-    return lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/healthz", check=False) == "ok\n"
 
 
 def test_a_worker_killed_under_load_is_back_and_new_connections_work(fresh_lab: RunningLab) -> None:

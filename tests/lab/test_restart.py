@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, kill_all, kill_workers, log_lines, worker_pids
+from tests.lab.director import director_pid, is_one_replaced, kill_all, kill_workers, log_lines, worker_pids
 from tests.lab.shipped_config import with_synproxy
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="without the lane, sessions end with their worker")
@@ -43,7 +43,7 @@ def streaming(lab: RunningLab, count: int = SESSIONS) -> Iterator[Callable[[], A
 
 
 def wait_for_others(lab: RunningLab, before: list[int]) -> None:
-    lab.wait_until("somebody else is there", lambda: is_healthy(lab) and set(worker_pids(lab)) != set(before))
+    lab.wait_until("somebody else is there", lambda: is_one_replaced(lab, before))
 
 
 FAULTS: dict[str, Callable[[RunningLab], None]] = {

@@ -1,6 +1,7 @@
 """Hold COUNT sessions: make one request on each, print "idle", then print as JSON how each ended.
 
-Ends when every session was ended by the other side, or when standard input closes.
+Ends when every session was ended by the other side, or when standard input closes. When a line with a number comes from there, it
+ends as soon as so many sessions have.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ import json
 import os
 import sys
 
+PATIENCE_S = 10.0
+"""For the ends that were announced."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
@@ -31,6 +34,13 @@ async def ending(reader: asyncio.StreamReader) -> str:
     return "closed" if not data else "data"
 
 
+async def wait_for(endings: list[asyncio.Task[str]], count: int) -> None:
+    """Wait until so many have ended."""
+    waiting, deadline = set(endings), asyncio.get_running_loop().time() + PATIENCE_S
+    while len(endings) - len(waiting) < count and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+        _, waiting = await asyncio.wait(waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+
 async def main(count: int) -> dict[str, str]:
     """Open all sessions, and say how each ended."""
     host, port = os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
@@ -42,6 +52,8 @@ async def main(count: int) -> dict[str, str]:
     asyncio.get_running_loop().add_reader(sys.stdin, told_to_go.set)
     over = (asyncio.gather(*endings.values()), asyncio.ensure_future(told_to_go.wait()))
     await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+    if told_to_go.is_set():
+        await wait_for(list(endings.values()), int(sys.stdin.readline() or 0))
     return {name: task.result() if task.done() else "alive" for name, task in endings.items()}
 
 
