@@ -57,7 +57,7 @@ static __noinline __u32 judge_layout(struct __sk_buff *skb, struct packet *packe
 
 	if (packet->flags != SYN || packet->offset_flags & RESERVED_BITS || packet->payload || packet->ttl <= LEAST_TTL)
 		return COUNT_UP_SYN;
-	if (settings->toa && packet->options > MOST_OPTIONS - CLIENT_OPTION_BYTES)
+	if (packet->options > SYN_OPTIONS_BYTES) /* so the client-address option fits in as well */
 		return COUNT_UP_SYN;
 	if (packet->options && !copied(skb, OPTIONS_START, packet->options))
 		return COUNT_UP_SYN;
@@ -125,6 +125,23 @@ static __always_inline void fill(struct session_record *record, const struct pac
 	record->last_seen_ns = now;
 	record->opened_low = now / NS_PER_MS;
 	record->opened_high = now / NS_PER_MS >> 32;
+}
+
+/* The options of its SYN, which are in the scratch area, are for Python: it may have to send that SYN again. */
+static __always_inline void keep_options(struct session_record *record, __u32 bytes)
+{
+	struct scratch *copy;
+	__u32 zero = 0;
+
+	record->storm_reserved = 0;
+	if (!bytes)
+		return;
+	copy = bpf_map_lookup_elem(&scratch, &zero);
+	if (!copy)
+		return;
+	for (__u32 at = 0; at < SYN_OPTIONS_BYTES / 4; at++)
+		((__u32 *)&record->storm_ns)[at] = ((__u32 *)copy->bytes)[at];
+	record->storm_reserved = bytes;
 }
 
 /* Publishes both flows of a session. Returns 0, or the counter of why neither is there. */
@@ -200,6 +217,7 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 	reason = session->record ? judge_ticket(packet, session) : COUNT_UP_EMPTY;
 	if (!reason) {
 		fill(session->record, packet, now);
+		keep_options(session->record, packet->options);
 		reason = publish(packet, session->record, session->entry);
 	}
 	if (reason)

@@ -13,7 +13,7 @@ from appliance.config.problems import value_text
 from appliance.config.session_log import SessionLog
 from appliance.config.table import Table
 from appliance.config.tables import Gateway, RealServer, Service, StartValues
-from appliance.config.values import Allowed, Multiple, OneOf, Range
+from appliance.config.values import NAME_RULE, Allowed, Multiple, OneOf, Range
 
 
 class Key(NamedTuple):
@@ -40,7 +40,7 @@ class Section(NamedTuple):
 
 _POOL = Key(
     "NAME",
-    'a list, not empty, of IPv4 addresses in quotes; NAME has letters, digits, "_", "." and "-"',
+    f"a list, not empty, of IPv4 addresses in quotes; NAME is {NAME_RULE}",
     "",
     None,
     "The addresses of the pool NAME. At least one pool is required. An address can be in one pool only, and can be neither a VIP "

@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,9 @@ __all__ = ["Api", "Config", "ConfigError", "ConfigProblem", "Gateway", "RealServ
 
 LONGEST_FILE_BYTES = 8 << 20
 """Some ten thousand services with their real servers have room in it."""
+
+_MOST_VALUES = 300_000
+"""In a configuration; the longest file can have as many when it is services and real servers. There can be a mistake in each."""
 
 
 class Config(Table):
@@ -154,6 +158,8 @@ def _parse(text: str, source: str) -> Config:
 
 
 def _checked(tables: Mapping[str, object], text: str, source: str) -> Config:
+    if next(islice(_values(tables), _MOST_VALUES, None), None) is not None:
+        raise ConfigError(source, (ConfigProblem((), None, f"has more than {_MOST_VALUES} values"),))
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
@@ -163,14 +169,28 @@ def _checked(tables: Mapping[str, object], text: str, source: str) -> Config:
     return config
 
 
+def _values(node: object) -> Iterator[object]:
+    yield node
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _values(child)
+
+
 def _read_toml(text: str, source: str) -> dict[str, Any]:
     try:
         text.encode()  # refuses half a surrogate pair, which would fail later wherever the value is used
+        if _DEEP_KEY.search(text):  # tomllib takes time and memory that grow with the square of the parts
+            raise RecursionError
         return tomllib.loads(text)
     except ValueError as error:  # not only TOMLDecodeError: for instance integers of thousands of digits
         reason, line, column = _syntax_error(str(error), text)
         raise ConfigError(source, (ConfigProblem((), None, f"not valid TOML: {reason}", line, column),)) from None
 
+
+_DEEP_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*(?:(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""",
+    re.MULTILINE,
+)
+"""A key with more dots than any that is known."""
 
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 

@@ -36,8 +36,11 @@ class ConfigProblem:
         return key_text(self.path)
 
 
+_MOST_TOLD = 100
+
+
 class ConfigError(ValueError):
-    """A configuration cannot be used. `errors` has every problem; str() has one line for each."""
+    """A configuration cannot be used. `errors` has every problem; str() has one line for each of the first hundred."""
 
     def __init__(self, source: str, errors: tuple[ConfigProblem, ...]) -> None:
         """`source` is the origin of the configuration: the file name as the user gave it."""
@@ -46,7 +49,9 @@ class ConfigError(ValueError):
         self.errors = errors
 
     def __str__(self) -> str:
-        return "\n".join(_problem_text(self.source, problem) for problem in self.errors)
+        lines = [_problem_text(self.source, problem) for problem in self.errors[:_MOST_TOLD]]
+        left_out = len(self.errors) - len(lines)
+        return "\n".join([*lines, *[f"{self.source}: and {left_out} more mistakes"][: bool(left_out)]])
 
 
 def _problem_text(source: str, problem: ConfigProblem) -> str:

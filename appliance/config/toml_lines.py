@@ -1,10 +1,11 @@
 """The line of each key in a TOML document, which `tomllib` does not give.
 
 A TOML document is a sequence of statements: table headers, and keys with their values. Each statement begins on a line of its
-own and is a TOML document by itself. So tomllib can read them one at a time, and this file needs no knowledge of quotes,
-escapes or comments.
+own and is a TOML document by itself, so tomllib reads them one at a time. Where one ends is found in one pass over the text: at
+the first end of a line that is in no string, comment or bracket. Trying at each line would take quadratic time.
 """
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,18 @@ from typing import Any, NamedTuple
 
 from appliance.config.problems import KeyPath
 
-_CLOSERS = ("]", '"""', "'''")
+_MARK = re.compile(r"""#|"{3}|'{3}|["'\n\[\]{}]""")
+"""What opens or ends something."""
+
+_DEPTH = {"[": 1, "{": 1, "]": -1, "}": -1}
+_ENDS = {
+    "#": re.compile(r"()(?=\n)"),
+    '"""': re.compile(r'\\.|("{3,5})', re.DOTALL),  # the last of five quotes end the string, two are in it
+    "'''": re.compile(r"('{3,5})"),
+    '"': re.compile(r'\\.|(")'),
+    "'": re.compile(r"(')"),
+}
+"""The group of a match is the end of a comment or a string."""
 
 
 class _Statement(NamedTuple):
@@ -56,22 +68,23 @@ class TomlLines:
 
 def _statements(text: str) -> Iterator[_Statement]:
     """The statements in their order; a blank line or a comment is an empty statement."""
-    statement, first = "", 1
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not statement:
-            first = number
-        elif not any(closer in line for closer in _CLOSERS):
-            statement += (
-                line + "\n"
-            )  # this line cannot end the statement; parsing again at each line of a long list would take quadratic time
-            continue
-        statement += line + "\n"
-        try:
-            table = tomllib.loads(statement)
-        except tomllib.TOMLDecodeError:
-            continue
-        yield _Statement(first, statement.lstrip().startswith("["), table)
-        statement = ""
+    begins, line = 0, 1
+    for end in _ends_of_statements(f"{text}\n"):
+        statement = text[begins:end]
+        yield _Statement(line, statement.lstrip().startswith("["), tomllib.loads(statement))
+        begins, line = end, line + statement.count("\n")
+
+
+def _ends_of_statements(text: str) -> Iterator[int]:
+    place, depth = 0, 0
+    while mark := _MARK.search(text, place):
+        place = mark.end()
+        if mark[0] in _ENDS:
+            place = next((found.end() for found in _ENDS[mark[0]].finditer(text, place) if found.lastindex), len(text))
+        elif mark[0] == "\n" and not depth:
+            yield place
+        else:
+            depth += _DEPTH.get(mark[0], 0)
 
 
 def _enter(header: dict[str, Any], lengths: Counter[KeyPath]) -> KeyPath:

@@ -30,7 +30,9 @@ _UNUSABLE = {
     "the broadcast address": IPv4Network("255.255.255.255/32"),
 }
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+# As long as names of tokens. No program that resolves paths asks for `/services/..`: it asks for `/`.
+_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,64}")
+NAME_RULE = '1 to 64 letters, digits, "_", "." and "-", and neither "." nor ".."'
 
 # 15 is IFNAMSIZ without its NUL. The kernel also allows non-ASCII characters, quotes, stars and backslashes; but these names
 # go into an nft ruleset, where a quote cannot be escaped and a star or a backslash makes a pattern.
@@ -123,7 +125,7 @@ def _check_synproxy(value: object, service: ValidationInfo) -> object:
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError('is not a name; a name has only letters, digits, "_", "." and "-"')
+        raise ValueError(f"is not a name; a name is {NAME_RULE}")
     return value
 
 
@@ -218,7 +220,7 @@ def double_brackets(value: object) -> object:
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 NonEmpty = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(not_empty)]
 
-Name = Annotated[str, AfterValidator(_name), Allowed('letters, digits, "_", "." and "-"')]
+Name = Annotated[str, AfterValidator(_name), Allowed(NAME_RULE)]
 Port = Annotated[int, Range(1, 65535)]
 HostAddress = Annotated[IPv4Address, BeforeValidator(_host_address), Allowed("an IPv4 address in quotes")]
 Network = Annotated[IPv4Network, BeforeValidator(_network), Allowed("an IPv4 network in quotes")]

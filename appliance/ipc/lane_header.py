@@ -10,6 +10,7 @@ from hashlib import blake2s
 from appliance.ipc import lane_layout, session_record
 from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
+from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model import syn_cookie
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
 from appliance.model.tcp_state import TcpState
@@ -56,6 +57,7 @@ def _lines() -> Iterator[str]:
     yield from _constants(
         {
             "RECORD_VERSION": session_record.VERSION,
+            "SYN_OPTIONS_BYTES": SYN_OPTIONS_BYTES,
             "LAYOUT_HASH": f'"{_escaped(lane_layout.layout_hash())}"',
             "CHANGED_PAGE_BYTES": lane_layout.CHANGED_PAGE_BYTES,
             "USUAL_ENTRIES": lane_layout.USUAL_ENTRIES,

@@ -4,7 +4,8 @@ The kernel's table of sessions (the lane) consists of these records, and so does
 
 FIELDS is the one definition: Python packs it, and `ipc.lane_header` writes the C struct from it. Numbers are those of the host
 (little-endian on everything that is supported) and naturally aligned, so a compiler adds no padding; addresses and ports are
-bytes in network order. The bytes from `storm_ns` on belong to the kernel's program alone: they are written as zero and not read.
+bytes in network order. The bytes from `storm_ns` on belong to the kernel's program: they are written as zero, and read only as
+`ipc.syn_options` says.
 
 How far checksums move follows from the endpoints. It is in the record because the kernel would otherwise compute it for each
 packet; a record in which it does not fit the endpoints is refused.

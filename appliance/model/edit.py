@@ -67,11 +67,17 @@ def version_of(value: Any) -> str:
 
 
 ANY_VERSION = "*"
+NOT_THERE = '"'
+"""In the place of a version: for a value that is not there. No version has a quote."""
 
 
 def check_version(value: Any, wanted: Sequence[str]) -> None:
     """Raises ChangeRefusedError unless a value has one of the versions that the client knows; ANY_VERSION stands for any value
-    that is there. Without any in `wanted`, nothing is checked (RFC 9110, section 13.1.1)."""
-    if not wanted or (value is not None and (ANY_VERSION in wanted or version_of(value) in wanted)):
+    that is there, and NOT_THERE for none. Without any in `wanted`, nothing is checked (RFC 9110, sections 13.1.1 and 13.1.2)."""
+    if not wanted or (value is None and NOT_THERE in wanted):
         return
+    if value is not None and (ANY_VERSION in wanted or version_of(value) in wanted):
+        return
+    if NOT_THERE in wanted:
+        raise ChangeRefusedError(CHANGED_MEANWHILE, "it is there already, and If-None-Match says that it is not")
     raise ChangeRefusedError(CHANGED_MEANWHILE, "it is not as If-Match says: somebody else has changed it meanwhile")

@@ -22,6 +22,7 @@ from appliance.wire.layout import (
     DATA_OFFSET_SHIFT,
     IP_HEADER_BYTES,
     LEAST_OFFSET_FLAGS,
+    MOST_WINDOW,
     RST,
     SYN,
     TCP_HEADER_BYTES,
@@ -36,6 +37,7 @@ _INBOUND, _OUTBOUND = int(Direction.INBOUND), int(Direction.OUTBOUND)
 
 _record_at = RECORD.unpack_from
 
+_OF_SYN = LEAST_OFFSET_FLAGS | SYN
 _WITH_OPTIONS = LEAST_OFFSET_FLAGS + (1 << DATA_OFFSET_SHIFT)
 
 _ONLY_TIMESTAMP = b"\x01\x01\x08\x0a"
@@ -73,6 +75,19 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
         opening.syn = rewritten
         session.words[CLIENT_NEXT_SEQ] = segment.seq + 1 + segment.payload_bytes
     return rewritten
+
+
+def syn_of_kernel(session: Session, options: bytes, tunables: LiveTunables) -> bytes:
+    """The SYN of a session that the kernel has opened, as the real server got it, but for its window. `options` are its client's.
+
+    Raises nothing: the kernel opens sessions only by options that leave room for the client's address.
+    """
+    options = _disarmed(options, _OF_SYN, 0, tunables)
+    opening = session.opening
+    if opening is not None and tunables.toa:
+        opening.client_option = client_option(tunables.toa_kind, source_of(session.client_key)) or b""
+        options = put_first(opening.client_option, options) or options
+    return craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, MOST_WINDOW, options)
 
 
 def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> bytes:

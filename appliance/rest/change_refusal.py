@@ -11,8 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from appliance.model import edit
-from appliance.model.edit import ANY_VERSION, ChangeRefusedError, version_of
+from appliance.model.edit import ANY_VERSION, NOT_THERE, ChangeRefusedError, version_of
 from appliance.rest.problem import ProblemError
+from appliance.rest.strict_json import parse_json
 from appliance.rest.sysctl import BODY_S
 
 _STATUS = {
@@ -57,8 +58,13 @@ def etag(value: Any) -> dict[str, str]:
 
 
 def known_versions(request: web.Request) -> tuple[str, ...]:
-    """The versions in If-Match; empty without it. Weak ones match nothing. Raises ProblemError (400) for what is no ETag."""
+    """The versions in If-Match; empty without it. Weak ones match nothing. NOT_THERE for ``If-None-Match: *``. Raises
+    ProblemError (400) for what is no ETag, and for what no write needs: both headers, or ETags in If-None-Match."""
     text = ",".join(request.headers.getall("If-Match", [])).strip()
+    if "If-None-Match" in request.headers:
+        if text or request.headers.getall("If-None-Match") != [ANY_VERSION]:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "If-None-Match is not * alone, or there is If-Match as well")
+        return (NOT_THERE,)
     if not text or text == ANY_VERSION:
         return (ANY_VERSION,) if text else ()
     tags = [tag.strip() for tag in text.split(",")]
@@ -95,16 +101,10 @@ async def read_json(request: web.Request, most_bytes: int) -> Any:
     """The body of a request as JSON. Raises ProblemError as `read_text`, and 400 for what is not JSON."""
     text = await read_text(request, most_bytes)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = parse_json(text)
         json.dumps(value, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except UnicodeEncodeError:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body has half a surrogate pair, which is no character") from None
     except ValueError as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from error
-    except RecursionError:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is not valid JSON: nested too deeply") from None
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

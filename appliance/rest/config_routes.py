@@ -37,7 +37,7 @@ NEEDS_RESTART = Refusal(
 )
 UNCONFIRMED = Refusal(HTTPStatus.CONFLICT, "unconfirmed", "another change waits for its confirmation")
 CHANGED_MEANWHILE = Refusal(
-    HTTPStatus.PRECONDITION_FAILED, "changed-meanwhile", "If-Match names another state than the one there is"
+    HTTPStatus.PRECONDITION_FAILED, "changed-meanwhile", "If-Match or If-None-Match names another state than the one there is"
 )
 
 CONFIG_ROUTES: tuple[Route, ...] = (

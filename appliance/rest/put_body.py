@@ -1,10 +1,10 @@
 """The value in the body of a PUT: decimal digits or JSON. Pure."""
 
-import json
 import math
 from typing import Any, NamedTuple
 
 from appliance.model.tunables import TUNABLES, TunableError, parse_value
+from appliance.rest.strict_json import parse_json
 
 _LONGEST_SHOWN = 80
 
@@ -43,13 +43,6 @@ def read_asked_value(body: bytes, content_type: str) -> AskedValue:
     text = body.decode(errors="replace")
     if not (content_type == "application/json" or text.lstrip().startswith(("{", "["))):
         return AskedValue(text.strip(), False, text)
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    document = parse_json(text)
     given = document["value"] if isinstance(document, dict) and "value" in document else document
     return AskedValue(given, True, text)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 from appliance.model.token import without_tokens
 
@@ -51,6 +52,8 @@ class ServerLog:
         what = message % arguments if arguments else message
         if isinstance(exc_info, HttpProcessingError):
             self._lines.say("malformed request", f"{what}: {exc_info.message}")
+        elif isinstance(exc_info, RequestPayloadError):  # found while what is left of the body is read, behind the answer
+            self._lines.say("malformed request", f"{what}: {exc_info}")
         else:
             self._lines.say("an error of ours; please report this", f"{what}: {exc_info!r}", exc_info)
 

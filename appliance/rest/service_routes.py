@@ -14,7 +14,9 @@ LONGEST_TABLE_BYTES = 1 << 20
 
 _TOO_LONG = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "", f"the body is longer than {LONGEST_TABLE_BYTES} bytes")
 _BAD_BODY = Refusal(
-    HTTPStatus.BAD_REQUEST, "", "the body is not valid JSON, or its compression is broken; or If-Match is no ETag"
+    HTTPStatus.BAD_REQUEST,
+    "",
+    "the body is not valid JSON, or its compression is broken; or If-Match is no ETag, or If-None-Match not *",
 )
 _ALREADY_THERE = Refusal(HTTPStatus.CONFLICT, "already-there", "there is one of this name already")
 _OF_CHANGE = (BAD_CONFIG, NEEDS_RESTART, UNCONFIRMED)
@@ -92,7 +94,7 @@ def _add(what: str, model: object, *more: Refusal) -> Operation:
     )
 
 
-_BAD_ETAG = Refusal(HTTPStatus.BAD_REQUEST, "", "If-Match is no ETag")
+_BAD_ETAG = Refusal(HTTPStatus.BAD_REQUEST, "", "If-Match is no ETag, or If-None-Match not *")
 
 SERVICE_ROUTES: tuple[Route, ...] = (
     Route(

@@ -15,7 +15,6 @@ from appliance.rest.service_routes import LONGEST_TABLE_BYTES
 from appliance.views.config import applied, pool, pools, real_servers, services, table
 from appliance.views.document import Document
 
-_LONGEST_NAME = 1000
 _ACTIONS = {"PUT": REPLACE, "PATCH": MERGE}
 
 
@@ -103,4 +102,4 @@ def _subject(request: web.Request) -> Subject:
 def _text(value: Any, key: str) -> str:
     """A key that says what a new one is called; empty when it is missing, which the configuration then refuses."""
     given = value.get(key) if isinstance(value, dict) else None
-    return str(given)[:_LONGEST_NAME] if isinstance(given, str | int) else ""
+    return str(given) if isinstance(given, str | int) else ""

@@ -47,7 +47,8 @@ class Admission:
         if not service.local_addresses:
             return NO_LOCAL_ADDRESS
         taken = self._take_local_port(service, real_server, tries)
-        if taken is None and self.give_up_prepared(real_server):
+        if taken is None:
+            real_server = self._picked_without_prepared(service, real_server, client_key, now)
             taken = self._take_local_port(service, real_server, tries)
         taken = taken or self._take_port_in_use(service, real_server, now)
         if taken is None:
@@ -57,6 +58,21 @@ class Admission:
         session = Session(service, real_server, client_key, server_key, client_isn, isn, int(now * MS_PER_S))
         session.choice = service.choice
         return session
+
+    def _picked_without_prepared(
+        self, service: VirtualService[Session], picked: RealServer, client_key: bytes, now: float
+    ) -> RealServer:
+        """The real server that is picked when nothing is ready any more for the one that was picked.
+
+        What was ready was picked before, so its turn comes first. Else this one would get a port more than its share, and another
+        one would be left with a free one.
+        """
+        if service.persistence is not None:
+            self.give_up_prepared(picked)
+            return picked
+        service.take_back_pick(picked)
+        self.give_up_prepared(picked)
+        return service.pick_real_server(client_key, now) or picked
 
     def prepare(
         self, service: VirtualService[Session], real_server: RealServer, client_key: bytes, tries: int, now: float

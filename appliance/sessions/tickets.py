@@ -4,9 +4,11 @@ from array import array
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
+from appliance.ipc.syn_options import syn_options_in
 from appliance.model.counters import TICKETS_RETURNED
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
+from appliance.nat.opening import syn_of_kernel
 from appliance.sessions.admission import Admission
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.lane import Lane
@@ -26,7 +28,6 @@ from appliance.state.sources import Places, SourceCounts
 from appliance.wire import craft
 from appliance.wire.family import IPV4
 from appliance.wire.flow import FIRST_KEY, Direction, flow_key
-from appliance.wire.layout import MOST_WINDOW, SYN
 from appliance.wire.seq import add
 
 _NO_CLIENT = FIRST_KEY[: IPV4.endpoint_bytes]
@@ -126,7 +127,7 @@ class Tickets:
         lane.refresh(session)
         opening = session.opening
         if opening is not None and opening.rs_first_seq is None:
-            opening.syn = craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, MOST_WINDOW)
+            opening.syn = syn_of_kernel(session, syn_options_in(lane.maps.records, ticket.entry), owner.tunables)
 
     def _give_up(self, ticket: Ticket, other: Session) -> None:
         """The client has another session, of which the kernel did not know: that one goes on, and the client sends again."""

@@ -185,12 +185,21 @@ def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
         other.records = python.records
         expected = to_real_server(Segment.parse(syn), other, reference.inside.tunables, reference.shared.table(0, "ext"))
         assert with_one_zero(judged.raw) == with_one_zero(expected)
+        assert kernel.opening is not None
+        assert kernel.opening.syn is not None
+        again = Segment.parse(kernel.opening.syn)  # what Python sends when the real server has answered for an older connection
+        assert (again.key, again.seq, again.flags, again.options) == fields_of(expected)
         assert kernel.records == python.records
         other.words[RS_ACKED] = kernel.isn
         assert list(kernel.words) == list(other.words)
 
     one()
     assert "opened" in seen
+
+
+def fields_of(raw: bytes) -> tuple[bytes, int, int, bytes]:
+    segment = Segment.parse(raw)
+    return segment.key, segment.seq, segment.flags, segment.options
 
 
 def damaged(raw: bytes) -> bytes:
@@ -206,6 +215,7 @@ def damaged(raw: bytes) -> bytes:
         (tcp(CLIENT, VIP, "S", seq=C0, options=bytes((254, 8)) + bytes(6)), "up_syn"),
         (tcp(CLIENT, VIP, "S", seq=C0, options=b"\x02\x00\0\0"), "up_syn"),
         (tcp(CLIENT, VIP, "S", seq=C0, options=(TIMESTAMP + b"\1\1") * 2), "up_syn"),
+        (tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN + b"\1" * 12), "up_syn"),
         (tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN + b"\1" * 16), "up_syn"),
         (tcp(CLIENT, VIP, "A", seq=C0), "up_no_session"),
         (tcp(CLIENT, VIP, "SA", seq=C0), "up_no_session"),

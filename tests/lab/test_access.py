@@ -274,7 +274,9 @@ def test_elements_that_somebody_takes_away_are_put_back(lab: RunningLab, client:
     for number, (where, element) in enumerate(((name, STRANGER), ("services", "203.0.113.10 . tcp . 80")), 1):
         lab.run("gateway", "nft", f"delete element ip {ACCESS_TABLE} {where} {{ {element} }}")
         is_said = f"somebody else has changed what is in {where} of the table ip {ACCESS_TABLE}: it is put back".__eq__
-        lab.wait_until("it is put back", partial(lambda is_said: any(map(is_said, log_lines(lab, "host"))), is_said))
+        lab.wait_until("it is said", partial(lambda is_said: any(map(is_said, log_lines(lab, "host"))), is_said))
+        get = ("nft", f"get element ip {ACCESS_TABLE} {where} {{ {element} }}")
+        lab.wait_until("it is put back", partial(lambda get: lab.run("gateway", *get, check=False) != "", get))
         with more_in(lab, denied_drops=1):
             client.send(2710 + number, "S", seq=1)
     lab.wait_until("both are counted", lambda: lab.counter("queues", "access_sets_mended") - mended == 2)

@@ -170,14 +170,13 @@ def test_a_thousand_readers_that_never_read_take_little_memory(small_lab: Runnin
 def test_a_storm_of_writes_reaches_the_packet_path_a_few_times_a_second(small_lab: RunningLab) -> None:
     """Each write is logged when it is put in force, so the log shows how often that was."""
     lab = small_lab
-    seconds = 3
+    count = 15
     began = time.monotonic()
-    writes = lab.script("gateway", "write_storm.py", *API, str(seconds))
+    writes = lab.script("gateway", "write_storm.py", *API, str(count))
     took_s = time.monotonic() - began  # a busy machine ends it late
     log = Path(lab.environment["LAB_DIR"]) / "appliance.log"
     applied = sum("fullnat_lport_min: " in line for line in log.read_text().splitlines())
-    assert writes["answers"] > 50
-    assert set(writes["statuses"]) == {"200"}
+    assert writes["statuses"] == {"200": writes["answers"]}
     assert 0 < applied <= BURST + CHANGES_PER_S * (took_s + 2)
     lab.set_tunable("fullnat_lport_min", 5000)
 

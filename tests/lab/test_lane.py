@@ -60,8 +60,8 @@ def test_sessions_say_that_they_are_in_the_lane_and_their_entries_come_back(lab:
         assert stats(lab)["entries"]["used"] >= 20
         assert lab.api("/conns?all=1", "-X", "DELETE") != "0\n"
         held.kill()
-    assert lab.api_json("/conns") == []
-    assert stats(lab)["entries"]["used"] == 0
+    lab.wait_until("there is no session", lambda: lab.api_json("/conns") == [])
+    lab.wait_until("all entries are free", lambda: stats(lab)["entries"]["used"] == 0)
 
 
 def test_while_there_is_an_ipsec_policy_nothing_goes_past_it(lab: RunningLab) -> None:

@@ -158,7 +158,7 @@ def test_workers_that_are_killed_leave_a_client_what_it_has(lab: RunningLab) -> 
     """Its sessions go on in the lane, and the next workers count those that they take over."""
     in_force(lab, limited("max_conn_per_client = 6"))
     with held(lab, 6):
-        before = set(worker_pids(lab))
+        before = worker_pids(lab)
         kill_workers(lab)
         lab.wait_until("others are there", lambda: are_replaced(lab, before))
         lab.wait_until("they have counted", lambda: sum(open_on(lab)) == 6)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.director import director_pid, is_healthy, is_one_replaced, kill_all, log_lines, reload, worker_pids
+from tests.lab.director import director_pid, is_healthy, is_one_replaced, kill_all, log_lines, outcome, reload, worker_pids
 from tests.lab.keep_alive import keep_alive
 
 SHIPPED = (Path(__file__).parents[2] / "etc/lvs.toml").read_text().replace("[gateway]\n", "[gateway]\nspare_real_servers = 3\n")
@@ -66,7 +66,7 @@ def state_of(lab: RunningLab) -> tuple[str, ...]:
 
 def done(lab: RunningLab, text: str) -> bool:
     said = reload(lab, text)
-    assert said[-1].startswith("configuration read again"), said
+    assert outcome(said).startswith("configuration read again"), said
     return True
 
 

@@ -178,7 +178,7 @@ def test_real_servers_with_data_on_its_way_are_reset_and_so_are_their_clients_wh
         assert clients.stdin is not None
         assert clients.stdout is not None
         assert clients.stdout.readline() == "stopped\n"
-        assert busy_real_servers(lab) == SESSIONS
+        lab.wait_until("all have data to send", lambda: busy_real_servers(lab) == SESSIONS)
         end_and_follow(lab)
         lab.wait_until("real servers have heard it", lambda: not busy_real_servers(lab))
         clients.stdin.write("\n")
@@ -271,9 +271,10 @@ def test_a_flood_of_strays_is_answered_within_bounds_and_ends_nobodys_session(la
         with lab.start("client", "segment_flood.py", str(FLOOD_PACKETS)) as flood:
             flood.communicate()
         assert ask() == {"answered": SESSIONS}
+        lab.wait_until("as many are told as may be at once", lambda: told(lab) - before >= BURST)
         answered = told(lab) - before
     longest_s = time.monotonic() - began
-    assert BURST <= answered <= shards * (BURST + PER_S * longest_s)
+    assert answered <= shards * (BURST + PER_S * longest_s)
     assert answered < FLOOD_PACKETS
 
 

@@ -27,7 +27,7 @@ server_interface = "server0"
 [sysctl]
 fullnat_lport_min = 7001
 fullnat_lport_max = 7008
-tcp_timeout_syn_recv = 1000
+tcp_timeout_syn_recv = 3000
 tcp_timeout_time_wait = 1000
 tcp_timeout_last_ack = 1000
 tcp_timeout_close = 1000
@@ -85,7 +85,7 @@ class Rounds:
         )
 
     def is_not_answered(self) -> None:
-        """No client gets an answer before the gateway ends its session, a second after its SYN."""
+        """No client gets an answer before the gateway ends its session, three seconds after its SYN."""
         with ExitStack() as stack:
             clients = self._clients(stack)
             for client in clients:

@@ -57,14 +57,17 @@ def test_all_connections_of_a_client_go_to_one_real_server_until_that_takes_no_n
     assert {len(names) for names in before.values()} == {1}, "also the first ones, in two shards at once"
     shares = Counter(names[0] for names in before.values())
     assert min(shares["rs1"], shares["rs2"]) >= SOURCES // 2 - 2, "the scheduler chose for each client"
-    assert min(lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["shards"]) > 8 * SOURCES // 4, "both shards had their part"
+    lab.wait_until(
+        "both shards have had their part",
+        lambda: min(lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["shards"]) > 8 * SOURCES // 4,
+    )
     assert clients(lab) == {"192.0.2.101": shares["rs1"], "192.0.2.102": shares["rs2"]}
     listed = {row["client"]: row["real_server"] for row in lab.api_json("/persistence?limit=100")}
     assert set(listed) >= set(before)
 
     pids = worker_pids(lab)
     os.kill(pids[0], signal.SIGKILL)
-    lab.wait_until("another worker is there", lambda: worker_pids(lab)[0] not in (pids[0], None))
+    lab.wait_until("another worker is there", lambda: are_replaced(lab, pids[:1]))
     assert by_source(lab, times=4) == before, "the table outlives a worker"
     pids = worker_pids(lab)
     os.kill(director_pid(lab), signal.SIGUSR2)

@@ -84,7 +84,8 @@ def test_every_query_of_the_dashboard_finds_something(busy: Watched) -> None:
     for title, query in queries():
         busy.prometheus.query(query)  # whatever it finds, it is a query
         for part in _SELECTOR.findall(query) if title in EMPTY else [query]:
-            assert busy.prometheus.has(part) or title in WITHOUT_SERIES, f"{title}: {part}"
+            if title not in WITHOUT_SERIES:
+                busy.lab.wait_until(f"{title} finds {part}", lambda: busy.prometheus.has(part))  # noqa: B023  # called here
 
 
 def test_panels_that_may_find_nothing_are_on_the_dashboard() -> None:
@@ -111,10 +112,11 @@ def test_no_alert_is_raised_on_a_healthy_gateway_and_each_is_understood(busy: Wa
     assert {rule["name"]: (rule["health"], rule.get("lastError", "")) for rule in rules} == {
         rule["name"]: ("ok", "") for rule in rules
     }
-    assert {rule["name"]: rule["state"] for rule in rules} == {rule["name"]: "inactive" for rule in rules}
     for selector in chain.from_iterable(_SELECTOR.findall(rule["query"]) for rule in rules):
         if "conntrack" not in selector:
-            assert prometheus.has(selector), selector
+            lab.wait_until(f"there is {selector}", lambda: prometheus.has(selector))  # noqa: B023  # called here
+    # A scrape that a slow machine does not finish in time raises one for a moment.
+    lab.wait_until("none is raised", lambda: {rule["state"] for rule in prometheus.rules()} == {"inactive"})
 
 
 def test_an_alert_is_raised_when_it_is_time(busy: Watched) -> None:
@@ -131,11 +133,15 @@ def test_an_alert_is_raised_when_it_is_time(busy: Watched) -> None:
 
 def test_prometheus_reads_openmetrics_and_every_number_that_curl_sees(busy: Watched) -> None:
     lab, prometheus = busy
-    (target,) = prometheus.ask("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
+
+    def is_read() -> bool:
+        (target,) = prometheus.ask("targets")["activeTargets"]
+        return (target["health"], target["lastError"]) == ("up", "")
+
+    lab.wait_until("it is read without an error", is_read)
     shown = lab.api("/metrics")
     names = set(re.findall(r"^# TYPE (\w+) ", shown, re.MULTILINE))
-    assert names <= set(prometheus.ask("label/__name__/values"))
+    lab.wait_until("every name is known", lambda: names <= set(prometheus.ask("label/__name__/values")))
     assert len(names) > 100
     assert "# EOF" not in shown
 
@@ -167,7 +173,7 @@ def test_a_worker_that_does_nothing_is_seen_and_raises_an_alert(busy: Watched) -
             "the page says so",
             lambda: prometheus.has('appliance_shard_up{shard="0"} == 0 and appliance_shard_silent_seconds > 0'),
         )
-        assert prometheus.has('appliance_shard_up{shard="1"} == 1')
+        lab.wait_until("the other one is up", lambda: prometheus.has('appliance_shard_up{shard="1"} == 1'))
         raised = 'ALERTS{alertname="ApplianceNotHealthy"}'
         lab.wait_until("the alert is raised", lambda: prometheus.has(raised))
     finally:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tests.lab.bare_gateway import Appliance, inside
 from tests.lab.conftest import RunningLab
-from tests.lab.director import director_pid, is_healthy, worker_pids
+from tests.lab.director import are_replaced, director_pid, is_healthy, worker_pids
 from tests.lab.idle_sessions import IdleSessions
+from tests.lab.log_times import assert_once_a_look
 
 
 def kill(pid: int, number: signal.Signals) -> None:
@@ -23,16 +24,16 @@ def kill(pid: int, number: signal.Signals) -> None:
 def test_a_worker_killed_under_load_is_back_and_new_connections_work(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
     assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400
-    counted = lab.api_json("/stats/ip_vs_stats")["totals"]["in_packets"]["shards"]
+    counted = totals(lab)["conns"]["shards"][1]
     with lab.start("client", "http_load.py", "20000", "16") as load:
-        lab.wait_until("traffic flows", lambda: totals(lab)["in_packets"]["shards"][1] > counted[1] + 200)
+        lab.wait_until("sessions begin in that shard", lambda: totals(lab)["conns"]["shards"][1] > counted + 200)
         victim = worker_pids(lab)[1]
-        at_death = totals(lab)["in_packets"]["shards"][1]
+        at_death = totals(lab)["conns"]["shards"][1]
         kill(victim, signal.SIGKILL)
-        lab.wait_until("the shard is back", lambda: worker_pids(lab)[1] not in (None, victim))
+        lab.wait_until("the shard is back", lambda: are_replaced(lab, [victim]))
         assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
         load.kill()
-    assert totals(lab)["in_packets"]["shards"][1] > at_death, "counters outlive the worker and go on"
+    lab.wait_until("counters have outlived the worker and gone on", lambda: totals(lab)["conns"]["shards"][1] > at_death)
     starts = [shard["starts"] for shard in lab.api_json("/healthz")["shards"]]
     assert starts == [1, 2, 1, 1]
 
@@ -68,7 +69,8 @@ def test_overruns_are_counted(fresh_lab: RunningLab) -> None:
         kill(pid, signal.SIGSTOP)
     lab.run("client", sys.executable, str(Path(__file__).parent / "programs" / "segment_flood.py"), "60000")
     for pid in pids:
-        kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # a machine on which all this takes ten seconds has begun anew with others
+            kill(pid, signal.SIGCONT)
     lab.wait_until("the overrun shows", lambda: overruns(lab) > 0)
     assert lab.script("client", "http_load.py", "200", "8")["ok"] == 200
 
@@ -81,14 +83,11 @@ def test_a_stopped_worker_is_noticed_and_started_anew_under_traffic(fresh_lab: R
     with lab.start("client", "http_load.py", "20000", "16") as load:
         stopped_at = time.monotonic()
         kill(victim, signal.SIGSTOP)
-        lab.wait_until("it is noticed", lambda: not is_healthy(lab))
+        lab.wait_until("it is noticed, and of no other one", lambda: silent(lab) == {1: victim})
         assert time.monotonic() - stopped_at > 1.5, "not before its silence has lasted"
-        shards = health(lab)["shards"]
-        assert [shard["up"] for shard in shards] == [True, False, True, True]
-        assert (shards[1]["pid"], shards[1]["silent_s"] >= 2.0) == (victim, True)
         refusal = lab.run("gateway", "curl", "-s", lab.environment["LAB_API"] + "/stats/slabinfo")
         assert "shard 1: the worker does nothing" in refusal, "and nobody waits for its answer"
-        lab.wait_until("the next one is there", lambda: is_healthy(lab) and worker_pids(lab)[1] != victim)
+        lab.wait_until("the next one is there", lambda: are_replaced(lab, [victim]))
         load.kill()
     assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
     assert [shard["starts"] for shard in health(lab)["shards"]] == [1, 2, 1, 1]
@@ -111,22 +110,34 @@ def health(lab: RunningLab) -> Any:
     return json.loads(lab.run("gateway", "curl", "-s", "-H", "Accept: application/json", lab.environment["LAB_API"] + "/healthz"))
 
 
+def silent(lab: RunningLab) -> dict[int, int]:
+    """The processes that have been silent for two seconds or more, by shard. Those of the other shards are up."""
+    shards = enumerate(health(lab)["shards"])
+    return {number: shard["pid"] for number, shard in shards if not shard["up"] and shard["silent_s"] >= 2.0}
+
+
 def overruns(lab: RunningLab) -> int:
     return lab.counter("queues", "queue_full_drops") + lab.counter("queues", "socket_drops")
 
 
+FOR_EVER = "1000000000"
+"""So many segments that a flood goes on until it is ended."""
+
+
 def test_queries_and_timers_go_on_under_a_flood(fresh_lab: RunningLab) -> None:
     lab = fresh_lab
-    lab.set_tunable("tcp_timeout_established", 2000)
-    with IdleSessions(lab, 8) as idle, lab.start("client", "segment_flood.py", "300000") as flood:
-        assert flood.stdout is not None
-        assert flood.stdout.readline() == "flooding\n"
-        endings = idle.wait_for_the_last()
-        assert lab.api_json("/stats/ip_vs_conn") == [], "a query is answered under the flood"
-        assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
-        flood.kill()
+    lab.set_tunable("tcp_timeout_established", 4000)
+    with IdleSessions(lab, 8) as idle, lab.start("client", "segment_flood.py", FOR_EVER) as flood:
+        try:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == "flooding\n"
+            endings = idle.wait_for_the_last()
+            lab.wait_until("a query is answered under the flood", lambda: lab.api_json("/stats/ip_vs_conn") == [])
+            assert flood.poll() is None, "the flood outlived the sessions, so the above happened under it"
+        finally:
+            flood.kill()
     assert list(endings.values()) == ["reset"] * 8, "expired under the flood"
-    assert lab.counter("drops", "no_session") > 1000, "the flood did reach the workers"
+    lab.wait_until("the flood did reach the workers", lambda: lab.counter("drops", "no_session") > 1000)
 
 
 def test_a_packet_that_the_queue_cuts_short_is_dropped_and_counted(fresh_lab: RunningLab) -> None:
@@ -153,7 +164,7 @@ def test_refused_clients_are_told_counted_and_logged_once_a_while(fresh_lab: Run
     assert lab.counter("drops", "local_ports_exhausted") >= result["errors"][words]
     log = Path(lab.environment["LAB_DIR"]) / "appliance.log"
     lab.wait_until("it is logged", lambda: "no free port on any local address" in log.read_text())
-    assert log.read_text().count("no free port") <= 5
+    assert_once_a_look([line for line in log.read_text().splitlines() if "no free port" in line])
     lab.set_tunable("fullnat_lport_max", 65535)
     assert lab.script("client", "http_load.py", "100", "4")["ok"] == 100
 

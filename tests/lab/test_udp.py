@@ -129,8 +129,13 @@ def test_the_lists_say_which_protocol(lab: RunningLab) -> None:
         ("UDP", "UDP", "echo", "203.0.113.10:80")
     }
     assert {row["destination"] for row in rows} == {"192.0.2.101:8080", "192.0.2.102:8080"}
-    lines = lab.api("/stats/ip_vs_conn").splitlines()
-    assert sum(line.startswith("UDP ") and " UDP  " in line for line in lines) == len(udp_sessions(lab))
+
+    def are_shown() -> bool:
+        """Whether there is a line for each. One may end between both questions."""
+        lines = lab.api("/stats/ip_vs_conn").splitlines()
+        return sum(line.startswith("UDP ") and " UDP  " in line for line in lines) == len(udp_sessions(lab))
+
+    lab.wait_until("all have a line", are_shown)
     assert "UDP  203.0.113.10:80 rr" in lab.api("/stats/ip_vs").splitlines()
 
 

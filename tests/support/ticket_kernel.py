@@ -4,6 +4,7 @@ from struct import pack_into
 
 from appliance.ipc.lane_layout import RING, RING_OFFSETS, RING_PLACES, VOID_TICKET
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION
+from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.nat.opening import to_real_server
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, each, flows_of, rebuilt, words_of
 from appliance.state.progress import CLIENT_NEXT_SEQ
@@ -43,7 +44,7 @@ class TicketKernel:
     def put(self, syn: bytes) -> bool:
         """Open a session for a SYN; False when the SYN goes up."""
         head_at = RING_OFFSETS["head"] // 8
-        if not self.is_open or not self.ready:
+        if not self.is_open or not self.ready or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
             return False
         place = self._word("tickets") + self._longs[head_at] % RING_PLACES
         self._longs[head_at] += 1
@@ -73,10 +74,12 @@ class TicketKernel:
             ("outbound_ip_delta", "<H", -ip_in % 65535),
             ("outbound_transport_delta", "<H", -transport_in % 65535),
             ("opened_low", "<I", int(world.now * 1000)),
+            ("storm_reserved", "<I", len(syn.options)),
         ):
             pack_into(code, maps.records, at + OFFSETS[name], value)
         maps.records[at + OFFSETS["client_address"] :][:4] = client[:4]
         maps.records[at + OFFSETS["client_port"] :][:2] = client[4:]
+        maps.records[at + OFFSETS["storm_ns"] :][: len(syn.options)] = syn.options
         words = words_of(self._record_longs, entry)
         words[CLIENT_NEXT_SEQ] = syn.seq + 1
         words[3] += 1

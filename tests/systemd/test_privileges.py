@@ -67,9 +67,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def met(machine: Machine, name: str) -> dict[str, str]:
     """What a probe met, by step; nothing where the step worked."""
     machine.run("systemctl", "start", f"probe-{name}", check=False)
-    [line] = [line for line in machine.journal(f"probe-{name}").splitlines() if line.startswith("{")]
-    found: dict[str, str] = json.loads(line)
+    unit = f"probe-{name}"
+    machine.wait_until("the journal has its words", lambda: len(said(machine, unit)) == 1)  # behind its end, at times
+    found: dict[str, str] = json.loads(said(machine, unit)[0])
     return found
+
+
+def said(machine: Machine, unit: str) -> list[str]:
+    """The lines of JSON that a unit has printed."""
+    return [line for line in machine.journal(unit).splitlines() if line.startswith("{")]
 
 
 def test_the_unit_allows_what_the_lane_takes(machine: Machine) -> None:

@@ -167,6 +167,7 @@ def test_a_restart_keeps_every_session(running: Site) -> None:
         assert running.lane()["state"] == "on"
         assert running.pid() != before
         carried = running.api("/stats/lane")["counters"]["carried"]
+        running.goes_on(1)  # so that what is reported from here on was sent behind that
         running.goes_on(10)
         assert running.api("/stats/lane")["counters"]["carried"] >= carried + 2 * 10 * CONNECTIONS, (
             "a packet each way for each line"

@@ -232,7 +232,8 @@ def test_an_uninstall_waits_for_the_end_of_the_data_plane(tmp_path: Path) -> Non
         for path in ("/opt/appliance", "/run/appliance", UNITS / DIRECTOR, UNITS / DATAPLANE, UNITS / "multi-user.target.wants"):
             assert not stage.machine.has(str(path)), path
         assert run("getent", "passwd", "appliance", check=False) == ""
-        assert run("systemctl", "list-units", "--all", "--plain", "--no-legend", "appliance*") == ""
+        units = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "appliance*")
+        stage.machine.wait_until("systemd has forgotten the units", lambda: run(*units) == "")
 
 
 def test_a_shutdown_ends_it_before_the_network(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ from ipaddress import IPv4Address
 
 from tests.lab.programs.fresh_ports import FreshPorts
 
+PATIENCE_S = 60.0
+"""For an answer. It only ends a test that failed."""
+
 
 def answer(source: str, ports: FreshPorts) -> str:
     """The name of the real server that answers a connection from this address."""
     with socket.socket() as sock:
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         ports.bind(sock, source)
         sock.connect((os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])))
         connection = http.client.HTTPConnection(os.environ["LAB_VIP"])

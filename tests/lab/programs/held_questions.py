@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 FORGED = b"forged"
 
 

@@ -19,7 +19,7 @@ import time
 from tests.lab.programs.fresh_ports import FreshPorts
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """For the answers to all requests together, which are sent at once."""
 LEAST_WAIT_S = 0.05
 

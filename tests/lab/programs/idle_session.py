@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """For the ends that were announced."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 

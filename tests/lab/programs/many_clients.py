@@ -1,6 +1,7 @@
 """COUNT clients that want to be connected to the service all the time: `many_clients.py COUNT`.
 
-A client that is reset connects again, as a person would; one that gets no answer leaves the next try to its kernel. The program
+A client that is reset connects again, as a person would; one that gets no answer leaves the next tries to its kernel, and
+begins anew when that gives up. The program
 reads commands from standard input, a line each, and answers each with one line of JSON:
 
     connected   how many clients are connected now
@@ -85,6 +86,8 @@ class Clients:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self), os.environ["LAB_VIP"], int(os.environ["LAB_PORT"])
                 )
+            except TimeoutError:  # its kernel has given up after two minutes without an answer
+                continue
             except OSError:
                 self.resets += 1
                 continue

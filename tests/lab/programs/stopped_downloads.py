@@ -12,7 +12,7 @@ import sys
 
 LONG_BYTES = 1 << 23
 BUFFER_BYTES = 1 << 14
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def asked(service: tuple[str, int]) -> socket.socket:

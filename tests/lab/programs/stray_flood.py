@@ -1,9 +1,12 @@
-"""Send COUNT unsolicited packets to the VIP, PER_S a second: `stray_flood.py udp|fragment COUNT PER_S`. Prints "flooding" first.
+"""Send unsolicited packets to the VIP, PER_S a second: `stray_flood.py udp|fragment COUNT PER_S`. Prints "flooding" first, and at
+the end how many there were: COUNT, or more if standard input ends later.
 
 "udp" goes to a port next to that of the service, "fragment" is the first part of a TCP packet to it.
 """
 
+import itertools
 import os
+import select
 import socket
 import struct
 import sys
@@ -23,15 +26,18 @@ def packets(kind: str) -> list[bytes]:
 
 
 def main(kind: str, count: int, per_s: int) -> None:
-    """Send `count` packets."""
+    """Send `count` packets, and go on until standard input ends."""
     to_send = packets(kind)
     print("flooding", flush=True)
     start = time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        for index in range(count):
+        for index in itertools.count():
             if index % BATCH == 0:
                 time.sleep(max(0.0, start + index / per_s - time.monotonic()))
+                if index >= count and select.select([sys.stdin], [], [], 0)[0]:
+                    break
             raw.sendto(to_send[index % len(to_send)], (os.environ["LAB_VIP"], 0))
+    print(index, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write other values of a tunable to the API at HOST:PORT over 20 connections for SECONDS, as fast as it answers.
+"""Write other values of a tunable to the API at HOST:PORT over 20 connections, COUNT on each, as fast as it answers.
 
 Prints as JSON the number of answers, and how many there were of each status.
 """
@@ -6,15 +6,14 @@ Prints as JSON the number of answers, and how many there were of each status.
 import asyncio
 import json
 import sys
-import time
 from collections import Counter
 
 
-async def writer(host: str, port: int, until: float, statuses: Counter[str], start: int) -> None:
+async def writer(host: str, port: int, count: int, statuses: Counter[str], start: int) -> None:
     """One connection: one write after the other."""
     reader, out = await asyncio.open_connection(host, port)
     value = start
-    while time.monotonic() < until:
+    for _ in range(count):
         value += 20
         body = str(5000 + value % 1000)
         out.write(f"PUT /sysctl/fullnat_lport_min HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -24,11 +23,10 @@ async def writer(host: str, port: int, until: float, statuses: Counter[str], sta
     out.close()
 
 
-async def main(host: str, port: int, seconds: int) -> None:
+async def main(host: str, port: int, count: int) -> None:
     """Run all connections."""
     statuses = Counter[str]()
-    until = time.monotonic() + seconds
-    await asyncio.gather(*(writer(host, port, until, statuses, start) for start in range(20)))
+    await asyncio.gather(*(writer(host, port, count, statuses, start) for start in range(20)))
     print(json.dumps({"answers": statuses.total(), "statuses": statuses}))
 
 

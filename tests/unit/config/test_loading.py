@@ -188,7 +188,7 @@ ADDRESSES = 'default = ["192.0.2.10"]'
 INTERFACE_RULE = "is not an interface name; it has 1 to 15 ASCII characters and no blank, slash, colon, quote, star or backslash"
 LISTEN_RULE = "is not IP:PORT or [IPV6]:PORT with a numeric address, nor one of these after tls:, and not unix:/absolute/path"
 TABLE_RULE = "is no size of a table; sizes: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071"
-NAME_RULE = 'is not a name; a name has only letters, digits, "_", "." and "-"'
+NAME_RULE = 'is not a name; a name is 1 to 64 letters, digits, "_", "." and "-", and neither "." nor ".."'
 
 OTHER_SET = "is not a name of a set: a letter, then letters, digits and _, 63 at most"
 
@@ -289,6 +289,10 @@ ONE_VALUE = [
     ('"eth1"', "'a\"b'", f'gateway.server_interface: "a\\"b" {INTERFACE_RULE}'),
     ('name = "web"', 'name = "the web"', f'service[0].name: "the web" {NAME_RULE}'),
     ('name = "web"', 'name = "web\\n"', f'service[0].name: "web\\n" {NAME_RULE}'),
+    ('name = "web"', f'name = "{"w" * 65}"', f'service[0].name: "{"w" * 65}" {NAME_RULE}'),
+    ('name = "web"', 'name = "."', f'service[0].name: "." {NAME_RULE}'),
+    ('name = "web"', 'name = ".."', f'service[0].name: ".." {NAME_RULE}'),
+    ("default =", '".." =', f'local_addresses."..": ".." {NAME_RULE}'),
     ("default =", '"" =', f'local_addresses."": "" {NAME_RULE}'),
     # Listen addresses
     ("127.0.0.1:9380", "localhost:9380", f'api.listen[0]: "localhost:9380" {LISTEN_RULE}'),
@@ -480,6 +484,8 @@ def test_a_file_without_its_main_parts(text: str, lines: list[str]) -> None:
         ("127.0.0.1:9380", "[::1]:9380"),
         ("127.0.0.1:9380", f"unix:/{'x' * 106}"),
         ("weight = 7", "weight = 0"),
+        ('name = "web"', f'name = "{"w" * 64}"'),
+        ('name = "web"', 'name = "..."'),
         ("queue_base = 8", "queue_base = 65534"),
         ("fullnat_lport_max = 6000", "fullnat_lport_max = 5001"),
         ("192.0.2.102", "198.51.100.1"),
@@ -524,6 +530,19 @@ def test_a_long_value_is_cut() -> None:
     assert problem.message == f'"{("web " * 20)[:79]}…" {NAME_RULE}'
 
 
+def test_a_hundred_mistakes_are_told_and_the_others_counted() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(GOOD + "".join(f"wrong{number} = 1\n" for number in range(102)), "lvs.toml")
+    lines = str(refused.value).split("\n")
+    assert len(refused.value.errors) == 102
+    assert (len(lines), lines[-1]) == (101, "lvs.toml: and 2 more mistakes")
+    assert "wrong99: unknown key" in lines[-2]
+
+
+def test_as_many_dots_as_a_text_may_have_are_no_mistake() -> None:
+    parse(GOOD.replace("shards = 2", f"shards = 2  # {'a.' * 40}"), "lvs.toml")
+
+
 def test_an_error_survives_pickling() -> None:
     error = refusal(changed("port = 443", "port = 0"))
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -536,6 +555,10 @@ def test_an_error_survives_pickling() -> None:
         ("[gateway]\nshards = ", "lvs.toml:2:10: not valid TOML: Invalid value"),
         ("a = [\n", "lvs.toml:2:1: not valid TOML: Invalid value"),
         ("a = " + "[" * 5000, "lvs.toml: lists or tables are nested too deeply"),
+        pytest.param(".".join("a" * 40_000) + " = 1", "lvs.toml: lists or tables are nested too deeply", id="key of many parts"),
+        ("[a]\n[ " + ' "b c" . ' * 40 + "d]", "lvs.toml: lists or tables are nested too deeply"),
+        ("a = {b = 1, " + "'c'." * 40 + "d = 1}", "lvs.toml: lists or tables are nested too deeply"),
+        pytest.param("a = [" + "1," * 300_000 + "]", "lvs.toml: has more than 300000 values", id="many values"),
     ],
 )
 def test_text_that_is_no_toml(text: str, line: str) -> None:

@@ -181,6 +181,19 @@ async def test_malformed_requests_cost_one_short_line(start: Start, caplog: pyte
     assert len(record.message) < 200
 
 
+async def test_a_body_of_a_broken_compression_is_no_error_of_ours(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """What comes of it behind the answer was a trace in the log, with the request to report it."""
+    served = await start(FakeGateway())
+    head = b"PATCH /services/web HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: deflate\r\nContent-Length: 2\r\n\r\n"
+    reader, writer = await served.connect()
+    with caplog.at_level("WARNING", "appliance.api"):
+        writer.write(head + b"xx")
+        assert b" 400 Bad Request" in await reader.read()
+    [record] = [one for one in caplog.records if one.name == "appliance.api"]
+    assert record.message.startswith("malformed request: ")
+    assert not record.exc_info
+
+
 @pytest.mark.parametrize(
     ("descriptors", "listeners", "most"),
     [

@@ -177,6 +177,7 @@ TEXT_WITH_COMMAND = api_changes.SHIPPED.replace(
     "[[service.real_server]]", '[service.health_check]\ntype = "command"\ncommand = ["/bin/sh"]\n[[service.real_server]]', 1
 ).encode()
 OTHER_STATE, NO_ETAG = {"If-Match": '"0"'}, {"If-Match": "0"}
+NOT_THERE, NO_STAR, BOTH = {"If-None-Match": "*"}, {"If-None-Match": '"0"'}, {"If-None-Match": "*", "If-Match": "*"}
 
 Tried = tuple[str, str, bytes | None, Mapping[str, str], Prepare, int, str]
 
@@ -193,11 +194,13 @@ def tried_changes() -> Iterator[Tried]:
             yield method, path, body, {}, a_change_is_unconfirmed, 409, "unconfirmed"
             if method != "POST" or path == "/config/apply":
                 yield method, path, body, OTHER_STATE, nothing, 412, "changed-meanwhile"
+                yield method, path, body, NOT_THERE, nothing, 412, "changed-meanwhile"
     for path in ONE:
         yield "DELETE", path, None, {}, it_is_refused, 409, "needs-restart"
         yield "DELETE", path, None, {}, a_change_is_unconfirmed, 409, "unconfirmed"
         yield "DELETE", path, None, OTHER_STATE, nothing, 412, "changed-meanwhile"
-        yield "DELETE", path, None, NO_ETAG, nothing, 400, ""
+        for headers in (NO_ETAG, NO_STAR, BOTH):
+            yield "DELETE", path, None, headers, nothing, 400, ""
     yield "POST", "/config/confirm", None, {}, nothing, 409, "nothing-to-confirm"
     yield "DELETE", "/services/{name}", None, {}, it_has_mistakes, 422, "bad-config"
     yield "DELETE", "/services/{name}/real_servers/{endpoint}", None, {}, it_has_mistakes, 422, "bad-config"

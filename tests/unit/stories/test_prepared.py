@@ -1,5 +1,6 @@
 """Prepared admissions as a shard sees them: the kernel opens sessions, and they are sessions like all others."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,14 +8,16 @@ import pytest
 
 from appliance.ipc.lane_layout import RING_PLACES
 from appliance.ipc.plan import Plan
+from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model import verdicts
 from appliance.policy.steering import shard_table
 from appliance.shard.shard import Shard
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.layout import ADDRESSES_START
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP, VIP_ADDRESS
 from tests.support.lane_maps import FakeMaps, check_lane
-from tests.support.segments import tcp
-from tests.support.tcp_options import LINUX_SYN
+from tests.support.segments import read_tcp, tcp
+from tests.support.tcp_options import LINUX_SYN, MSS_1460
 from tests.support.ticket_kernel import TicketKernel
 from tests.support.world import World, plan
 
@@ -72,6 +75,32 @@ def test_a_connection_that_the_kernel_has_opened_goes_on_as_any_other() -> None:
     assert world.state() == "ESTABLISHED"
     world.client.sends("R", seq=C0 + 1)
     assert world.state() == "CLOSE"
+
+
+@pytest.mark.parametrize("toa", [0, 1])
+@pytest.mark.parametrize("remove", [0, 1])
+@pytest.mark.parametrize("options", [LINUX_SYN, MSS_1460, b""])
+def test_its_syn_is_sent_again_with_its_options_when_an_older_connection_answers(toa: int, remove: int, options: bytes) -> None:
+    """As the real server got it: with size, scale, SACK and the client's address."""
+    scene = Scene(fullnat_toa_entry=toa, fullnat_timestamp_remove_entry=remove)
+    scene.prepare()
+    world = scene.world
+    assert scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=options, window=65535))
+    first = world.rs.gets("S")
+    assert world.rs.sends("A", seq=5, ack=777 - world.rs.shift) is verdicts.STALE_ANSWER
+    reset = read_tcp(world.take(world.rs.here))
+    assert (reset.flags, reset.seq) == ("R", 777)
+    assert world.rs.gets("S").raw[ADDRESSES_START:] == first.raw[ADDRESSES_START:]
+    world.sleep(0.4)
+    assert world.rs.gets("S").raw[ADDRESSES_START:] == first.raw[ADDRESSES_START:], "once more, for it may have been lost"
+
+
+def test_a_syn_with_more_options_than_can_be_kept_goes_up() -> None:
+    scene = Scene()
+    scene.prepare()
+    fits = LINUX_SYN + b"\1" * (SYN_OPTIONS_BYTES - len(LINUX_SYN))
+    assert not scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=fits + b"\1" * 4))
+    assert scene.kernel.put(tcp(CLIENT, VIP, "S", seq=C0, options=fits))
 
 
 def test_it_counts_as_one_that_its_syn_has_opened() -> None:
@@ -315,6 +344,23 @@ def test_one_that_came_to_nothing_is_free_again() -> None:
     assert not scene.world.sessions()
     assert not any(pool.in_use for _, _, pool in scene.world.inside.local_ports("tcp"))
     assert scene.world.inside.lane.entries.in_use == 0
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc"])
+def test_near_the_last_local_port_none_is_left_when_some_syns_come_up(scheduler: str) -> None:
+    """Those that come up get what comes before all that is ready, so both real servers are used to the last port."""
+    low, ports, servers = 20_000, 60, 2
+    made = plan(weights=(1, 1), local_addresses=("192.0.2.10",))
+    scene = Scene(
+        replace(made, services=(replace(made.services[0], scheduler=scheduler),)),
+        fullnat_lport_min=low, fullnat_lport_max=low + ports - 1, fullnat_lport_tries=ports,
+    )  # fmt: skip
+    for number in range(ports * servers):
+        if not number % 7 or not scene.opens(number):
+            assert scene.world.put(syn_of(number)) is verdicts.TO_REAL_SERVER, number
+        scene.prepare()
+    assert Counter(scene.servers()) == {0: ports, 1: ports}
+    assert scene.world.put(syn_of(ports * servers)) is verdicts.LOCAL_PORTS_EXHAUSTED
 
 
 def test_local_ports_that_are_kept_ready_are_there_for_syns_that_come_up() -> None:
