@@ -141,7 +141,7 @@ def test_a_client_that_comes_back_on_its_old_session_has_returned_its_cookie_as_
 
 
 def test_a_cookie_of_the_kernel_is_good_after_it_has_disengaged(scene: Scene) -> None:
-    scene.flood(1.5, per_s=10)
+    scene.flood(COOKIE_LIFE_S + 5, per_s=100)
     sent_at = scene.world.now
     scene.world.sleep(2 * LIFE_S)
     assert scene.edges() == (1, 1)
