@@ -9,7 +9,6 @@ from itertools import islice
 
 from appliance.model.syn_offer import COOKIES_WHEN_FULL
 from appliance.model.tcp_state import TcpState
-from appliance.proxy.cookie import COOKIE_LIFE_S
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.services import NEVER, VirtualService
 from appliance.state.session import Session
@@ -62,8 +61,6 @@ class Engagement:
         tunables = self._sessions.tunables
         if service.latch is not None:
             service.latch.look(service.backlog(tunables.backlog), tunables.timeouts_s[TcpState.SYN_RECV], now)
-        if self.kernel_answers(service):
-            service.cookies_until = now + COOKIE_LIFE_S + 2 * LOOK_EVERY_S
         if not service.always_answers(tunables.syncookies):
             self._update(service)
 

@@ -14,7 +14,7 @@ from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc import lane_layout
-from appliance.ipc.lane_layout import FLOW_BYTES, LEAST_ENTRIES, RealServerFlags, flow, tcp_states
+from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, LEAST_ENTRIES, RealServerFlags, flow, tcp_states
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
@@ -143,6 +143,22 @@ def test_records_can_be_copied_when_all_have_this_version(directory: Path, kerne
 def test_maps_that_contradict_themselves_are_refused(directory: Path, kernel: LaneKernel) -> None:
     kernel.put_settings(kernel.settings._replace(entries=2 * LEAST_ENTRIES))
     assert Pinned(directory).why_not() == f"they have {LEAST_ENTRIES} entries and say {2 * LEAST_ENTRIES}"
+
+
+def test_latches_of_a_worker_that_is_gone_are_closed_and_all_by_a_successor(directory: Path, kernel: LaneKernel) -> None:
+    latches = KernelLaneMaps(kernel.worker_fds()).latches
+    numbers = (0, 1, 2, 3, LATCHES - 1)
+
+    def are_open() -> list[int]:
+        return [number for number in numbers if LATCH.unpack_from(latches, number * LATCH.size)[:2] == (5, 1)]
+
+    for number in numbers:
+        LATCH.pack_into(latches, number * LATCH.size, 5, 1, b"")
+    kernel.forget_worker(1, 2)
+    assert are_open() == [0, 2]
+    with closing(LaneKernel.take_over(Pinned(directory))):
+        assert are_open() == []
+    assert LATCH.unpack_from(latches, 0)[0] == 5, "what was counted stays"
 
 
 def test_flows_come_and_go_in_pairs(kernel: LaneKernel) -> None:

@@ -14,7 +14,7 @@ from appliance.proxy.cookie import COOKIE_LIFE_S, CookieJar
 from appliance.wire.flow import flow_key
 from tests.support.addresses import C0, CLIENT, VIP
 from tests.support.lane_maps import FakeMaps
-from tests.support.proxied import GET
+from tests.support.proxied import GET, proves
 from tests.support.segments import tcp
 from tests.support.world import World, plan
 
@@ -118,17 +118,30 @@ def test_clients_that_return_their_cookies_do_not_keep_it_engaged(scene: Scene) 
     """However many there are. These are more than its backlog has room for in the long run."""
     turns = 0
     while scene.latch()[1] and turns < 100:
-        scene.answer(1)
-        scene.returns_cookie()
+        scene.answer(5)
+        for _ in range(5):
+            scene.returns_cookie()
         scene.world.sleep(0.1)
         turns += 1
-    assert BACKLOG / LIFE_S < 1 / 0.1
-    assert scene.world.counter("synproxy_ok_ack") == turns
+    assert scene.world.counter("synproxy_ok_ack") == 5 * turns
     assert turns < 10 * LIFE_S + 5
 
 
+def test_a_client_that_comes_back_on_its_old_session_has_returned_its_cookie_as_well() -> None:
+    world = Scene(tcp_syncookies=2).world
+    for isn in (C0, C0 + 999_999):
+        proves(world, seq=isn)
+        world.rs.sends("RA", ack=isn + 1)
+        assert world.by_state() == {"close": 1}
+        world.client.gets("R")
+    service = world.inside.service("tcp", VIP)
+    assert service is not None
+    assert service.latch is not None
+    assert (service.latch.proven, world.counter("synproxy_ok_ack")) == (2, 2)
+
+
 def test_a_cookie_of_the_kernel_is_good_after_it_has_disengaged(scene: Scene) -> None:
-    scene.flood(1.5, per_s=10)
+    scene.flood(COOKIE_LIFE_S + 5, per_s=100)
     sent_at = scene.world.now
     scene.world.sleep(2 * LIFE_S)
     assert scene.edges() == (1, 1)
@@ -157,6 +170,16 @@ def test_a_service_that_leaves_auto_or_goes_is_not_answered_for(scene: Scene) ->
     assert scene.latch()[1] == 0
     scene.syn()
     assert scene.latch()[1] == 0
+
+
+def test_a_service_that_leaves_the_lane_is_not_answered_for(scene: Scene) -> None:
+    """It is engaged all the same, and answers by itself."""
+    (web,) = AUTO.services
+    scene.world.change(replace(AUTO, services=(replace(web, lane=False),)))
+    assert scene.latch()[1] == 0
+    assert scene.syn() is verdicts.COOKIE_SENT
+    scene.world.change(AUTO)
+    assert (scene.edges(), scene.latch()[1]) == ((1, 0), 1)
 
 
 def test_a_shard_that_ends_closes_its_latches_and_so_does_the_one_that_follows(scene: Scene) -> None:
