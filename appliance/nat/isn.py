@@ -29,6 +29,16 @@ STEP_RANGE = 1 << 26
 """The distance is less than LEAST_STEP + STEP_RANGE. That is a small part of the circle, so that the number still lies ahead."""
 
 
+_LOW_BITS = 10
+"""Of a step, those that are of the second number it is drawn by; the 16 bits of the first one are above them."""
+
+
+def drawn_beyond(last_seq: int, first: int, second: int) -> int:
+    """The number for the next connection on a pair whose real server last acknowledged `last_seq`, in the range of that of
+    `IsnSource.following`, but by two numbers 0..65535 of `nat.lport.draws`. That costs less than a hash."""
+    return (last_seq + LEAST_STEP + (first << _LOW_BITS) + (second >> (16 - _LOW_BITS))) & SEQ_MASK
+
+
 class IsnSource:
     """Numbers for pairs of endpoints. `secret` is 1..32 bytes, the same for all workers and restarts.
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY, SERVERS_FULL
-from appliance.nat.isn import IsnSource
+from appliance.nat.isn import IsnSource, drawn_beyond
 from appliance.nat.lport import NEVER_USED, LocalPorts
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
 from appliance.state.session import MS_PER_S, Session
-from appliance.wire.flow import Direction, flow_from
+from appliance.wire.flow import flow_from
 
 _MOST_ENDED = 8
 """How many sessions may be ended for the port of one new session. One is enough, unless the range of ports was changed."""
@@ -87,9 +87,9 @@ class Admission:
         session.choice = service.choice
         return session, last_seq
 
-    def following_isn(self, session: Session, last_seq: int) -> int:
-        """The number that a session begins with which `prepare` made, and whose local port it takes over from itself."""
-        return self._isn(session.leaving_key(Direction.INBOUND), last_seq, 0.0)
+    def following_isn(self, last_seq: int) -> int:
+        """The number that a session begins with which takes over its local port, last used up to `last_seq`, from one before."""
+        return drawn_beyond(last_seq, self.local_ports.draw(), self.local_ports.draw())
 
     def take_back(self, session: Session, last_seq: int | None) -> None:
         """Give back what `prepare` took, for a session that came to nothing."""

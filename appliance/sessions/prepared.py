@@ -155,6 +155,7 @@ class Prepared:
         return left != at_most
 
     def _take_over(self, ring: Ring, left: int, are_short: bool) -> int:
+        opened = list[Ticket]()
         while left and ring.has_taken and self._is_done(ring):
             is_void, ticket = ring.is_void(), ring.next()
             ring.wanted += 1
@@ -165,10 +166,13 @@ class Prepared:
             self._ready -= 1
             self._source_room -= 1
             if are_short:
-                self._short.add(ticket)
+                opened.append(ticket)
             else:
                 self._tickets.take_in(ticket)
-            self._tickets.count_ready(ticket.session.real_server, -1)  # behind that, so that no other shard misses it
+                self._tickets.count_ready(ticket.session.real_server, -1)  # behind that, so that no other shard misses it
+        self._short.add(opened)
+        for ticket in opened:
+            self._tickets.count_ready(ticket.session.real_server, -1)
         return left
 
     def _is_done(self, ring: Ring) -> bool:

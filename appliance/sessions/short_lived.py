@@ -12,18 +12,18 @@ Until then a young session counts as established and a resting one as in TIME_WA
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import ACTIVE_CONNS, CONNS, OVER_CONNS, SESSIONS_SHORT
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
-from appliance.state.by_state import ByState
+from appliance.sessions.short_figures import Owner as FiguresOwner
+from appliance.sessions.short_figures import ShortFigures
 from appliance.state.lane_entry import (
     CELLS,
     HELD_CELL,
@@ -70,20 +70,18 @@ or two in all."""
 _FREED = 100
 """Endpoints that are freed at most in a look, or when one is missing."""
 
-_SYN_RECV, _ESTABLISHED, _TIME_WAIT = int(TcpState.SYN_RECV), int(TcpState.ESTABLISHED), int(TcpState.TIME_WAIT)
+_SYN_RECV, _TIME_WAIT = int(TcpState.SYN_RECV), int(TcpState.TIME_WAIT)
 
 Young = OrderedDict[int, Ticket]
 """By entry, the one that was opened first in front."""
 
 
-class Owner(Protocol):
+class Owner(FiguresOwner, Protocol):
     """What short-lived sessions need of the sessions of their shard."""
 
     lane: Lane
     tunables: LiveTunables
-    by_state: ByState[Session]
     ended: EndedSessions
-    busy: dict[RealServer, VirtualService[Session]]
 
 
 class ShortLived:
@@ -101,8 +99,8 @@ class ShortLived:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. `take_in` takes a session into the tables."""
         self._owner = owner
         self._admission = admission
-        self._shared, self._shard = shared, shard
-        self._counts = counts
+        self._figures = ShortFigures(owner, shared, shard, counts)
+        self._time_wait_counts = shared.time_wait_counts
         self._take_in_tables = take_in
         self._cells = owner.lane.maps.records.cast("I")
         self._longs = owner.lane.maps.records.cast("Q")
@@ -143,43 +141,29 @@ class ShortLived:
         has_limits = service.limits is not None or service.client_limit is not None
         return not has_limits and service.persistence is None and not service.scheduler.needs_load
 
-    def add(self, ticket: Ticket) -> None:
-        """The kernel has opened this session."""
-        session = ticket.session
-        self._fresh[ticket.entry] = ticket
-        counts = session.counts
-        counts[CONNS] += 1
-        counts[ACTIVE_CONNS] += 1
-        self._owner.by_state.counts[_ESTABLISHED] += 1
-        self._shared.session_counts[self._shard] += 1
-        self._owner.busy[session.real_server] = session.service
+    def add(self, tickets: Sequence[Ticket]) -> None:
+        """The kernel has opened these sessions."""
+        self._fresh.update([(ticket.entry, ticket) for ticket in tickets])
+        self._figures.begin(tickets)
 
     def _take_in(self, ticket: Ticket) -> None:
-        """Take a session that is young no more into the tables, where it is counted anew."""
-        counts = ticket.session.counts
-        counts[CONNS] -= 1
-        counts[ACTIVE_CONNS] -= 1
-        self._owner.by_state.counts[_ESTABLISHED] -= 1
-        self._shared.session_counts[self._shard] -= 1
+        """Take a session that is young no more into the tables."""
+        self._figures.take_in(ticket)
         self._take_in_tables(ticket)
 
     def _rest(self, ticket: Ticket, now: float) -> bool:
-        """Let the endpoint of a session rest that is young no more; False when it is not over, or there is no room."""
-        if self._room <= 0 or not is_closed(self._owner.lane.words(ticket.entry), self._cells, ticket.entry):
+        """Let the endpoint of a session rest that is young no more; False when it is not over, or there is no room. Whoever calls
+        this counts it."""
+        entry = ticket.entry
+        if self._room <= 0 or not is_closed(self._longs, self._cells, entry):
             return False
-        self._cells[ticket.entry * CELLS + HELD_CELL] = 1
-        session = ticket.session
-        counts, by_state = session.counts, self._owner.by_state.counts
-        counts[ACTIVE_CONNS] -= 1
-        counts[OVER_CONNS] += 1
-        by_state[_ESTABLISHED] -= 1
-        by_state[_TIME_WAIT] += 1
-        self._counts[SESSIONS_SHORT] += 1
+        self._cells[entry * CELLS + HELD_CELL] = 1
         self._room -= 1
-        self._resting[ticket.entry] = ticket
-        order = self._orders.get(session.real_server)
+        self._resting[entry] = ticket
+        real_server = ticket.session.real_server
+        order = self._orders.get(real_server)
         if order is None:
-            order = self._orders[session.real_server] = deque()
+            order = self._orders[real_server] = deque()
         order.append((now, ticket))
         other = 1 + self._admission.local_ports.draw() % _SHUFFLED
         if other <= len(order):
@@ -198,12 +182,12 @@ class ShortLived:
         return left <= 0 or bool(self._leaving)
 
     def _look_for_room(self) -> None:
-        time_wait_room = self._owner.tunables.time_wait_max - sum(self._shared.time_wait_counts)
+        time_wait_room = self._owner.tunables.time_wait_max - sum(self._time_wait_counts)
         self._room = 0 if self._owner.ended.is_on else min(self._most - len(self._resting), time_wait_room)
 
     def _look_at(self, sessions: Young, least_ms: int, left: int, now: float) -> int:
         """Look at sessions from the oldest on that are at least so old; returns what is left to do of `left`."""
-        now_ms, cells, is_fresh = int(now * 1000), self._cells, sessions is self._fresh
+        now_ms, cells, is_fresh, over = int(now * 1000), self._cells, sessions is self._fresh, list[Ticket]()
         while left > 0 and sessions:
             entry = next(iter(sessions))
             if age_ms(cells, entry, now_ms) < least_ms:
@@ -211,12 +195,13 @@ class ShortLived:
             left -= 1
             ticket = sessions.pop(entry)
             if self._rest(ticket, now):
-                continue
-            if is_fresh and state_in(cells, entry) != _SYN_RECV:
+                over.append(ticket)
+            elif is_fresh and state_in(cells, entry) != _SYN_RECV:
                 self._older[entry] = ticket
             else:
                 left -= _TAKE_IN_PRICE
                 self._take_in(ticket)
+        self._figures.rest(over)
         return left
 
     def look_at_fresh(self) -> None:
@@ -226,11 +211,15 @@ class ShortLived:
     def take_in_all(self) -> None:
         """Take all young sessions into the tables, but for those that are over."""
         self._look_for_room()
+        over = list[Ticket]()
         for sessions in (self._fresh, self._older):
             while sessions:
                 _, ticket = sessions.popitem(last=False)
-                if not self._rest(ticket, self._owner.by_state.now):
+                if self._rest(ticket, self._owner.by_state.now):
+                    over.append(ticket)
+                else:
                     self._take_in(ticket)
+        self._figures.rest(over)
 
     def change(self) -> None:
         """Something changes that decisions are made by: what rests is used for no new session, and is freed by and by."""
@@ -257,8 +246,9 @@ class ShortLived:
 
     def _wake(self, ticket: Ticket) -> None:
         """Take a session whose endpoint rests into the tables, where it is counted anew: a late packet of its has come."""
-        self._rests_no_more(ticket)
-        ticket.session.counts[CONNS] -= 1
+        del self._resting[ticket.entry]
+        self._room += 1
+        self._figures.wake(ticket)
         self._cells[ticket.entry * CELLS + HELD_CELL] = 0
         self._take_in_tables(ticket)
 
@@ -269,10 +259,9 @@ class ShortLived:
             ticket = order.popleft()[1]
             entry = ticket.entry
             if resting.get(entry) is ticket:
-                self._rests_no_more(ticket)
-                self._counts[EndReason.PORT_TAKEN] += 1
+                self._end(ticket, EndReason.PORT_TAKEN)
                 last_seq = self._longs[entry * LONGS + RS_ACKED_WORD]
-                prepare_again(self._cells, entry, self._admission.following_isn(ticket.session, last_seq))
+                prepare_again(self._cells, entry, self._admission.following_isn(last_seq))
                 return ticket if ticket.is_renewed else ticket._replace(is_renewed=True)
         return None
 
@@ -312,17 +301,14 @@ class ShortLived:
 
     def _withdraw(self, ticket: Ticket, because: EndReason) -> int:
         """Take the session of an endpoint that rests out of all figures and out of the lane; returns its last number."""
-        self._rests_no_more(ticket)
-        self._counts[because] += 1
+        self._end(ticket, because)
         lane, entry = self._owner.lane, ticket.entry
         last_seq: int = lane.words(entry)[RS_ACKED]
         lane.drop_flows(flows_in(lane.maps.records, entry))
         lane.return_entry(entry)
         return last_seq
 
-    def _rests_no_more(self, ticket: Ticket) -> None:
+    def _end(self, ticket: Ticket, because: EndReason) -> None:
         del self._resting[ticket.entry]
         self._room += 1
-        ticket.session.counts[OVER_CONNS] -= 1
-        self._owner.by_state.counts[_TIME_WAIT] -= 1
-        self._shared.session_counts[self._shard] -= 1
+        self._figures.end(ticket, because)

@@ -21,6 +21,7 @@ from appliance.ipc.session_record import (
     SessionRecord,
 )
 from appliance.model.tcp_state import FIRST, IN, UDP_STATE, TcpState
+from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_ACKED, RS_NEXT_SEQ
 from appliance.state.real_server import RealServer
 from appliance.state.rewrite_record import RewriteRecord, ends_in, packed, parts_in, rewrite_records
 from appliance.state.services import VirtualService
@@ -183,15 +184,14 @@ def age_ms(cells: memoryview, entry: int, now_ms: int) -> int:
     return age if age < _LATER else age - _LOW_MASK - 1
 
 
-def is_closed(words: memoryview, cells: memoryview, entry: int) -> bool:
-    """Whether the session of an entry is over, and both sides have acknowledged all that the other one has sent, FIN and all.
-    `words` are those of its record."""
+def is_closed(longs: memoryview, cells: memoryview, entry: int) -> bool:
+    """Whether the session of an entry is over, and both sides have acknowledged all that the other one has sent, FIN and all."""
     at = entry * CELLS
     if cells[at + STATE_CELL] & STATE_MASK not in _OVER:
         return False
-    client_acked, client_next_seq, _, _, _, rs_acked, rs_next_seq, *_ = words
-    unacknowledged = client_next_seq + cells[at + _SEQ_IN_CELL] - rs_acked
-    unacknowledged_back = rs_next_seq + cells[at + _SEQ_OUT_CELL] - client_acked
+    words = entry * LONGS + WORDS_START // WORD_BYTES
+    unacknowledged = longs[words + CLIENT_NEXT_SEQ] + cells[at + _SEQ_IN_CELL] - longs[words + RS_ACKED]
+    unacknowledged_back = longs[words + RS_NEXT_SEQ] + cells[at + _SEQ_OUT_CELL] - longs[words + CLIENT_ACKED]
     return not (unacknowledged | unacknowledged_back) & _LOW_MASK
 
 

@@ -175,11 +175,6 @@ def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
     assert "opened" in seen
 
 
-def fields_of(raw: bytes) -> tuple[bytes, int, int, bytes]:
-    segment = Segment.parse(raw)
-    return segment.key, segment.seq, segment.flags, segment.options
-
-
 def check_as_python_does_it(gateway: Gateway, syn: bytes, judged: Judged) -> None:
     """Check a SYN that the program has opened the only session by."""
     kernel = gateway.session()
@@ -205,6 +200,11 @@ def check_as_python_does_it(gateway: Gateway, syn: bytes, judged: Judged) -> Non
     assert kernel.records == python.records
     other.words[RS_ACKED] = kernel.isn
     assert list(kernel.words) == list(other.words)
+
+
+def fields_of(raw: bytes) -> tuple[bytes, int, int, bytes]:
+    segment = Segment.parse(raw)
+    return segment.key, segment.seq, segment.flags, segment.options
 
 
 def damaged(raw: bytes) -> bytes:

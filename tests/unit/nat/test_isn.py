@@ -6,7 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.nat.isn import LEAST_STEP, STEP_RANGE, IsnSource
+from appliance.nat.isn import LEAST_STEP, STEP_RANGE, IsnSource, drawn_beyond
+from appliance.nat.lport import draws
 from appliance.wire.seq import is_before
 
 KEY = bytes(range(12))
@@ -46,6 +47,27 @@ def test_whoever_knows_all_earlier_numbers_of_a_tuple_cannot_foresee_the_next_st
     assert_even(steps)
     assert_even([(step - before) % STEP_RANGE for before, step in pairwise(steps)])
     assert_even([(step - other) % STEP_RANGE for step, other in zip(steps, others, strict=True)])
+
+
+drawn = st.integers(0, 65535)
+
+
+@given(numbers, drawn, drawn)
+def test_a_drawn_number_is_in_the_same_range(last_seq: int, first: int, second: int) -> None:
+    following = drawn_beyond(last_seq, first, second)
+    assert 0 <= following < 2**32
+    assert LEAST_STEP <= (following - last_seq) % 2**32 < LEAST_STEP + STEP_RANGE
+
+
+def test_drawn_numbers_use_all_of_the_range() -> None:
+    assert drawn_beyond(0, 0, 0) == LEAST_STEP
+    assert drawn_beyond(0, 65535, 65535) == LEAST_STEP + STEP_RANGE - 1
+    stream = draws(b"key")
+    steps = [drawn_beyond(7, next(stream), next(stream)) - 7 - LEAST_STEP for _ in range(4000)]
+    assert len(set(steps)) > 3990
+    assert_even(steps)
+    assert_even([step % 1024 * (STEP_RANGE // 1024) for step in steps])
+    assert_even([(step - before) % STEP_RANGE for before, step in pairwise(steps)])
 
 
 def test_first_numbers_of_neighbouring_ports_tell_nothing_of_each_other() -> None:
