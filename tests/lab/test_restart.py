@@ -71,14 +71,19 @@ def test_no_session_is_lost_and_no_byte_is_wrong(lab: RunningLab, fault: Callabl
         wait_for_others(lab, before)
         assert lab.script("client", "http_load.py", "200", "8")["ok"] == 200, "new connections work"
         rows = [row for row in lab.api_json("/conns") if row["state"] == "ESTABLISHED"]
-        assert len(rows) >= SESSIONS
-        assert len({(row["local"], row["destination"]) for row in rows}) == len(rows), "each has a local port of its own"
         outcome = stop()
     assert outcome["errors"] == {}
     assert outcome["received"] > 0
+    assert len(rows) >= SESSIONS
+    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows), "each has a local port of its own"
     assert lab.counter("queues", "records_refused") == 0
     lab.api("/conns?all=1", "-X", "DELETE")
-    assert lab.api_json("/stats/lane")["entries"]["used"] == 0, "and nothing is left over"
+    lab.wait_until("nothing is left over", lambda: entries_used(lab) == 0)
+
+
+def entries_used(lab: RunningLab) -> int:
+    used: int = lab.api_json("/stats/lane")["entries"]["used"]
+    return used
 
 
 def test_counters_go_on_over_a_restart(lab: RunningLab) -> None:
@@ -116,7 +121,7 @@ def test_a_stop_for_good_resets_both_ends(lab: RunningLab) -> None:
         wait_for_others(lab, pids)
         assert lab.api_json("/conns") == []
         established = ["ss", "-Htn", "state", "established", "sport", "=", ":8080"]
-        assert [lab.run(server, *established) for server in ("rs1", "rs2")] == ["", ""], "real servers were told"
+        lab.wait_until("real servers were told", lambda: not any(lab.run(server, *established) for server in ("rs1", "rs2")))
         held.stdin.write("ask\n")
         held.stdin.flush()
         assert json.loads(held.stdout.readline()) == {"reset": 200}
@@ -128,14 +133,15 @@ def test_what_another_namespace_of_the_same_number_has_left_is_not_taken_over(la
     with lab.start("client", "held_sessions.py", "20") as held:
         assert held.stdout is not None
         held.stdout.readline()
-        assert lab.api_json("/stats/lane")["entries"]["used"] >= 20
+        lab.wait_until("they are in the lane", lambda: entries_used(lab) >= 20)
         pids = worker_pids(lab)
         inside = ("nsenter", f"--target={director_pid(lab)}", "--mount", "--")
         lab.run("gateway", *inside, "sh", "-c", "for note in /run/appliance/namespace-*; do echo 1 > $note; done")
         kill_all(lab)
         wait_for_others(lab, pids)
         assert lab.api_json("/conns") == []
-        assert lab.api_json("/stats/lane")["entries"]["used"] == 0
+        assert entries_used(lab) == 0
         held.kill()
-    assert any("belongs to a network namespace that is gone" in line for line in log_lines(lab))
+    gone = "belongs to a network namespace that is gone"
+    lab.wait_until("the log says so", lambda: any(gone in line for line in log_lines(lab)))
     assert lab.script("client", "http_load.py", "50", "8")["ok"] == 50
