@@ -125,26 +125,49 @@ static __always_inline __u32 modulo(__u32 sum)
 	return sum == 0xffff ? 0 : sum;
 }
 
-/* Makes a prepared record that of the session of this client, but for its version. */
-static __always_inline void fill(struct session_record *record, const struct packet *packet, __u64 now)
+/* Gives a record without a client one, or one that takes away the client it has: address and port count with their complements. */
+static __always_inline void change_client(struct session_record *record, __be32 address, __be16 port, __u32 address_words, __u32 port_word)
 {
-	__u32 client = words_of(bpf_ntohl(packet->source)), delta = record->isn - packet->seq;
-	__u32 ip = modulo(record->inbound_ip_delta + client);
-	__u32 transport = modulo(record->inbound_transport_delta + client + bpf_ntohs(packet->source_port));
+	__u32 ip = modulo(record->inbound_ip_delta + address_words);
+	__u32 transport = modulo(record->inbound_transport_delta + address_words + port_word);
 
-	*(__u32 *)record->client_address = packet->source;
-	*(__u16 *)record->client_port = packet->source_port;
+	*(__u32 *)record->client_address = address;
+	*(__u16 *)record->client_port = port;
 	record->inbound_ip_delta = ip;
 	record->outbound_ip_delta = modulo(0xffff - ip);
 	record->inbound_transport_delta = transport;
 	record->outbound_transport_delta = modulo(0xffff - transport);
+}
+
+/* Takes the client out of a record. */
+static __always_inline void remove_client(struct session_record *record)
+{
+	__u32 client = modulo(words_of(bpf_ntohl(address_in(record->client_address))));
+
+	change_client(record, 0, 0, 0xffff - client, 0xffff - bpf_ntohs(port_in(record->client_port)));
+}
+
+/* Makes a prepared record that of the session of this client, but for its version. Another session may have had it before. */
+static __always_inline void fill(struct session_record *record, const struct packet *packet, __u64 now)
+{
+	union state_word opening = {.state = TCP_STATE_SYN_RECV, .flags = IS_OPENING | IN_FIRST_TABLE};
+	__u32 delta = record->isn - packet->seq;
+	struct side none = {};
+
+	change_client(record, packet->source, packet->source_port, words_of(bpf_ntohl(packet->source)), bpf_ntohs(packet->source_port));
 	record->inbound_seq_delta = delta;
 	record->outbound_ack_delta = -delta;
 	record->client_isn = packet->seq;
+	record->rs_first_seq = 0;
+	*side_of(record, INBOUND) = none;
+	*side_of(record, OUTBOUND) = none;
 	record->client_next_seq = (__u64)packet->seq + 1;
+	record->rs_acked = record->isn;
 	record->last_seen_ns = now;
 	record->opened_low = now / NS_PER_MS;
 	record->opened_high = now / NS_PER_MS >> 32;
+	*word_of(record) = opening.word;
+	*(volatile __u32 *)&record->held = 0;
 }
 
 /* The options of its SYN, which are in the scratch area, are for Python: it may have to send that SYN again. */
@@ -164,31 +187,57 @@ static __always_inline void keep_options(struct session_record *record, __u32 by
 	record->storm_reserved = bytes;
 }
 
-/* Publishes both flows of a session. Returns 0, or the counter of why neither is there. */
-static __noinline __u32 publish(const struct packet *packet, struct session_record *record, __u32 entry)
+/* The flow of a client's packets to the service of a record. */
+static __always_inline struct flow client_flow(const struct session_record *record, __be32 address, __be16 port)
 {
 	struct flow flow = {
 		.family = 4,
 		.protocol = IPPROTO_TCP,
-		.source_port = packet->source_port,
-		.destination_port = packet->destination_port,
+		.source_port = port,
+		.destination_port = port_in(record->vip_port),
 	};
+
+	*(__u32 *)flow.source_address = address;
+	*(__u32 *)flow.destination_address = address_in(record->vip_address);
+	return flow;
+}
+
+/* The client of the session that had this entry before is forgotten, unless it has got another session meanwhile. */
+static __noinline int forget_client(struct session_record *record, __u32 entry)
+{
+	__be32 address = address_in(record->client_address);
+	__be16 port = port_in(record->client_port);
+	struct flow flow = client_flow(record, address, port);
+	__u32 *value;
+
+	if (!address)
+		return 0;
+	value = bpf_map_lookup_elem(&flows, &flow);
+	if (value && *value == (entry << FLOW_VALUE_BITS | INBOUND))
+		bpf_map_delete_elem(&flows, &flow);
+	remove_client(record);
+	return 0;
+}
+
+/* Publishes both flows of a session, of which the real server's may be there. Returns 0, or the counter of why the client's is not. */
+static __noinline __u32 publish(const struct packet *packet, struct session_record *record, __u32 entry)
+{
+	struct flow flow = client_flow(record, packet->source, packet->source_port);
 	struct flow answer = {
 		.family = 4,
 		.protocol = IPPROTO_TCP,
 		.source_port = port_in(record->real_server_port),
 		.destination_port = port_in(record->local_port),
 	};
-	__u32 value = entry << FLOW_VALUE_BITS | INBOUND;
+	__u32 value = entry << FLOW_VALUE_BITS | INBOUND, *there;
 
-	*(__u32 *)flow.source_address = packet->source;
-	*(__u32 *)flow.destination_address = packet->destination;
 	*(__u32 *)answer.source_address = address_in(record->real_server_address);
 	*(__u32 *)answer.destination_address = address_in(record->local_address);
 	if (bpf_map_update_elem(&flows, &flow, &value, BPF_NOEXIST))
 		return COUNT_UP_RACE; /* the same SYN on another CPU, as a rule */
 	value = entry << FLOW_VALUE_BITS | OUTBOUND;
-	if (!bpf_map_update_elem(&flows, &answer, &value, BPF_NOEXIST))
+	there = bpf_map_lookup_elem(&flows, &answer);
+	if (there ? *there == value : !bpf_map_update_elem(&flows, &answer, &value, BPF_NOEXIST))
 		return 0;
 	bpf_map_delete_elem(&flows, &flow);
 	return COUNT_UP_ROOM;
@@ -236,9 +285,12 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 	session->record = bpf_map_lookup_elem(&sessions, &session->entry);
 	reason = session->record ? judge_ticket(packet, session) : COUNT_UP_EMPTY;
 	if (!reason) {
+		forget_client(session->record, session->entry);
 		fill(session->record, packet, now);
 		keep_options(session->record, packet->options);
 		reason = publish(packet, session->record, session->entry);
+		if (reason)
+			remove_client(session->record);
 	}
 	if (reason)
 		((volatile __u32 *)ring->tickets)[at] = VOID_TICKET;

@@ -11,6 +11,7 @@ struct session {
 	__u32 entry;
 	__u32 direction;
 	__u32 has_flow; /* whether the packet's flow is there, whatever its entry is */
+	__u32 is_held;
 	union state_word was;
 };
 
@@ -51,7 +52,11 @@ static __always_inline __u32 find_session(struct packet *packet, struct session 
 	session->entry = *value >> 1;
 	session->direction = *value & 1;
 	session->record = bpf_map_lookup_elem(&sessions, &session->entry);
-	if (!session->record || !fits(packet, session->record, session->direction))
+	if (!session->record)
+		return COUNT_UP_NO_SESSION;
+	/* First: whoever makes the record that of a new session lets go of it last, so one that is not held is read as a whole. */
+	session->is_held = *(volatile __u32 *)&session->record->held;
+	if (!fits(packet, session->record, session->direction))
 		return COUNT_UP_NO_SESSION;
 	return 0;
 }
@@ -62,7 +67,7 @@ static __always_inline __u32 may_carry(struct __sk_buff *skb, struct packet *pac
 	__u32 interface = skb->ifindex, slot = session->record->slot, wanted;
 	__u8 *sides;
 
-	if (*(volatile __u32 *)&session->record->held)
+	if (session->is_held)
 		return COUNT_UP_HELD;
 	wanted = session->direction ? SIDE_REAL_SERVERS : SIDE_CLIENTS;
 	sides = bpf_map_lookup_elem(&interfaces, &interface);

@@ -23,8 +23,8 @@ class Ticket(NamedTuple):
     entry: int
     last_seq: int | None
     """The last number on its local port, before it was taken for this session."""
-    record: bytes = b""
-    """Its record, as it was prepared for the first time."""
+    is_renewed: bool = False
+    """Whether its entry and endpoint have had a session before: then its flows are there, and its record has the last number."""
 
 
 class Ring:

@@ -1,10 +1,12 @@
 """Sessions that the kernel has opened by prepared admissions and that a shard has not taken into its tables: most are over soon.
 
-A session is young at first. The shard looks at its record twice: after some hundredths of a second, and half a second later. One
-that is over by then, with both FINs acknowledged, never comes into the tables: it is counted, and its local endpoint rests with
-its entry and its flows, for packets that are late. A later admission for the same real server gets that endpoint, with a number
-beyond the last one. A session that is not over, or whose handshake takes longer, is taken into the tables like any other. So is
-each young one that somebody asks about: a packet that came up, a query, a change of what decisions are made by.
+A session is young at first. The shard looks at its record twice: after some hundredths of a second, and half a second later.
+One that is over by then, with both FINs acknowledged, never comes into the tables: it is counted, and its local endpoint rests
+with its entry and its flows. A packet that is late comes up, and brings its session into the tables. A later admission for the
+same real server gets the endpoint, with a number beyond the last one. It is used again in its place: entry, record and the flow
+of the real server stay, and the kernel writes the next client over the one before. A session that is not over, or whose
+handshake takes long, is taken into the tables like any other. So is each young one that somebody asks about: a packet that came
+up, a query, a change of what decisions are made by.
 
 Until then a young session counts as established and a resting one as in TIME_WAIT, in all figures.
 """
@@ -22,7 +24,17 @@ from appliance.sessions.ended import EndedSessions
 from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
 from appliance.state.by_state import ByState
-from appliance.state.lane_entry import age_ms, flows_in, is_closed, prepare_again, state_in
+from appliance.state.lane_entry import (
+    CELLS,
+    HELD_CELL,
+    LONGS,
+    RS_ACKED_WORD,
+    age_ms,
+    flows_in,
+    is_closed,
+    prepare_again,
+    state_in,
+)
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
@@ -47,7 +59,9 @@ YOUNG_MS = 500
 _ANY_AGE_MS = -(1 << 31)
 
 REST_S = 1.0
-"""How long an endpoint rests at least, in seconds, if another one is free: longer than packets are late, as a rule."""
+"""How long an endpoint rests at least, in seconds: longer than packets are late, as a rule. It is held meanwhile, so no program
+is at work any more on a packet of its session when the next one gets its record: that takes microseconds, unless the host is
+stopped."""
 
 _LOOKS = 2000
 _TAKE_IN_PRICE = 20
@@ -153,6 +167,7 @@ class ShortLived:
         """Let the endpoint of a session rest that is young no more; False when it is not over, or there is no room."""
         if self._room <= 0 or not is_closed(self._owner.lane.words(ticket.entry), self._cells, ticket.entry):
             return False
+        self._cells[ticket.entry * CELLS + HELD_CELL] = 1
         session = ticket.session
         counts, by_state = session.counts, self._owner.by_state.counts
         counts[ACTIVE_CONNS] -= 1
@@ -231,26 +246,34 @@ class ShortLived:
         if ticket is not None:
             self._take_in(ticket)
             return True
-        if opens and (ticket := self._resting.get(entry)) is not None:
+        if (ticket := self._resting.get(entry)) is None:
+            return False
+        if opens:
             self._free(ticket, EndReason.REPLACED)
             self._owner.lane.publish_flows()
-        return False
+            return False
+        self._wake(ticket)
+        return True
+
+    def _wake(self, ticket: Ticket) -> None:
+        """Take a session whose endpoint rests into the tables, where it is counted anew: a late packet of its has come."""
+        self._rests_no_more(ticket)
+        ticket.session.counts[CONNS] -= 1
+        self._cells[ticket.entry * CELLS + HELD_CELL] = 0
+        self._take_in_tables(ticket)
 
     def renew(self, real_server: RealServer, now: float) -> Ticket | None:
         """A new admission for this real server, with an endpoint that has rested; None when none has."""
-        order, lane = self._orders.get(real_server), self._owner.lane
+        order, resting = self._orders.get(real_server), self._resting
         while order and order[0][0] + REST_S <= now:
             ticket = order.popleft()[1]
-            if self._resting.get(ticket.entry) is not ticket:
-                continue
-            session, last_seq = ticket.session, self._withdraw(ticket, EndReason.PORT_TAKEN)
-            entry = lane.take_entry(session)
-            if entry is None:
-                self._admission.take_back(session, last_seq)
-                return None
-            isn = self._admission.following_isn(session, last_seq)
-            prepare_again(ticket.record, isn, lane.maps.records, self._cells, self._longs, entry)
-            return Ticket(session, entry, last_seq, ticket.record)
+            entry = ticket.entry
+            if resting.get(entry) is ticket:
+                self._rests_no_more(ticket)
+                self._counts[EndReason.PORT_TAKEN] += 1
+                last_seq = self._longs[entry * LONGS + RS_ACKED_WORD]
+                prepare_again(self._cells, entry, self._admission.following_isn(ticket.session, last_seq))
+                return ticket if ticket.is_renewed else ticket._replace(is_renewed=True)
         return None
 
     def free_for(self, real_server: RealServer) -> bool:
@@ -289,15 +312,17 @@ class ShortLived:
 
     def _withdraw(self, ticket: Ticket, because: EndReason) -> int:
         """Take the session of an endpoint that rests out of all figures and out of the lane; returns its last number."""
-        owner, entry, session = self._owner, ticket.entry, ticket.session
-        del self._resting[entry]
-        self._room += 1
-        session.counts[OVER_CONNS] -= 1
-        owner.by_state.counts[_TIME_WAIT] -= 1
-        self._shared.session_counts[self._shard] -= 1
+        self._rests_no_more(ticket)
         self._counts[because] += 1
-        lane = owner.lane
+        lane, entry = self._owner.lane, ticket.entry
         last_seq: int = lane.words(entry)[RS_ACKED]
         lane.drop_flows(flows_in(lane.maps.records, entry))
         lane.return_entry(entry)
         return last_seq
+
+    def _rests_no_more(self, ticket: Ticket) -> None:
+        del self._resting[ticket.entry]
+        self._room += 1
+        ticket.session.counts[OVER_CONNS] -= 1
+        self._owner.by_state.counts[_TIME_WAIT] -= 1
+        self._shared.session_counts[self._shard] -= 1

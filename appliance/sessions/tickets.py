@@ -15,7 +15,7 @@ from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import ShortLived
 from appliance.state.by_state import ByState
-from appliance.state.lane_entry import each, flows_of, prepare_record, prepared_record, take_client
+from appliance.state.lane_entry import each, flows_in, flows_of, prepare_record, take_client
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED
@@ -101,16 +101,26 @@ class Tickets:
         self.count_ready(real_server, 1)
         session.state, session.opening = _SYN_RECV, Opening()
         prepare_record(session, lane.maps.records, entry)
-        return Ticket(session, entry, last_seq, prepared_record(lane.maps.records, entry))
+        return Ticket(session, entry, last_seq)
 
     def give_back(self, ticket: Ticket) -> None:
         """A ticket came to nothing: its real server is the next one to be picked, and all else is free."""
-        session = ticket.session
+        session, lane, last_seq = ticket.session, self._owner.lane, ticket.last_seq
         self.count_ready(session.real_server, -1)
         session.service.take_back_pick(session.real_server)
-        self._admission.take_back(session, ticket.last_seq)
-        self._owner.lane.return_entry(ticket.entry)
+        if ticket.is_renewed:
+            last_seq = lane.words(ticket.entry)[RS_ACKED]
+            self._drop_flows_of(ticket.entry)
+        self._admission.take_back(session, last_seq)
+        lane.return_entry(ticket.entry)
         self._counts[TICKETS_RETURNED] += 1
+
+    def _drop_flows_of(self, entry: int) -> None:
+        """Take out the flows of an earlier session of an entry. Its client may have another session by now, and so the flow."""
+        lane = self._owner.lane
+        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
+        is_own = lane.maps.value_of(client_flow) == 2 * entry
+        lane.drop_flows(client_flow + server_flow if is_own else server_flow)
 
     def take_in(self, ticket: Ticket) -> None:
         """A ticket was taken, and is a session of the tables now."""
@@ -140,4 +150,4 @@ class Tickets:
         lane.clear(ticket.entry)
         self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
         self.count_ready(session.real_server, 1)
-        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))
+        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED], is_renewed=False))

@@ -40,8 +40,8 @@ STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL, SLOT_CELL = (
 )
 """Places of cells in a record. That of the state has the flags above it."""
 
-_OPENED_LOW_CELL, _SEQ_IN_CELL, _SEQ_OUT_CELL, _ACK_OUT_CELL = (
-    OFFSETS[field] // CELL_BYTES for field in ("opened_low", "inbound_seq_delta", "outbound_seq_delta", "outbound_ack_delta")
+_OPENED_LOW_CELL, _SEQ_IN_CELL, _SEQ_OUT_CELL = (
+    OFFSETS[field] // CELL_BYTES for field in ("opened_low", "inbound_seq_delta", "outbound_seq_delta")
 )
 
 _FLAGS_SHIFT = 8
@@ -49,9 +49,10 @@ STATE_MASK = (1 << _FLAGS_SHIFT) - 1
 
 WORD_BYTES = 8
 LAST_SEEN_WORD = OFFSETS["last_seen_ns"] // WORD_BYTES
-_RS_ACKED_WORD = OFFSETS["rs_acked"] // WORD_BYTES
+RS_ACKED_WORD = OFFSETS["rs_acked"] // WORD_BYTES
 LONGS = RECORD_BYTES // WORD_BYTES
-"""A record's size in 64-bit words; and where, among them, is the one that says when its last packet came."""
+"""A record's size in 64-bit words; and where, among them, are the ones that say when its last packet came, and what its real
+server has acknowledged last."""
 
 NS_PER_S = 1_000_000_000
 
@@ -60,6 +61,8 @@ _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 _WAS_RESET = int(Flags.WAS_RESET)
 
 _LOW_MASK = (1 << 32) - 1
+_NO_VERSION_MASK = _LOW_MASK ^ 0xFFFF
+"""Of the first cell of a record: all but the version."""
 _LATER = 1 << 31
 _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
@@ -119,18 +122,12 @@ def prepare_record(session: Session, records: memoryview, entry: int) -> None:
     write_record(session, records, entry, is_held=False, last_seen_ns=0, version=0)
 
 
-def prepared_record(records: memoryview, entry: int) -> bytes:
-    """The record that `prepare_record` has just written there."""
-    return bytes(records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES])
-
-
-def prepare_again(prepared: bytes, isn: int, records: memoryview, cells: memoryview, longs: memoryview, entry: int) -> None:
-    """Write a record that was prepared before, for a session between the same ends that begins with another number."""
-    records[entry * RECORD_BYTES : (entry + 1) * RECORD_BYTES] = prepared
+def prepare_again(cells: memoryview, entry: int, isn: int) -> None:
+    """Make the record of a session that is over and held a prepared one again, for a session between the same ends that begins
+    with this number. The kernel writes all else anew when it finds the client."""
     at = entry * CELLS
-    cells[at + ISN_CELL] = cells[at + _SEQ_IN_CELL] = isn
-    cells[at + _ACK_OUT_CELL] = -isn & _LOW_MASK
-    longs[entry * LONGS + _RS_ACKED_WORD] = isn
+    cells[at] &= _NO_VERSION_MASK
+    cells[at + ISN_CELL] = isn
 
 
 def take_client(session: Session, records: memoryview, entry: int) -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc.lane_layout import SLOTS, RealServerFlags
-from appliance.ipc.session_record import decode
+from appliance.ipc.session_record import Flags, decode
 from appliance.model.tcp_state import TcpState
-from appliance.model.verdicts import TO_REAL_SERVER
+from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.nat.opening import to_real_server
 from appliance.policy.steering import HASH_SEED
@@ -169,29 +169,7 @@ def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
         if "opened" not in judged.counted:
             assert (judged.verdict, judged.raw, set(judged.counted)) == (UP, syn, {"up_syn"})
             return
-        kernel = gateway.session()
-        python = Session(
-            kernel.service,
-            kernel.real_server,
-            kernel.client_key,
-            kernel.leaving_key(0),
-            kernel.client_isn,
-            kernel.isn,
-            kernel.opened_ms,
-        )
-        reference = gateway.reference
-        assert reference.shard.handle(syn, reference.now) is TO_REAL_SERVER
-        (other,) = reference.sessions()
-        other.records = python.records
-        expected = to_real_server(Segment.parse(syn), other, reference.inside.tunables, reference.shared.table(0, "ext"))
-        assert with_one_zero(judged.raw) == with_one_zero(expected)
-        assert kernel.opening is not None
-        assert kernel.opening.syn is not None
-        again = Segment.parse(kernel.opening.syn)  # what Python sends when the real server has answered for an older connection
-        assert (again.key, again.seq, again.flags, again.options) == fields_of(expected)
-        assert kernel.records == python.records
-        other.words[RS_ACKED] = kernel.isn
-        assert list(kernel.words) == list(other.words)
+        check_as_python_does_it(gateway, syn, judged)
 
     one()
     assert "opened" in seen
@@ -200,6 +178,33 @@ def test_the_syn_is_rewritten_as_python_does_it(lane: Lane) -> None:
 def fields_of(raw: bytes) -> tuple[bytes, int, int, bytes]:
     segment = Segment.parse(raw)
     return segment.key, segment.seq, segment.flags, segment.options
+
+
+def check_as_python_does_it(gateway: Gateway, syn: bytes, judged: Judged) -> None:
+    """Check a SYN that the program has opened the only session by."""
+    kernel = gateway.session()
+    python = Session(
+        kernel.service,
+        kernel.real_server,
+        kernel.client_key,
+        kernel.leaving_key(0),
+        kernel.client_isn,
+        kernel.isn,
+        kernel.opened_ms,
+    )
+    reference = gateway.reference
+    assert reference.shard.handle(syn, reference.now) is TO_REAL_SERVER
+    (other,) = reference.sessions()
+    other.records = python.records
+    expected = to_real_server(Segment.parse(syn), other, reference.inside.tunables, reference.shared.table(0, "ext"))
+    assert with_one_zero(judged.raw) == with_one_zero(expected)
+    assert kernel.opening is not None
+    assert kernel.opening.syn is not None
+    again = Segment.parse(kernel.opening.syn)  # what Python sends when the real server has answered for an older connection
+    assert (again.key, again.seq, again.flags, again.options) == fields_of(expected)
+    assert kernel.records == python.records
+    other.words[RS_ACKED] = kernel.isn
+    assert list(kernel.words) == list(other.words)
 
 
 def damaged(raw: bytes) -> bytes:
@@ -389,9 +394,117 @@ def test_a_syn_of_a_client_whose_endpoint_rests_opens_a_new_session(lane: Lane) 
     gateway.world.now = time.monotonic() + HANDSHAKE_MS / 1000
     gateway.shard.reconcile(100, gateway.world.now)
     assert gateway.world.counter("sessions_short") == 1
-    assert set(gateway.put(SYN).counted) == {"up_flags"}
+    assert set(gateway.put(SYN).counted) == {"up_held"}
     assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
     assert gateway.session().state == TcpState.SYN_RECV
+    check_endpoints(gateway.world.inside)
+
+
+def rest_of_one_connection(gateway: Gateway) -> int:
+    """A connection of CLIENT is opened and closed by the program, and its endpoint has rested; returns its entry."""
+    gateway.prepare(20)
+    assert connect_and_close(gateway.lane, CLIENT)
+    gateway.shard.reconcile(100, gateway.world.now)
+    later(gateway, HANDSHAKE_MS / 1000)
+    (ticket,) = gateway.world.inside.prepared._short._resting.values()
+    return ticket.entry
+
+
+def later(gateway: Gateway, by_s: float) -> None:
+    """The shard looks at a later moment than that of the program."""
+    world = gateway.world
+    world.now = max(world.now, time.monotonic()) + by_s
+    world.inside.by_state.now = world.now
+    gateway.shard.reconcile(1000, world.now)
+    check_endpoints(world.inside)
+
+
+def ready_again(gateway: Gateway, entry: int) -> None:
+    """Have nothing ready but the endpoint of this entry, which rests."""
+    inside = gateway.world.inside
+    inside.prepared.take_back()
+    inside.prepared.take_over()
+    gateway.world.now += REST_S
+    (service,) = {ticket.session.service for ticket in inside.prepared._short._resting.values()}
+    (ring,) = (ring for each, ring in inside.prepared._rings.items() if each is service)
+    real_server = inside.prepared._short._resting[entry].session.real_server
+    while (ticket := inside.prepared._tickets.make(service, CLIENT + VIP, gateway.world.now)) is not None:
+        if ticket.entry == entry:
+            break
+        inside.prepared._ready += 1
+        inside.prepared._return(ticket)
+        service.owed.clear()
+    assert ticket is not None
+    assert ticket.session.real_server is real_server
+    assert ticket.is_renewed
+    inside.prepared._ready += 1
+    inside.prepared._active[ring] = service
+    ring.put([ticket], inside.prepared.generation)
+
+
+OTHER = pack_endpoint(CLIENT_ADDRESS + 77, 54321)
+
+
+def test_an_endpoint_that_is_used_again_is_as_one_that_was_never_used(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    ready_again(gateway, entry)
+    check_endpoints(gateway.world.inside)
+    syn = tcp(OTHER, VIP, "S", seq=12345, options=LINUX_SYN)
+    judged = gateway.put(syn)
+    assert "opened" in judged.counted
+    record = decode(lane.bytes_of(entry))
+    assert (record.state, record.flags, record.is_held) == (TcpState.SYN_RECV, Flags.IS_OPENING | Flags.IN_FIRST_TABLE, False)
+    gateway.world.inside.prepared.take_in_all()
+    check_as_python_does_it(gateway, syn, judged)
+    check_endpoints(gateway.world.inside)
+    assert set(gateway.put(tcp(CLIENT, VIP, "A", seq=C0 + 2, ack=R0 + 2)).counted) == {"up_no_session"}, (
+        "the client before is gone"
+    )
+
+
+def test_a_client_with_another_session_keeps_it_when_its_old_endpoint_is_used_again(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    ready_again(gateway, entry)
+    assert set(gateway.put(SYN).counted) == {"up_no_session"}
+    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
+    gateway.shard.publish_flows()
+    assert "opened" in gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted
+    assert set(gateway.put(SYN).counted) == {"up_flags"}, "its flow is there"
+    gateway.world.inside.prepared.take_in_all()
+    assert len(gateway.world.sessions()) == 2
+    check_endpoints(gateway.world.inside)
+
+
+def test_an_endpoint_that_came_to_nothing_a_second_time_is_free_and_its_last_number_is_remembered(lane: Lane) -> None:
+    """The SYN of a client who has a flow there already; nobody knows whose it is."""
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    last = decode(lane.bytes_of(entry)).rs_acked
+    ready_again(gateway, entry)
+    for slot in (0, 1):
+        lane.set_real_server(slot, flags=RealServerFlags.IS_REMOVED)
+    assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_removed"}
+    inside = gateway.world.inside
+    inside.prepared.take_over()
+    inside.lane.publish_flows()
+    assert not list(gateway.maps.flows())
+    check_endpoints(inside)
+    assert last in {number for _, _, pool in inside.local_ports("tcp") for number in pool._last_seqs}
+
+
+def test_a_late_packet_of_an_endpoint_that_rests_goes_up_to_its_shard(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    record = decode(lane.bytes_of(entry))
+    late = tcp(record.real_server.packed, record.local.packed, "A", seq=R0 + 2, ack=record.rs_acked)
+    judged = gateway.put(late, 1)
+    assert (judged.verdict, judged.raw, set(judged.counted)) == (UP, late, {"up_held"})
+    assert gateway.shard.handle(late, gateway.world.now) is TO_CLIENT
+    (session,) = gateway.world.sessions()
+    assert (session.entry, session.state) == (entry, TcpState.TIME_WAIT)
+    assert gateway.put(late, 1).verdict == CARRIED, "the lane has it again"
     check_endpoints(gateway.world.inside)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from appliance.ipc.session_record import RECORD_BYTES
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.ring import Ticket
-from appliance.state.lane_entry import each, flows_in, flows_of
+from appliance.state.lane_entry import CELLS, HELD_CELL, each, flows_in, flows_of
 from appliance.state.progress import RS_ACKED
 
 
@@ -33,9 +33,15 @@ def check_endpoints(sessions: Sessions) -> None:
     ):
         client_flow, server_flow = each(flows)
         expected |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
+    for entry in (ticket.entry for ticket in ready if ticket.is_renewed):
+        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
+        expected = {client_flow: 2 * entry, server_flow: 2 * entry + 1} | expected
     assert dict(lane.maps.flows()) == expected, "flows"
     assert all(lane.maps.records[entry * RECORD_BYTES] == 0 for entry in (*free, *waiting)), "a record of a free entry"
     assert all(ticket is short._resting[ticket.entry] for ticket in resting)
+    cells = lane.maps.records.cast("I")
+    held = {entry for entry in (ticket.entry for ticket in (*young, *resting)) if cells[entry * CELLS + HELD_CELL]}
+    assert held == {ticket.entry for ticket in resting}, "the kernel has those that are young, and none of those that rest"
     assert len(short._orders) + len(short._leaving) or not resting, "what rests is freed one day"
 
 

@@ -3,11 +3,12 @@
 from struct import pack_into
 
 from appliance.ipc.lane_layout import RING, RING_OFFSETS, RING_PLACES, VOID_TICKET
-from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION
+from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION, Flags
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
+from appliance.model.tcp_state import TcpState
 from appliance.nat.opening import to_real_server
-from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, each, flows_of, rebuilt, words_of
-from appliance.state.progress import CLIENT_NEXT_SEQ
+from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, each, flows_in, flows_of, rebuilt, words_of
+from appliance.state.progress import CLIENT_NEXT_SEQ, RS_ACKED
 from appliance.state.rewrite_record import parts_in, rewrite_records
 from appliance.wire.flow import flow_key
 from appliance.wire.segment import Segment
@@ -55,10 +56,27 @@ class TicketKernel:
         self._open(entry, Segment.parse(syn))
         return True
 
+    def _forget(self, entry: int) -> None:
+        """What an earlier session has left in a record, but for its ends, and the flow of its client."""
+        maps, at = self.maps, entry * RECORD_BYTES
+        client_flow, _ = each(flows_in(maps.records, entry))
+        if maps.table.get(client_flow) == 2 * entry:
+            del maps.table[client_flow]
+        for name, code, value in (
+            ("state", "<B", int(TcpState.SYN_RECV)),
+            ("flags", "<B", int(Flags.IS_OPENING | Flags.IN_FIRST_TABLE)),
+            ("held", "<I", 0),
+            ("rs_first_seq", "<I", 0),
+        ):
+            pack_into(code, maps.records, at + OFFSETS[name], value)
+        words = words_of(self._record_longs, entry)
+        words[:] = memoryview(bytes(words.nbytes)).cast("Q")
+
     def _open(self, entry: int, syn: Segment) -> None:
         maps, world, at = self.maps, self.world, entry * RECORD_BYTES
         assert not maps.version(entry), "what is handed out is no session"
         pack_into("<H", maps.records, at, VERSION)
+        self._forget(entry)
         prepared = maps.record(entry)
         client, vip = syn.key[:4] + syn.key[8:10], syn.key[4:8] + syn.key[10:12]
         assert prepared.vip.packed == vip
@@ -81,15 +99,14 @@ class TicketKernel:
         maps.records[at + OFFSETS["client_port"] :][:2] = client[4:]
         maps.records[at + OFFSETS["storm_ns"] :][: len(syn.options)] = syn.options
         words = words_of(self._record_longs, entry)
-        words[CLIENT_NEXT_SEQ] = syn.seq + 1
-        words[3] += 1
-        words[4] += len(syn.raw)
+        words[CLIENT_NEXT_SEQ], words[RS_ACKED] = syn.seq + 1, prepared.isn
+        words[3], words[4] = 1, len(syn.raw)
         self._record_longs[entry * LONGS + LAST_SEEN_WORD] = round(world.now * 1_000_000_000)
         service = world.inside.service("tcp", vip)
         assert service is not None
         session = rebuilt(maps.record(entry), service, service.real_server_of_adopted(prepared.real_server.packed))
         client_flow, server_flow = each(flows_of(session))
-        assert server_flow not in maps.table, "its local endpoint is nobody's"
+        assert maps.table.get(server_flow) in (None, 2 * entry + 1), "its local endpoint is nobody else's"
         maps.table |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
         session.opening.syn = None  # type: ignore[union-attr]
         world._on_the_wire.append(to_real_server(syn, session, world.inside.tunables, memoryview(bytearray(2048)).cast("Q")))

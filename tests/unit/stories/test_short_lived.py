@@ -257,15 +257,87 @@ def test_a_client_that_comes_again_gets_a_new_session_and_its_old_endpoint_is_fr
     check_endpoints(scene.inside)
 
 
-def test_other_packets_of_an_endpoint_that_rests_change_nothing() -> None:
+def test_a_late_packet_brings_its_session_into_the_tables_which_carries_it() -> None:
+    scene = Scene()
+    scene.is_over(1, 2)
+    scene.take_over_and_look()
+    assert scene.short.resting == 2
+    record = scene.world.maps.record(scene.entry_of(1))
+    assert record.is_held, "the kernel leaves its packets to the shard, so the entry can be used again"
+    late = tcp(record.real_server.packed, record.local.packed, "FA", seq=R0, ack=add(record.isn, 1 + SENT_BYTES + 1))
+    assert scene.world.put(late) is verdicts.TO_CLIENT
+    (session,) = scene.world.sessions()
+    assert (session.state, session.client_key[8:10]) == (TcpState.TIME_WAIT, port_of(1))
+    assert not scene.world.maps.record(scene.entry_of(1)).is_held
+    assert (scene.short.resting, scene.conns()) == (1, 2)
+    assert scene.world.by_state() == {"time_wait": 2}
+    assert scene.world.shared.session_counts[0] == 2
+    check_endpoints(scene.inside)
+    scene.look(REST_S)
+    assert len(scene.world.sessions()) == 1, "its endpoint is no more among those that rest"
+
+
+def test_a_rst_that_nobody_sent_moves_no_session_that_rests() -> None:
     scene = Scene()
     scene.is_over(1)
     scene.take_over_and_look()
-    for flags in ("R", "A", "FA"):
-        scene.world.put(packet_of(1, flags, seq=SENT_BYTES + 3, ack=R0 + 2))
-    assert scene.short.resting == 1
-    assert not scene.world.sessions()
+    scene.world.put(packet_of(1, "R", seq=1 << 20))
+    assert [session.state for session in scene.world.sessions()] == [TcpState.TIME_WAIT]
     check_endpoints(scene.inside)
+
+
+def test_an_endpoint_is_used_again_in_its_place() -> None:
+    """The record and the flow of the real server stay; the client that has gone is forgotten with the next one."""
+    scene = Scene(plan(weights=(1,)))
+    count = scene.kernel.ready
+    scene.is_over(*range(count))
+    scene.take_over_and_look()
+    before = {scene.entry_of(number): number for number in range(count)}
+    while scene.kernel.ready:
+        scene.opens(1000 + scene.kernel.ready)
+    scene.look(REST_S)
+    ready = [ticket for ring in scene.inside.prepared._active for ticket in ring.tickets if ticket.is_renewed]
+    assert ready
+    assert all(before.pop(ticket.entry) in range(count) for ticket in ready)
+    scene.inside.prepared.take_back()
+    scene.inside.lane.publish_flows()
+    check_endpoints(scene.inside)
+
+
+@pytest.mark.parametrize("is_void", [False, True])
+def test_a_client_that_comes_again_keeps_its_session_when_its_old_endpoint_is_used_again(is_void: bool) -> None:
+    scene = Scene(plan(weights=(1,)))
+    count = scene.kernel.ready
+    scene.is_over(*range(1, 1 + count))
+    scene.take_over_and_look()
+    for number in range(1000, 1000 + scene.kernel.ready):
+        scene.opens(number)
+    old = scene.entry_of(1)
+    scene.look(REST_S)
+    assert old in [ticket.entry for ring in scene.inside.prepared._active for ticket in ring.tickets if ticket.is_renewed]
+    assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
+    assert scene.entry_of(1) != old
+    scene.kernel.is_void = is_void
+    for number in range(3000, 3000 + scene.kernel.ready):
+        assert scene.kernel.put(syn_of(number)) is not is_void
+    scene.look()
+    (session,) = (each for each in scene.world.sessions() if each.client_key[8:10] == port_of(1))
+    assert session.entry == scene.entry_of(1), "its flow is its own"
+    check_endpoints(scene.inside)
+
+
+def test_the_last_number_of_an_endpoint_that_is_given_back_is_remembered() -> None:
+    low = 5000
+    scene = Scene(plan(weights=(1,), local_addresses=("192.0.2.10",)), fullnat_lport_min=low, fullnat_lport_max=low)
+    scene.is_over(1)
+    scene.take_over_and_look()
+    ((key, last),) = last_numbers(scene.inside)
+    scene.look(REST_S)
+    assert scene.inside.prepared.take_back()
+    assert scene.world.put(syn_of(2)) is verdicts.TO_REAL_SERVER
+    (session,) = scene.world.sessions()
+    assert session.leaving_key(0) == key
+    assert LEAST_STEP <= add(session.isn, -last) < LEAST_STEP + STEP_RANGE
 
 
 def test_a_query_has_all_that_are_not_over() -> None:
