@@ -246,7 +246,8 @@ def test_what_an_assignment_means(text: str, path: tuple[str, ...], value: objec
 
 
 @pytest.mark.parametrize("word", ["port", "=80", "a..b=1", ".a=1"])
-async def test_what_is_no_assignment_is_a_wrong_command_line(operator: Operator, word: str) -> None:
+def test_what_is_no_assignment_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str], word: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        await operator.types("services", "web", word)
+        main(["services", "web", word])
     assert ended.value.code == 2
+    assert f"{word!r} is not KEY=VALUE" in capsys.readouterr().err
