@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
 from appliance.cli.output import show, write
+from appliance.cli.service_changes import Assignment, assignment, refuse_if, table_of
 from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
 from appliance.views.config import change_plan, saved
 
@@ -78,9 +79,12 @@ def add_save(parser: argparse.ArgumentParser, default_config: Path, write_file: 
 
 def add_servers(parser: argparse.ArgumentParser) -> None:
     """Add the options of `servers`."""
-    add_command(parser, _servers, _SERVERS, "servers web", "servers web 192.0.2.103:8080 --weight 50")
+    add_command(parser, _servers, _SERVERS, "servers web", "servers web 192.0.2.103:8080 --weight 50 slow_start_s=30")
     parser.add_argument("service", metavar="SERVICE", help="the service")
     parser.add_argument("server", metavar="ADDRESS:PORT", nargs="?", help="the real server to show or to change")
+    parser.add_argument(
+        "assignments", metavar="KEY=VALUE", nargs="*", type=assignment, help="give the key this value, as with `services`"
+    )
     parser.add_argument("--weight", metavar="N", help="give it this weight; it is added when it is not there")
     parser.add_argument("--remove", action="store_true", help="remove it")
 
@@ -131,20 +135,27 @@ def _servers(options: argparse.Namespace) -> None:
         view(path, options)
         return
     one = f"{path}/{_quoted(options.server)}"
+    keys = table_of([*options.assignments, *_weight(options.weight)])
     if options.remove:
+        refuse_if(bool(keys), "--remove takes no KEY=VALUE and no --weight")
         with ask(options, "DELETE", one) as answer:
             print_answer(answer, options)
-    elif options.weight is None:
-        view(one, options)
+    elif keys:
+        _set(options, path, one, keys)
     else:
-        _set_weight(options, path, one)
+        view(one, options)
 
 
-def _set_weight(options: argparse.Namespace, path: str, one: str) -> None:
+def _weight(text: str | None) -> Iterator[Assignment]:
+    """An empty text is no weight, and does not give it its default: a script may have lost it."""
+    if text is not None:
+        yield Assignment(("weight",), int(text) if text.isascii() and text.isdigit() else text)
+
+
+def _set(options: argparse.Namespace, path: str, one: str, keys: Mapping[str, Any]) -> None:
     servers = answered_json(options, path)
     is_there = any(f"{server['address']}:{server['port']}" == options.server for server in servers)
-    number = int(options.weight) if options.weight.isascii() and options.weight.isdigit() else options.weight
-    body = json.dumps({"weight": number}).encode()
+    body = json.dumps(keys).encode()
     with ask(options, "PATCH" if is_there else "PUT", one, body=body) as answer:
         print_answer(answer, options)
 

@@ -75,29 +75,29 @@ def _value(text: str) -> Any:
 def _services(options: argparse.Namespace) -> None:
     changes = bool(options.assignments)
     if options.service is None:
-        _refuse(options.add or options.remove, "the name of the service is missing")
+        refuse_if(options.add or options.remove, "the name of the service is missing")
         view("/services", options, narrow.services)
         return
     one = f"/services/{_quoted(options.service)}"
     if options.remove:
-        _refuse(changes, "--remove takes no KEY=VALUE")
+        refuse_if(changes, "--remove takes no KEY=VALUE")
         _send(options, "DELETE", one)
     elif options.add:
-        _send(options, "POST", "/services", {"name": options.service, **_table(options.assignments)})
+        _send(options, "POST", "/services", {"name": options.service, **table_of(options.assignments)})
     elif changes:
-        _send(options, "PATCH", one, _table(options.assignments))
+        _send(options, "PATCH", one, table_of(options.assignments))
     else:
         view(one, options)
 
 
 def _pools(options: argparse.Namespace) -> None:
     if options.pool is None:
-        _refuse(options.remove, "the name of the pool is missing")
+        refuse_if(options.remove, "the name of the pool is missing")
         view("/pools", options)
         return
     one = f"/pools/{_quoted(options.pool)}"
     if options.remove:
-        _refuse(bool(options.addresses), "--remove takes no addresses")
+        refuse_if(bool(options.addresses), "--remove takes no addresses")
         _send(options, "DELETE", one)
     elif options.addresses:
         _send(options, "PUT", one, {"addresses": options.addresses})
@@ -105,20 +105,21 @@ def _pools(options: argparse.Namespace) -> None:
         view(one, options)
 
 
-def _table(assignments: Iterable[Assignment]) -> dict[str, Any]:
+def table_of(assignments: Iterable[Assignment]) -> dict[str, Any]:
     """The keys with their values, as JSON has them. Raises ApiError when one of them is given twice."""
     table: dict[str, Any] = {}
     for path, value in assignments:
         place: Any = table
         for part in path[:-1]:
             place = place.setdefault(part, {})
-            _refuse(not isinstance(place, dict), f"{part} is given twice")
-        _refuse(path[-1] in place, f"{'.'.join(path)} is given twice")
+            refuse_if(not isinstance(place, dict), f"{part} is given twice")
+        refuse_if(path[-1] in place, f"{'.'.join(path)} is given twice")
         place[path[-1]] = value
     return table
 
 
-def _refuse(is_wrong: bool, why: str) -> None:
+def refuse_if(is_wrong: bool, why: str) -> None:
+    """Raises ApiError when something that was asked for is wrong."""
     from appliance.cli.api_client import ApiError
 
     if is_wrong:

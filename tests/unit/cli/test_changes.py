@@ -152,6 +152,10 @@ async def test_services_and_real_servers_are_listed_and_changed(operator: Operat
     assert "weight = 7\n" in await operator.reads("servers", "web", "192.0.2.102:8080", "--weight", "7")
     assert "weight = 5\n" in await operator.reads("servers", "web", "192.0.2.103:8080", "--weight", "5")
     assert weights(operator) == [100, 7, 5]
+    changed = await operator.reads("servers", "web", "192.0.2.103:8080", "--weight", "6", "slow_start_s=30", "max_conn=9")
+    assert changed == 'address = "192.0.2.103"\nport = 8080\nweight = 6\nslow_start_s = 30\nmax_conn = 9\n'
+    assert "slow_start_s" not in await operator.reads("servers", "web", "192.0.2.103:8080", "slow_start_s=")
+    assert weights(operator) == [100, 7, 6]
     assert await operator.reads("servers", "web", "192.0.2.103:8080", "--remove")
     assert weights(operator) == [100, 7]
 
@@ -163,6 +167,10 @@ async def test_services_and_real_servers_are_listed_and_changed(operator: Operat
         (("servers", "web", "192.0.2.102:8080", "--weight", "65536"), "out of range 0..65535"),
         (("servers", "we", "192.0.2.102:8080", "--weight", "5"), "the nearest is web"),
         (("servers", "web", "192.0.2.109:8080", "--remove"), "there is no real server 192.0.2.109:8080"),
+        (("servers", "web", "192.0.2.102:8080", "weight=5", "--weight", "6"), "weight is given twice"),
+        (("servers", "web", "192.0.2.102:8080", "--remove", "--weight", "6"), "--remove takes no KEY=VALUE"),
+        (("servers", "web", "192.0.2.102:8080", "wieght=5"), "unknown key"),
+        (("servers", "web", "192.0.2.102:8080", "--weight", ""), '"" is not an integer'),
         (("services", "../sysctl"), "there is no service '../sysctl'"),
         (("services", "wbe", "scheduler=wlc"), "there is no service wbe"),
         (("services", "web", "scheduler=xx"), '"xx" is not available'),
@@ -238,7 +246,8 @@ def test_what_an_assignment_means(text: str, path: tuple[str, ...], value: objec
 
 
 @pytest.mark.parametrize("word", ["port", "=80", "a..b=1", ".a=1"])
-async def test_what_is_no_assignment_is_a_wrong_command_line(operator: Operator, word: str) -> None:
+def test_what_is_no_assignment_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str], word: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        await operator.types("services", "web", word)
+        main(["services", "web", word])
     assert ended.value.code == 2
+    assert f"{word!r} is not KEY=VALUE" in capsys.readouterr().err
