@@ -21,26 +21,6 @@
 
 #define NS_PER_MS 1000000ull
 
-#define HASH_START 0xdeadbeefu
-#define CLIENT_BYTES 8 /* address and port, four bytes each */
-
-#define TURNED(word, by) ((word) << (by) | (word) >> (32 - (by)))
-
-/* The slot of a client in `policy.steering`: the `jhash` of nftables, modulo 256. */
-static __always_inline __u32 slot_of_client(const struct packet *packet, __u32 seed)
-{
-	__u32 c = HASH_START + CLIENT_BYTES + seed, a = c + packet->source, b = c + packet->source_port;
-
-	c = (c ^ b) - TURNED(b, 14);
-	a = (a ^ c) - TURNED(c, 11);
-	b = (b ^ a) - TURNED(a, 25);
-	c = (c ^ b) - TURNED(b, 16);
-	a = (a ^ c) - TURNED(c, 4);
-	b = (b ^ a) - TURNED(a, 14);
-	c = (c ^ b) - TURNED(b, 24);
-	return c >> 24;
-}
-
 /* Looks at one option of a SYN, as `look_at_option` does; here `seen` tells where the timestamp is, and whether all is usual. */
 __noinline __u64 look_at_syn_option(__u64 seen)
 {
@@ -302,15 +282,8 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 /* The ring of the shard that gets the packets of this client. */
 static __always_inline struct ring *ring_of(const struct packet *packet, __u32 first_ring)
 {
-	__u32 zero = 0, slot, ring = first_ring;
-	struct steering *how = bpf_map_lookup_elem(&steering, &zero);
+	__u32 ring = first_ring + shard_of_client(packet);
 
-	if (!how)
-		return 0;
-	if (how->shards > 1) {
-		slot = slot_of_client(packet, how->hash_seed) & (STEERING_SLOTS - 1);
-		ring += how->shard_of_slot[slot];
-	}
 	return bpf_map_lookup_elem(&rings, &ring);
 }
 

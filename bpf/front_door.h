@@ -1,10 +1,12 @@
 /*
  * The front door: SYNs for services that answer with cookies, answered where they come in, as `proxy.handshake` would. Nothing is
- * remembered of them. Whoever returns the cookie is judged by Python.
+ * remembered of them. Whoever returns the cookie is judged by Python. A door may have a latch for each shard, which the shard opens
+ * while it would answer with cookies itself, and at which the cookies are counted.
  */
 #pragma once
 #include "cookie.h"
 #include "rewrite.h"
+#include "steering.h"
 
 #define OPENING_FLAGS (FIN | SYN | RST | ACK)
 
@@ -283,6 +285,33 @@ static __always_inline struct front_door *door_of(struct __sk_buff *skb, struct 
 	return bpf_map_lookup_elem(&front_doors, &key);
 }
 
+/* Whether a shard has sessions that might be in the lane and are not. */
+static __always_inline int are_some_outside(void)
+{
+	__u32 zero = 0;
+	struct outside *shards = bpf_map_lookup_elem(&outside, &zero);
+	__u64 any = 0;
+
+	if (!shards)
+		return 1;
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < OUTSIDE_SHARDS / 8; i++)
+		any |= ((volatile __u64 *)shards)[i];
+	return any != 0;
+}
+
+/*
+ * The latch of a front door, of the shard that gets the packets of this client; null when it is closed. It is closed as well while
+ * a shard has sessions that are not in the lane: the SYN may be of one of them, which is half-open.
+ */
+static __always_inline struct latch *open_latch_of(const struct packet *packet, const struct front_door *door)
+{
+	__u32 number = door->first_latch + shard_of_client(packet);
+	struct latch *latch = bpf_map_lookup_elem(&latches, &number);
+
+	return latch && *(volatile __u32 *)&latch->is_open && !are_some_outside() ? latch : 0;
+}
+
 /* In the place of a verdict: no SYN to a service whose SYNs are answered here; and a segment that opens nothing at all. */
 #define NO_DOOR 0x101
 #define OPENS_NOTHING 0x102
@@ -294,6 +323,7 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 	struct way_out way = {};
 	struct offer offer = {};
 	struct front_door *door = 0;
+	struct latch *latch = 0;
 	struct cookie_key *key;
 	__u64 slot = bpf_ktime_get_ns() / (NS_PER_S * COOKIE_SLOT_S);
 	__u32 cookie;
@@ -303,6 +333,11 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 		door = door_of(skb, &packet);
 	if (!door) /* a packet whose header was read is TCP */
 		return packet.header && (packet.flags & OPENING_FLAGS) != SYN ? OPENS_NOTHING : NO_DOOR;
+	if (door->first_latch != NO_LATCH) {
+		latch = open_latch_of(&packet, door);
+		if (!latch)
+			return NO_DOOR;
+	}
 	error = judge_syn(skb, &packet, &way);
 	if (error)
 		return up(error);
@@ -315,5 +350,7 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 	if (error)
 		return error < 0 ? TC_ACT_SHOT : up(error);
 	count(COUNT_COOKIE_SENT);
+	if (latch)
+		__sync_fetch_and_add(&latch->cookies, 1);
 	return send(&way);
 }

@@ -134,6 +134,14 @@ struct {
 	__type(value, struct outside);
 } outside SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LATCHES);
+	__type(key, __u32);
+	__type(value, struct latch);
+} latches SEC(".maps");
+
 /* What tells one client's connection to a service from all others. */
 struct known_client {
 	__u32 source;

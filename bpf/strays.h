@@ -52,21 +52,6 @@ static __always_inline int is_known(const struct packet *packet)
 	return since && bpf_ktime_get_ns() - *since < KNOWN_FOR_NS;
 }
 
-/* Whether a shard has sessions that might be in the lane and are not. */
-static __always_inline int are_some_outside(void)
-{
-	__u32 zero = 0;
-	struct outside *shards = bpf_map_lookup_elem(&outside, &zero);
-	__u64 any = 0;
-
-	if (!shards)
-		return 1;
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < OUTSIDE_SHARDS / 8; i++)
-		any |= ((volatile __u64 *)shards)[i];
-	return any != 0;
-}
-
 /* Whether a shard may have an answer to a packet that it would drop: never to a RST, and to nothing without an acknowledgement. */
 static __always_inline int may_have_answer(const struct packet *packet, int counter)
 {

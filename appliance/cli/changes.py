@@ -1,4 +1,4 @@
-"""The commands that change what is configured while traffic flows: plan, apply, confirm, save, services, servers."""
+"""The commands that change what is configured while traffic flows: plan, apply, confirm, save, servers."""
 
 import argparse
 import json
@@ -11,7 +11,6 @@ from urllib.parse import quote
 from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
 from appliance.cli.output import show, write
 from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
-from appliance.views import narrow
 from appliance.views.config import change_plan, saved
 
 WriteFile = Callable[[Path, str, str], str]
@@ -36,7 +35,6 @@ _SAVE = """\
 Write what was changed while the appliance runs into its file, in one step; comments stay. Over a Unix socket this command writes
 the file, with your rights; otherwise the appliance does, where it may.
 """
-_SERVICES = "List the services as they are configured, or show one of them with all keys that are given."
 _SERVERS = """\
 List the real servers of a service as they are configured, or change one of them. Sessions stay where they are; those of a real
 server that is removed wait for it, or end with the tunable expire_nodest_conn.
@@ -76,12 +74,6 @@ def add_save(parser: argparse.ArgumentParser, default_config: Path, write_file: 
         default=default_config,
         help="the only file that this command writes (default: %(default)s)",
     )
-
-
-def add_services(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `services`."""
-    add_command(parser, _services, _SERVICES, "services web")
-    parser.add_argument("service", metavar="SERVICE", nargs="?", help="the service to show")
 
 
 def add_servers(parser: argparse.ArgumentParser) -> None:
@@ -131,13 +123,6 @@ def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
             print_answer(answer, options)
     except ApiError as error:
         raise ApiError("; ".join([*filter(None, [why_not]), str(error)])) from error
-
-
-def _services(options: argparse.Namespace) -> None:
-    if options.service is None:
-        view("/services", options, narrow.services)
-    else:
-        view(f"/services/{_quoted(options.service)}", options)
 
 
 def _servers(options: argparse.Namespace) -> None:

@@ -34,7 +34,6 @@ _CLI, _HERE = "appliance.cli.", "appliance.host_commands:"
 
 COMMANDS: tuple[Entry, ...] = (
     Entry("status", Group.LOOK, "show services and real servers as `ipvsadm -Ln` does", _CLI + "tables:add_table"),
-    Entry("services", Group.LOOK, "list services as they are configured", _CLI + "changes:add_services"),
     Entry("health", Group.LOOK, "show which real servers are up", _CLI + "tables:add_table"),
     Entry("conns", Group.LOOK, "list sessions", _CLI + "sessions:add_conns"),
     Entry("top-clients", Group.LOOK, "show the clients with most sessions", _CLI + "sessions:add_top_clients"),
@@ -53,7 +52,9 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("conntrack", Group.LOOK, "show the fill of the session table", _CLI + "tables:add_table"),
     Entry("top", Group.LOOK, "show the gateway live on a terminal", _CLI + "top.command:add_top"),
     Entry("metrics", Group.LOOK, "print all numbers for Prometheus", _CLI + "tables:add_metrics"),
+    Entry("services", Group.CHANGE, "list, add, change or remove services", _CLI + "service_changes:add_services"),
     Entry("servers", Group.CHANGE, "list or change real servers", _CLI + "changes:add_servers"),
+    Entry("pools", Group.CHANGE, "list or change pools of local addresses", _CLI + "service_changes:add_pools"),
     Entry("drain", Group.CHANGE, "let a real server have no new sessions", _CLI + "drain:add_drain"),
     Entry("cut", Group.CHANGE, "end sessions", _CLI + "sessions:add_cut"),
     Entry("sysctl", Group.CHANGE, "list the tunables, read one, or write one", _CLI + "sysctl:add_sysctl"),

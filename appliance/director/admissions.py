@@ -25,7 +25,7 @@ class Admissions:
 
     def __init__(self, shards: int = 1, hash_seed: int = HASH_SEED) -> None:
         """`hash_seed` is that of the gateway, see `policy.steering`."""
-        self._shards, self._hash_seed = shards, hash_seed
+        self.shards, self._hash_seed = shards, hash_seed
         self._kernel: LaneKernel | None = None
         """The one that knows how packets are steered."""
         self._setting, self._early_rules, self._has_cookies = 0, "", False
@@ -74,6 +74,12 @@ class Admissions:
         if self._against != before and self._setting == IN_AUTO:
             log.warning("prepared admissions are %s", f"off: {self._against}" if self._against else "no longer kept off by rules")
 
+    def steer(self, kernel: LaneKernel) -> None:
+        """Have the kernel know how packets are steered. Raises EdgeError."""
+        if kernel is not self._kernel:
+            kernel.admissions.put_steering(self._hash_seed, shard_table(self.shards))
+            self._kernel = kernel
+
     @property
     def _against(self) -> str:
         """What keeps admissions off that are to be on; else empty."""
@@ -81,7 +87,7 @@ class Admissions:
 
     def _look(self) -> None:
         """Find out which services can have admissions; while that is switched off, none."""
-        rings = first_rings(self._services, self._shards) if self._is_on else {}
+        rings = first_rings(self._services, self.shards) if self._is_on else {}
         plans = [plan for plan in self._services if plan.name in rings and may_be_prepared(plan)]
         keys = {plan.name: front_door_key(IPv4Address(plan.vip).packed, plan.port) for plan in plans}
         self._in_auto = {keys[plan.name] for plan in plans if plan.synproxy == "auto"}
@@ -94,9 +100,7 @@ class Admissions:
         if self._there.are(wanted):
             return
         try:
-            if kernel is not self._kernel:
-                kernel.admissions.put_steering(self._hash_seed, shard_table(self._shards))
-                self._kernel = kernel
+            self.steer(kernel)
             self._there.bring_to(wanted, kernel.admissions.remove, kernel.admissions.put)
         except EdgeError as error:
             log.error("the kernel does not open sessions as it should: %s", error)

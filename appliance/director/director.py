@@ -290,7 +290,7 @@ class Director(Reported):
 
     def _forget_worker(self, shard: int) -> None:
         """The worker of a shard is gone."""
-        self._lane.close_admissions(shard)
+        self._lane.forget_worker(shard)
         self.shared.forget_sessions(shard)
 
     def _put_lane_tunables(self) -> None:

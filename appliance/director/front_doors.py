@@ -1,8 +1,9 @@
 """The front doors: for which services the kernel answers SYNs with cookies, with which terms, and with which keys.
 
 Python stays the one that judges: what is answered here is what a shard would answer in any case, whatever else it knows. So a
-service has a front door while each SYN to it gets a cookie. In "auto" that is so only while tcp_syncookies is 2; at other times a
-shard alone knows whether its backlog is full. All that a client does after that is judged by a shard.
+service has a front door while each SYN to it gets a cookie. In "auto" that is so while tcp_syncookies is 2. While it is 1, only
+a shard knows whether its backlog is full: then the door has a latch for each shard, which that shard opens (`sessions.latches`).
+All that a client does after that is judged by a shard.
 """
 
 import logging
@@ -19,11 +20,12 @@ from appliance.director.stray_rules import StrayRules
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.front_door import FrontDoor
-from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
+from appliance.ipc.lane_layout import FRONT_DOORS, NO_LATCH, front_door_key
+from appliance.ipc.latches import first_latches
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.syn_cookie import epoch_of, key_state
-from appliance.model.syn_offer import AnswerTerms, modes_with_cookies, path_mss
+from appliance.model.syn_offer import COOKIES_WHEN_FULL, AnswerTerms, modes_with_cookies, path_mss
 from appliance.policy.candidates import DROP, candidates
 
 log = logging.getLogger("appliance.lane")
@@ -38,10 +40,11 @@ class _Member(NamedTuple):
 
 
 class _Door(NamedTuple):
-    """A door, and what its service says of cookies. One in which that has changed is another door."""
+    """A door, what its service says of cookies, and its first latch. One in which that has changed is another door."""
 
     key: bytes
     mode: str
+    first_latch: int
 
 
 class FrontDoors:
@@ -68,7 +71,9 @@ class FrontDoors:
         services = tuple(services)
         self.admissions.narrow(kernel, services)
         self._strays.narrow(kernel, services)
-        self._services = {_door_of(service): service for service in services if _may_have_one(service, down)}
+        latches = first_latches(services, self.admissions.shards)
+        doors = ((_door_of(service, latches), service) for service in services if _may_have_one(service, down))
+        self._services = dict(sorted(doors, key=lambda door: door[0].mode != "always"))
         self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
         self._allowed &= self._services.keys()
         self._put(kernel)
@@ -102,6 +107,8 @@ class FrontDoors:
         self.put_keys(kernel)
         wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
         try:
+            if wanted:
+                self.admissions.steer(kernel)
             remove, put = partial(kernel.remove_of_services, "front_doors"), partial(kernel.put_of_services, "front_doors")
             self._there.bring_to(wanted, remove, put)
         except EdgeError as error:
@@ -111,19 +118,29 @@ class FrontDoors:
         terms, leaves_room = AnswerTerms.of(tunable), bool(tunable("fullnat_mss_adjust_entry"))
         if not tunable("synproxy_in_kernel"):
             return
-        modes = modes_with_cookies(tunable("tcp_syncookies"))
+        syncookies = tunable("tcp_syncookies")
         for wanted, service in self._services.items():
-            if wanted in self._allowed and wanted.mode in modes:
-                door = FrontDoor.of(terms, path_mss(self._mtus[service.name], leaves_room=leaves_room))
+            first_latch = _first_latch(wanted, syncookies)
+            if wanted in self._allowed and first_latch is not None:
+                door = FrontDoor.of(terms, path_mss(self._mtus[service.name], leaves_room=leaves_room), first_latch)
                 yield wanted.key, door.pack()
+
+
+def _first_latch(door: _Door, syncookies: int) -> int | None:
+    """The first latch of a door at this tcp_syncookies, NO_LATCH when it is open to all; None when it is no door."""
+    if door.mode in modes_with_cookies(syncookies):
+        return NO_LATCH
+    has_latches = syncookies == COOKIES_WHEN_FULL and door.first_latch != NO_LATCH
+    return door.first_latch if has_latches else None
 
 
 def _least_mtu(real_servers: Iterable[RealServerPlan], mtu: Callable[[int], int]) -> int:
     return min((mtu(real_server.slot) for real_server in real_servers), default=USUAL_MTU)
 
 
-def _door_of(service: ServicePlan) -> _Door:
-    return _Door(front_door_key(IPv4Address(service.vip).packed, service.port), service.synproxy)
+def _door_of(service: ServicePlan, latches: Mapping[str, int]) -> _Door:
+    key = front_door_key(IPv4Address(service.vip).packed, service.port)
+    return _Door(key, service.synproxy, latches.get(service.name, NO_LATCH))
 
 
 def _may_have_one(service: ServicePlan, down: Set[int]) -> bool:

@@ -23,7 +23,7 @@ from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
-from appliance.ipc.lane_layout import RINGS, InterfaceFlags
+from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
 from appliance.ipc.shared_layout import SharedState
@@ -227,10 +227,10 @@ class Lane:
             self._servers.widen()
             self._doors.widen(self._kernel)
 
-    def close_admissions(self, shard: int) -> None:
-        """Have nothing handed out that a worker has prepared which is gone."""
+    def forget_worker(self, shard: int) -> None:
+        """The worker of a shard is gone: have nothing handed out that it has prepared, and no SYN answered in its place."""
         if self._kernel is not None:
-            self._kernel.admissions.close(range(shard, RINGS, self._shards))
+            self._kernel.forget_worker(shard, self._shards)
 
     def set_open(self, is_open: bool) -> None:
         """Let the program carry packets while nothing on the host forbids it, or have it leave all of them to the workers."""

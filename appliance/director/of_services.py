@@ -10,7 +10,8 @@ class OfServices(Generic[ValueT]):
     """The values of one map, by its keys. Nobody else writes it."""
 
     def __init__(self) -> None:
-        self._there: dict[bytes, ValueT] = {}
+        self._there: dict[bytes, ValueT | None] = {}
+        """None for what may be there or not: the kernel has refused a call about it, maybe half way."""
 
     def are(self, wanted: Mapping[bytes, ValueT]) -> bool:
         """Whether the map holds just that."""
@@ -23,8 +24,12 @@ class OfServices(Generic[ValueT]):
         put: Callable[[Mapping[bytes, ValueT]], None],
     ) -> None:
         """Have the map hold what is wanted: first `remove` what is not, then `put` what is new or another. What either of them
-        raises is passed on, and what was done until then is known."""
-        remove([key for key in self._there if key not in wanted])
+        raises is passed on; what it was about is then removed, or put, the next time. So `remove` may get what is not there."""
+        gone = [key for key in self._there if key not in wanted]
+        self._there |= dict.fromkeys(gone)
+        remove(gone)
         self._there = {key: value for key, value in self._there.items() if key in wanted}
-        put({key: value for key, value in wanted.items() if self._there.get(key) != value})
+        others = {key: value for key, value in wanted.items() if self._there.get(key) != value}
+        self._there |= dict.fromkeys(others)
+        put(others)
         self._there = dict(wanted)

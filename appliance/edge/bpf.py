@@ -140,14 +140,18 @@ class Map(Descriptor):
             raise failed(f"write {len(items)} values to map {self.name} ({count.value} were written)", answer)
 
     def delete_all(self, keys: Sequence[bytes]) -> None:
-        """Remove many keys, which are all there, with one call; without a call when there are none."""
-        count = c_uint32(len(keys))
-        if not keys:
-            return
+        """Remove many keys with one call, and with one more for each that is not there; without a call when there are none."""
         if any(len(key) != self.key_bytes for key in keys):
             raise EdgeError(f"a key of map {self.name} has {self.key_bytes} bytes")
-        if answer := library().bpf_map_delete_batch(self.fd, b"".join(keys), byref(count), None):
-            raise failed(f"delete {len(keys)} keys of map {self.name} ({count.value} were deleted)", answer)
+        begin = 0
+        while begin < len(keys):
+            count = c_uint32(len(keys) - begin)
+            answer = library().bpf_map_delete_batch(self.fd, b"".join(keys[begin:]), byref(count), None)
+            begin += count.value
+            if answer == -errno.ENOENT:  # of the key behind those that were deleted
+                begin += 1
+            elif answer:
+                raise failed(f"delete {len(keys)} keys of map {self.name} ({begin} were deleted)", answer)
 
     def items(self, at_once: int = 4096) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values of a hash or an array. What others write meanwhile may be missed, or come twice."""

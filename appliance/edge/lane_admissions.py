@@ -28,7 +28,7 @@ class LaneAdmissions:
         self._admissions.update_all({key: _INDEX.pack(ring) for key, ring in first_rings.items()})
 
     def remove(self, keys: Sequence[bytes]) -> None:
-        """Have SYNs there go up; all of them were put before. Raises EdgeError."""
+        """Have SYNs there go up. Raises EdgeError."""
         self._admissions.delete_all(keys)
 
     def close(self, rings: Iterable[int] = range(RINGS)) -> None:

@@ -13,16 +13,19 @@ from typing import NamedTuple
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_admissions import LaneAdmissions
+from appliance.edge.lane_latches import LaneLatches
 from appliance.edge.lane_object import object_file
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
     COOKIE_KEYS,
+    LATCHES,
     LEAST_ENTRIES,
     MOST_ENTRIES,
     OUTSIDE,
     REAL_SERVER,
+    RINGS,
     SETTINGS,
     SETTINGS_FIELDS,
     TRAFFIC,
@@ -31,7 +34,7 @@ from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside")
+OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches")
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 
 PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -91,7 +94,7 @@ class LaneKernel:
         self._settings = memoryview(maps["settings"].mapped())
         self._real_servers = memoryview(maps["real_servers"].mapped())
         self._cookie_keys = memoryview(maps["cookie_keys"].mapped())
-        self.admissions = LaneAdmissions(maps)
+        self.admissions, self.latches = LaneAdmissions(maps), LaneLatches(maps)
         self.records = memoryview(maps["sessions"].mapped())
         """All records, RECORD_BYTES each; shared with the program."""
 
@@ -128,6 +131,7 @@ class LaneKernel:
             if new_entries:
                 kernel.put_settings(Settings(lane_layout.VERSION, new_entries, lane_layout.layout_hash()))
             kernel.admissions.close()
+            kernel.latches.close()
             # Also into maps that were there: the version that made them may have had other transitions.
             loaded.maps["tcp_states"].update(_INDEX.pack(0), lane_layout.tcp_states())
             loaded.maps["outside"].update(_INDEX.pack(0), bytes(OUTSIDE.size))
@@ -164,7 +168,7 @@ class LaneKernel:
         self.maps[name].update_all(values)
 
     def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:
-        """Take values out of the same; all of them were put before. Raises EdgeError."""
+        """Take values out of the same, those that are there. Raises EdgeError."""
         self.maps[name].delete_all(keys)
 
     def put_cookie_key(self, epoch: int, state: Sequence[int]) -> None:
@@ -212,6 +216,11 @@ class LaneKernel:
         used = which_are_used(self.records)
         return len(used) - used.count(0)
 
+    def forget_worker(self, shard: int, shards: int) -> None:
+        """Close what the worker of one of so many shards has opened."""
+        self.admissions.close(range(shard, RINGS, shards))
+        self.latches.close(range(shard, LATCHES, shards))
+
     def worker_fds(self) -> tuple[int, ...]:
         """The descriptors of the maps OF_WORKERS."""
         return tuple(self.maps[name].fd for name in OF_WORKERS)
@@ -234,6 +243,7 @@ class LaneKernel:
         for view in (self._settings, self._real_servers, self._cookie_keys, self.records):
             view.release()
         self.admissions.release()
+        self.latches.release()
         for descriptor in (self.program, *self.maps.values()):
             descriptor.close()
 

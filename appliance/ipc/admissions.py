@@ -36,7 +36,11 @@ def may_be_prepared(service: ServicePlan) -> bool:
 
 
 def first_rings(services: Iterable[ServicePlan], shards: int) -> dict[str, int]:
-    """By the name of a service: the ring of its admissions in shard 0; those of the other shards are behind it. It does
-    not depend on the order of services. When there are not enough rings, those whose names come last have none."""
-    names = sorted(service.name for service in services if may_be_prepared(service))
-    return {name: place * shards for place, name in enumerate(names[: RINGS // shards])}
+    """By the name of a service: the ring of its admissions in shard 0; see `first_places`."""
+    return first_places((service.name for service in services if may_be_prepared(service)), RINGS, shards)
+
+
+def first_places(names: Iterable[str], places: int, shards: int) -> dict[str, int]:
+    """By the name of a service: its place for shard 0; those for the other shards are behind it. It does not depend on the order
+    of names. When there are not enough places, the services whose names come last have none."""
+    return {name: number * shards for number, name in enumerate(sorted(names)[: places // shards])}

@@ -6,7 +6,6 @@ So neither side has a number for a place that the other one reads. The build wri
 from collections.abc import Iterator, Mapping
 from enum import IntFlag
 from hashlib import blake2s
-from struct import Struct
 
 from appliance.ipc import lane_layout, session_record
 from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
@@ -71,6 +70,8 @@ def _lines() -> Iterator[str]:
             "KNOWN_CLIENTS": lane_layout.KNOWN_CLIENTS,
             "STRAY_WINDOW_BITS": lane_layout.STRAY_WINDOW_BITS,
             "OUTSIDE_SHARDS": lane_layout.OUTSIDE_SHARDS,
+            "LATCHES": lane_layout.LATCHES,
+            "NO_LATCH": f"{lane_layout.NO_LATCH:#x}u",
         }
     )
     yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
@@ -92,6 +93,7 @@ def _lines() -> Iterator[str]:
     yield from _struct("stray_rule", lane_layout.STRAY_RULE_FIELDS, lane_layout.STRAY_RULE.size)
     yield from _struct("stray_budget", lane_layout.STRAY_BUDGET_FIELDS, lane_layout.STRAY_BUDGET.size)
     yield from _struct("outside", lane_layout.OUTSIDE_FIELDS, lane_layout.OUTSIDE.size)
+    yield from _struct("latch", lane_layout.LATCH_FIELDS, lane_layout.LATCH.size)
     yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
     next_bytes = len(lane_layout.tcp_states())
     yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)
@@ -131,7 +133,7 @@ def _enum(name: str, values: Mapping[str, int], prefix: str) -> Iterator[str]:
 
 def _struct(name: str, fields: Fields, size: int, offsets: Mapping[str, int] | None = None) -> Iterator[str]:
     """A struct whose layout the compiler checks: it has to put each field where Python puts it."""
-    places = offsets or _packed(fields)
+    places = offsets or lane_layout.offsets(fields)
     yield f"struct {name} {{"
     yield from (f"\t{_member(field, code)};" for field, code in fields)
     yield "};"
@@ -139,10 +141,6 @@ def _struct(name: str, fields: Fields, size: int, offsets: Mapping[str, int] | N
     for field, _ in fields:
         yield f'_Static_assert(__builtin_offsetof(struct {name}, {field}) == {places[field]}, "place of {field} in {name}");'
     yield ""
-
-
-def _packed(fields: Fields) -> dict[str, int]:
-    return {name: Struct("<" + "".join(code for _, code in fields[:place])).size for place, (name, _) in enumerate(fields)}
 
 
 def _member(field: str, code: str) -> str:

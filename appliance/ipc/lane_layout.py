@@ -18,6 +18,7 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | steering | array of one | 0 | STEERING | director |
 | admissions | hash | VIP and port, see `front_door_key` | the first ring, that of shard 0; others are behind it | director |
 | rings | array, mapped | number of a ring | RING | its shard, kernel |
+| latches | array, mapped | number of a latch | LATCH | its shard, kernel |
 | stray_rules | hash | VIP and port, see `front_door_key` | STRAY_RULE | director |
 | outside | array of one, mapped | 0 | OUTSIDE | each shard its byte; director, at its start |
 | known_clients | hash that forgets | addresses and ports of a client's packet | when it went up, in ns | kernel |
@@ -27,7 +28,7 @@ An entry belongs to the slot of `policy.steering` of its local port: the entries
 the number of shards changes, a session and its entry get the same new owner.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntFlag
 from hashlib import blake2s
 from struct import Struct
@@ -45,6 +46,12 @@ CHANGED_PAGE_BYTES = 4096
 """Entries for which one value of the map `changed` has bytes."""
 
 LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES = CHANGED_PAGE_BYTES, 1 << 22, 1 << 18
+
+
+def offsets(fields: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """By name: where each of these fields begins, in bytes."""
+    return {name: Struct("<" + "".join(code for _, code in fields[:place])).size for place, (name, _) in enumerate(fields)}
+
 
 FLOW_BYTES = 40
 FLOW = Struct("<BB2s2s2s16s16s")
@@ -96,15 +103,29 @@ FRONT_DOOR_FIELDS: tuple[tuple[str, str], ...] = (
     ("ttl", "B"),
     ("scale", "B"),
     ("sack", "B"),
+    ("first_latch", "I"),
 )
 """A service whose SYNs the kernel answers with a cookie. `mss` is what the answer offers, in bytes; `most_mss` the largest one
-that is remembered of a client, 0 for no limit; `ttl` the time to live of the answer as it leaves the gateway; the others are as
-in `model.syn_offer.AnswerTerms`."""
+that is remembered of a client, 0 for no limit; `ttl` the time to live of the answer as it leaves the gateway; `first_latch` the
+latch of shard 0, those of the others are behind it, or NO_LATCH; the others are as in `model.syn_offer.AnswerTerms`."""
 
 FRONT_DOOR = Struct("<" + "".join(code for _, code in FRONT_DOOR_FIELDS))
 
 FRONT_DOORS = 16384
 """How many services the kernel answers for at most; the SYNs of others go up."""
+
+LATCHES = 16384
+"""Latches of front doors, for all services and shards together."""
+
+LATCH_FIELDS: tuple[tuple[str, str], ...] = (("cookies", "Q"), ("is_open", "I"), ("latch_reserved", "52s"))
+LATCH = Struct("<" + "".join(code for _, code in LATCH_FIELDS))
+"""The latch of a service's front door for the clients of one shard: their SYNs are answered while the shard has written 1 to
+`is_open`. `cookies` counts them; it is never set back."""
+
+LATCH_OFFSETS = offsets(LATCH_FIELDS)
+
+NO_LATCH = 0xFFFFFFFF
+"""In the place of the first latch: the SYNs of all clients are answered."""
 
 COOKIE_KEY_FIELDS = (("next_epoch", "Q"), ("state", "32s"))
 COOKIE_KEY = Struct("<Q8I")
@@ -144,10 +165,7 @@ while `generation` is behind that of the settings: tunables have changed, and th
 
 RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
 
-RING_OFFSETS = {
-    name: Struct("<" + "".join(code for _, code in RING_FIELDS[:place])).size for place, (name, _) in enumerate(RING_FIELDS)
-}
-"""By name: where a field of a ring begins, in bytes."""
+RING_OFFSETS = offsets(RING_FIELDS)
 
 VOID_TICKET = 0xFFFFFFFF
 """In the place of a ticket that was taken and came to nothing."""
@@ -183,7 +201,7 @@ OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
 """A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
 such a shard, no packet of no session is dropped."""
 
-VERSION = 4
+VERSION = 5
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -216,6 +234,7 @@ def layout_hash() -> bytes:
         RING_FIELDS,
         FLOW.format,
         OUTSIDE.format,
+        LATCH.format,
     )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)

@@ -11,6 +11,9 @@ LEAST_MSS = 88
 CLIENT_OPTION_BYTES = 8
 """What the client-address option takes of a segment (see `nat.toa`)."""
 
+COOKIES_WHEN_FULL = 1
+"""The value of tcp_syncookies with which services in "auto" answer with cookies while their backlog is full."""
+
 ALWAYS_COOKIES = 2
 """The value of tcp_syncookies with which services in "auto" answer every SYN with a cookie."""
 

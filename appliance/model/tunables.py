@@ -215,8 +215,8 @@ _MORE = (
     _switch(
         "synproxy_in_kernel",
         0,
-        "let the lane answer SYNs for services that always answer with a cookie, and drop packets that return none, before "
-        "netfilter; 0: the workers do both",
+        "let the lane answer SYNs in the place of the workers when they would answer with a cookie, and drop packets that return "
+        "none to services that always do, before netfilter; 0: the workers do both",
     ),
     Tunable(
         "prepared_admissions",

@@ -38,9 +38,11 @@ def first_early(chains: Collection[Chain], legacy_tables: Collection[str], clien
 
     `legacy_tables` are those of iptables-legacy that are loaded. What is in them is not looked at.
     """
-    for chain in sorted(chains):
-        if _is_early(chain, _steering_priority(chains), client_interfaces) and _own_rules(chain) > 0:
-            return f"the chain {chain.name} of the table {chain.family} {chain.table} sees SYNs of clients before the appliance"
+    steering = _steering_priority(chains)
+    early = [chain for chain in chains if _is_early(chain, steering, client_interfaces) and _own_rules(chain) > 0]
+    if early:
+        chain = min(early)
+        return f"the chain {chain.name} of the table {chain.family} {chain.table} sees SYNs of clients before the appliance"
     if _LEGACY_TABLE in legacy_tables:
         return f"the table {_LEGACY_TABLE} of iptables-legacy may see SYNs of clients before the appliance"
     return ""

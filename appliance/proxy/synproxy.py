@@ -8,7 +8,7 @@ promised in the real server's name: sequence numbers and windows are converted b
 from appliance.model import counters
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_cookie import ADVERTISED_SCALE
-from appliance.model.syn_offer import ALWAYS_COOKIES, SynOffer, path_mss
+from appliance.model.syn_offer import SynOffer, path_mss
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
@@ -26,12 +26,13 @@ from appliance.model.verdicts import (
 from appliance.nat.opening import to_real_server
 from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import COOKIE_LIFE_S, CookieJar
+from appliance.proxy.engagement import Engagement
 from appliance.proxy.handshake import answer_probe, answer_syn, scale_of, syn_for_real_server
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
 from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ
-from appliance.state.services import ALWAYS, NEVER, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 from appliance.state.session_phases import Handshake, Opening
 from appliance.state.token_bucket import TokenBucket
@@ -63,9 +64,6 @@ _REACH_BYTES = 1 << 20
 """How far the acknowledgement numbers of one connection may be from the client's last one: more than is on the way at most times,
 and one number in 2048."""
 
-_RECONCILED = 1000
-"""How many sessions are looked at before a service engages: the kernel may have seen the end of their handshakes."""
-
 _OVER = frozenset((TcpState.CLOSE, TcpState.TIME_WAIT))
 """States in which a connection is over."""
 
@@ -84,35 +82,13 @@ class SynProxy:
     ) -> None:
         self._jar = CookieJar(secret)
         self._sessions = sessions
+        self.engagement = Engagement(sessions)
         self._output = output
         self._ext = ext_counts
         self._queue_counts = queue_counts
         self._resets = TokenBucket(_RST_PER_S, _RST_BURST, now)
         self._stakes = TokenBucket(_STAKES_PER_S, _STAKES_BURST, now)
         self._looks_back = TokenBucket(_LOOKS_BACK_PER_S, _LOOKS_BACK_BURST, now)
-
-    def answers_with_cookies(self, service: VirtualService[Session]) -> bool:
-        """Whether a SYN to the service is answered with a cookie; called once for each SYN to it."""
-        if service.synproxy == NEVER:
-            return False
-        self._update_engagement(service)
-        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == ALWAYS_COOKIES:
-            return True
-        return service.is_engaged and self._sessions.tunables.syncookies == 1
-
-    def _update_engagement(self, service: VirtualService[Session]) -> None:
-        """Engage cookies of a service in AUTO when its backlog is full, and disengage them below three quarters of it."""
-        if service.synproxy == ALWAYS or self._sessions.tunables.syncookies == ALWAYS_COOKIES:
-            return
-        tunables = self._sessions.tunables
-        most = service.backlog(tunables.backlog) * (3 if service.is_engaged else 4) // 4
-        is_engaged = tunables.syncookies == 1 and len(service.half_open) >= most
-        if is_engaged and not service.is_engaged:
-            self._sessions.lane.reconcile(_RECONCILED)
-            is_engaged = len(service.half_open) >= most
-        if is_engaged != service.is_engaged:
-            service.is_engaged = is_engaged
-            self._sessions.count_cookie_edge(service)
 
     def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         """Answer a SYN to the service with a cookie."""
@@ -139,8 +115,14 @@ class SynProxy:
             return self._judge_bad(segment, add(segment.seq, -1), now)
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        self._ext[counters.OK_ACK] += 1
+        self.count_proof(service)
         return offer
+
+    def count_proof(self, service: VirtualService[Session]) -> None:
+        """Count a client that has returned its cookie."""
+        self._ext[counters.OK_ACK] += 1
+        if service.latch is not None:
+            service.latch.proven += 1
 
     def _judge_probe(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict | None:
         """A packet that may be the keepalive probe of a proven client whose first data is awaited; None when it is not.

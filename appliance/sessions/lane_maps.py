@@ -36,6 +36,10 @@ class LaneMaps(Protocol):
     def outside(self) -> memoryview:
         """`ipc.lane_layout.OUTSIDE`, as writable bytes."""
 
+    @property
+    def latches(self) -> memoryview:
+        """All latches of front doors, as writable bytes."""
+
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
         gives up when it takes far too long."""
@@ -66,6 +70,7 @@ class NoMaps:
     changed = bytearray()
     rings = memoryview(bytearray())
     outside = memoryview(bytearray())
+    latches = memoryview(bytearray())
 
     def wait_until(self, _: Callable[[], bool]) -> None:
         """Nobody is at work."""

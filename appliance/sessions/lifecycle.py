@@ -6,7 +6,7 @@ from functools import partial
 
 from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.counters import CONNS, SYNCOOKIES_DISENGAGED, SYNCOOKIES_ENGAGED
+from appliance.model.counters import CONNS
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.model.verdict import Verdict
@@ -19,6 +19,7 @@ from appliance.sessions.ended import EndedSessions
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
 from appliance.sessions.lane_maps import LaneMaps, NoMaps
+from appliance.sessions.latches import Latches
 from appliance.sessions.limits import LimitedSessions
 from appliance.sessions.prepared import Prepared
 from appliance.sessions.room import Room
@@ -66,6 +67,8 @@ class Sessions:
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts, plan.shard)
         """Those of them that the kernel carries."""
+        self.latches = Latches(self.lane.maps, shared, plan.shard, self.service, lambda: self.by_state.now)
+        self.latches.put_services(plan.services, ())
         self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
         self._room = Room(shared, self.by_state, self._services.values(), self.end, self.lane.refresh)
         self.limited = LimitedSessions(shared, plan.shard, self._room, self.lane, facts.clients, self.end)
@@ -245,13 +248,6 @@ class Sessions:
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
 
-    def count_cookie_edge(self, service: VirtualService[Session]) -> None:
-        """Count that a service has begun to answer with SYN cookies, or has stopped: for itself, and then in all."""
-        has_stopped = not service.is_engaged
-        for real_server in service.all_real_servers[:1]:
-            self._shared.cookie_edges(self._plan.shard, real_server.slot)[has_stopped] += 1
-        self._queue_counts[SYNCOOKIES_DISENGAGED if has_stopped else SYNCOOKIES_ENGAGED] += 1
-
     def next_isn(self, session: Session) -> int:
         """The initial sequence number that a new connection in the place of this session shows the real server."""
         return self._isns.following(session.leaving_key(Direction.INBOUND), session.words[RS_ACKED])
@@ -284,6 +280,7 @@ class Sessions:
         plans, gone = tuple(plans), tuple(gone)
         concerned = self.changes.put_services(plans, gone)
         self.prepared.put_services(plans, gone)
+        self.latches.put_services(plans, gone)
         self._room.look_at_services()
         self._read_mtus(concerned)
 

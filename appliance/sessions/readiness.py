@@ -9,10 +9,9 @@ together have no more than a quarter of what the limits leave room for, and thos
 
 from math import inf
 
-from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.sessions.ring import MOST_READY, Ring
 from appliance.state.live_tunables import LiveTunables
-from appliance.state.services import NEVER, VirtualService
+from appliance.state.services import VirtualService
 from appliance.state.session import Session
 
 _LEAST_READY = 16
@@ -34,7 +33,7 @@ def wanted(ring: Ring, service: VirtualService[Session]) -> int:
 def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int) -> int:
     """How many more may be ready in one shard of so many: by the limits of the service, by its backlog, and because there are
     none while its clients are sent cookies. `fresh`: sessions of the shard that may be half-open."""
-    if service.is_engaged or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES):
+    if service.is_engaged or service.always_answers(tunables.syncookies):
         return 0
     there = len(ring.tickets)
     by_backlog = service.backlog(tunables.backlog) - len(service.half_open) - there - fresh

@@ -11,6 +11,7 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import UDP_STATE
 from appliance.policy.candidates import RESET
 from appliance.sessions.lane import Lane
+from appliance.sessions.latches import Latches
 from appliance.state.real_server import UNLISTED
 from appliance.state.services import AUTO, VirtualService
 from appliance.state.session import Session
@@ -40,12 +41,10 @@ class Owner(Protocol):
     tcp: SessionTable
     udp: SessionTable
     lane: Lane
+    latches: Latches
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session."""
-
-    def count_cookie_edge(self, service: VirtualService[Session]) -> None:
-        """Count that a service has begun to answer with SYN cookies, or has stopped."""
 
 
 class ServiceChanges:
@@ -233,7 +232,7 @@ def _end_engagement(service: VirtualService[Session], owner: Owner) -> None:
     """A service that is not in AUTO any more, or is none, answers no SYN with a cookie because its backlog is full."""
     if service.is_engaged and (service.synproxy != AUTO or service.is_removed):
         service.is_engaged = False
-        owner.count_cookie_edge(service)
+        owner.latches.tell(service)
 
 
 def _is_to_end(session: Session) -> bool:

@@ -1,6 +1,5 @@
 """A packet that belongs to no session: open one, ask the client for a proof first, or say why neither is done."""
 
-from appliance.model.syn_offer import ALWAYS_COOKIES
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import (
@@ -57,7 +56,7 @@ class FirstPacket:
     ) -> None:
         self._sessions = sessions
         self._unsolicited = unsolicited
-        self._proxy = proxy
+        self._proxy, self._engagement = proxy, proxy.engagement
         self._output = output
         self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
@@ -74,15 +73,8 @@ class FirstPacket:
         if now >= self._look_at_s and self._sessions.lane.is_on and self._sessions.tunables.in_kernel:
             self._look_at_s = now + _LOOK_EVERY_S
             for service in self._sessions.changes.services():
-                if self._kernel_answers(service):
+                if self._engagement.kernel_answers(service):
                     service.cookies_until = now + COOKIE_LIFE_S + 2 * _LOOK_EVERY_S
-
-    def _kernel_answers(self, service: VirtualService[Session]) -> bool:
-        """Whether the kernel may answer SYNs to the service (`director.front_doors`)."""
-        tunables = self._sessions.tunables
-        if not self._sessions.lane.is_on or not tunables.in_kernel:
-            return False
-        return service.synproxy == ALWAYS or (service.synproxy != NEVER and tunables.syncookies == ALWAYS_COOKIES)
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a
@@ -113,14 +105,14 @@ class FirstPacket:
             return True
         if service.synproxy == NEVER:
             return False
-        return now < self._earlier_cookies_until or self._kernel_answers(service)
+        return now < self._earlier_cookies_until or self._engagement.kernel_answers(service)
 
     def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         if is_damaged(syn.raw):
             return BAD_CHECKSUM
         if service.drops_new:
             return NONE_HEALTHY
-        if self._proxy.answers_with_cookies(service):
+        if self._engagement.answers(service):
             return self._proxy.answer(service, syn, now)
         tunables = self._sessions.tunables
         has_room = self._sessions.has_backlog_room(service, syn.key, now)

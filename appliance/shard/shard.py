@@ -203,6 +203,7 @@ class Shard:
             self._read_shared()
         self._sessions.by_state.now = now
         self._first_packet.look_at_kernel_cookies(now)
+        self._proxy.engagement.look(now)
         for session in self._wheel.expired(now, limit):
             opening = session.opening
             if opening is not None and opening.handshake is not None:
@@ -217,6 +218,7 @@ class Shard:
     def close(self) -> None:
         """Open no session any more."""
         self._sessions.prepared.change()
+        self._sessions.latches.close()
 
     def reconcile(self, limit: int, now: float) -> bool:
         """Take over what the kernel has made of up to `limit` sessions in the lane, every few milliseconds; True when there may

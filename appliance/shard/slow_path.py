@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from appliance.model.counters import FULLNAT_REUSED, FULLNAT_REUSED_FROM, OK_ACK, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
+from appliance.model.counters import FULLNAT_REUSED, FULLNAT_REUSED_FROM, SYNPROXY_REUSED, SYNPROXY_REUSED_FROM
 from appliance.model.end_reasons import EndReason
 from appliance.model.syn_offer import SynOffer
 from appliance.model.tcp_state import CLOSING, IN, NEXT, OUT, STATE_NAMES, TcpState
@@ -64,7 +64,7 @@ class SlowPath:
 
     def __init__(self, sessions: Sessions, proxy: SynProxy, output: ShardOutput, ext_counts: memoryview) -> None:
         self._sessions = sessions
-        self._proxy = proxy
+        self._proxy, self._engagement = proxy, proxy.engagement
         self._output = output
         self._ext_counts = ext_counts
 
@@ -189,7 +189,7 @@ class SlowPath:
         anew with the same number from a late copy. And a stranger who sends SYNs to be able to guess cookies gets few such
         chances. All other SYNs are challenged, and only the exact number answers that.
         """
-        if session.state == TcpState.SYN_RECV or not self._proxy.answers_with_cookies(session.service):
+        if session.state == TcpState.SYN_RECV or not self._engagement.answers(session.service):
             return False
         return session.state != TcpState.ESTABLISHED or (not is_same and self._proxy.may_stake_session(now))
 
@@ -243,7 +243,7 @@ class SlowPath:
     def _start_anew_by_cookie(self, session: Session, proof: Segment, offer: SynOffer, now: float) -> Verdict | bytes:
         """The same for a client that returned a cookie. LVS behaviour 4.6."""
         if self._make_way(session, add(proof.seq, -1), SYNPROXY_REUSED, SYNPROXY_REUSED_FROM):
-            self._ext_counts[OK_ACK] += 1
+            self._proxy.count_proof(session.service)
             return self._proxy.ask(session, proof, offer, now)
         return proof.raw
 

@@ -13,6 +13,7 @@ from appliance.ipc.shared_layout import USUAL_MTU
 from appliance.model.counters import (
     DESTINATION_FIELDS,
 )
+from appliance.model.syn_offer import modes_with_cookies
 from appliance.policy import choice
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
@@ -20,6 +21,7 @@ from appliance.policy.schedulers.least_connections import WeightedLeastConnectio
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.state.client_limit import ClientLimit
+from appliance.state.latch import Latch
 from appliance.state.limits import Limits
 from appliance.state.persistence import Persistence
 from appliance.state.real_server import UNLISTED, RealServer
@@ -40,16 +42,16 @@ class VirtualService(Generic[OrderedT]):
     __slots__ = (
         "_by_persistence", "_by_scheduler", "_counters", "_facts", "_look_at_s", "_quorum", "_scheduled_by",
         "_when_none_healthy", "all_real_servers", "by_state", "candidates", "choice", "client_counts", "client_limit",
-        "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "is_removed", "lane", "limits",
-        "local_addresses", "mtu", "name", "on_down", "owed", "persistence", "protocol", "real_servers", "scheduler", "synproxy",
+        "cookies_until", "defer", "drops_new", "endpoint", "half_open", "is_engaged", "is_removed", "lane", "latch",
+        "limits", "local_addresses", "mtu", "name", "on_down", "owed", "persistence", "protocol", "real_servers", "scheduler",
+        "synproxy",
     )  # fmt: skip
 
     def __init__(
         self, plan: ServicePlan, counters: Callable[[int], memoryview], by_state: ByState[OrderedT], facts: ShardFacts
     ) -> None:
         """`counters` gives the shared counters of a real server by its slot; `by_state` is that of the whole shard."""
-        self.name = plan.name
-        self.protocol = plan.protocol
+        self.name, self.protocol = plan.name, plan.protocol
         self.endpoint = pack_endpoint(IPv4Address(plan.vip), plan.port)
         self.local_addresses = tuple(IPv4Address(address).packed for address in plan.local_addresses)
         self.real_servers: list[RealServer] = []
@@ -72,7 +74,8 @@ class VirtualService(Generic[OrderedT]):
         """Sessions whose handshake is under way, in this shard."""
         self.by_state = by_state
         self.is_engaged = False
-        """Whether a service in AUTO answers SYNs with cookies at the moment."""
+        """Whether a service in AUTO answers SYNs with cookies at the moment; with its latch the kernel does so for the shard."""
+        self.latch: Latch | None = None
         self.mtu = USUAL_MTU
         """The least MTU of the routes to its real servers, in bytes: before one of them is picked, it has to fit each."""
         self.cookies_until = -inf
@@ -141,6 +144,10 @@ class VirtualService(Generic[OrderedT]):
         """The real servers in the slots `down` are down from now on, and all others up; those in `drained` are drained, and no
         others. Returns as `change` does."""
         return self._choose(down, drained, self._weights_of_candidates())
+
+    def always_answers(self, syncookies: int) -> bool:
+        """Whether each SYN is answered with a cookie, at this value of tcp_syncookies."""
+        return self.synproxy in modes_with_cookies(syncookies)
 
     def backlog(self, usual: int) -> int:
         """From how many half-open sessions on clients have to prove themselves; `usual` are those of the tunable."""

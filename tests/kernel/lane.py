@@ -12,6 +12,7 @@ from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
     COOKIE_KEYS,
+    LATCH,
     REAL_SERVER,
     RING,
     RING_FIELDS,
@@ -78,6 +79,7 @@ class Lane:
         self.changed = memoryview(self._maps["changed"].mapped())
         self.rings = memoryview(self._maps["rings"].mapped())
         self.outside = memoryview(self._maps["outside"].mapped())
+        self.latches = memoryview(self._maps["latches"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
         self._maps["tcp_states"].update(pack("<I", 0), tcp_states())
@@ -163,6 +165,14 @@ class Lane:
             self._maps["admissions"].delete(key)
         else:
             self._maps["admissions"].update(key, pack("<I", first_ring))
+
+    def set_latch(self, number: int, *, is_open: bool) -> None:
+        """Write a latch, at which no cookie was counted."""
+        LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, b"")
+
+    def cookies_at(self, number: int) -> int:
+        """How many cookies were counted at a latch since it was written."""
+        return int(LATCH.unpack_from(self.latches, number * LATCH.size)[0])
 
     def offer_void_tickets(self, rings: int) -> None:
         """Have one ticket in each of so many rings, which comes to nothing."""

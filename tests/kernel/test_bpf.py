@@ -71,6 +71,15 @@ def test_many_at_once(loaded: Loaded, count: int) -> None:
     assert list(flows.items()) == []
 
 
+def test_keys_that_are_not_there_are_passed_over(loaded: Loaded) -> None:
+    flows = loaded.maps["flows"]
+    flows.update_all({key(number): value(number) for number in (1, 2, 4, 6)})
+    flows.delete_all([key(number) for number in (0, 1, 2, 3, 4, 5)])
+    assert dict(flows.items()) == {key(6): value(6)}
+    flows.delete_all([key(6), key(7), key(7)])
+    assert list(flows.items()) == []
+
+
 def test_a_full_map_says_so(loaded: Loaded) -> None:
     with pytest.raises(EdgeError, match=r"cannot write 101 values to map flows \(100 were written\)"):
         loaded.maps["flows"].update_all({key(number): value(number) for number in range(101)})

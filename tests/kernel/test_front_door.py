@@ -9,15 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.ipc.front_door import FrontDoor
+from appliance.ipc.lane_layout import LATCHES, NO_LATCH, SLOTS
 from appliance.model.counters import SYN_CNT
 from appliance.model.syn_cookie import SLOT_S, SLOTS_PER_KEY, epoch_of
 from appliance.model.syn_offer import AnswerTerms, path_mss
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import COOKIE_SENT
+from appliance.policy.steering import HASH_SEED
 from appliance.proxy.cookie import CookieJar
 from appliance.wire.flow import pack_endpoint
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
+from tests.kernel.jhash import slot_of_client
 from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.kernel.lives import Lives
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, RS1, VIP, VIP_ADDRESS
@@ -43,7 +46,7 @@ TERMS = {
 class Door:
     """A shard whose service always answers with cookies, and the kernel's front door with what that shard goes by."""
 
-    def __init__(self, lane: Lane, mtu: int = 1500, **tunables: int) -> None:
+    def __init__(self, lane: Lane, mtu: int = 1500, first_latch: int = NO_LATCH, **tunables: int) -> None:
         self.lane = lane
         self.world = World(plan(synproxy="always"), **tunables)
         self.world.shared.set_mtus({0: mtu})
@@ -51,7 +54,7 @@ class Door:
         self.secret = bytes.fromhex(self.world.plan.cookie_secret)
         terms = AnswerTerms.of(self.world.shared.tunable)
         adjust = bool(self.world.shared.tunable("fullnat_mss_adjust_entry"))
-        lane.set_front_door(VIP, FrontDoor.of(terms, path_mss(mtu, leaves_room=adjust)))
+        lane.set_front_door(VIP, FrontDoor.of(terms, path_mss(mtu, leaves_room=adjust), first_latch))
         lane.set_cookie_key(self.secret, epoch_of(time.monotonic()))
 
     def answers(self, syn: bytes) -> tuple[bytes, Judged]:
@@ -70,6 +73,7 @@ def closed_again(lane: Lane) -> Iterator[None]:
     lane.set()
     yield
     lane.clear()
+    lane.latches[:] = bytes(len(lane.latches))
     lane.set_front_door(VIP, None)
     lane.forget_cookie_keys()
 
@@ -251,3 +255,80 @@ def test_options_have_the_places_that_python_gives_them(lane: Lane) -> None:
     for options in (MSS_1460, SACK_PERMITTED + b"\0\0", WSCALE_7 + b"\0", SACK_PERMITTED + WSCALE_7 + b"\0\0\0"):
         python, kernel = Door(lane).answers(tcp(CLIENT, VIP, "S", seq=C0, options=options))
         assert kernel.raw[40:] == python[40:]
+
+
+def test_a_door_with_a_latch_answers_while_that_is_open(lane: Lane) -> None:
+    door = Door(lane, first_latch=7)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    judged = lane.put(SYN, 0)
+    assert (judged.verdict, judged.raw, judged.counted) == (UP, SYN, {"up_no_session": 1})
+    lane.set_latch(7, is_open=True)
+    python, kernel = door.answers(SYN)
+    assert with_one_zero(kernel.raw) == with_one_zero(one_hop_less(python))
+    assert (kernel.counted, lane.cookies_at(7)) == ({"cookie_sent": 1}, 1)
+    lane.set_latch(7, is_open=False)
+    assert lane.put(SYN, 0).counted == {"up_no_session": 1}
+    assert not any(lane.cookies_at(number) for number in range(16))
+
+
+def test_cookies_are_counted_at_the_latch_and_nothing_else_is(lane: Lane) -> None:
+    Door(lane, first_latch=0)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    lane.set_latch(0, is_open=True)
+    lane.put(SYN, 0)
+    for raw in (damaged(SYN), tcp(CLIENT, VIP, "A", seq=C0), tcp(CLIENT, pack_endpoint(VIP_ADDRESS, 81), "S", seq=C0)):
+        lane.put(raw, 0)
+    assert lane.cookies_at(0) == 1
+    Door(lane)
+    assert lane.put(SYN, 0).counted == {"cookie_sent": 1}
+    assert lane.cookies_at(0) == 1, "a door that is open to all has no latch"
+
+
+def test_each_shard_has_its_own_clients_answered(lane: Lane) -> None:
+    """Those whose packets netfilter gives to it."""
+    Door(lane, first_latch=10)
+    shards = bytes(slot % 3 for slot in range(SLOTS))
+    lane.set_steering(HASH_SEED, shards)
+    lane.set_latch(11, is_open=True)
+    answered = {0: 0, 1: 0, 2: 0}
+    for port in range(1000, 1060):
+        client = pack_endpoint(CLIENT_ADDRESS, port)
+        shard = shards[slot_of_client(client, HASH_SEED)]
+        judged = lane.put(tcp(client, VIP, "S", seq=C0), 0)
+        assert judged.counted == ({"cookie_sent": 1} if shard == 1 else {"up_no_session": 1})
+        answered[shard] += 1
+    assert all(answered.values())
+    assert [lane.cookies_at(number) for number in (10, 11, 12)] == [0, answered[1], 0]
+
+
+def test_what_a_closed_latch_lets_pass_may_open_a_session(lane: Lane) -> None:
+    """By a ticket, when there is one; and no SYN gets one while the latch is open."""
+    Door(lane, first_latch=0)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    lane.set_admissions(VIP, 0)
+    lane.offer_void_tickets(1)
+    try:
+        assert lane.put(SYN, 0).counted == {"up_empty": 1}
+        assert lane.taken(0) == 1
+        lane.set_latch(0, is_open=True)
+        assert lane.put(SYN, 0).counted == {"cookie_sent": 1}
+        assert lane.taken(0) == 1
+    finally:
+        lane.set_admissions(VIP, None)
+
+
+def test_a_latch_counts_as_closed_while_half_open_sessions_may_be_outside_of_the_lane(lane: Lane) -> None:
+    """A SYN that is sent again would get another answer than the first one."""
+    Door(lane, first_latch=0)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    lane.set_latch(0, is_open=True)
+    lane.outside[63] = 1
+    assert lane.put(SYN, 0).counted == {"up_no_session": 1}
+    lane.outside[63] = 0
+    assert lane.put(SYN, 0).counted == {"cookie_sent": 1}
+
+
+def test_a_latch_that_is_none_is_closed(lane: Lane) -> None:
+    Door(lane, first_latch=LATCHES)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    assert lane.put(SYN, 0).counted == {"up_no_session": 1}

@@ -25,8 +25,16 @@ CLIENT, SERVER = (flow(4, 6, bytes([192, 0, 2, host, 4, 0]), bytes([192, 0, 2, 9
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
+def root(tmp_path: Path) -> Iterator[Path]:
+    """Where a file system is mounted. What a test that failed has left there goes as well."""
     root = tmp_path / "bpf"
+    yield root
+    for path in [*root.glob("*/")]:
+        bpffs.remove(root, path.name)
+
+
+@pytest.fixture
+def directory(root: Path) -> Iterator[Path]:
     yield bpffs.prepared(root, "1")
     bpffs.remove(root, "1")
     assert not root.exists(), "the mount was ours, and nobody else is there"
@@ -38,8 +46,7 @@ def kernel(directory: Path) -> Iterator[LaneKernel]:
         yield kernel
 
 
-def test_a_directory_is_mounted_once_and_stays_for_others(tmp_path: Path) -> None:
-    root = tmp_path / "bpf"
+def test_a_directory_is_mounted_once_and_stays_for_others(root: Path) -> None:
     assert not bpffs.is_there(root, "1")
     for name in ("1", "2", "1"):
         assert bpffs.is_bpffs(bpffs.prepared(root, name))
@@ -194,7 +201,7 @@ subprocess.run(["ip", "link", "add", "one", "type", "veth", "peer", "name", "two
 links = lane_attach.links(["one", "lo", "absent"])
 assert (set(links), links["one"].is_ethernet, links["lo"].is_ethernet) == ({"one", "lo"}, True, False), links
 index = links["one"].index
-root = Path(sys.argv[1]) / "bpf"
+root = Path(sys.argv[1])
 kernels = [LaneKernel.make(bpffs.prepared(root, name), Sizes(4096, 2)) for name in "ab"]
 for kernel in kernels:
     lane_attach.attach(kernel.program.fd, index)
@@ -232,11 +239,11 @@ for kernel, name in zip(kernels, "ab"):
 """
 
 
-def test_filters_of_ours_and_of_others(tmp_path: Path) -> None:
+def test_filters_of_ours_and_of_others(root: Path) -> None:
     name = f"test-{os.getpid()}-filters"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        command = ["nsenter", f"--net=/run/netns/{name}", "--", sys.executable, "-c", _FILTERS, str(tmp_path)]
+        command = ["nsenter", f"--net=/run/netns/{name}", "--", sys.executable, "-c", _FILTERS, str(root)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import dpkt
 import pytest
 
+from appliance.model.tunables import TUNABLES
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.raw_client import raw_addresses
 from tests.lab.segment_client import SegmentClient, SegmentConnection
@@ -25,6 +26,8 @@ UNREACHABLE_BURST = 50
 """ICMP errors are limited: so many refused clients get one at once, of the others only some do."""
 
 QUIET_S = 1.0
+PATIENCE_S = 60.0
+"""For errors that have to come. It only ends a test that failed."""
 
 ECHO_PORT = 9000
 ECHO_SERVERS = 2
@@ -73,6 +76,7 @@ def test_every_local_port_towards_both_real_servers(lab: RunningLab, client: Seg
     lab.set_tunable("fullnat_lport_min", LPORT_MIN)
     lab.set_tunable("fullnat_lport_tries", LPORTS)
     lab.set_tunable("tcp_timeout_close", 1000)
+    lab.set_tunable("tcp_timeout_established", TUNABLES["tcp_timeout_established"].max)  # on a slow machine all this takes long
     client_ports = iter(range(FIRST_CLIENT_PORT, 1 << 16))
 
     bytes_before = worker_bytes(lab)
@@ -138,8 +142,8 @@ def refused(lab: RunningLab, client: SegmentClient, ports: list[int]) -> int:
         return lab.counter("drops", "local_ports_exhausted") - before
 
     lab.wait_until("all have been judged", lambda: counted() >= len(ports))
-    told = []
-    while packet := client.receive_packet(QUIET_S):
+    told = list[int]()
+    while packet := client.receive_packet(QUIET_S if len(told) >= UNREACHABLE_BURST else PATIENCE_S):
         told.append(refused_port(packet))
     assert set(told) <= set(ports)
     assert len(told) >= UNREACHABLE_BURST

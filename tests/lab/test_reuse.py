@@ -75,10 +75,17 @@ def counting_restarts(lab: RunningLab, **expected: int) -> Iterator[None]:
     assert growth == {f"fullnat_conn_{name}": count for name, count in expected.items()}
 
 
-def session_from(lab: RunningLab, address: str, port: int) -> dict[str, str]:
-    """State, local endpoint and destination of the only session of a client's port."""
-    (row,) = [row for row in lab.api_json("/stats/ip_vs_conn") if row["source"] == f"{address}:{port}"]
-    return {key: row[key] for key in ("state", "local", "destination")}
+def session_from(lab: RunningLab, address: str, port: int, state: str) -> dict[str, str]:
+    """State, local endpoint and destination of the only session of a client's port, as soon as it has this state: what was sent
+    last may still be on its way."""
+    found = list[dict[str, str]]()
+
+    def has_state() -> bool:
+        found[:] = [row for row in lab.api_json("/stats/ip_vs_conn") if row["source"] == f"{address}:{port}"]
+        return [row["state"] for row in found] == [state]
+
+    lab.wait_until(f"the session is in {state}", has_state)
+    return {key: found[0][key] for key in ("state", "local", "destination")}
 
 
 class Left(NamedTuple):
@@ -118,28 +125,43 @@ def connect_and_leave(client: SegmentClient, left: Left, count: int) -> Counter[
     return +outcomes
 
 
-def assert_answered(outcomes: Counter[str], count: int, challenges: int) -> None:
-    """Check that so many connections were answered, with so many challenges each. On a busy machine, a real server sends data of
-    the old session again meanwhile, which looks like one more."""
-    assert count * challenges <= outcomes.pop("challenged", 0) <= 2 * count * challenges
-    assert outcomes == {"answered": count}
+class Answered:
+    """Checks connections of a port, and remembers how many challenges there were."""
+
+    def __init__(self, challenges: int) -> None:
+        """`challenges` are those that each connection gets."""
+        self._challenges = challenges
+        self._count = self._seen = 0
+
+    def check(self, outcomes: Counter[str], count: int) -> None:
+        """Check that so many connections were answered."""
+        seen = outcomes.pop("challenged", 0)
+        assert outcomes == {"answered": count}
+        assert seen >= count * self._challenges
+        self._count, self._seen = self._count + count, self._seen + seen
+
+    def check_all(self) -> None:
+        """Check that there were not many more challenges than connections. On a busy machine, a real server sends data of the old
+        session again meanwhile, which looks like one more."""
+        assert self._seen <= 2 * self._count * self._challenges
 
 
 @pytest.mark.parametrize("left", LEFT, ids=lambda left: left.state)
 def test_a_port_a_thousand_times_over(lab: RunningLab, client: SegmentClient, left: Left) -> None:
     """Each connection is opened by its only SYN. A client gets a challenge while an end of its old session may wait for data."""
-    challenges = 0 if left.state in ("CLOSE", "TIME_WAIT") else 1
+    answered = Answered(challenges=0 if left.state in ("CLOSE", "TIME_WAIT") else 1)
     with counting_restarts(lab, **{"reused": ROUNDS, f"reused_{left.counter}": ROUNDS}):
         assert connect_and_leave(client, left, 1) == {"answered": 1}
-        session = session_from(lab, ADDRESS_OF_SEGMENTS, left.port)
-        assert session["state"] == left.state
+        session = session_from(lab, ADDRESS_OF_SEGMENTS, left.port, left.state)
         for _ in range(LOOKED_AT):
-            assert_answered(connect_and_leave(client, left, 1), 1, challenges)
-            assert session_from(lab, ADDRESS_OF_SEGMENTS, left.port) == session, "same state, local port and real server"
+            answered.check(connect_and_leave(client, left, 1), 1)
+            again = session_from(lab, ADDRESS_OF_SEGMENTS, left.port, left.state)
+            assert again == session, "same local port and real server"
         rest = ROUNDS - LOOKED_AT - 1
-        assert_answered(connect_and_leave(client, left, rest), rest, challenges)
+        answered.check(connect_and_leave(client, left, rest), rest)
         # The last connection is closed: a real server that waits for its client would not end with the lab.
-        assert_answered(connect_and_leave(client, left._replace(leave=leave_in_close), 1), 1, challenges)
+        answered.check(connect_and_leave(client, left._replace(leave=leave_in_close), 1), 1)
+    answered.check_all()
 
 
 def test_nothing_counts_as_restarted_when_that_is_switched_off(lab: RunningLab, client: SegmentClient) -> None:
@@ -221,17 +243,17 @@ def test_a_blind_attacker_disturbs_nothing(lab: RunningLab) -> None:
         for _ in range(50):
             attacker = SegmentClient(lab, CLIENT)
             attacker.send(port, "S", seq=random.getrandbits(32))
-            answer = attacker.receive(ATTACKER_PATIENCE_S)
+            while (answer := attacker.receive(ATTACKER_PATIENCE_S)) and answer.data:
+                pass  # to the client itself, whom a busy machine lets have it late
             assert answer is not None
             challenges[answer.flags] += 1
             attacker.send(port, "R", seq=(answer.ack + random.randrange(*WRONG_BY)) % 2**32)
             peers.add(peer_of(conn))
             attacker.close()
-        session = session_from(lab, CLIENT, port)
+        session = session_from(lab, CLIENT, port, "ESTABLISHED")
     conn.close()
     assert challenges == {"A": 50}
     assert client_counter(lab, "TCPWinProbe") == probes
-    assert session["state"] == "ESTABLISHED"
     assert peers == {session["local"]}, "one connection answered every request"
 
 

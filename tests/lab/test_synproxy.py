@@ -317,12 +317,12 @@ def test_auto_engages_while_too_many_handshakes_are_open(lab: RunningLab) -> Non
             assert auto.script("client", "http_load.py", "300", "8")["clients"] == {"right": 300}
             ext.wait_for("synproxy_ok_ack", 300)
             assert queues.growth(*edges) == (SHARDS, 0)
-            assert "auto" in engaged(lab)
+            lab.wait_until("the service says so", lambda: "auto" in engaged(lab))
         with_cookies = ext.growth("synproxy_ok_ack", "synproxy_null_ack")
         assert auto.script("client", "http_load.py", "300", "4")["clients"] == {"right": 300}
         queues.wait_for("syncookies_disengaged", SHARDS)
     assert queues.growth(*edges) == (SHARDS, SHARDS)
-    assert "auto" not in engaged(lab)
+    lab.wait_until("the service says so", lambda: "auto" not in engaged(lab))
     lab.wait_until("the log names the service", lambda: {"began", "stopped"} <= cookie_edges_in_log(lab, "auto"))
     assert not any(cookie_edges_in_log(lab, name) for name in ("proxied", "plain", "mail"))
     assert ext.growth("synproxy_ok_ack", "synproxy_null_ack") == with_cookies

@@ -37,7 +37,7 @@ class FakeLane:
         self.early_rules = early_rules
         self.tunables["fullnat_toa_kind"] = tunable("fullnat_toa_kind")
 
-    def close_admissions(self, shard: int) -> None:
+    def forget_worker(self, shard: int) -> None:
         """Notes whose."""
         self.closed.append(shard)
 

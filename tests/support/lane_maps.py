@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from appliance.ipc.lane_layout import FLOW_BYTES, OUTSIDE_SHARDS, RING, RINGS, SLOTS
+from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, RING, RINGS, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -19,6 +19,7 @@ class FakeMaps:
         self.changed = bytearray(entries)
         self.rings = memoryview(bytearray(RINGS * RING.size))
         self.outside = memoryview(bytearray(OUTSIDE_SHARDS))
+        self.latches = memoryview(bytearray(LATCHES * LATCH.size))
         self.table: dict[bytes, int] = {}
         self.room = room
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -142,8 +143,9 @@ class Top(App[None]):
             len(rows),
         )
         base = self.screen_stack[0]
-        base.query_one("#head", Static).update(as_text(head_lines(self.picture, said, self._signs)))
-        base.query_one(Table).show(self.view, shown, self.orders[self.place])
+        with suppress(NoMatches):  # a resize at the start, or an answer at the end: the widgets are not there yet, or no more
+            base.query_one("#head", Static).update(as_text(head_lines(self.picture, said, self._signs)))
+            base.query_one(Table).show(self.view, shown, self.orders[self.place])
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002  # textual's own signature
         """No key has its effect while the help is shown: it closes that."""

@@ -1,4 +1,4 @@
-"""cli/changes.py: what the commands ask for, print and write, against the real API."""
+"""cli/changes.py and cli/service_changes.py: what the commands ask for, print and write, against the real API."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ import pytest
 from appliance.__main__ import main
 from appliance.api import make_app, serve
 from appliance.cli.changes import NEEDS_RESTART
+from appliance.cli.service_changes import assignment
 from tests.support.api_changes import SHIPPED
 from tests.support.gateway import FakeGateway
 
@@ -163,6 +164,20 @@ async def test_services_and_real_servers_are_listed_and_changed(operator: Operat
         (("servers", "we", "192.0.2.102:8080", "--weight", "5"), "the nearest is web"),
         (("servers", "web", "192.0.2.109:8080", "--remove"), "there is no real server 192.0.2.109:8080"),
         (("services", "../sysctl"), "there is no service '../sysctl'"),
+        (("services", "wbe", "scheduler=wlc"), "there is no service wbe"),
+        (("services", "web", "scheduler=xx"), '"xx" is not available'),
+        (("services", "web", "vip=203.0.113.99", "--add"), "there is a service web already"),
+        (("services", "new", "port=80", "--add"), "vip: is required"),
+        (("services", "web", "scheduler=rr", "scheduler=wlc"), "scheduler is given twice"),
+        (("services", "web", "health_check=", "health_check.type=tcp"), "health_check is given twice"),
+        (("services", "web", "port=80", "--remove"), "--remove takes no KEY=VALUE"),
+        (("services", "--remove"), "the name of the service is missing"),
+        (("services", "--add"), "the name of the service is missing"),
+        (("services", "we\udcffb", "port=80", "--add"), "half a surrogate pair"),
+        (("pools", "default", "--remove"), '"default" is not a pool'),
+        (("pools", "default", "192.0.2.300"), '"192.0.2.300" is not an IPv4 address'),
+        (("pools", "default", "192.0.2.10", "--remove"), "--remove takes no addresses"),
+        (("pools", "--remove"), "the name of the pool is missing"),
         (("apply", "--confirm-within", "0"), "out of range 1..86400"),
     ],
 )
@@ -171,3 +186,59 @@ async def test_a_refusal_is_printed(operator: Operator, words: tuple[str, ...], 
     assert (code, out) == (1, "")
     assert complaint in err
     assert weights(operator) == [100, 100]
+
+
+async def test_a_service_is_added_changed_and_removed(operator: Operator) -> None:
+    def in_force() -> dict[str, str]:
+        return {service.name: service.scheduler for service in operator.gateway.configuration.in_force.services}
+
+    before = in_force()
+    words = ("vip=203.0.113.81", "port=53", "protocol=udp", "local_addresses=default", "scheduler=wlc")
+    added = await operator.reads("services", "dns", *words, "--add")
+    assert added == await operator.reads("services", "dns")
+    assert in_force() == before | {"dns": "wlc"}
+    changed = await operator.reads("services", "dns", "scheduler=", "health_check.type=tcp", "health_check.port=53")
+    assert '[health_check]\ntype = "tcp"\nport = 53\n' in changed
+    assert in_force() == before | {"dns": "rr"}
+    assert "timeout_s = 0.2" in await operator.reads("services", "dns", "health_check.timeout_s=0.2")
+    assert "health_check" not in await operator.reads("services", "dns", "health_check=")
+    assert await operator.reads("services", "dns", "--remove") == "service dns (203.0.113.81:53 udp) removed\n"
+    assert in_force() == before
+
+
+async def test_a_pool_is_added_changed_and_removed(operator: Operator) -> None:
+    assert await operator.reads("pools", "spare", "192.0.2.30", "192.0.2.31") == "192.0.2.30 192.0.2.31\n"
+    await operator.reads("pools", "spare", "192.0.2.32")
+    assert await operator.reads("pools", "spare") == "192.0.2.32\n"
+    assert "spare    192.0.2.32" in await operator.reads("pools")
+    await operator.reads("pools", "spare", "--remove")
+    assert "spare" not in await operator.reads("pools")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("port=80", ("port",), 80),
+        ("vip=203.0.113.81", ("vip",), "203.0.113.81"),
+        ('vip="203.0.113.81"', ("vip",), "203.0.113.81"),
+        ("synproxy=auto", ("synproxy",), "auto"),
+        ("synproxy=true", ("synproxy",), True),
+        (" health_check . path = /a=b ", ("health_check", "path"), "/a=b"),
+        ("observe={errors = 3}", ("observe",), {"errors": 3}),
+        ("allow=['10.0.0.0/8']", ("allow",), ["10.0.0.0/8"]),
+        ("interval_s=inf", ("interval_s",), "inf"),
+        ("name=1979-05-27", ("name",), "1979-05-27"),
+        ("name=80\nport = 81", ("name",), "80\nport = 81"),
+        ("name=" + "[" * 5000, ("name",), "[" * 5000),
+        ("scheduler=", ("scheduler",), None),
+    ],
+)
+def test_what_an_assignment_means(text: str, path: tuple[str, ...], value: object) -> None:
+    assert assignment(text) == (path, value)
+
+
+@pytest.mark.parametrize("word", ["port", "=80", "a..b=1", ".a=1"])
+async def test_what_is_no_assignment_is_a_wrong_command_line(operator: Operator, word: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        await operator.types("services", "web", word)
+    assert ended.value.code == 2

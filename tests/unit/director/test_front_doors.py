@@ -5,14 +5,16 @@ from typing import Any, cast
 
 import pytest
 
+from appliance.director.admissions import Admissions
 from appliance.director.front_doors import FrontDoors
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.front_door import FrontDoor
-from appliance.ipc.lane_layout import COOKIE_KEYS, FRONT_DOOR, front_door_key
+from appliance.ipc.lane_layout import COOKIE_KEYS, FRONT_DOOR, NO_LATCH, front_door_key
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.syn_cookie import SLOT_S, SLOTS_PER_KEY, key_state
 from appliance.model.tunables import TUNABLES
+from appliance.policy.steering import shard_table
 from tests.support.fake_admissions import FakeAdmissions
 
 HOUR_S = SLOT_S * SLOTS_PER_KEY
@@ -87,16 +89,50 @@ def service(port: int = 80, synproxy: str = "always", weights: Sequence[int] = (
 
 
 def test_a_service_that_always_asks_for_cookies_has_a_front_door(scene: Scene) -> None:
-    scene.put(service(80), service(25, "auto"), service(53, "never"), service(81, lane=False), service(82, guarded=True))
+    scene.put(service(80), service(53, "never"), service(81, lane=False), service(82, guarded=True))
     assert scene.kernel.doors.keys() == {WEB}
+    assert scene.door().first_latch == NO_LATCH
 
 
-def test_a_service_in_auto_has_one_while_cookies_are_for_everybody(scene: Scene) -> None:
+def test_a_service_in_auto_has_one_with_latches_and_without_while_cookies_are_for_everybody(scene: Scene) -> None:
     scene.put(service(80), service(25, "auto"), service(53, "never"))
+    assert (scene.door(WEB).first_latch, scene.door(MAIL).first_latch) == (NO_LATCH, 0)
     scene.set(tcp_syncookies=2)
-    assert scene.kernel.doors.keys() == {WEB, MAIL}
+    assert (scene.door(WEB).first_latch, scene.door(MAIL).first_latch) == (NO_LATCH, NO_LATCH)
     scene.set(tcp_syncookies=0)
     assert scene.kernel.doors.keys() == {WEB}
+
+
+def test_one_in_auto_that_is_without_the_lane_or_judged_by_rules_has_none(scene: Scene) -> None:
+    scene.put(service(25, "auto", lane=False), service(80, "auto", guarded=True))
+    assert scene.kernel.doors == {}
+
+
+def test_the_kernel_knows_whose_clients_are_whose_before_there_are_latches(scene: Scene) -> None:
+    scene.doors = FrontDoors(SECRET, Admissions(2, 77))
+    scene.set()
+    scene.put()
+    before = scene.kernel.admissions.steering
+    scene.put(service(25, "auto"), service(80, "auto"))
+    assert (before, scene.kernel.admissions.steering) == (None, (77, shard_table(2)))
+    assert {scene.door(key).first_latch for key in (WEB, MAIL)} == {0, 2}
+
+
+def test_a_door_whose_latches_change_closes_before_shards_change(scene: Scene) -> None:
+    """Until then the shards have the latches of before."""
+    scene.put(service(80, "auto"))
+    scene.narrow(service(25, "auto"), service(80, "auto"))
+    assert scene.kernel.doors == {}
+    scene.widen()
+    assert (scene.door(MAIL).first_latch, scene.door(WEB).first_latch) == (0, 1)
+
+
+def test_a_service_in_auto_for_which_there_is_no_latch_has_no_door(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.ipc.latches.LATCHES", 1)
+    scene.put(service(80, "auto"), service(25, "auto"))
+    assert scene.kernel.doors.keys() == {MAIL}
+    scene.set(tcp_syncookies=2)
+    assert scene.kernel.doors.keys() == {WEB, MAIL}
 
 
 def test_it_is_switched_off_and_on_by_a_tunable(scene: Scene) -> None:
@@ -149,11 +185,11 @@ def test_terms_change_at_once_also_while_no_door_may_open(scene: Scene) -> None:
 
 def test_what_is_offered_fits_the_narrowest_route_and_the_tunables(scene: Scene) -> None:
     scene.put(service(), mtu=1400)
-    assert scene.door() == (1400 - 48, 1452, 4, 63, 1, 1)
+    assert scene.door() == (1400 - 48, 1452, 4, 63, 1, 1, NO_LATCH)
     scene.put(service(), mtu=9000)
     assert scene.door().mss == 1452
     scene.set(synproxy_init_mss=0, fullnat_mss_adjust_entry=0, synproxy_wscale=0, synproxy_ack_skb_store_thresh=0)
-    assert scene.door() == (9000 - 40, 0, 1, 63, 0, 1)
+    assert scene.door() == (9000 - 40, 0, 1, 63, 0, 1, NO_LATCH)
     scene.set(synproxy_synack_ttl=255)
     assert scene.door().ttl == 254, "as far as the field goes when the kernel forwards the answer of a shard"
 
@@ -184,9 +220,12 @@ def test_what_has_not_changed_is_not_written_again(scene: Scene) -> None:
 
 
 def test_no_more_doors_than_the_kernel_has_room_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are always open come first."""
     monkeypatch.setattr("appliance.director.front_doors.FRONT_DOORS", 1)
     scene.put(service(80), service(25))
     assert len(scene.kernel.doors) == 1
+    scene.put(service(25, "auto"), service(80))
+    assert scene.kernel.doors.keys() == {WEB}
 
 
 def test_what_the_kernel_refuses_is_said_and_tried_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

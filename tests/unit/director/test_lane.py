@@ -46,6 +46,7 @@ class Kernel:
         self.interfaces: dict[int, int] = {}
         self.doors: dict[bytes, bytes] = {}
         self.admissions = FakeAdmissions()
+        self.forgotten: list[tuple[int, int]] = []
         self.epochs: set[int] = set()
         self.records = memoryview(bytearray(sizes.entries * RECORD_BYTES if host.readable else b"records of this run"))
         self.carried = {0: (1, 2, 30, 40)}
@@ -84,6 +85,9 @@ class Kernel:
 
     def entries_in_use(self) -> int:
         return 3
+
+    def forget_worker(self, shard: int, shards: int) -> None:
+        self.forgotten.append((shard, shards))
 
     def worker_fds(self) -> tuple[int, ...]:
         return 7, 8, 9
@@ -708,6 +712,6 @@ def test_what_a_worker_has_prepared_which_is_gone_is_not_handed_out(host: Host) 
     lane.put_tunables(tunables.__getitem__, (1 << 32) + 7)
     assert host.kernel is not None
     assert (host.kernel.settings.generation, host.kernel.settings.timestamp_remove) == (7, 1)
-    lane.close_admissions(1)
+    lane.forget_worker(1)
     shards = SHIPPED.gateway.shards
-    assert host.kernel.admissions.closed == list(range(1, lane_layout.RINGS, shards))
+    assert host.kernel.forgotten == [(1, shards)]

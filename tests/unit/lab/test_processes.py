@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from appliance.lab.errors import StopRequested
 from appliance.lab.processes import Child, start_job, start_service
 from appliance.lab.signals import HeldSignals
+
+
+def to_this_thread(signum: int) -> None:
+    """One that is sent to the process may be taken by another thread, which holds none: pytest-xdist then ends."""
+    signal.pthread_kill(threading.get_ident(), signum)
 
 
 def await_exit(child: Child) -> None:
@@ -49,7 +55,7 @@ def test_children_do_not_inherit_what_the_lab_blocks_or_ignores() -> None:
 
 def test_stop_signal_waits_until_it_is_fetched() -> None:
     with HeldSignals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
+        to_this_thread(signal.SIGTERM)
         with pytest.raises(StopRequested) as stop:
             signals.pause()
         signals.pause()
@@ -66,6 +72,6 @@ def test_end_of_a_child_wakes_the_waiter_and_is_no_stop() -> None:
 def test_late_signals_do_not_reach_the_caller() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with HeldSignals():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        to_this_thread(signal.SIGINT)
+        to_this_thread(signal.SIGTERM)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -1,6 +1,6 @@
 """early_rules.py: which rules of the host see a SYN of a client before the appliance does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -80,3 +80,21 @@ def test_a_trace_sees_syns_as_they_were_sent() -> None:
 def test_of_iptables_legacy_only_raw_can_come_first() -> None:
     assert found(legacy=("filter", "nat", "mangle")) == ""
     assert found(legacy=("filter", "raw")) == "the table raw of iptables-legacy may see SYNs of clients before the appliance"
+
+
+class Counted(list[Chain]):
+    """Chains that count how often somebody goes through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Chain]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_chains_of_a_host_with_thousands_are_gone_through_a_few_times_only() -> None:
+    """And not once more for each of them: a host of containers has ten thousand, and they change often."""
+    chains = Counted(chain(name=f"a-service-{number}", hook="") for number in range(1000))
+    chains += [chain(name="second"), chain(name="first")]
+    assert first_early(chains, (), ("eth0",)) == "the chain first of the table ip mine sees SYNs of clients before the appliance"
+    assert chains.times <= 3

@@ -109,6 +109,14 @@ async def test_rates_come_with_the_second_answer(gateway: FakeGateway) -> None:
         assert screen.rows() == ["names", "web"]
 
 
+async def test_an_answer_while_the_widgets_are_taken_away_ends_nothing(gateway: FakeGateway) -> None:
+    """On a slow machine, an answer came between the end of the widgets and that of the program."""
+    async with shown(gateway) as screen:
+        await screen.app.query_one("#head").remove()
+        screen.app.draw()
+        await screen.rounds(2)
+
+
 async def test_digits_and_tab_choose_the_view_and_each_asks_only_for_what_it_shows(gateway: FakeGateway) -> None:
     gateway.shared.table(0, "verdicts")[TABLE_FULL.index] = 7
     gateway.sessions.counts = Counter({"198.51.100.7": 30, "198.51.100.8": 10})

@@ -1,0 +1,88 @@
+"""A service in "auto" under a flood, with `synproxy_in_kernel`: the kernel answers while it lasts, and not before or after it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.shipped_config import SHIPPED
+
+pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
+
+SHARDS = 2
+CONNECTIONS = 100
+RATE_PER_S, SECONDS = 5000, 4
+BACKLOG, HALF_OPEN_MS = 64, 1000
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[RunningLab]:
+    """Half-open sessions are few, and do not last."""
+    for lab in running_lab("--config", str(SHIPPED), "--shards", str(SHARDS)):
+        give_spoofed_answers_a_next_hop(lab)
+        for name, value in {
+            "synproxy_in_kernel": 1,
+            "tcp_max_syn_backlog": BACKLOG,
+            "tcp_timeout_syn_recv": HALF_OPEN_MS,
+        }.items():
+            lab.set_tunable(name, value)
+        yield lab
+
+
+def connect(lab: RunningLab) -> None:
+    result = lab.script("client", "http_load.py", str(CONNECTIONS), "4")
+    assert (result["ok"], result["errors"], result["clients"]) == (CONNECTIONS, {}, {"right": CONNECTIONS})
+
+
+def cookies(lab: RunningLab) -> tuple[int, int]:
+    """How many cookies were sent: by the kernel, and in all."""
+    totals = lab.totals("ext")
+    return lab.api_json("/stats/lane")["counters"]["cookie_sent"], totals["synproxy_syn_cnt"]
+
+
+def edges(lab: RunningLab) -> tuple[int, int]:
+    """How often shards have engaged and disengaged."""
+    totals = lab.totals("queues")
+    return totals["syncookies_engaged"], totals["syncookies_disengaged"]
+
+
+def is_engaged(lab: RunningLab) -> bool:
+    (service,) = lab.api_json("/stats/ip_vs")["services"]
+    return bool(service["engaged"])
+
+
+def connects_without_cookies(lab: RunningLab) -> bool:
+    before = cookies(lab)
+    connect(lab)
+    return cookies(lab) == before
+
+
+def test_the_kernel_answers_a_flood_of_a_service_in_auto_and_stops_when_it_is_over(lab: RunningLab) -> None:
+    assert connects_without_cookies(lab)
+    assert (cookies(lab), edges(lab)) == ((0, 0), (0, 0))
+    proven = lab.counter("ext", "synproxy_ok_ack")
+    with syn_flood(lab, RATE_PER_S, SECONDS) as flood:
+        lab.wait_until("both shards have engaged", lambda: edges(lab)[0] >= SHARDS)
+        lab.wait_until("the kernel answers", lambda: cookies(lab)[0] > 0)
+        connect(lab)
+        flood.sent()
+    lab.wait_until("clients were proven", lambda: lab.counter("ext", "synproxy_ok_ack") - proven >= CONNECTIONS)
+    by_kernel, by_all = cookies(lab)
+    assert by_kernel > by_all - by_kernel, "the workers answer until it begins"
+    lab.wait_until("all have disengaged", lambda: len(set(edges(lab))) == 1 and not is_engaged(lab))
+    lab.wait_until("clients get no cookies any more", lambda: connects_without_cookies(lab))
+
+
+def test_the_workers_answer_when_the_kernel_is_not_to(lab: RunningLab) -> None:
+    lab.wait_until("no shard is engaged", lambda: len(set(edges(lab))) == 1)
+    with lab.changed(synproxy_in_kernel=0):
+        before, engaged = cookies(lab), edges(lab)[0]
+        with syn_flood(lab, RATE_PER_S // 5, 2) as flood:
+            lab.wait_until("both shards have engaged", lambda: edges(lab)[0] - engaged >= SHARDS)
+            connect(lab)
+            flood.sent()
+        lab.wait_until("the workers have answered", lambda: cookies(lab)[1] > before[1])
+        assert cookies(lab)[0] == before[0]
+        lab.wait_until("all have disengaged", lambda: len(set(edges(lab))) == 1)
