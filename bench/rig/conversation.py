@@ -25,13 +25,13 @@ _FIRST_PORT, _HOSTS = 1024, 250
 
 
 def new_shard(maps: LaneMaps | None = None, idle: Sequence[ServicePlan] = ()) -> Shard:
-    """A shard with one service, tunables as shipped, and the lane of these maps. Each draws the same local ports and numbers.
-    `idle` are services beside it; their slots begin with 1."""
+    """A shard with one service, and the lane of these maps. Each draws the same local ports and numbers. Tunables are as shipped,
+    but no admissions are prepared: no kernel is there to hand them out. `idle` are services beside it, with slots from 1 on."""
     real_server = RealServerPlan(address="192.0.2.101", port=8080, weight=100, slot=0)
     service = ServicePlan("web", "203.0.113.10", 80, "rr", ("192.0.2.10",), (real_server,))
     slots = 1 + sum(len(other.real_servers) for other in idle)
     shared = SharedState.create(memoryview(bytearray(size_bytes(1, slots))), 1, slots)
-    shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()})
+    shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | {"prepared_admissions": 0})
     return Shard(Plan(0, 1, 0, slots, (service, *idle), "00" * 16, "11" * 16), shared, now=0.0, maps=maps)
 
 

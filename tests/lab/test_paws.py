@@ -31,7 +31,7 @@ tcp_timeout_syn_recv = 3000
 tcp_timeout_time_wait = 1000
 tcp_timeout_last_ack = 1000
 tcp_timeout_close = 1000
-prepared_admissions = 0
+prepared_admissions = 1
 
 [local_addresses]
 default = ["{LOCAL_ADDRESS}"]
@@ -46,8 +46,8 @@ address = "192.0.2.101"
 port = 8080
 """
 """One local address with as many ports as there are clients, so that each round of clients uses the ports of the round
-before; and sessions that end soon, so that the ports are free again long before the real server forgets. The workers open
-them all: what the gateway sends a second time has the options of the client only then."""
+before; and sessions that end soon, so that the ports are free again long before the real server forgets. The kernel opens
+those for which an admission is ready: what the gateway sends a second time has the options of the client then as well."""
 
 NEWEST = 3_000_000_000
 BAND = 100_000_000

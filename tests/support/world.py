@@ -60,12 +60,14 @@ class World:
     """A shard and its two ends, `client` and `rs`. `now` starts at 1000 s and moves only when a test moves it."""
 
     def __init__(self, scene: Plan | None = None, maps: FakeMaps | None = None, /, **tunables: int) -> None:
-        """With `maps` there is a lane, whose kernel gets each packet first while `carries` says so."""
+        """With `maps` there is a lane, whose kernel gets each packet first while `carries` says so. It opens no sessions, so
+        nothing is prepared for it; a test with a `TicketKernel`, which does, switches that on."""
         self.plan = scene or plan()
         self.now = 1000.0
         size = size_bytes(self.plan.shards, self.plan.destinations)
         self.shared = SharedState.create(memoryview(bytearray(size)), self.plan.shards, self.plan.destinations)
-        self.shared.set_tunables({name: tunable.default for name, tunable in TUNABLES.items()} | tunables)
+        defaults = {name: tunable.default for name, tunable in TUNABLES.items()}
+        self.shared.set_tunables({**defaults, "prepared_admissions": 0, **tunables})
         self.maps = maps or FakeMaps(0)
         self.host_has: Callable[[bytes], bool] = lambda _: False
         """Whether the host has a socket for a segment."""
