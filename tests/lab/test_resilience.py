@@ -32,8 +32,8 @@ def test_a_worker_killed_under_load_is_back_and_new_connections_work(fresh_lab: 
         kill(victim, signal.SIGKILL)
         lab.wait_until("the shard is back", lambda: are_replaced(lab, [victim]))
         assert lab.script("client", "http_load.py", "400", "16")["ok"] == 400, "every shard takes new connections"
+        lab.wait_until("counters have outlived the worker and go on", lambda: totals(lab)["conns"]["shards"][1] > at_death)
         load.kill()
-    lab.wait_until("counters have outlived the worker and gone on", lambda: totals(lab)["conns"]["shards"][1] > at_death)
     starts = [shard["starts"] for shard in lab.api_json("/healthz")["shards"]]
     assert starts == [1, 2, 1, 1]
 
