@@ -59,3 +59,8 @@ def lost_on_arrival(lab: RunningLab) -> int:
     (interface,) = json.loads(lab.run("gateway", "ip", "-json", "-stats", "link", "show", "client0"))
     lost: int = interface["stats64"]["rx"]["dropped"]
     return lost
+
+
+def waiting(lab: RunningLab) -> int:
+    """Packets in all queues of the gateway."""
+    return sum(int(line.split()[2]) for line in lab.run("gateway", "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines())

@@ -28,6 +28,7 @@ from appliance.wire.flow import flow_key, pack_endpoint
 from appliance.wire.layout import ACK, FIN, RST, SYN
 from bench.rig.segments import segment
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.floods import waiting
 from tests.support.segments import udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
@@ -180,11 +181,6 @@ def received(lab: RunningLab, interface: str) -> int:
 
 def overruns(lab: RunningLab) -> int:
     return lab.counter("queues", "queue_full_drops") + lab.counter("queues", "socket_drops")
-
-
-def waiting(lab: RunningLab) -> int:
-    """Packets in all queues of the gateway."""
-    return sum(int(line.split()[2]) for line in lab.run("gateway", "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines())
 
 
 def losses(lab: RunningLab, held: Held) -> Losses:

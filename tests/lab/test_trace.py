@@ -20,6 +20,7 @@ from appliance.replay import DIFFERENT
 from appliance.wire.flow import pack_endpoint
 from appliance.wire.pcapng import CaptureFileError, read_packets
 from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.floods import waiting
 from tests.lab.director import reload
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.support.segments import fragments, tcp
@@ -160,6 +161,7 @@ def limited(lab: RunningLab, **tunables: int) -> Iterator[None]:
     """No session makes room for another one, and there is little room, for the block. No session is left behind it."""
     with lab.changed(conn_early_drop=0, **tunables):
         yield
+        lab.wait_until("all that was sent is judged", lambda: not waiting(lab))
     cut_all(lab)
 
 
