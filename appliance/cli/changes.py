@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
+from appliance.cli.operator import add_command, answered_json, ask, in_path, print_answer, send, view
 from appliance.cli.output import show, write
 from appliance.cli.service_changes import Assignment, assignment, refuse_if, table_of
 from appliance.ipc.rows import ChangePlan, PlannedChange, Saved
@@ -103,8 +102,7 @@ def _apply(options: argparse.Namespace) -> None:
 
 
 def _confirm(options: argparse.Namespace) -> None:
-    with ask(options, "POST", "/config/confirm") as answer:
-        print_answer(answer, options)
+    send(options, "POST", "/config/confirm")
 
 
 def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
@@ -123,23 +121,21 @@ def _save(write_file: WriteFile, options: argparse.Namespace) -> None:
             _show(options, done._asdict(), saved(done).text)
             return
     try:
-        with ask(options, "POST", "/config/save") as answer:
-            print_answer(answer, options)
+        send(options, "POST", "/config/save")
     except ApiError as error:
         raise ApiError("; ".join([*filter(None, [why_not]), str(error)])) from error
 
 
 def _servers(options: argparse.Namespace) -> None:
-    path = f"/services/{_quoted(options.service)}/real_servers"
+    path = f"/services/{in_path(options.service)}/real_servers"
     if options.server is None:
         view(path, options)
         return
-    one = f"{path}/{_quoted(options.server)}"
+    one = f"{path}/{in_path(options.server)}"
     keys = table_of([*options.assignments, *_weight(options.weight)])
     if options.remove:
         refuse_if(bool(keys), "--remove takes no KEY=VALUE and no --weight")
-        with ask(options, "DELETE", one) as answer:
-            print_answer(answer, options)
+        send(options, "DELETE", one)
     elif keys:
         _set(options, path, one, keys)
     else:
@@ -155,13 +151,7 @@ def _weight(text: str | None) -> Iterator[Assignment]:
 def _set(options: argparse.Namespace, path: str, one: str, keys: Mapping[str, Any]) -> None:
     servers = answered_json(options, path)
     is_there = any(f"{server['address']}:{server['port']}" == options.server for server in servers)
-    body = json.dumps(keys).encode()
-    with ask(options, "PATCH" if is_there else "PUT", one, body=body) as answer:
-        print_answer(answer, options)
-
-
-def _quoted(word: str) -> str:
-    return quote(word, safe=":", errors="surrogateescape")
+    send(options, "PATCH" if is_there else "PUT", one, keys)
 
 
 def _text(file: Path) -> bytes:

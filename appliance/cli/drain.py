@@ -3,9 +3,8 @@
 import argparse
 import time
 from typing import Any
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, answered_json, ask, print_answer, view
+from appliance.cli.operator import add_command, answered_json, ask, in_path, print_answer, view
 from appliance.cli.output import complain
 from appliance.views import narrow
 
@@ -71,7 +70,7 @@ def _drain(options: argparse.Namespace) -> int:
 
 
 def _path(options: argparse.Namespace) -> str:
-    name, server = (quote(text, safe="", errors="surrogateescape") for text in (options.service, options.server))
+    name, server = map(in_path, (options.service, options.server))
     return f"/services/{name}/real_servers/{server}/drain"
 
 

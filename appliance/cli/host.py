@@ -5,9 +5,8 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, print_answer, view
+from appliance.cli.operator import add_command, ask, in_path, print_answer, view
 from appliance.cli.output import show
 from appliance.views import narrow
 
@@ -39,7 +38,7 @@ def _host(options: argparse.Namespace) -> None:
         view("/host/sysctl", options, narrow.host_parameters)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
-    path = f"/host/sysctl/{quote(name, safe='', errors='surrogateescape')}"
+    path = f"/host/sysctl/{in_path(name)}"
     body = None
     if writes or options.values:
         body = " ".join([value, *options.values]).encode(errors="surrogateescape")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from appliance.cli.credentials import CredentialError, add_options, credentials
 from appliance.cli.output import Colours, complain, copy, show, show_lines
@@ -139,6 +139,18 @@ def view(
             print_answer(answer, options, colours)
     else:
         show(made_of_json(answered_json(options, path, **query), narrow), colours=colours)
+
+
+def send(options: argparse.Namespace, method: str, path: str, value: Any = None) -> None:
+    """Send a request whose body is this value as JSON, None for no body, and print the answer."""
+    body = None if value is None else json.dumps(value).encode()
+    with ask(options, method, path, body=body) as answer:
+        print_answer(answer, options)
+
+
+def in_path(word: str) -> str:
+    """A word of the command line as one segment of a path, in which a colon may stand (RFC 3986, section 3.3)."""
+    return quote(word, safe=":", errors="surrogateescape")
 
 
 def made_of_json(data: Any, narrow: Callable[[Any], T]) -> T:

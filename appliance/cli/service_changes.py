@@ -5,9 +5,8 @@ import json
 import tomllib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, print_answer, view
+from appliance.cli.operator import add_command, in_path, send, view
 from appliance.views import narrow
 
 _SERVICES = """\
@@ -78,14 +77,14 @@ def _services(options: argparse.Namespace) -> None:
         refuse_if(options.add or options.remove, "the name of the service is missing")
         view("/services", options, narrow.services)
         return
-    one = f"/services/{_quoted(options.service)}"
+    one = f"/services/{in_path(options.service)}"
     if options.remove:
         refuse_if(changes, "--remove takes no KEY=VALUE")
-        _send(options, "DELETE", one)
+        send(options, "DELETE", one)
     elif options.add:
-        _send(options, "POST", "/services", {"name": options.service, **table_of(options.assignments)})
+        send(options, "POST", "/services", {"name": options.service, **table_of(options.assignments)})
     elif changes:
-        _send(options, "PATCH", one, table_of(options.assignments))
+        send(options, "PATCH", one, table_of(options.assignments))
     else:
         view(one, options)
 
@@ -95,12 +94,12 @@ def _pools(options: argparse.Namespace) -> None:
         refuse_if(options.remove, "the name of the pool is missing")
         view("/pools", options)
         return
-    one = f"/pools/{_quoted(options.pool)}"
+    one = f"/pools/{in_path(options.pool)}"
     if options.remove:
         refuse_if(bool(options.addresses), "--remove takes no addresses")
-        _send(options, "DELETE", one)
+        send(options, "DELETE", one)
     elif options.addresses:
-        _send(options, "PUT", one, {"addresses": options.addresses})
+        send(options, "PUT", one, {"addresses": options.addresses})
     else:
         view(one, options)
 
@@ -124,13 +123,3 @@ def refuse_if(is_wrong: bool, why: str) -> None:
 
     if is_wrong:
         raise ApiError(why)
-
-
-def _send(options: argparse.Namespace, method: str, path: str, value: Any = None) -> None:
-    body = None if value is None else json.dumps(value).encode()
-    with ask(options, method, path, body=body) as answer:
-        print_answer(answer, options)
-
-
-def _quoted(word: str) -> str:
-    return quote(word, safe="", errors="surrogateescape")

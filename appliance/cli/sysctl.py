@@ -1,9 +1,8 @@
 """The command `appliance sysctl`: the tunables of a running appliance."""
 
 import argparse
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, print_answer, view
+from appliance.cli.operator import add_command, ask, in_path, print_answer, view
 from appliance.cli.output import write
 from appliance.views import narrow
 
@@ -30,7 +29,7 @@ def _sysctl(options: argparse.Namespace) -> None:
         view("/sysctl", options, narrow.tunables)
         return
     name, writes, value = (word.strip() for word in options.assignment.partition("="))
-    path = f"/sysctl/{quote(name, safe='', errors='surrogateescape')}"
+    path = f"/sysctl/{in_path(name)}"
     body = value.encode(errors="surrogateescape") if writes else None
     with ask(options, "PUT" if writes else "GET", path, body=body) as answer:
         if options.json:

@@ -4,9 +4,8 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
-from appliance.cli.operator import add_command, ask, view
+from appliance.cli.operator import add_command, ask, in_path, view
 from appliance.cli.output import GREEN, RED, YELLOW, Colours, copy
 from appliance.views import narrow
 
@@ -101,7 +100,7 @@ def _counters(options: argparse.Namespace) -> None:
     if options.name is None:
         view("/stats/ext", options, narrow.totals)
     else:
-        view(f"/stats/ext/{quote(options.name, safe='', errors='surrogateescape')}", options)
+        view(f"/stats/ext/{in_path(options.name)}", options)
 
 
 def _metrics(options: argparse.Namespace) -> None:

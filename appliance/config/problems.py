@@ -50,8 +50,9 @@ class ConfigError(ValueError):
 
     def __str__(self) -> str:
         lines = [_problem_text(self.source, problem) for problem in self.errors[:_MOST_TOLD]]
-        left_out = len(self.errors) - len(lines)
-        return "\n".join([*lines, *[f"{self.source}: and {left_out} more mistakes"][: bool(left_out)]])
+        if left_out := len(self.errors) - len(lines):
+            lines.append(f"{self.source}: and {left_out} more mistakes")
+        return "\n".join(lines)
 
 
 def _problem_text(source: str, problem: ConfigProblem) -> str:
