@@ -1,9 +1,10 @@
 /*
  * Prepared admissions: the SYN of a new connection gets a real server, a local endpoint and a number that Python has chosen before it
- * came, as `ipc.lane_layout` describes it under RING_FIELDS. The SYN is rewritten as `nat.opening` would and goes up the stack, so
+ * came, as `ipc.admission_layout` describes it under RING_FIELDS. The SYN is rewritten as `nat.opening` would and goes up the stack, so
  * that the rules of the host judge each new connection. What is unusual goes up as it is, and is judged by Python.
  */
 #pragma once
+#include "endpoints.h"
 #include "front_door.h"
 #include "segment.h"
 
@@ -12,7 +13,6 @@
 #define TWO_NOPS 0x0101u
 #define RESERVED_BITS 0x0f00
 #define LEAST_TTL 32 /* `state.server_errors`: hosts begin with more, and a real server is only a few hops away */
-#define MOST_TRIES 8
 #define STEERED 0x00a90000u /* the packet priority of `policy.ruleset` */
 
 #define SYN_IS_ODD (1ull << 62)
@@ -223,30 +223,45 @@ static __noinline __u32 publish(const struct packet *packet, struct session_reco
 	return COUNT_UP_ROOM;
 }
 
-/* Whether the session may be used for this packet. Returns 0, or the counter of why not. */
-static __always_inline __u32 judge_ticket(const struct packet *packet, struct session *session)
+/* Whether this record may become that of a session for this packet. Returns 0, or the counter of why not. */
+static __always_inline __u32 judge_record(const struct packet *packet, struct settings *settings, const struct session_record *record)
 {
-	struct session_record *record = session->record;
 	struct real_server *real_server;
 	__u32 slot;
 
-	if (record->version || address_in(record->vip_address) != packet->destination ||
-	    port_in(record->vip_port) != packet->destination_port)
+	if (address_in(record->vip_address) != packet->destination || port_in(record->vip_port) != packet->destination_port)
 		return COUNT_UP_EMPTY;
 	slot = record->slot;
 	real_server = bpf_map_lookup_elem(&real_servers, &slot);
 	if (!real_server || real_server->flags & (RS_NO_LANE | RS_IS_REMOVED))
 		return COUNT_UP_REMOVED;
-	if (session->settings->toa && packet->total + CLIENT_OPTION_BYTES > real_server->mtu)
+	if (settings->toa && packet->total + CLIENT_OPTION_BYTES > real_server->mtu)
 		return COUNT_UP_SYN;
 	return 0;
+}
+
+/* Makes a record whose version is 0 that of a session. Returns 0, or the counter of why there is none. */
+static __always_inline __u32 begin(const struct packet *packet, struct session *session)
+{
+	struct session_record *record = session->record;
+	__u32 reason;
+
+	forget_client(record, session->entry);
+	fill(record, packet, bpf_ktime_get_ns());
+	keep_options(record, packet->options);
+	reason = publish(packet, record, session->entry);
+	if (reason)
+		remove_client(record);
+	else
+		*(volatile __u16 *)&record->version = RECORD_VERSION;
+	return reason;
 }
 
 /* Takes a ticket and makes it a session. Returns 0, or the counter of why the packet goes up. */
 static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ring, struct session *session)
 {
-	__u64 head = 0, now = bpf_ktime_get_ns();
-	__u32 is_taken = 0, reason, at;
+	__u32 is_mine = 0, reason = COUNT_UP_EMPTY, at;
+	__u64 head = 0;
 
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < MOST_TRIES; i++) {
@@ -254,28 +269,75 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 		if (*(volatile __u64 *)&ring->tail - head - 1 >= RING_PLACES)
 			break;
 		if (__sync_val_compare_and_swap(&ring->head, head, head + 1) == head) {
-			is_taken = 1;
+			is_mine = 1;
 			break;
 		}
 	}
-	if (!is_taken)
+	if (!is_mine)
 		return COUNT_UP_EMPTY;
 	at = head & (RING_PLACES - 1);
 	session->entry = ((volatile __u32 *)ring->tickets)[at];
 	session->record = bpf_map_lookup_elem(&sessions, &session->entry);
-	reason = session->record ? judge_ticket(packet, session) : COUNT_UP_EMPTY;
-	if (!reason) {
-		forget_client(session->record, session->entry);
-		fill(session->record, packet, now);
-		keep_options(session->record, packet->options);
-		reason = publish(packet, session->record, session->entry);
-		if (reason)
-			remove_client(session->record);
-	}
+	if (session->record && !session->record->version)
+		reason = judge_record(packet, session->settings, session->record);
+	if (!reason)
+		reason = begin(packet, session);
 	if (reason)
 		((volatile __u32 *)ring->tickets)[at] = VOID_TICKET;
-	else
-		*(volatile __u16 *)&session->record->version = RECORD_VERSION;
+	return reason;
+}
+
+/* Takes the next turn of the schedule, when there is an endpoint for it. Returns 0, or the counter of why there is none. */
+static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, struct rested *rested)
+{
+	__u32 length = *(volatile __u32 *)&ring->schedule_length, place, pool, step, reason;
+	__u64 turn;
+
+	if (!length)
+		return COUNT_UP_EMPTY;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < MOST_TRIES; i++) {
+		turn = *(volatile __u64 *)&ring->turn;
+		if ((__s64)(*(volatile __u64 *)&ring->turn_limit - turn) <= 0)
+			break;
+		place = turn % length;
+		pool = ((volatile __u16 *)ring->schedule)[place % SCHEDULE_PLACES];
+		step = ((volatile __u32 *)ring->steps)[turn % STEPS];
+		if (!find_rested(pool, step, rested))
+			break;
+		reason = judge_record(packet, session->settings, rested->record);
+		if (reason)
+			return reason;
+		if (__sync_val_compare_and_swap(&ring->turn, turn, turn + 1) != turn)
+			continue;
+		if (!is_taken(pool, step, rested))
+			break;
+		rested->step = step;
+		return 0;
+	}
+	return COUNT_UP_EMPTY;
+}
+
+/* Uses an endpoint again whose session is over. Returns 0, or the counter of why none is used. */
+static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session)
+{
+	struct rested rested = {};
+	__u32 reason = take_turn(packet, ring, session, &rested);
+	struct home *home;
+
+	if (reason)
+		return reason;
+	session->entry = rested.entry;
+	session->record = rested.record;
+	home = bpf_map_lookup_elem(&homes, &session->entry);
+	if (!home)
+		return COUNT_UP_EMPTY;
+	*(volatile __u16 *)&rested.record->version = 0;
+	rested.record->isn = (__u32)rested.record->rs_acked + (rested.step & ((1u << STEP_BITS) - 1));
+	reason = begin(packet, session);
+	*(volatile __u32 *)&home->place = reason ? PLACE_VOID : PLACE_TAKEN;
+	if (!reason)
+		count(COUNT_ENDPOINT_REUSED);
 	return reason;
 }
 
@@ -287,16 +349,17 @@ static __always_inline struct ring *ring_of(const struct packet *packet, __u32 f
 	return bpf_map_lookup_elem(&rings, &ring);
 }
 
-/* The same for a ring that its shard may just be closing: it waits for those that are between the two ends of this. */
+/* Opens a session, unless the shard has closed the ring: it waits for those who have entered. Returns as the two above. */
 static __always_inline __u32 open_session(const struct packet *packet, struct ring *ring, struct session *session)
 {
-	__u32 reason = COUNT_UP_EMPTY, busy = __sync_fetch_and_add(&ring->busy, 1);
+	__u32 reason = COUNT_UP_EMPTY;
 
-	asm volatile("" : : "r"(busy)); /* its result is used, so the order of memory is kept */
-	if (*(volatile __u32 *)&ring->is_open && (__s32)(ring->generation - session->settings->generation) >= 0)
-		reason = take_ticket(packet, ring, session);
-	busy = __sync_fetch_and_add(&ring->busy, -1);
-	asm volatile("" : : "r"(busy));
+	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0) {
+		reason = take_endpoint(packet, ring, session);
+		if (reason == COUNT_UP_EMPTY)
+			reason = take_ticket(packet, ring, session);
+	}
+	leave(ring);
 	return reason;
 }
 

@@ -37,6 +37,8 @@ static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *p
 		return up(COUNT_UP_RACE);
 	note_segment(packet, session, &judged);
 	count_carried(packet, session, now);
+	if (is_over(judged.is.state) && is_done(session->record))
+		get_in_line(session->record, session->entry);
 	if (judged.lacks_room)
 		count(COUNT_OPTION_NO_ROOM);
 	if (judged.sack.edges && to->ack_delta && shift_sack(skb, &judged.sack, to->ack_delta, &sum))

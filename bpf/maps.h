@@ -142,6 +142,22 @@ struct {
 	__type(value, struct latch);
 } latches SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, USUAL_ENTRIES);
+	__type(key, __u32);
+	__type(value, struct home);
+} homes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LINES_OF_POOL);
+	__type(key, __u32);
+	__type(value, struct line);
+} lines SEC(".maps");
+
 /* What tells one client's connection to a service from all others. */
 struct known_client {
 	__u32 source;

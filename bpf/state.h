@@ -25,6 +25,11 @@ static __always_inline __u32 is_closing(__u32 state)
 	       state == TCP_STATE_CLOSE_WAIT || state == TCP_STATE_LAST_ACK;
 }
 
+static __always_inline __u32 is_over(__u32 state)
+{
+	return state == TCP_STATE_CLOSE || state == TCP_STATE_TIME_WAIT;
+}
+
 /* The state that follows, by the table for this direction. */
 static __always_inline __u32 next_state(union state_word was, __u32 direction, __u32 event)
 {

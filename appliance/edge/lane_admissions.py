@@ -4,7 +4,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from appliance.edge import bpf
-from appliance.ipc.lane_layout import RING, RING_OFFSETS, RINGS, STEERING
+from appliance.ipc.admission_layout import RING, RING_OFFSETS, RINGS
+from appliance.ipc.lane_layout import STEERING
 
 _INDEX = struct.Struct("=I")
 _OPEN_AT = RING_OFFSETS["is_open"]

@@ -16,6 +16,7 @@ from appliance.edge.lane_admissions import LaneAdmissions
 from appliance.edge.lane_latches import LaneLatches
 from appliance.edge.lane_object import object_file
 from appliance.ipc import lane_layout
+from appliance.ipc.admission_layout import LINES_OF_POOL, RINGS, pools_of
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
@@ -25,7 +26,6 @@ from appliance.ipc.lane_layout import (
     MOST_ENTRIES,
     OUTSIDE,
     REAL_SERVER,
-    RINGS,
     SETTINGS,
     SETTINGS_FIELDS,
     TRAFFIC,
@@ -34,7 +34,7 @@ from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches")
+OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines")
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 
 PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -59,6 +59,8 @@ class Sizes(NamedTuple):
             "sessions": self.entries,
             "flows": 2 * self.entries,
             "changed": self.entries // CHANGED_PAGE_BYTES,
+            "homes": self.entries,
+            "lines": pools_of(self.entries) * LINES_OF_POOL,
             "real_servers": self.slots,
             "traffic": 2 * self.slots,
         }

@@ -26,14 +26,15 @@ class KernelLaneMaps:
 
     def __init__(self, fds: Sequence[int]) -> None:
         """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
-        sessions, self._flows, changed, rings, outside, latches = (bpf.Map(os.dup(fd)) for fd in fds)
+        sessions, self._flows, changed, rings, outside, latches, homes, lines = (bpf.Map(os.dup(fd)) for fd in fds)
         self.entries = sessions.entries
         self.records = memoryview(sessions.mapped())
         self.changed = changed.mapped()
         self.rings = memoryview(rings.mapped())
         self.outside = memoryview(outside.mapped())
         self.latches = memoryview(latches.mapped())
-        for of_memory in (sessions, changed, rings, outside, latches):
+        self.homes, self.lines = memoryview(homes.mapped()), memoryview(lines.mapped())
+        for of_memory in (sessions, changed, rings, outside, latches, homes, lines):
             of_memory.close()
         self._fd = self._flows.fd
         self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch

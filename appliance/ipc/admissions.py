@@ -1,13 +1,13 @@
 """Which services have prepared admissions, and in which rings. Pure: director and shards find out the same from the same plans.
 
 A prepared admission is a session that its shard has decided before its client came: real server, local endpoint and numbers. The
-kernel hands it out when a SYN comes (`ipc.lane_layout`, RING_FIELDS). That can be done only where nothing of the decision depends
+kernel hands it out when a SYN comes (`ipc.admission_layout`). That can be done only where nothing of the decision depends
 on the client, and where no rule of netfilter judges the SYN as it came.
 """
 
 from collections.abc import Iterable
 
-from appliance.ipc.lane_layout import RINGS
+from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.shared_layout import SharedState
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from enum import IntFlag
 from hashlib import blake2s
 
-from appliance.ipc import lane_layout, session_record
+from appliance.ipc import admission_layout, lane_layout, session_record
+from appliance.ipc.fields import offsets as offsets_of
 from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
@@ -64,9 +65,6 @@ def _lines() -> Iterator[str]:
             "STATE_COLUMNS": lane_layout.STATE_COLUMNS,
             "LANE_COUNTERS": len(LANE_COUNTER_PLACE),
             "STEERING_SLOTS": lane_layout.SLOTS,
-            "RINGS": lane_layout.RINGS,
-            "RING_PLACES": lane_layout.RING_PLACES,
-            "VOID_TICKET": f"{lane_layout.VOID_TICKET:#x}u",
             "KNOWN_CLIENTS": lane_layout.KNOWN_CLIENTS,
             "STRAY_WINDOW_BITS": lane_layout.STRAY_WINDOW_BITS,
             "OUTSIDE_SHARDS": lane_layout.OUTSIDE_SHARDS,
@@ -75,7 +73,7 @@ def _lines() -> Iterator[str]:
         }
     )
     yield from _constants(_flags("", Flags) | _flags("RS_", RealServerFlags) | _flags("SIDE_", InterfaceFlags))
-    yield from _constants(_of_cookies())
+    yield from _constants(_of_cookies() | _of_admissions())
     yield from _enum("lane_counter", LANE_COUNTER_PLACE, "COUNT_")
     yield from _enum("tcp_state", {state.name.lower(): state.value for state in TcpState}, "TCP_STATE_")
     yield from _enum("state_table", {name: place for place, name in enumerate(("in", "out", "first"))}, "TABLE_")
@@ -89,7 +87,9 @@ def _lines() -> Iterator[str]:
     yield from _struct("front_door", lane_layout.FRONT_DOOR_FIELDS, lane_layout.FRONT_DOOR.size)
     yield from _struct("cookie_key", lane_layout.COOKIE_KEY_FIELDS, lane_layout.COOKIE_KEY.size)
     yield from _struct("steering", lane_layout.STEERING_FIELDS, lane_layout.STEERING.size)
-    yield from _struct("ring", lane_layout.RING_FIELDS, lane_layout.RING.size)
+    yield from _struct("ring", admission_layout.RING_FIELDS, admission_layout.RING.size)
+    yield from _struct("line", admission_layout.LINE_FIELDS, admission_layout.LINE.size)
+    yield from _struct("home", admission_layout.HOME_FIELDS, admission_layout.HOME.size)
     yield from _struct("stray_rule", lane_layout.STRAY_RULE_FIELDS, lane_layout.STRAY_RULE.size)
     yield from _struct("stray_budget", lane_layout.STRAY_BUDGET_FIELDS, lane_layout.STRAY_BUDGET.size)
     yield from _struct("outside", lane_layout.OUTSIDE_FIELDS, lane_layout.OUTSIDE.size)
@@ -108,6 +108,17 @@ def _of_cookies() -> dict[str, int | str]:
         "COOKIE_KEYS": lane_layout.COOKIE_KEYS,
         **{f"COOKIE_{name}": getattr(syn_cookie, name) for name in (*names, *hashed)},
         "FOR_EACH_COOKIE_MSS(OF)": " ".join(f"OF({mss})" for mss in syn_cookie.MSS_TABLE),
+    }
+
+
+def _of_admissions() -> dict[str, int | str]:
+    """Sizes and marks of rings and lines."""
+    sizes = ("RINGS", "RING_PLACES", "SCHEDULE_PLACES", "STEPS", "STEP_BITS", "LINES_OF_POOL", "LINE_PLACES")
+    marks = ("VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID")
+    return {
+        **{name: getattr(admission_layout, name) for name in sizes},
+        **{name: f"{getattr(admission_layout, name):#x}u" for name in marks},
+        "REST_NS": f"{admission_layout.REST_NS}ull",
     }
 
 
@@ -133,7 +144,7 @@ def _enum(name: str, values: Mapping[str, int], prefix: str) -> Iterator[str]:
 
 def _struct(name: str, fields: Fields, size: int, offsets: Mapping[str, int] | None = None) -> Iterator[str]:
     """A struct whose layout the compiler checks: it has to put each field where Python puts it."""
-    places = offsets or lane_layout.offsets(fields)
+    places = offsets or offsets_of(fields)
     yield f"struct {name} {{"
     yield from (f"\t{_member(field, code)};" for field, code in fields)
     yield "};"

@@ -17,8 +17,10 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | cookie_keys | array of three, mapped | the number of an epoch modulo 3 | COOKIE_KEY | director |
 | steering | array of one | 0 | STEERING | director |
 | admissions | hash | VIP and port, see `front_door_key` | the first ring, that of shard 0; others are behind it | director |
-| rings | array, mapped | number of a ring | RING | its shard, kernel |
+| rings | array, mapped | number of a ring | RING of `ipc.admission_layout` | its shard, kernel |
 | latches | array, mapped | number of a latch | LATCH | its shard, kernel |
+| homes | array, mapped | entry | HOME of the same | its shard, kernel |
+| lines | array, mapped | number of a pool * LINES_OF_POOL + number of its line | LINE of the same | its shard, kernel |
 | stray_rules | hash | VIP and port, see `front_door_key` | STRAY_RULE | director |
 | outside | array of one, mapped | 0 | OUTSIDE | each shard its byte; director, at its start |
 | known_clients | hash that forgets | addresses and ports of a client's packet | when it went up, in ns | kernel |
@@ -28,11 +30,13 @@ An entry belongs to the slot of `policy.steering` of its local port: the entries
 the number of shards changes, a session and its entry get the same new owner.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import IntFlag
 from hashlib import blake2s
 from struct import Struct
 
+from appliance.ipc.admission_layout import HOME_FIELDS, LINE_FIELDS, RING_FIELDS
+from appliance.ipc.fields import offsets
 from appliance.ipc.session_record import FIELDS as RECORD_FIELDS
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -46,11 +50,6 @@ CHANGED_PAGE_BYTES = 4096
 """Entries for which one value of the map `changed` has bytes."""
 
 LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES = CHANGED_PAGE_BYTES, 1 << 22, 1 << 18
-
-
-def offsets(fields: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """By name: where each of these fields begins, in bytes."""
-    return {name: Struct("<" + "".join(code for _, code in fields[:place])).size for place, (name, _) in enumerate(fields)}
 
 
 FLOW_BYTES = 40
@@ -139,37 +138,6 @@ STEERING_FIELDS: tuple[tuple[str, str], ...] = (("hash_seed", "I"), ("shards", "
 STEERING = Struct("<" + "".join(code for _, code in STEERING_FIELDS))
 """As `policy.steering` has them: the shard that gets the packets of a client."""
 
-RINGS = 1024
-"""Rings of prepared admissions, for all services and shards together."""
-
-RING_PLACES = 512
-"""Tickets of a ring, at most: those of some twenty milliseconds of a busy service."""
-
-RING_FIELDS: tuple[tuple[str, str], ...] = (
-    ("head", "Q"),
-    ("busy", "I"),
-    ("head_reserved", "52s"),
-    ("tail", "Q"),
-    ("is_open", "I"),
-    ("generation", "I"),
-    ("tail_reserved", "48s"),
-    ("tickets", f"{4 * RING_PLACES}s"),
-)
-"""A ring of prepared admissions of one service in one shard. The ticket with the number n is an entry, four bytes, at the place n
-modulo RING_PLACES; the record there has version 0 still. Those from `head` up to `tail` are ready. The kernel takes the one at
-`head` by compare-and-swap, so each is taken once, and makes the record that of a session, or writes VOID_TICKET at its place.
-
-`busy` counts the programs that are between the two. A program that finds `is_open` 0 afterwards takes nothing. So whoever has
-written 0 there and then sees `busy` 0 knows that no ticket is taken any more, and what became of each that was. Nor is one taken
-while `generation` is behind that of the settings: tunables have changed, and the shard has not prepared anything by them yet."""
-
-RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
-
-RING_OFFSETS = offsets(RING_FIELDS)
-
-VOID_TICKET = 0xFFFFFFFF
-"""In the place of a ticket that was taken and came to nothing."""
-
 STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (
     ("cookies", "B"),
     ("defers", "B"),
@@ -201,7 +169,7 @@ OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
 """A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
 such a shard, no packet of no session is dropped."""
 
-VERSION = 5
+VERSION = 6
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -232,6 +200,8 @@ def layout_hash() -> bytes:
         REAL_SERVER_FIELDS,
         TRAFFIC_FIELDS,
         RING_FIELDS,
+        LINE_FIELDS,
+        HOME_FIELDS,
         FLOW.format,
         OUTSIDE.format,
         LATCH.format,

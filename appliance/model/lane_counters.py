@@ -35,6 +35,7 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("cookie_sent", "SYNs answered with a SYN cookie by the kernel"),
     LaneCounter("up_key", "SYNs that the kernel would have answered, had it known the key of the SYN cookies of this hour"),
     LaneCounter("opened", "SYNs that opened a session by a prepared admission"),
+    LaneCounter("endpoint_reused", "the same with an endpoint that the kernel has used again by itself"),
     LaneCounter("up_empty", "SYNs for which no prepared admission was ready"),
     LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
     LaneCounter("bad_cookie", "packets of no session that return no valid SYN cookie, dropped by the kernel"),

@@ -32,11 +32,14 @@ STEP_RANGE = 1 << 26
 _LOW_BITS = 10
 """Of a step, those that are of the second number it is drawn by; the 16 bits of the first one are above them."""
 
+CHOICE_SHIFT = 30
+"""Where in a step the two bits are that have nothing to do with the distance."""
 
-def drawn_beyond(last_seq: int, first: int, second: int) -> int:
-    """The number for the next connection on a pair whose real server last acknowledged `last_seq`, in the range of that of
-    `IsnSource.following`, but by two numbers 0..65535 of `nat.lport.draws`. That costs less than a hash."""
-    return (last_seq + LEAST_STEP + (first << _LOW_BITS) + (second >> (16 - _LOW_BITS))) & SEQ_MASK
+
+def drawn_step(first: int, second: int) -> int:
+    """A distance in the range of that of `IsnSource.following`, by two numbers 0..65535 of `nat.lport.draws`: that costs less
+    than a hash; and two bits of them above it, for whoever has to choose at random."""
+    return LEAST_STEP + (first << _LOW_BITS) + (second >> (16 - _LOW_BITS)) | (second & 3) << CHOICE_SHIFT
 
 
 class IsnSource:

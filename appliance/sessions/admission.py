@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY, SERVERS_FULL
-from appliance.nat.isn import IsnSource, drawn_beyond
+from appliance.nat.isn import IsnSource, drawn_step
 from appliance.nat.lport import NEVER_USED, LocalPorts
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
@@ -87,9 +87,10 @@ class Admission:
         session.choice = service.choice
         return session, last_seq
 
-    def following_isn(self, last_seq: int) -> int:
-        """The number that a session begins with which takes over its local port, last used up to `last_seq`, from one before."""
-        return drawn_beyond(last_seq, self.local_ports.draw(), self.local_ports.draw())
+    def step(self) -> int:
+        """How far the number of a session that takes over its local port lies beyond the last one there, and above it two bits by
+        which its line is chosen: a step of `ipc.admission_layout`."""
+        return drawn_step(self.local_ports.draw(), self.local_ports.draw())
 
     def take_back(self, session: Session, last_seq: int | None) -> None:
         """Give back what `prepare` took, for a session that came to nothing."""

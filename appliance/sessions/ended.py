@@ -4,7 +4,7 @@ Everybody can open sessions, so both how many are taken a second and how many wa
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from appliance.ipc.rows import SessionEnd
@@ -50,10 +50,13 @@ class EndedSessions:
         self._waiting: deque[SessionEnd] = deque()
         self._left_out = 0
         self._second, self._left = -1.0, 0
+        self.before: Callable[[], None] = lambda: None
+        """Called before a change is in force."""
         self.change(most_per_s, services)
 
     def change(self, most_per_s: int, services: Collection[str]) -> None:
         """Take so many a second from now on, of these services."""
+        self.before()
         self._most_per_s, self._services = most_per_s, frozenset(services)
         self.is_on = most_per_s > 0
         """Whether any is taken; who ends a session asks first."""

@@ -40,6 +40,14 @@ class LaneMaps(Protocol):
     def latches(self) -> memoryview:
         """All latches of front doors, as writable bytes."""
 
+    @property
+    def homes(self) -> memoryview:
+        """The homes of all endpoints, by their entries, as writable bytes."""
+
+    @property
+    def lines(self) -> memoryview:
+        """The lines of all pools, as writable bytes."""
+
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
         gives up when it takes far too long."""
@@ -71,6 +79,8 @@ class NoMaps:
     rings = memoryview(bytearray())
     outside = memoryview(bytearray())
     latches = memoryview(bytearray())
+    homes = memoryview(bytearray())
+    lines = memoryview(bytearray())
 
     def wait_until(self, _: Callable[[], bool]) -> None:
         """Nobody is at work."""

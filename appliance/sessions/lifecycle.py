@@ -82,7 +82,7 @@ class Sessions:
         self._udp_admission = Admission(LocalPorts(ports, b"udp" + key), None, self._end_for_port)
         self.prepared = Prepared(self, self._tcp_admission, shared, plan.shard, output, self._queue_counts)
         self.prepared.put_services(plan.services, ())
-        self.changes.before = self.prepared.change
+        self.changes.before = self.ended.before = self.prepared.change
         self._tcp_admission.give_up_prepared = self.prepared.give_up
         self.changes.put_drained(plan.drained)
         self.changes.put_health(plan.down)

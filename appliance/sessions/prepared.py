@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.admissions import first_rings, may_be_prepared
-from appliance.ipc.lane_layout import RINGS
 from appliance.ipc.plan import ServiceKey, ServicePlan
 from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
@@ -63,10 +63,13 @@ class Prepared:
         self, owner: Owner, admission: Admission, shared: SharedState, shard: int, output: ShardOutput, counts: memoryview
     ) -> None:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. What an earlier worker has left is closed."""
-        self._owner = owner
+        self._owner, self._admission = owner, admission
         self._shared, self._shard = shared, shard
         self._maps = owner.lane.maps
         self._cells = owner.lane.maps.records.cast("I")
+        if self._maps.rings:
+            for number in range(shard, RINGS, shared.shards):
+                Ring(self._maps, number)
         self._tickets = Tickets(owner, admission, shared, shard, output, counts)
         self._short = self._tickets.short
         self._plans: dict[ServiceKey, ServicePlan] = {}
@@ -80,9 +83,6 @@ class Prepared:
         """How many sessions the source network with most of them could still have at that look, less those since."""
         self.generation = 0
         """Of the tunables that are prepared by."""
-        if self._maps.rings:
-            for number in range(shard, RINGS, shared.shards):
-                Ring(self._maps, number)
 
     def put_services(self, plans: Iterable[ServicePlan], gone: Iterable[ServiceKey]) -> None:
         """These services are new, or others than before, and those with the keys `gone` are none any more. Nothing is prepared
@@ -124,7 +124,8 @@ class Prepared:
 
     def _look_for_half_open(self, service: VirtualService[Session], ring: Ring, backlog: int) -> None:
         """Have all half-open sessions of a service in the tables, when it may have as many as `backlog`."""
-        if self._short.fresh and len(service.half_open) + len(ring.tickets) + self._short.fresh >= backlog:
+        not_known = ring.allowed + self._short.fresh
+        if not_known and len(service.half_open) + len(ring.tickets) + not_known >= backlog:
             self._short.look_at_fresh()
 
     def half_open(self, service: VirtualService[Session], backlog: int) -> int:
@@ -134,10 +135,9 @@ class Prepared:
         if ring is None:
             return len(service.half_open)
         self._look_for_half_open(service, ring, backlog)
-        sessions = len(service.half_open)
-        if ring.tickets and sessions + len(ring.tickets) >= backlog:
+        if len(service.half_open) + len(ring.tickets) + ring.allowed >= backlog:
             self.take_back_of(ring)
-        return sessions + len(ring.tickets)
+        return len(service.half_open) + len(ring.tickets)
 
     def make_room(self, service: VirtualService[Session]) -> None:
         """A session of a service with limits is about to be opened: nothing that is ready stands in its way."""
@@ -170,7 +170,8 @@ class Prepared:
             else:
                 self._tickets.take_in(ticket)
                 self._tickets.count_ready(ticket.session.real_server, -1)  # behind that, so that no other shard misses it
-        self._short.add(opened)
+        if opened:
+            self._short.add(opened, ring)
         for ticket in opened:
             self._tickets.count_ready(ticket.session.real_server, -1)
         return left
@@ -252,6 +253,9 @@ class Prepared:
         if room < 0 and self._ready:
             self.take_back()
         for ring, service in list(self._active.items()):
+            turns = ring.turns_taken()
+            ring.wanted += turns
+            self._source_room -= turns
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
             before = self._ready
@@ -263,7 +267,7 @@ class Prepared:
                     del self._active[ring]
             elif room > 0:
                 is_more |= self._prepare(ring, service, room, now)
-            room -= self._ready - before
+            room -= self._ready - before + ring.allowed
         return is_more
 
     def _room(self, now: float) -> int:
@@ -285,13 +289,25 @@ class Prepared:
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
         missing, fresh = wanted(ring, service) - len(ring.tickets), self._short.fresh
-        number = min(missing, room, _PREPARED_AT_ONCE, room_for(ring, service, self._owner.tunables, self._shared.shards, fresh))
-        if number <= 0 or service.drops_new or not service.is_steady(now):
+        most = min(room, room_for(ring, service, self._owner.tunables, self._shared.shards, fresh))
+        if most <= 0 or service.drops_new or not service.is_steady(now):
+            self._allow(ring, service, 0)
             return False
-        tickets, client_key = list[Ticket](), no_client(service)
+        number, tickets, client_key = min(missing, most, _PREPARED_AT_ONCE), list[Ticket](), no_client(service)
         while len(tickets) < number and (ticket := self._tickets.make(service, client_key, now)) is not None:
             tickets.append(ticket)
-        self._ready += len(tickets)
-        self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
-        ring.put(tickets, self.generation)
-        return len(tickets) == number < missing
+        if tickets:
+            self._ready += len(tickets)
+            self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
+            ring.put(tickets, self.generation)
+        self._allow(ring, service, most - len(tickets))
+        return 0 < number == len(tickets) < missing
+
+    def _allow(self, ring: Ring, service: VirtualService[Session], most: int) -> None:
+        """Allow the kernel to use endpoints again by itself, up to so many times until the next look."""
+        if not self._short.may_have(service, ring.rate):
+            most = 0
+        if most:
+            self._short.schedule(ring, service)
+        if ring.has_schedule:
+            ring.allow(min(most, wanted(ring, service)), self.generation, self._admission.step)

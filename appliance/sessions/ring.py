@@ -1,17 +1,28 @@
-"""A ring of prepared admissions: the memory that a shard and the kernel's program share, see RING_FIELDS of `ipc.lane_layout`."""
+"""A ring of prepared admissions: the memory that a shard and the kernel's program share, see `ipc.admission_layout`."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from appliance.ipc.lane_layout import RING, RING_OFFSETS, RING_PLACES, VOID_TICKET
+from appliance.ipc.admission_layout import (
+    RING,
+    RING_OFFSETS,
+    RING_PLACES,
+    SCHEDULE_PLACES,
+    STEPS,
+    VOID_TICKET,
+)
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.state.session import Session
 
 MOST_READY = RING_PLACES
 
 _HEAD, _TAIL = (RING_OFFSETS[name] // 8 for name in ("head", "tail"))
+_TURN, _TURN_LIMIT = (RING_OFFSETS[name] // 8 for name in ("turn", "turn_limit"))
 _BUSY, _IS_OPEN, _GENERATION, _TICKETS = (RING_OFFSETS[name] // 4 for name in ("busy", "is_open", "generation", "tickets"))
+_LENGTH, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "steps"))
+_SCHEDULE = RING_OFFSETS["schedule"] // 2
 _PLACE_MASK = RING_PLACES - 1
 _GENERATION_MASK = (1 << 32) - 1
 
@@ -23,20 +34,22 @@ class Ticket(NamedTuple):
     entry: int
     last_seq: int | None
     """The last number on its local port, before it was taken for this session."""
-    is_renewed: bool = False
-    """Whether its entry and endpoint have had a session before: then its flows are there, and its record has the last number."""
 
 
 class Ring:
     """One ring, as its shard uses it."""
 
-    __slots__ = ("_cells", "_longs", "_maps", "rate", "renew_at_s", "seen", "tickets", "wanted")
+    __slots__ = (
+        "_cells", "_halves", "_longs", "_maps", "_stepped", "_turns_seen", "allowed", "number", "rate", "renew_at_s", "seen",
+        "tickets", "wanted",
+    )  # fmt: skip
 
     def __init__(self, maps: LaneMaps, number: int) -> None:
         """What an earlier worker has put there is not handed out any more."""
         self._maps = maps
         own = maps.rings[number * RING.size : (number + 1) * RING.size]
-        self._longs, self._cells = own.cast("Q"), own.cast("I")
+        self._longs, self._cells, self._halves = own.cast("Q"), own.cast("I"), own.cast("H")
+        self.number = number
         self.tickets: deque[Ticket] = deque()
         """Those that are not known to be taken, oldest first."""
         self.wanted = 0
@@ -45,9 +58,15 @@ class Ring:
         """How many are taken between two looks when many are; it falls slowly."""
         self.renew_at_s = 0.0
         """When to look next whether those that are ready have to be decided anew."""
+        self.allowed = 0
+        """How many turns the kernel was allowed to take at the last look."""
         self.close()
         self.seen = self._longs[_TAIL] = self._longs[_HEAD]
         """The number of the oldest ticket."""
+        self.put_schedule(())
+        self._turns_seen = self._longs[_TURN]
+        self._stepped = self._turns_seen
+        """Up to this turn there are steps."""
 
     @property
     def has_taken(self) -> bool:
@@ -76,9 +95,54 @@ class Ring:
         cells[_GENERATION] = generation & _GENERATION_MASK
         cells[_IS_OPEN] = 1
 
-    def take_back(self) -> Iterator[Ticket]:
-        """Take back the tickets that nobody has taken, newest first; the ring is closed."""
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the kernel takes turns here, as long as it is allowed to."""
+        return self._cells[_LENGTH] > 0
+
+    def put_schedule(self, pools: Sequence[int]) -> None:
+        """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. The ring is
+        closed, unless it has none so far."""
+        assert len(pools) <= SCHEDULE_PLACES
+        for place, pool in enumerate(pools):
+            self._halves[_SCHEDULE + place] = pool
+        self._cells[_LENGTH] = len(pools)
+
+    def turns_taken(self) -> int:
+        """How many turns the kernel has taken since this was asked last."""
+        before, self._turns_seen = self._turns_seen, self._longs[_TURN]
+        return self._turns_seen - before
+
+    def allow(self, turns: int, generation: int, draw: Callable[[], int]) -> None:
+        """Allow the kernel so many turns from now on, up to STEPS; `draw` gives the step of each (`ipc.admission_layout`). With 0
+        none; else the ring is open afterwards, for what was prepared by the tunables of this `generation`."""
+        cells, longs = self._cells, self._longs
+        turn = longs[_TURN]
+        self.allowed = turns
+        if not turns:
+            longs[_TURN_LIMIT] = turn
+            return
+        for number in range(self._stepped, turn + turns):  # those up to here that are there were not used
+            cells[_STEPS + number % STEPS] = draw()
+        self._stepped = max(self._stepped, turn + turns)
+        longs[_TURN_LIMIT] = turn + turns
+        cells[_GENERATION] = generation & _GENERATION_MASK
+        cells[_IS_OPEN] = 1
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Have nobody take anything, or put an endpoint in line, meanwhile."""
+        was_open = self._cells[_IS_OPEN]
         self.close()
+        try:
+            yield
+        finally:
+            self._cells[_IS_OPEN] = was_open
+
+    def take_back(self) -> Iterator[Ticket]:
+        """Take back the tickets that nobody has taken, newest first; the ring is closed, and no turn is allowed."""
+        self.close()
+        self.allowed, self._longs[_TURN_LIMIT] = 0, self._longs[_TURN]
         taken = self._longs[_HEAD] - self.seen
         self._longs[_TAIL] = self._longs[_HEAD]
         while len(self.tickets) > taken:

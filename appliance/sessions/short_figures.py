@@ -45,15 +45,24 @@ class ShortFigures:
         self._by_state[_ESTABLISHED] += len(tickets)
         self._session_counts[self._shard] += len(tickets)
 
-    def rest(self, tickets: Sequence[Ticket]) -> None:
-        """These were young, and rest."""
-        for ticket, number in _by_real_server(tickets):
-            counts = ticket.session.counts
-            counts[ACTIVE_CONNS] -= number
-            counts[OVER_CONNS] += number
-        self._by_state[_ESTABLISHED] -= len(tickets)
-        self._by_state[_TIME_WAIT] += len(tickets)
-        self._counts[SESSIONS_SHORT] += len(tickets)
+    def use_again(self, ticket: Ticket, number: int) -> None:
+        """So many that rested, of the real server of this one, are young sessions now."""
+        counts = ticket.session.counts
+        counts[CONNS] += number
+        counts[ACTIVE_CONNS] += number
+        counts[OVER_CONNS] -= number
+        self._by_state[_ESTABLISHED] += number
+        self._by_state[_TIME_WAIT] -= number
+        self._counts[EndReason.PORT_TAKEN] += number
+
+    def rest(self, ticket: Ticket, number: int) -> None:
+        """So many, of the real server of this one, were young, and rest."""
+        counts = ticket.session.counts
+        counts[ACTIVE_CONNS] -= number
+        counts[OVER_CONNS] += number
+        self._by_state[_ESTABLISHED] -= number
+        self._by_state[_TIME_WAIT] += number
+        self._counts[SESSIONS_SHORT] += number
 
     def take_in(self, ticket: Ticket) -> None:
         """This one was young, and goes into the tables, where it is counted anew."""

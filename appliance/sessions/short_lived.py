@@ -1,18 +1,17 @@
 """Sessions that the kernel has opened by prepared admissions and that a shard has not taken into its tables: most are over soon.
 
-A session is young at first. The shard looks at its record twice: after some hundredths of a second, and half a second later.
-One that is over by then, with both FINs acknowledged, never comes into the tables: it is counted, and its local endpoint rests
-with its entry and its flows. A packet that is late comes up, and brings its session into the tables. A later admission for the
-same real server gets the endpoint, with a number beyond the last one. It is used again in its place: entry, record and the flow
-of the real server stay, and the kernel writes the next client over the one before. A session that is not over, or whose
-handshake takes long, is taken into the tables like any other. So is each young one that somebody asks about: a packet that came
-up, a query, a change of what decisions are made by.
+A session is young at first. When it is over, with both FINs acknowledged, it never comes into the tables: the kernel puts its
+endpoint in line in its pool (`sessions.pools`), where it rests with its entry and its flows, and uses it again for a later client
+whose turn it is, with a number beyond the last one. The shard only reads what has happened. A packet that is late comes up, and
+brings its session into the tables. The shard looks twice at those that are young: one whose handshake takes long, and one that is
+not over half a second later, is taken into the tables like any other. So is each young one that somebody asks about: a packet
+that came up, a query, a change of what decisions are made by.
 
 Until then a young session counts as established and a resting one as in TIME_WAIT, in all figures.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
@@ -20,23 +19,13 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.ended import EndedSessions
-from appliance.sessions.lane import Lane
-from appliance.sessions.ring import Ticket
+from appliance.sessions.pools import Pool
+from appliance.sessions.resting import Owner as RestingOwner
+from appliance.sessions.resting import Resting
+from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import Owner as FiguresOwner
 from appliance.sessions.short_figures import ShortFigures
-from appliance.state.lane_entry import (
-    CELLS,
-    HELD_CELL,
-    LONGS,
-    RS_ACKED_WORD,
-    age_ms,
-    flows_in,
-    is_closed,
-    prepare_again,
-    state_in,
-)
-from appliance.state.live_tunables import LiveTunables
-from appliance.state.progress import RS_ACKED
+from appliance.state.lane_entry import CELLS, HELD_CELL, age_ms, is_closed, state_in
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
@@ -45,9 +34,6 @@ MOST = 16_384
 """Sessions of a shard that may be young or rest; fewer where the lane has few entries."""
 _ENTRIES_FOR_ONE = 4
 
-_SHUFFLED = 16
-"""An endpoint changes places with one of so many that came to rest before it. So their order changes each time around."""
-
 LEAST_RATE = 4.0
 """Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
 
@@ -55,32 +41,22 @@ HANDSHAKE_MS = 50
 """How old a session may become before its handshake is a matter of the shard."""
 YOUNG_MS = 500
 """How old it may become before it is one of the tables."""
-
-_ANY_AGE_MS = -(1 << 31)
-
-REST_S = 1.0
-"""How long an endpoint rests at least, in seconds: longer than packets are late, as a rule. It is held meanwhile, so no program
-is at work any more on a packet of its session when the next one gets its record: that takes microseconds, unless the host is
-stopped."""
+_MS_PER_S = 1000
 
 _LOOKS = 2000
 _TAKE_IN_PRICE = 20
 """What a look does: a look at a session costs one, and one that is taken into the tables as much as so many looks. A millisecond
 or two in all."""
-_FREED = 100
-"""Endpoints that are freed at most in a look, or when one is missing."""
 
-_SYN_RECV, _TIME_WAIT = int(TcpState.SYN_RECV), int(TcpState.TIME_WAIT)
+_SYN_RECV = int(TcpState.SYN_RECV)
 
-Young = OrderedDict[int, Ticket]
-"""By entry, the one that was opened first in front."""
+Batches = deque[tuple[float, list[int]]]
+"""Entries of sessions that were opened, and when that was known; the oldest in front. Some of them are young no more."""
 
 
-class Owner(FiguresOwner, Protocol):
+class Owner(FiguresOwner, RestingOwner, Protocol):
     """What short-lived sessions need of the sessions of their shard."""
 
-    lane: Lane
-    tunables: LiveTunables
     ended: EndedSessions
 
 
@@ -96,219 +72,223 @@ class ShortLived:
         counts: memoryview,
         take_in: Callable[[Ticket], None],
     ) -> None:
-        """`admission` is that of TCP; `counts` is the table "queue" of the shard. `take_in` takes a session into the tables."""
+        """`admission` is that of TCP; `counts` is the table "queue" of the shard. `take_in` takes a session into the tables. The
+        rings of the shard are closed."""
         self._owner = owner
-        self._admission = admission
         self._figures = ShortFigures(owner, shared, shard, counts)
-        self._time_wait_counts = shared.time_wait_counts
         self._take_in_tables = take_in
-        self._cells = owner.lane.maps.records.cast("I")
-        self._longs = owner.lane.maps.records.cast("Q")
-        self._fresh: Young = OrderedDict()
-        """Those that nobody has looked at."""
-        self._older: Young = OrderedDict()
-        """Those that had their handshake behind them."""
-        self._resting: dict[int, Ticket] = {}
+        records = owner.lane.maps.records
+        self._cells, self._longs = records.cast("I"), records.cast("Q")
+        self._resting = Resting(owner, admission, shared, shard, self._figures, self._read)
+        self._young: dict[int, Ticket] = {}
         """By entry."""
-        self._orders: dict[RealServer, deque[tuple[float, Ticket]]] = {}
-        """When each began to rest, in that order; also some that do not rest any more."""
-        self._leaving: deque[Ticket] = deque()
-        """Those that rest, of a time when decisions were made by something else; also some that do not rest any more."""
+        self._fresh: Batches = deque()
+        """Those that nobody has looked at."""
+        self._older: Batches = deque()
+        """Those that had their handshake behind them."""
         self._most = min(MOST, sum(map(len, owner.lane.entries.parts.values())) // _ENTRIES_FOR_ONE)
-        self._room = 0
-        """How many more may rest."""
 
     @property
     def fresh(self) -> int:
-        """How many sessions nobody has looked at. Each may be half-open."""
-        return len(self._fresh)
+        """How many sessions nobody has looked at, at most. Each may be half-open."""
+        return sum(len(entries) for _, entries in self._fresh)
 
     @property
     def young(self) -> int:
         """How many sessions are young."""
-        return len(self._fresh) + len(self._older)
+        return len(self._young)
 
     @property
     def resting(self) -> int:
         """How many endpoints rest."""
-        return len(self._resting)
+        return len(self._resting.tickets)
 
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
-        if rate < LEAST_RATE or self.young + len(self._resting) >= self._most or owner.ended.is_on or not owner.tunables.reuse:
+        if rate < LEAST_RATE or owner.ended.is_on or not owner.tunables.reuse:
             return False
         has_limits = service.limits is not None or service.client_limit is not None
         return not has_limits and service.persistence is None and not service.scheduler.needs_load
 
-    def add(self, tickets: Sequence[Ticket]) -> None:
-        """The kernel has opened these sessions."""
-        self._fresh.update([(ticket.entry, ticket) for ticket in tickets])
+    def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
+        """Let the kernel use endpoints again by itself for a service, as soon as it can."""
+        self._resting.schedule(ring, service)
+
+    def add(self, tickets: Sequence[Ticket], ring: Ring) -> None:
+        """The kernel has opened these sessions by tickets of a ring."""
         self._figures.begin(tickets)
+        opened = list[int]()
+        for ticket in tickets:
+            has_room = len(self._young) + self.resting < self._most
+            pool = self._resting.pool_with_room(ticket.session.real_server, ring) if has_room else None
+            if pool is None:
+                self._take_in(ticket)
+                continue
+            pool.admit(ticket.entry)
+            self._young[ticket.entry] = ticket
+            opened.append(ticket.entry)
+        if opened:
+            self._fresh.append((self._owner.by_state.now, opened))
+
+    def read(self) -> None:
+        """Find out what the kernel has done since."""
+        for pool in self._resting.pools.values():
+            self._read(pool)
+
+    def _read(self, pool: Pool) -> None:
+        """The same for one pool."""
+        events = pool.events()
+        if events.opened:
+            self._note_opened(pool, events.opened)
+        for entry in events.void:
+            self._resting.free_void(entry)
+        if pool.too_early or events.ended:
+            self._note_ended(pool, pool.too_early + events.ended)
+
+    def _note_opened(self, pool: Pool, opened: list[int]) -> None:
+        young, resting = self._young, self._resting.tickets
+        for entry in opened:
+            if entry in young:  # that it has ended was known too early
+                pool.too_early.remove(entry)
+                self._figures.rest(young[entry], 1)
+            else:
+                young[entry] = resting.pop(entry)
+        self._fresh.append((self._owner.by_state.now, opened))
+        self._figures.use_again(young[opened[0]], len(opened))
+
+    def _note_ended(self, pool: Pool, ended: list[int]) -> None:
+        young, resting = self._young, self._resting.tickets
+        pool.too_early = [entry for entry in ended if entry not in young]
+        known = [entry for entry in ended if entry in young]
+        for entry in known:
+            ticket = resting[entry] = young.pop(entry)
+        if known:
+            self._figures.rest(ticket, len(known))
+
+    def look(self, now: float) -> bool:
+        """Read what happened, look at those that are old enough, and free what has rested long enough; True when there is more to
+        do."""
+        if not self._resting.pools and not self._resting.leaving:
+            return False
+        self.read()
+        left = self._look_at(self._fresh, HANDSHAKE_MS, _LOOKS, now)
+        left = self._look_at(self._older, YOUNG_MS, left, now)
+        self._resting.free_some(now)
+        self._owner.lane.publish_flows()
+        return left <= 0 or bool(self._resting.leaving)
+
+    def _look_at(self, batches: Batches, least_ms: int, left: int, now: float) -> int:
+        """Look at sessions from the oldest on that are at least so old; returns what is left to do of `left`."""
+        until, now_ms, young, cells = now - least_ms / _MS_PER_S, int(now * _MS_PER_S), self._young, self._cells
+        due = list[int]()
+        while left > 0 and batches and batches[0][0] <= until:
+            entries = [entry for entry in batches.popleft()[1] if entry in young]
+            left -= len(entries)
+            if batches is self._fresh:
+                later = {entry for entry in entries if state_in(cells, entry) != _SYN_RECV and not self._is_over(entry)}
+                if later:
+                    self._older.append((now - least_ms / _MS_PER_S, list(later)))
+                    entries = [entry for entry in entries if entry not in later]
+            early = {entry for entry in entries if age_ms(cells, entry, now_ms) < least_ms}  # `now` was late, or it began again
+            if early:
+                batches.append((now, list(early)))
+            some = [entry for entry in entries if entry not in early]
+            left -= len(some) * _TAKE_IN_PRICE
+            due += some
+        self._settle(due)
+        return left
+
+    def _is_over(self, entry: int) -> bool:
+        return is_closed(self._longs, self._cells, entry)
+
+    def _settle(self, entries: Iterable[int]) -> None:
+        """Put the endpoints of those in line whose sessions are over, which the kernel could not do when they ended; and take all
+        others into the tables."""
+        by_pool = dict[Pool, list[int]]()
+        for entry in entries:
+            by_pool.setdefault(self._resting.pool_of(self._young[entry]), []).append(entry)
+        for pool, some in by_pool.items():
+            tickets = list[Ticket]()
+            with pool.ring.closed():
+                self._read(pool)
+                for entry in some:
+                    ticket = self._young.pop(entry, None)
+                    if ticket is None:
+                        continue
+                    if self._is_over(entry):
+                        self._put_in_line(pool, ticket)
+                    else:
+                        pool.dismiss(entry)
+                        tickets.append(ticket)
+            for ticket in tickets:
+                self._take_in(ticket)
+
+    def _put_in_line(self, pool: Pool, ticket: Ticket) -> None:
+        self._cells[ticket.entry * CELLS + HELD_CELL] = 1
+        pool.put(ticket.entry)
+        self._resting.tickets[ticket.entry] = ticket
+        self._figures.rest(ticket, 1)
 
     def _take_in(self, ticket: Ticket) -> None:
         """Take a session that is young no more into the tables."""
         self._figures.take_in(ticket)
         self._take_in_tables(ticket)
 
-    def _rest(self, ticket: Ticket, now: float) -> bool:
-        """Let the endpoint of a session rest that is young no more; False when it is not over, or there is no room. Whoever calls
-        this counts it."""
-        entry = ticket.entry
-        if self._room <= 0 or not is_closed(self._longs, self._cells, entry):
-            return False
-        self._cells[entry * CELLS + HELD_CELL] = 1
-        self._room -= 1
-        self._resting[entry] = ticket
-        real_server = ticket.session.real_server
-        order = self._orders.get(real_server)
-        if order is None:
-            order = self._orders[real_server] = deque()
-        order.append((now, ticket))
-        other = 1 + self._admission.local_ports.draw() % _SHUFFLED
-        if other <= len(order):
-            order[-1], order[-other] = order[-other], order[-1]
-        return True
-
-    def look(self, now: float) -> bool:
-        """Look at those that are old enough, and free what has rested long enough; True when there is more to do."""
-        if not self.young and not self._resting:
-            return False
-        self._look_for_room()
-        left = self._look_at(self._fresh, HANDSHAKE_MS, _LOOKS, now)
-        left = self._look_at(self._older, YOUNG_MS, left, now)
-        self._free_some(now, _FREED)
-        self._owner.lane.publish_flows()
-        return left <= 0 or bool(self._leaving)
-
-    def _look_for_room(self) -> None:
-        time_wait_room = self._owner.tunables.time_wait_max - sum(self._time_wait_counts)
-        self._room = 0 if self._owner.ended.is_on else min(self._most - len(self._resting), time_wait_room)
-
-    def _look_at(self, sessions: Young, least_ms: int, left: int, now: float) -> int:
-        """Look at sessions from the oldest on that are at least so old; returns what is left to do of `left`."""
-        now_ms, cells, is_fresh, over = int(now * 1000), self._cells, sessions is self._fresh, list[Ticket]()
-        while left > 0 and sessions:
-            entry = next(iter(sessions))
-            if age_ms(cells, entry, now_ms) < least_ms:
-                break
-            left -= 1
-            ticket = sessions.pop(entry)
-            if self._rest(ticket, now):
-                over.append(ticket)
-            elif is_fresh and state_in(cells, entry) != _SYN_RECV:
-                self._older[entry] = ticket
-            else:
-                left -= _TAKE_IN_PRICE
-                self._take_in(ticket)
-        self._figures.rest(over)
-        return left
-
     def look_at_fresh(self) -> None:
         """Find out which sessions are half-open: those are taken into the tables."""
-        self._look_at(self._fresh, _ANY_AGE_MS, MOST * (1 + _TAKE_IN_PRICE), self._owner.by_state.now)
+        self.read()
+        fresh = [entry for _, entries in self._fresh for entry in entries if entry in self._young]
+        half_open = {entry for entry in fresh if state_in(self._cells, entry) == _SYN_RECV}
+        later = [entry for entry in fresh if entry not in half_open]
+        self._fresh.clear()
+        self._settle(half_open)
+        if later:
+            self._older.append((self._owner.by_state.now, later))
 
     def take_in_all(self) -> None:
         """Take all young sessions into the tables, but for those that are over."""
-        self._look_for_room()
-        over = list[Ticket]()
-        for sessions in (self._fresh, self._older):
-            while sessions:
-                _, ticket = sessions.popitem(last=False)
-                if self._rest(ticket, self._owner.by_state.now):
-                    over.append(ticket)
-                else:
-                    self._take_in(ticket)
-        self._figures.rest(over)
+        self.read()
+        while self._young:  # one that the kernel had just taken was known too late
+            self._settle(list(self._young))
+        self._fresh.clear()
+        self._older.clear()
 
     def change(self) -> None:
         """Something changes that decisions are made by: what rests is used for no new session, and is freed by and by."""
+        for pool in self._resting.pools.values():
+            pool.ring.close()
         self.take_in_all()
-        for order in self._orders.values():
-            self._leaving += [ticket for _, ticket in order]
-        self._orders.clear()
+        self._resting.leave_all()
 
     def find(self, entry: int, *, opens: bool) -> bool:
-        """Somebody asks about a packet of the session with this entry; whether the session was young, and is in the tables now.
-        With `opens` the packet begins a new connection: one that rests makes way for it."""
-        ticket = self._fresh.pop(entry, None) or self._older.pop(entry, None)
-        if ticket is not None:
-            self._take_in(ticket)
-            return True
-        if (ticket := self._resting.get(entry)) is None:
+        """Somebody asks about a packet of the session with this entry; whether the session was young or resting, and is in the
+        tables now. With `opens` the packet begins a new connection: one that rests makes way for it."""
+        known = self._young.get(entry) or self._resting.tickets.get(entry)
+        if known is not None and entry not in self._resting.leaving:
+            pool = self._resting.pool_of(known)
+            with pool.ring.closed():
+                self._read(pool)
+                ticket = self._young.pop(entry, None)
+                if ticket is not None:
+                    pool.dismiss(entry)
+            if ticket is not None:
+                self._take_in(ticket)
+                return True
+        ticket = self._resting.tickets.get(entry)
+        if ticket is None:
             return False
         if opens:
-            self._free(ticket, EndReason.REPLACED)
+            self._resting.free([ticket], EndReason.REPLACED)
             self._owner.lane.publish_flows()
             return False
-        self._wake(ticket)
-        return True
-
-    def _wake(self, ticket: Ticket) -> None:
-        """Take a session whose endpoint rests into the tables, where it is counted anew: a late packet of its has come."""
-        del self._resting[ticket.entry]
-        self._room += 1
-        self._figures.wake(ticket)
-        self._cells[ticket.entry * CELLS + HELD_CELL] = 0
+        if not self._resting.take_out(ticket):
+            return False
+        self._cells[entry * CELLS + HELD_CELL] = 0
         self._take_in_tables(ticket)
-
-    def renew(self, real_server: RealServer, now: float) -> Ticket | None:
-        """A new admission for this real server, with an endpoint that has rested; None when none has."""
-        order, resting = self._orders.get(real_server), self._resting
-        while order and order[0][0] + REST_S <= now:
-            ticket = order.popleft()[1]
-            entry = ticket.entry
-            if resting.get(entry) is ticket:
-                self._end(ticket, EndReason.PORT_TAKEN)
-                last_seq = self._longs[entry * LONGS + RS_ACKED_WORD]
-                prepare_again(self._cells, entry, self._admission.following_isn(last_seq))
-                return ticket if ticket.is_renewed else ticket._replace(is_renewed=True)
-        return None
+        return True
 
     def free_for(self, real_server: RealServer) -> bool:
         """Free some endpoints that rest towards the endpoint of this real server, because there is none for a new session;
         whether there were any."""
-        left = _FREED
-        for other, order in self._orders.items():
-            while left and order and other.endpoint == real_server.endpoint:
-                left -= self._free_resting(order.popleft()[1], EndReason.PORT_TAKEN)
-        for ticket in [ticket for ticket in self._leaving if ticket.session.real_server.endpoint == real_server.endpoint]:
-            left -= left and self._free_resting(ticket, EndReason.PORT_TAKEN)
-        self._owner.lane.publish_flows()
-        return left < _FREED
-
-    def _free_some(self, now: float, left: int) -> None:
-        """Free those that nobody will use, and those whose time is over."""
-        while left and self._leaving:
-            left -= self._free_resting(self._leaving.popleft(), EndReason.EXPIRED)
-        timeout_s = self._owner.tunables.timeouts_s[_TIME_WAIT]
-        for real_server, order in list(self._orders.items()):
-            while left and order and order[0][0] + timeout_s <= now:
-                left -= self._free_resting(order.popleft()[1], EndReason.EXPIRED)
-            if not order:
-                del self._orders[real_server]
-
-    def _free_resting(self, ticket: Ticket, because: EndReason) -> bool:
-        """Free an endpoint, if it still rests; whether it did."""
-        if self._resting.get(ticket.entry) is not ticket:
-            return False
-        self._free(ticket, because)
-        return True
-
-    def _free(self, ticket: Ticket, because: EndReason) -> None:
-        last_seq = self._withdraw(ticket, because)
-        self._admission.take_back(ticket.session, last_seq)
-
-    def _withdraw(self, ticket: Ticket, because: EndReason) -> int:
-        """Take the session of an endpoint that rests out of all figures and out of the lane; returns its last number."""
-        self._end(ticket, because)
-        lane, entry = self._owner.lane, ticket.entry
-        last_seq: int = lane.words(entry)[RS_ACKED]
-        lane.drop_flows(flows_in(lane.maps.records, entry))
-        lane.return_entry(entry)
-        return last_seq
-
-    def _end(self, ticket: Ticket, because: EndReason) -> None:
-        del self._resting[ticket.entry]
-        self._room += 1
-        self._figures.end(ticket, because)
+        return self._resting.free_for(real_server)

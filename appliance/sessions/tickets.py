@@ -15,7 +15,7 @@ from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import ShortLived
 from appliance.state.by_state import ByState
-from appliance.state.lane_entry import each, flows_in, flows_of, prepare_record, take_client
+from appliance.state.lane_entry import each, flows_of, prepare_record, take_client
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED
@@ -84,10 +84,6 @@ class Tickets:
         real_server = service.pick_real_server(client_key, now)
         if real_server is None:
             return None
-        ticket = self.short.renew(real_server, now)
-        if ticket is not None:
-            self.count_ready(real_server, 1)
-            return ticket
         prepared = self._admission.prepare(service, real_server, client_key, self._owner.tunables.lport_tries, now)
         if prepared is None:
             service.take_back_pick(real_server)
@@ -108,19 +104,9 @@ class Tickets:
         session, lane, last_seq = ticket.session, self._owner.lane, ticket.last_seq
         self.count_ready(session.real_server, -1)
         session.service.take_back_pick(session.real_server)
-        if ticket.is_renewed:
-            last_seq = lane.words(ticket.entry)[RS_ACKED]
-            self._drop_flows_of(ticket.entry)
         self._admission.take_back(session, last_seq)
         lane.return_entry(ticket.entry)
         self._counts[TICKETS_RETURNED] += 1
-
-    def _drop_flows_of(self, entry: int) -> None:
-        """Take out the flows of an earlier session of an entry. Its client may have another session by now, and so the flow."""
-        lane = self._owner.lane
-        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
-        is_own = lane.maps.value_of(client_flow) == 2 * entry
-        lane.drop_flows(client_flow + server_flow if is_own else server_flow)
 
     def take_in(self, ticket: Ticket) -> None:
         """A ticket was taken, and is a session of the tables now."""
@@ -150,4 +136,4 @@ class Tickets:
         lane.clear(ticket.entry)
         self._output.segments.append(craft.rst(session.leaving_key(Direction.INBOUND), add(session.isn, 1)))
         self.count_ready(session.real_server, 1)
-        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED], is_renewed=False))
+        self.give_back(ticket._replace(last_seq=lane.words(ticket.entry)[RS_ACKED]))

@@ -50,10 +50,8 @@ STATE_MASK = (1 << _FLAGS_SHIFT) - 1
 
 WORD_BYTES = 8
 LAST_SEEN_WORD = OFFSETS["last_seen_ns"] // WORD_BYTES
-RS_ACKED_WORD = OFFSETS["rs_acked"] // WORD_BYTES
 LONGS = RECORD_BYTES // WORD_BYTES
-"""A record's size in 64-bit words; and where, among them, are the ones that say when its last packet came, and what its real
-server has acknowledged last."""
+"""A record's size in 64-bit words; and where, among them, is the one that says when its last packet came."""
 
 NS_PER_S = 1_000_000_000
 
@@ -62,8 +60,6 @@ _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 _WAS_RESET = int(Flags.WAS_RESET)
 
 _LOW_MASK = (1 << 32) - 1
-_NO_VERSION_MASK = _LOW_MASK ^ 0xFFFF
-"""Of the first cell of a record: all but the version."""
 _LATER = 1 << 31
 _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
@@ -121,14 +117,6 @@ def flags_of(session: Session, before: int) -> int:
 def prepare_record(session: Session, records: memoryview, entry: int) -> None:
     """Write the record of a session whose client is not known yet: all zero, and so is its version."""
     write_record(session, records, entry, is_held=False, last_seen_ns=0, version=0)
-
-
-def prepare_again(cells: memoryview, entry: int, isn: int) -> None:
-    """Make the record of a session that is over and held a prepared one again, for a session between the same ends that begins
-    with this number. The kernel writes all else anew when it finds the client."""
-    at = entry * CELLS
-    cells[at] &= _NO_VERSION_MASK
-    cells[at + ISN_CELL] = isn
 
 
 def take_client(session: Session, records: memoryview, entry: int) -> None:

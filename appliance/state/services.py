@@ -19,6 +19,7 @@ from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import WeightedLeastConnections, load_of
 from appliance.policy.schedulers.registry import SCHEDULERS
+from appliance.policy.schedulers.round_robin import round_length
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.state.client_limit import ClientLimit
 from appliance.state.latch import Latch
@@ -250,6 +251,14 @@ class VirtualService(Generic[OrderedT]):
     def is_steady(self, now: float) -> bool:
         """Whether no real server is in its slow start, in which its share changes from moment to moment."""
         return not any(other.slow_start and other.slow_start.share(now) < 1 for other in self.candidates)
+
+    def turns(self, most: int, now: float) -> list[RealServer]:
+        """The real servers of one round of new sessions, by turns, as a scheduler picks them that has just begun. Empty when it
+        does not go by turns alone, or when a round has more than so many turns. No real server may be in its slow start."""
+        scheduler = self._new_scheduler()
+        number = round_length(scheduler, self.candidates)
+        picked = [scheduler.pick(self.candidates, b"", now) for _ in range(number if number <= most else 0)]
+        return [real_server for real_server in picked if real_server is not None]
 
     def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
         """The real server of a new session of the client with this flow key; None when none takes new sessions."""

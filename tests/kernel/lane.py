@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from appliance.edge import bpf
 from appliance.edge.lane_kernel import OF_WORKERS
+from appliance.ipc.admission_layout import LINES_OF_POOL, RING, RING_FIELDS, VOID_TICKET, pools_of
 from appliance.ipc.front_door import FrontDoor
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
@@ -14,14 +15,11 @@ from appliance.ipc.lane_layout import (
     COOKIE_KEYS,
     LATCH,
     REAL_SERVER,
-    RING,
-    RING_FIELDS,
     SETTINGS,
     STEERING,
     STRAY_BUDGET,
     TRAFFIC,
     VERSION,
-    VOID_TICKET,
     InterfaceFlags,
     RealServerFlags,
     flow,
@@ -71,6 +69,7 @@ class Lane:
 
     def __init__(self, file: Path, ports: tuple[Port, Port], *, entries: int, real_servers: int) -> None:
         sizes = {"sessions": entries, "flows": 2 * entries, "changed": entries // CHANGED_PAGE_BYTES}
+        sizes |= {"homes": entries, "lines": pools_of(entries) * LINES_OF_POOL}
         self._loaded = bpf.load(file, sizes | {"real_servers": real_servers, "traffic": 2 * real_servers})
         self._maps = self._loaded.maps
         self.ports = ports
@@ -78,6 +77,7 @@ class Lane:
         self.records = memoryview(self._maps["sessions"].mapped())
         self.changed = memoryview(self._maps["changed"].mapped())
         self.rings = memoryview(self._maps["rings"].mapped())
+        self.homes, self.lines = memoryview(self._maps["homes"].mapped()), memoryview(self._maps["lines"].mapped())
         self.outside = memoryview(self._maps["outside"].mapped())
         self.latches = memoryview(self._maps["latches"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
@@ -166,6 +166,10 @@ class Lane:
         else:
             self._maps["admissions"].update(key, pack("<I", first_ring))
 
+    def set_flow(self, key: bytes, value: int) -> None:
+        """Have a flow lead to this entry and direction."""
+        self._maps["flows"].update(key, pack("<I", value))
+
     def set_latch(self, number: int, *, is_open: bool) -> None:
         """Write a latch, at which no cookie was counted."""
         LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, b"")
@@ -202,7 +206,8 @@ class Lane:
         """Forget all sessions, those outside as well, what was prepared, and what went up of strays in this window of time."""
         self._maps["stray_budget"].update(bytes(4), bytes(STRAY_BUDGET.size * bpf.possible_cpus()))
         self.outside[:] = bytes(len(self.outside))
-        self.rings[:] = bytes(len(self.rings))
+        for of_admissions in (self.rings, self.homes, self.lines):
+            of_admissions[:] = bytes(len(of_admissions))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))
         self.changed[:] = bytes(len(self.changed))

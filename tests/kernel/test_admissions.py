@@ -15,15 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
-from appliance.ipc.lane_layout import SLOTS, RealServerFlags
+from appliance.ipc.admission_layout import REST_NS
+from appliance.ipc.lane_layout import SLOTS, RealServerFlags, flow
 from appliance.ipc.session_record import Flags, decode
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.nat.opening import to_real_server
 from appliance.policy.steering import HASH_SEED
-from appliance.sessions.short_lived import HANDSHAKE_MS, REST_S
+from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
+from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS
 from appliance.state.progress import RS_ACKED
 from appliance.state.session import Session
 from appliance.wire.flow import destination_of, pack_endpoint, source_of
@@ -373,11 +375,10 @@ def test_endpoints_go_round_and_each_is_in_one_place(lane: Lane) -> None:
                     beyond = add(syn.seq, -last.get(syn.key, add(syn.seq, -LEAST_STEP)))
                     assert LEAST_STEP - 2 <= beyond < LEAST_STEP + STEP_RANGE + 2
                     last[syn.key] = add(syn.seq, 2)
-        for later_s in (HANDSHAKE_MS / 1000, REST_S):
-            gateway.shard.reconcile(1000, world.now)
-            check_endpoints(inside)
-            world.now = max(world.now, time.monotonic()) + later_s
-            inside.by_state.now = world.now
+        gateway.shard.reconcile(1000, world.now)
+        check_endpoints(inside)
+        later(gateway, HANDSHAKE_MS / 1000)
+        rest(gateway)
         assert not world.sessions() if turn % 5 else not world.rows()
     assert opened == lane.counts()["opened"] - before == world.counter("sessions_short") > 600
     assert world.counter("time_wait_ports_taken") > 300
@@ -406,8 +407,8 @@ def rest_of_one_connection(gateway: Gateway) -> int:
     assert connect_and_close(gateway.lane, CLIENT)
     gateway.shard.reconcile(100, gateway.world.now)
     later(gateway, HANDSHAKE_MS / 1000)
-    (ticket,) = gateway.world.inside.prepared._short._resting.values()
-    return ticket.entry
+    (entry,) = gateway.world.inside.prepared._short._resting.tickets
+    return entry
 
 
 def later(gateway: Gateway, by_s: float) -> None:
@@ -419,27 +420,23 @@ def later(gateway: Gateway, by_s: float) -> None:
     check_endpoints(world.inside)
 
 
+def rest(gateway: Gateway) -> None:
+    """All that rest have rested for long enough."""
+    longs = gateway.maps.records.cast("Q")
+    for entry in gateway.world.inside.prepared._short._resting.tickets:
+        longs[entry * LONGS + LAST_SEEN_WORD] -= REST_NS
+
+
 def ready_again(gateway: Gateway, entry: int) -> None:
-    """Have nothing ready but the endpoint of this entry, which rests."""
+    """Have nothing ready but the endpoint of this entry, which rests: it is used at each turn."""
     inside = gateway.world.inside
     inside.prepared.take_back()
     inside.prepared.take_over()
-    gateway.world.now += REST_S
-    (service,) = {ticket.session.service for ticket in inside.prepared._short._resting.values()}
-    (ring,) = (ring for each, ring in inside.prepared._rings.items() if each is service)
-    real_server = inside.prepared._short._resting[entry].session.real_server
-    while (ticket := inside.prepared._tickets.make(service, CLIENT + VIP, gateway.world.now)) is not None:
-        if ticket.entry == entry:
-            break
-        inside.prepared._ready += 1
-        inside.prepared._return(ticket)
-        service.owed.clear()
-    assert ticket is not None
-    assert ticket.session.real_server is real_server
-    assert ticket.is_renewed
-    inside.prepared._ready += 1
-    inside.prepared._active[ring] = service
-    ring.put([ticket], inside.prepared.generation)
+    rest(gateway)
+    short = inside.prepared._short
+    pool = short._resting.pool_of(short._resting.tickets[entry])
+    pool.ring.put_schedule([pool.number])
+    pool.ring.allow(1, inside.prepared.generation, inside.prepared._admission.step)
 
 
 OTHER = pack_endpoint(CLIENT_ADDRESS + 77, 54321)
@@ -463,35 +460,48 @@ def test_an_endpoint_that_is_used_again_is_as_one_that_was_never_used(lane: Lane
     )
 
 
-def test_a_client_with_another_session_keeps_it_when_its_old_endpoint_is_used_again(lane: Lane) -> None:
+def test_an_endpoint_whose_client_came_again_is_not_used_in_its_place(lane: Lane) -> None:
     gateway = Gateway(lane)
     entry = rest_of_one_connection(gateway)
     ready_again(gateway, entry)
-    assert set(gateway.put(SYN).counted) == {"up_no_session"}
+    assert set(gateway.put(SYN).counted) == {"up_held"}
     assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
     gateway.shard.publish_flows()
-    assert "opened" in gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted
+    assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_empty"}
     assert set(gateway.put(SYN).counted) == {"up_flags"}, "its flow is there"
-    gateway.world.inside.prepared.take_in_all()
-    assert len(gateway.world.sessions()) == 2
+    assert len(gateway.world.sessions()) == 1
     check_endpoints(gateway.world.inside)
 
 
 def test_an_endpoint_that_came_to_nothing_a_second_time_is_free_and_its_last_number_is_remembered(lane: Lane) -> None:
-    """The SYN of a client who has a flow there already; nobody knows whose it is."""
+    """The flow of its real server leads somewhere else; nobody knows why."""
     gateway = Gateway(lane)
     entry = rest_of_one_connection(gateway)
-    last = decode(lane.bytes_of(entry)).rs_acked
+    record = decode(lane.bytes_of(entry))
+    ready_again(gateway, entry)
+    server_flow = flow(4, 6, record.real_server.packed, record.local.packed)
+    lane.set_flow(server_flow, 7)
+    assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_room"}
+    inside = gateway.world.inside
+    inside.prepared.look(gateway.world.now)
+    assert inside.prepared._short.resting == 0
+    assert server_flow not in dict(gateway.maps.flows())
+    inside.prepared.take_back()
+    check_endpoints(inside)
+    (last,) = {number for _, _, pool in inside.local_ports("tcp") for number in pool._last_seqs} - {-1}
+    assert LEAST_STEP <= add(last, -record.rs_acked) < LEAST_STEP + STEP_RANGE
+
+
+@pytest.mark.parametrize("flag", [RealServerFlags.IS_REMOVED, RealServerFlags.NO_LANE])
+def test_no_endpoint_is_used_for_a_real_server_that_gets_none(lane: Lane, flag: RealServerFlags) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
     ready_again(gateway, entry)
     for slot in (0, 1):
-        lane.set_real_server(slot, flags=RealServerFlags.IS_REMOVED)
+        lane.set_real_server(slot, flags=flag)
     assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_removed"}
-    inside = gateway.world.inside
-    inside.prepared.take_over()
-    inside.lane.publish_flows()
-    assert not list(gateway.maps.flows())
-    check_endpoints(inside)
-    assert last in {number for _, _, pool in inside.local_ports("tcp") for number in pool._last_seqs}
+    check_endpoints(gateway.world.inside)
+    assert list(gateway.world.inside.prepared._short._resting.tickets) == [entry]
 
 
 def test_a_late_packet_of_an_endpoint_that_rests_goes_up_to_its_shard(lane: Lane) -> None:
@@ -555,3 +565,15 @@ def test_the_reference_is_that_of_nftables() -> None:
         )
         (found,) = [each["set"]["elem"] for each in listed["nftables"] if "set" in each]
         assert set(found) == expected
+
+
+def test_the_kernel_puts_an_endpoint_in_line_behind_its_last_packet(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    for turn in range(3):
+        ready_again(gateway, entry)
+        assert connect_and_close(lane, pack_endpoint(CLIENT_ADDRESS + 9, 999 + turn))
+        assert decode(lane.bytes_of(entry)).is_held, "the program holds it"
+        check_endpoints(gateway.world.inside)
+        assert (gateway.world.inside.prepared._short.young, gateway.world.inside.prepared._short.resting) == (0, 1)
+    assert gateway.world.counter("sessions_short") == 4

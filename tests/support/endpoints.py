@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from appliance.ipc.admission_layout import GONE, LINE_PLACES
 from appliance.ipc.session_record import RECORD_BYTES
 from appliance.sessions.lifecycle import Sessions
+from appliance.sessions.pools import _HEAD, _PLACES, _TAIL
 from appliance.sessions.ring import Ticket
+from appliance.sessions.short_lived import ShortLived
 from appliance.state.lane_entry import CELLS, HELD_CELL, each, flows_in, flows_of
 from appliance.state.progress import RS_ACKED
 
@@ -16,7 +19,8 @@ def check_endpoints(sessions: Sessions) -> None:
     lane, short = sessions.lane, sessions.prepared._short
     in_tables = [session for bucket in sessions.tcp.walk() for session in bucket]
     ready = [ticket for ring in sessions.prepared._active for ticket in ring.tickets]
-    young, resting = [*short._fresh.values(), *short._older.values()], list(short._resting.values())
+    short.read()
+    young, resting = list(short._young.values()), list(short._resting.tickets.values())
     carried = [session.entry for session in in_tables if session.entry is not None]
     used = Counter([*carried, *(ticket.entry for ticket in (*ready, *young, *resting))])
     assert set(used.values()) <= {1}, "whose an entry is"
@@ -33,16 +37,33 @@ def check_endpoints(sessions: Sessions) -> None:
     ):
         client_flow, server_flow = each(flows)
         expected |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
-    for entry in (ticket.entry for ticket in ready if ticket.is_renewed):
-        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
-        expected = {client_flow: 2 * entry, server_flow: 2 * entry + 1} | expected
     assert dict(lane.maps.flows()) == expected, "flows"
     assert all(lane.maps.records[entry * RECORD_BYTES] == 0 for entry in (*free, *waiting)), "a record of a free entry"
-    assert all(ticket is short._resting[ticket.entry] for ticket in resting)
+    assert all(ticket is short._resting.tickets[ticket.entry] for ticket in resting)
     cells = lane.maps.records.cast("I")
     held = {entry for entry in (ticket.entry for ticket in (*young, *resting)) if cells[entry * CELLS + HELD_CELL]}
     assert held == {ticket.entry for ticket in resting}, "the kernel has those that are young, and none of those that rest"
-    assert len(short._orders) + len(short._leaving) or not resting, "what rests is freed one day"
+    _check_pools(short)
+
+
+def _check_pools(short: ShortLived) -> None:
+    """Each endpoint that rests is leaving, or stands in one place of a line; each young one belongs to a pool."""
+    rest, standing = short._resting, Counter[int]()
+    for pool in rest.pools.values():
+        for line in pool.lines:
+            numbers = range(line._longs[_HEAD], line._longs[_TAIL])
+            places = [line._longs[_PLACES + number % LINE_PLACES] & 0xFFFFFFFF for number in numbers]
+            standing += Counter(entry for entry in places if entry != GONE)
+    assert set(standing.values()) <= {1}, "an endpoint stands in one place"
+    assert standing.keys() | rest.leaving.keys() == rest.tickets.keys()
+    assert not standing.keys() & rest.leaving.keys()
+    of_pools = Counter(
+        rest.pools[ticket.session.real_server].number
+        for entry, ticket in (*short._young.items(), *rest.tickets.items())
+        if entry not in rest.leaving
+    )
+    assert of_pools == Counter({pool.number: pool.size for pool in rest.pools.values()}), "sizes of pools"
+    assert not any(pool.too_early for pool in rest.pools.values())
 
 
 def _check_ports(sessions: Sessions, *tickets: list[Ticket]) -> None:
@@ -55,5 +76,5 @@ def _check_ports(sessions: Sessions, *tickets: list[Ticket]) -> None:
 
 def last_numbers(sessions: Sessions) -> Iterator[tuple[bytes, int]]:
     """The local endpoints that rest, each with the last number that its real server has acknowledged."""
-    for entry, ticket in sessions.prepared._short._resting.items():
+    for entry, ticket in sessions.prepared._short._resting.tickets.items():
         yield ticket.session.leaving_key(0), sessions.lane.words(entry)[RS_ACKED]

@@ -2,7 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, RING, RINGS, SLOTS
+from appliance.ipc.admission_layout import (
+    HOME,
+    LINE,
+    LINES_OF_POOL,
+    RING,
+    RINGS,
+    pools_of,
+)
+from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -19,6 +27,8 @@ class FakeMaps:
         self.changed = bytearray(entries)
         self.rings = memoryview(bytearray(RINGS * RING.size))
         self.outside = memoryview(bytearray(OUTSIDE_SHARDS))
+        self.homes = memoryview(bytearray(entries * HOME.size))
+        self.lines = memoryview(bytearray(pools_of(entries) * LINES_OF_POOL * LINE.size))
         self.latches = memoryview(bytearray(LATCHES * LATCH.size))
         self.table: dict[bytes, int] = {}
         self.room = room

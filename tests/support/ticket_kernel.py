@@ -1,13 +1,30 @@
-"""What the lane's program does with a SYN for which admissions are prepared, as a reference: by the rules of RING_FIELDS."""
+"""What the lane's program does with a SYN for which admissions are prepared, and with a session that is over, as a reference: by
+the rules of RING_FIELDS and LINE_FIELDS."""
 
 from struct import pack_into
 
-from appliance.ipc.lane_layout import RING, RING_OFFSETS, RING_PLACES, VOID_TICKET
+from appliance.ipc.admission_layout import (
+    GONE,
+    HOME,
+    LINE,
+    LINE_OFFSETS,
+    LINE_PLACES,
+    LINES_OF_POOL,
+    PLACE_TAKEN,
+    PLACE_VOID,
+    REST_NS,
+    RING,
+    RING_OFFSETS,
+    RING_PLACES,
+    STEP_BITS,
+    STEPS,
+    VOID_TICKET,
+)
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION, Flags
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model.tcp_state import TcpState
 from appliance.nat.opening import to_real_server
-from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, each, flows_in, flows_of, rebuilt, words_of
+from appliance.state.lane_entry import CELLS, HELD_CELL, LAST_SEEN_WORD, LONGS, each, flows_in, flows_of, rebuilt, words_of
 from appliance.state.progress import CLIENT_NEXT_SEQ, RS_ACKED
 from appliance.state.rewrite_record import parts_in, rewrite_records
 from appliance.wire.flow import flow_key
@@ -23,7 +40,8 @@ class TicketKernel:
         self.world = world
         self.maps: FakeMaps = world.maps
         own = self.maps.rings[ring * RING.size : (ring + 1) * RING.size]
-        self._longs, self._cells = own.cast("Q"), own.cast("I")
+        self._longs, self._cells, self._halves = own.cast("Q"), own.cast("I"), own.cast("H")
+        self._record_cells = self.maps.records.cast("I")
         self._record_longs = self.maps.records.cast("Q")
         self.is_void = False
         """Whether what it takes comes to nothing."""
@@ -44,8 +62,16 @@ class TicketKernel:
 
     def put(self, syn: bytes) -> bool:
         """Open a session for a SYN; False when the SYN goes up."""
+        if not self.is_open or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
+            return False
+        entry = self._take_endpoint()
+        if entry is not None:
+            self._put_home(entry, PLACE_VOID if self.is_void else PLACE_TAKEN)
+            if not self.is_void:
+                self._open(entry, Segment.parse(syn))
+            return not self.is_void
         head_at = RING_OFFSETS["head"] // 8
-        if not self.is_open or not self.ready or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
+        if not self.ready:
             return False
         place = self._word("tickets") + self._longs[head_at] % RING_PLACES
         self._longs[head_at] += 1
@@ -55,6 +81,60 @@ class TicketKernel:
             return False
         self._open(entry, Segment.parse(syn))
         return True
+
+    def _take_endpoint(self) -> int | None:
+        """The endpoint whose turn it is, made ready; None when there is none that has rested."""
+        turn_at, limit_at = RING_OFFSETS["turn"] // 8, RING_OFFSETS["turn_limit"] // 8
+        turn, length = self._longs[turn_at], self._cells[self._word("schedule_length")]
+        if not length or turn >= self._longs[limit_at]:
+            return None
+        pool = self._halves[RING_OFFSETS["schedule"] // 2 + turn % length]
+        step = self._cells[self._word("steps") + turn % STEPS]
+        for number in range(LINES_OF_POOL):
+            line = self._line(pool, (step >> STEP_BITS) + number)
+            entry = self._rested(line)
+            if entry is not None:
+                line[LINE_OFFSETS["head"] // 8] += 1
+                self._longs[turn_at] += 1
+                isn = words_of(self._record_longs, entry)[RS_ACKED] + (step & (1 << STEP_BITS) - 1)
+                pack_into("<I", self.maps.records, entry * RECORD_BYTES + OFFSETS["isn"], isn % 2**32)
+                pack_into("<H", self.maps.records, entry * RECORD_BYTES, 0)
+                return entry
+        return None
+
+    def _line(self, pool: int, number: int) -> memoryview:
+        at = (pool * LINES_OF_POOL + number % LINES_OF_POOL) * LINE.size
+        return self.maps.lines[at : at + LINE.size].cast("Q")
+
+    def _rested(self, line: memoryview) -> int | None:
+        head_at, tail_at, places = (LINE_OFFSETS[name] // 8 for name in ("head", "tail", "places"))
+        while line[head_at] < line[tail_at]:
+            place = line[places + line[head_at] % LINE_PLACES]
+            assert place >> 32 == line[head_at]
+            entry = place & 0xFFFFFFFF
+            if entry == GONE:
+                line[head_at] += 1
+                continue
+            assert self._record_cells[entry * CELLS + HELD_CELL]
+            seen_ns = self._record_longs[entry * LONGS + LAST_SEEN_WORD]
+            return entry if seen_ns + REST_NS <= round(self.world.now * 1e9) else None
+        return None
+
+    def _put_home(self, entry: int, place: int) -> None:
+        pack_into("<I", self.maps.homes, (entry + 1) * HOME.size - 4, place)
+
+    def is_over(self, entry: int) -> None:
+        """The last packet of a session was carried."""
+        pool, _, _ = HOME.unpack_from(self.maps.homes, entry * HOME.size)
+        if not pool or not self._cells[self._word("is_open")]:
+            return
+        self._record_cells[entry * CELLS + HELD_CELL] = 1
+        number = entry % LINES_OF_POOL
+        line, tail_at = self._line(pool - 1, number), LINE_OFFSETS["tail"] // 8
+        tail = line[tail_at]
+        line[LINE_OFFSETS["places"] // 8 + tail % LINE_PLACES] = tail << 32 | entry
+        self._put_home(entry, number * LINE_PLACES + tail % LINE_PLACES)
+        line[tail_at] += 1
 
     def _forget(self, entry: int) -> None:
         """What an earlier session has left in a record, but for its ends, and the flow of its client."""

@@ -1,8 +1,9 @@
 """Round robin: each real server in turn (LVS `rr`, `wrr`)."""
 
 from collections.abc import Sequence
+from math import gcd
 
-from appliance.policy.schedulers.contract import Candidate, CandidateT, Setup
+from appliance.policy.schedulers.contract import Candidate, CandidateT, Scheduler, Setup
 from appliance.policy.schedulers.turns import Turns
 
 
@@ -72,6 +73,14 @@ class WeightedRoundRobin:
         self._candidates = candidates
         weights = [candidate.weight for candidate in candidates]
         self._turns = Turns(weights, self._picked % len(weights)) if any(weights) else None
+
+
+def round_length(scheduler: Scheduler, candidates: Sequence[Candidate]) -> int:
+    """After how many turns a scheduler begins again, when nobody is in its slow start; 0 when it does not go by turns alone."""
+    weights = [candidate.weight for candidate in candidates if candidate.weight]
+    if isinstance(scheduler, WeightedRoundRobin):
+        return sum(weights) // gcd(*weights) if weights else 0
+    return len(weights) if isinstance(scheduler, RoundRobin) else 0
 
 
 def _takes_its_turn(candidate: Candidate, now: float) -> bool:

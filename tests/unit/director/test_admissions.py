@@ -7,8 +7,9 @@ import pytest
 
 from appliance.director.admissions import Admissions
 from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.admissions import first_rings, may_be_prepared
-from appliance.ipc.lane_layout import RINGS, front_door_key
+from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.model.tunables import TUNABLES
 from appliance.policy.steering import shard_table

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.nat.isn import LEAST_STEP, STEP_RANGE, IsnSource, drawn_beyond
+from appliance.nat.isn import CHOICE_SHIFT, LEAST_STEP, STEP_RANGE, IsnSource, drawn_step
 from appliance.nat.lport import draws
 from appliance.wire.seq import is_before
 
@@ -52,18 +52,21 @@ def test_whoever_knows_all_earlier_numbers_of_a_tuple_cannot_foresee_the_next_st
 drawn = st.integers(0, 65535)
 
 
-@given(numbers, drawn, drawn)
-def test_a_drawn_number_is_in_the_same_range(last_seq: int, first: int, second: int) -> None:
-    following = drawn_beyond(last_seq, first, second)
-    assert 0 <= following < 2**32
-    assert LEAST_STEP <= (following - last_seq) % 2**32 < LEAST_STEP + STEP_RANGE
+@given(drawn, drawn)
+def test_a_drawn_step_is_in_the_same_range_and_has_a_choice_above_it(first: int, second: int) -> None:
+    step = drawn_step(first, second)
+    assert 0 <= step < 2**32
+    assert LEAST_STEP <= step % (1 << CHOICE_SHIFT) < LEAST_STEP + STEP_RANGE
+    assert step >> CHOICE_SHIFT == second & 3
 
 
-def test_drawn_numbers_use_all_of_the_range() -> None:
-    assert drawn_beyond(0, 0, 0) == LEAST_STEP
-    assert drawn_beyond(0, 65535, 65535) == LEAST_STEP + STEP_RANGE - 1
+def test_drawn_steps_use_all_of_the_range_and_all_choices() -> None:
+    assert drawn_step(0, 0) == LEAST_STEP
+    assert drawn_step(65535, 65535) % (1 << CHOICE_SHIFT) == LEAST_STEP + STEP_RANGE - 1
     stream = draws(b"key")
-    steps = [drawn_beyond(7, next(stream), next(stream)) - 7 - LEAST_STEP for _ in range(4000)]
+    drawn_steps = [drawn_step(next(stream), next(stream)) for _ in range(4000)]
+    assert min(Counter(step >> CHOICE_SHIFT for step in drawn_steps).values()) > 900
+    steps = [step % (1 << CHOICE_SHIFT) - LEAST_STEP for step in drawn_steps]
     assert len(set(steps)) > 3990
     assert_even(steps)
     assert_even([step % 1024 * (STEP_RANGE // 1024) for step in steps])

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from appliance.ipc.lane_layout import RING_PLACES
+from appliance.ipc.admission_layout import RING_PLACES
 from appliance.ipc.plan import Plan
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model import verdicts

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from appliance.ipc.admission_layout import REST_NS
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT, TALLY, Query
 from appliance.ipc.session_record import OFFSETS
@@ -13,7 +14,7 @@ from appliance.model.tcp_state import TcpState
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lifecycle import Sessions
-from appliance.sessions.short_lived import HANDSHAKE_MS, REST_S, YOUNG_MS, ShortLived
+from appliance.sessions.short_lived import HANDSHAKE_MS, YOUNG_MS, ShortLived
 from appliance.shard.shard import Shard
 from appliance.state.lane_entry import CELLS, STATE_CELL, each, flows_in, words_of
 from appliance.state.progress import CLIENT_ACKED, CLIENT_NEXT_SEQ, RS_ACKED, RS_NEXT_SEQ
@@ -28,6 +29,7 @@ from tests.support.ticket_kernel import TicketKernel
 from tests.support.world import World, plan
 
 BUSY = 100
+REST_S = REST_NS / 1e9
 SENT_BYTES = 700
 
 
@@ -164,7 +166,7 @@ def test_an_endpoint_rests_before_it_is_used_again() -> None:
     scene.is_over(*range(count))
     scene.take_over_and_look()
     resting = {key for key, _ in last_numbers(scene.inside)}
-    scene.look(REST_S - 0.01)
+    scene.look(REST_S - HANDSHAKE_MS / 1000 - 0.01)
     for number in range(1000, 1000 + count):
         scene.opens(number)
     scene.inside.prepared.take_in_all()
@@ -287,43 +289,104 @@ def test_a_rst_that_nobody_sent_moves_no_session_that_rests() -> None:
 
 
 def test_an_endpoint_is_used_again_in_its_place() -> None:
-    """The record and the flow of the real server stay; the client that has gone is forgotten with the next one."""
+    """Entry, record and the flow of the real server stay; the client that has gone is forgotten with the next one."""
     scene = Scene(plan(weights=(1,)))
     count = scene.kernel.ready
     scene.is_over(*range(count))
     scene.take_over_and_look()
-    before = {scene.entry_of(number): number for number in range(count)}
-    while scene.kernel.ready:
-        scene.opens(1000 + scene.kernel.ready)
+    before = {scene.entry_of(number) for number in range(count)}
+    flows = {flow for flow, value in scene.world.maps.table.items() if value & 1}
     scene.look(REST_S)
-    ready = [ticket for ring in scene.inside.prepared._active for ticket in ring.tickets if ticket.is_renewed]
-    assert ready
-    assert all(before.pop(ticket.entry) in range(count) for ticket in ready)
-    scene.inside.prepared.take_back()
-    scene.inside.lane.publish_flows()
-    check_endpoints(scene.inside)
-
-
-@pytest.mark.parametrize("is_void", [False, True])
-def test_a_client_that_comes_again_keeps_its_session_when_its_old_endpoint_is_used_again(is_void: bool) -> None:
-    scene = Scene(plan(weights=(1,)))
-    count = scene.kernel.ready
-    scene.is_over(*range(1, 1 + count))
-    scene.take_over_and_look()
-    for number in range(1000, 1000 + scene.kernel.ready):
-        scene.opens(number)
-    old = scene.entry_of(1)
-    scene.look(REST_S)
-    assert old in [ticket.entry for ring in scene.inside.prepared._active for ticket in ring.tickets if ticket.is_renewed]
-    assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
-    assert scene.entry_of(1) != old
-    scene.kernel.is_void = is_void
-    for number in range(3000, 3000 + scene.kernel.ready):
-        assert scene.kernel.put(syn_of(number)) is not is_void
+    ready = scene.kernel.ready
+    again = {scene.opens(1000 + number) for number in range(100)}
+    assert scene.kernel.ready == ready, "no ticket is needed"
+    assert again <= before
+    assert {flow for flow, value in scene.world.maps.table.items() if value & 1} == flows
     scene.look()
-    (session,) = (each for each in scene.world.sessions() if each.client_key[8:10] == port_of(1))
-    assert session.entry == scene.entry_of(1), "its flow is its own"
-    check_endpoints(scene.inside)
+    assert scene.short.young == 100
+    assert scene.world.counter("time_wait_ports_taken") == 100
+
+
+def test_those_that_the_kernel_has_opened_and_ended_by_itself_are_counted() -> None:
+    scene = Scene(plan(weights=(1, 3)))
+    scene.is_over(*range(40))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    for number in range(100, 120):
+        entry = scene.opens(number)
+        scene.moves(entry, TcpState.TIME_WAIT)
+        scene.kernel.is_over(entry)
+        assert scene.world.maps.record(entry).is_held
+    scene.look()
+    assert (scene.short.young, scene.short.resting) == (0, 40)
+    assert (scene.conns(), scene.world.counter("sessions_short")) == (60, 60)
+    assert scene.world.by_state() == {"time_wait": 40}
+    assert scene.world.shared.session_counts[0] == 40
+
+
+@pytest.mark.parametrize("when", ["young", "resting", "used again"])
+def test_a_client_that_comes_again_keeps_its_new_session(when: str) -> None:
+    """What becomes of its old endpoint does not touch it."""
+    scene = Scene(plan(weights=(1,)))
+    scene.is_over(*range(30))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    if when == "young":
+        scene.opens(1000)
+        number = 1000
+    elif when == "resting":
+        number = 1
+    else:
+        numbers = {scene.entry_of(number): number for number in range(30)}
+        number = numbers[scene.opens(1000)]
+    scene.world.put(syn_of(number))
+    scene.look()
+    (session,) = (each for each in scene.world.sessions() if each.client_key[8:10] == port_of(number))
+    assert session.entry == scene.entry_of(number), "its flow is its own"
+    for other in range(2000, 2040):
+        scene.opens(other)
+    scene.look()
+    assert session.entry == scene.entry_of(number)
+
+
+def test_one_that_came_to_nothing_is_free() -> None:
+    scene = Scene(plan(weights=(1,)))
+    scene.is_over(*range(30))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    scene.kernel.is_void = True
+    for number in range(1000, 1005):
+        assert not scene.kernel.put(syn_of(number))
+    scene.look()
+    assert (scene.short.young, scene.short.resting, scene.conns()) == (0, 25, 30)
+
+
+def test_the_kernel_takes_no_more_turns_than_it_was_allowed() -> None:
+    scene = Scene(plan(weights=(1,)), tcp_max_syn_backlog=60)
+    number = 0
+    for _ in range(3):
+        scene.is_over(*range(number, number + scene.kernel.ready))
+        number += 100
+        scene.take_over_and_look()
+    scene.look(REST_S)
+    opened = 0
+    while scene.kernel.put(syn_of(1000 + opened)):
+        opened += 1
+    assert 20 < opened <= 60
+    scene.look()
+    assert not scene.kernel.put(syn_of(3000)), "all that were opened are half-open"
+
+
+def test_no_turn_is_taken_while_a_shard_does_not_look() -> None:
+    """What it has allowed is used up, and then SYNs come up."""
+    scene = Scene(plan(weights=(1,)))
+    scene.is_over(*range(scene.kernel.ready))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    opened = 0
+    while scene.kernel.put(syn_of(1000 + opened)):
+        opened += 1
+    assert opened < 2 * BUSY * 5
 
 
 def test_the_last_number_of_an_endpoint_that_is_given_back_is_remembered() -> None:
@@ -332,8 +395,7 @@ def test_the_last_number_of_an_endpoint_that_is_given_back_is_remembered() -> No
     scene.is_over(1)
     scene.take_over_and_look()
     ((key, last),) = last_numbers(scene.inside)
-    scene.look(REST_S)
-    assert scene.inside.prepared.take_back()
+    scene.world.shard.change_health(())
     assert scene.world.put(syn_of(2)) is verdicts.TO_REAL_SERVER
     (session,) = scene.world.sessions()
     assert session.leaving_key(0) == key
@@ -490,26 +552,28 @@ def test_a_cut_frees_what_rests() -> None:
 
 
 def test_where_the_lane_has_few_entries_only_a_part_of_them_rests() -> None:
-    scene = Scene(entries=512)
+    scene = Scene(entries=2048)
     number = 0
-    for _ in range(6):
+    for _ in range(24):
         while scene.kernel.ready:
             scene.is_over(number)
             number += 1
         scene.take_over_and_look()
-    assert number > 200
-    assert scene.short.resting == 512 // 4
+    assert number > 800
+    assert 300 < scene.short.resting <= 2048 // 4
 
 
 def test_when_the_log_is_switched_on_young_sessions_are_in_it() -> None:
     scene = Scene()
-    scene.is_over(1)
+    scene.moves(scene.opens(1), TcpState.ESTABLISHED)
     scene.look()
     assert scene.short.young == 1
     scene.inside.ended.change(100, ())
-    scene.look(HANDSHAKE_MS / 1000)
-    scene.look(YOUNG_MS / 1000)
-    assert (scene.short.resting, len(scene.world.sessions())) == (0, 1)
+    assert (scene.short.young, len(scene.world.sessions())) == (0, 1)
+    scene.look()
+    assert scene.kernel.put(syn_of(2))
+    scene.look()
+    assert (scene.short.young, len(scene.world.sessions())) == (0, 2)
 
 
 def test_a_source_network_gets_no_more_than_its_share() -> None:

@@ -59,15 +59,15 @@ def rested() -> Scene:
 
 
 def lose_an_endpoint(scene: Scene) -> None:
-    scene.short._resting.popitem()
+    scene.short._resting.tickets.popitem()
 
 
 def double_an_entry(scene: Scene) -> None:
-    scene.short._older |= scene.short._resting
+    scene.short._young |= scene.short._resting.tickets
 
 
 def free_a_port(scene: Scene) -> None:
-    session = scene.short._resting[next(iter(scene.short._resting))].session
+    session = next(iter(scene.short._resting.tickets.values())).session
     scene.inside.local_ports("tcp").release(session.local_address, session.real_server.endpoint, session.local_port, 0)
 
 

@@ -1,0 +1,101 @@
+"""What the maps of prepared admissions hold (`ipc.lane_layout`): rings of tickets, and pools of endpoints that go round."""
+
+from struct import Struct
+
+from appliance.ipc.fields import offsets
+
+RINGS = 1024
+"""Rings of prepared admissions, for all services and shards together."""
+
+RING_PLACES = 512
+"""Tickets of a ring, at most: those of some twenty milliseconds of a busy service."""
+
+SCHEDULE_PLACES = 256
+"""Turns of a schedule, at most. It begins again behind its last one."""
+
+STEPS = 512
+"""Steps that are there at once: so many turns may be taken between two looks of a shard, at most."""
+
+STEP_BITS = 30
+"""Of a step: how far the number of the next connection lies beyond the last one. The two bits above them choose a line."""
+
+RING_FIELDS: tuple[tuple[str, str], ...] = (
+    ("head", "Q"),
+    ("busy", "I"),
+    ("head_reserved", "52s"),
+    ("tail", "Q"),
+    ("is_open", "I"),
+    ("generation", "I"),
+    ("tail_reserved", "48s"),
+    ("turn", "Q"),
+    ("turn_reserved", "56s"),
+    ("turn_limit", "Q"),
+    ("schedule_length", "I"),
+    ("limit_reserved", "52s"),
+    ("tickets", f"{4 * RING_PLACES}s"),
+    ("schedule", f"{2 * SCHEDULE_PLACES}s"),
+    ("steps", f"{4 * STEPS}s"),
+)
+"""A ring of prepared admissions of one service in one shard. The ticket with the number n is an entry, four bytes, at the place n
+modulo RING_PLACES; the record there has version 0 still. Those from `head` up to `tail` are ready. The kernel takes the one at
+`head` by compare-and-swap, so each is taken once, and makes the record that of a session, or writes VOID_TICKET at its place.
+
+`busy` counts the programs that are between the two. A program that finds `is_open` 0 afterwards takes nothing. So whoever has
+written 0 there and then sees `busy` 0 knows that no ticket is taken any more, and what became of each that was. Nor is one taken
+while `generation` is behind that of the settings: tunables have changed, and the shard has not prepared anything by them yet.
+
+Before the kernel takes a ticket it looks for an endpoint that it can use again by itself, see LINE_FIELDS. Whose turn it is, the
+schedule says: a pool for each of `schedule_length` places, two bytes each; 0 places are none. The turn with the number n has the
+place n modulo that length, and the step n modulo STEPS. A turn is taken by compare-and-swap, and only below `turn_limit`."""
+
+RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
+
+RING_OFFSETS = offsets(RING_FIELDS)
+
+VOID_TICKET = 0xFFFFFFFF
+"""In the place of a ticket that was taken and came to nothing."""
+
+LINES_OF_POOL = 4
+"""A pool is for one real server of one service in one shard. Which of its lines is next, nobody can tell who does not know the
+steps."""
+
+LINE_PLACES = 2048
+
+LINE_FIELDS: tuple[tuple[str, str], ...] = (
+    ("head", "Q"),
+    ("head_reserved", "56s"),
+    ("tail", "Q"),
+    ("tail_reserved", "56s"),
+    ("places", f"{8 * LINE_PLACES}s"),
+)
+"""Endpoints whose sessions are over, and that rest until their turn comes. The one with the number n is at the place n modulo
+LINE_PLACES: eight bytes, an entry and above it the low 32 bits of n, so a place that is not written yet is known. Who carries the
+last packet of a session puts its endpoint behind the others, and holds its record. Who opens a session takes the first one, when
+its session was seen last REST_NS ago or longer. A shard that takes one out writes GONE in the place of the entry. It does that,
+and puts endpoints there itself, only while the ring is closed."""
+
+LINE = Struct("<" + "".join(code for _, code in LINE_FIELDS))
+
+LINE_OFFSETS = offsets(LINE_FIELDS)
+
+GONE = 0xFFFFFFFF
+
+REST_NS = 1_000_000_000
+"""How long an endpoint rests at least: longer than packets are late, as a rule. It is held meanwhile, so no program is at work
+any more on a packet of its session when the next one gets its record: that takes microseconds, unless the host is stopped."""
+
+HOME_FIELDS: tuple[tuple[str, str], ...] = (("pool", "H"), ("ring", "H"), ("place", "I"))
+HOME = Struct("<HHI")
+"""Of an entry: the pool in which its endpoint gets in line when its session is over, counted from 1, or 0 for none; the ring of
+that pool; and where it stands: number of the line * LINE_PLACES + place, or one of the following."""
+
+PLACE_TAKEN, PLACE_VOID = 0xFFFFFFFF, 0xFFFFFFFE
+"""In the place of a place: the endpoint was taken and has a session; or it was taken and came to nothing."""
+
+ENTRIES_OF_POOL = 512
+"""There is a pool for so many entries."""
+
+
+def pools_of(entries: int) -> int:
+    """How many pools there are."""
+    return entries // ENTRIES_OF_POOL

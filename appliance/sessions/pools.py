@@ -1,0 +1,184 @@
+"""Pools of endpoints that the kernel uses again by itself, as a shard sees them (`ipc.admission_layout`).
+
+An endpoint of a pool has a session, or stands in one of the lines of its pool. The kernel moves it between the two; what it has
+done stands in the lines, so the shard reads there what was opened and what has ended since it looked last.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from appliance.ipc.admission_layout import (
+    GONE,
+    HOME,
+    LINE,
+    LINE_OFFSETS,
+    LINE_PLACES,
+    LINES_OF_POOL,
+    PLACE_TAKEN,
+    PLACE_VOID,
+    pools_of,
+)
+from appliance.sessions.lane_maps import LaneMaps
+from appliance.sessions.ring import Ring
+
+MOST_IN_POOL = LINES_OF_POOL * LINE_PLACES * 3 // 4
+"""Endpoints of a pool. So there is always room in one of its lines."""
+
+_HEAD, _TAIL, _PLACES = (LINE_OFFSETS[name] // 8 for name in ("head", "tail", "places"))
+_LOW_MASK = (1 << 32) - 1
+_NO_HOME = bytes(HOME.size)
+_HOME_CELLS = HOME.size // 4
+"""Cells of a home, the last of which is its place."""
+
+
+class Homes:
+    """The homes of all entries."""
+
+    def __init__(self, maps: LaneMaps) -> None:
+        self._homes = maps.homes
+        self._cells = maps.homes.cast("I")
+
+    def put(self, entry: int, pool: int, ring: int, place: int = PLACE_TAKEN) -> None:
+        """An endpoint belongs to a pool, in which it has this place."""
+        HOME.pack_into(self._homes, entry * HOME.size, pool + 1, ring, place)
+
+    def clear(self, entry: int) -> None:
+        """An endpoint belongs to no pool."""
+        self._homes[entry * HOME.size : (entry + 1) * HOME.size] = _NO_HOME
+
+    def clear_all(self, entries: range) -> None:
+        """The same for all of these."""
+        self._homes[entries.start * HOME.size : entries.stop * HOME.size] = bytes(len(entries) * HOME.size)
+
+    def place(self, entry: int) -> int:
+        """Where an endpoint stands, PLACE_TAKEN or PLACE_VOID."""
+        place: int = self._cells[entry * _HOME_CELLS + _HOME_CELLS - 1]
+        return place
+
+
+class Line:
+    """One line."""
+
+    __slots__ = ("_first_place", "_homes", "_longs", "head", "tail")
+
+    def __init__(self, maps: LaneMaps, homes: Homes, pool: int, number: int) -> None:
+        """Nobody stands there any more. No endpoint may have its home there."""
+        self._homes = homes
+        start = (pool * LINES_OF_POOL + number) * LINE.size
+        self._longs = maps.lines[start : start + LINE.size].cast("Q")
+        self._first_place = number * LINE_PLACES
+        self.head = self.tail = self._longs[_HEAD] = self._longs[_TAIL]
+        """The numbers up to which the shard knows what was taken, and what has come."""
+
+    def ended(self) -> list[int]:
+        """The entries that have come since this was asked last."""
+        longs, tail, entries = self._longs, self.tail, list[int]()
+        for number in range(tail, longs[_TAIL]):
+            place = longs[_PLACES + number % LINE_PLACES]
+            if place >> 32 != number & _LOW_MASK:  # it is just being written
+                break
+            entries.append(place & _LOW_MASK)
+        self.tail = tail + len(entries)
+        return entries
+
+    def taken(self) -> Iterator[tuple[int, bool]]:
+        """The entries that were taken since this was asked last, of those that are known to have come; and whether each has a
+        session now. One that came to nothing has none."""
+        longs, place = self._longs, self._homes.place
+        while self.head < min(longs[_HEAD], self.tail):
+            number = self.head % LINE_PLACES
+            entry = longs[_PLACES + number] & _LOW_MASK
+            if entry != GONE:
+                where = place(entry)
+                if where == self._first_place + number:  # it is known in a moment what becomes of it
+                    return
+                yield entry, where != PLACE_VOID
+            self.head += 1
+
+    def put(self, entry: int, pool: int, ring: int) -> None:
+        """Put an endpoint behind the others. The ring is closed, and all that came is known."""
+        number = self._longs[_TAIL]
+        place = number % LINE_PLACES
+        self._homes.put(entry, pool, ring, self._first_place + place)
+        self._longs[_PLACES + place] = (number & _LOW_MASK) << 32 | entry
+        self._longs[_TAIL] = self.tail = number + 1
+
+    def take_out(self, place: int) -> None:
+        """Take the endpoint at this place out. The ring is closed."""
+        self._longs[_PLACES + place] |= GONE
+
+    def first(self) -> int | None:
+        """The entry of the first endpoint; None when there is none."""
+        longs = self._longs
+        for number in range(longs[_HEAD], self.tail):
+            entry: int = longs[_PLACES + number % LINE_PLACES] & _LOW_MASK
+            if entry != GONE:
+                return entry
+        return None
+
+    def __len__(self) -> int:
+        """How many stand there, at most."""
+        length: int = self._longs[_TAIL] - self._longs[_HEAD]
+        return length
+
+
+class Events(NamedTuple):
+    """What the kernel has done with the endpoints of a pool."""
+
+    opened: list[int]
+    """Entries that were taken, and have a session."""
+    void: list[int]
+    """Those that were taken and came to nothing."""
+    ended: list[int]
+    """Those whose session is over, and that rest; of some of them it is only told the next time that they were opened."""
+
+
+class Pool:
+    """The endpoints towards one real server of one service."""
+
+    __slots__ = ("_homes", "lines", "number", "ring", "size", "too_early")
+
+    def __init__(self, maps: LaneMaps, homes: Homes, number: int, ring: Ring) -> None:
+        """`ring` is that of the service."""
+        self._homes = homes
+        self.number, self.ring = number, ring
+        self.lines = tuple(Line(maps, homes, number, line) for line in range(LINES_OF_POOL))
+        self.size = 0
+        """How many endpoints belong here."""
+        self.too_early: list[int] = []
+        """Entries that are known to have ended, and not yet to have been opened."""
+
+    def events(self) -> Events:
+        """Those since this was asked last."""
+        ended = [entry for line in self.lines for entry in line.ended()]  # first: each of them was opened before
+        opened, void = list[int](), list[int]()
+        for line in self.lines:
+            for entry, has_session in line.taken():
+                (opened if has_session else void).append(entry)
+        return Events(opened, void, ended)
+
+    def admit(self, entry: int) -> None:
+        """An endpoint that has a session belongs here from now on."""
+        self._homes.put(entry, self.number, self.ring.number)
+        self.size += 1
+
+    def dismiss(self, entry: int) -> None:
+        """An endpoint belongs here no more. The ring is closed, and all events are known; or it came to nothing."""
+        place = self._homes.place(entry)
+        if place not in (PLACE_TAKEN, PLACE_VOID):
+            self.lines[place // LINE_PLACES].take_out(place % LINE_PLACES)
+        self._homes.clear(entry)
+        self.size -= 1
+
+    def put(self, entry: int) -> None:
+        """Put an endpoint of this pool, whose session is over and held, in line. The ring is closed, and all events are known."""
+        min(self.lines, key=len).put(entry, self.number, self.ring.number)
+
+    def firsts(self) -> list[int]:
+        """The entries of those that are the first ones of their lines."""
+        return [entry for line in self.lines if (entry := line.first()) is not None]
+
+
+def free_pools(entries: int, shard: int, shards: int) -> list[int]:
+    """The numbers of the pools of a shard."""
+    return list(range(shard, pools_of(entries), shards))

@@ -1,0 +1,188 @@
+"""Endpoints of short-lived sessions that are over: each rests, with its entry and its flows, until it is used again.
+
+The kernel puts them into their pools (`sessions.pools`) and takes them out. The shard takes one out for a packet that is late or
+a client who comes again, when local ports are missing, and when it has rested as long as a session is in TIME_WAIT. When
+something changes that decisions are made by, all of them are leaving: they are used for no new session, and are freed by and by.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Protocol
+
+from appliance.ipc.admission_layout import SCHEDULE_PLACES
+from appliance.ipc.shared_layout import SharedState
+from appliance.model.end_reasons import EndReason
+from appliance.model.tcp_state import TcpState
+from appliance.sessions.admission import Admission
+from appliance.sessions.lane import Lane
+from appliance.sessions.pools import MOST_IN_POOL, Homes, Pool, free_pools
+from appliance.sessions.ring import Ring, Ticket
+from appliance.sessions.short_figures import ShortFigures
+from appliance.state.by_state import ByState
+from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in
+from appliance.state.live_tunables import LiveTunables
+from appliance.state.progress import RS_ACKED
+from appliance.state.real_server import RealServer
+from appliance.state.services import VirtualService
+from appliance.state.session import Session
+
+FREED = 100
+"""Endpoints that are freed at most in a look, or when one is missing."""
+
+_TIME_WAIT = int(TcpState.TIME_WAIT)
+
+
+class Owner(Protocol):
+    """What endpoints that rest need of the sessions of their shard."""
+
+    lane: Lane
+    tunables: LiveTunables
+    by_state: ByState[Session]
+
+
+class Resting:
+    """Those of one shard, and the pools that they stand in."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        admission: Admission,
+        shared: SharedState,
+        shard: int,
+        figures: ShortFigures,
+        read: Callable[[Pool], None],
+    ) -> None:
+        """`admission` is that of TCP; `read` finds out what the kernel has done with a pool. The rings of the shard are closed;
+        what an earlier worker has left in pools belongs to none of them any more."""
+        self._owner = owner
+        self._admission = admission
+        self._figures = figures
+        self._read = read
+        self._time_wait_counts, self._shard = shared.time_wait_counts, shard
+        maps = owner.lane.maps
+        self._longs = maps.records.cast("Q")
+        self._homes = Homes(maps)
+        for entries in owner.lane.entries.parts.values():
+            self._homes.clear_all(entries)
+        self._free_pools = free_pools(maps.entries, shard, shared.shards)
+        self.pools: dict[RealServer, Pool] = {}
+        """Of the real servers that have one."""
+        self.tickets: dict[int, Ticket] = {}
+        """By entry: all that rest."""
+        self.leaving: dict[int, Ticket] = {}
+        """Those of them that are in no pool any more."""
+
+    def pool_of(self, ticket: Ticket) -> Pool:
+        """The pool of a session that belongs to one."""
+        return self.pools[ticket.session.real_server]
+
+    def pool_with_room(self, real_server: RealServer, ring: Ring) -> Pool | None:
+        """The pool of a real server, with room for one more endpoint; None when there is none."""
+        pool = self.pools.get(real_server)
+        if pool is None and self._free_pools:
+            maps = self._owner.lane.maps
+            pool = self.pools[real_server] = Pool(maps, self._homes, self._free_pools.pop(), ring)
+        return pool if pool is not None and pool.size < MOST_IN_POOL and pool.ring is ring else None
+
+    def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
+        """Let the kernel give sessions of a service to its real servers by turns, when it does not yet, and all have pools."""
+        if ring.has_schedule:
+            return
+        turns = service.turns(SCHEDULE_PLACES, self._owner.by_state.now)
+        pools = [pool for real_server in turns if (pool := self.pools.get(real_server)) is not None and pool.ring is ring]
+        if turns and len(pools) == len(turns):
+            ring.put_schedule([pool.number for pool in pools])
+
+    def leave_all(self) -> None:
+        """All that rest are leaving, and there are no pools. No session is young."""
+        for pool in self.pools.values():
+            with pool.ring.closed():
+                self._read(pool)
+                pool.ring.put_schedule(())
+                for entry, ticket in self.tickets.items():
+                    if entry not in self.leaving and self.pools.get(ticket.session.real_server) is pool:
+                        pool.dismiss(entry)
+                        self.leaving[entry] = ticket
+        self._free_pools += [pool.number for pool in self.pools.values()]
+        self.pools.clear()
+
+    def take_out(self, ticket: Ticket) -> bool:
+        """Take one out, to be a session in the tables; False when the kernel has taken it meanwhile."""
+        if not self._taken_out([ticket]):
+            return False
+        del self.tickets[ticket.entry]
+        self._figures.wake(ticket)
+        return True
+
+    def _taken_out(self, tickets: Sequence[Ticket]) -> Sequence[Ticket]:
+        """Take endpoints out that are all leaving, or all of one pool; returns those that still rested."""
+        if not tickets or tickets[0].entry in self.leaving:
+            for ticket in tickets:
+                del self.leaving[ticket.entry]
+            return tickets
+        pool = self.pool_of(tickets[0])
+        with pool.ring.closed():
+            self._read(pool)
+            found = [ticket for ticket in tickets if ticket.entry in self.tickets]
+            for ticket in found:
+                pool.dismiss(ticket.entry)
+        return found
+
+    def free_for(self, real_server: RealServer) -> bool:
+        """Free some towards the endpoint of this real server, because there is none for a new session; whether there were any."""
+        endpoint = real_server.endpoint
+        leaving = [ticket for ticket in self.leaving.values() if ticket.session.real_server.endpoint == endpoint]
+        freed = self.free(leaving[:FREED], EndReason.PORT_TAKEN)
+        for other, pool in self.pools.items():
+            if other.endpoint == endpoint:
+                freed += self._free_firsts(pool, FREED - freed, EndReason.PORT_TAKEN)
+        self._owner.lane.publish_flows()
+        return freed > 0
+
+    def free_some(self, now: float) -> None:
+        """Free those that nobody will use, those whose time is over, and those that are too many in TIME_WAIT."""
+        left = FREED - self.free(list(self.leaving.values())[:FREED], EndReason.EXPIRED)
+        tunables = self._owner.tunables
+        last_seen_ns = (now - tunables.timeouts_s[_TIME_WAIT]) * NS_PER_S
+        for pool in self.pools.values():
+            left -= self._free_firsts(pool, left, EndReason.EXPIRED, last_seen_ns)
+        counts, own = self._time_wait_counts, self._owner.by_state.counts[_TIME_WAIT]
+        too_many = min(left, sum(counts) - counts[self._shard] + own - tunables.time_wait_max)
+        for pool in self.pools.values():
+            too_many -= self._free_firsts(pool, too_many, EndReason.TIME_WAIT_OVERFLOW)
+
+    def _free_firsts(self, pool: Pool, most: int, because: EndReason, last_seen_ns: float = inf) -> int:
+        """Free those that have rested longest in a pool, and were seen last at this moment or before; returns how many."""
+        freed = 0
+        while freed < most:
+            firsts = [entry for entry in pool.firsts() if self._longs[entry * LONGS + LAST_SEEN_WORD] <= last_seen_ns]
+            tickets = [self.tickets[entry] for entry in firsts if entry in self.tickets]
+            number = self.free(tickets[: most - freed], because)
+            if not number:
+                break
+            freed += number
+        return freed
+
+    def free(self, tickets: Sequence[Ticket], because: EndReason) -> int:
+        """Free endpoints that are all leaving, or all of one pool; returns how many of them still rested."""
+        found = self._taken_out(tickets)
+        for ticket in found:
+            self._give_back(ticket, because)
+        return len(found)
+
+    def free_void(self, entry: int) -> None:
+        """Free one that the kernel has taken for nothing."""
+        ticket = self.tickets[entry]
+        self.pool_of(ticket).dismiss(entry)
+        self._give_back(ticket, EndReason.PORT_TAKEN)
+
+    def _give_back(self, ticket: Ticket, because: EndReason) -> None:
+        entry, lane = ticket.entry, self._owner.lane
+        del self.tickets[entry]
+        self._figures.end(ticket, because)
+        last_seq: int = lane.words(entry)[RS_ACKED]
+        client_flow, server_flow = each(flows_in(lane.maps.records, entry))
+        is_own = lane.maps.value_of(client_flow) == 2 * entry  # its client may have another session by now
+        lane.drop_flows(client_flow + server_flow if is_own else server_flow)
+        lane.return_entry(entry)
+        self._admission.take_back(ticket.session, last_seq)
