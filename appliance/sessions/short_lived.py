@@ -133,6 +133,14 @@ class ShortLived:
         """How many endpoints rest."""
         return len(self._resting)
 
+    def at_rest(self) -> list[Ticket]:
+        """The tickets whose endpoints rest now."""
+        return list(self._resting.values())
+
+    def rests(self, ticket: Ticket) -> bool:
+        """Whether the endpoint of a ticket rests."""
+        return self._resting.get(ticket.entry) is ticket
+
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
@@ -290,7 +298,7 @@ class ShortLived:
 
     def _free_resting(self, ticket: Ticket, because: EndReason) -> bool:
         """Free an endpoint, if it still rests; whether it did."""
-        if self._resting.get(ticket.entry) is not ticket:
+        if not self.rests(ticket):
             return False
         self._free(ticket, because)
         return True
