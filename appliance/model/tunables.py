@@ -220,7 +220,7 @@ _MORE = (
     ),
     Tunable(
         "prepared_admissions",
-        0,
+        1,
         0,
         2,
         "",

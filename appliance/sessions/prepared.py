@@ -23,6 +23,7 @@ from appliance.ipc.shared_layout import SharedState
 from appliance.sessions.admission import Admission
 from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
 from appliance.sessions.ring import Ring, Ticket
+from appliance.sessions.short_lived import ShortLived
 from appliance.sessions.tickets import Owner as TicketsOwner
 from appliance.sessions.tickets import Tickets, no_client
 from appliance.state.lane_entry import CELLS, flow_of_segment
@@ -207,6 +208,11 @@ class Prepared:
         """Take all sessions that the kernel has opened, and that are not over, into the tables."""
         self.take_over()
         self._short.take_in_all()
+
+    @property
+    def short(self) -> ShortLived:
+        """Those that the kernel has opened and that are in no table."""
+        return self._short
 
     @property
     def young(self) -> int:

@@ -103,6 +103,15 @@ class ShortLived:
         """How many endpoints rest."""
         return len(self._resting.tickets)
 
+    def at_rest(self) -> list[Ticket]:
+        """The tickets whose endpoints rest now."""
+        self.read()
+        return list(self._resting.tickets.values())
+
+    def rests(self, ticket: Ticket) -> bool:
+        """Whether the endpoint of a ticket rests, as far as it is known: the kernel may just have taken it."""
+        return self._resting.tickets.get(ticket.entry) is ticket
+
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner

@@ -25,23 +25,32 @@ from appliance.ipc.queries import (
     parse_place,
 )
 from appliance.model.end_reasons import EndReason
-from appliance.model.tcp_state import STATE_NAMES
+from appliance.model.tcp_state import STATE_NAMES, TcpState
+from appliance.sessions.at_rest import SessionsAtRest
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
 from appliance.state.rewrite_record import client_in
 from appliance.state.session import Session
+from appliance.state.session_table import Bucket
 from appliance.wire.flow import Direction
 from appliance.wire.show import show_address, show_endpoint
 
 BUDGET = 1000
 """How much a step may spend. One unit is about a microsecond."""
 
-_LOOK = 1
+_LOOK, _LOOK_AT_REST = 1, 10
 _PRICES = {ROWS: 5, TALLY: 1, CUT: 15}
-"""What a session costs a step: one that is only looked at, and one that the query is about, by what is done with it."""
+_PRICES_AT_REST = {**_PRICES, CUT: 45}
+"""What a session costs a step, in a table or at rest: one that is only looked at, and one that the query is about, by what is
+done with it."""
 
 _SLABS_AT_ONCE = 200
+
+_TCP = 0
+"""The table of TCP, see `Place`."""
+_OF_REST = ("", TcpState.TIME_WAIT.name)
+"""States that a filter can ask for so that it is about sessions at rest."""
 
 Condition = Callable[[Session], bool]
 
@@ -65,6 +74,7 @@ class SessionWalk:
         self._is_meant = _condition(query)
         self._left = query.limit
         """How many more sessions a limited answer has room for. An unlimited answer starts at 0, so it never reaches 0 again."""
+        self._at_rest = SessionsAtRest(sessions)
         self._tables = slabs(sessions)
         self._table = self._bucket = 0
         self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
@@ -74,13 +84,13 @@ class SessionWalk:
         if self._query.kind == SLABS:
             tables = list(islice(self._tables, _SLABS_AT_ONCE))
             return Piece(tables, len(tables) < _SLABS_AT_ONCE)
-        budget, price = BUDGET, _PRICES[self._query.kind]
+        budget, price, price_at_rest = BUDGET, _PRICES[self._query.kind], _PRICES_AT_REST[self._query.kind]
         is_meant, wanted = self._is_meant, list[Session]()
-        for session in self._entries:
-            budget -= _LOOK
-            if is_meant is None or is_meant(session):
+        for session, look in self._entries:
+            budget -= look
+            if session is not None and (is_meant is None or is_meant(session)):
                 wanted.append(session)
-                budget -= price
+                budget -= price if look == _LOOK else price_at_rest
                 if len(wanted) == self._left:
                     return Piece(self._reduced(wanted, now), True, str(self._place_of(session)))
             if budget <= 0:
@@ -88,23 +98,35 @@ class SessionWalk:
                 return Piece(self._reduced(wanted, now), False)
         return Piece(self._reduced(wanted, now), True)
 
-    def _walk(self, start: Place) -> Iterator[Session]:
-        """The sessions behind a place, in an order that only depends on their keys when the answer is limited."""
+    def _walk(self, start: Place) -> Iterator[tuple[Session | None, int]]:
+        """The sessions behind a place, in an order that only depends on their keys when the answer is limited; and what it costs
+        to look at each. No session is something else that was looked at."""
+        if start.table == _TCP and self._query.filter.state in _OF_REST:
+            for _ in self._at_rest.gather():
+                yield None, _LOOK
         for table, sessions in enumerate((self._sessions.tcp, self._sessions.udp)):
             for number, bucket in enumerate(sessions.by_direction[Direction.INBOUND]):
                 if (table, number) < (start.table, start.bucket):
                     continue
                 self._table, self._bucket = table, number
-                keys = sorted(bucket) if self._query.limit else list(bucket)
-                if self._query.after and (table, number) == (start.table, start.bucket):
-                    keys = keys[bisect_right(keys, start.key) :]
-                for key in keys:
+                after = start.key if self._query.after and (table, number) == (start.table, start.bucket) else b""
+                for key in self._keys(bucket, after):
                     session = bucket.get(key)
-                    if session is None:
-                        continue
-                    if session.entry is not None:
-                        self._sessions.lane.refresh(session)
-                    yield session
+                    if session is not None:
+                        if session.entry is not None:
+                            self._sessions.lane.refresh(session)
+                        yield session, _LOOK
+                    elif table == _TCP:
+                        yield self._at_rest.find(number, key), _LOOK_AT_REST
+
+    def _keys(self, bucket: Bucket, after: bytes) -> list[bytes]:
+        """The keys of clients in a bucket of the table at which the walk is, behind one of them."""
+        keys = list(bucket)
+        if self._table == _TCP:
+            keys += (key for key in self._at_rest.keys(self._bucket) if key not in bucket)
+        if self._query.limit:
+            keys.sort()
+        return keys[bisect_right(keys, after) :] if after else keys
 
     def _place_of(self, session: Session) -> Place:
         """The place of the session that the walk looked at last."""
@@ -116,9 +138,10 @@ class SessionWalk:
         if self._query.kind == TALLY:
             group = _GROUPS[self._query.by]
             return [(group.show(key), count) for key, count in Counter(map(group.of, sessions)).items()]
-        for session in sessions:
+        to_end = [session for session in map(self._at_rest.wake, sessions) if session is not None]
+        for session in to_end:
             self._sessions.end(session, EndReason.CUT)
-        return [len(sessions)]
+        return [len(to_end)]
 
 
 def _condition(query: Query) -> Condition | None:

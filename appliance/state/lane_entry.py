@@ -217,6 +217,13 @@ def flows_in(records: memoryview, entry: int) -> bytes:
     )  # fmt: skip
 
 
+def client_key_in(records: memoryview, entry: int) -> bytes:
+    """The key of arriving packets of the client of a session, out of the record of its entry."""
+    client, vip, _, _, client_port, vip_port, _, _ = _ends_in_record(records, entry * RECORD_BYTES + _ENDS_AT)
+    key: bytes = client + vip + client_port + vip_port
+    return key
+
+
 def each(flows: bytes) -> tuple[bytes, bytes]:
     """Both flows of a session, each by itself."""
     return flows[:FLOW_BYTES], flows[FLOW_BYTES:]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from bench.modes.appliance import WITHOUT_PREPARED
 from bench.rig.gateway import service, with_services
 from bench.rig.topology import HTTP_PORT, REAL_SERVERS, VIPS
 
@@ -14,8 +15,8 @@ SHIPPED_VIPS = ("203.0.113.24", "203.0.113.25", "203.0.113.26", "203.0.113.27")
 FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47")
 """VIPs of the services with SYNPROXY whose SYNs the kernel answers."""
 
-PREPARED_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
-"""VIPs of the services whose connections the kernel opens by admissions that workers prepare."""
+WORKERS_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
+"""VIPs of the services whose connections workers open, and never the kernel."""
 
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
@@ -28,9 +29,9 @@ def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
     return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api) + "\n[sysctl]\nsynproxy_in_kernel = 1\n"
 
 
-def with_prepared_admissions(*gateway_lines: str, api: str = "") -> str:
-    """Services as shipped, for an appliance whose kernel opens connections of prepared admissions."""
-    return _with_web({PREPARED_VIPS: ()}, gateway_lines, api) + "\n[sysctl]\nprepared_admissions = 1\n"
+def opened_by_workers(*gateway_lines: str, api: str = "") -> str:
+    """Services as shipped, for an appliance whose workers open all connections."""
+    return _with_web({WORKERS_VIPS: ()}, gateway_lines, api) + WITHOUT_PREPARED
 
 
 def _with_web(lines_of: Mapping[tuple[str, ...], tuple[str, ...]], gateway_lines: Sequence[str], api: str) -> str:

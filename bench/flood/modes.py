@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from bench.flood.gateway import (
     FRONT_DOOR_VIPS,
-    PREPARED_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
+    WORKERS_VIPS,
     answering_in_kernel,
     configuration,
-    with_prepared_admissions,
+    opened_by_workers,
 )
-from bench.modes.appliance import API, APPLIANCE, APPLIANCE_PREPARED, WITH_LANE, appliance_running
+from bench.modes.appliance import API, APPLIANCE, APPLIANCE_WORKERS, WITH_LANE, appliance_running
 from bench.modes.mode import Mode
 from bench.rig.nft import table_loaded
 from bench.rig.topology import (
@@ -91,8 +91,8 @@ def _answering_in_kernel(site: Site, shards: int) -> Iterator[None]:
 
 
 @contextmanager
-def _prepared(site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, "prepared", with_prepared_admissions(WITH_LANE, api=API)):
+def _workers(site: Site, shards: int) -> Iterator[None]:
+    with appliance_running(site, shards, "workers", opened_by_workers(WITH_LANE, api=API)):
         yield
 
 
@@ -114,13 +114,13 @@ FRONT_DOOR = PROXIED._replace(
     # The same without the SYN.
     queued_share=(0.2, 0.4),
 )
-PREPARED = APPLIANCE_PREPARED._replace(name="prepared", targets=PREPARED_VIPS, opened=_prepared)
+WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
 """The modes that are measured in turns."""
 
-ALONE = (AS_SHIPPED, UNPROTECTED, PREPARED)
+ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS)
 """The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
 MODES = (*COMPARED, *ALONE)

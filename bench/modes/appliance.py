@@ -1,5 +1,5 @@
-"""The appliance, started for each measurement: with its lane as `appliance`, without it as `appliance-no-lane`, and with prepared
-admissions as well as `appliance-prepared`."""
+"""The appliance, started for each measurement: as it is by default as `appliance`, without its lane as `appliance-no-lane`, and
+without prepared admissions as `appliance-workers`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +12,9 @@ from bench.modes.mode import Mode
 from bench.rig.gateway import configuration
 from bench.rig.processes import running_in_gateway
 from bench.rig.topology import LOCAL_ADDRESSES, VIPS, Site, module
+
+WITHOUT_PREPARED = "\n[sysctl]\nprepared_admissions = 0\n"
+"""A table of the configuration: workers open all connections."""
 
 _API = Endpoint("127.0.0.1", 9381)
 """Another than the lab's, where something else answers."""
@@ -66,18 +69,18 @@ APPLIANCE = APPLIANCE_NO_LANE._replace(
     name="appliance",
     title="appliance",
     opened=partial(_opened, "appliance", WITH_LANE),
-    # One packet of a short connection, its SYN, of ten.
-    queued_share=(0.08, 0.15),
-    # The SYN, of some hundred and forty.
+    # The first SYNs, until some admissions are ready.
+    queued_share=(0.0, 0.05),
+    # The SYN, of some hundred and forty, at most.
     kept_share=(0.0, 0.02),
 )
 
-APPLIANCE_PREPARED = APPLIANCE._replace(
-    name="appliance-prepared",
-    title="appliance, prepared admissions",
-    opened=partial(_opened, "appliance-prepared", WITH_LANE, tunables="\n[sysctl]\nprepared_admissions = 1\n"),
-    # The first SYNs, until some are ready.
-    queued_share=(0.0, 0.05),
+APPLIANCE_WORKERS = APPLIANCE._replace(
+    name="appliance-workers",
+    title="appliance, opened by workers",
+    opened=partial(_opened, "appliance-workers", WITH_LANE, tunables=WITHOUT_PREPARED),
+    # One packet of a short connection, its SYN, of ten.
+    queued_share=(0.08, 0.15),
 )
 
 RUNNING_APPLIANCE = APPLIANCE._replace(opened=lambda _site, _shards: nullcontext())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.modes.appliance import APPLIANCE, APPLIANCE_NO_LANE, APPLIANCE_PREPARED
+from bench.modes.appliance import APPLIANCE, APPLIANCE_NO_LANE, APPLIANCE_WORKERS
 from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
@@ -11,7 +11,7 @@ from bench.modes.routing import ROUTING
 
 _ALL = (ROUTING, NFT_NAT, HAPROXY, QUEUE_LOOP, APPLIANCE, APPLIANCE_NO_LANE)
 
-BY_NAME = {mode.name: mode for mode in (*_ALL, APPLIANCE_PREPARED)}
+BY_NAME = {mode.name: mode for mode in (*_ALL, APPLIANCE_WORKERS)}
 
 DEFAULTS = tuple(mode.name for mode in _ALL)
 """Those that are measured when nothing else is said."""

@@ -10,15 +10,15 @@ from bench.flood.__main__ import RATES_PER_S, schedule
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import (
     FRONT_DOOR_VIPS,
-    PREPARED_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
+    WORKERS_VIPS,
     answering_in_kernel,
     configuration,
-    with_prepared_admissions,
+    opened_by_workers,
 )
 from bench.flood.goals import FLOODED_PER_S
-from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, PREPARED, synproxy_table
+from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, WORKERS, synproxy_table
 from bench.modes.appliance import API, WITH_LANE
 from bench.rig.topology import HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import UNPACED_PER_S
@@ -46,12 +46,12 @@ def test_the_front_door_is_the_proxied_service_with_its_syns_in_the_kernel() -> 
     assert "synproxy_in_kernel" not in configuration()
 
 
-def test_prepared_admissions_are_of_services_as_shipped() -> None:
-    config = parse_config(with_prepared_admissions(WITH_LANE, api=API), "flood.toml")
-    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(PREPARED_VIPS, "auto")
-    assert (config.gateway.lane, config.sysctl["prepared_admissions"]) == ("required", 1)
+def test_workers_open_connections_of_services_as_shipped() -> None:
+    config = parse_config(opened_by_workers(WITH_LANE, api=API), "flood.toml")
+    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(WORKERS_VIPS, "auto")
+    assert (config.gateway.lane, config.sysctl["prepared_admissions"]) == ("required", 0)
     assert "prepared_admissions" not in configuration() + answering_in_kernel()
-    assert PREPARED.targets == PREPARED_VIPS
+    assert WORKERS.targets == WORKERS_VIPS
 
 
 def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
@@ -118,4 +118,4 @@ def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str
 
 def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys, parse_options, ["--modes", "shipped,ipvs"])
-    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, prepared" in said
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers" in said

@@ -9,7 +9,16 @@ from appliance.lab.plan import CLIENT as LAB_CLIENT
 from appliance.lab.plan import CLIENT_NETWORK as LAB_CLIENT_NETWORK
 from appliance.lab.plan import make_plan
 from bench.modes import haproxy, nft_nat, queue_loop
-from bench.modes.appliance import API, APPLIANCE, APPLIANCE_NO_LANE, RUNNING_APPLIANCE, WITH_LANE, WITHOUT_LANE
+from bench.modes.appliance import (
+    API,
+    APPLIANCE,
+    APPLIANCE_NO_LANE,
+    APPLIANCE_WORKERS,
+    RUNNING_APPLIANCE,
+    WITH_LANE,
+    WITHOUT_LANE,
+    WITHOUT_PREPARED,
+)
 from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
@@ -75,7 +84,8 @@ class TestChecks:
             (HAPROXY, {}, 0),
             (QUEUE_LOOP, {1000: 50, 1001: 48}, 0),
             (APPLIANCE_NO_LANE, {0: 50, 1: 48}, 0),
-            (APPLIANCE, {0: 6, 1: 5}, 0),
+            (APPLIANCE, {0: 2, 1: 2}, 0),
+            (APPLIANCE_WORKERS, {0: 6, 1: 5}, 0),
         ],
     )
     def test_counts_that_fit_the_mode_are_accepted(self, mode: Mode, queues: dict[int, int], tracked: int) -> None:
@@ -92,9 +102,11 @@ class TestChecks:
             (QUEUE_LOOP, {0: 50, 1: 48}, 0, "packets went through queues [0, 1], not [1000, 1001]"),
             (QUEUE_LOOP, {1000: 50, 1001: 48, 1: 2}, 0, "packets went through queues [1, 1000, 1001], not [1000, 1001]"),
             (APPLIANCE_NO_LANE, {0: 28, 1: 27}, 0, "55 of the 100 packets that came in were queued"),
-            (APPLIANCE, {0: 8, 1: 8}, 0, "16 of the 100 packets that came in were queued"),
-            (APPLIANCE, {0: 2, 1: 1}, 0, "3 of the 100 packets that came in were queued"),
-            (APPLIANCE, {0: 11}, 0, "packets went through queues [0], not [0, 1]"),
+            (APPLIANCE, {0: 6, 1: 5}, 0, "11 of the 100 packets that came in were queued"),
+            (APPLIANCE, {0: 4}, 0, "packets went through queues [0], not [0, 1]"),
+            (APPLIANCE_WORKERS, {0: 8, 1: 8}, 0, "16 of the 100 packets that came in were queued"),
+            (APPLIANCE_WORKERS, {0: 2, 1: 1}, 0, "3 of the 100 packets that came in were queued"),
+            (APPLIANCE_WORKERS, {0: 11}, 0, "packets went through queues [0], not [0, 1]"),
         ],
     )
     def test_counts_that_contradict_the_mode_are_named(
@@ -123,7 +135,7 @@ class TestRegistry:
 
     def test_names_are_those_of_the_command_line(self) -> None:
         assert DEFAULTS == ("routing", "nft-nat", "haproxy", "queue-loop", "appliance", "appliance-no-lane")
-        assert tuple(BY_NAME) == (*DEFAULTS, "appliance-prepared")
+        assert tuple(BY_NAME) == (*DEFAULTS, "appliance-workers")
         assert {name: refusal(name) for name in BY_NAME} == dict.fromkeys(BY_NAME, "")
 
     def test_another_name_is_refused_with_those_that_there_are(self) -> None:
@@ -214,6 +226,10 @@ class TestAppliance:
     def test_a_lane_is_a_key_of_its_gateway(self) -> None:
         read = [parse(configuration(line), "bench.toml").gateway.lane for line in (WITH_LANE, WITHOUT_LANE)]
         assert read == ["required", "off"]
+
+    def test_admissions_are_prepared_as_they_are_by_default_or_not_at_all(self) -> None:
+        read = [parse(configuration() + more, "bench.toml").sysctl["prepared_admissions"] for more in ("", WITHOUT_PREPARED)]
+        assert read == [1, 0]
 
     def test_each_mode_of_it_can_be_told_from_the_others(self) -> None:
         assert APPLIANCE.name != APPLIANCE_NO_LANE.name

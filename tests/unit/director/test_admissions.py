@@ -88,8 +88,8 @@ def test_a_service_whose_decisions_depend_on_its_clients_has_none(more: dict[str
     assert may_be_prepared(service(80, scheduler="wrr", synproxy="auto"))
 
 
-def test_they_can_be_switched_off_and_are_off_at_first() -> None:
-    assert TUNABLES["prepared_admissions"].default == 0
+def test_they_can_be_switched_off_and_are_on_at_first() -> None:
+    assert TUNABLES["prepared_admissions"].default == 1
     scene = Scene()
     scene.put(service())
     scene.set(prepared_admissions=0)
