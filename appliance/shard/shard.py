@@ -24,6 +24,7 @@ from appliance.sessions.adoption import Adopted, Adoption
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import SessionWalk
+from appliance.shard.closing import weigh_fin
 from appliance.shard.first_packet import FirstPacket
 from appliance.shard.icmp_errors import judge_error
 from appliance.shard.sanity import HEADERS_BYTES, NEVER_FITS, OFFSET_AND_FLAGS, whole_packet_verdict
@@ -75,8 +76,9 @@ _TRANSLATED = (TO_REAL_SERVER, TO_CLIENT)
 """Indexed by Direction. These two are counted for their real server, and nowhere else."""
 
 _SHAPE = 0xF << DATA_OFFSET_SHIFT | ACK | SYN | FIN | RST
-_PLAIN = LEAST_OFFSET_FLAGS | ACK
-"""A packet without options, with an acknowledgement, that opens, closes and resets nothing: nearly all are like that."""
+_PLAIN, _PLAIN_FIN = LEAST_OFFSET_FLAGS | ACK, LEAST_OFFSET_FLAGS | ACK | FIN
+"""A packet without options, with an acknowledgement, that opens, closes and resets nothing: nearly all are like that. And one
+that closes its direction: each connection has two, of some ten packets."""
 
 _ACK_RST = ACK | RST
 """A segment that tells where its sender stands has ACK of these, and not RST. A number that has not changed is not judged again:
@@ -148,12 +150,12 @@ class Shard:
         if is_plain and not session.needs_slow_path:
             flags, end = ACK, seq + length - _SHORTEST_TCP_BYTES
         else:
-            is_plain, headers_bytes = False, HEADERS_BYTES[offset_flags & OFFSET_AND_FLAGS]
-            segment = _make(Segment, (*fields, raw, offset_flags & FLAG_BITS, headers_bytes))
-            outcome = self._judge_slow(session, direction, segment, now)
+            segment = _make(Segment, (*fields, raw, offset_flags & FLAG_BITS, HEADERS_BYTES[offset_flags & OFFSET_AND_FLAGS]))
+            is_plain = not session.needs_slow_path and offset_flags & _SHAPE == _PLAIN_FIN
+            outcome = weigh_fin(session, direction, segment) if is_plain else self._judge_slow(session, direction, segment, now)
             if not isinstance(outcome, int):
                 return self._conclude(outcome, now)
-            flags, end = outcome, seq + length - headers_bytes + CONSUMES[outcome]
+            flags, end = outcome, seq + length - segment.options_end + CONSUMES[outcome]
         if direction and session.cookie is not None and end == seq and self._is_storm(session, fields, raw, now):
             return self._count(STORM)
         record = _record_at(session.records, direction * RECORD_BYTES)

@@ -118,6 +118,43 @@ def test_a_packet_sent_back_through_the_shard_is_the_same_packet(flags: str, dat
     assert back.raw == tcp(VIP, CLIENT, flags, seq=R0 + 2, ack=5, data=data, window=window, ttl=ttl)
 
 
+FIN_STEPS = st.tuples(
+    st.booleans(),
+    st.sampled_from(["FA", "PFA", "UFA"]),
+    st.integers(-2, 3) | st.sampled_from([-(1 << 17), 1 << 19, 1 << 21]),
+    st.integers(-1, 1) | st.sampled_from([-(1 << 17), 1 << 17]),
+    st.binary(max_size=3),
+    st.booleans(),
+)
+"""A FIN: of the client or of the real server, its flags, how far its numbers are off, data, whether it is sound."""
+
+
+@given(st.lists(FIN_STEPS, min_size=1, max_size=4))
+def test_a_fin_without_options_is_judged_as_on_the_slow_path(fins: list[tuple[bool, str, int, int, bytes, bool]]) -> None:
+    plain, slow = (World(fullnat_lport_min=5000, fullnat_lport_max=5000) for _ in range(2))
+    for world in (plain, slow):
+        world.client.connects(C0, R0)
+        world.rs.sends("A", seq=R0 + 1, ack=C0 + 1, data=b"!")
+        world.client.sends("A", seq=C0 + 1, ack=R0 + 2)
+    assert not plain.sessions()[0].needs_slow_path
+    for from_client, flags, seq_off, ack_off, data, is_sound in fins:
+        for world in (plain, slow):
+            end, seq, ack = (world.client, C0 + 1, R0 + 2) if from_client else (world.rs, R0 + 2, C0 + 1 + world.rs.shift)
+            raw = tcp(end.here, end.there, flags, seq=(seq + seq_off) % 2**32, ack=(ack + ack_off) % 2**32, data=data)
+            slow.sessions()[0].needs_slow_path = True
+            world.put(raw if is_sound else raw[:8] + b"\x33" + raw[9:-1] + bytes((raw[-1] ^ 1,)))
+        assert judged(plain) == judged(slow)
+
+
+def judged(world: World) -> tuple[object, ...]:
+    """What the last packet has made of the only session, and of the packet itself."""
+    (session,) = world.sessions()
+    return (
+        world.transcript[-1], world.shard.output.rewritten, session.state, session.words.tolist(), session.late_fin,
+        session.first_table, session.deadline, session.was_reset, world.destination(),
+    )  # fmt: skip
+
+
 def test_a_range_of_ports_that_is_written_in_half_is_not_taken_over() -> None:
     """Another change may have moved the generation on before the director has written the second end."""
     world = World(fullnat_lport_min=5000, fullnat_lport_max=6000)
