@@ -178,9 +178,11 @@ class Sessions:
     def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
         """Whether the source network that is counted at `places` has all it may have."""
         most, counts = self.tunables.source_max, self.sources[service.protocol]
-        if counts.count(places) < most <= counts.count(places) + self.prepared.young:
+        count = counts.count(places)
+        if self.lane.is_on and count < most <= count + self.prepared.young:
             self.prepared.take_in_all()
-        return bool(most) and counts.count(places) >= most
+            count = counts.count(places)
+        return bool(most) and count >= most
 
     def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
         """End a session of this real server because its local port is needed; None when there is none that may end.

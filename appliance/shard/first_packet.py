@@ -60,7 +60,7 @@ class FirstPacket:
         self._output = output
         self._ext_counts = ext_counts
         self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_BURST, now)
-        self._prepared = sessions.prepared
+        self._prepared, self._has_lane = sessions.prepared, sessions.lane.is_on
         self._strays = strays
         self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
         """Until when a client may have a cookie of an earlier worker that is still good."""
@@ -79,18 +79,20 @@ class FirstPacket:
     def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a
         packet to judge again: there is a session now that the kernel has opened."""
-        if self._prepared.has(segment.key, opens=segment.opening_flags == SYN):
+        flags = segment.opening_flags
+        if self._has_lane and self._prepared.has(segment.key, opens=flags == SYN):
             return segment.raw
         source_address, address, _, port = parts_of(segment.key)
         if self._unsolicited.is_nobodys(source_address):
             return LAND
-        destination, flags = address + port, segment.opening_flags
+        destination = address + port
         service = self._sessions.service("tcp", destination)
         if service is None:
             verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SERVICE)
             return self._strays.tell_real_server(segment, verdict, now)
         if flags == SYN:
-            self._prepared.miss(service)
+            if self._has_lane:
+                self._prepared.miss(service)
             return self._of_syn(service, segment, now)
         if flags & (SYN | ACK | RST) == ACK and self._may_have_a_cookie(service, now):
             verdict = self._of_cookie(service, segment, now)
