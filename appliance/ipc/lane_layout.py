@@ -117,10 +117,21 @@ FRONT_DOORS = 16384
 LATCHES = 16384
 """Latches of front doors, for all services and shards together."""
 
-LATCH_FIELDS: tuple[tuple[str, str], ...] = (("cookies", "Q"), ("is_open", "I"), ("latch_reserved", "52s"))
+LATCH_FIELDS: tuple[tuple[str, str], ...] = (
+    ("cookies", "Q"),
+    ("is_open", "I"),
+    ("is_kept", "I"),
+    ("cookies_until_ns", "Q"),
+    ("last_cookie_ns", "Q"),
+    ("latch_reserved", "32s"),
+)
 LATCH = Struct("<" + "".join(code for _, code in LATCH_FIELDS))
 """The latch of a service's front door for the clients of one shard: their SYNs are answered while the shard has written 1 to
-`is_open`. `cookies` counts them; it is never set back."""
+`is_open`. `cookies` counts them; it is never set back.
+
+It also says whether clients may have cookies that are still good, in nanoseconds of the monotonic clock: until `cookies_until_ns`
+they may have one of the shard, and for as long as a cookie is good after `last_cookie_ns` one of the kernel. That holds while
+`is_kept` is 1; else only a shard knows."""
 
 LATCH_OFFSETS = offsets(LATCH_FIELDS)
 
@@ -176,11 +187,13 @@ STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (
     ("drops", "B"),
     ("stray_reserved", "B"),
     ("allowance", "I"),
+    ("stray_latch", "I"),
 )
 """A service whose packets of no session are judged by the kernel. `cookies`: an acknowledgement may return a cookie, and one that
 does not is dropped. `defers`: the service waits for data, as `synproxy_defer` says. `drops`: what cannot return a cookie is
 dropped; without `cookies` no packet can. `allowance` is how many of those that would be dropped go up all the same, on each CPU
-in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them."""
+in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them. `stray_latch` is NO_LATCH, or the latch of shard
+0: then the latch of a client's shard says whether an acknowledgement may return a cookie, as `cookies` does for all of them."""
 
 STRAY_RULE = Struct("<" + "".join(code for _, code in STRAY_RULE_FIELDS))
 
@@ -201,7 +214,7 @@ OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
 """A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
 such a shard, no packet of no session is dropped."""
 
-VERSION = 5
+VERSION = 6
 """Of the maps together. Whoever changes anything here increases it."""
 
 

@@ -13,6 +13,7 @@ from appliance.ipc.lane_layout import (
     COOKIE_KEY,
     COOKIE_KEYS,
     LATCH,
+    LATCH_FIELDS,
     REAL_SERVER,
     RING,
     RING_FIELDS,
@@ -166,9 +167,17 @@ class Lane:
         else:
             self._maps["admissions"].update(key, pack("<I", first_ring))
 
-    def set_latch(self, number: int, *, is_open: bool) -> None:
-        """Write a latch, at which no cookie was counted."""
-        LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, b"")
+    def set_latch(
+        self, number: int, *, is_open: bool, is_kept: bool = False, cookies_until: float = 0.0, last_cookie: float = 0.0
+    ) -> None:
+        """Write a latch, at which no cookie was counted. Times are in seconds of the monotonic clock."""
+        times = (int(1_000_000_000 * cookies_until), int(1_000_000_000 * last_cookie))
+        LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, is_kept, *times, b"")
+
+    def latch(self, number: int) -> dict[str, int]:
+        """A latch, by the names of its fields."""
+        values = LATCH.unpack_from(self.latches, number * LATCH.size)
+        return {name: value for (name, _), value in zip(LATCH_FIELDS, values, strict=True) if isinstance(value, int)}
 
     def cookies_at(self, number: int) -> int:
         """How many cookies were counted at a latch since it was written."""
