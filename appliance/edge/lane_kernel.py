@@ -34,7 +34,7 @@ from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches")
+OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches", "datagram_clients", "refused_sources")
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 
 PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -164,7 +164,7 @@ class LaneKernel:
         return mtu, flags
 
     def put_of_services(self, name: str, values: Mapping[bytes, bytes]) -> None:
-        """Write values of the map `name`, "front_doors" or "stray_rules". Raises EdgeError."""
+        """Write values of the map `name`, "front_doors", "stray_rules" or "datagram_rules". Raises EdgeError."""
         self.maps[name].update_all(values)
 
     def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:

@@ -23,6 +23,9 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | outside | array of one, mapped | 0 | OUTSIDE | each shard its byte; director, at its start |
 | known_clients | hash that forgets | addresses and ports of a client's packet | when it went up, in ns | kernel |
 | stray_budget | array of one for each CPU | 0 | STRAY_BUDGET | kernel |
+| datagram_rules | hash | VIP and port, see `front_door_key` | DATAGRAM_RULE | director |
+| datagram_clients | array of pages, mapped | place / 4096 | a byte for each place, see DATAGRAM_CLIENTS | its shard |
+| refused_sources | hash that forgets | REFUSED_SOURCE_KEY | REFUSED_SOURCE | its shard |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.
@@ -214,6 +217,30 @@ OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
 """A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
 such a shard, no packet of no session is dropped."""
 
+DATAGRAM_RULE_FIELDS: tuple[tuple[str, str], ...] = (("source_mask", "4s"), ("place_bits", "I"))
+DATAGRAM_RULE = Struct("<4sI")
+"""A service of UDP whose datagrams that would open a session are dropped while their source network gets none. `source_mask` cuts
+the network from an address; a shard has 2 to the power of `place_bits` places of DATAGRAM_CLIENTS."""
+
+DATAGRAM_CLIENTS = 1 << 22
+"""Places for clients of UDP: each shard has an equal share of them, rounded down to a power of two. A client's address and port
+say which place it has there, see `datagram_place`. It counts the sessions of clients that have it, and stays at 255 once it was
+there. So where it is 0, no session has that client; where it is not, only the shard knows."""
+
+DATAGRAM_MULTIPLIER = 0x9E3779B97F4A7C15
+"""2 to the power of 64, divided by the golden ratio: neighbouring clients have places far from each other."""
+
+REFUSED_SOURCES = 4096
+"""Source networks that are refused at the same time; the kernel forgets those first that it has not seen for longest."""
+
+REFUSED_SOURCE_KEY = Struct("<4sI")
+"""The first address of a network, in network order, and a shard."""
+
+REFUSED_SOURCE_FIELDS: tuple[tuple[str, str], ...] = (("until_ns", "Q"), ("generation", "I"), ("refused_reserved", "I"))
+REFUSED_SOURCE = Struct("<QII")
+"""A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
+this generation."""
+
 VERSION = 6
 """Of the maps together. Whoever changes anything here increases it."""
 
@@ -248,6 +275,8 @@ def layout_hash() -> bytes:
         FLOW.format,
         OUTSIDE.format,
         LATCH.format,
+        REFUSED_SOURCE.format,
+        (DATAGRAM_CLIENTS, DATAGRAM_MULTIPLIER),
     )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)
@@ -262,6 +291,11 @@ def flow(family: int, protocol: int, source: bytes, destination: bytes) -> bytes
 def front_door_key(address: bytes, port: int) -> bytes:
     """The key of a service of IPv4 in the map `front_doors`."""
     return FRONT_DOOR_KEY.pack(4, 0, port.to_bytes(2, "big"), address)
+
+
+def datagram_place_bits(shards: int) -> int:
+    """The logarithm of how many places of DATAGRAM_CLIENTS each of so many shards has."""
+    return (DATAGRAM_CLIENTS.bit_length() - 1) - (shards - 1).bit_length()
 
 
 def entries_of_slot(slot: int, entries: int) -> range:

@@ -40,6 +40,13 @@ class LaneMaps(Protocol):
     def latches(self) -> memoryview:
         """All latches of front doors, as writable bytes."""
 
+    @property
+    def datagram_clients(self) -> memoryview:
+        """`ipc.lane_layout.DATAGRAM_CLIENTS`, as writable bytes."""
+
+    def refuse_source(self, key: bytes, value: bytes) -> None:
+        """Write a value of the map `refused_sources`. When the kernel has no room for it, nothing is there."""
+
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
         gives up when it takes far too long."""
@@ -71,6 +78,10 @@ class NoMaps:
     rings = memoryview(bytearray())
     outside = memoryview(bytearray())
     latches = memoryview(bytearray())
+    datagram_clients = memoryview(bytearray())
+
+    def refuse_source(self, *_: object) -> None:
+        """Nobody is refused."""
 
     def wait_until(self, _: Callable[[], bool]) -> None:
         """Nobody is at work."""

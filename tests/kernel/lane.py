@@ -12,6 +12,7 @@ from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
     COOKIE_KEYS,
+    DATAGRAM_RULE,
     LATCH,
     LATCH_FIELDS,
     REAL_SERVER,
@@ -25,6 +26,7 @@ from appliance.ipc.lane_layout import (
     VOID_TICKET,
     InterfaceFlags,
     RealServerFlags,
+    datagram_place_bits,
     flow,
     front_door_key,
     layout_hash,
@@ -126,6 +128,23 @@ class Lane:
     def set_stray_rule(self, vip: bytes, rule: StrayRule | None) -> None:
         """Have packets of no session to this endpoint judged in this way, or not judged."""
         self._set_of_service("stray_rules", vip, rule)
+
+    def set_datagram_rule(self, vip: bytes, prefix_bits: int | None, shards: int = 1) -> None:
+        """Have datagrams to this endpoint dropped whose networks are refused, by prefixes of this length; or none."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if prefix_bits is None:
+            self._maps["datagram_rules"].delete(key)
+        else:
+            mask = (0xFFFFFFFF << 32 - prefix_bits & 0xFFFFFFFF).to_bytes(4, "big")
+            self._maps["datagram_rules"].update(key, DATAGRAM_RULE.pack(mask, datagram_place_bits(shards)))
+
+    def refused_sources(self) -> dict[bytes, bytes]:
+        """Networks that are refused."""
+        return dict(self._maps["refused_sources"].items())
+
+    def forget_refused_sources(self) -> None:
+        """Refuse none of them any more."""
+        self._maps["refused_sources"].delete_all(list(self.refused_sources()))
 
     def _set_of_service(self, name: str, vip: bytes, value: FrontDoor | StrayRule | None) -> None:
         key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
