@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from appliance.edge import bpf
-from appliance.edge.lane_kernel import OF_WORKERS, Sizes
+from appliance.edge.lane_kernel import OF_WORKERS
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.edge.lane_object import object_file
+from appliance.edge.lane_sizes import Sizes
 from appliance.ipc.lane_layout import USUAL_ENTRIES
 from appliance.ipc.session_record import Flags
 from appliance.model.end_reasons import EndReason

@@ -300,14 +300,21 @@ static __always_inline int are_some_outside(void)
 	return any != 0;
 }
 
+/* Of the latches from this one on, which is that of shard 0: the one of the shard that gets the packets of this client. */
+static __always_inline struct latch *latch_of(const struct packet *packet, __u32 first)
+{
+	__u32 number = first + shard_of_client(packet);
+
+	return bpf_map_lookup_elem(&latches, &number);
+}
+
 /*
  * The latch of a front door, of the shard that gets the packets of this client; null when it is closed. It is closed as well while
  * a shard has sessions that are not in the lane: the SYN may be of one of them, which is half-open.
  */
 static __always_inline struct latch *open_latch_of(const struct packet *packet, const struct front_door *door)
 {
-	__u32 number = door->first_latch + shard_of_client(packet);
-	struct latch *latch = bpf_map_lookup_elem(&latches, &number);
+	struct latch *latch = latch_of(packet, door->first_latch);
 
 	return latch && *(volatile __u32 *)&latch->is_open && !are_some_outside() ? latch : 0;
 }
@@ -344,6 +351,8 @@ static __noinline int open_front_door(struct __sk_buff *skb)
 	key = cookie_key(slot);
 	if (!key)
 		return up(COUNT_UP_KEY);
+	if (latch) /* before the client can have it */
+		*(volatile __u64 *)&latch->last_cookie_ns = bpf_ktime_get_ns();
 	read_offer(skb, &packet, door, &offer);
 	cookie = make_cookie(&packet, &offer, key, slot);
 	error = answer_syn(skb, &packet, door, &offer, cookie);

@@ -6,6 +6,7 @@
  * then up the stack, and so to Python.
  */
 #include "admission.h"
+#include "datagrams.h"
 #include "front_door.h"
 #include "strays.h"
 
@@ -75,8 +76,9 @@ static __always_inline int up_with_flow(const struct packet *packet, const struc
 	return up(reason);
 }
 
-/* In the place of a verdict: no session of the lane has the flow of this packet of TCP. */
+/* In the place of a verdict: no session of the lane has the flow of this packet of TCP, or of UDP. */
 #define NO_FLOW 0x100
+#define NO_DATAGRAM_FLOW 0x104
 
 /* What becomes of a packet of a session. A function of its own, for its stack. */
 static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
@@ -89,8 +91,10 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 
 	if (!reason)
 		reason = find_session(&packet, &session);
-	if (reason == COUNT_UP_NO_SESSION && packet.protocol == IPPROTO_TCP && !session.has_flow)
+	if (reason == COUNT_UP_NO_SESSION && !session.has_flow && packet.protocol == IPPROTO_TCP)
 		return NO_FLOW;
+	if (reason == COUNT_UP_NO_SESSION && !session.has_flow && packet.protocol == IPPROTO_UDP)
+		return NO_DATAGRAM_FLOW;
 	if (!reason)
 		reason = may_carry(skb, &packet, &session);
 	if (reason)
@@ -114,6 +118,8 @@ int lane(struct __sk_buff *skb)
 	if (!how || !how->is_open)
 		return up(COUNT_UP_CLOSED);
 	verdict = carry(skb, how);
+	if (verdict == NO_DATAGRAM_FLOW)
+		return end_datagram(skb, how);
 	if (verdict == NO_FLOW)
 		verdict = open_front_door(skb);
 	if (verdict == OPENS_NOTHING)

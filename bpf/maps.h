@@ -180,6 +180,29 @@ struct {
 	__type(value, struct stray_budget);
 } stray_budget SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FRONT_DOORS);
+	__type(key, struct front_door_key);
+	__type(value, struct datagram_rule);
+} datagram_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, DATAGRAM_CLIENTS / CHANGED_PAGE_BYTES);
+	__type(key, __u32);
+	__type(value, struct changed_page);
+} datagram_clients SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, REFUSED_SOURCES);
+	__type(key, struct refused_source_key);
+	__type(value, struct refused_source);
+} refused_sources SEC(".maps");
+
 /* Where a segment is copied to, to be looked at or moved as a whole. The program does not sleep: nobody else uses it meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

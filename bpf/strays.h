@@ -6,7 +6,8 @@
  *   a session of theirs that is not in the lane, or not yet (`known_clients`);
  * - all of them, while a shard has sessions for which the lane had no room (`outside`);
  * - some in each window of time, because a shard may have an answer: a RST to a client whose cookie is too old, or whose session was
- *   lost (`proxy.synproxy`, `shard.strays`).
+ *   lost (`proxy.synproxy`, `shard.strays`);
+ * - those to a service in "auto" whose shard is not there to say whether its clients may have cookies (`state.latch`).
  */
 #pragma once
 #include "front_door.h"
@@ -98,6 +99,30 @@ static __always_inline int are_sensible(__u32 flags)
 	return flags == (SYN | ACK) || flags == RST || flags == (RST | ACK) || (flags & ~(FIN | URG)) == ACK;
 }
 
+/* Whether a client may have a cookie of its service that is still good, by the latch of its shard. */
+static __always_inline int are_cookies_out(const struct latch *latch)
+{
+	__u64 now = bpf_ktime_get_ns(), last = *(volatile __u64 *)&latch->last_cookie_ns;
+
+	if (*(volatile __u32 *)&latch->is_open || now < *(volatile __u64 *)&latch->cookies_until_ns)
+		return 1;
+	return last && now - last < KNOWN_FOR_NS;
+}
+
+/* The rule for this client, whose shard may know more: 0 when nobody says what it may have. */
+static __always_inline int ask_latch(const struct packet *packet, struct stray_rule *rule)
+{
+	struct latch *latch;
+
+	if (rule->stray_latch == NO_LATCH)
+		return 1;
+	latch = latch_of(packet, rule->stray_latch);
+	if (!latch || !*(volatile __u32 *)&latch->is_kept)
+		return 0;
+	rule->cookies = are_cookies_out(latch);
+	return 1;
+}
+
 /* What a shard would count when it dropped the packet; NO_STRAY when it may be one that it would not. */
 static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
 {
@@ -146,21 +171,24 @@ static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, s
 static __noinline int end_stray(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct stray_rule *rule = 0;
+	struct stray_rule *found = 0, rule;
 	__u32 reason;
 	int counter;
 
 	if (!read_ip(skb, &packet))
-		rule = stray_rule_of(skb, &packet);
-	if (!rule || is_known(&packet) || are_some_outside())
+		found = stray_rule_of(skb, &packet);
+	if (!found || is_known(&packet) || are_some_outside())
 		return up(COUNT_UP_NO_SESSION);
-	counter = judge_stray(&packet, rule);
+	rule = *found;
+	if (!ask_latch(&packet, &rule))
+		return up(COUNT_UP_NO_SESSION);
+	counter = judge_stray(&packet, &rule);
 	if (counter == NO_STRAY)
 		return up(COUNT_UP_NO_SESSION);
 	reason = judge_source(skb, &packet);
 	if (reason)
 		return up(reason);
-	if (may_have_answer(&packet, counter) && is_allowed(rule))
+	if (may_have_answer(&packet, counter) && is_allowed(&rule))
 		return up(COUNT_UP_NO_SESSION);
 	count_segments_as(&packet, counter);
 	return TC_ACT_SHOT;

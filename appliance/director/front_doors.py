@@ -15,6 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from appliance.director.admissions import Admissions
+from appliance.director.datagram_rules import DatagramRules
 from appliance.director.of_services import OfServices
 from appliance.director.stray_rules import StrayRules
 from appliance.edge.errors import EdgeError
@@ -53,7 +54,8 @@ class FrontDoors:
     def __init__(self, cookie_secret: bytes, admissions: Admissions | None = None) -> None:
         """`cookie_secret` is that of all shards, see `proxy.cookie`. `admissions` are for the services without a front door."""
         self.admissions = admissions or Admissions()
-        self._strays = StrayRules()
+        self._strays = StrayRules(self.admissions.steer)
+        self._datagrams = DatagramRules(self.admissions.shards, self.admissions.steer)
         self._secret = cookie_secret
         self._services: dict[_Door, ServicePlan] = {}
         self._mtus: Mapping[str, int] = {}
@@ -70,8 +72,9 @@ class FrontDoors:
         """
         services = tuple(services)
         self.admissions.narrow(kernel, services)
-        self._strays.narrow(kernel, services)
         latches = first_latches(services, self.admissions.shards)
+        self._strays.narrow(kernel, services, latches)
+        self._datagrams.narrow(kernel, services)
         doors = ((_door_of(service, latches), service) for service in services if _may_have_one(service, down))
         self._services = dict(sorted(doors, key=lambda door: door[0].mode != "always"))
         self._mtus = {service.name: _least_mtu(service.real_servers, mtu) for service in self._services.values()}
@@ -84,13 +87,15 @@ class FrontDoors:
         self._put(kernel)
         self.admissions.widen(kernel)
         self._strays.widen(kernel)
+        self._datagrams.widen(kernel)
 
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
         """Go by these tunables; `tunable` gives the value of each, also later. `early_rules` are for the admissions."""
         self._tunable = tunable
+        self._strays.put_tunables(kernel, tunable)  # before anybody gets a cookie whom no shard would have sent one
+        self._datagrams.put_tunables(kernel, tunable)
         self._put(kernel)
         self.admissions.put_tunables(kernel, tunable, early_rules)
-        self._strays.put_tunables(kernel, tunable)
 
     def put_keys(self, kernel: LaneKernel) -> None:
         """Give the kernel the key of this moment, the next one and the one before. To be called every few seconds."""

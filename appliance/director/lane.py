@@ -22,7 +22,8 @@ from appliance.director.lane_servers import LaneServers
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
-from appliance.edge.lane_kernel import LaneKernel, Pinned, Sizes
+from appliance.edge.lane_kernel import LaneKernel, Pinned
+from appliance.edge.lane_sizes import Sizes
 from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState

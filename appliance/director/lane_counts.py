@@ -16,7 +16,7 @@ from appliance.model.counters import (
     TOA_OK,
 )
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.verdicts import BAD_COOKIE, BAD_FLAGS, COOKIE_SENT, NO_SESSION, NULL_COOKIE_ACK, STORM
+from appliance.model.verdicts import BAD_COOKIE, BAD_FLAGS, COOKIE_SENT, NO_SESSION, NULL_COOKIE_ACK, SOURCE_LIMIT, STORM
 from appliance.policy.defence import TCP
 
 _EXT = {
@@ -37,6 +37,7 @@ _VERDICTS = {
     NULL_COOKIE_ACK.index: ("null_cookie_ack",),
     NO_SESSION.index: ("stray",),
     BAD_FLAGS.index: ("bad_flags",),
+    SOURCE_LIMIT.index: ("source_limit",),
 }
 """By the place among the verdicts: the same."""
 

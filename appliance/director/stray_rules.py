@@ -2,14 +2,15 @@
 
 A service has a rule while packets of no session are judged by what the kernel knows as well: while all its sessions are in
 the lane, but for those of which the kernel is told (`ipc.lane_layout`, OUTSIDE and KNOWN_CLIENTS). So one that was once without
-the lane in this run never has a rule: sessions of that time may live on. Nor has one whose clients may have cookies that the
-kernel does not check, or had some in this run: it would not know of their handshakes. In "auto" that is so at most times.
+the lane in this run never has a rule: sessions of that time may live on. Nor has one without SYNPROXY whose clients had
+cookies in this run: the kernel would not know of their handshakes. In "auto" the latches say whether clients may have cookies,
+which the kernel then checks; one beyond the number of latches has a rule only while each SYN to it gets a cookie.
 
 As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 from itertools import islice
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
-from appliance.ipc.lane_layout import FRONT_DOORS, front_door_key
+from appliance.ipc.lane_layout import FRONT_DOORS, NO_LATCH, front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.stray_rule import StrayRule
 from appliance.model.syn_offer import modes_with_cookies
@@ -31,18 +32,38 @@ ALLOWANCE = 128
 most after its predecessor has died, and about one per cent of its time."""
 
 
+ALWAYS, AUTO, NEVER = "always", "auto", "never"
+"""What a service says of cookies: each SYN gets one; those while its backlog is full; none does."""
+
+
 class _Service(NamedTuple):
     """What a rule depends on. A service in which that has changed is another one."""
 
     key: bytes
     mode: str
     defer: int | None
+    first_latch: int
+
+    def rule(self, *, checks: bool, drops: bool, defers: int, modes: Collection[str]) -> StrayRule | None:
+        """The rule, if any. `checks` is whether the kernel judges what may return a cookie to a service that always asks for one,
+        `drops` whether it judges all packets of no session; `defers` is the tunable synproxy_defer, and `modes` are those of
+        services of which each SYN gets a cookie."""
+        waits = bool(defers if self.defer is None else self.defer)
+        if self.mode == ALWAYS or (checks and self.mode in modes):
+            return StrayRule(True, waits, drops, 0, ALLOWANCE) if checks or drops else None
+        if not drops:
+            return None
+        if self.mode == AUTO:
+            return StrayRule(False, waits, True, 0, ALLOWANCE, self.first_latch) if self.first_latch != NO_LATCH else None
+        return StrayRule(False, False, True, 0, ALLOWANCE)
 
 
 class StrayRules:
     """Those of a run. Without a lane there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, steer: Callable[[LaneKernel], None] = lambda _: None) -> None:
+        """`steer` has a kernel know which shard gets the packets of a client; it may raise EdgeError."""
+        self._steer = steer
         self._services = set[_Service]()
         self._allowed = set[_Service]()
         """What may be in force: the shards have these services."""
@@ -51,13 +72,16 @@ class StrayRules:
         self._there = OfServices[bytes]()
         self._tunable: Callable[[str], int] | None = None
 
-    def narrow(self, kernel: LaneKernel, services: Iterable[ServicePlan]) -> None:
-        """Take away the rules that these services do not have. Those that they did not have before wait for `widen`."""
+    def narrow(self, kernel: LaneKernel, services: Iterable[ServicePlan], latches: Mapping[str, int]) -> None:
+        """Take away the rules that these services do not have. Those that they did not have before wait for `widen`.
+
+        `latches` has the first latch of each service that has any, by its name.
+        """
         of_tcp = [service for service in services if service.protocol == "tcp"]
-        self._were_without_lane |= {_service_of(service).key for service in of_tcp if not service.lane}
+        self._were_without_lane |= {_key_of(service) for service in of_tcp if not service.lane}
         locals_ = {address for service in of_tcp for address in service.local_addresses}
-        found = [_service_of(service) for service in of_tcp if service.vip not in locals_]
-        self._had_cookies |= {service.key for service in found if service.mode != "never"}
+        found = [_service_of(service, latches) for service in of_tcp if service.vip not in locals_]
+        self._had_cookies |= {service.key for service in found if service.mode != NEVER}
         self._services = {service for service in found if service.key not in self._were_without_lane}
         self._allowed &= self._services
         self._put(kernel)
@@ -78,6 +102,8 @@ class StrayRules:
             return
         wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
         try:
+            if wanted:
+                self._steer(kernel)
             remove, put = partial(kernel.remove_of_services, "stray_rules"), partial(kernel.put_of_services, "stray_rules")
             self._there.bring_to(wanted, remove, put)
         except EdgeError as error:
@@ -86,12 +112,18 @@ class StrayRules:
     def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
         modes = modes_with_cookies(tunable("tcp_syncookies"))
         checks, drops = bool(tunable("synproxy_in_kernel")), bool(tunable("strays_in_kernel") and tunable(TCP.tunable))
-        for key, mode, defer in sorted(self._allowed, key=lambda service: service.key):
-            cookies = checks and mode in modes
-            if cookies or (drops and key not in self._had_cookies):
-                defers = cookies and bool(tunable("synproxy_defer") if defer is None else defer)
-                yield key, StrayRule(cookies, defers, drops, 0, ALLOWANCE).pack()
+        for service in sorted(self._allowed, key=lambda service: service.key):
+            if service.mode == NEVER and service.key in self._had_cookies:
+                continue
+            rule = service.rule(checks=checks, drops=drops, defers=tunable("synproxy_defer"), modes=modes)
+            if rule is not None:
+                yield service.key, rule.pack()
 
 
-def _service_of(service: ServicePlan) -> _Service:
-    return _Service(front_door_key(IPv4Address(service.vip).packed, service.port), service.synproxy, service.synproxy_defer)
+def _key_of(service: ServicePlan) -> bytes:
+    return front_door_key(IPv4Address(service.vip).packed, service.port)
+
+
+def _service_of(service: ServicePlan, latches: Mapping[str, int]) -> _Service:
+    first_latch = latches.get(service.name, NO_LATCH)
+    return _Service(_key_of(service), service.synproxy, service.synproxy_defer, first_latch)

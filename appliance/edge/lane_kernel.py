@@ -8,15 +8,15 @@ import contextlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_admissions import LaneAdmissions
 from appliance.edge.lane_latches import LaneLatches
 from appliance.edge.lane_object import object_file
+from appliance.edge.lane_sizes import Settings, Sizes
 from appliance.ipc import lane_layout
-from appliance.ipc.admission_layout import LINES_OF_POOL, RINGS, pools_of
+from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
@@ -27,14 +27,15 @@ from appliance.ipc.lane_layout import (
     OUTSIDE,
     REAL_SERVER,
     SETTINGS,
-    SETTINGS_FIELDS,
     TRAFFIC,
 )
 from appliance.ipc.session_record import RECORD_BYTES, which_are_used
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
-OF_WORKERS = ("sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines")
+OF_WORKERS = (
+    "sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines", "datagram_clients", "refused_sources",
+)  # fmt: skip
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 
 PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "traffic", "counts")
@@ -42,48 +43,6 @@ PINNED = (*OF_WORKERS, "settings", "real_servers", "interfaces", "tcp_states", "
 
 _INDEX = struct.Struct("=I")
 _COUNT = struct.Struct("=Q")
-
-
-class Sizes(NamedTuple):
-    """How large the maps are."""
-
-    entries: int
-    """Sessions, see `lane_layout`."""
-    slots: int
-    """Places for real servers in the shared counters."""
-
-    @property
-    def of_maps(self) -> dict[str, int]:
-        """How many values each map has whose size is not fixed."""
-        return {
-            "sessions": self.entries,
-            "flows": 2 * self.entries,
-            "changed": self.entries // CHANGED_PAGE_BYTES,
-            "homes": self.entries,
-            "lines": pools_of(self.entries) * LINES_OF_POOL,
-            "real_servers": self.slots,
-            "traffic": 2 * self.slots,
-        }
-
-
-class Settings(NamedTuple):
-    """The fields of `lane_layout.SETTINGS`, in their order."""
-
-    version: int
-    entries: int
-    layout_hash: bytes
-    is_open: int = 0
-    toa: int = 0
-    toa_kind: int = 0
-    mss_adjust: int = 0
-    storm_threshold: int = 0
-    storm_interval_ns: int = 0
-    generation: int = 0
-    timestamp_remove: int = 0
-    reserved: bytes = b""
-
-
-assert Settings._fields[:-1] == tuple(name for name, _ in SETTINGS_FIELDS)[:-1]
 
 
 class LaneKernel:
@@ -166,7 +125,7 @@ class LaneKernel:
         return mtu, flags
 
     def put_of_services(self, name: str, values: Mapping[bytes, bytes]) -> None:
-        """Write values of the map `name`, "front_doors" or "stray_rules". Raises EdgeError."""
+        """Write values of the map `name`, "front_doors", "stray_rules" or "datagram_rules". Raises EdgeError."""
         self.maps[name].update_all(values)
 
     def remove_of_services(self, name: str, keys: Sequence[bytes]) -> None:

@@ -6,7 +6,8 @@ from appliance.edge import bpf
 from appliance.ipc.lane_layout import LATCH, LATCH_OFFSETS, LATCHES
 
 _WORD_BYTES = 4
-_WORDS, _IS_OPEN = LATCH.size // _WORD_BYTES, LATCH_OFFSETS["is_open"] // _WORD_BYTES
+_WORDS = LATCH.size // _WORD_BYTES
+_IS_OPEN, _IS_KEPT = LATCH_OFFSETS["is_open"] // _WORD_BYTES, LATCH_OFFSETS["is_kept"] // _WORD_BYTES
 
 
 class LaneLatches:
@@ -16,9 +17,10 @@ class LaneLatches:
         self._words = memoryview(maps["latches"].mapped()).cast("B").cast("I")
 
     def close(self, latches: Iterable[int] = range(LATCHES)) -> None:
-        """Close these: their shards must not be there any more, so nobody would take what the kernel has promised."""
+        """Close these, and have nobody believe them: their shards must not be there any more, so nobody would take what the
+        kernel has promised, or say what clients may have."""
         for latch in latches:
-            self._words[latch * _WORDS + _IS_OPEN] = 0
+            self._words[latch * _WORDS + _IS_OPEN] = self._words[latch * _WORDS + _IS_KEPT] = 0
 
     def release(self) -> None:
         """Let go of the memory."""

@@ -4,6 +4,7 @@ The flows of several sessions come and go with one call. They are a good part of
 values are handed to the kernel as they are, without the checks of `edge.bpf`.
 """
 
+import contextlib
 import os
 import struct
 import time
@@ -12,6 +13,7 @@ from ctypes import byref, c_uint32
 from threading import Lock
 
 from appliance.edge import bpf
+from appliance.edge.errors import EdgeError
 from appliance.edge.libbpf import library
 from appliance.ipc.lane_layout import FLOW_BYTES
 
@@ -26,7 +28,9 @@ class KernelLaneMaps:
 
     def __init__(self, fds: Sequence[int]) -> None:
         """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
-        sessions, self._flows, changed, rings, outside, latches, homes, lines = (bpf.Map(os.dup(fd)) for fd in fds)
+        (sessions, self._flows, changed, rings, outside, latches, homes, lines, clients, self._refused) = (
+            bpf.Map(os.dup(fd)) for fd in fds
+        )
         self.entries = sessions.entries
         self.records = memoryview(sessions.mapped())
         self.changed = changed.mapped()
@@ -34,7 +38,8 @@ class KernelLaneMaps:
         self.outside = memoryview(outside.mapped())
         self.latches = memoryview(latches.mapped())
         self.homes, self.lines = memoryview(homes.mapped()), memoryview(lines.mapped())
-        for of_memory in (sessions, changed, rings, outside, latches, homes, lines):
+        self.datagram_clients = memoryview(clients.mapped())
+        for of_memory in (sessions, changed, rings, outside, latches, homes, lines, clients):
             of_memory.close()
         self._fd = self._flows.fd
         self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch
@@ -66,6 +71,11 @@ class KernelLaneMaps:
         self._count.value = 2 * len(entries)
         values = b"".join([_VALUES.pack(2 * entry, 2 * entry + 1) for entry in entries])
         return not self._update(self._fd, flows, values, self._by_ref, None)
+
+    def refuse_source(self, key: bytes, value: bytes) -> None:
+        """Write a value of the map `refused_sources`. When the kernel does not take it, datagrams come up as before."""
+        with contextlib.suppress(EdgeError):
+            self._refused.update(key, value)
 
     def remove(self, flows: bytes) -> None:
         """Take out these flows, whether or not they are there."""

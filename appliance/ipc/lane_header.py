@@ -33,6 +33,9 @@ _FLOW_FIELDS = (
 _FRONT_DOOR_KEY_FIELDS = (("family", "B"), ("reserved", "B"), ("port", "H"), ("address", "16s"))
 """As `lane_layout.front_door_key` packs them."""
 
+_REFUSED_SOURCE_KEY_FIELDS = (("network", "4s"), ("shard", "I"))
+"""As `lane_layout.REFUSED_SOURCE_KEY` packs them."""
+
 Fields = tuple[tuple[str, str], ...]
 
 
@@ -69,6 +72,9 @@ def _lines() -> Iterator[str]:
             "STRAY_WINDOW_BITS": lane_layout.STRAY_WINDOW_BITS,
             "OUTSIDE_SHARDS": lane_layout.OUTSIDE_SHARDS,
             "LATCHES": lane_layout.LATCHES,
+            "DATAGRAM_CLIENTS": lane_layout.DATAGRAM_CLIENTS,
+            "DATAGRAM_MULTIPLIER": f"{lane_layout.DATAGRAM_MULTIPLIER:#x}ull",
+            "REFUSED_SOURCES": lane_layout.REFUSED_SOURCES,
             "NO_LATCH": f"{lane_layout.NO_LATCH:#x}u",
         }
     )
@@ -78,6 +84,10 @@ def _lines() -> Iterator[str]:
     yield from _enum("tcp_state", {state.name.lower(): state.value for state in TcpState}, "TCP_STATE_")
     yield from _enum("state_table", {name: place for place, name in enumerate(("in", "out", "first"))}, "TABLE_")
     yield from _enum("state_event", {name: place for place, name in enumerate(("syn", "fin", "ack", "rst", "none"))}, "EVENT_")
+    yield from _structs()
+
+
+def _structs() -> Iterator[str]:
     yield from _struct("session_record", session_record.FIELDS, RECORD_BYTES, OFFSETS)
     yield from _struct("flow", _FLOW_FIELDS, lane_layout.FLOW_BYTES)
     yield from _struct("settings", lane_layout.SETTINGS_FIELDS, lane_layout.SETTINGS.size)
@@ -94,6 +104,9 @@ def _lines() -> Iterator[str]:
     yield from _struct("stray_budget", lane_layout.STRAY_BUDGET_FIELDS, lane_layout.STRAY_BUDGET.size)
     yield from _struct("outside", lane_layout.OUTSIDE_FIELDS, lane_layout.OUTSIDE.size)
     yield from _struct("latch", lane_layout.LATCH_FIELDS, lane_layout.LATCH.size)
+    yield from _struct("datagram_rule", lane_layout.DATAGRAM_RULE_FIELDS, lane_layout.DATAGRAM_RULE.size)
+    yield from _struct("refused_source_key", _REFUSED_SOURCE_KEY_FIELDS, lane_layout.REFUSED_SOURCE_KEY.size)
+    yield from _struct("refused_source", lane_layout.REFUSED_SOURCE_FIELDS, lane_layout.REFUSED_SOURCE.size)
     yield from _struct("changed_page", (("entries", f"{lane_layout.CHANGED_PAGE_BYTES}s"),), lane_layout.CHANGED_PAGE_BYTES)
     next_bytes = len(lane_layout.tcp_states())
     yield from _struct("tcp_states", (("next", f"{next_bytes}s"),), next_bytes)

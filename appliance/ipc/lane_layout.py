@@ -25,6 +25,9 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | outside | array of one, mapped | 0 | OUTSIDE | each shard its byte; director, at its start |
 | known_clients | hash that forgets | addresses and ports of a client's packet | when it went up, in ns | kernel |
 | stray_budget | array of one for each CPU | 0 | STRAY_BUDGET | kernel |
+| datagram_rules | hash | VIP and port, see `front_door_key` | DATAGRAM_RULE | director |
+| datagram_clients | array of pages, mapped | place / 4096 | a byte for each place, see DATAGRAM_CLIENTS | its shard |
+| refused_sources | hash that forgets | REFUSED_SOURCE_KEY | REFUSED_SOURCE | its shard |
 
 An entry belongs to the slot of `policy.steering` of its local port: the entries are cut into SLOTS equal parts, in order. So when
 the number of shards changes, a session and its entry get the same new owner.
@@ -116,10 +119,21 @@ FRONT_DOORS = 16384
 LATCHES = 16384
 """Latches of front doors, for all services and shards together."""
 
-LATCH_FIELDS: tuple[tuple[str, str], ...] = (("cookies", "Q"), ("is_open", "I"), ("latch_reserved", "52s"))
+LATCH_FIELDS: tuple[tuple[str, str], ...] = (
+    ("cookies", "Q"),
+    ("is_open", "I"),
+    ("is_kept", "I"),
+    ("cookies_until_ns", "Q"),
+    ("last_cookie_ns", "Q"),
+    ("latch_reserved", "32s"),
+)
 LATCH = Struct("<" + "".join(code for _, code in LATCH_FIELDS))
 """The latch of a service's front door for the clients of one shard: their SYNs are answered while the shard has written 1 to
-`is_open`. `cookies` counts them; it is never set back."""
+`is_open`. `cookies` counts them; it is never set back.
+
+It also says whether clients may have cookies that are still good, in nanoseconds of the monotonic clock: until `cookies_until_ns`
+they may have one of the shard, and for as long as a cookie is good after `last_cookie_ns` one of the kernel. That holds while
+`is_kept` is 1; else only a shard knows."""
 
 LATCH_OFFSETS = offsets(LATCH_FIELDS)
 
@@ -144,11 +158,13 @@ STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (
     ("drops", "B"),
     ("stray_reserved", "B"),
     ("allowance", "I"),
+    ("stray_latch", "I"),
 )
 """A service whose packets of no session are judged by the kernel. `cookies`: an acknowledgement may return a cookie, and one that
 does not is dropped. `defers`: the service waits for data, as `synproxy_defer` says. `drops`: what cannot return a cookie is
 dropped; without `cookies` no packet can. `allowance` is how many of those that would be dropped go up all the same, on each CPU
-in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them."""
+in each window of STRAY_WINDOW_BITS: a shard may have an answer to one of them. `stray_latch` is NO_LATCH, or the latch of shard
+0: then the latch of a client's shard says whether an acknowledgement may return a cookie, as `cookies` does for all of them."""
 
 STRAY_RULE = Struct("<" + "".join(code for _, code in STRAY_RULE_FIELDS))
 
@@ -168,6 +184,30 @@ OUTSIDE_FIELDS: tuple[tuple[str, str], ...] = (("shards", f"{OUTSIDE_SHARDS}s"),
 OUTSIDE = Struct(f"<{OUTSIDE_SHARDS}s")
 """A byte for each shard: 1 while it has sessions that might be in the lane and are not, because there was no room. While there is
 such a shard, no packet of no session is dropped."""
+
+DATAGRAM_RULE_FIELDS: tuple[tuple[str, str], ...] = (("source_mask", "4s"), ("place_bits", "I"))
+DATAGRAM_RULE = Struct("<4sI")
+"""A service of UDP whose datagrams that would open a session are dropped while their source network gets none. `source_mask` cuts
+the network from an address; a shard has 2 to the power of `place_bits` places of DATAGRAM_CLIENTS."""
+
+DATAGRAM_CLIENTS = 1 << 22
+"""Places for clients of UDP: each shard has an equal share of them, rounded down to a power of two. A client's address and port
+say which place it has there, see `datagram_place`. It counts the sessions of clients that have it, and stays at 255 once it was
+there. So where it is 0, no session has that client; where it is not, only the shard knows."""
+
+DATAGRAM_MULTIPLIER = 0x9E3779B97F4A7C15
+"""2 to the power of 64, divided by the golden ratio: neighbouring clients have places far from each other."""
+
+REFUSED_SOURCES = 4096
+"""Source networks that are refused at the same time; the kernel forgets those first that it has not seen for longest."""
+
+REFUSED_SOURCE_KEY = Struct("<4sI")
+"""The first address of a network, in network order, and a shard."""
+
+REFUSED_SOURCE_FIELDS: tuple[tuple[str, str], ...] = (("until_ns", "Q"), ("generation", "I"), ("refused_reserved", "I"))
+REFUSED_SOURCE = Struct("<QII")
+"""A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
+this generation."""
 
 VERSION = 6
 """Of the maps together. Whoever changes anything here increases it."""
@@ -205,6 +245,8 @@ def layout_hash() -> bytes:
         FLOW.format,
         OUTSIDE.format,
         LATCH.format,
+        REFUSED_SOURCE.format,
+        (DATAGRAM_CLIENTS, DATAGRAM_MULTIPLIER),
     )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)
@@ -219,6 +261,11 @@ def flow(family: int, protocol: int, source: bytes, destination: bytes) -> bytes
 def front_door_key(address: bytes, port: int) -> bytes:
     """The key of a service of IPv4 in the map `front_doors`."""
     return FRONT_DOOR_KEY.pack(4, 0, port.to_bytes(2, "big"), address)
+
+
+def datagram_place_bits(shards: int) -> int:
+    """The logarithm of how many places of DATAGRAM_CLIENTS each of so many shards has."""
+    return (DATAGRAM_CLIENTS.bit_length() - 1) - (shards - 1).bit_length()
 
 
 def entries_of_slot(slot: int, entries: int) -> range:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from appliance.ipc.lane_layout import STRAY_RULE, STRAY_RULE_FIELDS
+from appliance.ipc.lane_layout import NO_LATCH, STRAY_RULE, STRAY_RULE_FIELDS
 
 
 class StrayRule(NamedTuple):
@@ -13,6 +13,7 @@ class StrayRule(NamedTuple):
     drops: bool
     reserved: int
     allowance: int
+    first_latch: int = NO_LATCH
 
     def pack(self) -> bytes:
         """The value of the map `stray_rules`."""

@@ -42,6 +42,10 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("null_cookie_ack", "packets of no session without the data for which their service waits, dropped by the kernel"),
     LaneCounter("stray", "packets of no session to a service of TCP that open none, dropped by the kernel"),
     LaneCounter("bad_flags", "the same with flags that no host sends together, dropped by the kernel"),
+    LaneCounter(
+        "source_limit",
+        "datagrams that would open a session, of source networks that have all they may have, dropped by the kernel",
+    ),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

@@ -230,8 +230,8 @@ _MORE = (
     _switch(
         "strays_in_kernel",
         0,
-        "let the lane drop packets to services of TCP that belong to no session and open none, before netfilter, while "
-        "defence_tcp_drop is 1; 0: the workers drop them",
+        "let the lane drop packets to services that belong to no session and open none, before netfilter: of TCP while "
+        "defence_tcp_drop is 1, of UDP beyond source_conn_max; 0: the workers drop them",
     ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""

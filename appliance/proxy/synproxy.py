@@ -93,7 +93,7 @@ class SynProxy:
     def answer(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
         """Answer a SYN to the service with a cookie."""
         self._ext[counters.SYN_CNT] += 1
-        service.cookies_until = now + COOKIE_LIFE_S
+        service.expect_cookies(now + COOKIE_LIFE_S)
         self._output.rewritten = answer_syn(syn, self._jar, self._sessions.tunables.terms, self._path_mss(service), now)
         return COOKIE_SENT
 

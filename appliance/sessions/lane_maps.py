@@ -48,6 +48,13 @@ class LaneMaps(Protocol):
     def lines(self) -> memoryview:
         """The lines of all pools, as writable bytes."""
 
+    @property
+    def datagram_clients(self) -> memoryview:
+        """`ipc.lane_layout.DATAGRAM_CLIENTS`, as writable bytes."""
+
+    def refuse_source(self, key: bytes, value: bytes) -> None:
+        """Write a value of the map `refused_sources`. When the kernel has no room for it, nothing is there."""
+
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Wait for programs at work on other CPUs, which takes microseconds; what was written before is visible to them first. It
         gives up when it takes far too long."""
@@ -81,6 +88,10 @@ class NoMaps:
     latches = memoryview(bytearray())
     homes = memoryview(bytearray())
     lines = memoryview(bytearray())
+    datagram_clients = memoryview(bytearray())
+
+    def refuse_source(self, *_: object) -> None:
+        """Nobody is refused."""
 
     def wait_until(self, _: Callable[[], bool]) -> None:
         """Nobody is at work."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
+from math import inf
 
 from appliance.ipc.lane_layout import LATCH, LATCHES
 from appliance.ipc.latches import first_latches, may_have_latch
@@ -25,6 +26,7 @@ class Latches:
         """All latches of the shard are closed. `now` gives the time of the last look at timers, in seconds."""
         self._maps, self._shared, self._shard, self._find, self._now = maps, shared, shard, find, now
         self._queue_counts = shared.table(shard, "queue")
+        self._earlier_cookies_until = -inf
         self._plans: dict[ServiceKey, ServicePlan] = {}
         """Of the services that can have latches."""
         self._of: dict[VirtualService[Session], tuple[int, Latch]] = {}
@@ -56,13 +58,25 @@ class Latches:
         moved = {service: latch for service, (number, latch) in self._of.items() if wanted.get(service) != number}
         unproven = {service: latch.unproven for service, latch in moved.items()}
         for service, latch in moved.items():
-            latch.close()
+            latch.give_up()
             service.latch = None
         for service, number in wanted.items():
             if service.latch is None:
                 service.latch = self._latch(number)
+                self._keep(service)
                 self._set(service, unproven.get(service, 0.0))
         self._of = {service: (number, service.latch) for service, number in wanted.items() if service.latch is not None}
+
+    def expect_earlier_cookies(self, until: float) -> None:
+        """Clients may have cookies of an earlier worker until this time."""
+        self._earlier_cookies_until = until
+        for service in self._of:
+            self._keep(service)
+
+    def _keep(self, service: VirtualService[Session]) -> None:
+        """Have the latch of a service say until when its clients may have cookies."""
+        if service.latch is not None:
+            service.latch.keep(max(service.cookies_until, self._earlier_cookies_until))
 
     def _set(self, service: VirtualService[Session], unproven: float = 0.0) -> None:
         """Open or close the latch of a service, see `Latch.open`."""
@@ -81,9 +95,9 @@ class Latches:
         self._set(service)
 
     def close(self) -> None:
-        """Have the kernel answer for none of them: the shard is about to end."""
+        """Have the kernel answer and judge by none of them: the shard is about to end."""
         for _, latch in self._of.values():
-            latch.close()
+            latch.give_up()
 
 
 def _endpoint(vip: str, port: int) -> bytes:

@@ -15,6 +15,7 @@ from appliance.nat.isn import IsnSource
 from appliance.nat.lport import LocalPorts, port_key
 from appliance.policy import steering
 from appliance.sessions.admission import Admission
+from appliance.sessions.datagrams import Datagrams
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.farewell import FAREWELLS
 from appliance.sessions.lane import Lane
@@ -67,6 +68,7 @@ class Sessions:
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
         self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts, plan.shard)
         """Those of them that the kernel carries."""
+        self._datagrams = Datagrams(self.lane.maps, shared, plan.shard)
         self.latches = Latches(self.lane.maps, shared, plan.shard, self.service, lambda: self.by_state.now)
         self.latches.put_services(plan.services, ())
         self.ended = EndedSessions(self, plan.log_per_s, plan.logged_services)
@@ -119,8 +121,9 @@ class Sessions:
         if isinstance(session, Session):
             session.state = UDP_STATE
             self._insert(self.udp, session, places)
-            self._shared.udp_counts[self._plan.shard] += 1
             session.await_confirmation()
+        elif session is SOURCE_LIMIT:
+            self._datagrams.refuse(client_key, self.tunables, now)
         return session
 
     def _admit(
@@ -144,11 +147,7 @@ class Sessions:
         """Put a session that an earlier worker has opened into its table, in this state, and count it there."""
         session.state = state
         places = self.sources[session.service.protocol].places(session.client_address)
-        if state == UDP_STATE:
-            self._put(self.udp, session, places)
-            self._shared.udp_counts[self._plan.shard] += 1
-        else:
-            self._put(self.tcp, session, places)
+        self._put(self.udp if state == UDP_STATE else self.tcp, session, places)
 
     def _insert(self, table: SessionTable, session: Session, places: Places) -> None:
         self._put(table, session, places)
@@ -158,6 +157,8 @@ class Sessions:
 
     def _put(self, table: SessionTable, session: Session, places: Places) -> None:
         table.insert(session)
+        if table is self.udp:
+            self._datagrams.begin(session)
         self.busy[session.real_server] = session.service
         self._session_counts[self._plan.shard] += 1
         self.sources[session.service.protocol].add(places)
@@ -178,11 +179,9 @@ class Sessions:
     def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
         """Whether the source network that is counted at `places` has all it may have."""
         most, counts = self.tunables.source_max, self.sources[service.protocol]
-        count = counts.count(places)
-        if self.lane.is_on and count < most <= count + self.prepared.young:
+        if self.lane.is_on and counts.count(places) < most <= counts.count(places) + self.prepared.young:
             self.prepared.take_in_all()
-            count = counts.count(places)
-        return bool(most) and count >= most
+        return bool(most) and counts.count(places) >= most
 
     def _end_for_port(self, real_server: RealServer, now: float) -> Session | None:
         """End a session of this real server because its local port is needed; None when there is none that may end.
@@ -246,7 +245,8 @@ class Sessions:
         (self.udp if is_udp else self.tcp).remove(session)
         (self._udp_admission if is_udp else self._tcp_admission).close(session)
         self.sources[session.service.protocol].remove(session.client_address)
-        self._shared.udp_counts[self._plan.shard] -= is_udp
+        if is_udp:
+            self._datagrams.end(session)
         self._session_counts[self._plan.shard] -= 1
         self._queue_counts[because] += 1
 
@@ -315,6 +315,7 @@ class Sessions:
             return
         self.tunables = tunables
         self.prepared.read_tunables(generation)
+        self._datagrams.read_tunables(generation)
         self.lane.timeouts_s = tunables.timeouts_s
         if self.tunables.source_prefix_bits != prefix_bits:
             for counts in self.sources.values():

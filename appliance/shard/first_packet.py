@@ -64,6 +64,7 @@ class FirstPacket:
         self._strays = strays
         self._earlier_cookies_until = now + COOKIE_LIFE_S if strays.has_predecessor else now
         """Until when a client may have a cookie of an earlier worker that is still good."""
+        sessions.latches.expect_earlier_cookies(self._earlier_cookies_until)
         self._look_at_s = now
         """When to look next whether the kernel answers."""
 
@@ -74,7 +75,7 @@ class FirstPacket:
             self._look_at_s = now + _LOOK_EVERY_S
             for service in self._sessions.changes.services():
                 if self._engagement.kernel_answers(service):
-                    service.cookies_until = now + COOKIE_LIFE_S + 2 * _LOOK_EVERY_S
+                    service.expect_cookies(now + COOKIE_LIFE_S + 2 * _LOOK_EVERY_S)
 
     def of_tcp(self, segment: Segment, now: float) -> Verdict | bytes:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a

@@ -4,11 +4,18 @@ A shard sees nothing of a SYN that the kernel answers. So it estimates how many 
 clients: each cookie takes a place in the backlog until it is returned, and places become free at the rate at which the half-open
 sessions of a full backlog would end. So it stays full while that many clients, or more, do not return their cookies; and when
 they stop to come, it is empty after the time for which a session may be half-open.
+
+A latch that is kept also says until when a client may have a cookie of the shard, by which the kernel judges packets of no
+session.
 """
+
+from math import ceil, isfinite
 
 from appliance.ipc.lane_layout import LATCH, LATCH_OFFSETS
 
-_COOKIES, _IS_OPEN = LATCH_OFFSETS["cookies"] // 8, LATCH_OFFSETS["is_open"] // 4
+_COOKIES, _COOKIES_UNTIL_NS = LATCH_OFFSETS["cookies"] // 8, LATCH_OFFSETS["cookies_until_ns"] // 8
+_IS_OPEN, _IS_KEPT = LATCH_OFFSETS["is_open"] // 4, LATCH_OFFSETS["is_kept"] // 4
+_NS_PER_S = 1_000_000_000
 
 
 class Latch:
@@ -17,7 +24,7 @@ class Latch:
     __slots__ = ("_at_s", "_cells", "_longs", "_seen", "proven", "unproven")
 
     def __init__(self, memory: memoryview) -> None:
-        """`memory` is that of a LATCH. It is closed then, whatever an earlier worker has left."""
+        """`memory` is that of a LATCH. It is closed then and not kept, whatever an earlier worker has left."""
         assert len(memory) == LATCH.size
         self._longs, self._cells = memory.cast("Q"), memory.cast("I")
         self.proven = 0
@@ -25,7 +32,7 @@ class Latch:
         self.unproven = 0.0
         """How many half-open sessions there would be of clients that the kernel has answered; as of the last look."""
         self._seen, self._at_s = 0, 0.0
-        self.close()
+        self.give_up()
 
     def open(self, now: float, unproven: float = 0.0) -> None:
         """Have the kernel answer. `now` is in seconds; `unproven` is what there is of another latch of the service."""
@@ -37,6 +44,20 @@ class Latch:
         """Have SYNs come up."""
         self._cells[_IS_OPEN] = 0
         self.unproven = 0.0
+
+    def keep(self, cookies_until: float) -> None:
+        """From now on the latch says until when a client may have a cookie, see `expect_cookies`."""
+        self.expect_cookies(cookies_until)
+        self._cells[_IS_KEPT] = 1
+
+    def expect_cookies(self, until: float) -> None:
+        """A client may have a cookie of the shard until this time, in seconds of the monotonic clock; `-inf` when none may."""
+        self._longs[_COOKIES_UNTIL_NS] = ceil(until * _NS_PER_S) if isfinite(until) else 0
+
+    def give_up(self) -> None:
+        """Close it, and have it say nothing any more."""
+        self._cells[_IS_KEPT] = 0
+        self.close()
 
     def look(self, backlog: int, life_s: float, now: float) -> None:
         """Take over what the kernel has answered since the last look. `backlog` is how many half-open sessions there may be, and

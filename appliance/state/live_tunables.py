@@ -19,8 +19,8 @@ class LiveTunables:
     __slots__ = (
         "abort", "backlog", "conn_max", "defence", "defer", "early_drop", "expire_nodest", "expire_rst", "in_kernel",
         "lport_range", "lport_tries", "mss_adjust", "prepared", "proxy_reuse", "reserved_percent", "reuse", "source_max",
-        "source_prefix_bits", "storm_thresh", "syn_retries", "syncookies", "terms", "time_wait_max", "timeouts_s",
-        "timestamp_remove", "toa", "toa_kind", "udp_unconfirmed_s",
+        "source_prefix_bits", "storm_thresh", "strays_in_kernel", "syn_retries", "syncookies", "terms", "time_wait_max",
+        "timeouts_s", "timestamp_remove", "toa", "toa_kind", "udp_unconfirmed_s",
     )  # fmt: skip
 
     def __init__(self, shared: SharedState) -> None:
@@ -46,6 +46,7 @@ class LiveTunables:
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
         self.in_kernel = bool(value("synproxy_in_kernel"))
+        self.strays_in_kernel = bool(value("strays_in_kernel"))
         self.prepared = prepares(shared)
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})

@@ -146,6 +146,12 @@ class VirtualService(Generic[OrderedT]):
         others. Returns as `change` does."""
         return self._choose(down, drained, self._weights_of_candidates())
 
+    def expect_cookies(self, until: float) -> None:
+        """A client may have a cookie until this time, in seconds of the monotonic clock: for the kernel as well."""
+        self.cookies_until = until
+        if self.latch is not None:
+            self.latch.expect_cookies(until)
+
     def always_answers(self, syncookies: int) -> bool:
         """Whether each SYN is answered with a cookie, at this value of tcp_syncookies."""
         return self.synproxy in modes_with_cookies(syncookies)

@@ -13,7 +13,9 @@ from appliance.ipc.lane_layout import (
     CHANGED_PAGE_BYTES,
     COOKIE_KEY,
     COOKIE_KEYS,
+    DATAGRAM_RULE,
     LATCH,
+    LATCH_FIELDS,
     REAL_SERVER,
     SETTINGS,
     STEERING,
@@ -22,6 +24,7 @@ from appliance.ipc.lane_layout import (
     VERSION,
     InterfaceFlags,
     RealServerFlags,
+    datagram_place_bits,
     flow,
     front_door_key,
     layout_hash,
@@ -126,6 +129,23 @@ class Lane:
         """Have packets of no session to this endpoint judged in this way, or not judged."""
         self._set_of_service("stray_rules", vip, rule)
 
+    def set_datagram_rule(self, vip: bytes, prefix_bits: int | None, shards: int = 1) -> None:
+        """Have datagrams to this endpoint dropped whose networks are refused, by prefixes of this length; or none."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if prefix_bits is None:
+            self._maps["datagram_rules"].delete(key)
+        else:
+            mask = (0xFFFFFFFF << 32 - prefix_bits & 0xFFFFFFFF).to_bytes(4, "big")
+            self._maps["datagram_rules"].update(key, DATAGRAM_RULE.pack(mask, datagram_place_bits(shards)))
+
+    def refused_sources(self) -> dict[bytes, bytes]:
+        """Networks that are refused."""
+        return dict(self._maps["refused_sources"].items())
+
+    def forget_refused_sources(self) -> None:
+        """Refuse none of them any more."""
+        self._maps["refused_sources"].delete_all(list(self.refused_sources()))
+
     def _set_of_service(self, name: str, vip: bytes, value: FrontDoor | StrayRule | None) -> None:
         key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
         if value is None:
@@ -170,9 +190,17 @@ class Lane:
         """Have a flow lead to this entry and direction."""
         self._maps["flows"].update(key, pack("<I", value))
 
-    def set_latch(self, number: int, *, is_open: bool) -> None:
-        """Write a latch, at which no cookie was counted."""
-        LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, b"")
+    def set_latch(
+        self, number: int, *, is_open: bool, is_kept: bool = False, cookies_until: float = 0.0, last_cookie: float = 0.0
+    ) -> None:
+        """Write a latch, at which no cookie was counted. Times are in seconds of the monotonic clock."""
+        times = (int(1_000_000_000 * cookies_until), int(1_000_000_000 * last_cookie))
+        LATCH.pack_into(self.latches, number * LATCH.size, 0, is_open, is_kept, *times, b"")
+
+    def latch(self, number: int) -> dict[str, int]:
+        """A latch, by the names of its fields."""
+        values = LATCH.unpack_from(self.latches, number * LATCH.size)
+        return {name: value for (name, _), value in zip(LATCH_FIELDS, values, strict=True) if isinstance(value, int)}
 
     def cookies_at(self, number: int) -> int:
         """How many cookies were counted at a latch since it was written."""

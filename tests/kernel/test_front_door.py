@@ -271,17 +271,23 @@ def test_a_door_with_a_latch_answers_while_that_is_open(lane: Lane) -> None:
     assert not any(lane.cookies_at(number) for number in range(16))
 
 
-def test_cookies_are_counted_at_the_latch_and_nothing_else_is(lane: Lane) -> None:
+def test_cookies_are_counted_and_timed_at_the_latch_and_nothing_else_is(lane: Lane) -> None:
     Door(lane, first_latch=0)
     lane.set_steering(HASH_SEED, bytes(SLOTS))
     lane.set_latch(0, is_open=True)
+    start = time.monotonic_ns()
     lane.put(SYN, 0)
     for raw in (damaged(SYN), tcp(CLIENT, VIP, "A", seq=C0), tcp(CLIENT, pack_endpoint(VIP_ADDRESS, 81), "S", seq=C0)):
         lane.put(raw, 0)
     assert lane.cookies_at(0) == 1
+    first = lane.latch(0)["last_cookie_ns"]
+    assert start <= first < time.monotonic_ns()
+    lane.put(SYN, 0)
+    assert lane.latch(0)["last_cookie_ns"] > first
+    assert lane.cookies_at(0) == 2
     Door(lane)
     assert lane.put(SYN, 0).counted == {"cookie_sent": 1}
-    assert lane.cookies_at(0) == 1, "a door that is open to all has no latch"
+    assert lane.cookies_at(0) == 2, "a door that is open to all has no latch"
 
 
 def test_each_shard_has_its_own_clients_answered(lane: Lane) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.floods import give_spoofed_answers_a_next_hop, lost_on_arrival, syn_flood
 from tests.lab.shipped_config import SHIPPED
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
 
 SHARDS = 2
 CONNECTIONS = 100
+SEGMENTS = 40_000
 RATE_PER_S, SECONDS = 5000, 4
 BACKLOG, HALF_OPEN_MS = 64, 1000
 
@@ -59,6 +60,33 @@ def connects_without_cookies(lab: RunningLab) -> bool:
     return cookies(lab) == before
 
 
+def strays(lab: RunningLab, reason: str, in_kernel: str, *arguments: str) -> tuple[int, int]:
+    """How many packets of a flood that belongs to no session ended for this reason: in all, and in the kernel. Clients are
+    served meanwhile."""
+
+    def counted() -> tuple[int, int]:
+        return lab.counter("drops", reason), lab.api_json("/stats/lane")["counters"][in_kernel]
+
+    before, lost_before, turns = counted(), lost_on_arrival(lab), 0
+    with lab.changed(strays_in_kernel=1), lab.start("client", "segment_flood.py", str(SEGMENTS), *arguments) as flood:
+        while flood.poll() is None:
+            connect(lab)
+            turns += 1
+        assert flood.returncode == 0
+    arrived = SEGMENTS - (lost_on_arrival(lab) - lost_before)
+    lab.wait_until("most are counted", lambda: counted()[0] - before[0] >= arrived * 3 // 4)
+    assert turns
+    in_all, of_kernel = (now - then for now, then in zip(counted(), before, strict=True))
+    return in_all, of_kernel
+
+
+def test_acknowledgements_of_nobody_end_in_the_kernel_while_nobody_has_a_cookie(lab: RunningLab) -> None:
+    """As strays of a service without SYNPROXY. A few go up to the workers, which may have an answer."""
+    in_all, of_kernel = strays(lab, "no_session", "stray", "32")
+    assert of_kernel > in_all * 3 // 4
+    assert lab.counter("drops", "bad_cookie") == 0
+
+
 def test_the_kernel_answers_a_flood_of_a_service_in_auto_and_stops_when_it_is_over(lab: RunningLab) -> None:
     assert connects_without_cookies(lab)
     assert (cookies(lab), edges(lab)) == ((0, 0), (0, 0))
@@ -73,6 +101,20 @@ def test_the_kernel_answers_a_flood_of_a_service_in_auto_and_stops_when_it_is_ov
     assert by_kernel > by_all - by_kernel, "the workers answer until it begins"
     lab.wait_until("all have disengaged", lambda: len(set(edges(lab))) == 1 and not is_engaged(lab))
     lab.wait_until("clients get no cookies any more", lambda: connects_without_cookies(lab))
+
+
+def test_acknowledgements_of_nobody_end_in_the_kernel_while_clients_may_have_cookies(lab: RunningLab) -> None:
+    """Those that were sent in the flood before. A client that returns one is served, whoever has sent it."""
+    with lab.changed(tcp_syncookies=2):
+        in_all, of_kernel = strays(lab, "bad_cookie", "bad_cookie", "32")
+        assert of_kernel > in_all * 3 // 4
+        with lab.changed(synproxy_in_kernel=0):
+            in_all, of_kernel = strays(lab, "bad_cookie", "bad_cookie", "32")
+            assert of_kernel > in_all * 3 // 4
+    in_all, of_kernel = strays(lab, "bad_cookie", "bad_cookie", "32")
+    assert of_kernel > in_all * 3 // 4
+    resets, of_kernel = strays(lab, "no_session", "stray", "0", "4")
+    assert of_kernel > resets * 9 // 10
 
 
 def test_the_workers_answer_when_the_kernel_is_not_to(lab: RunningLab) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from appliance.edge import bpffs
 from appliance.edge.errors import EdgeError
-from appliance.edge.lane_kernel import LaneKernel, Pinned, Settings, Sizes
+from appliance.edge.lane_kernel import LaneKernel, Pinned
 from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.edge.lane_sizes import Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, LEAST_ENTRIES, RealServerFlags, flow, tcp_states
 from appliance.ipc.session_record import RECORD_BYTES, VERSION
@@ -150,10 +151,10 @@ def test_latches_of_a_worker_that_is_gone_are_closed_and_all_by_a_successor(dire
     numbers = (0, 1, 2, 3, LATCHES - 1)
 
     def are_open() -> list[int]:
-        return [number for number in numbers if LATCH.unpack_from(latches, number * LATCH.size)[:2] == (5, 1)]
+        return [number for number in numbers if LATCH.unpack_from(latches, number * LATCH.size)[:3] == (5, 1, 1)]
 
     for number in numbers:
-        LATCH.pack_into(latches, number * LATCH.size, 5, 1, b"")
+        LATCH.pack_into(latches, number * LATCH.size, 5, 1, 1, 0, 0, b"")
     kernel.forget_worker(1, 2)
     assert are_open() == [0, 2]
     with closing(LaneKernel.take_over(Pinned(directory))):

@@ -10,7 +10,7 @@ from appliance.ipc.admission_layout import (
     RINGS,
     pools_of,
 )
-from appliance.ipc.lane_layout import FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, SLOTS
+from appliance.ipc.lane_layout import DATAGRAM_CLIENTS, FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, SLOTS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -30,8 +30,14 @@ class FakeMaps:
         self.homes = memoryview(bytearray(entries * HOME.size))
         self.lines = memoryview(bytearray(pools_of(entries) * LINES_OF_POOL * LINE.size))
         self.latches = memoryview(bytearray(LATCHES * LATCH.size))
+        self.datagram_clients = memoryview(bytearray(DATAGRAM_CLIENTS))
+        self.refused_sources: dict[bytes, bytes] = {}
         self.table: dict[bytes, int] = {}
         self.room = room
+
+    def refuse_source(self, key: bytes, value: bytes) -> None:
+        """Write it."""
+        self.refused_sources[key] = value
 
     def wait_until(self, is_done: Callable[[], bool]) -> None:
         """Nobody is at work."""

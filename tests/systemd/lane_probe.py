@@ -11,8 +11,9 @@ from pathlib import Path
 
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
-from appliance.edge.lane_kernel import OF_WORKERS, LaneKernel, Pinned, Sizes
+from appliance.edge.lane_kernel import OF_WORKERS, LaneKernel, Pinned
 from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.edge.lane_sizes import Sizes
 from appliance.ipc.lane_layout import FLOW_BYTES, LEAST_ENTRIES
 
 ROOT, NAME, INTERFACE = Path("/run/appliance/bpf"), "probe", "client0"

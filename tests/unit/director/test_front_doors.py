@@ -28,7 +28,7 @@ class Kernel:
     def __init__(self) -> None:
         self.doors: dict[bytes, bytes] = {}
         self.rules: dict[bytes, bytes] = {}
-        self._of_services = {"front_doors": self.doors, "stray_rules": self.rules}
+        self._of_services = {"front_doors": self.doors, "stray_rules": self.rules, "datagram_rules": {}}
         self.admissions = FakeAdmissions()
         self.keys: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.refuses = False

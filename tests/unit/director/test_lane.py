@@ -11,7 +11,8 @@ from appliance.config.loading import Config
 from appliance.director.lane import Lane
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_attach import Link
-from appliance.edge.lane_kernel import LaneKernel, Settings, Sizes
+from appliance.edge.lane_kernel import LaneKernel
+from appliance.edge.lane_sizes import Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
 from appliance.ipc.plan import RealServerPlan, ServicePlan

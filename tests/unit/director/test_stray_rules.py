@@ -8,7 +8,7 @@ import pytest
 from appliance.director.stray_rules import ALLOWANCE, StrayRules
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
-from appliance.ipc.lane_layout import STRAY_RULE, front_door_key
+from appliance.ipc.lane_layout import NO_LATCH, STRAY_RULE, front_door_key
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.stray_rule import StrayRule
 from appliance.model.tunables import TUNABLES
@@ -22,6 +22,11 @@ class Kernel:
     def __init__(self) -> None:
         self.rules: dict[bytes, bytes] = {}
         self.refuses = False
+        self.steered = 0
+
+    def steer(self) -> None:
+        assert not self.rules or self.steered
+        self.steered += 1
 
     def put_of_services(self, name: str, values: Mapping[bytes, bytes]) -> None:
         assert name == "stray_rules"
@@ -39,7 +44,8 @@ class Scene:
     """The rules, their kernel, and the tunables."""
 
     def __init__(self) -> None:
-        self.kernel, self.rules = Kernel(), StrayRules()
+        self.kernel = Kernel()
+        self.rules = StrayRules(lambda _: self.kernel.steer())
         self.as_kernel = cast("LaneKernel", self.kernel)
         self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"synproxy_in_kernel": 1}
         self.set()
@@ -49,8 +55,13 @@ class Scene:
         self.rules.put_tunables(self.as_kernel, self.tunables.__getitem__)
 
     def put(self, *services: ServicePlan) -> None:
-        self.rules.narrow(self.as_kernel, services)
+        self.narrow(*services)
         self.rules.widen(self.as_kernel)
+
+    def narrow(self, *services: ServicePlan) -> None:
+        """Each service in "auto" has the latch that its port says."""
+        latches = {service.name: service.port for service in services if service.synproxy == "auto"}
+        self.rules.narrow(self.as_kernel, services, latches)
 
     def rule(self, key: bytes = WEB) -> StrayRule:
         return StrayRule(*STRAY_RULE.unpack(self.kernel.rules[key]))
@@ -71,6 +82,8 @@ def test_a_service_whose_clients_all_have_cookies_has_a_rule(scene: Scene) -> No
     assert scene.kernel.rules.keys() == {WEB}
     scene.set(tcp_syncookies=2)
     assert scene.kernel.rules.keys() == {WEB, MAIL}
+    assert scene.rule(MAIL).first_latch == NO_LATCH, "each of its clients may have one"
+    assert scene.kernel.steered
 
 
 def test_limits_of_a_service_change_nothing(scene: Scene) -> None:
@@ -89,17 +102,38 @@ def test_a_rule_is_switched_off_and_on_by_a_tunable(scene: Scene) -> None:
 
 def test_services_without_cookies_have_one_while_strays_end_in_the_kernel(scene: Scene) -> None:
     scene.put(service(80), service(25, "auto"), service(53, "never"))
-    scene.set(strays_in_kernel=1, synproxy_in_kernel=0)
-    assert scene.kernel.rules.keys() == {DNS}, "clients of the others may have cookies of which the kernel knows nothing"
     drops = StrayRule(cookies=False, defers=False, drops=True, reserved=0, allowance=ALLOWANCE)
-    assert scene.rule(DNS) == drops
-    scene.set(synproxy_in_kernel=1)
-    assert scene.kernel.rules.keys() == {WEB, DNS}
+    for in_kernel in (0, 1):
+        scene.set(strays_in_kernel=1, synproxy_in_kernel=in_kernel)
+        assert scene.kernel.rules.keys() == {WEB, MAIL, DNS}
+        assert scene.rule(DNS) == drops
+        assert scene.rule(MAIL) == drops._replace(defers=True, first_latch=25)
+        assert scene.rule(WEB) == drops._replace(cookies=True, defers=True)
     assert scene.rule(WEB) == drops._replace(cookies=True, defers=True)
     assert scene.rule(DNS) == drops, "its clients have no cookies, whatever is awaited elsewhere"
     scene.set(defence_tcp_drop=0)
     assert scene.rule(WEB) == drops._replace(cookies=True, defers=True, drops=False)
     assert scene.kernel.rules.keys() == {WEB}, "without the defence they are for the host"
+    scene.set(synproxy_in_kernel=0)
+    assert not scene.kernel.rules
+
+
+def test_one_in_auto_without_a_latch_has_none(scene: Scene) -> None:
+    """There are only so many, and nobody says whether its clients may have cookies."""
+    scene.set(strays_in_kernel=1)
+    scene.rules.narrow(scene.as_kernel, [service(25, "auto")], {})
+    scene.rules.widen(scene.as_kernel)
+    assert scene.kernel.rules == {}
+
+
+def test_one_with_another_latch_is_another_one(scene: Scene) -> None:
+    """The shards do not keep that one yet."""
+    scene.set(strays_in_kernel=1)
+    scene.put(service(25, "auto"))
+    scene.rules.narrow(scene.as_kernel, [service(25, "auto")], {"at-25": 7})
+    assert scene.kernel.rules == {}
+    scene.rules.widen(scene.as_kernel)
+    assert scene.rule(MAIL).first_latch == 7
 
 
 @pytest.mark.parametrize("before", ["auto", "always"])
@@ -136,7 +170,7 @@ def test_a_vip_that_is_a_local_address_has_none(scene: Scene) -> None:
 
 def test_a_rule_goes_before_shards_change_and_comes_after(scene: Scene) -> None:
     scene.put(service(80))
-    scene.rules.narrow(scene.as_kernel, [service(80, synproxy_defer=0), service(25)])
+    scene.narrow(service(80, synproxy_defer=0), service(25))
     assert scene.kernel.rules == {}
     scene.set(synproxy_defer=0)
     assert scene.kernel.rules == {}, "no tunable brings one in between"
@@ -149,5 +183,5 @@ def test_what_the_kernel_refuses_is_said_and_tried_again(scene: Scene, caplog: p
     scene.put(service())
     assert "the kernel does not judge packets of no session as it should: cannot write: no" in caplog.messages
     scene.kernel.refuses = False
-    scene.rules.narrow(scene.as_kernel, [service()])
+    scene.narrow(service())
     assert scene.kernel.rules.keys() == {WEB}, "by the next look at routes"

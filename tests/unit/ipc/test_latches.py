@@ -13,12 +13,13 @@ OTHERS = [
     replace(WEB, synproxy="always"),
     replace(WEB, protocol="udp"),
     replace(WEB, lane=False),
-    replace(WEB, guarded=True),
 ]
 
 
-def test_only_services_in_auto_that_the_kernel_may_answer_for_have_some() -> None:
+def test_only_services_in_auto_that_the_lane_may_carry_have_some() -> None:
+    """One that is guarded has no front door, but strays as any other."""
     assert may_have_latch(WEB)
+    assert may_have_latch(replace(WEB, guarded=True))
     assert not any(map(may_have_latch, OTHERS))
 
 

@@ -16,7 +16,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.memory = memoryview(bytearray(LATCH.size))
-        self.memory[:] = LATCH.pack(1000, 1, b"")
+        self.memory[:] = LATCH.pack(1000, 1, 1, 2**63, 0, b"")
         self.latch = Latch(self.memory)
         self.now = 10.0
 

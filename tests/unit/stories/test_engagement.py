@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from struct import pack_into
 
 import pytest
 
@@ -33,14 +34,19 @@ class Scene:
 
     def latch(self, number: int = 0) -> tuple[int, int]:
         """How many cookies were sent there, and whether it is open."""
-        cookies, is_open, _ = LATCH.unpack_from(self.maps.latches, number * LATCH.size)
+        cookies, is_open = LATCH.unpack_from(self.maps.latches, number * LATCH.size)[:2]
         return cookies, is_open
+
+    def kept(self, number: int = 0) -> tuple[int, float]:
+        """Whether a latch is kept, and until when a client may have a cookie, in seconds."""
+        _, _, is_kept, until_ns, _, _ = LATCH.unpack_from(self.maps.latches, number * LATCH.size)
+        return is_kept, until_ns / 1e9
 
     def answer(self, cookies: int, number: int = 0) -> None:
         """The kernel answers so many SYNs."""
         before, is_open = self.latch(number)
         assert is_open
-        LATCH.pack_into(self.maps.latches, number * LATCH.size, before + cookies, is_open, b"")
+        pack_into("<Q", self.maps.latches, number * LATCH.size, before + cookies)
 
     def syn(self) -> Verdict:
         """A SYN of another client comes up."""
@@ -186,7 +192,7 @@ def test_a_shard_that_ends_closes_its_latches_and_so_does_the_one_that_follows(s
     scene.world.shard.close()
     assert scene.latch()[1] == 0
     for number in (0, 9):
-        LATCH.pack_into(scene.maps.latches, number * LATCH.size, 5, 1, b"")
+        LATCH.pack_into(scene.maps.latches, number * LATCH.size, 5, 1, 1, 0, 0, b"")
     World(AUTO, scene.maps)
     assert [scene.latch(number) for number in (0, 9)] == [(5, 0), (5, 0)]
 
@@ -209,7 +215,7 @@ def test_another_latch_goes_on_where_the_one_before_was(scene: Scene) -> None:
 
 def test_each_shard_has_its_own_latch_and_leaves_those_of_others_alone() -> None:
     scene = Scene(plan(synproxy="auto", shard=1, shards=2), tcp_max_syn_backlog=2 * BACKLOG)
-    LATCH.pack_into(scene.maps.latches, 0, 0, 1, b"")
+    LATCH.pack_into(scene.maps.latches, 0, 0, 1, 0, 0, 0, b"")
     for _ in range(BACKLOG + 1):
         scene.syn()
     assert (scene.latch(0), scene.latch(1)) == ((0, 1), (0, 1))
@@ -248,3 +254,37 @@ def test_no_more_are_looked_at_than_there_is_time_for(monkeypatch: pytest.Monkey
         world.sleep(0.1)
         ended.append(world.counter("syncookies_disengaged"))
     assert ended == [1, 2, 3, 4]
+
+
+def test_the_latch_says_until_when_a_client_may_have_a_cookie_of_the_shard() -> None:
+    """From before its first one is sent: the kernel judges by it what comes back."""
+    scene = Scene(synproxy_in_kernel=0)
+    assert scene.kept() == (1, scene.world.now), "none from before"
+    scene.engage()
+    assert scene.kept() == (1, scene.world.now + COOKIE_LIFE_S)
+    scene.world.sleep(1.0)
+    assert scene.kept()[1] == scene.world.now - 1.0 + COOKIE_LIFE_S
+    scene.world.shard.close()
+    assert scene.kept()[0] == 0
+
+
+def test_while_the_kernel_answers_that_time_goes_on(scene: Scene) -> None:
+    scene.world.sleep(1.2)
+    assert scene.kept()[1] > scene.world.now + COOKIE_LIFE_S
+
+
+def test_a_shard_that_follows_another_one_expects_cookies_of_it() -> None:
+    scene = Scene(plan(synproxy="auto", has_predecessor=True))
+    assert scene.kept() == (1, scene.world.now + COOKIE_LIFE_S)
+    (web,) = AUTO.services
+    mail = replace(web, name="mail", port=25, real_servers=tuple(replace(server, slot=1) for server in web.real_servers))
+    scene.world.change(replace(AUTO, services=(web, mail)))
+    assert [scene.kept(number) for number in range(2)] == 2 * [(1, scene.world.now + COOKIE_LIFE_S)]
+
+
+def test_a_latch_that_no_service_has_any_more_says_nothing(scene: Scene) -> None:
+    (web,) = AUTO.services
+    scene.world.change(replace(AUTO, services=(replace(web, lane=False),)))
+    assert scene.kept()[0] == 0
+    scene.world.change(AUTO)
+    assert scene.kept() == (1, scene.world.now + COOKIE_LIFE_S), "as before"

@@ -2,11 +2,13 @@
 
 import pytest
 
+from appliance.ipc.lane_layout import REFUSED_SOURCE
 from appliance.ipc.plan import Plan
 from appliance.model import verdicts
 from appliance.model.verdict import Verdict
 from appliance.sessions.room import HALF_OPEN_GRACE_S
 from tests.support.addresses import CLIENT, LIP1, RS1, RS2, VIP
+from tests.support.lane_maps import FakeMaps
 from tests.support.segments import icmp_error, read_udp, tcp, udp
 from tests.support.world import World, plan
 
@@ -352,3 +354,18 @@ class TestSourceLimit:
         assert self.of(world, 0, 4) is verdicts.SOURCE_LIMIT
         world.sleep(1.2)
         world.assert_empty()
+
+    def test_the_kernel_is_told_who_is_refused_and_who_has_a_session(self) -> None:
+        """While it is to drop strays; and whatever happens, until the sessions are over."""
+        maps = FakeMaps()
+        world = World(plan(with_udp=True), maps, source_conn_max=2, udp_timeout_unconfirmed=1000)
+        assert [self.of(world, 1, port) for port in range(3)][2] is verdicts.SOURCE_LIMIT
+        assert (maps.refused_sources, sum(maps.datagram_clients)) == ({}, 2)
+        world.shared.set_tunables({"strays_in_kernel": 1})
+        world.put(tcp(client(1), VIP, "S"))
+        assert self.of(world, 1, 3) is verdicts.SOURCE_LIMIT
+        (value,) = maps.refused_sources.values()
+        assert REFUSED_SOURCE.unpack(value)[1] == world.shared.generation[0]
+        assert sum(maps.datagram_clients) == 2, "clients of TCP are not counted"
+        world.sleep(1.2)
+        assert sum(maps.datagram_clients) == 0
