@@ -23,6 +23,7 @@ from appliance.ipc.shared_layout import SharedState
 from appliance.sessions.admission import Admission
 from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
 from appliance.sessions.ring import Ring, Ticket
+from appliance.sessions.short_lived import ShortLived
 from appliance.sessions.tickets import Owner as TicketsOwner
 from appliance.sessions.tickets import Tickets, no_client
 from appliance.state.lane_entry import CELLS, flow_of_segment
@@ -211,6 +212,21 @@ class Prepared:
     def young(self) -> int:
         """How many sessions the kernel has opened that are in no table yet."""
         return self._short.young
+
+    @property
+    def rings(self) -> Iterable[Ring]:
+        """The rings that have tickets."""
+        return self._active
+
+    @property
+    def ready(self) -> int:
+        """How many tickets there are."""
+        return self._ready
+
+    @property
+    def short(self) -> ShortLived:
+        """The short-lived sessions."""
+        return self._short
 
     def publish(self) -> None:
         """Make visible to the director how many short-lived sessions there are."""

@@ -12,7 +12,7 @@ Until then a young session counts as established and a resting one as in TIME_WA
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
@@ -132,6 +132,14 @@ class ShortLived:
     def resting(self) -> int:
         """How many endpoints rest."""
         return len(self._resting)
+
+    def young_in(self, entries: Collection[int]) -> dict[int, Ticket]:
+        """Those of some entries that are young, by entry."""
+        return {entry: each[entry] for each in (self._fresh, self._older) for entry in entries if entry in each}
+
+    def resting_in(self, entries: Collection[int]) -> dict[int, Ticket]:
+        """Those of some entries that rest, by entry."""
+        return {entry: self._resting[entry] for entry in entries if entry in self._resting}
 
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""

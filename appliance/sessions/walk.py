@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from appliance.ipc.queries import (
+    CONSISTENCY,
     CUT,
     LOCAL_ADDRESS,
     ROWS,
@@ -26,6 +27,7 @@ from appliance.ipc.queries import (
 )
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import STATE_NAMES
+from appliance.sessions.consistency import ConsistencyCheck
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
@@ -47,7 +49,8 @@ Condition = Callable[[Session], bool]
 
 
 class Piece(NamedTuple):
-    """A part of the answer. `items` are SessionRows, or pairs of a name and a count, or one count of sessions cut, or Slabs."""
+    """A part of the answer. `items` are SessionRows, or pairs of a name and a count, or one count of sessions cut, or Slabs, or
+    one Consistency."""
 
     items: list[Any]
     is_last: bool
@@ -66,6 +69,7 @@ class SessionWalk:
         self._left = query.limit
         """How many more sessions a limited answer has room for. An unlimited answer starts at 0, so it never reaches 0 again."""
         self._tables = slabs(sessions)
+        self._check = ConsistencyCheck(sessions, shard)
         self._table = self._bucket = 0
         self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
 
@@ -74,6 +78,9 @@ class SessionWalk:
         if self._query.kind == SLABS:
             tables = list(islice(self._tables, _SLABS_AT_ONCE))
             return Piece(tables, len(tables) < _SLABS_AT_ONCE)
+        if self._query.kind == CONSISTENCY:
+            found = self._check.step()
+            return Piece([] if found is None else [found], found is not None)
         budget, price = BUDGET, _PRICES[self._query.kind]
         is_meant, wanted = self._is_meant, list[Session]()
         for session in self._entries:

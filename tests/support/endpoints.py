@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from appliance.ipc.rows import Consistency
 from appliance.ipc.session_record import RECORD_BYTES
+from appliance.sessions.consistency import ConsistencyCheck
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.ring import Ticket
 from appliance.state.lane_entry import CELLS, HELD_CELL, each, flows_in, flows_of
@@ -43,6 +45,20 @@ def check_endpoints(sessions: Sessions) -> None:
     held = {entry for entry in (ticket.entry for ticket in (*young, *resting)) if cells[entry * CELLS + HELD_CELL]}
     assert held == {ticket.entry for ticket in resting}, "the kernel has those that are young, and none of those that rest"
     assert len(short._orders) + len(short._leaving) or not resting, "what rests is freed one day"
+    found = consistency_of(sessions)
+    assert found.problems == [], "a shard is consistent, and says so"
+    assert found.entries["used"] == len(used)
+    assert found.flows == len(expected)
+    endpoints_held = sum(sum(counts.values()) for counts in found.held.values())
+    assert endpoints_held == len(in_tables) + len(sessions.udp) + len(ready) + len(young) + len(resting)
+
+
+def consistency_of(sessions: Sessions) -> Consistency:
+    """What the shard says itself (`sessions.consistency`)."""
+    check = ConsistencyCheck(sessions, 0)
+    while (found := check.step()) is None:
+        pass
+    return found
 
 
 def _check_ports(sessions: Sessions, *tickets: list[Ticket]) -> None:
