@@ -21,7 +21,7 @@ from appliance.state.session import Session
 from appliance.wire.flow import Direction
 from appliance.wire.show import show_endpoint
 
-_ENTRIES_AT_ONCE, _FLOWS_AT_ONCE = 128, 512
+_SESSIONS_AT_ONCE, _ENTRIES_AT_ONCE, _FLOWS_AT_ONCE = 1000, 128, 512
 """A millisecond's work, or two."""
 
 _PROBLEMS_MAX = 20
@@ -64,9 +64,10 @@ class ConsistencyCheck:
 
     def _look_at_tables(self) -> Iterator[None]:
         """Each session in the tables has its own port, and its entry, if it has one."""
-        owner = self._lane.entries.owner
+        owner, looked_at = self._lane.entries.owner, 0
         for table in (self._sessions.tcp, self._sessions.udp):
             for sessions in table.walk():
+                looked_at += len(sessions)
                 for session in sessions:
                     if session.entry is not None:
                         if owner(session.entry) is not session:
@@ -74,7 +75,8 @@ class ConsistencyCheck:
                         continue
                     self._held[session.real_server.endpoint, IN_USE] += 1
                     self._look_at_port(session, "in no entry")
-                if sessions:
+                if looked_at >= _SESSIONS_AT_ONCE:
+                    looked_at = 0
                     yield
 
     def _look_at_entries(self) -> Iterator[None]:
