@@ -84,16 +84,20 @@ class ConsistencyCheck:
         for slot, part in self._lane.entries.parts.items():
             end = self._lane.entries.unused(slot).start
             for start in range(part.start, end, _ENTRIES_AT_ONCE):
+                if start > part.start:
+                    yield
                 self._look_at_some(slot, range(start, min(end, start + _ENTRIES_AT_ONCE)))
-                yield
-            for entry in self._lane.entries_with_record(self._lane.entries.unused(slot)):
-                self._note(f"entry {entry} was never used, and has a session record")
-            holders = (held_in(self._sessions, part).values() for held_in in HOLDERS.values())
-            flows = Counter((one.service.protocol, one.leaving_key(Direction.INBOUND)) for one in chain.from_iterable(holders))
-            for (protocol, _), count in flows.items() if len(flows) < flows.total() else ():
-                if count > 1:
-                    self._note(f"{count} entries of slot {slot} have the same local endpoint of {protocol}")
+            self._look_at_slot(slot, part)
             yield
+
+    def _look_at_slot(self, slot: int, part: range) -> None:
+        for entry in self._lane.entries_with_record(self._lane.entries.unused(slot)):
+            self._note(f"entry {entry} was never used, and has a session record")
+        holders = (held_in(self._sessions, part).values() for held_in in HOLDERS.values())
+        flows = Counter((one.service.protocol, one.leaving_key(Direction.INBOUND)) for one in chain.from_iterable(holders))
+        for (protocol, _), count in flows.items() if len(flows) < flows.total() else ():
+            if count > 1:
+                self._note(f"{count} entries of slot {slot} have the same local endpoint of {protocol}")
 
     def _look_at_some(self, slot: int, entries: range) -> None:
         free, times = self._lane.entries.free_in(slot, entries), Counter[int]()
