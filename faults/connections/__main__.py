@@ -19,7 +19,7 @@ from bench.rig.servers import nginx_running, prepare_network
 from bench.rig.tables import aligned
 from faults import site as faults_site
 from faults.connections.load import opening
-from faults.connections.site import PORTS_MAX, SERVICES, configuration
+from faults.connections.site import PORTS_MAX, PORTS_MIN, SERVICES, configuration
 from faults.connections.verdict import COUNTED, Look, Run, wrong
 from faults.gateway import Gateway, wait_until
 from faults.lab import gateway_of, run_in_lab
@@ -34,6 +34,8 @@ _SAMPLE_S = 1.0
 _LOOK_EVERY, _SAY_EVERY = 2, 10
 """In samples."""
 _QUIET_S = 120.0
+_LOOK_S = 120.0
+"""How long a look at all tables may take while workers have much else to do."""
 _TOOLS = ("wrk",)
 
 
@@ -45,7 +47,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
         "--rate", type=program.within(1, _RATE_MAX), default=5000, metavar="N", help="connections a second at most (default 5000)"
     )
     parser.add_argument(
-        "--local-ports", type=program.within(16, PORTS_MAX), default=PORTS_MAX, metavar="N", help=f"default {PORTS_MAX}"
+        "--local-ports", type=program.within(PORTS_MIN, PORTS_MAX), default=PORTS_MAX, metavar="N", help=f"default {PORTS_MAX}"
     )
     parser.add_argument("--shards", type=program.within(1, 8), default=2)
     parser.add_argument("--inside-lab", nargs=2, metavar=("CONFIG", "CONTROL"), help=argparse.SUPPRESS)
@@ -123,7 +125,7 @@ def look(gateway: Gateway) -> Look:
         service["name"]: {row["address"]: {name: row[name] for name in COUNTED} for row in service["real_servers"]}
         for service in services
     }
-    return Look(json.loads(gateway.ask("/stats/consistency").body), figures)
+    return Look(json.loads(gateway.ask("/stats/consistency", timeout_s=_LOOK_S).body), figures)
 
 
 def _quiet(gateway: Gateway) -> Look:
@@ -168,7 +170,7 @@ def as_text(run: Run) -> str:
     return "\n".join(
         (
             f"{run.answered:,} connections in {run.seconds:.0f} s, {run.answered / run.seconds:,.0f} a second; "
-            f"{run.opened_by_kernel:,} opened by the kernel; {run.reused:,} went on with an older session\n",
+            f"{run.opened_by_kernel:,} opened by the kernel; {run.reused:,} went on with an older one\n",
             aligned(shares, left={0, 1}),
             aligned(memory),
             aligned(endpoints, left={0}),

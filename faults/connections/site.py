@@ -7,7 +7,8 @@ from bench.rig.topology import HTTP_PORT, QUEUED_REAL_SERVERS, REAL_SERVERS, VIP
 
 FIRST_PORT = 5000
 """The lowest local port."""
-PORTS_MAX = 60_000
+PORTS_MIN, PORTS_MAX = 256, 60_000
+"""With fewer, a shard may have none: their low bits say whose they are."""
 
 _SERVERS = (*REAL_SERVERS, QUEUED_REAL_SERVERS[0])
 """The third one is a second address of the first one's host."""
