@@ -11,6 +11,7 @@
 #   make bench-sessions    what a hundred thousand and a million sessions cost one shard: no root
 #   make bench-config      what two thousand services with twenty thousand real servers cost (root)
 #   make faults            one fault after another under load, and what clients saw of each (root); FAULTS="--rows restarted"
+#   make connections COUNT=200000  so many short connections at a bounded rate, then a verdict on shares, memory and tables (root)
 #   make soak MINUTES=5    traffic of all kinds for so long, then a verdict on what has piled up (root)
 #   make fuzz              the shard under a coverage-guided fuzzer for a minute, no root; FUZZ="--seconds 600" for longer
 #   make test-stock-kernel native steering, lane and units on a stock Debian kernel under qemu (root); SHORT=1 for the short version
@@ -27,7 +28,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: demo test test-without-lane check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
+.PHONY: demo test test-without-lane check docs lane prometheus bench bench-flood bench-defence bench-sessions bench-config faults soak connections fuzz test-stock-kernel swagger-ui ui browser screenshots gen venv clean
 
 venv:
 	@tools/prepare.sh
@@ -124,6 +125,10 @@ faults:
 soak: venv
 	@$(LANE_IF_POSSIBLE)
 	$(PYTHON) -m faults.soak --minutes $(or $(MINUTES),5) $(SOAK)
+
+connections: lane
+	@tools/prepare.sh wrk nginx-light
+	$(PYTHON) -m faults.connections --count $(or $(COUNT),200000) $(CONNECTIONS)
 
 fuzz: venv
 	@$(PYTHON) -c 'import atheris' 2>/dev/null || \

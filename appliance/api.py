@@ -38,6 +38,7 @@ from appliance.rest.trace import TraceHandlers
 from appliance.rest.ui_page import UiHandlers
 from appliance.views import counters, proc
 from appliance.views.attack import attacks
+from appliance.views.consistency import consistency
 from appliance.views.doctor import report
 from appliance.views.document import Document
 from appliance.views.health import real_server_health
@@ -78,7 +79,7 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     tunables, ext_counters = SysctlHandlers(gateway), ExtCounterHandlers(gateway)
     sessions = SessionHandlers(gateway.sessions, lambda: [service.name for service in gateway.services])
     status, host = _StatusHandlers(gateway, sessions), HostParameterHandlers(gateway)
-    remembered, docs = PersistenceHandlers(gateway), DocsHandlers(ROUTES)
+    remembered = PersistenceHandlers(gateway)
     drains, drain = DrainHandlers(gateway), "/services/{name}/real_servers/{endpoint}/drain"
     return {
         ("GET", "/"): _show(lambda: index([(route.path, ", ".join(route.methods), route.summary) for route in ROUTES])),
@@ -95,14 +96,12 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/stats/queues"): _show(lambda: counters.queues(shared)),
         ("GET", "/stats/lane"): status.lane,
         ("GET", "/stats/slabinfo"): status.slabinfo,
+        ("GET", "/stats/consistency"): status.consistency,
         ("GET", "/stats/sockstat"): status.sockstat,
         ("GET", "/stats/conntrack"): _show(lambda: proc.conntrack(shared, gateway.host_conntrack())),
         ("GET", "/conns"): sessions.list_sessions,
         ("DELETE", "/conns"): sessions.cut_sessions,
         ("GET", "/conns/top"): sessions.top,
-        ("GET", "/openapi.json"): docs.openapi,
-        ("GET", "/docs"): docs.page,
-        ("GET", "/docs/{name}"): docs.asset,
         ("GET", "/stats/persistence"): remembered.count,
         ("GET", "/persistence"): remembered.list_clients,
         ("GET", "/metrics"): MetricsHandlers(gateway).show,
@@ -126,8 +125,11 @@ def _handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
 
 def _page_handlers(gateway: Gateway) -> Mapping[tuple[str, str], Handler]:
     """Those of the page that shows the gateway live."""
-    ui = UiHandlers()
+    ui, docs = UiHandlers(), DocsHandlers(ROUTES)
     return {
+        ("GET", "/openapi.json"): docs.openapi,
+        ("GET", "/docs"): docs.page,
+        ("GET", "/docs/{name}"): docs.asset,
         ("GET", "/ui"): ui.to_page,
         ("GET", "/ui/"): ui.page,
         ("GET", "/ui/{name}"): ui.asset,
@@ -184,6 +186,9 @@ class _StatusHandlers:
 
     async def slabinfo(self, request: web.Request) -> web.Response:
         return respond(request, proc.slabinfo(await self._sessions.slabs()))
+
+    async def consistency(self, request: web.Request) -> web.Response:
+        return respond(request, consistency(await self._sessions.consistency()))
 
     async def sockstat(self, request: web.Request) -> web.Response:
         gateway, slabs = self._gateway, await self._sessions.slabs()

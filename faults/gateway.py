@@ -89,9 +89,9 @@ class Gateway:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def ask(self, path: str, method: str = "GET", body: str | None = None) -> Answer:
+    def ask(self, path: str, method: str = "GET", body: str | None = None, *, timeout_s: float = _API_S) -> Answer:
         """Ask the API. Raises OSError or HTTPException when there is no answer."""
-        connect = partial(socket.create_connection, API, timeout=_API_S)
+        connect = partial(socket.create_connection, API, timeout=timeout_s)
         connection = http.client.HTTPConnection(*API)
         with closing(connection):
             connection.sock = namespaces.call_inside(self.site.gateway, connect)

@@ -48,6 +48,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("events", Group.LOOK, "show what has happened to real servers", _CLI + "drain:add_events"),
     Entry("lane", Group.LOOK, "show what the kernel carries by itself", _CLI + "tables:add_table"),
     Entry("slabinfo", Group.LOOK, "show the size of tables and pools", _CLI + "tables:add_table"),
+    Entry("consistency", Group.LOOK, "look whether tables, pools and lane agree", _CLI + "tables:add_table"),
     Entry("sockstat", Group.LOOK, "count sessions as sockets", _CLI + "tables:add_table"),
     Entry("conntrack", Group.LOOK, "show the fill of the session table", _CLI + "tables:add_table"),
     Entry("top", Group.LOOK, "show the gateway live on a terminal", _CLI + "top.command:add_top"),

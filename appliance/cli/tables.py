@@ -48,6 +48,12 @@ _TABLES = {
         "/stats/lane", "Show which share of the packets of sessions the kernel carries, and why others went up to a worker."
     ),
     "slabinfo": _Table("/stats/slabinfo", "Show the objects, their size and the pages of each table and pool."),
+    "consistency": _Table(
+        "/stats/consistency",
+        "Look whether tables and pools of sessions agree with each other and with the lane.",
+        None,
+        ((r"^wrong: [1-9]", RED), ("^wrong: 0", GREEN)),
+    ),
     "sockstat": _Table(
         "/stats/sockstat",
         "Count the sessions as /proc/net/sockstat counts sockets, and show the sockets of the host beside them.",

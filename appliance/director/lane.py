@@ -327,5 +327,6 @@ def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
 
 
 def _side_of(name: str, sides: Sides) -> int:
-    clients = InterfaceFlags.CLIENTS if name in sides.client_interfaces else 0
-    return clients | (InterfaceFlags.REAL_SERVERS if name in sides.server_interfaces else 0)
+    return InterfaceFlags.CLIENTS * (name in sides.client_interfaces) | InterfaceFlags.REAL_SERVERS * (
+        name in sides.server_interfaces
+    )

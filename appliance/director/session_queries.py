@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from appliance.director.supervisor import ShardProcess
 from appliance.ipc.queries import (
+    CONSISTENCY,
     CUT,
     ROWS,
     SLABS,
@@ -18,7 +19,7 @@ from appliance.ipc.queries import (
     first_place,
     parse_place,
 )
-from appliance.ipc.rows import Page, SessionRow, Slab
+from appliance.ipc.rows import Consistency, Page, SessionRow, Slab
 
 
 class SessionQueries:
@@ -89,6 +90,11 @@ class SessionQueries:
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
         return [[Slab(*slab) async for piece in worker.ask(Query(SLABS)) for slab in piece.items] for worker in self._workers]
+
+    async def consistency(self) -> list[Consistency]:
+        """Whether what each shard has agrees with itself and with the lane."""
+        query = Query(CONSISTENCY)
+        return [Consistency(*found) for worker in self._workers async for piece in worker.ask(query) for found in piece.items]
 
 
 async def _cut_in(worker: ShardProcess, query: Query) -> int:

@@ -14,11 +14,12 @@ from appliance.model.did_you_mean import nearest
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.wire.flow import FIRST_KEY, KEY_BYTES, destination_of, source_of, split_endpoint
 
-ROWS, TALLY, CUT, SLABS, TRACE = "rows", "tally", "cut", "slabs", "trace"
-"""Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables.
+ROWS, TALLY, CUT, SLABS, CONSISTENCY, TRACE = "rows", "tally", "cut", "slabs", "consistency", "trace"
+"""Kinds of queries. ROWS lists sessions, TALLY counts them in groups, CUT ends them; SLABS asks for the sizes of the tables, and
+CONSISTENCY whether they agree with each other and with the lane.
 TRACE is about packets: those of some clients, from its first piece on until nobody wants more (see `ipc.traced`)."""
 
-KINDS = (ROWS, TALLY, CUT, SLABS, TRACE)
+KINDS = (ROWS, TALLY, CUT, SLABS, CONSISTENCY, TRACE)
 
 GROUPS = ("client", "service", "real_server")
 """The groups in which operators can have sessions counted."""

@@ -82,6 +82,23 @@ class Slab(NamedTuple):
     """Bytes of one object; their average when they differ."""
 
 
+class Consistency(NamedTuple):
+    """Whether the tables, pools and figures of a shard agree with each other and with the lane."""
+
+    held: dict[str, dict[str, int]]
+    """By real server (``address:port``): how many of its local endpoints each kind of holder has."""
+    free: int
+    """Local endpoints that nobody has, of those that were ever asked for."""
+    entries: dict[str, int]
+    """Entries of the lane: "used", and "free"."""
+    flows: int
+    """Of the kernel's table, those that lead to entries of the shard."""
+    wrong: int
+    """How much does not agree."""
+    problems: list[str]
+    """The first of it, each in a sentence."""
+
+
 class ShardState(NamedTuple):
     """The state of the worker process of one shard."""
 

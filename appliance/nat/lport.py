@@ -80,6 +80,11 @@ class LocalPortPool:
         """How many ports the pool may hand out, free or not."""
         return len(self._ports)
 
+    @property
+    def held(self) -> int:
+        """How many ports somebody has, in the range and outside."""
+        return self.in_use + len(self._outside)
+
     def acquire(self, tries: int) -> LocalPort | None:
         """A free port, which is in use from now on; None when none of the next `tries` ports from the cursor on is free."""
         used, size, cursor = self._used, len(self._ports), self._cursor
@@ -221,6 +226,11 @@ class LocalPorts:
     def release(self, local_address: bytes, real_server: bytes, port: int, last_seq: int) -> None:
         """Give back a port that `acquire` gave for the same two; see `LocalPortPool.release`."""
         self._pools[local_address + real_server].release(port, last_seq)
+
+    def is_in_use(self, local_address: bytes, real_server: bytes, port: int) -> bool:
+        """Whether somebody has this port between these two, in the range or outside."""
+        pool = self._pools.get(local_address + real_server)
+        return pool is not None and pool.is_in_use(port)
 
     def in_use(self, local_address: bytes, real_server: bytes) -> int:
         """How many ports of the range sessions use between these two."""

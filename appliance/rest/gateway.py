@@ -17,6 +17,7 @@ from appliance.ipc.rows import (
     Caller,
     ChangePlan,
     ConfigState,
+    Consistency,
     DrainState,
     DutyState,
     EventsSince,
@@ -58,6 +59,9 @@ class Sessions(Protocol):
 
     async def slabs(self) -> list[list[Slab]]:
         """The tables and pools of each shard."""
+
+    async def consistency(self) -> list[Consistency]:
+        """Whether what each shard has agrees with itself and with the lane."""
 
 
 class Health(Protocol):

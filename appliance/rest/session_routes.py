@@ -3,6 +3,7 @@
 from appliance.ipc.queries import GROUPS, LIMIT_MAX, PLACE_PATTERN, SessionFilter
 from appliance.model.tcp_state import STATE_NAMES
 from appliance.rest import models
+from appliance.rest.consistency_models import Consistency
 from appliance.rest.operation import BAD_QUERY, SHARD_DOWN, Operation, Parameter, Route
 
 PAGE_SESSIONS, PAGE_SESSIONS_MAX = 1000, LIMIT_MAX
@@ -126,6 +127,24 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 refusals=(BAD_QUERY, SHARD_DOWN),
                 is_costly=True,
                 answer=models.Top,
+            ),
+        ),
+    ),
+    Route(
+        "/stats/consistency",
+        "whether tables and pools of sessions agree with each other and with the lane",
+        (
+            Operation(
+                "GET",
+                "Looks whether each local endpoint and each entry of the lane has one holder or is free, and whether flows and "
+                "figures agree with that. Traffic may go on meanwhile.",
+                "what was found, then how many local endpoints of each real server each kind of holder has",
+                "`wrong` (how much does not agree), `problems` (the first of it, each in a sentence), `entries` (`used` and "
+                "`free`), `flows` in the lane, `free` (local endpoints that nobody has) and `real_servers`: an object: endpoint "
+                "-> how many of its local endpoints are `in_use`, `ready`, `young` and `resting`",
+                refusals=(SHARD_DOWN,),
+                is_costly=True,
+                answer=Consistency,
             ),
         ),
     ),

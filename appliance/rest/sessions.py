@@ -20,7 +20,7 @@ from appliance.ipc.queries import (
     read_group,
     read_number,
 )
-from appliance.ipc.rows import Slab
+from appliance.ipc.rows import Consistency, Slab
 from appliance.rest.accept_header import JSON, TEXT
 from appliance.rest.audit import note_change
 from appliance.rest.gateway import Sessions
@@ -101,6 +101,11 @@ class SessionHandlers:
         """The tables and pools of each shard. Raises ProblemError: 503."""
         with _refusals_as_problems():
             return await self._sessions.slabs()
+
+    async def consistency(self) -> list[Consistency]:
+        """Whether what each shard has agrees with itself and with the lane. Raises ProblemError: 503."""
+        with _refusals_as_problems():
+            return await self._sessions.consistency()
 
     def _filter(self, request: web.Request) -> SessionFilter:
         return read_filter(request.query, self._services())

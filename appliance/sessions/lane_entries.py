@@ -77,12 +77,31 @@ class LaneEntries:
         self._resting.append((now + REST_S, entry))
         self.in_use -= 1
 
+    def unused(self, slot: int) -> range:
+        """The entries of a slot of the shard that were never used."""
+        part = self._parts[slot]
+        return range(part.start + len(self.owners[slot]), part.stop)
+
+    def free_in(self, slot: int, entries: range) -> list[int]:
+        """Those among some entries of a slot that were used, and are free or rest."""
+        waiting = (entry for _, entry in self._resting)
+        return [entry for some in (self._free[slot], waiting) for entry in some if entry in entries]
+
+    @property
+    def counted(self) -> int:
+        """How many entries are neither free nor rest, counted anew."""
+        return sum(map(len, self.owners.values())) - sum(map(len, self._free.values())) - len(self._resting)
+
     def owner(self, entry: int) -> Session | None:
         """The session of an entry; None when it has none, or belongs to another shard."""
         slot = entry // self._part_size
         owners = self.owners.get(slot, [])
         place = entry - slot * self._part_size
         return owners[place] if place < len(owners) else None
+
+    def owns(self, entry: int) -> bool:
+        """Whether an entry is of the shard's slots."""
+        return entry // self._part_size in self._parts
 
     def may_own(self, entry: int) -> bool:
         """Whether an entry is of the shard's slots, or of none at all."""

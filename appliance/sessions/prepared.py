@@ -219,6 +219,16 @@ class Prepared:
         """How many sessions the kernel has opened that are in no table yet."""
         return self._short.young
 
+    @property
+    def rings(self) -> Iterable[Ring]:
+        """The rings that have tickets."""
+        return self._active
+
+    @property
+    def ready(self) -> int:
+        """How many tickets there are."""
+        return self._ready
+
     def publish(self) -> None:
         """Make visible to the director how many short-lived sessions there are."""
         self._shared.short_lived[self._shard] = self._short.young

@@ -77,6 +77,13 @@ class Ring:
         """Whether the oldest ticket was taken and came to nothing."""
         return self._cells[_TICKETS + (self.seen & _PLACE_MASK)] == VOID_TICKET
 
+    def is_in_step(self) -> bool:
+        """Whether the memory that the kernel reads has the same tickets, and in the same order."""
+        cells, seen = self._cells, self.seen
+        places = (cells[_TICKETS + (number & _PLACE_MASK)] for number in range(seen, seen + len(self.tickets)))
+        same = all(there in (ticket.entry, VOID_TICKET) for there, ticket in zip(places, self.tickets, strict=True))
+        return same and self._longs[_TAIL] - seen == len(self.tickets)
+
     def next(self) -> Ticket:
         """The oldest ticket, which leaves the ring; it was taken."""
         self.seen += 1

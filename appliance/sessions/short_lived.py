@@ -11,7 +11,7 @@ Until then a young session counts as established and a resting one as in TIME_WA
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
@@ -112,6 +112,14 @@ class ShortLived:
         """Whether the endpoint of a ticket rests, as far as it is known: the kernel may just have taken it."""
         return self._resting.tickets.get(ticket.entry) is ticket
 
+    def young_in(self, entries: Collection[int]) -> dict[int, Ticket]:
+        """Those of some entries that are young, by entry."""
+        return {entry: self._young[entry] for entry in entries if entry in self._young}
+
+    def resting_in(self, entries: Collection[int]) -> dict[int, Ticket]:
+        """Those of some entries that rest, by entry."""
+        return {entry: self._resting.tickets[entry] for entry in entries if entry in self._resting.tickets}
+
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
@@ -148,32 +156,38 @@ class ShortLived:
     def _read(self, pool: Pool) -> None:
         """The same for one pool."""
         events = pool.events()
+        ended = pool.too_early + events.ended
         if events.opened:
-            self._note_opened(pool, events.opened)
+            self._note_opened(events.opened, ended)
         for entry in events.void:
             self._resting.free_void(entry)
-        if pool.too_early or events.ended:
-            self._note_ended(pool, pool.too_early + events.ended)
+        if ended:
+            pool.too_early = self._note_ended(ended)
 
-    def _note_opened(self, pool: Pool, opened: list[int]) -> None:
+    def _note_opened(self, opened: list[int], ended: list[int]) -> None:
+        """These were opened. One that is young has ended before: then that is taken out of `ended`."""
         young, resting = self._young, self._resting.tickets
         for entry in opened:
-            if entry in young:  # that it has ended was known too early
-                pool.too_early.remove(entry)
+            if entry in young:
+                ended.remove(entry)
                 self._figures.rest(young[entry], 1)
             else:
                 young[entry] = resting.pop(entry)
         self._fresh.append((self._owner.by_state.now, opened))
         self._figures.use_again(young[opened[0]], len(opened))
 
-    def _note_ended(self, pool: Pool, ended: list[int]) -> None:
-        young, resting = self._young, self._resting.tickets
-        pool.too_early = [entry for entry in ended if entry not in young]
-        known = [entry for entry in ended if entry in young]
-        for entry in known:
-            ticket = resting[entry] = young.pop(entry)
-        if known:
-            self._figures.rest(ticket, len(known))
+    def _note_ended(self, ended: list[int]) -> list[int]:
+        """These have ended; returns those of which it is not known yet that they were opened."""
+        young, resting, early, number = self._young, self._resting.tickets, list[int](), 0
+        for entry in ended:
+            if entry in young:
+                ticket = resting[entry] = young.pop(entry)
+                number += 1
+            else:
+                early.append(entry)
+        if number:
+            self._figures.rest(ticket, number)
+        return early
 
     def look(self, now: float) -> bool:
         """Read what happened, look at those that are old enough, and free what has rested long enough; True when there is more to

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from appliance.ipc.queries import (
+    CONSISTENCY,
     CUT,
     LOCAL_ADDRESS,
     ROWS,
@@ -27,6 +28,7 @@ from appliance.ipc.queries import (
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import STATE_NAMES, TcpState
 from appliance.sessions.at_rest import SessionsAtRest
+from appliance.sessions.consistency import ConsistencyCheck
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.row import session_row
 from appliance.sessions.slabs import slabs
@@ -56,7 +58,8 @@ Condition = Callable[[Session], bool]
 
 
 class Piece(NamedTuple):
-    """A part of the answer. `items` are SessionRows, or pairs of a name and a count, or one count of sessions cut, or Slabs."""
+    """A part of the answer. `items` are SessionRows, or pairs of a name and a count, or one count of sessions cut, or Slabs, or
+    one Consistency."""
 
     items: list[Any]
     is_last: bool
@@ -76,6 +79,7 @@ class SessionWalk:
         """How many more sessions a limited answer has room for. An unlimited answer starts at 0, so it never reaches 0 again."""
         self._at_rest = SessionsAtRest(sessions)
         self._tables = slabs(sessions)
+        self._check = ConsistencyCheck(sessions, shard)
         self._table = self._bucket = 0
         self._entries = self._walk(parse_place(query.after) if query.after else first_place(shard))
 
@@ -84,6 +88,9 @@ class SessionWalk:
         if self._query.kind == SLABS:
             tables = list(islice(self._tables, _SLABS_AT_ONCE))
             return Piece(tables, len(tables) < _SLABS_AT_ONCE)
+        if self._query.kind == CONSISTENCY:
+            found = self._check.step()
+            return Piece([] if found is None else [found], found is not None)
         budget, price, price_at_rest = BUDGET, _PRICES[self._query.kind], _PRICES_AT_REST[self._query.kind]
         is_meant, wanted = self._is_meant, list[Session]()
         for session, look in self._entries:

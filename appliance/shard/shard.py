@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from appliance.ipc.plan import Plan, ServiceKey, ServicePlan
-from appliance.ipc.queries import Query
+from appliance.ipc.queries import CONSISTENCY, Query
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.counters import BYTES
 from appliance.model.tcp_state import NEXT, OUT, UDP_STATE
@@ -255,7 +255,8 @@ class Shard:
 
     def walk(self, query: Query) -> SessionWalk:
         """A question about the sessions. Raises QueryError or ValueError for one that was not checked."""
-        self._sessions.prepared.take_in_all()
+        if query.kind != CONSISTENCY:  # that looks at them as they are
+            self._sessions.prepared.take_in_all()
         return SessionWalk(self._sessions, self._number, query)
 
     def publish_counts(self) -> None:

@@ -18,6 +18,9 @@ FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47
 WORKERS_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
 """VIPs of the services whose connections workers open, and never the kernel."""
 
+AUTO_VIPS = ("203.0.113.64", "203.0.113.65", "203.0.113.66", "203.0.113.67")
+"""VIPs of the services in "auto", whose connections the kernel opens, and whose SYNs it answers while they are engaged."""
+
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
     """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
@@ -32,6 +35,12 @@ def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
 def opened_by_workers(*gateway_lines: str, api: str = "") -> str:
     """Services as shipped, for an appliance whose workers open all connections."""
     return _with_web({WORKERS_VIPS: ()}, gateway_lines, api) + WITHOUT_PREPARED
+
+
+def auto_in_kernel(*gateway_lines: str, api: str = "") -> str:
+    """The same for an appliance whose kernel answers SYNs as well, while a service is engaged."""
+    text = _with_web({AUTO_VIPS: ('synproxy = "auto"',)}, gateway_lines, api)
+    return f"{text}\n[sysctl]\nprepared_admissions = 1\nsynproxy_in_kernel = 1\n"
 
 
 def _with_web(lines_of: Mapping[tuple[str, ...], tuple[str, ...]], gateway_lines: Sequence[str], api: str) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.flood.gateway import (
+    AUTO_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
     WORKERS_VIPS,
     answering_in_kernel,
+    auto_in_kernel,
     configuration,
     opened_by_workers,
 )
@@ -96,6 +98,12 @@ def _workers(site: Site, shards: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _auto_in_kernel(site: Site, shards: int) -> Iterator[None]:
+    with appliance_running(site, shards, "auto", auto_in_kernel(WITH_LANE, api=API)):
+        yield
+
+
 AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
 UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
 PROXIED = AS_SHIPPED._replace(
@@ -115,12 +123,13 @@ FRONT_DOOR = PROXIED._replace(
     queued_share=(0.2, 0.4),
 )
 WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
+AUTO = APPLIANCE._replace(name="auto", title="appliance, auto in kernel", targets=AUTO_VIPS, opened=_auto_in_kernel)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
 """The modes that are measured in turns."""
 
-ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS)
+ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS, AUTO)
 """The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
 MODES = (*COMPARED, *ALONE)

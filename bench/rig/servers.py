@@ -97,7 +97,7 @@ def servers_running(site: Site) -> Iterator[None]:
     """With nginx in both real servers and iperf3 in the first, all of them ready."""
     with ExitStack() as stack:
         for name, namespace in zip(("rs1", "rs2"), site.real_servers, strict=True):
-            stack.enter_context(_nginx_running(site, name, namespace))
+            stack.enter_context(nginx_running(site, name, namespace))
         # One for each address: a server for all of them answers datagrams from the first, whichever they were sent to.
         for address in (REAL_SERVERS[0], QUEUED_REAL_SERVERS[0]):
             stack.enter_context(_iperf3_running(site, address))
@@ -105,7 +105,8 @@ def servers_running(site: Site) -> Iterator[None]:
 
 
 @contextmanager
-def _nginx_running(site: Site, name: str, namespace: str) -> Iterator[None]:
+def nginx_running(site: Site, name: str, namespace: str) -> Iterator[None]:
+    """With nginx in one real server, ready."""
     configuration = site.directory / f"{name}-nginx.conf"
     configuration.write_text(nginx_configuration(name, site.directory))
     log = site.directory / f"{name}-nginx.log"

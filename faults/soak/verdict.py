@@ -39,7 +39,7 @@ class Soak(NamedTuple):
 
 def troubles(soak: Soak) -> Iterator[str]:
     """Everything that is wrong; nothing when all is well."""
-    yield from _of_processes(soak)
+    yield from of_processes(soak.before, soak.during, soak.after)
     if soak.left.sessions:
         yield f"{soak.left.sessions} sessions were left when all timeouts were over"
     if soak.left.ports:
@@ -58,15 +58,16 @@ def troubles(soak: Soak) -> Iterator[str]:
         yield f"the API failed: {failure}"
 
 
-def _of_processes(soak: Soak) -> Iterator[str]:
-    for name, first in soak.before.processes.items():
-        last = soak.after.processes[name]
+def of_processes(before: Sample, during: Sequence[Sample], after: Sample) -> Iterator[str]:
+    """What is wrong with the processes themselves: replaced, too many descriptors, memory that grows."""
+    for name, first in before.processes.items():
+        last = after.processes[name]
         if last.pid != first.pid:
             yield f"{name} was replaced"
             continue
         if last.descriptors > first.descriptors + MORE_DESCRIPTORS:
             yield f"{name} has {last.descriptors} descriptors, {first.descriptors} before"
-        observed = settled(soak.during)
+        observed = settled(during)
         growth = growth_kib(name, observed)
         if growth > allowed_kib(processes(name, observed)):
             yield f"{name} grew by {growth / 1024:.1f} MiB, {slope_kib_per_min(name, observed) / 1024:.2f} MiB a minute"

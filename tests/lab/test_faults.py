@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from bench.rig.servers import nginx_program
 from faults import cgroup
 
-MATRIX, SOAK = "faults", "faults.soak"
+MATRIX, SOAK, CONNECTIONS = "faults", "faults.soak", "faults.connections"
 
 
 def program(name: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -99,4 +101,14 @@ def test_a_short_soak_finds_nothing() -> None:
         said, progress = process.communicate()
     assert (process.returncode, said.splitlines()[-1:]) == (0, ["nothing has piled up"]), said + progress
     assert "of 0.35 min:" in progress
+    assert left_behind(process) == []
+
+
+@pytest.mark.once
+@pytest.mark.skipif(shutil.which("wrk") is None or nginx_program() is None, reason="wrk or nginx is not installed")
+def test_many_connections_on_few_endpoints_leave_all_books_right() -> None:
+    """Two shards, which use each local endpoint again all the time."""
+    with program(CONNECTIONS, "--count", "20000", "--rate", "4000", "--local-ports", "512") as process:
+        said, progress = process.communicate()
+    assert (process.returncode, said.splitlines()[-1:]) == (0, ["all of it agrees"]), said + progress
     assert left_behind(process) == []

@@ -210,6 +210,19 @@ def test_a_real_server_that_is_drained_gets_not_one_more(lab: RunningLab) -> Non
     assert after == before > 0
 
 
+def test_of_fifty_changes_to_weight_0_under_load_none_lets_one_more_through(lab: RunningLab) -> None:
+    """Seen at the interface towards real servers, by the clock: what leaves behind the answer of the API is too late."""
+    api = lab.environment["LAB_API"]
+    with wrk(lab, 32) as report:
+        before = opened(lab)
+        seen = lab.script("gateway", "weight_storm.py", api, "web", RS1, "50")
+        by_kernel = opened(lab) - before
+    assert not report.errors
+    assert (seen["changes"], seen["late"]) == (50, 0)
+    assert seen["to_others"] >= 50 * 100
+    assert by_kernel > seen["to_others"] / 2
+
+
 def open_conns(lab: RunningLab) -> list[int]:
     """How many connections each real server has that are not over."""
     (service,) = lab.api_json("/stats/ip_vs")["services"]

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from appliance.ipc.admission_layout import GONE, LINE_PLACES
+from appliance.ipc.rows import Consistency
 from appliance.ipc.session_record import RECORD_BYTES
+from appliance.sessions.consistency import ConsistencyCheck
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.pools import _HEAD, _PLACES, _TAIL
 from appliance.sessions.ring import Ticket
@@ -44,6 +46,12 @@ def check_endpoints(sessions: Sessions) -> None:
     held = {entry for entry in (ticket.entry for ticket in (*young, *resting)) if cells[entry * CELLS + HELD_CELL]}
     assert held == {ticket.entry for ticket in resting}, "the kernel has those that are young, and none of those that rest"
     _check_pools(short)
+    found = consistency_of(sessions)
+    assert found.problems == [], "a shard is consistent, and says so"
+    assert found.entries["used"] == len(used)
+    assert found.flows == len(expected)
+    endpoints_held = sum(sum(counts.values()) for counts in found.held.values())
+    assert endpoints_held == len(in_tables) + len(sessions.udp) + len(ready) + len(young) + len(resting)
 
 
 def _check_pools(short: ShortLived) -> None:
@@ -64,6 +72,14 @@ def _check_pools(short: ShortLived) -> None:
     )
     assert of_pools == Counter({pool.number: pool.size for pool in rest.pools.values()}), "sizes of pools"
     assert not any(pool.too_early for pool in rest.pools.values())
+
+
+def consistency_of(sessions: Sessions) -> Consistency:
+    """What the shard says itself (`sessions.consistency`)."""
+    check = ConsistencyCheck(sessions, 0)
+    while (found := check.step()) is None:
+        pass
+    return found
 
 
 def _check_ports(sessions: Sessions, *tickets: list[Ticket]) -> None:

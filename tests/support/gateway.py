@@ -20,6 +20,7 @@ from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import Query, SessionFilter
 from appliance.ipc.rows import (
     Caller,
+    Consistency,
     DrainState,
     DutyState,
     LaneState,
@@ -441,6 +442,12 @@ class FakeSessions:
         """The tables; raises the error, if the test set one."""
         self._fail()
         return self.tables
+
+    async def consistency(self) -> list[Consistency]:
+        """Of one shard; raises the error, if the test set one."""
+        self._fail()
+        held = {"192.0.2.101:8080": {"in_use": 3, "ready": 16, "young": 2, "resting": 5}}
+        return [Consistency(held, 700, {"used": 26, "free": 998}, 20, 1, ["shard 0: entry 7 is neither held nor free"])]
 
     def _fail(self) -> None:
         if self.error:

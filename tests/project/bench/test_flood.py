@@ -9,16 +9,18 @@ from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S, schedule
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import (
+    AUTO_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
     WORKERS_VIPS,
     answering_in_kernel,
+    auto_in_kernel,
     configuration,
     opened_by_workers,
 )
 from bench.flood.goals import FLOODED_PER_S
-from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, WORKERS, synproxy_table
+from bench.flood.modes import ALONE, AS_SHIPPED, AUTO, FRONT_DOOR, KERNEL, MODES, WORKERS, synproxy_table
 from bench.modes.appliance import API, WITH_LANE
 from bench.rig.topology import HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import UNPACED_PER_S
@@ -52,6 +54,14 @@ def test_workers_open_connections_of_services_as_shipped() -> None:
     assert (config.gateway.lane, config.sysctl["prepared_admissions"]) == ("required", 0)
     assert "prepared_admissions" not in configuration() + answering_in_kernel()
     assert WORKERS.targets == WORKERS_VIPS
+
+
+def test_services_in_auto_have_both_in_the_kernel() -> None:
+    config = parse_config(auto_in_kernel(WITH_LANE, api=API), "flood.toml")
+    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(AUTO_VIPS, "auto")
+    assert (config.sysctl["prepared_admissions"], config.sysctl["synproxy_in_kernel"]) == (1, 1)
+    assert "synproxy_in_kernel" not in opened_by_workers()
+    assert (AUTO.targets, AUTO in ALONE) == (AUTO_VIPS, True)
 
 
 def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
@@ -118,4 +128,4 @@ def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str
 
 def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys, parse_options, ["--modes", "shipped,ipvs"])
-    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers" in said
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers, auto" in said

@@ -50,6 +50,7 @@ EVERY_COMMAND = (
     ("top-real-servers",),
     ("lane",),
     ("slabinfo",),
+    ("consistency",),
     ("sockstat",),
     ("conntrack",),
     ("metrics",),
@@ -249,6 +250,7 @@ async def test_top_is_as_long_as_asked_for(operator: Operator) -> None:
 async def test_tables_are_those_of_the_api(operator: Operator) -> None:
     operator.gateway.conntrack = {"count": 17, "max": 262_144}
     assert columns(await operator.reads("slabinfo"))[1][:3] == ["tcp_conn", "5", "7"]
+    assert (await operator.reads("consistency")).startswith("wrong: 1\nshard 0: entry 7 ")
     assert "RAW: inuse 2" in await operator.reads("sockstat")
     assert columns(await operator.reads("conntrack"))[1] == ["count", "0", "17"]
 

@@ -70,6 +70,11 @@ async def all_pages(inquiry: SessionQueries, limit: int) -> list[list[SessionRow
         after = page.after
 
 
+async def test_each_shard_says_whether_it_is_consistent() -> None:
+    found = await shards(3, 0).consistency()
+    assert [(one.wrong, sum(counts["in_use"] for counts in one.held.values())) for one in found] == [(0, 3), (0, 0)]
+
+
 async def test_all_sessions_of_all_shards() -> None:
     rows = [row async for batch in shards(3, 0, 2).rows(EVERYTHING) for row in batch]
     assert len(rows) == 5

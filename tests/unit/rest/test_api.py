@@ -27,6 +27,7 @@ PLAIN_ROUTES = (
     "/stats/queues",
     "/stats/lane",
     "/stats/slabinfo",
+    "/stats/consistency",
     "/stats/sockstat",
     "/stats/conntrack",
     "/conns",

@@ -61,6 +61,7 @@ URLS = {
 def test_everything_that_asks_workers_or_the_kernel_is_costly() -> None:
     assert {path for _, path in COSTLY} == {
         "/stats/ext", "/stats/ext/{name}", "/stats/ip_vs_conn", "/stats/lane", "/stats/slabinfo", "/stats/sockstat",
+        "/stats/consistency",
         "/conns", "/conns/top", "/doctor", "/host/sysctl", "/host/sysctl/{name}", "/stats/ip_vs_ext_stats",
         "/stats/ip_vs_ext_stats/{name}", "/stats/persistence", "/persistence", "/config", "/config/plan", "/config/apply",
         "/config/save",

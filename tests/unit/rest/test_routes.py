@@ -135,6 +135,7 @@ REFUSED: list[tuple[str, str, str, bytes | None, Mapping[str, str], Prepare, Ref
         ("PUT", "/sysctl/{name}", "/sysctl/udp_timeout", b"999", {}, nothing, 3),
         ("GET", "/stats/ext/{name}", "/stats/ext/nothing", None, {}, nothing, 0),
         ("GET", "/stats/slabinfo", "/stats/slabinfo", None, {}, a_worker_is_down, 0),
+        ("GET", "/stats/consistency", "/stats/consistency", None, {}, a_worker_is_down, 0),
         ("GET", "/stats/sockstat", "/stats/sockstat", None, {}, a_worker_is_down, 0),
         ("GET", "/conns", "/conns?limit=0", None, {}, nothing, 0),
         ("GET", "/conns", "/conns?limit=1", None, {}, a_worker_is_down, 1),

@@ -123,7 +123,7 @@ async def test_a_cut_with_an_unclear_query_cuts_nothing(
     assert gateway.sessions.asked == ()
 
 
-@pytest.mark.parametrize("path", ["/conns?limit=5", "/conns/top", "/stats/slabinfo", "/stats/sockstat"])
+@pytest.mark.parametrize("path", ["/conns?limit=5", "/conns/top", "/stats/slabinfo", "/stats/consistency", "/stats/sockstat"])
 async def test_while_a_shard_is_down_there_is_no_answer_that_looks_complete(
     client: Client, gateway: FakeGateway, path: str
 ) -> None:

@@ -236,6 +236,28 @@ def test_those_that_the_kernel_has_opened_and_ended_by_itself_are_counted() -> N
     assert scene.world.shared.session_counts[0] == 40
 
 
+@pytest.mark.parametrize("is_over_at_last", [False, True])
+def test_a_shard_that_did_not_look_for_long_counts_all_that_happened(is_over_at_last: bool) -> None:
+    """An endpoint was used, has rested, and was used again meanwhile."""
+    scene = Scene(plan(weights=(1,)))
+    scene.is_over(*range(4))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    scene.inside.prepared.take_back()
+    scene.inside.prepared.look(scene.world.now)
+    for number in range(100, 112):
+        entry = scene.opens(number)
+        if number < 108 or is_over_at_last:
+            scene.moves(entry, TcpState.TIME_WAIT)
+            scene.kernel.is_over(entry)
+        if number % 4 == 3:
+            scene.world.now += REST_S
+    scene.look()
+    assert (scene.short.young, scene.short.resting) == ((0, 4) if is_over_at_last else (4, 0))
+    assert scene.conns() == 16
+    assert scene.world.counter("sessions_short") == (16 if is_over_at_last else 12)
+
+
 @pytest.mark.parametrize("when", ["young", "resting", "used again"])
 def test_a_client_that_comes_again_keeps_its_new_session(when: str) -> None:
     """What becomes of its old endpoint does not touch it."""
