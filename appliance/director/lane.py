@@ -1,8 +1,7 @@
 """The lane of a run: made, or taken over from an earlier run; kept in step with what changes, looked after, left or ended.
 
 When services change, what forbids is written here before the shards have it (`narrow`), and what allows after they have it
-(`widen`), so the kernel never carries what a shard would not. MTUs and tunables need no such order: they say what an option may
-be, and a packet that has become too big for its route goes up.
+(`widen`), so the kernel never carries what a shard would not. MTUs and tunables need no order: a packet too big goes up.
 """
 
 import contextlib
@@ -327,6 +326,5 @@ def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
 
 
 def _side_of(name: str, sides: Sides) -> int:
-    return InterfaceFlags.CLIENTS * (name in sides.client_interfaces) | InterfaceFlags.REAL_SERVERS * (
-        name in sides.server_interfaces
-    )
+    of_clients, of_servers = name in sides.client_interfaces, name in sides.server_interfaces
+    return of_clients * InterfaceFlags.CLIENTS | of_servers * InterfaceFlags.REAL_SERVERS
