@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
@@ -161,6 +161,7 @@ def test_no_client_is_refused_that_has_a_session(lane: Lane) -> None:
 
     @settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.reuse, Phase.generate])
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=60), st.sampled_from((8, 24, 31, 32)))
+    @example([(0, port) for port in range(1, 13)] * 3, 24)
     def one(clients: list[tuple[int, int]], prefix: int) -> None:
         nonlocal dropped
         lane.clear()
