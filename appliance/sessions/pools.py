@@ -4,7 +4,6 @@ An endpoint of a pool has a session, or stands in one of the lines of its pool. 
 done stands in the lines, so the shard reads there what was opened and what has ended since it looked last.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
@@ -81,19 +80,19 @@ class Line:
         self.tail = tail + len(entries)
         return entries
 
-    def taken(self) -> Iterator[tuple[int, bool]]:
-        """The entries that were taken since this was asked last, of those that are known to have come; and whether each has a
-        session now. One that came to nothing has none."""
-        longs, place = self._longs, self._homes.place
-        while self.head < min(longs[_HEAD], self.tail):
-            number = self.head % LINE_PLACES
-            entry = longs[_PLACES + number] & _LOW_MASK
+    def taken(self, opened: list[int], void: list[int]) -> None:
+        """Add to these the entries that were taken since this was asked last: those that got a session, and those that came to
+        nothing. One that is not known to have come is told the next time."""
+        longs, place_of, first = self._longs, self._homes.place, self._first_place
+        for number in range(self.head, min(longs[_HEAD], self.tail)):
+            place = number % LINE_PLACES
+            entry = longs[_PLACES + place] & _LOW_MASK
             if entry != GONE:
-                where = place(entry)
-                if where == self._first_place + number:  # it is known in a moment what becomes of it
+                where = place_of(entry)
+                if where == first + place:  # it is known in a moment what becomes of it
                     return
-                yield entry, where != PLACE_VOID
-            self.head += 1
+                (void if where == PLACE_VOID else opened).append(entry)
+            self.head = number + 1
 
     def put(self, entry: int, pool: int, ring: int) -> None:
         """Put an endpoint behind the others. The ring is closed, and all that came is known."""
@@ -153,8 +152,7 @@ class Pool:
         ended = [entry for line in self.lines for entry in line.ended()]  # first: each of them was opened before
         opened, void = list[int](), list[int]()
         for line in self.lines:
-            for entry, has_session in line.taken():
-                (opened if has_session else void).append(entry)
+            line.taken(opened, void)
         return Events(opened, void, ended)
 
     def admit(self, entry: int) -> None:
