@@ -69,6 +69,12 @@ class Line:
         self.head = self.tail = self._longs[_HEAD] = self._longs[_TAIL]
         """The numbers up to which the shard knows what was taken, and what has come."""
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the kernel has put something here, or taken something, of which the shard does not know."""
+        longs = self._longs
+        return bool(longs[_HEAD] != self.head or longs[_TAIL] != self.tail)
+
     def ended(self) -> list[int]:
         """The entries that have come since this was asked last."""
         longs, tail, entries = self._longs, self.tail, list[int]()
@@ -132,6 +138,9 @@ class Events(NamedTuple):
     """Those whose session is over, and that rest; of some of them it is only told the next time that they were opened."""
 
 
+_NOTHING = Events([], [], [])
+
+
 class Pool:
     """The endpoints towards one real server of one service."""
 
@@ -149,6 +158,8 @@ class Pool:
 
     def events(self) -> Events:
         """Those since this was asked last."""
+        if not any(line.has_moved for line in self.lines):  # most pools, where there are many
+            return _NOTHING
         ended = [entry for line in self.lines for entry in line.ended()]  # first: each of them was opened before
         opened, void = list[int](), list[int]()
         for line in self.lines:

@@ -29,6 +29,9 @@ from appliance.state.session import Session
 FREED = 100
 """Endpoints that are freed at most in a look, or when one is missing."""
 
+_FREE_EVERY_S = 0.1
+"""How often it is looked for those whose time is over. Those that nobody will use are freed at each look."""
+
 _TIME_WAIT = int(TcpState.TIME_WAIT)
 
 
@@ -65,6 +68,7 @@ class Resting:
         for entries in owner.lane.entries.parts.values():
             self._homes.clear_all(entries)
         self._free_pools = free_pools(maps.entries, shard, shared.shards)
+        self._free_at_s = 0.0
         self.pools: dict[RealServer, Pool] = {}
         """Of the real servers that have one."""
         self.tickets: dict[int, Ticket] = {}
@@ -142,6 +146,9 @@ class Resting:
     def free_some(self, now: float) -> None:
         """Free those that nobody will use, those whose time is over, and those that are too many in TIME_WAIT."""
         left = FREED - self.free(list(self.leaving.values())[:FREED], EndReason.EXPIRED)
+        if now < self._free_at_s:
+            return
+        self._free_at_s = now + _FREE_EVERY_S
         tunables = self._owner.tunables
         last_seen_ns = (now - tunables.timeouts_s[_TIME_WAIT]) * NS_PER_S
         for pool in self.pools.values():
@@ -150,6 +157,15 @@ class Resting:
         too_many = min(left, sum(counts) - counts[self._shard] + own - tunables.time_wait_max)
         for pool in self.pools.values():
             too_many -= self._free_firsts(pool, too_many, EndReason.TIME_WAIT_OVERFLOW)
+        self._drop_empty_pools()
+
+    def _drop_empty_pools(self) -> None:
+        """A real server whose endpoints are all gone has no pool any more: others may need it."""
+        for real_server, pool in list(self.pools.items()):
+            if not pool.size:
+                with pool.ring.closed():
+                    pool.ring.put_schedule(())
+                self._free_pools.append(self.pools.pop(real_server).number)
 
     def _free_firsts(self, pool: Pool, most: int, because: EndReason, last_seen_ns: float = inf) -> int:
         """Free those that have rested longest in a pool, and were seen last at this moment or before; returns how many."""

@@ -395,8 +395,28 @@ def test_endpoints_that_rest_too_long_are_free() -> None:
     scene.look(1.0)
     assert scene.short.resting == 0
     assert scene.world.shared.session_counts[0] == 0
+    assert not scene.short._resting.pools, "and so are their pools"
     scene.world.shard.close()
     assert not any(pool.in_use for _, _, pool in scene.inside.local_ports("tcp"))
+
+
+def test_a_real_server_whose_pool_was_dropped_gets_one_again() -> None:
+    scene = Scene(tcp_timeout_time_wait=7000)
+    for first in (0, 100):
+        scene.is_over(*range(first, first + 10))
+        scene.take_over_and_look()
+        assert len(scene.short._resting.pools) == 2
+        scene.look(1.0)
+        entry = scene.opens(first + 50)
+        scene.look()
+        assert scene.world.counter("time_wait_ports_taken") == 1 + first // 100
+        scene.moves(entry, TcpState.TIME_WAIT)
+        scene.kernel.is_over(entry)
+        scene.look(8.0)
+        assert not scene.short._resting.pools
+        for _ in range(100):
+            scene.inside.prepared.miss(scene.service)
+        scene.look()
 
 
 def test_local_ports_that_rest_are_there_for_syns_that_come_up() -> None:
