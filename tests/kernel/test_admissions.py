@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from struct import pack
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
-from appliance.ipc.admission_layout import REST_NS
+from appliance.ipc.admission_layout import LINE_PLACES, REST_NS
 from appliance.ipc.lane_layout import SLOTS, RealServerFlags, flow
 from appliance.ipc.session_record import Flags, decode
 from appliance.model.tcp_state import TcpState
@@ -23,6 +24,7 @@ from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.nat.opening import to_real_server
 from appliance.policy.steering import HASH_SEED
+from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS
@@ -578,3 +580,105 @@ def test_the_kernel_puts_an_endpoint_in_line_behind_its_last_packet(lane: Lane) 
         check_endpoints(gateway.world.inside)
         assert (gateway.world.inside.prepared._short.young, gateway.world.inside.prepared._short.resting) == (0, 1)
     assert gateway.world.counter("sessions_short") == 4
+
+
+def go_round(gateway: Gateway, number: int, *, turns: int, step: Callable[[], int] | None = None) -> list[int]:
+    """So many connections of other clients are over, and their endpoints have rested. Nothing else is ready, and the program may
+    take so many turns; returns the entries."""
+    inside = gateway.world.inside
+    gateway.prepare(20)
+    for client in range(number):
+        assert connect_and_close(gateway.lane, pack_endpoint(CLIENT_ADDRESS + 1 + client, 40000))
+    gateway.shard.reconcile(1000, gateway.world.now)
+    later(gateway, HANDSHAKE_MS / 1000)
+    inside.prepared.take_back()
+    inside.prepared.take_over()
+    rest(gateway)
+    (ring,) = inside.prepared._active
+    service = inside.service("tcp", VIP)
+    assert service is not None
+    inside.prepared.short.schedule(ring, service)
+    if step is not None:
+        ring._stepped = 0  # as if none had been drawn yet
+    ring.allow(turns, inside.prepared.generation, step or inside.prepared._admission.step)
+    return list(inside.prepared.short._resting.tickets)
+
+
+def syn_from(number: int) -> bytes:
+    return tcp(pack_endpoint(CLIENT_ADDRESS + number % 200, 50000 + number), VIP, "S", seq=number, options=LINUX_SYN)
+
+
+def test_an_endpoint_that_has_not_rested_for_long_enough_is_not_used(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    (entry,) = go_round(gateway, 1, turns=5)
+    longs = gateway.maps.records.cast("Q")
+    longs[entry * LONGS + LAST_SEEN_WORD] = time.monotonic_ns() + 10**12
+    (ring,) = gateway.world.inside.prepared._active
+    ring.put_schedule([gateway.world.inside.prepared.short._resting.pool_of(ticket_of(gateway, entry)).number])
+    assert set(gateway.put(syn_from(1)).counted) == {"up_empty"}
+    longs[entry * LONGS + LAST_SEEN_WORD] = time.monotonic_ns() - REST_NS
+    assert "endpoint_reused" in gateway.put(syn_from(2)).counted
+
+
+def ticket_of(gateway: Gateway, entry: int) -> Ticket:
+    return gateway.world.inside.prepared.short._resting.tickets[entry]
+
+
+def test_no_more_turns_are_taken_than_were_allowed(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    go_round(gateway, 20, turns=7)
+    counted = [set(gateway.put(syn_from(number)).counted) & {"endpoint_reused", "up_empty"} for number in range(9)]
+    assert counted == [{"endpoint_reused"}] * 7 + [{"up_empty"}] * 2
+
+
+def test_turns_of_a_schedule_are_taken_one_after_the_other_by_several_cpus(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    go_round(gateway, 64, turns=48)
+    before = lane.counts()["endpoint_reused"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lane.put_only, [syn_from(number) for number in range(48)]))
+    assert lane.counts()["endpoint_reused"] - before == 48
+    (ring,) = gateway.world.inside.prepared._active
+    assert ring.turns_taken() == 48
+    gateway.world.inside.prepared.take_in_all()
+    slots = Counter(session.real_server.slot for session in gateway.world.sessions())
+    assert slots == {0: 24, 1: 24}
+    check_endpoints(gateway.world.inside)
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_the_step_says_in_which_line_the_program_looks_first(lane: Lane, line: int) -> None:
+    gateway = Gateway(lane)
+    step = LEAST_STEP + 12345
+    entries = go_round(gateway, 64, turns=2, step=lambda: step | line << 30)
+    homes = gateway.maps.homes.cast("I")
+    lines = {entry: homes[2 * entry + 1] // LINE_PLACES for entry in entries}
+    assert set(lines.values()) == {0, 1, 2, 3}
+    last = {entry: decode(lane.bytes_of(entry)).rs_acked for entry in entries}
+    for number in (1, 2):
+        assert "endpoint_reused" in gateway.put(syn_from(number)).counted
+    used = [entry for entry in entries if not decode(lane.bytes_of(entry)).is_held]
+    assert [lines[entry] for entry in used] == [line, line]
+    assert all(add(decode(lane.bytes_of(entry)).isn, -last[entry]) == step for entry in used)
+
+
+def test_a_session_of_which_not_all_is_acknowledged_is_not_put_in_line(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    (entry,) = go_round(gateway, 1, turns=5)
+    pool = gateway.world.inside.prepared.short._resting.pool_of(ticket_of(gateway, entry))
+    pool.ring.put_schedule([pool.number])
+    opened = Segment.parse(gateway.put(SYN).raw)
+    local, rs = source_of(opened.key), destination_of(opened.key)
+    for packet, direction in (
+        (tcp(rs, local, "SA", seq=R0, ack=add(opened.seq, 1), options=MSS_1460), 1),
+        (tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=R0 + 1), 0),
+        (tcp(rs, local, "FA", seq=R0 + 1, ack=add(opened.seq, 1)), 1),
+        (tcp(CLIENT, VIP, "FA", seq=C0 + 1, ack=R0 + 2), 0),
+        (tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 1)), 1),
+    ):
+        assert gateway.put(packet, direction).verdict == CARRIED
+    record = decode(lane.bytes_of(entry))
+    assert (record.state in (TcpState.TIME_WAIT, TcpState.CLOSE), record.is_held) == (True, False)
+    assert gateway.put(tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 2)), 1).verdict == CARRIED
+    assert decode(lane.bytes_of(entry)).is_held
+    check_endpoints(gateway.world.inside)
