@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
-from appliance.ipc.admission_layout import LINE_PLACES, REST_NS
+from appliance.ipc.admission_layout import LINE_OFFSETS, LINE_PLACES, REST_NS
 from appliance.ipc.lane_layout import SLOTS, RealServerFlags, flow
 from appliance.ipc.session_record import Flags, decode
 from appliance.model.tcp_state import TcpState
@@ -682,3 +682,18 @@ def test_a_session_of_which_not_all_is_acknowledged_is_not_put_in_line(lane: Lan
     assert gateway.put(tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 2)), 1).verdict == CARRIED
     assert decode(lane.bytes_of(entry)).is_held
     check_endpoints(gateway.world.inside)
+
+
+def test_a_place_that_is_not_written_yet_is_not_taken_for_the_one_that_stood_there_before(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    (entry,) = go_round(gateway, 1, turns=5)
+    pool = gateway.world.inside.prepared.short._resting.pool_of(ticket_of(gateway, entry))
+    pool.ring.put_schedule([pool.number])
+    line, place = divmod(gateway.maps.homes.cast("I")[2 * entry + 1], LINE_PLACES)
+    longs = pool.lines[line]._longs
+    at = LINE_OFFSETS["places"] // 8 + place
+    assert longs[at] & 0xFFFFFFFF == entry
+    longs[at] += LINE_PLACES << 32
+    assert set(gateway.put(syn_from(1)).counted) == {"up_empty"}
+    longs[at] -= LINE_PLACES << 32
+    assert "endpoint_reused" in gateway.put(syn_from(2)).counted
