@@ -7,6 +7,9 @@ from faults.connections.site import SERVICES, Turns
 from faults.soak.samples import Sample
 from faults.soak.verdict import of_processes
 
+_ROUNDS = 2
+"""Those of a shard, and those of the kernel for it."""
+
 COUNTED = ("conns", "active_conns", "inactive_conns")
 
 
@@ -55,12 +58,12 @@ def wrong(run: Run) -> Iterator[str]:
 
 
 def of_shares(service: Turns, conns: Mapping[str, int], shards: int) -> Iterator[str]:
-    """Where real servers have other shares than by their weights. Each shard may be in the middle of a turn, in which a real
-    server gets as many as its weight says."""
+    """Where real servers have other shares than by their weights. Each shard picks in rounds of its own, and so does the kernel
+    for it; each of them may be in the middle of a round, in which a real server gets as many as its weight says."""
     total, weights = sum(conns.values()), sum(service.weights.values())
     for address, weight in service.weights.items():
         exact = total * weight / weights
-        if abs(conns[address] - exact) > shards * weight:
+        if abs(conns[address] - exact) > _ROUNDS * shards * weight:
             yield f"{service.name}: {address} got {conns[address]:,} of {total:,} connections, and {exact:,.1f} is its share"
 
 
