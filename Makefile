@@ -38,7 +38,7 @@ LANE_IF_POSSIBLE := $(MAKE) --no-print-directory lane || [ "$$(id -u)" != 0 ]
 
 # With tshark, a capture is read by the program that people read it with; wrk is the load of one test. Without them, those tests are
 # skipped, and say why.
-PROGRAMS_OF_TESTS := tools/prepare.sh tshark wrk || true
+PROGRAMS_OF_TESTS := tools/prepare.sh tshark wrk ethtool || true
 
 demo: venv
 	@$(LANE_IF_POSSIBLE)
