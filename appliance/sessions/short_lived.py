@@ -37,6 +37,9 @@ _ENTRIES_FOR_ONE = 4
 LEAST_RATE = 4.0
 """Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
 
+_TIME_WAIT_ROOM = 1024
+"""Sessions that may still be in TIME_WAIT, at least. Nearer to the limit all come into the tables, where it is kept exactly."""
+
 HANDSHAKE_MS = 50
 """How old a session may become before its handshake is a matter of the shard."""
 YOUNG_MS = 500
@@ -77,6 +80,7 @@ class ShortLived:
         self._owner = owner
         self._figures = ShortFigures(owner, shared, shard, counts)
         self._take_in_tables = take_in
+        self._time_wait_counts = shared.time_wait_counts
         records = owner.lane.maps.records
         self._cells, self._longs = records.cast("I"), records.cast("Q")
         self._resting = Resting(owner, admission, shared, shard, self._figures, self._read)
@@ -124,6 +128,8 @@ class ShortLived:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
         if rate < LEAST_RATE or owner.ended.is_on or not owner.tunables.reuse:
+            return False
+        if owner.tunables.time_wait_max - sum(self._time_wait_counts) < _TIME_WAIT_ROOM:
             return False
         has_limits = service.limits is not None or service.client_limit is not None
         return not has_limits and service.persistence is None and not service.scheduler.needs_load
