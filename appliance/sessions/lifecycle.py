@@ -85,7 +85,7 @@ class Sessions:
         self.prepared = Prepared(self, self._tcp_admission, shared, plan.shard, output, self._queue_counts)
         self.prepared.put_services(plan.services, ())
         self.changes.before = self.ended.before = self.prepared.change
-        self._tcp_admission.give_up_prepared = self.prepared.give_up
+        self.changes.free_at_rest = self.prepared.short.free_at_rest
         self.changes.put_drained(plan.drained)
         self.changes.put_health(plan.down)
         self.read_shared(self._shared.generation[0])

@@ -65,6 +65,7 @@ class Prepared:
     ) -> None:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. What an earlier worker has left is closed."""
         self._owner, self._admission = owner, admission
+        admission.give_up_prepared = self.give_up
         self._shared, self._shard = shared, shard
         self._maps = owner.lane.maps
         self._cells = owner.lane.maps.records.cast("I")

@@ -6,6 +6,7 @@ something changes that decisions are made by, all of them are leaving: they are 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from math import inf
 from typing import Protocol
 
@@ -131,6 +132,13 @@ class Resting:
             for ticket in found:
                 pool.dismiss(ticket.entry)
         return found
+
+    def free_leaving(self, is_meant: Callable[[Session], bool]) -> bool:
+        """Free some that are leaving, of sessions of which this is true; whether there were any."""
+        leaving = (ticket for ticket in self.leaving.values() if is_meant(ticket.session))
+        freed = self.free(list(islice(leaving, FREED)), EndReason.EXPIRED)
+        self._owner.lane.publish_flows()
+        return freed > 0
 
     def free_for(self, real_server: RealServer) -> bool:
         """Free some towards the endpoint of this real server, because there is none for a new session; whether there were any."""

@@ -67,6 +67,8 @@ class ServiceChanges:
         self._unsettled: Iterator[Session] = iter(())
         self.before: Callable[[], None] = lambda: None
         """Called before anything changes that new sessions depend on."""
+        self.free_at_rest: Callable[[Callable[[Session], bool]], bool] = lambda _: False
+        """Frees some endpoints that rest behind sessions of which the given function is true; whether there were any."""
         self.is_settled = True
         """Whether there is nothing to do in `settle_some`."""
 
@@ -187,13 +189,15 @@ class ServiceChanges:
             left -= 1 + self._settle(session)
             if left <= 0:
                 return True
+        if self.free_at_rest(self._is_unserved):
+            return True
         self.is_settled, self._lost_addresses = True, frozenset()
         self.leaving.clear()
         return False
 
     def _settle(self, session: Session) -> int:
         """Do for one session what the change means for it; returns what that has cost more than a look."""
-        if session.service.is_removed or (self._lost_addresses and session.local_address in self._lost_addresses):
+        if self._is_unserved(session):
             return self._end(session, EndReason.UNSERVED)
         session.settle()
         cost = 0
@@ -209,6 +213,10 @@ class ServiceChanges:
             lane.release_held()
             return _ONE_TAKEN_BACK
         return cost
+
+    def _is_unserved(self, session: Session) -> bool:
+        """Whether nothing serves a session any more: its service has gone, or its local address."""
+        return session.service.is_removed or (bool(self._lost_addresses) and session.local_address in self._lost_addresses)
 
     def _end(self, session: Session, because: EndReason) -> int:
         """End a session, unless it has ended since its part of the table was read."""

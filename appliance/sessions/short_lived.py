@@ -317,6 +317,10 @@ class ShortLived:
         self._take_in_tables(ticket)
         return True
 
+    def free_at_rest(self, is_meant: Callable[[Session], bool]) -> bool:
+        """Free some endpoints that are leaving, of sessions of which this is true; whether there were any."""
+        return self._resting.free_leaving(is_meant)
+
     def free_for(self, real_server: RealServer) -> bool:
         """Free some endpoints that rest towards the endpoint of this real server, because there is none for a new session;
         whether there were any."""

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +70,6 @@ def done(lab: RunningLab, text: str) -> bool:
     return True
 
 
-def is_done(lab: RunningLab, text: str) -> bool:
-    """The same; False while real servers that were removed have sessions still, and their places are needed."""
-    said = reload(lab, text)
-    if any("with those that were removed and still have sessions" in line for line in said):
-        return False
-    assert outcome(said).startswith("configuration read again"), said
-    return True
-
-
 def asks(lab: RunningLab, port: int = 80) -> str:
     """What becomes of a new connection to the second service: who answers, or why nobody does."""
     said = lab.run(
@@ -128,7 +118,7 @@ def test_nobody_else_fails_while_services_and_addresses_come_and_go(lab: Running
     conns = [conns_in_total(lab)]
     with load(lab) as stop:
         for text, port in itertools.islice(itertools.cycle(states), ROUNDS * len(states)):
-            lab.wait_until("it is in force", partial(is_done, lab, text))
+            assert done(lab, text)
             if port is not None:
                 assert asks(lab, port) in {"rs1", "rs2"}
             conns.append(conns_in_total(lab))

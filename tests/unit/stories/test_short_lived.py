@@ -588,3 +588,29 @@ def test_where_an_entry_is_renewed_its_slot_is_that_of_its_port() -> None:
     for value in scene.world.maps.table.values():
         record = scene.world.maps.record(value >> 1)
         assert (value >> 1) // size == record.local.port & SLOT_MASK
+
+
+def test_a_removed_service_is_settled_when_nothing_of_it_rests_and_its_counters_say_so() -> None:
+    scene = Scene()
+    scene.is_over(*range(300))
+    scene.take_over_and_look()
+    world = scene.world
+    world.shard.change_services(())
+    assert not world.shard.is_settled()
+    world.shard.publish_counts()
+    assert 0 < scene.short.resting < 300
+    while scene.inside.changes.settle_some():
+        pass
+    world.shard.publish_counts()
+    assert world.shard.is_settled()
+    assert scene.short.resting == 0
+    assert sum(world.destination(slot)["inactive_conns"] for slot in (0, 1)) == 0
+
+
+def test_so_is_a_change_by_which_a_local_address_goes() -> None:
+    scene = Scene(plan(weights=(1,), local_addresses=("192.0.2.10", "192.0.2.11")))
+    scene.is_over(*range(20))
+    scene.take_over_and_look()
+    scene.world.change(plan(weights=(1,), local_addresses=("192.0.2.11",)))
+    assert scene.world.shard.is_settled()
+    assert {key[:4] for key, _ in last_numbers(scene.inside)} == {bytes((192, 0, 2, 11))}
