@@ -5,27 +5,19 @@ the lane, but for those of which the kernel is told (`ipc.lane_layout`, OUTSIDE 
 the lane in this run never has a rule: sessions of that time may live on. Nor has one without SYNPROXY whose clients had
 cookies in this run: the kernel would not know of their handshakes. In "auto" the latches say whether clients may have cookies,
 which the kernel then checks; one beyond the number of latches has a rule only while each SYN to it gets a cookie.
-
-As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from ipaddress import IPv4Address
-from itertools import islice
 from typing import NamedTuple
 
-from appliance.director.of_services import OfServices
-from appliance.edge.errors import EdgeError
+from appliance.director.service_rules import ServiceRules, Tunable
 from appliance.edge.lane_kernel import LaneKernel
-from appliance.ipc.lane_layout import FRONT_DOORS, NO_LATCH, front_door_key
+from appliance.ipc.lane_layout import NO_LATCH, front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.stray_rule import StrayRule
 from appliance.model.syn_offer import modes_with_cookies
 from appliance.policy.defence import TCP
-
-log = logging.getLogger("appliance.lane")
 
 ALLOWANCE = 128
 """Strays with an acknowledgement that go up, on each CPU in 0.13 s: a thousand a second, which is as many as a shard answers at
@@ -58,61 +50,30 @@ class _Service(NamedTuple):
         return StrayRule(False, False, True, 0, ALLOWANCE)
 
 
-class StrayRules:
-    """Those of a run. Without a lane there are none."""
+class StrayRules(ServiceRules[_Service]):
+    """Those of a run."""
+
+    MAP, JUDGED = "stray_rules", "packets"
 
     def __init__(self, steer: Callable[[LaneKernel], None] = lambda _: None) -> None:
-        """`steer` has a kernel know which shard gets the packets of a client; it may raise EdgeError."""
-        self._steer = steer
-        self._services = set[_Service]()
-        self._allowed = set[_Service]()
-        """What may be in force: the shards have these services."""
+        """`steer` as in `ServiceRules`."""
+        super().__init__(steer)
         self._were_without_lane = set[bytes]()
         self._had_cookies = set[bytes]()
-        self._there = OfServices[bytes]()
-        self._tunable: Callable[[str], int] | None = None
 
     def narrow(self, kernel: LaneKernel, services: Iterable[ServicePlan], latches: Mapping[str, int]) -> None:
-        """Take away the rules that these services do not have. Those that they did not have before wait for `widen`.
-
-        `latches` has the first latch of each service that has any, by its name.
-        """
+        """See `_keep`. `latches` has the first latch of each service that has any, by its name."""
         of_tcp = [service for service in services if service.protocol == "tcp"]
         self._were_without_lane |= {_key_of(service) for service in of_tcp if not service.lane}
         locals_ = {address for service in of_tcp for address in service.local_addresses}
         found = [_service_of(service, latches) for service in of_tcp if service.vip not in locals_]
         self._had_cookies |= {service.key for service in found if service.mode != NEVER}
-        self._services = {service for service in found if service.key not in self._were_without_lane}
-        self._allowed &= self._services
-        self._put(kernel)
+        self._keep(kernel, {service for service in found if service.key not in self._were_without_lane})
 
-    def widen(self, kernel: LaneKernel) -> None:
-        """All shards have the services of the last `narrow` in force."""
-        self._allowed = set(self._services)
-        self._put(kernel)
-
-    def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int]) -> None:
-        """Go by these tunables; `tunable` gives the value of each, also later."""
-        self._tunable = tunable
-        self._put(kernel)
-
-    def _put(self, kernel: LaneKernel) -> None:
-        """Bring the kernel's rules to what is wanted. When it refuses, the next change or look at routes tries again."""
-        if self._tunable is None:
-            return
-        wanted = dict(islice(self._wanted(self._tunable), FRONT_DOORS))
-        try:
-            if wanted:
-                self._steer(kernel)
-            remove, put = partial(kernel.remove_of_services, "stray_rules"), partial(kernel.put_of_services, "stray_rules")
-            self._there.bring_to(wanted, remove, put)
-        except EdgeError as error:
-            log.error("the kernel does not judge packets of no session as it should: %s", error)
-
-    def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
+    def _wanted(self, allowed: Collection[_Service], tunable: Tunable) -> Iterable[tuple[bytes, bytes]]:
         modes = modes_with_cookies(tunable("tcp_syncookies"))
         checks, drops = bool(tunable("synproxy_in_kernel")), bool(tunable("strays_in_kernel") and tunable(TCP.tunable))
-        for service in sorted(self._allowed, key=lambda service: service.key):
+        for service in sorted(allowed, key=lambda service: service.key):
             if service.mode == NEVER and service.key in self._had_cookies:
                 continue
             rule = service.rule(checks=checks, drops=drops, defers=tunable("synproxy_defer"), modes=modes)
