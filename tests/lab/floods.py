@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, Self
 
 from bench.senders.flood import BEGUN, SPOOFED_NETWORK
 from tests.lab.conftest import RunningLab
+
+SEGMENTS = 40_000
+"""Of a flood of segments that belong to no session."""
 
 CLIENT = "198.51.100.2"
 """The address of the client's host."""
@@ -59,6 +63,29 @@ def lost_on_arrival(lab: RunningLab) -> int:
     (interface,) = json.loads(lab.run("gateway", "ip", "-json", "-stats", "link", "show", "client0"))
     lost: int = interface["stats64"]["rx"]["dropped"]
     return lost
+
+
+def ended_of_a_flood(
+    lab: RunningLab, arguments: tuple[str, ...], counter: tuple[str, str], in_kernel: str, serve: Callable[[RunningLab], None]
+) -> tuple[int, int]:
+    """How many packets of a flood of segments that belong to no session were counted by a counter (a table and a name there), and
+    how many of them by the kernel. `serve` has clients served meanwhile, again and again. `arguments` are those of the program
+    behind the number of segments."""
+
+    def counted() -> tuple[int, int]:
+        return lab.counter(*counter), lab.api_json("/stats/lane")["counters"][in_kernel]
+
+    before, lost_before, turns = counted(), lost_on_arrival(lab), 0
+    with lab.start("client", "segment_flood.py", str(SEGMENTS), *arguments) as flood:
+        while flood.poll() is None:
+            serve(lab)
+            turns += 1
+        assert flood.returncode == 0
+    arrived = SEGMENTS - (lost_on_arrival(lab) - lost_before)
+    lab.wait_until("most are counted", lambda: counted()[0] - before[0] >= arrived * 3 // 4)
+    assert turns
+    in_all, of_kernel = (now - then for now, then in zip(counted(), before, strict=True))
+    return in_all, of_kernel
 
 
 def waiting(lab: RunningLab) -> int:

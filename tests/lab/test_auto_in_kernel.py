@@ -6,14 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.floods import give_spoofed_answers_a_next_hop, lost_on_arrival, syn_flood
+from tests.lab.floods import ended_of_a_flood, give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.shipped_config import SHIPPED
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
 
 SHARDS = 2
 CONNECTIONS = 100
-SEGMENTS = 40_000
 RATE_PER_S, SECONDS = 5000, 4
 BACKLOG, HALF_OPEN_MS = 64, 1000
 
@@ -63,21 +62,8 @@ def connects_without_cookies(lab: RunningLab) -> bool:
 def strays(lab: RunningLab, reason: str, in_kernel: str, *arguments: str) -> tuple[int, int]:
     """How many packets of a flood that belongs to no session ended for this reason: in all, and in the kernel. Clients are
     served meanwhile."""
-
-    def counted() -> tuple[int, int]:
-        return lab.counter("drops", reason), lab.api_json("/stats/lane")["counters"][in_kernel]
-
-    before, lost_before, turns = counted(), lost_on_arrival(lab), 0
-    with lab.changed(strays_in_kernel=1), lab.start("client", "segment_flood.py", str(SEGMENTS), *arguments) as flood:
-        while flood.poll() is None:
-            connect(lab)
-            turns += 1
-        assert flood.returncode == 0
-    arrived = SEGMENTS - (lost_on_arrival(lab) - lost_before)
-    lab.wait_until("most are counted", lambda: counted()[0] - before[0] >= arrived * 3 // 4)
-    assert turns
-    in_all, of_kernel = (now - then for now, then in zip(counted(), before, strict=True))
-    return in_all, of_kernel
+    with lab.changed(strays_in_kernel=1):
+        return ended_of_a_flood(lab, arguments, ("drops", reason), in_kernel, connect)
 
 
 def test_acknowledgements_of_nobody_end_in_the_kernel_while_nobody_has_a_cookie(lab: RunningLab) -> None:

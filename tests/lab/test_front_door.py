@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.floods import give_spoofed_answers_a_next_hop, lost_on_arrival, syn_flood
+from tests.lab.floods import ended_of_a_flood, give_spoofed_answers_a_next_hop, syn_flood
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about t
 
 CONNECTIONS = 200
 RATE_PER_S, SECONDS = 50_000, 3
-SEGMENTS = 40_000
 RAW_ADDRESS = "198.51.100.96"
 
 
@@ -77,40 +76,19 @@ def test_a_flood_stays_in_the_kernel(lab: RunningLab) -> None:
     assert by_kernel > sent // 2, "most of the flood came to the gateway"
 
 
-def shares_of_a_flood(lab: RunningLab, arguments: tuple[str, ...], table: str, name: str, in_kernel: str) -> tuple[int, int]:
-    """How many packets of a flood were counted by this counter, and how many of them the kernel counted. Clients are served
-    meanwhile."""
-
-    def counted() -> tuple[int, int]:
-        of_kernel = lab.api_json("/stats/lane")["counters"][in_kernel]
-        return lab.counter(table, name), of_kernel
-
-    before, lost_before, turns = counted(), lost_on_arrival(lab), 0
-    with lab.start("client", "segment_flood.py", str(SEGMENTS), *arguments) as flood:
-        while flood.poll() is None:
-            connect(lab)
-            turns += 1
-        assert flood.returncode == 0
-    arrived = SEGMENTS - (lost_on_arrival(lab) - lost_before)
-    lab.wait_until("most are counted", lambda: counted()[0] - before[0] >= arrived * 3 // 4)
-    assert turns
-    in_all, of_kernel = (now - then for now, then in zip(counted(), before, strict=True))
-    return in_all, of_kernel
-
-
 @pytest.mark.parametrize(
     ("payload", "counter", "in_kernel"), [("32", "bad_ack", "bad_cookie"), ("0", "null_ack", "null_cookie_ack")]
 )
 def test_acknowledgements_of_nobody_end_in_the_kernel(lab: RunningLab, payload: str, counter: str, in_kernel: str) -> None:
     """All of them are counted; a few go up to the workers, which may have an answer."""
-    in_all, of_kernel = shares_of_a_flood(lab, (payload,), "ext", f"synproxy_{counter}", in_kernel)
+    in_all, of_kernel = ended_of_a_flood(lab, (payload,), ("ext", f"synproxy_{counter}"), in_kernel, connect)
     assert of_kernel > in_all * 3 // 4
 
 
 def test_resets_of_nobody_end_in_the_kernel(lab: RunningLab) -> None:
     """None of them has an answer, so none goes up."""
     with lab.changed(strays_in_kernel=1):
-        in_all, of_kernel = shares_of_a_flood(lab, ("0", "4"), "drops", "no_session", "stray")
+        in_all, of_kernel = ended_of_a_flood(lab, ("0", "4"), ("drops", "no_session"), "stray", connect)
     assert of_kernel > in_all * 9 // 10
 
 
