@@ -99,8 +99,7 @@ class Ring:
             tail += 1
         self.tickets += tickets
         longs[_TAIL] = tail
-        cells[_GENERATION] = generation & _GENERATION_MASK
-        cells[_IS_OPEN] = 1
+        self._open(generation)
 
     @property
     def has_schedule(self) -> bool:
@@ -133,8 +132,11 @@ class Ring:
             cells[_STEPS + number % STEPS] = draw()
         self._stepped = max(self._stepped, turn + turns)
         longs[_TURN_LIMIT] = turn + turns
-        cells[_GENERATION] = generation & _GENERATION_MASK
-        cells[_IS_OPEN] = 1
+        self._open(generation)
+
+    def _open(self, generation: int) -> None:
+        self._cells[_GENERATION] = generation & _GENERATION_MASK
+        self._cells[_IS_OPEN] = 1
 
     @contextmanager
     def closed(self) -> Iterator[None]:
