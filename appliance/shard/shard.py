@@ -22,6 +22,7 @@ from appliance.nat.udp import translate_datagram
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.adoption import Adopted, Adoption
 from appliance.sessions.lane_maps import LaneMaps
+from appliance.sessions.let_go import LetGo
 from appliance.sessions.lifecycle import Sessions
 from appliance.sessions.walk import SessionWalk
 from appliance.shard.closing import weigh_fin
@@ -118,7 +119,7 @@ class Shard:
         self._sessions = self.sessions = sessions = Sessions(plan, shared, self.output, now, maps)
         self._inbound, self._outbound = sessions.tcp.by_direction
         self._wheel = sessions.wheel
-        self._lane, self._held = sessions.lane, sessions.lane.held
+        self._lane, self._held, self._let_go = sessions.lane, sessions.lane.held, LetGo(sessions.lane.maps)
         self._timeouts_s = sessions.tunables.timeouts_s
         self._proxy = SynProxy(bytes.fromhex(plan.cookie_secret), sessions, self.output, ext_counts, queue_counts, now)
         self._unsolicited = Unsolicited(sessions, ext_counts)
@@ -281,7 +282,7 @@ class Shard:
             return SHORT_HEADER
         key = raw[ADDRESSES_START:ADDRESSES_END]
         session, direction = self._sessions.udp.find(key)
-        if session is not None and session.needs_slow_path:
+        if session is not None and session.needs_slow_path and not self._let_go.is_for_datagram(session, now):
             self._lane.hold(session)
             if session.real_server.lets_go and not direction:
                 verdict = turn_away(session, self._sessions)

@@ -20,6 +20,7 @@ from appliance.nat.fullnat import shifted
 from appliance.nat.opening import check_answer, to_client, to_real_server
 from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.ended import STARTED_ANEW
+from appliance.sessions.let_go import LetGo
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.closing import may_reset, take_up_late_fin, weigh_fin
 from appliance.shard.turned_away import turn_away
@@ -49,6 +50,8 @@ _ALIVE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT, TcpState.CLOSE_WAIT
 _OVER = frozenset((TcpState.TIME_WAIT, TcpState.CLOSE))
 """States in which a connection is over."""
 
+_OPENS_OR_ENDS = ACK | SYN | FIN | RST
+
 _NO_NUMBER = -1
 """The number of a challenge that no RST can answer."""
 
@@ -65,6 +68,7 @@ class SlowPath:
     def __init__(self, sessions: Sessions, proxy: SynProxy, output: ShardOutput, ext_counts: memoryview) -> None:
         self._sessions = sessions
         self._proxy, self._engagement = proxy, proxy.engagement
+        self._let_go = LetGo(sessions.lane.maps)
         self._output = output
         self._ext_counts = ext_counts
 
@@ -74,6 +78,9 @@ class SlowPath:
         A number is the flags by which a packet that was rewritten moves the session, in the state table.
         """
         if session.entry is not None:
+            if segment.flags & _OPENS_OR_ENDS == ACK and self._let_go.is_for_segment(session, now):
+                self._rewrite(session, direction, segment)
+                return segment.flags
             self._sessions.lane.hold(session)
         late = session.late_fin
         if late is not None and late.direction != direction:

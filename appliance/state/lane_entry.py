@@ -59,6 +59,9 @@ _IS_OPENING, _HAS_ANSWER = int(Flags.IS_OPENING), int(Flags.HAS_ANSWER)
 _IN_FIRST_TABLE, _HAS_COOKIE = int(Flags.IN_FIRST_TABLE), int(Flags.HAS_COOKIE)
 _WAS_RESET = int(Flags.WAS_RESET)
 
+IN_ITS_OPENING = _IS_OPENING << _FLAGS_SHIFT
+"""What the cell of its state has for a session in its opening."""
+
 _LOW_MASK = (1 << 32) - 1
 _LATER = 1 << 31
 _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))

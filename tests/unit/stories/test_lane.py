@@ -7,7 +7,7 @@ import pytest
 
 from appliance.ipc.plan import Plan
 from appliance.ipc.queries import CUT
-from appliance.ipc.session_record import Flags, SessionRecord
+from appliance.ipc.session_record import Flags
 from appliance.model import verdicts
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
@@ -17,10 +17,10 @@ from appliance.state.session import Session
 from appliance.wire.flow import destination_of, source_of
 from appliance.wire.seq import add
 from tests.support.addresses import C0, CLIENT, R0, VIP
-from tests.support.lane_maps import FakeMaps, check_lane
+from tests.support.lane_maps import FakeMaps
+from tests.support.lane_scene import asked, check, only, record
 from tests.support.proxied import opens, proves
 from tests.support.segments import tcp, udp
-from tests.support.shard_invariants import sessions_of
 from tests.support.tcp_options import MSS_1460
 from tests.support.world import World, plan
 
@@ -43,28 +43,6 @@ def closed() -> World:
     world.rs.sends("FA", seq=R0 + 1, ack=C0 + 2)
     world.client.sends("A", seq=C0 + 2, ack=R0 + 2)
     return world
-
-
-def asked(world: World) -> bytes:
-    """The answer of the real server to a datagram that the client has just sent."""
-    world.put(udp(CLIENT, VIP, b"q"))
-    there = world._on_the_wire[-1]
-    return udp(destination_of(there[12:24]), source_of(there[12:24]), b"a")
-
-
-def only(world: World) -> Session:
-    (session,) = sessions_of(world.inside)
-    return session
-
-
-def record(world: World, session: Session | None = None) -> SessionRecord:
-    entry = (session or only(world)).entry
-    assert entry is not None
-    return world.maps.record(entry)
-
-
-def check(world: World) -> None:
-    check_lane(world.inside.lane, world.maps, sessions_of(world.inside))
 
 
 def client(number: int) -> bytes:
