@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
-from appliance.ipc.admissions import IN_AUTO, are_prepared, first_rings, may_be_prepared
+from appliance.ipc.admissions import first_rings, may_be_prepared
+from appliance.ipc.early import ADMISSIONS, IN_AUTO, is_on
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.model.syn_offer import ALWAYS_COOKIES
@@ -46,7 +47,7 @@ class Admissions:
 
     @property
     def _is_on(self) -> bool:
-        return are_prepared(self._setting, has_early_rules=bool(self._early_rules))
+        return is_on(self._setting, has_early_rules=bool(self._early_rules))
 
     def narrow(self, kernel: LaneKernel, services: tuple[ServicePlan, ...]) -> None:
         """Have no session opened that these services do not allow. Those that they allow anew wait for `widen`."""
@@ -66,7 +67,7 @@ class Admissions:
         """Go by these tunables, and by what the host has of rules that see SYNs before the appliance: the first one in words."""
         self._has_cookies = tunable("tcp_syncookies") == ALWAYS_COOKIES
         was_on, before = self._is_on, self._against
-        self._setting, self._early_rules = tunable("prepared_admissions"), early_rules
+        self._setting, self._early_rules = tunable(ADMISSIONS), early_rules
         if self._is_on != was_on:
             self._look()
             self._allowed = set(self._wanted.items()) if self._are_in_force else set()

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from appliance.director.service_rules import ServiceRules, Tunable
 from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.early import STRAYS
 from appliance.ipc.lane_layout import DATAGRAM_RULE, datagram_place_bits, front_door_key
 from appliance.ipc.plan import ServicePlan
 
@@ -31,7 +32,7 @@ class DatagramRules(ServiceRules[bytes]):
 
     def _wanted(self, allowed: Collection[bytes], tunable: Tunable) -> Iterable[tuple[bytes, bytes]]:
         """All have the same rule. Clients that are answered all have to be seen by a shard."""
-        if not tunable("strays_in_kernel") or not tunable("source_conn_max") or tunable("tcp_abort_on_overflow"):
+        if not tunable(STRAYS) or not tunable("source_conn_max") or tunable("tcp_abort_on_overflow"):
             return {}.items()
         mask = IPv4Network((0, tunable("source_conn_prefix"))).netmask.packed
         return dict.fromkeys(sorted(allowed), DATAGRAM_RULE.pack(mask, datagram_place_bits(self._shards))).items()

@@ -20,6 +20,7 @@ from appliance.director.of_services import OfServices
 from appliance.director.stray_rules import StrayRules
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.early import COOKIES, IN_AUTO, STRAYS, in_force
 from appliance.ipc.front_door import FrontDoor
 from appliance.ipc.lane_layout import FRONT_DOORS, NO_LATCH, front_door_key
 from appliance.ipc.latches import first_latches
@@ -60,6 +61,8 @@ class FrontDoors:
         self._services: dict[_Door, ServicePlan] = {}
         self._mtus: Mapping[str, int] = {}
         self._tunable: Callable[[str], int] | None = None
+        self._against = ""
+        """What keeps the kernel from answering and from dropping, in words."""
         self._there = OfServices[bytes]()
         self._epochs: set[int] = set()
         self._allowed: set[_Door] = set()
@@ -90,12 +93,22 @@ class FrontDoors:
         self._datagrams.widen(kernel)
 
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
-        """Go by these tunables; `tunable` gives the value of each, also later. `early_rules` are for the admissions."""
-        self._tunable = tunable
-        self._strays.put_tunables(kernel, tunable)  # before anybody gets a cookie whom no shard would have sent one
-        self._datagrams.put_tunables(kernel, tunable)
+        """Go by these tunables; `tunable` gives the value of each, also later. `early_rules` says which rules of the host
+        see packets before the appliance; it is empty when none do."""
+        self._tunable = switches = in_force(tunable, has_early_rules=bool(early_rules))
+        self._tell(early_rules if IN_AUTO in (tunable(COOKIES), tunable(STRAYS)) else "")
+        self._strays.put_tunables(kernel, switches)  # before anybody gets a cookie whom no shard would have sent one
+        self._datagrams.put_tunables(kernel, switches)
         self._put(kernel)
         self.admissions.put_tunables(kernel, tunable, early_rules)
+
+    def _tell(self, against: str) -> None:
+        """Say in the log what keeps the kernel from what it may do, when that is something else than before."""
+        if against != self._against:
+            self._against = against
+            log.warning(
+                "floods of packets without a session %s", f"go to the workers: {against}" if against else "end in the kernel"
+            )
 
     def put_keys(self, kernel: LaneKernel) -> None:
         """Give the kernel the key of this moment, the next one and the one before. To be called every few seconds."""
@@ -121,7 +134,7 @@ class FrontDoors:
 
     def _wanted(self, tunable: Callable[[str], int]) -> Iterable[tuple[bytes, bytes]]:
         terms, leaves_room = AnswerTerms.of(tunable), bool(tunable("fullnat_mss_adjust_entry"))
-        if not tunable("synproxy_in_kernel"):
+        if not tunable(COOKIES):
             return
         syncookies = tunable("tcp_syncookies")
         for wanted, service in self._services.items():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from appliance.director.service_rules import ServiceRules, Tunable
 from appliance.edge.lane_kernel import LaneKernel
+from appliance.ipc.early import COOKIES, STRAYS
 from appliance.ipc.lane_layout import NO_LATCH, front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.stray_rule import StrayRule
@@ -72,7 +73,7 @@ class StrayRules(ServiceRules[_Service]):
 
     def _wanted(self, allowed: Collection[_Service], tunable: Tunable) -> Iterable[tuple[bytes, bytes]]:
         modes = modes_with_cookies(tunable("tcp_syncookies"))
-        checks, drops = bool(tunable("synproxy_in_kernel")), bool(tunable("strays_in_kernel") and tunable(TCP.tunable))
+        checks, drops = bool(tunable(COOKIES)), bool(tunable(STRAYS) and tunable(TCP.tunable))
         for service in sorted(allowed, key=lambda service: service.key):
             if service.mode == NEVER and service.key in self._had_cookies:
                 continue

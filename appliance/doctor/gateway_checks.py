@@ -6,7 +6,7 @@ from functools import partial
 from appliance.doctor.facts import Sample, Snapshot
 from appliance.doctor.finding import Check, Finding, Severity
 from appliance.doctor.history import counted, risen
-from appliance.ipc.admissions import IN_AUTO
+from appliance.ipc.early import IN_AUTO
 from appliance.model.verdicts import INTERNAL_ERROR
 
 _DROPS = ("queue_full_drops", "socket_drops")

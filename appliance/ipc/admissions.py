@@ -9,24 +9,9 @@ from collections.abc import Iterable
 
 from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.shared_layout import SharedState
-
-IN_AUTO, ALWAYS = 1, 2
-"""Values of the tunable prepared_admissions; 0 is never."""
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc")
 """Those that do not ask for the client. Those of them that ask for the load are asked again when it has changed."""
-
-
-def are_prepared(setting: int, *, has_early_rules: bool) -> bool:
-    """Whether there are any, by the tunable; `has_early_rules` is whether the host has rules that see a SYN before the appliance
-    (`policy.early_rules`)."""
-    return setting == ALWAYS or (setting == IN_AUTO and not has_early_rules)
-
-
-def prepares(shared: SharedState) -> bool:
-    """Whether shards prepare any, by what stands in the shared memory."""
-    return are_prepared(shared.tunable("prepared_admissions"), has_early_rules=bool(shared.early_rules[0]))
 
 
 def may_be_prepared(service: ServicePlan) -> bool:

@@ -212,11 +212,15 @@ _MORE = (
         "sessions that clients of one source network may have, of TCP and of UDP each, in all shards together; 0: no limit",
     ),
     Tunable("source_conn_prefix", 24, 8, 32, "bits", "length of the prefix that makes a source network for source_conn_max"),
-    _switch(
+    Tunable(
         "synproxy_in_kernel",
+        1,
         0,
+        2,
+        "",
         "let the lane answer SYNs in the place of the workers when they would answer with a cookie, and drop packets that return "
-        "none to services that always do, before netfilter; 0: the workers do both",
+        "none to services that always do, before netfilter: 0 never, 1 while no rule of the host sees packets before the "
+        "appliance, 2 always",
     ),
     Tunable(
         "prepared_admissions",
@@ -227,11 +231,15 @@ _MORE = (
         "let the lane open sessions that the workers have decided in advance, of services where that can be done: 0 never, "
         "1 while no rule of the host sees SYNs before the appliance, 2 always",
     ),
-    _switch(
+    Tunable(
         "strays_in_kernel",
+        1,
         0,
-        "let the lane drop packets to services that belong to no session and open none, before netfilter: of TCP while "
-        "defence_tcp_drop is 1, of UDP beyond source_conn_max; 0: the workers drop them",
+        2,
+        "",
+        "let the lane drop packets to services that belong to no session and open none, before netfilter, of TCP while "
+        "defence_tcp_drop is 1, of UDP beyond source_conn_max: 0 never, 1 while no rule of the host sees packets before the "
+        "appliance, 2 always",
     ),
 )
 """Tunables beyond the 34: those that the LVS originals and the kernel have elsewhere, or as a constant."""

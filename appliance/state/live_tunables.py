@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from appliance.ipc.admissions import prepares
+from appliance.ipc.early import ADMISSIONS, COOKIES, STRAYS, is_on_for_shards
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.syn_offer import AnswerTerms
 from appliance.model.tcp_state import CLOSING, STATE_NAMES, TIMEOUT_NAME, UDP_STATE, TcpState
@@ -45,9 +45,9 @@ class LiveTunables:
         self.proxy_reuse = frozenset([*allowed, TcpState.ESTABLISHED] if value("synproxy_conn_reuse") else ())
         """States from which a cookie may restart a session. ESTABLISHED has no switch of its own."""
         self.syncookies = value("tcp_syncookies")
-        self.in_kernel = bool(value("synproxy_in_kernel"))
-        self.strays_in_kernel = bool(value("strays_in_kernel"))
-        self.prepared = prepares(shared)
+        self.in_kernel = is_on_for_shards(shared, COOKIES)
+        self.strays_in_kernel = is_on_for_shards(shared, STRAYS)
+        self.prepared = is_on_for_shards(shared, ADMISSIONS)
         self.abort = bool(value("tcp_abort_on_overflow"))
         self.defence = Defence.of({name: value(name) for name in TUNABLE_NAMES})
         self.lport_tries = value("fullnat_lport_tries")

@@ -9,7 +9,7 @@ import pytest
 from appliance.director import early_rules
 from appliance.director.early_rules import EarlyRules
 from appliance.edge.errors import EdgeError
-from appliance.ipc.admissions import prepares
+from appliance.ipc.early import ADMISSIONS, is_on_for_shards
 from tests.support.gateway import shared_state
 
 
@@ -24,7 +24,7 @@ class Scene:
         self.rules = EarlyRules(self.shared, ("eth0",), self._hear)
 
     def _hear(self) -> None:
-        self.told.append((self.rules.reason, prepares(self.shared), self.shared.generation[0]))
+        self.told.append((self.rules.reason, is_on_for_shards(self.shared, ADMISSIONS), self.shared.generation[0]))
 
     def look(self) -> str:
         if isinstance(self.answer, Exception):
@@ -40,10 +40,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 async def test_before_the_first_look_nothing_is_prepared(scene: Scene) -> None:
-    assert not prepares(scene.shared)
+    assert not is_on_for_shards(scene.shared, ADMISSIONS)
     assert scene.rules.reason
     await scene.rules.look()
-    assert prepares(scene.shared)
+    assert is_on_for_shards(scene.shared, ADMISSIONS)
     assert scene.rules.reason == ""
 
 
@@ -71,7 +71,7 @@ async def test_in_doubt_nothing_is_prepared(scene: Scene, caplog: pytest.LogCapt
     scene.answer = error
     await scene.rules.look()
     await scene.rules.look()
-    assert not prepares(scene.shared)
+    assert not is_on_for_shards(scene.shared, ADMISSIONS)
     assert scene.rules.reason == f"the rules of the host cannot be looked {words}"
     assert caplog.messages == [scene.rules.reason]
 
@@ -109,4 +109,4 @@ async def test_a_notice_of_the_kernel_is_a_look_at_once(
     await heard.wait()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    assert prepares(scene.shared)
+    assert is_on_for_shards(scene.shared, ADMISSIONS)

@@ -28,7 +28,8 @@ class Kernel:
     def __init__(self) -> None:
         self.doors: dict[bytes, bytes] = {}
         self.rules: dict[bytes, bytes] = {}
-        self._of_services = {"front_doors": self.doors, "stray_rules": self.rules, "datagram_rules": {}}
+        self.datagrams: dict[bytes, bytes] = {}
+        self._of_services = {"front_doors": self.doors, "stray_rules": self.rules, "datagram_rules": self.datagrams}
         self.admissions = FakeAdmissions()
         self.keys: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.refuses = False
@@ -56,13 +57,18 @@ class Scene:
         self.as_kernel = cast("LaneKernel", self.kernel)
         self.doors = FrontDoors(SECRET)
         self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"synproxy_in_kernel": 1}
+        self.early_rules = ""
         self.now = 10 * HOUR_S + 5.0
         monkeypatch.setattr("appliance.director.front_doors.time.monotonic", lambda: self.now)
         self.set()
 
     def set(self, **tunables: int) -> None:
         self.tunables |= tunables
-        self.doors.put_tunables(self.as_kernel, self.tunables.__getitem__)
+        self.doors.put_tunables(self.as_kernel, self.tunables.__getitem__, self.early_rules)
+
+    def see(self, early_rules: str) -> None:
+        self.early_rules = early_rules
+        self.set()
 
     def narrow(self, *services: ServicePlan, mtu: int = 1500, down: Sequence[int] = ()) -> None:
         self.doors.narrow(self.as_kernel, services, lambda slot: mtu + slot, frozenset(down))
@@ -136,13 +142,44 @@ def test_a_service_in_auto_for_which_there_is_no_latch_has_no_door(scene: Scene,
 
 
 def test_it_is_switched_off_and_on_by_a_tunable(scene: Scene) -> None:
-    """Off by default, because the operator's own prerouting rules do not see these SYNs."""
-    assert TUNABLES["synproxy_in_kernel"].default == 0
     scene.put(service())
     scene.set(synproxy_in_kernel=0)
     assert scene.kernel.doors == {}
     scene.set(synproxy_in_kernel=1)
     assert scene.kernel.doors.keys() == {WEB}
+
+
+EARLY_RULE = "the chain early is there"
+
+
+def test_rules_of_the_host_before_the_appliance_close_all_doors(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """They would not see the SYNs. Of strays and datagrams the same is true."""
+    scene.set(strays_in_kernel=1, prepared_admissions=0)
+    scene.put(service(), service(53, protocol="udp"))
+    assert (len(scene.kernel.doors), len(scene.kernel.rules), len(scene.kernel.datagrams)) == (1, 1, 1)
+    scene.see(EARLY_RULE)
+    assert (scene.kernel.doors, scene.kernel.rules, scene.kernel.datagrams) == ({}, {}, {})
+    scene.set()
+    assert scene.kernel.doors == {}
+    scene.see("")
+    assert (len(scene.kernel.doors), len(scene.kernel.rules), len(scene.kernel.datagrams)) == (1, 1, 1)
+    assert caplog.messages == [
+        f"floods of packets without a session go to the workers: {EARLY_RULE}",
+        "floods of packets without a session end in the kernel",
+    ]
+
+
+@pytest.mark.parametrize(("cookies", "strays", "told"), [(2, 2, 0), (0, 0, 0), (1, 0, 1), (0, 1, 1)])
+def test_what_does_not_depend_on_such_rules_is_as_it_was(
+    scene: Scene, caplog: pytest.LogCaptureFixture, cookies: int, strays: int, told: int
+) -> None:
+    scene.put(service())
+    scene.set(synproxy_in_kernel=cookies, strays_in_kernel=strays, prepared_admissions=0)
+    caplog.clear()
+    scene.see(EARLY_RULE)
+    assert len(scene.kernel.doors) == (cookies == 2)
+    assert len(scene.kernel.rules) == (strays == 2)
+    assert len(caplog.messages) == told
 
 
 def test_a_door_closes_before_shards_change_and_opens_after(scene: Scene) -> None:

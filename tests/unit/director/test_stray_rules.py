@@ -47,7 +47,10 @@ class Scene:
         self.kernel = Kernel()
         self.rules = StrayRules(lambda _: self.kernel.steer())
         self.as_kernel = cast("LaneKernel", self.kernel)
-        self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {"synproxy_in_kernel": 1}
+        self.tunables = {name: tunable.default for name, tunable in TUNABLES.items()} | {
+            "synproxy_in_kernel": 1,
+            "strays_in_kernel": 0,
+        }
         self.set()
 
     def set(self, **tunables: int) -> None:

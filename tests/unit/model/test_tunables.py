@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.ipc.early import EARLY
 from appliance.model.tunables import TUNABLES, Tunable, TunableError, check_value, parse_value
 
 SPOT_CHECKS = {
@@ -49,11 +50,7 @@ def test_every_timeout_may_be_twice_its_default_and_no_less_than_a_second() -> N
 @pytest.mark.parametrize("tunable", TUNABLES.values(), ids=lambda tunable: tunable.name)
 def test_a_tunable_says_its_unit_and_what_it_does_without_the_others(tunable: Tunable) -> None:
     assert tunable.min <= tunable.default <= tunable.max
-    has_none = (tunable.min, tunable.max) == (0, 1) or tunable.name in (
-        "fullnat_toa_kind",
-        "tcp_syncookies",
-        "prepared_admissions",
-    )
+    has_none = (tunable.min, tunable.max) == (0, 1) or tunable.name in ("fullnat_toa_kind", "tcp_syncookies", *EARLY)
     assert bool(tunable.unit) != has_none, "unit"
     assert re.fullmatch(r"(?!that|those|these|it )[a-zA-Z].*[^.]", tunable.summary), "a phrase"
     assert [other.name for other in TUNABLES.values() if other.summary == tunable.summary] == [tunable.name]

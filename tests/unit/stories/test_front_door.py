@@ -61,7 +61,7 @@ def test_they_stay_good_when_the_service_asks_nobody_any_more() -> None:
 
 
 def test_in_auto_there_are_none_while_the_workers_answer() -> None:
-    world = World(AUTO, FakeMaps(), tcp_syncookies=2)
+    world = World(AUTO, FakeMaps(), tcp_syncookies=2, synproxy_in_kernel=0)
     assert returns(world, kernel_cookie(world)) is verdicts.NO_SESSION
 
 
