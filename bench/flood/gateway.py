@@ -18,29 +18,29 @@ FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47
 WORKERS_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
 """VIPs of the services whose connections workers open, and never the kernel."""
 
-AUTO_VIPS = ("203.0.113.64", "203.0.113.65", "203.0.113.66", "203.0.113.67")
-"""VIPs of the services in "auto", whose connections the kernel opens, and whose SYNs it answers while they are engaged."""
+_BY_WORKERS = "\n[sysctl]\nsynproxy_in_kernel = 0\nstrays_in_kernel = 0\n"
+"""All that is SYNPROXY is done by workers."""
 
 
 def configuration(*gateway_lines: str, api: str = "") -> str:
-    """The appliance's configuration; the arguments are as those of `bench.rig.gateway.configuration`."""
-    return _with_web({VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",), SHIPPED_VIPS: ()}, gateway_lines, api)
+    """The configuration of an appliance whose workers answer SYNs; the arguments are as those of
+    `bench.rig.gateway.configuration`."""
+    return _with_web({VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",)}, gateway_lines, api) + _BY_WORKERS
 
 
 def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
-    """The same for an appliance whose kernel answers SYNs."""
-    return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api) + "\n[sysctl]\nsynproxy_in_kernel = 1\n"
+    """That of one whose kernel answers SYNs, as shipped."""
+    return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api)
+
+
+def as_shipped(*gateway_lines: str, api: str = "") -> str:
+    """That of one whose services say nothing of SYNPROXY, and whose tunables have their defaults."""
+    return _with_web({SHIPPED_VIPS: ()}, gateway_lines, api)
 
 
 def opened_by_workers(*gateway_lines: str, api: str = "") -> str:
-    """Services as shipped, for an appliance whose workers open all connections."""
-    return _with_web({WORKERS_VIPS: ()}, gateway_lines, api) + WITHOUT_PREPARED
-
-
-def auto_in_kernel(*gateway_lines: str, api: str = "") -> str:
-    """The same for an appliance whose kernel answers SYNs as well, while a service is engaged."""
-    text = _with_web({AUTO_VIPS: ('synproxy = "auto"',)}, gateway_lines, api)
-    return f"{text}\n[sysctl]\nprepared_admissions = 1\nsynproxy_in_kernel = 1\n"
+    """The same services, for an appliance whose workers open all connections and answer all SYNs."""
+    return _with_web({WORKERS_VIPS: ()}, gateway_lines, api) + _BY_WORKERS + WITHOUT_PREPARED.removeprefix("\n[sysctl]\n")
 
 
 def _with_web(lines_of: Mapping[tuple[str, ...], tuple[str, ...]], gateway_lines: Sequence[str], api: str) -> str:

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.flood.gateway import (
-    AUTO_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
     WORKERS_VIPS,
     answering_in_kernel,
-    auto_in_kernel,
+    as_shipped,
     configuration,
     opened_by_workers,
 )
@@ -99,14 +98,14 @@ def _workers(site: Site, shards: int) -> Iterator[None]:
 
 
 @contextmanager
-def _auto_in_kernel(site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, "auto", auto_in_kernel(WITH_LANE, api=API)):
+def _as_shipped(site: Site, shards: int) -> Iterator[None]:
+    with appliance_running(site, shards, "shipped", as_shipped(WITH_LANE, api=API)):
         yield
 
 
-AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_appliance)
-UNPROTECTED = AS_SHIPPED._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS)
-PROXIED = AS_SHIPPED._replace(
+AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_as_shipped)
+UNPROTECTED = APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS, opened=_appliance)
+PROXIED = UNPROTECTED._replace(
     name="appliance",
     title="appliance, synproxy",
     targets=VIPS,
@@ -123,13 +122,12 @@ FRONT_DOOR = PROXIED._replace(
     queued_share=(0.2, 0.4),
 )
 WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
-AUTO = APPLIANCE._replace(name="auto", title="appliance, auto in kernel", targets=AUTO_VIPS, opened=_auto_in_kernel)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
 """The modes that are measured in turns."""
 
-ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS, AUTO)
+ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS)
 """The modes that are measured after them, one after the other: they leave half-open connections at the real servers."""
 
 MODES = (*COMPARED, *ALONE)

@@ -9,18 +9,17 @@ from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S, schedule
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import (
-    AUTO_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
     WORKERS_VIPS,
     answering_in_kernel,
-    auto_in_kernel,
+    as_shipped,
     configuration,
     opened_by_workers,
 )
 from bench.flood.goals import FLOODED_PER_S
-from bench.flood.modes import ALONE, AS_SHIPPED, AUTO, FRONT_DOOR, KERNEL, MODES, WORKERS, synproxy_table
+from bench.flood.modes import ALONE, AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, PROXIED, WORKERS, synproxy_table
 from bench.modes.appliance import API, WITH_LANE
 from bench.rig.topology import HTTP_PORT, NAT_VIPS, VIPS, module
 from bench.senders.flood import UNPACED_PER_S
@@ -36,7 +35,6 @@ def test_each_mode_has_services_with_its_own_protection() -> None:
     assert {str(service.vip): service.synproxy for service in services} == {
         **dict.fromkeys(VIPS, True),
         **dict.fromkeys(UNPROTECTED_VIPS, False),
-        **dict.fromkeys(SHIPPED_VIPS, "auto"),
     }
     assert {service.port for service in services} == {HTTP_PORT}
 
@@ -44,24 +42,25 @@ def test_each_mode_has_services_with_its_own_protection() -> None:
 def test_the_front_door_is_the_proxied_service_with_its_syns_in_the_kernel() -> None:
     config = parse_config(answering_in_kernel(WITH_LANE, api=API), "flood.toml")
     assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(FRONT_DOOR_VIPS, True)
-    assert (config.gateway.lane, config.sysctl["synproxy_in_kernel"]) == ("required", 1)
-    assert "synproxy_in_kernel" not in configuration()
+    assert (config.gateway.lane, config.sysctl.get("synproxy_in_kernel", 1)) == ("required", 1)
+    assert parse_config(configuration(), "flood.toml").sysctl["synproxy_in_kernel"] == 0
 
 
 def test_workers_open_connections_of_services_as_shipped() -> None:
     config = parse_config(opened_by_workers(WITH_LANE, api=API), "flood.toml")
     assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(WORKERS_VIPS, "auto")
-    assert (config.gateway.lane, config.sysctl["prepared_admissions"]) == ("required", 0)
+    assert (config.gateway.lane, config.sysctl["prepared_admissions"], config.sysctl["synproxy_in_kernel"]) == ("required", 0, 0)
     assert "prepared_admissions" not in configuration() + answering_in_kernel()
     assert WORKERS.targets == WORKERS_VIPS
 
 
-def test_services_in_auto_have_both_in_the_kernel() -> None:
-    config = parse_config(auto_in_kernel(WITH_LANE, api=API), "flood.toml")
-    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(AUTO_VIPS, "auto")
-    assert (config.sysctl["prepared_admissions"], config.sysctl["synproxy_in_kernel"]) == (1, 1)
-    assert "synproxy_in_kernel" not in opened_by_workers()
-    assert (AUTO.targets, AUTO in ALONE) == (AUTO_VIPS, True)
+def test_services_as_shipped_say_nothing() -> None:
+    text = as_shipped(WITH_LANE, api=API)
+    config = parse_config(text, "flood.toml")
+    assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(SHIPPED_VIPS, "auto")
+    assert "sysctl" not in text
+    assert "synproxy" not in text
+    assert (AS_SHIPPED.targets, AS_SHIPPED in ALONE) == (SHIPPED_VIPS, True)
 
 
 def test_its_appliance_has_a_lane_and_does_not_run_where_the_lab_asks() -> None:
@@ -76,7 +75,7 @@ def test_no_appliance_runs_beside_the_kernels_mode(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(program, "run_in_lab", lambda *_, **given: labs.append(given))
     program._make_lab(parse_options([]), [])
     assert labs == [{"gateway": module("bench.rig.stand_in")}]
-    assert [mode.name for mode in MODES if mode.opened is AS_SHIPPED.opened] == ["appliance", "shipped", "unprotected"]
+    assert [mode.name for mode in MODES if mode.opened is PROXIED.opened] == ["appliance", "unprotected"]
 
 
 def test_no_address_belongs_to_two_modes() -> None:
@@ -128,4 +127,4 @@ def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str
 
 def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys, parse_options, ["--modes", "shipped,ipvs"])
-    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers, auto" in said
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers" in said
