@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.floods import ended_of_a_flood, give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.operators_rules import counted, operators_rule, why_off
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
 
@@ -28,7 +29,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
         for server in ("rs1", "rs2"):
             lab.run(server, sys.executable, str(Path(__file__).parent / "programs" / "without_offloads.py"))
         give_spoofed_answers_a_next_hop(lab)
-        lab.set_tunable("synproxy_in_kernel", 1)
         yield lab
 
 
@@ -87,8 +87,7 @@ def test_acknowledgements_of_nobody_end_in_the_kernel(lab: RunningLab, payload: 
 
 def test_resets_of_nobody_end_in_the_kernel(lab: RunningLab) -> None:
     """None of them has an answer, so none goes up."""
-    with lab.changed(strays_in_kernel=1):
-        in_all, of_kernel = ended_of_a_flood(lab, ("0", "4"), ("drops", "no_session"), "stray", connect)
+    in_all, of_kernel = ended_of_a_flood(lab, ("0", "4"), ("drops", "no_session"), "stray", connect)
     assert of_kernel > in_all * 9 // 10
 
 
@@ -106,6 +105,28 @@ def test_a_handshake_goes_on_when_the_kernel_stops_to_answer(lab: RunningLab) ->
             by_kernel, by_workers = answers.of_kernel_and_workers()
             assert by_kernel == 1
             assert by_workers >= CONNECTIONS
+    answers = Answers(lab)
+    connect(lab)
+    by_kernel, by_workers = answers.of_kernel_and_workers()
+    assert by_kernel > by_workers
+
+
+def test_rules_before_the_appliance_see_each_syn(lab: RunningLab) -> None:
+    """For as long as they are there the workers answer; with 2 the kernel does, and they see none."""
+    at_vip = f"ip daddr {lab.vip} tcp dport {lab.port} tcp flags & (syn | ack) == syn counter"
+    with operators_rule(lab, at_vip, "prerouting priority -311"):
+        lab.wait_until("it is noticed", lambda: bool(why_off(lab)))
+        before, answers = counted(lab), Answers(lab)
+        connect(lab)
+        assert answers.of_kernel_and_workers()[0] == 0
+        assert counted(lab) - before >= CONNECTIONS
+        with lab.changed(synproxy_in_kernel=2):
+            before, answers = counted(lab), Answers(lab)
+            connect(lab)
+            by_kernel, by_workers = answers.of_kernel_and_workers()
+            assert by_kernel > by_workers
+            assert counted(lab) - before <= by_workers
+    lab.wait_until("it is noticed", lambda: not why_off(lab))
     answers = Answers(lab)
     connect(lab)
     by_kernel, by_workers = answers.of_kernel_and_workers()

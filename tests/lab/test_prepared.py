@@ -12,6 +12,7 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import are_replaced, director_pid, kill_all, kill_workers, reload, worker_pids
 from tests.lab.doctor import doctor, named
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
+from tests.lab.operators_rules import counted, operators_rule, why_off
 from tests.lab.shipped_config import with_synproxy
 from tests.lab.wrk import wrk
 
@@ -23,7 +24,6 @@ CONFIGURED = with_synproxy('"auto"').replace("[sysctl]\n", "[sysctl]\nprepared_a
 WEIGHT = f"/services/web/real_servers/{RS1}"
 JSON = "Content-Type: application/json"
 DRAIN = f"/services/web/real_servers/{RS1}/drain"
-TABLE = "table ip operator"
 SYNS = "ip daddr { 192.0.2.101, 192.0.2.102 } tcp flags & (syn | ack) == syn"
 
 
@@ -50,32 +50,6 @@ def connect(lab: RunningLab, count: int = CONNECTIONS) -> int:
     result = lab.script("client", "http_load.py", str(count), "8")
     assert (result["ok"], result["errors"], result["clients"]) == (count, {}, {"right": count})
     return opened(lab) - before
-
-
-@contextmanager
-def operators_rule(lab: RunningLab, rule: str, hook: str = "forward priority 0") -> Iterator[None]:
-    """With a rule of the operator's own, for what is forwarded or at another hook."""
-    text = f"{TABLE} {{ chain f {{ type filter hook {hook}; {rule}; }}; }}"
-    lab.run("gateway", "nft", text)
-    try:
-        yield
-    finally:
-        lab.run("gateway", "nft", f"delete {TABLE}")
-
-
-def counted(lab: RunningLab) -> int:
-    (packets,) = (
-        each["counter"]["packets"]
-        for rule in json.loads(lab.run("gateway", "nft", "-j", "list", "table", "ip", "operator"))["nftables"]
-        for each in rule.get("rule", {}).get("expr", [])
-        if "counter" in each
-    )
-    return int(packets)
-
-
-def why_off(lab: RunningLab) -> str:
-    reason: str = lab.api_json("/healthz")["lane"]["admissions_off"]
-    return reason
 
 
 def conns(lab: RunningLab, real_server: str) -> int:
