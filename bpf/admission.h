@@ -137,6 +137,9 @@ static __always_inline void fill(struct session_record *record, const struct pac
 	change_client(record, packet->source, packet->source_port, words_of(bpf_ntohl(packet->source)), bpf_ntohs(packet->source_port));
 	record->inbound_seq_delta = delta;
 	record->outbound_ack_delta = -delta;
+	record->inbound_ack_delta = record->outbound_seq_delta = 0;
+	record->inbound_window_shift = record->outbound_window_shift = 0;
+	record->cookie = 0;
 	record->client_isn = packet->seq;
 	record->rs_first_seq = 0;
 	*side_of(record, INBOUND) = none;
@@ -249,11 +252,16 @@ static __always_inline __u32 begin(const struct packet *packet, struct session *
 	forget_client(record, session->entry);
 	fill(record, packet, bpf_ktime_get_ns());
 	keep_options(record, packet->options);
-	reason = publish(packet, record, session->entry);
-	if (reason)
-		remove_client(record);
-	else
+	reason = session->is_proven ? become_proxied(packet, session) : 0;
+	if (!reason)
+		reason = publish(packet, record, session->entry);
+	if (!reason) {
 		*(volatile __u16 *)&record->version = RECORD_VERSION;
+		return 0;
+	}
+	remove_client(record);
+	if (session->is_proven)
+		bpf_map_delete_elem(&proofs, &session->entry);
 	return reason;
 }
 

@@ -84,11 +84,26 @@ static __always_inline __u32 make_cookie(const struct packet *packet, const stru
 #define COOKIE_IS_WRONG 1
 #define COOKIE_HAS_NO_KEY 2
 
-/* Whether the packet acknowledges the cookie of a client with this initial number. */
-static __noinline int check_cookie(const struct packet *packet, __u32 isn)
+/* What the code of an offer, in a cookie that was right, says. */
+static __always_inline void read_code(__u32 code, struct offer *offer)
+{
+	__u32 index = code >> 5, place = 0;
+
+#define IS_AT(size) \
+	if (place++ == index) \
+		offer->mss = (size);
+	FOR_EACH_COOKIE_MSS(IS_AT)
+#undef IS_AT
+	offer->names_mss = 1;
+	offer->scale = code >> 1 & 0xf;
+	offer->sack = code & 1;
+}
+
+/* Whether the packet acknowledges the cookie of a client with this initial number; `code` is that of the offer in it. */
+static __noinline int check_cookie(const struct packet *packet, __u32 isn, __u32 *code)
 {
 	__u64 slot = bpf_ktime_get_ns() / (NS_PER_S * COOKIE_SLOT_S);
-	__u32 cookie = packet->ack - 1, age = (slot - (cookie >> COOKIE_SLOT_SHIFT)) % COOKIE_SLOTS, code;
+	__u32 cookie = packet->ack - 1, age = (slot - (cookie >> COOKIE_SLOT_SHIFT)) % COOKIE_SLOTS;
 	struct cookie_numbers numbers = {};
 	struct cookie_key *key;
 
@@ -99,6 +114,6 @@ static __noinline int check_cookie(const struct packet *packet, __u32 isn)
 	if (!key)
 		return COOKIE_HAS_NO_KEY;
 	read_numbers(packet, isn, key, slot, &numbers);
-	code = (cookie >> COOKIE_AUTH_BITS & OFFER_MASK) ^ numbers.mask;
-	return ((numbers.a + numbers.b * code) & AUTH_MASK) == (cookie & AUTH_MASK) ? COOKIE_IS_RIGHT : COOKIE_IS_WRONG;
+	*code = (cookie >> COOKIE_AUTH_BITS & OFFER_MASK) ^ numbers.mask;
+	return ((numbers.a + numbers.b * *code) & AUTH_MASK) == (cookie & AUTH_MASK) ? COOKIE_IS_RIGHT : COOKIE_IS_WRONG;
 }

@@ -4,7 +4,7 @@
  * while it would answer with cookies itself, and at which the cookies are counted.
  */
 #pragma once
-#include "cookie.h"
+#include "proxied.h"
 #include "rewrite.h"
 #include "steering.h"
 
@@ -16,8 +16,6 @@
 #define OPTION_SCALE 3
 #define OPTION_SACK_PERMITTED 4
 
-#define SACK_OPTION 0x01010402u /* two NOPs in front */
-#define SCALE_OPTION 0x01030300u /* a NOP in front, the shift behind */
 #define DONT_FRAGMENT 0x4000
 #define MOST_WINDOW 0xffffu
 #define LEAST_NO_HOST 224 /* first byte of the lowest address above those of hosts */

@@ -8,6 +8,8 @@
 #include "admission.h"
 #include "datagrams.h"
 #include "front_door.h"
+#include "join.h"
+#include "proven.h"
 #include "strays.h"
 
 static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
@@ -80,6 +82,9 @@ static __always_inline int up_with_flow(const struct packet *packet, const struc
 #define NO_FLOW 0x100
 #define NO_DATAGRAM_FLOW 0x104
 
+/* In the place of a verdict: a packet of a real server that was asked for a proven client. */
+#define MAY_JOIN 0x105
+
 /* What becomes of a packet of a session. A function of its own, for its stack. */
 static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 {
@@ -99,6 +104,8 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 		reason = may_carry(skb, &packet, &session);
 	if (reason)
 		return up_with_flow(&packet, &session, reason);
+	if (is_asked(&session))
+		return MAY_JOIN;
 	read_rewrite(&session, &to);
 	if (packet.protocol == IPPROTO_UDP)
 		return carry_datagram(skb, &packet, &session, &to);
@@ -120,10 +127,14 @@ int lane(struct __sk_buff *skb)
 	verdict = carry(skb, how);
 	if (verdict == NO_DATAGRAM_FLOW)
 		return end_datagram(skb, how);
+	if (verdict == MAY_JOIN)
+		return join_ends(skb, how);
 	if (verdict == NO_FLOW)
 		verdict = open_front_door(skb);
-	if (verdict == OPENS_NOTHING)
-		return end_stray(skb);
+	if (verdict == OPENS_NOTHING) {
+		verdict = end_stray(skb);
+		return IS_PROOF(verdict) ? admit_proven(skb, how, verdict) : verdict;
+	}
 	return verdict == NO_DOOR ? open_by_ticket(skb, how) : verdict;
 }
 

@@ -8,8 +8,11 @@
 
 #define SCRATCH_BYTES 16384
 
+#define CRAFTED_BYTES 128
+
 struct scratch {
 	__u8 bytes[SCRATCH_BYTES];
+	__u8 crafted[CRAFTED_BYTES]; /* a segment that is made anew: the stack has no room for it */
 };
 
 struct {
@@ -117,6 +120,25 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ring);
 } rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RINGS);
+	__type(key, struct front_door_key);
+	__type(value, __u32);
+} proven SEC(".maps");
+
+struct proof {
+	__u8 bytes[PROOF_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PROOFS);
+	__type(key, __u32);
+	__type(value, struct proof);
+} proofs SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -12,6 +12,8 @@ struct session {
 	__u32 direction;
 	__u32 has_flow; /* whether the packet's flow is there, whatever its entry is */
 	__u32 is_held;
+	__u32 is_proven; /* whether its client has returned a right cookie, for an offer with this code */
+	__u32 code;
 	union state_word was;
 };
 

@@ -14,8 +14,15 @@
 
 #define KNOWN_FOR_NS (COOKIE_SLOTS * COOKIE_SLOT_S * NS_PER_S)
 
-/* In the place of a counter: nothing that a shard would drop. */
+/*
+ * In the place of a counter: nothing that a shard would drop; an acknowledgement of a right cookie without the data for which its
+ * service waits, to which nobody has an answer; and a packet that opens a session by a right cookie, with the code of its offer
+ * in the bits below.
+ */
 #define NO_STRAY 0x103
+#define NO_DATA_YET 0x106
+#define PROVES 0x1000
+#define IS_PROOF(verdict) ((verdict) >= PROVES)
 
 static __always_inline struct known_client client_of(const struct packet *packet)
 {
@@ -127,6 +134,7 @@ static __always_inline int ask_latch(const struct packet *packet, struct stray_r
 static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
 {
 	__u32 is_null = rule->defers && !packet->payload, may_be_probe = rule->defers && packet->payload <= 1;
+	__u32 code = 0;
 	int found;
 
 	if (!rule->cookies && !rule->drops)
@@ -137,9 +145,11 @@ static __noinline int judge_stray(const struct packet *packet, const struct stra
 		return rule->drops ? COUNT_STRAY : NO_STRAY;
 	if (!rule->cookies)
 		return COUNT_STRAY;
-	found = check_cookie(packet, packet->seq - 1);
+	found = check_cookie(packet, packet->seq - 1, &code);
+	if (found == COOKIE_IS_RIGHT)
+		return is_null ? NO_DATA_YET : (int)(PROVES | (code & OFFER_MASK));
 	if (found == COOKIE_IS_WRONG && may_be_probe && !(packet->flags & FIN))
-		found = check_cookie(packet, packet->seq);
+		found = check_cookie(packet, packet->seq, &code);
 	if (found == COOKIE_IS_RIGHT)
 		know_client(packet);
 	if (found != COOKIE_IS_WRONG)
@@ -167,7 +177,7 @@ static __always_inline struct stray_rule *stray_rule_of(struct __sk_buff *skb, s
 	return bpf_map_lookup_elem(&stray_rules, &key);
 }
 
-/* A function of its own, for its stack: the segment is read anew. It has no session in the lane, and opens none. */
+/* A function of its own, for its stack: the segment is read anew. It has no session in the lane. Returns a verdict, or PROVES. */
 static __noinline int end_stray(struct __sk_buff *skb)
 {
 	struct packet packet = {};
@@ -183,12 +193,16 @@ static __noinline int end_stray(struct __sk_buff *skb)
 	if (!ask_latch(&packet, &rule))
 		return up(COUNT_UP_NO_SESSION);
 	counter = judge_stray(&packet, &rule);
+	if (IS_PROOF(counter))
+		return counter;
 	if (counter == NO_STRAY)
 		return up(COUNT_UP_NO_SESSION);
 	reason = judge_source(skb, &packet);
 	if (reason)
 		return up(reason);
-	if (may_have_answer(&packet, counter) && is_allowed(&rule))
+	if (counter == NO_DATA_YET)
+		counter = COUNT_NULL_COOKIE_ACK;
+	else if (may_have_answer(&packet, counter) && is_allowed(&rule))
 		return up(COUNT_UP_NO_SESSION);
 	count_segments_as(&packet, counter);
 	return TC_ACT_SHOT;

@@ -1,5 +1,5 @@
 """Prepared admissions of services: whether there are any, and for which services the kernel may open sessions that their shards
-have decided in advance.
+have decided in advance. Those of a service that answers all SYNs with cookies are for the clients that return theirs.
 
 As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
@@ -7,6 +7,7 @@ As with front doors, what services forbid is in force in the kernel before the s
 import logging
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
@@ -15,10 +16,18 @@ from appliance.ipc.admissions import first_rings, may_be_prepared
 from appliance.ipc.early import ADMISSIONS, IN_AUTO, is_on
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
-from appliance.model.syn_offer import ALWAYS_COOKIES
+from appliance.model.syn_offer import modes_with_cookies
 from appliance.policy.steering import HASH_SEED, shard_table
 
 log = logging.getLogger("appliance.lane")
+
+
+class _Ring(NamedTuple):
+    """A service, its first ring, and what it says of cookies. One in which that has changed is another one."""
+
+    key: bytes
+    ring: int
+    mode: str
 
 
 class Admissions:
@@ -29,14 +38,15 @@ class Admissions:
         self.shards, self._hash_seed = shards, hash_seed
         self._kernel: LaneKernel | None = None
         """The one that knows how packets are steered."""
-        self._setting, self._early_rules, self._has_cookies = 0, "", False
+        self._setting, self._early_rules = 0, ""
+        self._modes_with_cookies = modes_with_cookies(0)
+        self._takes_cookies = False
         self._services: tuple[ServicePlan, ...] = ()
         self._are_in_force = False
-        self._in_auto: set[bytes] = set()
-        self._wanted: dict[bytes, int] = {}
-        self._allowed: set[tuple[bytes, int]] = set()
+        self._wanted: set[_Ring] = set()
+        self._allowed: set[_Ring] = set()
         """What may be used: the shards have these services and rings in force."""
-        self._there = OfServices[int]()
+        self._there, self._there_for_proven = OfServices[int](), OfServices[int]()
 
     @property
     def why_off(self) -> str:
@@ -54,23 +64,24 @@ class Admissions:
         if services is not self._services:
             self._services, self._are_in_force = services, False
             self._look()
-            self._allowed &= self._wanted.items()
+            self._allowed &= self._wanted
         self._put(kernel)
 
     def widen(self, kernel: LaneKernel) -> None:
         """All shards have the services of the last `narrow` in force."""
         self._are_in_force = True
-        self._allowed = set(self._wanted.items())
+        self._allowed = set(self._wanted)
         self._put(kernel)
 
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
         """Go by these tunables, and by what the host has of rules that see SYNs before the appliance: the first one in words."""
-        self._has_cookies = tunable("tcp_syncookies") == ALWAYS_COOKIES
+        self._modes_with_cookies = modes_with_cookies(tunable("tcp_syncookies"))
+        self._takes_cookies = bool(tunable("synproxy_in_kernel"))
         was_on, before = self._is_on, self._against
         self._setting, self._early_rules = tunable(ADMISSIONS), early_rules
         if self._is_on != was_on:
             self._look()
-            self._allowed = set(self._wanted.items()) if self._are_in_force else set()
+            self._allowed = set(self._wanted) if self._are_in_force else set()
         self._put(kernel)
         if self._against != before and self._setting == IN_AUTO:
             log.warning("prepared admissions are %s", f"off: {self._against}" if self._against else "no longer kept off by rules")
@@ -91,17 +102,22 @@ class Admissions:
         rings = first_rings(self._services, self.shards) if self._is_on else {}
         plans = [plan for plan in self._services if plan.name in rings and may_be_prepared(plan)]
         keys = {plan.name: front_door_key(IPv4Address(plan.vip).packed, plan.port) for plan in plans}
-        self._in_auto = {keys[plan.name] for plan in plans if plan.synproxy == "auto"}
-        self._wanted = {keys[name]: ring for name, ring in rings.items()}
+        self._wanted = {_Ring(keys[plan.name], rings[plan.name], plan.synproxy) for plan in plans}
 
     def _put(self, kernel: LaneKernel) -> None:
         """Bring the kernel to what is wanted. When it refuses, the next change or look at routes tries again."""
-        without = self._in_auto if self._has_cookies else set[bytes]()
-        wanted = {key: ring for key, ring in self._allowed if key not in without} if self._is_on else {}
-        if self._there.are(wanted):
+        wanted, of_proven = dict[bytes, int](), dict[bytes, int]()
+        for key, ring, mode in self._allowed if self._is_on else ():
+            if mode not in self._modes_with_cookies:
+                wanted[key] = ring
+            elif self._takes_cookies:
+                of_proven[key] = ring
+        if self._there.are(wanted) and self._there_for_proven.are(of_proven):
             return
+        maps = kernel.admissions
         try:
             self.steer(kernel)
-            self._there.bring_to(wanted, kernel.admissions.remove, kernel.admissions.put)
+            self._there.bring_to(wanted, maps.remove, maps.put)
+            self._there_for_proven.bring_to(of_proven, maps.remove_for_proven, maps.put_for_proven)
         except EdgeError as error:
             log.error("the kernel does not open sessions as it should: %s", error)

@@ -11,12 +11,22 @@ from appliance.model.counters import (
     CONNS,
     INACTIVE_CONNS,
     NULL_ACK,
+    OK_ACK,
     SYN_CNT,
     TOA_FAIL_LEN,
     TOA_OK,
 )
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
-from appliance.model.verdicts import BAD_COOKIE, BAD_FLAGS, COOKIE_SENT, NO_SESSION, NULL_COOKIE_ACK, SOURCE_LIMIT, STORM
+from appliance.model.verdicts import (
+    BAD_COOKIE,
+    BAD_FLAGS,
+    COOKIE_SENT,
+    HANDSHAKE_PACKET,
+    NO_SESSION,
+    NULL_COOKIE_ACK,
+    SOURCE_LIMIT,
+    STORM,
+)
 from appliance.policy.defence import TCP
 
 _EXT = {
@@ -26,6 +36,7 @@ _EXT = {
     SYN_CNT: ("cookie_sent",),
     BAD_ACK: ("bad_cookie",),
     NULL_ACK: ("null_cookie_ack",),
+    OK_ACK: ("proven",),
     TCP.place: ("stray", "bad_flags"),
 }
 """By the place in the extended table: the counters of the lane that count the same, together."""
@@ -35,6 +46,7 @@ _VERDICTS = {
     COOKIE_SENT.index: ("cookie_sent",),
     BAD_COOKIE.index: ("bad_cookie",),
     NULL_COOKIE_ACK.index: ("null_cookie_ack",),
+    HANDSHAKE_PACKET.index: ("joined",),
     NO_SESSION.index: ("stray",),
     BAD_FLAGS.index: ("bad_flags",),
     SOURCE_LIMIT.index: ("source_limit",),

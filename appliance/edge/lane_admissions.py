@@ -17,7 +17,7 @@ class LaneAdmissions:
     """What the program may open sessions with, and for whom."""
 
     def __init__(self, maps: Mapping[str, bpf.Map]) -> None:
-        self._steering, self._admissions = maps["steering"], maps["admissions"]
+        self._steering, self._admissions, self._proven = maps["steering"], maps["admissions"], maps["proven"]
         self._rings = memoryview(maps["rings"].mapped())
 
     def put_steering(self, hash_seed: int, shard_table: bytes) -> None:
@@ -31,6 +31,14 @@ class LaneAdmissions:
     def remove(self, keys: Sequence[bytes]) -> None:
         """Have SYNs there go up. Raises EdgeError."""
         self._admissions.delete_all(keys)
+
+    def put_for_proven(self, first_rings: Mapping[bytes, int]) -> None:
+        """The same for clients that return a right SYN cookie. Raises EdgeError."""
+        self._proven.update_all({key: _INDEX.pack(ring) for key, ring in first_rings.items()})
+
+    def remove_for_proven(self, keys: Sequence[bytes]) -> None:
+        """Have what returns a cookie there go up. Raises EdgeError."""
+        self._proven.delete_all(keys)
 
     def close(self, rings: Iterable[int] = range(RINGS)) -> None:
         """Have nothing handed out that is in these rings. Their shards must not be there any more."""

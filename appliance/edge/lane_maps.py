@@ -16,7 +16,9 @@ from appliance.edge import bpf
 from appliance.edge.errors import EdgeError
 from appliance.edge.libbpf import library
 from appliance.ipc.lane_layout import FLOW_BYTES
+from appliance.wire.layout import TOTAL_LENGTH
 
+_ENTRY = struct.Struct("=I")
 _VALUES = struct.Struct("=II")
 
 _PATIENCE_S = 1.0
@@ -28,7 +30,7 @@ class KernelLaneMaps:
 
     def __init__(self, fds: Sequence[int]) -> None:
         """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
-        (sessions, self._flows, changed, rings, outside, latches, homes, lines, clients, self._refused) = (
+        (sessions, self._flows, changed, rings, outside, latches, homes, lines, clients, self._refused, self._proofs) = (
             bpf.Map(os.dup(fd)) for fd in fds
         )
         self.entries = sessions.entries
@@ -96,3 +98,15 @@ class KernelLaneMaps:
         """The value of a flow of whichever shard, None when it is not there. Raises EdgeError when the kernel cannot be asked."""
         value = self._flows.lookup(flow)
         return None if value is None else int.from_bytes(value, "little")
+
+    def take_proof(self, entry: int) -> bytes | None:
+        """Take the packet of an entry that waits for its real server, as `sessions.lane_maps` says. Raises EdgeError."""
+        key = _ENTRY.pack(entry)
+        value = self._proofs.lookup(key)
+        if value is None or not self._proofs.delete(key):  # behind the look: while it is there, nobody changes it
+            return None
+        return value[: int.from_bytes(value[TOTAL_LENGTH], "big")]
+
+    def proofs(self) -> list[int]:
+        """The entries whose packets wait. Raises EdgeError."""
+        return [_ENTRY.unpack(key)[0] for key, _ in self._proofs.items()]

@@ -15,8 +15,9 @@ SCHEDULERS = ("rr", "wrr", "lc", "wlc")
 
 
 def may_be_prepared(service: ServicePlan) -> bool:
-    """Whether a service can have prepared admissions at all. One in "auto" has none while it answers with cookies."""
-    is_plain = service.protocol == "tcp" and service.lane and not service.guarded and service.synproxy != "always"
+    """Whether a service can have prepared admissions at all. While it answers all SYNs with cookies, they are for clients that
+    return theirs, and else for SYNs; one in "auto" has none while it answers some."""
+    is_plain = service.protocol == "tcp" and service.lane and not service.guarded
     return is_plain and service.scheduler in SCHEDULERS and not service.persistence_s and not service.max_conn_per_client
 
 

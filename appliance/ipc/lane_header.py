@@ -15,6 +15,7 @@ from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model import syn_cookie
 from appliance.model.lane_counters import LANE_COUNTER_PLACE
 from appliance.model.tcp_state import TcpState
+from appliance.wire.layout import TTL_OF_OUR_SEGMENTS
 
 _C_TYPES = {"B": "__u8", "b": "__s8", "H": "__u16", "I": "__u32", "Q": "__u64"}
 """By `struct` code of a number, the type of the kernel's headers."""
@@ -113,12 +114,17 @@ def _structs() -> Iterator[str]:
 
 
 def _of_cookies() -> dict[str, int | str]:
-    """What a cookie is made of. The table of sizes is a list of calls of a macro: a table in memory would be one more map."""
+    """What a cookie is made of, and what waits with one. The table of sizes is a list of calls of a macro: a table in memory
+    would be one more map."""
     names = ("SLOT_S", "SLOTS", "SLOTS_PER_KEY", "NO_SCALE", "MOST_SCALE", "DEFAULT_MSS", "ADVERTISED_SCALE")
     hashed = ("OFFER_BITS", "AUTH_BITS", "MESSAGE_BYTES")
     return {
         "FRONT_DOORS": lane_layout.FRONT_DOORS,
         "COOKIE_KEYS": lane_layout.COOKIE_KEYS,
+        "PROOFS": lane_layout.PROOFS,
+        "PROOF_BYTES": lane_layout.PROOF_BYTES,
+        "PROOF_HEADERS": lane_layout.PROOF_HEADERS,
+        "TTL_OF_OUR_SEGMENTS": TTL_OF_OUR_SEGMENTS,
         **{f"COOKIE_{name}": getattr(syn_cookie, name) for name in (*names, *hashed)},
         "FOR_EACH_COOKIE_MSS(OF)": " ".join(f"OF({mss})" for mss in syn_cookie.MSS_TABLE),
     }

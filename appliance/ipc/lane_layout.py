@@ -17,6 +17,8 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | cookie_keys | array of three, mapped | the number of an epoch modulo 3 | COOKIE_KEY | director |
 | steering | array of one | 0 | STEERING | director |
 | admissions | hash | VIP and port, see `front_door_key` | the first ring, that of shard 0; others are behind it | director |
+| proven | hash | VIP and port, see `front_door_key` | the same, for clients that have returned a SYN cookie | director |
+| proofs | hash | entry | the IP packet by which its client has returned its cookie, PROOF_BYTES | kernel, its shard takes out |
 | rings | array, mapped | number of a ring | RING of `ipc.admission_layout` | its shard, kernel |
 | latches | array, mapped | number of a latch | LATCH | its shard, kernel |
 | homes | array, mapped | entry | HOME of the same | its shard, kernel |
@@ -152,6 +154,15 @@ STEERING_FIELDS: tuple[tuple[str, str], ...] = (("hash_seed", "I"), ("shards", "
 STEERING = Struct("<" + "".join(code for _, code in STEERING_FIELDS))
 """As `policy.steering` has them: the shard that gets the packets of a client."""
 
+PROOFS = 8192
+"""Packets that wait at most, of clients that have returned a SYN cookie, until real servers answer; those of others go up."""
+
+PROOF_BYTES = 1536
+"""The largest of them, from the IP header on: more than an Ethernet frame has."""
+
+PROOF_HEADERS = 40
+"""Bytes of its headers: it has no options."""
+
 STRAY_RULE_FIELDS: tuple[tuple[str, str], ...] = (
     ("cookies", "B"),
     ("defers", "B"),
@@ -209,7 +220,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 6
+VERSION = 7
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -247,6 +258,7 @@ def layout_hash() -> bytes:
         LATCH.format,
         REFUSED_SOURCE.format,
         (DATAGRAM_CLIENTS, DATAGRAM_MULTIPLIER),
+        PROOF_BYTES,
     )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)

@@ -149,7 +149,7 @@ QUEUE_COUNTERS: Final = (
     Counter(
         "sessions_unserved",
         "sessions that were reset because their service or their local address was removed, at that moment or when the worker of "
-        "the shard started",
+        "the shard started, or because the first data of their client was lost with an earlier worker",
     ),
     Counter("persistence_hits", "new sessions that went to the real server that their client had been sent to before"),
     Counter("persistence_displaced", "clients forgotten before their time was over, each because a new one needed its place"),

@@ -36,7 +36,7 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("up_key", "SYNs that the kernel would have answered, had it known the key of the SYN cookies of this hour"),
     LaneCounter("opened", "SYNs that opened a session by a prepared admission"),
     LaneCounter("endpoint_reused", "the same with an endpoint that the kernel has used again by itself"),
-    LaneCounter("up_empty", "SYNs for which no prepared admission was ready"),
+    LaneCounter("up_empty", "SYNs and returned SYN cookies for which no prepared admission was ready"),
     LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
     LaneCounter("bad_cookie", "packets of no session that return no valid SYN cookie, dropped by the kernel"),
     LaneCounter("null_cookie_ack", "packets of no session without the data for which their service waits, dropped by the kernel"),
@@ -46,6 +46,10 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
         "source_limit",
         "datagrams that would open a session, of source networks that have all they may have, dropped by the kernel",
     ),
+    LaneCounter("proven", "packets that returned a valid SYN cookie and opened a session by a prepared admission"),
+    LaneCounter("joined", "answers of real servers that the kernel joined with a client that had returned a SYN cookie"),
+    LaneCounter("up_proof", "packets that returned a valid SYN cookie and are not as hosts send them, or too large to wait"),
+    LaneCounter("up_proofs", "packets that returned a valid SYN cookie while too many waited for the answers of real servers"),
 )
 
 LANE_COUNTER_PLACE = {counter.name: place for place, counter in enumerate(LANE_COUNTERS)}

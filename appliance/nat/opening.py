@@ -77,8 +77,9 @@ def to_real_server(segment: Segment, session: Session, tunables: LiveTunables, e
     return rewritten
 
 
-def syn_of_kernel(session: Session, options: bytes, tunables: LiveTunables) -> bytes:
-    """The SYN of a session that the kernel has opened, as the real server got it, but for its window. `options` are its client's.
+def syn_of_kernel(session: Session, options: bytes, tunables: LiveTunables, window: int = MOST_WINDOW) -> bytes:
+    """The SYN of a session that the kernel has opened, as the real server got it, but for a window that is not known. `options`
+    are its client's.
 
     Raises nothing: the kernel opens sessions only by options that leave room for the client's address.
     """
@@ -87,7 +88,7 @@ def syn_of_kernel(session: Session, options: bytes, tunables: LiveTunables) -> b
     if opening is not None and tunables.toa:
         opening.client_option = client_option(tunables.toa_kind, source_of(session.client_key)) or b""
         options = put_first(opening.client_option, options) or options
-    return craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, MOST_WINDOW, options)
+    return craft.segment(session.leaving_key(Direction.INBOUND), session.isn, 0, SYN, window, options)
 
 
 def to_client(segment: Segment, session: Session, tunables: LiveTunables) -> bytes:

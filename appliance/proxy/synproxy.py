@@ -28,6 +28,7 @@ from appliance.nat.resets import reset_client
 from appliance.proxy.cookie import COOKIE_LIFE_S, CookieJar
 from appliance.proxy.engagement import Engagement
 from appliance.proxy.handshake import answer_probe, answer_syn, scale_of, syn_for_real_server
+from appliance.sessions.asked import carry_on, wait_for_answer_s
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.ack_storm import AckStorm
 from appliance.state.output import ShardOutput
@@ -177,16 +178,11 @@ class SynProxy:
         session.words[CLIENT_ACKED], session.words[CLIENT_NEXT_SEQ] = proof.ack, proof.seq
         session.enter(TcpState.SYN_SENT)
         session.settle()
-        self._sessions.wait(session, now + self._wait_s(handshake))
+        self._sessions.wait(session, now + wait_for_answer_s(handshake, self._sessions.tunables))
         session.count_packet(Direction.INBOUND, len(proof.raw))
         syn = Segment.parse(syn_for_real_server(proof.key, add(proof.seq, -1), offer, proof.window))
         self._output.rewritten = to_real_server(syn, session, self._sessions.tunables, self._ext)
         return TO_REAL_SERVER
-
-    def _wait_s(self, handshake: Handshake) -> float:
-        """How long to wait for an answer to the last SYN: without any retransmission, for as long as the state may last."""
-        longest_s = self._sessions.tunables.timeouts_s[TcpState.SYN_SENT]
-        return min(handshake.wait_s, longest_s) if self._sessions.tunables.syn_retries else longest_s
 
     def hold(self, session: Session, handshake: Handshake, segment: Segment) -> Verdict:
         """A client's packet while its real server has not answered; a RST ends the attempt, others are held."""
@@ -225,13 +221,14 @@ class SynProxy:
             # A FIN that was held is not counted: it moves the session when its client sends it again.
             session.words[CLIENT_NEXT_SEQ] = latest(session.words[CLIENT_NEXT_SEQ], held.seq + held.payload_bytes)
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.ESTABLISHED])
-        self._sessions.lane.open(session)
+        carry_on(session, self._sessions.lane)
 
     def fail(self, session: Session, now: float) -> None:
         """The real server refused: the client is told, and the session is over."""
         self._ext[counters.RS_ERROR] += 1
         self._output.segments.append(reset_client(session))
         session.opening = None
+        self._sessions.lane.leave(session)
         session.enter(TcpState.CLOSE)
         self._sessions.wait(session, now + self._sessions.tunables.timeouts_s[TcpState.CLOSE])
 
@@ -244,7 +241,7 @@ class SynProxy:
         handshake.retries += 1
         handshake.wait_s *= 2
         self._output.segments.append(opening.syn)
-        self._sessions.wait(session, now + self._wait_s(handshake))
+        self._sessions.wait(session, now + wait_for_answer_s(handshake, self._sessions.tunables))
 
     def offer_for_reuse(self, session: Session, segment: Segment, now: float) -> SynOffer | None:
         """What a client offered that returns a cookie on an old session, and so has begun a new connection.

@@ -11,6 +11,7 @@ from appliance.model.counters import RECORDS_REFUSED, SESSIONS_ADOPTED, SESSIONS
 from appliance.model.tcp_state import UDP_STATE, TcpState
 from appliance.nat.resets import reset_ends
 from appliance.policy.steering import SLOT_MASK
+from appliance.sessions.asked import await_answer, claim
 from appliance.sessions.lifecycle import Sessions
 from appliance.state.by_state import ORDER_OF_STATE
 from appliance.state.lane_entry import each, flows_of, rebuilt
@@ -18,7 +19,7 @@ from appliance.state.output import ShardOutput
 from appliance.state.session import Session
 
 _IN_NO_LANE = frozenset((TcpState.NONE, TcpState.SYN_SENT, TcpState.LISTEN, TcpState.SYNACK))
-"""States in which no session is in the lane."""
+"""States in which no session is in the lane, but for one whose real server the kernel has asked."""
 
 
 class Adopted(NamedTuple):
@@ -29,7 +30,8 @@ class Adopted(NamedTuple):
     refused: int
     """How many made no sense."""
     unserved: int
-    """How many were of a service, or had a local address, that there is no more: both ends were reset."""
+    """How many were of a service, or had a local address, that there is no more, or had lost the first data of their clients:
+    both ends were reset."""
     first_problem: str
     """What was wrong with the first one that was refused; empty when none was."""
 
@@ -46,6 +48,8 @@ class Adoption:
         self._flows: dict[bytes, int] = {}
         self._waiting: list[tuple[float, Session, int]] = []
         """Sessions that are kept oldest first, with the moment when they were seen last, and their state."""
+        self._proofs: dict[int, bytes] = {}
+        """By entry: the packet that waits for the answer of a real server."""
         self._adopted = self._refused = self._unserved = 0
         self._first_problem = ""
 
@@ -63,6 +67,9 @@ class Adoption:
             by_state.now = self._now
             lane.release_held()
             self._mend_flows()
+            for entry in lane.maps.proofs():
+                if lane.entries.may_own(entry):
+                    lane.maps.take_proof(entry)
         for place, count in (
             (SESSIONS_ADOPTED, self._adopted),
             (RECORDS_REFUSED, self._refused),
@@ -74,10 +81,15 @@ class Adoption:
     def _adopt(self, entry: int, slot: int) -> None:
         lane = self._sessions.lane
         lane.maps.changed[entry] = 0  # before the record is read: what moves from now on sets it again
+        proof = claim(lane.maps, entry, waits=False)
         start = entry * RECORD_BYTES
         try:
             record = decode(bytes(lane.maps.records[start : start + RECORD_BYTES]))
-            session = self._session(record, slot)
+            is_asked = record.state == TcpState.SYN_SENT and record.cookie is not None
+            if record.state in _IN_NO_LANE and not is_asked:
+                raise ValueError(f"session record: state {record.state} is that of no session in the lane")
+            # Without the packet that waits, which was lost with the earlier worker, nobody can go on.
+            session = None if is_asked and proof is None else self._session(record, slot)
         except ValueError as error:
             self._refused += 1
             self._first_problem = self._first_problem or f"entry {entry}: {error}"
@@ -91,6 +103,8 @@ class Adoption:
             lane.clear(entry)
             return
         self._adopted += 1
+        if proof is not None:
+            self._proofs[entry] = proof
         last_seen_s = lane.adopt(session, entry, self._now)
         client_flow, server_flow = each(flows_of(session))
         self._flows |= {client_flow: 2 * entry, server_flow: 2 * entry + 1}
@@ -104,8 +118,6 @@ class Adoption:
         service any more: then no rule may bring the packets of its real server. Raises ValueError for a record that cannot be
         that of a session in this slot, or that shares a flow or a port with another one."""
         sessions, protocol = self._sessions, "udp" if record.state == UDP_STATE else "tcp"
-        if record.state in _IN_NO_LANE:
-            raise ValueError(f"session record: state {record.state} is that of no session in the lane")
         if record.local.port & SLOT_MASK != slot:
             raise ValueError(f"session record: local port {record.local.port} is not of slot {slot}")
         service = sessions.service(protocol, record.vip.packed)
@@ -124,6 +136,9 @@ class Adoption:
         sessions = self._sessions
         sessions.take_in(session, state)
         sessions.wait(session, last_seen_s + sessions.tunables.timeouts_s[state])
+        proof = self._proofs.pop(session.entry, None) if session.entry is not None else None
+        if proof is not None:
+            await_answer(session, proof, sessions)
         if not session.service.lane:
             sessions.lane.hold(session)
             sessions.lane.leave(session)

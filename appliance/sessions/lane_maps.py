@@ -76,6 +76,13 @@ class LaneMaps(Protocol):
     def value_of(self, flow: bytes) -> int | None:
         """The value of a flow of whichever shard, as in `flows`; None when it is not there."""
 
+    def take_proof(self, entry: int) -> bytes | None:
+        """Take the packet of an entry that waits for its real server (`ipc.lane_layout`, proofs). None when there is none, or
+        the kernel has taken it first."""
+
+    def proofs(self) -> list[int]:
+        """The entries, of all shards, whose packets wait."""
+
 
 class NoMaps:
     """The maps where there is no lane."""
@@ -113,3 +120,11 @@ class NoMaps:
     def value_of(self, _: bytes) -> int | None:
         """None is there."""
         return None
+
+    def take_proof(self, _: int) -> bytes | None:
+        """None waits."""
+        return None
+
+    def proofs(self) -> list[int]:
+        """None."""
+        return []

@@ -31,9 +31,10 @@ def wanted(ring: Ring, service: VirtualService[Session]) -> int:
 
 
 def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int) -> int:
-    """How many more may be ready in one shard of so many: by the limits of the service, by its backlog, and because there are
-    none while its clients are sent cookies. `fresh`: sessions of the shard that may be half-open."""
-    if service.is_engaged or service.always_answers(tunables.syncookies):
+    """How many more may be ready in one shard of so many: by the limits of the service, and by its backlog. While its clients are
+    sent cookies there are none, unless that is so for all of them, and the kernel takes cookies back. `fresh`: sessions of the
+    shard that may be half-open."""
+    if not tunables.in_kernel if service.always_answers(tunables.syncookies) else service.is_engaged:
         return 0
     there = len(ring.tickets)
     by_backlog = service.backlog(tunables.backlog) - len(service.half_open) - there - fresh

@@ -51,7 +51,7 @@ _TAKE_IN_PRICE = 20
 """What a look does: a look at a session costs one, and one that is taken into the tables as much as so many looks. A millisecond
 or two in all."""
 
-_SYN_RECV = int(TcpState.SYN_RECV)
+_HALF_OPEN = (int(TcpState.SYN_RECV), int(TcpState.SYN_SENT))
 
 Batches = deque[tuple[float, list[int]]]
 """Entries of sessions that were opened, and when that was known; the oldest in front. Some of them are young no more."""
@@ -215,7 +215,7 @@ class ShortLived:
             entries = [entry for entry in batches.popleft()[1] if entry in young]
             left -= len(entries)
             if batches is self._fresh:
-                later = {entry for entry in entries if state_in(cells, entry) != _SYN_RECV and not self._is_over(entry)}
+                later = {entry for entry in entries if state_in(cells, entry) not in _HALF_OPEN and not self._is_over(entry)}
                 if later:
                     self._older.append((now - least_ms / _MS_PER_S, list(later)))
                     entries = [entry for entry in entries if entry not in later]
@@ -268,7 +268,7 @@ class ShortLived:
         """Find out which sessions are half-open: those are taken into the tables."""
         self.read()
         fresh = [entry for _, entries in self._fresh for entry in entries if entry in self._young]
-        half_open = {entry for entry in fresh if state_in(self._cells, entry) == _SYN_RECV}
+        half_open = {entry for entry in fresh if state_in(self._cells, entry) in _HALF_OPEN}
         later = [entry for entry in fresh if entry not in half_open]
         self._fresh.clear()
         self._settle(half_open)

@@ -10,12 +10,14 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.nat.opening import syn_of_kernel
 from appliance.sessions.admission import Admission
+from appliance.sessions.asked import await_answer, claim
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.lane import Lane
 from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import ShortLived
 from appliance.state.by_state import ByState
 from appliance.state.lane_entry import each, flows_of, prepare_record, take_client
+from appliance.state.lane_entry_proxied import take_cookie
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.output import ShardOutput
 from appliance.state.progress import RS_ACKED
@@ -31,7 +33,7 @@ from appliance.wire.flow import FIRST_KEY, Direction, flow_key
 from appliance.wire.seq import add
 
 _NO_CLIENT = FIRST_KEY[: IPV4.endpoint_bytes]
-_SYN_RECV = int(TcpState.SYN_RECV)
+_SYN_RECV, _SYN_SENT = int(TcpState.SYN_RECV), int(TcpState.SYN_SENT)
 _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
 
@@ -51,6 +53,9 @@ class Owner(Protocol):
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session."""
+
+    def wait(self, session: Session, until: float) -> None:
+        """Set the deadline of a session."""
 
 
 def no_client(service: VirtualService[Session]) -> bytes:
@@ -111,7 +116,9 @@ class Tickets:
     def take_in(self, ticket: Ticket) -> None:
         """A ticket was taken, and is a session of the tables now."""
         session, owner, lane = ticket.session, self._owner, self._owner.lane
+        proof = claim(lane.maps, ticket.entry)
         take_client(session, lane.maps.records, ticket.entry)
+        take_cookie(session, lane.maps.records, ticket.entry)
         other = owner.tcp.find(session.client_key)[0]
         if other is not None:
             if other.entry is not None or other.state not in _OVER or not owner.tunables.reuse:
@@ -120,7 +127,13 @@ class Tickets:
             owner.end(other, EndReason.REPLACED)
         lane.give(session, ticket.entry)
         owner.begin(session, owner.sources["tcp"].places(session.client_address))
+        if proof is not None:
+            await_answer(session, proof, owner)
+            return
         lane.refresh(session)
+        if session.state == _SYN_SENT:  # nobody knows what was to be sent on: the kernel was stopped when it joined both ends
+            owner.end(session, EndReason.HANDSHAKE_FAILED)
+            return
         opening = session.opening
         if opening is not None and opening.rs_first_seq is None:
             opening.syn = syn_of_kernel(session, syn_options_in(lane.maps.records, ticket.entry), owner.tunables)

@@ -144,6 +144,7 @@ class FirstPacket:
         offer = self._proxy.check(service, segment, now)
         if isinstance(offer, Verdict):
             return offer
+        self._prepared.miss(service)
         session = self._sessions.open_tcp(service, segment.key, add(segment.seq, -1), now)
         if isinstance(session, Verdict):
             if not _is_silent(service, session) and (self._sessions.tunables.abort or session not in OVERFLOWS):

@@ -16,6 +16,7 @@ from appliance.ipc.lane_layout import (
     DATAGRAM_RULE,
     LATCH,
     LATCH_FIELDS,
+    PROOF_BYTES,
     REAL_SERVER,
     SETTINGS,
     STEERING,
@@ -202,6 +203,28 @@ class Lane:
         values = LATCH.unpack_from(self.latches, number * LATCH.size)
         return {name: value for (name, _), value in zip(LATCH_FIELDS, values, strict=True) if isinstance(value, int)}
 
+    def set_proven(self, vip: bytes, first_ring: int | None) -> None:
+        """The same for clients that return a right cookie."""
+        key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
+        if first_ring is None:
+            self._maps["proven"].delete(key)
+        else:
+            self._maps["proven"].update(key, pack("<I", first_ring))
+
+    def proofs(self) -> dict[int, bytes]:
+        """By entry: the packets that wait for real servers."""
+        return {int.from_bytes(key, "little"): value for key, value in self._maps["proofs"].items()}
+
+    def fill_proofs(self, entries: range) -> None:
+        """Have a packet wait for each of these entries."""
+        self._maps["proofs"].update_all({pack("<I", entry): bytes(PROOF_BYTES) for entry in entries})
+
+    def offer(self, ring: int, entry: int) -> None:
+        """Have just this entry handed out by a ring."""
+        fields: dict[str, int | bytes] = {name: 0 if code in "IQ" else b"" for name, code in RING_FIELDS}
+        fields |= {"tail": 1, "is_open": 1, "tickets": pack("<I", entry)}
+        RING.pack_into(self.rings, ring * RING.size, *fields.values())
+
     def cookies_at(self, number: int) -> int:
         """How many cookies were counted at a latch since it was written."""
         return int(LATCH.unpack_from(self.latches, number * LATCH.size)[0])
@@ -238,6 +261,7 @@ class Lane:
             of_admissions[:] = bytes(len(of_admissions))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))
+        self._maps["proofs"].delete_all([pack("<I", entry) for entry in self.proofs()])
         self.changed[:] = bytes(len(self.changed))
 
     def insert(self, entry: int, record: SessionRecord) -> None:
@@ -284,7 +308,7 @@ class Lane:
         pack_into("<I", context, _IFINDEX, port.number)
         pack_into("<I", context, _GSO_SIZE, gso_size)
         before, traffic_before = self.counts(), self.traffic()
-        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context), repeat=repeat)
+        verdict, frame_after, _ = self._loaded.program.test_run(frame, bytes(context), repeat=repeat, room=2048)
         counted = {name: after - before[name] for name, after in self.counts().items() if after != before[name]}
         traffic = {
             key: (packets - traffic_before[key][0], octets - traffic_before[key][1])

@@ -10,6 +10,7 @@ class FakeAdmissions:
 
     def __init__(self) -> None:
         self.there: dict[bytes, int] = {}
+        self.for_proven: dict[bytes, int] = {}
         self.steering: tuple[int, bytes] | None = None
         self.refuses = False
         self.closed: list[int] = []
@@ -29,6 +30,18 @@ class FakeAdmissions:
         """Takes these out."""
         for key in keys:
             del self.there[key]
+
+    def put_for_proven(self, rings: Mapping[bytes, int]) -> None:
+        """Adds these."""
+        if self.refuses:
+            raise EdgeError("cannot write: no")
+        assert self.steering is not None, "nobody is let in before it is known whose he is"
+        self.for_proven |= rings
+
+    def remove_for_proven(self, keys: Sequence[bytes]) -> None:
+        """Takes these out."""
+        for key in keys:
+            del self.for_proven[key]
 
     def close(self, rings: Iterable[int]) -> None:
         """Notes which."""

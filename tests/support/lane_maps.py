@@ -33,6 +33,8 @@ class FakeMaps:
         self.datagram_clients = memoryview(bytearray(DATAGRAM_CLIENTS))
         self.refused_sources: dict[bytes, bytes] = {}
         self.table: dict[bytes, int] = {}
+        self.waiting: dict[int, bytes] = {}
+        """By entry: the packet that waits for the answer of a real server."""
         self.room = room
 
     def refuse_source(self, key: bytes, value: bytes) -> None:
@@ -74,6 +76,14 @@ class FakeMaps:
     def flows(self) -> Iterator[tuple[bytes, int]]:
         """All flows and their values."""
         return iter(list(self.table.items()))
+
+    def take_proof(self, entry: int) -> bytes | None:
+        """Take the packet of an entry that waits."""
+        return self.waiting.pop(entry, None)
+
+    def proofs(self) -> list[int]:
+        """The entries whose packets wait."""
+        return list(self.waiting)
 
     def record(self, entry: int) -> SessionRecord:
         """The record of an entry. Raises ValueError when it has none, or one that makes no sense."""

@@ -74,7 +74,6 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
     [
         {"scheduler": "sh"},
         {"scheduler": "mh"},
-        {"synproxy": "always"},
         {"lane": False},
         {"guarded": True},
         {"protocol": "udp"},
@@ -86,6 +85,29 @@ def test_a_service_whose_decisions_depend_on_its_clients_has_none(more: dict[str
     assert not may_be_prepared(service(80, **more))
     assert may_be_prepared(service(80))
     assert may_be_prepared(service(80, scheduler="wrr", synproxy="auto"))
+
+
+def test_those_of_a_service_that_answers_all_with_cookies_are_for_clients_that_return_theirs() -> None:
+    """While the kernel takes cookies back; a SYN never gets one."""
+    scene = Scene()
+    scene.put(service(80, synproxy="always"), service(25, synproxy="auto"))
+    assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {})
+    scene.set(synproxy_in_kernel=1)
+    assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {WEB: 2})
+    scene.set(tcp_syncookies=2)
+    assert (scene.rings.there, scene.rings.for_proven) == ({}, {MAIL: 0, WEB: 2})
+    scene.set(prepared_admissions=0)
+    assert (scene.rings.there, scene.rings.for_proven) == ({}, {})
+
+
+def test_a_service_that_stops_to_answer_with_cookies_has_none_until_its_shards_know() -> None:
+    scene = Scene()
+    scene.set(synproxy_in_kernel=1)
+    scene.put(service(80, synproxy="always"))
+    scene.admissions.narrow(scene.kernel, (service(80),))
+    assert (scene.rings.there, scene.rings.for_proven) == ({}, {})
+    scene.admissions.widen(scene.kernel)
+    assert scene.rings.there == {WEB: 0}
 
 
 def test_they_can_be_switched_off_and_are_on_at_first() -> None:
