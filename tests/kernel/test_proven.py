@@ -86,6 +86,8 @@ class ProxiedGateway(Gateway):
 
 @pytest.fixture(autouse=True)
 def clear_again(lane: Lane) -> Iterator[None]:
+    lane.clear()
+    lane.set()
     lane.forget_known_clients()
     yield
     lane.clear()
@@ -348,7 +350,7 @@ def test_a_damaged_answer_moves_nothing(lane: Lane) -> None:
     assert lane.proofs()
 
 
-def test_an_answer_is_dropped_when_a_shard_has_taken_the_packet(lane: Lane) -> None:
+def test_an_answer_goes_up_when_a_shard_has_taken_the_packet(lane: Lane) -> None:
     gateway = ProxiedGateway(lane)
     gateway.prepare()
     gateway.put(gateway.proof(DATA))
