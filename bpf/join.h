@@ -98,6 +98,7 @@ static __always_inline void join_record(struct session *session, const struct pa
 	record->last_seen_ns = bpf_ktime_get_ns();
 	record->storm_ns = record->storm_options = 0;
 	record->storm_seq = record->storm_ack = record->storm_reserved = 0;
+	record->storm_window = record->storm_repeats = 0;
 	is.state = TCP_STATE_ESTABLISHED;
 	is.flags = (is.flags | HAS_ANSWER) & ~IN_FIRST_TABLE;
 	__sync_val_compare_and_swap(word_of(record), session->was.word, is.word); /* behind all else */
