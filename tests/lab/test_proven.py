@@ -13,7 +13,8 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import kill_workers, worker_pids
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
-from tests.lab.test_prepared import SYNS, all_conns, counted, operators_rule
+from tests.lab.test_prepared import SYNS, adds_up, all_conns, counted, operators_rule, reused
+from tests.lab.wrk import wrk
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
 
@@ -88,6 +89,49 @@ def test_the_kernel_joins_clients_and_all_books_have_them(lab: RunningLab, defer
         assert asked >= joined
         lab.wait_until("each is proven once", lambda: lab.counter("ext", "synproxy_ok_ack") == proven + CONNECTIONS)
         lab.wait_until("all are counted", lambda: all_conns(lab) == conns + CONNECTIONS)
+
+
+def lane_counts(lab: RunningLab) -> dict[str, int]:
+    counts: dict[str, int] = lab.api_json("/stats/lane")["counters"]
+    return counts
+
+
+def wait_for_reuse(lab: RunningLab, more: int) -> None:
+    """Wait until the kernel has used so many more endpoints again."""
+    before = lane_counts(lab)["endpoint_reused"]
+    lab.wait_until("endpoints are used again", lambda: lane_counts(lab)["endpoint_reused"] - before > more)
+
+
+def is_consistent(lab: RunningLab) -> None:
+    assert lab.api_json("/stats/consistency")["problems"] == []
+
+
+def test_endpoints_go_round_behind_a_load_of_short_connections(lab: RunningLab) -> None:
+    """Most sessions never come into the tables; and all books have them."""
+    conns, before = all_conns(lab) + reused(lab), lane_counts(lab)
+    with wrk(lab, 64) as report:
+        wait_for_reuse(lab, 2000)
+        is_consistent(lab)
+    assert not report.errors
+    after = lane_counts(lab)
+    assert after["joined"] - before["joined"] > 2000
+    lab.wait_until("short ones are counted", lambda: lab.counter("queues", "sessions_short") > 2000)
+    lab.wait_until("all are counted", lambda: all_conns(lab) + reused(lab) >= conns + report.requests)
+    lab.wait_until("each entry is that of a session or of an endpoint that rests", lambda: adds_up(lab))
+    is_consistent(lab)
+
+
+def test_others_go_on_with_what_killed_workers_have_left_in_all_phases(lab: RunningLab) -> None:
+    """Sessions whose real servers are asked, that are joined, and whose endpoints rest, are there at any moment of a load."""
+    with wrk(lab, 64):
+        for _ in range(3):
+            wait_for_reuse(lab, 500)
+            kill_and_wait(lab)
+            is_consistent(lab)
+    assert lab.counter("queues", "records_refused") == 0
+    connect(lab)
+    assert connect(lab)[1] > CONNECTIONS // 2
+    is_consistent(lab)
 
 
 def test_no_worker_is_needed_for_it(lab: RunningLab) -> None:
