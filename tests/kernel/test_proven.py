@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from appliance.ipc.lane_layout import PROOF_BYTES, PROOFS, RealServerFlags
@@ -151,6 +151,7 @@ def test_syn_and_session_are_those_of_python(lane: Lane) -> None:
     seen = set[str]()
 
     @settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    @example(USUAL, b"x" * 1413, b"", True, 64240, C0, 1024, 1460)  # no room for the client's address
     @given(
         OFFERS, st.sampled_from((b"", b"d", DATA, b"x" * 1413)), ANSWERS, st.booleans(),
         st.integers(0, 65535), st.integers(0, MASK), st.integers(1, 65535), st.sampled_from((1500, 1460)),
