@@ -117,11 +117,11 @@ def reused(lab: RunningLab) -> int:
 
 
 def adds_up(lab: RunningLab) -> bool:
-    """Whether what is in the lane is what the tables have, and what rests; with different local endpoints."""
+    """Whether what is in the lane is what is listed, those that rest as well; with different local endpoints."""
     rows = [row for row in lab.api_json("/conns") if row["lane"]]
     stats = lab.api_json("/stats/lane")
     assert len({(row["local"], row["destination"]) for row in rows}) == len(rows)
-    return int(stats["entries"]["used"]) == len(rows) + stats["prepared"]["resting"] and not stats["prepared"]["young"]
+    return int(stats["entries"]["used"]) == len(rows) >= stats["prepared"]["resting"] and not stats["prepared"]["young"]
 
 
 def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> None:
