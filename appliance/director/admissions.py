@@ -13,7 +13,7 @@ from appliance.director.of_services import OfServices
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.admissions import first_rings, may_be_prepared
-from appliance.ipc.early import ADMISSIONS, IN_AUTO, is_on
+from appliance.ipc.early import ADMISSIONS, COOKIES, IN_AUTO, is_on
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
 from appliance.model.syn_offer import modes_with_cookies
@@ -76,7 +76,7 @@ class Admissions:
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
         """Go by these tunables, and by what the host has of rules that see SYNs before the appliance: the first one in words."""
         self._modes_with_cookies = modes_with_cookies(tunable("tcp_syncookies"))
-        self._takes_cookies = bool(tunable("synproxy_in_kernel"))
+        self._takes_cookies = is_on(tunable(COOKIES), has_early_rules=bool(early_rules))
         was_on, before = self._is_on, self._against
         self._setting, self._early_rules = tunable(ADMISSIONS), early_rules
         if self._is_on != was_on:

@@ -90,6 +90,7 @@ def test_a_service_whose_decisions_depend_on_its_clients_has_none(more: dict[str
 def test_those_of_a_service_that_answers_all_with_cookies_are_for_clients_that_return_theirs() -> None:
     """While the kernel takes cookies back; a SYN never gets one."""
     scene = Scene()
+    scene.set(synproxy_in_kernel=0)
     scene.put(service(80, synproxy="always"), service(25, synproxy="auto"))
     assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {})
     scene.set(synproxy_in_kernel=1)
@@ -98,6 +99,18 @@ def test_those_of_a_service_that_answers_all_with_cookies_are_for_clients_that_r
     assert (scene.rings.there, scene.rings.for_proven) == ({}, {MAIL: 0, WEB: 2})
     scene.set(prepared_admissions=0)
     assert (scene.rings.there, scene.rings.for_proven) == ({}, {})
+
+
+def test_no_cookie_is_taken_back_while_rules_of_the_host_have_to_see_it() -> None:
+    """Unless it is said that they need not."""
+    scene = Scene()
+    scene.set(prepared_admissions=2)
+    scene.put(service(80, synproxy="always"))
+    assert scene.rings.for_proven == {WEB: 0}
+    scene.see("the chain early is there")
+    assert scene.rings.for_proven == {}
+    scene.set(synproxy_in_kernel=2)
+    assert scene.rings.for_proven == {WEB: 0}
 
 
 def test_a_service_that_stops_to_answer_with_cookies_has_none_until_its_shards_know() -> None:

@@ -250,8 +250,12 @@ def test_a_service_in_auto_has_none_while_it_sends_cookies() -> None:
         scene.opens(number)
     assert scene.world.put(syn_of(30)) is verdicts.COOKIE_SENT
     assert scene.prepare(100) == 0
-    assert Scene(plan(synproxy="auto"), tcp_syncookies=2).prepare() == 0
-    assert Scene(plan(synproxy="always")).prepare() == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "always"])
+def test_while_all_syns_are_answered_with_cookies_they_are_for_those_who_return_theirs_to_the_kernel(mode: str) -> None:
+    assert Scene(plan(synproxy=mode), tcp_syncookies=2, synproxy_in_kernel=0).prepare() == 0
+    assert Scene(plan(synproxy=mode), tcp_syncookies=2, synproxy_in_kernel=1).prepare() > 0
 
 
 @pytest.mark.parametrize(
