@@ -209,7 +209,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 6
+VERSION = 7
 """Of the maps together. Whoever changes anything here increases it."""
 
 
