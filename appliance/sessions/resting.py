@@ -100,7 +100,7 @@ class Resting:
     def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
         """Let the kernel give sessions of a service to its real servers by turns, or by the client, when it does not yet, and all
         have pools."""
-        if ring.has_schedule:
+        if ring.has_schedule or not self._have_pools(service):
             return
         turns, hash_state = service.by_client()
         turns = turns or service.turns(MOST_TURNS, self._owner.by_state.now)
@@ -108,6 +108,10 @@ class Resting:
         if turns and len(pools) == len(turns):
             with ring.closed():
                 ring.put_schedule([pool.number for pool in pools], hash_state)
+
+    def _have_pools(self, service: VirtualService[Session]) -> bool:
+        """Whether all that get new sessions have one: what they get is worked out only then."""
+        return all(real_server in self.pools for real_server in service.candidates if real_server.weight)
 
     def spare(self, ring: Ring, service: VirtualService[Session], number: int) -> None:
         """Have about so many endpoints ready that no session has had, for a service that chooses by the client: in the pools of

@@ -306,8 +306,8 @@ class VirtualService(Generic[OrderedT]):
 
     def take_back_pick(self, real_server: RealServer) -> None:
         """The session came to nothing for which this one was picked last, or next to those that were taken back before it. It is
-        the next one to be picked, unless the load or the next client decides that anew."""
-        if not self.scheduler.needs_load and not self.scheduler.needs_client:
+        the next one to be picked, unless the load decides that anew."""
+        if not self.scheduler.needs_load:
             self.owed.appendleft(real_server)
 
     def is_outdated(self, now: float) -> bool:

@@ -57,7 +57,7 @@ class Scheduler(Protocol):
     needs_load: bool
     """Whether it asks for the load of candidates, which then has to be known."""
     needs_client: bool
-    """Whether it asks for the client, and for nothing that it has picked before."""
+    """Whether it asks for the client, and for nothing else."""
 
     def pick(self, candidates: Sequence[CandidateT], client_key: bytes, now: float) -> CandidateT | None:
         """The candidate that gets the new session; None when there is none with a weight above 0.

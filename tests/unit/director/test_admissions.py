@@ -72,8 +72,8 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"scheduler": "sh"},
-        {"scheduler": "mh"},
+        {"scheduler": "sh", "persistence_s": 60},
+        {"scheduler": "mh", "maglev_table": 8191},
         {"synproxy": "always"},
         {"lane": False},
         {"guarded": True},
@@ -86,6 +86,11 @@ def test_a_service_whose_decisions_depend_on_its_clients_has_none(more: dict[str
     assert not may_be_prepared(service(80, **more))
     assert may_be_prepared(service(80))
     assert may_be_prepared(service(80, scheduler="wrr", synproxy="auto"))
+
+
+@pytest.mark.parametrize("more", [{"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 4093}])
+def test_one_that_looks_its_clients_up_in_a_table_that_fits_has_some(more: dict[str, Any]) -> None:
+    assert may_be_prepared(service(80, **more))
 
 
 def test_they_can_be_switched_off_and_are_on_at_first() -> None:

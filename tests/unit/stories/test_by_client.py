@@ -23,13 +23,14 @@ from tests.support.world import plan
 REST_S = REST_NS / 1e9
 PLACES = 509
 CLIENTS = range(12)
+ENTRIES = 16 * 256
 
 
 def scene_of(scheduler: str = "sh", weights: tuple[int, ...] = (1, 3), **tunables: int) -> Scene:
     """A service whose schedule the kernel has."""
     usual = plan(weights=weights)
     service = replace(usual.services[0], scheduler=scheduler, maglev_table=PLACES)
-    scene = Scene(replace(usual, services=(service,)), **tunables)
+    scene = Scene(replace(usual, services=(service,)), entries=ENTRIES, **tunables)
     until_scheduled(scene)
     return scene
 
@@ -171,6 +172,15 @@ def test_a_syn_that_goes_up_gets_the_same_real_server_from_python() -> None:
         assert scene.world.shard.handle(syn, scene.world.now) is TO_REAL_SERVER
     found = {session.client_key[:4]: session.real_server.endpoint for session in scene.world.sessions()}
     assert found == {client(number)[:4]: chosen(scene, "sh", number) for number in CLIENTS}
+
+
+def test_spare_endpoints_take_no_local_port_from_a_session() -> None:
+    scene = scene_of(fullnat_lport_min=10000, fullnat_lport_max=10063)
+    spares = len(scene.short.spares)
+    assert spares == sum(pool.size for _, _, pool in scene.inside.local_ports("tcp")), "they have all ports"
+    syn = tcp(client(1), VIP, "S", seq=1, options=LINUX_SYN)
+    assert scene.world.shard.handle(syn, scene.world.now) is TO_REAL_SERVER
+    assert not scene.short.spares
 
 
 def test_sessions_and_packets_of_a_spare_endpoint_just_taken_are_known() -> None:
