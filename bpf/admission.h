@@ -4,6 +4,7 @@
  * that the rules of the host judge each new connection. What is unusual goes up as it is, and is judged by Python.
  */
 #pragma once
+#include "blake2s.h"
 #include "endpoints.h"
 #include "front_door.h"
 #include "segment.h"
@@ -295,8 +296,19 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 	return reason;
 }
 
-/* Takes the next turn of the schedule, when there is an endpoint for it. Returns 0, or the counter of why there is none. */
-static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, struct rested *rested)
+/* The hash of a client's address by which a ring has its schedule, as `policy.schedulers.hashing` makes it. */
+static __noinline __u64 hash_of_client(const struct packet *packet, const struct ring *ring)
+{
+	struct hashed_message message = {{packet->source}};
+	struct hash_digest digest = {};
+
+	finish_hash((const void *)ring->hash_state, sizeof(packet->source), &message, &digest);
+	return (__u64)bpf_ntohl(digest.words[0]) << 32 | bpf_ntohl(digest.words[1]);
+}
+
+/* Takes the next turn, for the pool that the schedule says, when there is an endpoint. Returns 0, or the counter of why there is none. */
+static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, __u64 hash,
+				  struct rested *rested)
 {
 	__u32 length = *(volatile __u32 *)&ring->schedule_length, place, pool, step, reason;
 	__u64 turn;
@@ -308,7 +320,7 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 		turn = *(volatile __u64 *)&ring->turn;
 		if ((__s64)(*(volatile __u64 *)&ring->turn_limit - turn) <= 0)
 			break;
-		place = turn % length;
+		place = (ring->by_client ? hash : turn) % length;
 		pool = ((volatile __u16 *)ring->schedule)[place % SCHEDULE_PLACES];
 		step = ((volatile __u32 *)ring->steps)[turn % STEPS];
 		if (!find_rested(pool, step, rested))
@@ -327,10 +339,10 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 }
 
 /* Uses an endpoint again whose session is over. Returns 0, or the counter of why none is used. */
-static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session)
+static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session, __u64 hash)
 {
 	struct rested rested = {};
-	__u32 reason = take_turn(packet, ring, session, &rested);
+	__u32 reason = take_turn(packet, ring, session, hash, &rested);
 	struct home *home;
 
 	if (reason)
@@ -361,9 +373,12 @@ static __always_inline struct ring *ring_of(const struct packet *packet, __u32 f
 static __always_inline __u32 open_session(const struct packet *packet, struct ring *ring, struct session *session)
 {
 	__u32 reason = COUNT_UP_EMPTY;
+	__u64 hash = 0;
 
 	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0) {
-		reason = take_endpoint(packet, ring, session);
+		if (ring->by_client)
+			hash = hash_of_client(packet, ring);
+		reason = take_endpoint(packet, ring, session, hash);
 		if (reason == COUNT_UP_EMPTY)
 			reason = take_ticket(packet, ring, session);
 	}

@@ -1,4 +1,4 @@
-/* The end of a BLAKE2s hash (RFC 7693): one short last block, behind a state that has the block with the key in it. */
+/* The end of a BLAKE2s hash (RFC 7693): one short last block, behind the state in which all before it has left the hash. */
 #pragma once
 #include "maps.h"
 
@@ -32,29 +32,28 @@
 		MIX(3, 4, 9, 14, s14, s15);                                                                                       \
 	} while (0)
 
-/* What a cookie is a hash of, as words of four bytes in the order of memory. */
-struct cookie_message {
+/* What is hashed, as words of four bytes in the order of memory: for a cookie all of them. */
+struct hashed_message {
 	__u32 words[COOKIE_MESSAGE_BYTES / 4];
 };
 
 /* The first words of the hash, of which a cookie needs ten bytes. */
-struct cookie_digest {
+struct hash_digest {
 	__u32 words[3];
 };
 
 /*
  * A function of its own, for its stack. There is no loop: all places are known when it is compiled, so most of it is in registers
- * and the verifier has one way through it.
+ * and the verifier has one way through it. `h` is the state, eight words; `bytes` were hashed with this block, all together.
  */
-static __noinline int finish_hash(const struct cookie_key *key, const struct cookie_message *message, struct cookie_digest *digest)
+static __noinline int finish_hash(const __u32 *h, __u32 bytes, const struct hashed_message *message, struct hash_digest *digest)
 {
-	const __u32 *h = (const void *)key->state;
 	__u32 m[16] = {
 		message->words[0], message->words[1], message->words[2], message->words[3], message->words[4], message->words[5],
 	};
 	__u32 v[16] = {
 		h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-		0x510e527f ^ (BLAKE2S_BLOCK_BYTES + COOKIE_MESSAGE_BYTES), 0x9b05688c, ~0x1f83d9ab, 0x5be0cd19,
+		0x510e527f ^ bytes, 0x9b05688c, ~0x1f83d9ab, 0x5be0cd19,
 	};
 
 	ROUND(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

@@ -49,7 +49,7 @@ struct cookie_numbers {
 static __always_inline void read_numbers(const struct packet *packet, __u32 isn, const struct cookie_key *key, __u64 slot,
 					 struct cookie_numbers *numbers)
 {
-	struct cookie_message message = {{
+	struct hashed_message message = {{
 		packet->source,
 		packet->destination,
 		packet->source_port | (__u32)packet->destination_port << 16,
@@ -57,10 +57,10 @@ static __always_inline void read_numbers(const struct packet *packet, __u32 isn,
 		bpf_htonl(slot >> 32),
 		bpf_htonl((__u32)slot),
 	}};
-	struct cookie_digest digest = {};
+	struct hash_digest digest = {};
 	__u32 first, second, third;
 
-	finish_hash(key, &message, &digest);
+	finish_hash((const void *)key->state, BLAKE2S_BLOCK_BYTES + COOKIE_MESSAGE_BYTES, &message, &digest);
 	first = bpf_ntohl(digest.words[0]);
 	second = bpf_ntohl(digest.words[1]);
 	third = bpf_ntohl(digest.words[2]);

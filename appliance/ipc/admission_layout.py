@@ -10,8 +10,11 @@ RINGS = 1024
 RING_PLACES = 512
 """Tickets of a ring, at most: those of some twenty milliseconds of a busy service."""
 
-SCHEDULE_PLACES = 256
-"""Turns of a schedule, at most. It begins again behind its last one."""
+SCHEDULE_PLACES = 4096
+"""Places of a schedule, at most: as many as `sh` has buckets."""
+
+MOST_TURNS = 256
+"""Places of one that is gone through by turns, at most. It begins again behind its last one."""
 
 STEPS = 512
 """Steps that are there at once: so many turns may be taken between two looks of a shard, at most."""
@@ -31,7 +34,9 @@ RING_FIELDS: tuple[tuple[str, str], ...] = (
     ("turn_reserved", "56s"),
     ("turn_limit", "Q"),
     ("schedule_length", "I"),
-    ("limit_reserved", "52s"),
+    ("by_client", "I"),
+    ("hash_state", "32s"),
+    ("limit_reserved", "16s"),
     ("tickets", f"{4 * RING_PLACES}s"),
     ("schedule", f"{2 * SCHEDULE_PLACES}s"),
     ("steps", f"{4 * STEPS}s"),
@@ -46,7 +51,10 @@ while `generation` is behind that of the settings: tunables have changed, and th
 
 Before the kernel takes a ticket it looks for an endpoint that it can use again by itself, see LINE_FIELDS. Whose turn it is, the
 schedule says: a pool for each of `schedule_length` places, two bytes each; 0 places are none. The turn with the number n has the
-place n modulo that length, and the step n modulo STEPS. A turn is taken by compare-and-swap, and only below `turn_limit`."""
+place n modulo that length, and the step n modulo STEPS. A turn is taken by compare-and-swap, and only below `turn_limit`.
+
+With `by_client` the place is that of the client, whoever's turn it is: the hash of the address, 8 bytes of BLAKE2s as a number in
+network order, modulo the length. `hash_state` is the state of that hash before the address (`model.blake2s`)."""
 
 RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
 

@@ -2,23 +2,32 @@
 
 A prepared admission is a session that its shard has decided before its client came: real server, local endpoint and numbers. The
 kernel hands it out when a SYN comes (`ipc.admission_layout`). That can be done only where nothing of the decision depends
-on the client, and where no rule of netfilter judges the SYN as it came.
+on the client but its address, as the key of a table, and where no rule of netfilter judges the SYN as it came.
 """
 
 from collections.abc import Iterable
 
-from appliance.ipc.admission_layout import RINGS
+from appliance.ipc.admission_layout import RINGS, SCHEDULE_PLACES
 from appliance.ipc.plan import ServicePlan
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc")
 """Those that do not ask for the client. Those of them that ask for the load are asked again when it has changed."""
+
+BY_CLIENT = ("sh", "mh")
+"""Those that ask for the client alone: the kernel looks it up in a schedule, when that has places enough."""
 
 
 def may_be_prepared(service: ServicePlan) -> bool:
     """Whether a service can have prepared admissions at all. While it answers all SYNs with cookies, they are for clients that
     return theirs, and else for SYNs; one in "auto" has none while it answers some."""
     is_plain = service.protocol == "tcp" and service.lane and not service.guarded
-    return is_plain and service.scheduler in SCHEDULERS and not service.persistence_s and not service.max_conn_per_client
+    is_known = service.scheduler in SCHEDULERS or (service.scheduler in BY_CLIENT and places_of(service) <= SCHEDULE_PLACES)
+    return is_plain and is_known and not service.persistence_s and not service.max_conn_per_client
+
+
+def places_of(service: ServicePlan) -> int:
+    """How many places the schedule of a service has that goes by the client, at least."""
+    return service.maglev_table if service.scheduler == "mh" else 0
 
 
 def first_rings(services: Iterable[ServicePlan], shards: int) -> dict[str, int]:

@@ -43,7 +43,7 @@ WORD_BYTES = 8
 MAGIC = b"l4-appl\n"
 """The first eight bytes of the memory."""
 
-VERSION = 17
+VERSION = 18
 """The version of the layout. Whoever changes a table, a section or the header increases it and pins the new hash in the test."""
 
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -100,7 +100,7 @@ def _sections(shards: int, destinations: int) -> dict[str, int]:
         "session_counts": shards,
         "time_wait_counts": shards,
         "udp_counts": shards,
-        "short_lived": 2 * shards,
+        "short_lived": 3 * shards,
         "counters": (shards + 1) * _shard_words(destinations),
         "heartbeats": shards,
         "cookie_edges": shards * destinations * COOKIE_EDGES,
@@ -161,7 +161,7 @@ class SharedState:
         """By shard: how many of its sessions are in TIME_WAIT, as of a fiftieth of a second ago at most."""
         self.udp_counts, self.short_lived = sections["udp_counts"].cast("Q"), sections["short_lived"].cast("Q")
         """By shard: how many of its sessions are of UDP; how many are young (`sessions.short_lived`), and after those of all
-        shards, how many rest."""
+        shards, how many rest, and then how many spare endpoints there are."""
         self._counters = sections["counters"].cast("Q")
         self.heartbeats = sections["heartbeats"].cast("Q")
         """By shard: the turns that its workers have made. A worker that is up and does not move it on has stopped."""
@@ -230,7 +230,7 @@ class SharedState:
     def forget_sessions(self, shard: int) -> None:
         """Set what counts the sessions of a shard to zero, when its worker has died or has just started."""
         self.session_counts[shard] = self.time_wait_counts[shard] = self.udp_counts[shard] = 0
-        self.short_lived[shard] = self.short_lived[self.shards + shard] = 0
+        self.short_lived[shard :: self.shards] = memoryview(bytes(3 * WORD_BYTES)).cast("Q")
         of_slots, none = self.all_destinations(shard), memoryview(bytes(self.destinations * WORD_BYTES)).cast("Q")
         for gauge in _GAUGES:
             of_slots[gauge :: len(DESTINATION_FIELDS)] = none

@@ -1,4 +1,4 @@
-"""BLAKE2s up to the middle of a hash: its state after a key. RFC 7693.
+"""BLAKE2s up to the middle of a hash: its state after a key, and before a message without one. RFC 7693.
 
 `hashlib` gives away whole hashes alone. Who has the state behind the key can finish hashes with that key, and does not have the
 key itself.
@@ -45,6 +45,14 @@ def state_after_key(key: bytes, digest_bytes: int) -> tuple[int, ...]:
     """The eight words of the state once the block with the key (1..32 bytes) is in, for hashes of so many bytes (1..32)."""
     start = (_IV[0] ^ _SEQUENTIAL ^ len(key) << 8 ^ digest_bytes, *_IV[1:])
     return compressed(start, key.ljust(BLOCK_BYTES, b"\0"), BLOCK_BYTES, is_last=False)
+
+
+def state_for(purpose: bytes, digest_bytes: int) -> tuple[int, ...]:
+    """The eight words of the state before the first block of a hash without a key, of so many bytes (1..32), that is made for a
+    purpose: its `person`, up to 8 bytes."""
+    low, high = Struct("<II").unpack(purpose.ljust(8, b"\0"))
+    parameters = (_SEQUENTIAL ^ digest_bytes, 0, 0, 0, 0, 0, low, high)
+    return tuple(word ^ parameter for word, parameter in zip(_IV, parameters, strict=True))
 
 
 def compressed(state: tuple[int, ...], block: bytes, total: int, *, is_last: bool) -> tuple[int, ...]:

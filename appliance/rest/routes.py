@@ -229,10 +229,11 @@ ROUTES: tuple[Route, ...] = (
                 "often which reason sent a packet up to a worker.",
                 "the share, the state, the entries; then a table of packets and bytes; then one line per counter",
                 "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
-                "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, and "
-                "how many were taken back: `returned`; short-lived sessions that are `young`, local endpoints that are "
-                "`resting`, and how many sessions were `short`), `admissions_off` (why there are none), `repairs` (how often "
-                "filters or pins were put back) and `counters`: an object: name -> packets",
+                "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, "
+                "endpoints without a session that are `spare`, and how many were taken back: `returned`; short-lived sessions "
+                "that are `young`, local endpoints that are `resting`, and how many sessions were `short`), `admissions_off` "
+                "(why there are none), `repairs` (how often filters or pins were put back) and `counters`: an object: "
+                "name -> packets",
                 is_costly=True,
                 answer=models.Lane,
             ),

@@ -178,7 +178,7 @@ class ConsistencyCheck:
         for protocol, table, more in (("tcp", sessions.tcp, others), ("udp", sessions.udp, 0)):
             ports = sum(pool.held for _, _, pool in sessions.local_ports(protocol))
             self._compare(f"local ports of {protocol} in use", ports, len(table) + more)
-        ready = sum(len(ring.tickets) for ring in sessions.prepared.rings)
+        ready = sum(len(ring.tickets) for ring in sessions.prepared.rings) + len(sessions.prepared.short.spares)
         self._compare("prepared admissions", sessions.prepared.ready, ready)
         if not all(ring.is_in_step() for ring in sessions.prepared.rings):
             self._note("a ring has other tickets than its shard has put there")

@@ -21,7 +21,8 @@ def _in_tables(sessions: Sessions, entries: Collection[int]) -> dict[int, Sessio
 
 def _ready(sessions: Sessions, entries: Collection[int]) -> dict[int, Session]:
     tickets = (ticket for ring in sessions.prepared.rings for ticket in ring.tickets)
-    return {ticket.entry: ticket.session for ticket in tickets if ticket.entry in entries}
+    ready = {ticket.entry: ticket.session for ticket in tickets if ticket.entry in entries}
+    return ready | {entry: ticket.session for entry, ticket in sessions.prepared.short.spares.tickets.items() if entry in entries}
 
 
 def _young(sessions: Sessions, entries: Collection[int]) -> dict[int, Session]:
@@ -33,7 +34,8 @@ def _resting(sessions: Sessions, entries: Collection[int]) -> dict[int, Session]
 
 
 HOLDERS: dict[str, HeldIn] = {IN_USE: _in_tables, READY: _ready, YOUNG: _young, RESTING: _resting}
-"""In the tables; prepared and not known to be taken; opened by the kernel, and in no table yet; over, and at rest."""
+"""In the tables; prepared, as a ticket or a spare endpoint, and not known to be taken; opened by the kernel, and in no table yet;
+over, and at rest."""
 
 
 def held_outside_tables(sessions: Sessions) -> int:

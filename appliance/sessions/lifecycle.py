@@ -179,7 +179,7 @@ class Sessions:
     def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
         """Whether the source network that is counted at `places` has all it may have."""
         most, counts = self.tunables.source_max, self.sources[service.protocol]
-        if self.lane.is_on and counts.count(places) < most <= counts.count(places) + self.prepared.young:
+        if self.lane.is_on and counts.count(places) < most <= counts.count(places) + self.prepared.short.young:
             self.prepared.take_in_all()
         return bool(most) and counts.count(places) >= most
 

@@ -4,6 +4,7 @@ An endpoint of a pool has a session, or stands in one of the lines of its pool. 
 done stands in the lines, so the shard reads there what was opened and what has ended since it looked last.
 """
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
@@ -61,12 +62,12 @@ class Line:
     __slots__ = ("_first_place", "_homes", "_longs", "head", "tail")
 
     def __init__(self, maps: LaneMaps, homes: Homes, pool: int, number: int) -> None:
-        """Nobody stands there any more. No endpoint may have its home there."""
+        """Nobody stands there any more. No endpoint may have its home there. Numbers are left for those that are put in front."""
         self._homes = homes
         start = (pool * LINES_OF_POOL + number) * LINE.size
         self._longs = maps.lines[start : start + LINE.size].cast("Q")
         self._first_place = number * LINE_PLACES
-        self.head = self.tail = self._longs[_HEAD] = self._longs[_TAIL]
+        self.head = self.tail = self._longs[_HEAD] = self._longs[_TAIL] = max(self._longs[_TAIL], LINE_PLACES)
         """The numbers up to which the shard knows what was taken, and what has come."""
 
     @property
@@ -108,16 +109,27 @@ class Line:
         self._longs[_PLACES + place] = (number & _LOW_MASK) << 32 | entry
         self._longs[_TAIL] = self.tail = number + 1
 
+    def put_first(self, entry: int, pool: int, ring: int) -> None:
+        """Put an endpoint before all others. The ring is closed, and all events are known."""
+        head, tail = self._longs[_HEAD], self._longs[_TAIL]
+        while head < tail and self._longs[_PLACES + head % LINE_PLACES] & _LOW_MASK == GONE:
+            head += 1
+        number = head - 1
+        place = number % LINE_PLACES
+        self._homes.put(entry, pool, ring, self._first_place + place)
+        self._longs[_PLACES + place] = (number & _LOW_MASK) << 32 | entry
+        self._longs[_HEAD] = self.head = number
+
     def take_out(self, place: int) -> None:
         """Take the endpoint at this place out. The ring is closed."""
         self._longs[_PLACES + place] |= GONE
 
-    def first(self) -> int | None:
-        """The entry of the first endpoint; None when there is none."""
+    def first(self, passed: Container[int]) -> int | None:
+        """The entry of the first endpoint that is not among those `passed`; None when there is none."""
         longs = self._longs
         for number in range(longs[_HEAD], self.tail):
             entry: int = longs[_PLACES + number % LINE_PLACES] & _LOW_MASK
-            if entry != GONE:
+            if entry != GONE and entry not in passed:
                 return entry
         return None
 
@@ -183,9 +195,19 @@ class Pool:
         """Put an endpoint of this pool, whose session is over and held, in line. The ring is closed, and all events are known."""
         min(self.lines, key=len).put(entry, self.number, self.ring.number)
 
-    def firsts(self) -> list[int]:
-        """The entries of those that are the first ones of their lines."""
-        return [entry for line in self.lines if (entry := line.first()) is not None]
+    @property
+    def has_room(self) -> bool:
+        """Whether one more endpoint may belong here."""
+        return self.size < MOST_IN_POOL
+
+    def put_first(self, entry: int) -> None:
+        """An endpoint belongs here from now on, and is the next one of its line. The ring is closed, and all events are known."""
+        self.size += 1
+        min(self.lines, key=len).put_first(entry, self.number, self.ring.number)
+
+    def firsts(self, passed: Container[int]) -> list[int]:
+        """The entries of those that are the first ones of their lines, behind those `passed`."""
+        return [entry for line in self.lines if (entry := line.first(passed)) is not None]
 
 
 def free_pools(entries: int, shard: int, shards: int) -> list[int]:

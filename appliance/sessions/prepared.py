@@ -11,6 +11,7 @@ So all these limits hold, and near them each SYN comes up. Whenever something ch
 ready are taken back before the change is in force.
 """
 
+from array import array
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -24,8 +25,9 @@ from appliance.sessions.admission import Admission
 from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_lived import ShortLived
+from appliance.sessions.spares import no_client
 from appliance.sessions.tickets import Owner as TicketsOwner
-from appliance.sessions.tickets import Tickets, no_client
+from appliance.sessions.tickets import Tickets
 from appliance.state.lane_entry import CELLS, flow_of_segment
 from appliance.state.output import ShardOutput
 from appliance.state.real_server import RealServer
@@ -200,7 +202,7 @@ class Prepared:
         come into the tables. `opens`: whether the segment begins a new connection."""
         if self.take_over() and self._owner.tcp.find(key)[0] is not None:
             return True
-        if not self._short.young and not self._short.resting:
+        if not self._short.young and not self._short.resting and not self.ready:
             return False
         value = self._maps.value_of(flow_of_segment(key))
         return value is not None and self._short.find(value >> 1, opens=opens)
@@ -216,24 +218,19 @@ class Prepared:
         return self._short
 
     @property
-    def young(self) -> int:
-        """How many sessions the kernel has opened that are in no table yet."""
-        return self._short.young
-
-    @property
     def rings(self) -> Iterable[Ring]:
         """The rings that have tickets."""
         return self._active
 
     @property
     def ready(self) -> int:
-        """How many tickets there are."""
-        return self._ready
+        """How many tickets and spare endpoints there are."""
+        return self._ready + len(self._short.spares)
 
     def publish(self) -> None:
-        """Make visible to the director how many short-lived sessions there are."""
-        self._shared.short_lived[self._shard] = self._short.young
-        self._shared.short_lived[self._shared.shards + self._shard] = self._short.resting
+        """Make visible to the director how many short-lived sessions and spare endpoints there are."""
+        figures = array("Q", (self._short.young, self._short.resting, len(self._short.spares)))
+        self._shared.short_lived[self._shard :: self._shared.shards] = memoryview(figures)
 
     def give_up(self, real_server: RealServer) -> bool:
         """Free local ports of a real server which no session needs; whether there were any."""
@@ -242,15 +239,16 @@ class Prepared:
     def take_back(self) -> bool:
         """Take back what is ready; whether there was anything. When it returns, the kernel opens no session by what was prepared
         before; those that it has opened may still have to be taken over."""
-        before = self._ready
+        before = self.ready
         for ring in self._active:
             self.take_back_of(ring)
-        return self._ready < before
+        return self.ready < before
 
     def take_back_of(self, ring: Ring) -> None:
         """The same for one ring."""
         for ticket in ring.take_back():
             self._return(ticket)
+        self._short.drop_spares(ring)
 
     def change(self) -> None:
         """Something changes that decisions are made by: nothing is ready, and all sessions are in the tables."""
@@ -267,7 +265,7 @@ class Prepared:
             return is_more
         is_more |= self.take_over(_TAKEN_AT_ONCE) and any(ring.has_taken for ring in self._active)
         room = self._room(now)
-        if room < 0 and self._ready:
+        if room < 0 and self.ready:
             self.take_back()
         for ring, service in list(self._active.items()):
             turns = ring.turns_taken()
@@ -275,7 +273,7 @@ class Prepared:
             self._source_room -= turns
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
-            before = self._ready
+            before = self.ready
             if is_outdated(ring, service, now) or is_beyond(ring, service, self._shared.shards):
                 self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:
@@ -284,15 +282,14 @@ class Prepared:
                     del self._active[ring]
             elif room > 0:
                 is_more |= self._prepare(ring, service, room, now)
-            room -= self._ready - before + ring.allowed
+            room -= self.ready - before + ring.allowed
         return is_more
 
     def _room(self, now: float) -> int:
         """How many more may be ready for the sake of the table of sessions and of source networks, each of which may send all the
         SYNs. Other shards have some ready as well."""
-        owner, shared = self._owner, self._shared
-        tunables = owner.tunables
-        rooms = [MOST_READY_OF_SHARD - self._ready if tunables.prepared else 0]
+        owner, shared, tunables = self._owner, self._shared, self._owner.tunables
+        rooms = [MOST_READY_OF_SHARD - self.ready if tunables.prepared else 0]
         if tunables.conn_max:
             limit = tunables.conn_max - tunables.conn_max * tunables.reserved_percent // 100
             rooms.append(limit - sum(shared.session_counts) - shared.shards * MOST_READY_OF_SHARD)
@@ -300,12 +297,13 @@ class Prepared:
             if now >= self._look_at_sources_s:
                 self._look_at_sources_s = now + _LOOK_AT_SOURCES_S
                 self._source_room = tunables.source_max - owner.sources["tcp"].most
-            rooms.append(self._source_room - self._ready - self._short.young)
+            rooms.append(self._source_room - self.ready - self._short.young)
         return min(rooms)
 
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
-        missing, fresh = wanted(ring, service) - len(ring.tickets), self._short.fresh
+        fresh, by_client = self._short.fresh, service.scheduler.needs_client  # a ticket is for whoever comes
+        missing = 0 if by_client else wanted(ring, service) - len(ring.tickets)
         most = min(room, room_for(ring, service, self._owner.tunables, self._shared.shards, fresh))
         if most <= 0 or service.drops_new or not service.is_steady(now):
             self._allow(ring, service, 0)
@@ -325,6 +323,8 @@ class Prepared:
         if not self._short.may_have(service, ring.rate):
             most = 0
         if most:
-            self._short.schedule(ring, service)
+            self._short.schedule(ring, service, min(most, wanted(ring, service)))
+        else:
+            self._short.drop_spares(ring)
         if ring.has_schedule:
             ring.allow(min(most, wanted(ring, service)), self.generation, self._admission.step)

@@ -19,6 +19,12 @@ _READY_FOR_LOOKS = 4
 """So many are ready as are taken in so many looks, which are some ten milliseconds apart."""
 
 _READY_FOR_LOOKS_BY_LOAD = 2
+LEAST_RATE = 4.0
+"""Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
+
+_TIME_WAIT_ROOM = 1024
+"""Sessions that may still be in TIME_WAIT, at least. Nearer to the limit all come into the tables, where it is kept exactly."""
+
 RENEWED_EVERY_S = 0.04
 """How often those that were decided by the load may be decided anew. It is also how old a shard's knowledge of others may be."""
 
@@ -48,6 +54,15 @@ def is_beyond(ring: Ring, service: VirtualService[Session], shards: int) -> bool
 
 def _room(service: VirtualService[Session]) -> float:
     return inf if service.limits is None else service.limits.room(service.all_real_servers, service.candidates)
+
+
+def may_be_short(service: VirtualService[Session], rate: float, tunables: LiveTunables, in_time_wait: int) -> bool:
+    """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables, while so
+    many are in TIME_WAIT."""
+    if rate < LEAST_RATE or not tunables.reuse or tunables.time_wait_max - in_time_wait < _TIME_WAIT_ROOM:
+        return False
+    has_limits = service.limits is not None or service.client_limit is not None
+    return not has_limits and service.persistence is None and not service.scheduler.needs_load
 
 
 def is_outdated(ring: Ring, service: VirtualService[Session], now: float) -> bool:

@@ -10,15 +10,16 @@ from itertools import islice
 from math import inf
 from typing import Protocol
 
-from appliance.ipc.admission_layout import SCHEDULE_PLACES
+from appliance.ipc.admission_layout import MOST_TURNS, REST_NS
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.lane import Lane
-from appliance.sessions.pools import MOST_IN_POOL, Homes, Pool, free_pools
+from appliance.sessions.pools import Homes, Pool, free_pools
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import ShortFigures
+from appliance.sessions.spares import Spares
 from appliance.state.by_state import ByState
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in
 from appliance.state.live_tunables import LiveTunables
@@ -34,6 +35,11 @@ _FREE_EVERY_S = 0.1
 """How often it is looked for those whose time is over. Those that nobody will use are freed at each look."""
 
 _TIME_WAIT = int(TcpState.TIME_WAIT)
+
+_LEAST_SPARE = 4
+"""Spare endpoints of a real server, where there are any."""
+_SPARED_AT_ONCE = 128
+"""A millisecond's work, or two."""
 
 
 class Owner(Protocol):
@@ -55,6 +61,7 @@ class Resting:
         shard: int,
         figures: ShortFigures,
         read: Callable[[Pool], None],
+        spares: Spares,
     ) -> None:
         """`admission` is that of TCP; `read` finds out what the kernel has done with a pool. The rings of the shard are closed;
         what an earlier worker has left in pools belongs to none of them any more."""
@@ -62,6 +69,7 @@ class Resting:
         self._admission = admission
         self._figures = figures
         self._read = read
+        self._spares = spares
         self._time_wait_counts, self._shard = shared.time_wait_counts, shard
         maps = owner.lane.maps
         self._longs = maps.records.cast("Q")
@@ -87,23 +95,65 @@ class Resting:
         if pool is None and self._free_pools:
             maps = self._owner.lane.maps
             pool = self.pools[real_server] = Pool(maps, self._homes, self._free_pools.pop(), ring)
-        return pool if pool is not None and pool.size < MOST_IN_POOL and pool.ring is ring else None
+        return pool if pool is not None and pool.has_room and pool.ring is ring else None
 
     def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
-        """Let the kernel give sessions of a service to its real servers by turns, when it does not yet, and all have pools."""
-        if ring.has_schedule:
+        """Let the kernel give sessions of a service to its real servers by turns, or by the client, when it does not yet, and all
+        have pools."""
+        if ring.has_schedule or not self._have_pools(service):
             return
-        turns = service.turns(SCHEDULE_PLACES, self._owner.by_state.now)
+        turns, hash_state = service.by_client()
+        turns = turns or service.turns(MOST_TURNS, self._owner.by_state.now)
         pools = [pool for real_server in turns if (pool := self.pools.get(real_server)) is not None and pool.ring is ring]
         if turns and len(pools) == len(turns):
-            ring.put_schedule([pool.number for pool in pools])
+            with ring.closed():
+                ring.put_schedule([pool.number for pool in pools], hash_state)
+
+    def _have_pools(self, service: VirtualService[Session]) -> bool:
+        """Whether all that get new sessions have one: what they get is worked out only then."""
+        return all(real_server in self.pools for real_server in service.candidates if real_server.weight)
+
+    def spare(self, ring: Ring, service: VirtualService[Session], number: int) -> None:
+        """Have about so many endpoints ready that no session has had, for a service that chooses by the client: in the pools of
+        real servers that have none to give which has rested."""
+        takers = [real_server for real_server in service.candidates if real_server.weight]
+        of_each = max(_LEAST_SPARE, -(-number // max(1, len(takers))))
+        pools = [
+            (real_server, pool)
+            for real_server in takers
+            if self._spares.number(real_server) < of_each
+            and (pool := self.pool_with_room(real_server, ring)) is not None
+            and not self._has_rested(pool)
+        ]
+        if not pools:
+            return
+        with ring.closed():
+            left = min(_SPARED_AT_ONCE, number)
+            for real_server, pool in pools:
+                self._read(pool)
+                left -= self._spares.put(pool, service, real_server, min(left, of_each - self._spares.number(real_server)))
+            self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
+
+    def _has_rested(self, pool: Pool) -> bool:
+        """Whether an endpoint of a session that is over may be used again."""
+        last_seen_ns = self._owner.by_state.now * NS_PER_S - REST_NS
+        return any(self._longs[entry * LONGS + LAST_SEEN_WORD] <= last_seen_ns for entry in pool.firsts(self._spares))
+
+    def drop_spares(self, ring: Ring) -> None:
+        """Have none ready in the pools of a ring."""
+        for real_server, pool in self.pools.items() if self._spares else ():
+            if pool.ring is ring and self._spares.number(real_server):
+                with ring.closed():
+                    self._read(pool)
+                    self._spares.empty(real_server, pool)
 
     def leave_all(self) -> None:
         """All that rest are leaving, and there are no pools. No session is young."""
-        for pool in self.pools.values():
+        for real_server, pool in self.pools.items():
             with pool.ring.closed():
                 self._read(pool)
                 pool.ring.put_schedule(())
+                self._spares.empty(real_server, pool)
                 for entry, ticket in self.tickets.items():
                     if entry not in self.leaving and self.pools.get(ticket.session.real_server) is pool:
                         pool.dismiss(entry)
@@ -179,7 +229,7 @@ class Resting:
         """Free those that have rested longest in a pool, and were seen last at this moment or before; returns how many."""
         freed = 0
         while freed < most:
-            firsts = [entry for entry in pool.firsts() if self._longs[entry * LONGS + LAST_SEEN_WORD] <= last_seen_ns]
+            firsts = [entry for entry in pool.firsts(self._spares) if self._longs[entry * LONGS + LAST_SEEN_WORD] <= last_seen_ns]
             tickets = [self.tickets[entry] for entry in firsts if entry in self.tickets]
             number = self.free(tickets[: most - freed], because)
             if not number:
@@ -194,10 +244,12 @@ class Resting:
             self._give_back(ticket, because)
         return len(found)
 
-    def free_void(self, entry: int) -> None:
-        """Free one that the kernel has taken for nothing."""
+    def free_void(self, entry: int, pool: Pool) -> None:
+        """Free one of a pool that the kernel has taken for nothing."""
+        if self._spares.give_back(entry, pool):
+            return
         ticket = self.tickets[entry]
-        self.pool_of(ticket).dismiss(entry)
+        pool.dismiss(entry)
         self._give_back(ticket, EndReason.PORT_TAKEN)
 
     def _give_back(self, ticket: Ticket, because: EndReason) -> None:

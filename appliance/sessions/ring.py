@@ -21,7 +21,8 @@ MOST_READY = RING_PLACES
 _HEAD, _TAIL = (RING_OFFSETS[name] // 8 for name in ("head", "tail"))
 _TURN, _TURN_LIMIT = (RING_OFFSETS[name] // 8 for name in ("turn", "turn_limit"))
 _BUSY, _IS_OPEN, _GENERATION, _TICKETS = (RING_OFFSETS[name] // 4 for name in ("busy", "is_open", "generation", "tickets"))
-_LENGTH, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "steps"))
+_LENGTH, _BY_CLIENT, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "by_client", "steps"))
+_HASH_STATE = RING_OFFSETS["hash_state"] // 4
 _SCHEDULE = RING_OFFSETS["schedule"] // 2
 _PLACE_MASK = RING_PLACES - 1
 _GENERATION_MASK = (1 << 32) - 1
@@ -106,10 +107,14 @@ class Ring:
         """Whether the kernel takes turns here, as long as it is allowed to."""
         return self._cells[_LENGTH] > 0
 
-    def put_schedule(self, pools: Sequence[int]) -> None:
-        """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. The ring is
-        closed, unless it has none so far."""
+    def put_schedule(self, pools: Sequence[int], hash_state: Sequence[int] = ()) -> None:
+        """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. With a
+        `hash_state` a client's address has its place there (`ipc.admission_layout`). The ring is closed, unless it has none so
+        far and gets one of turns."""
         assert len(pools) <= SCHEDULE_PLACES
+        self._cells[_BY_CLIENT] = bool(hash_state)
+        for place, word in enumerate(hash_state):
+            self._cells[_HASH_STATE + place] = word
         for place, pool in enumerate(pools):
             self._halves[_SCHEDULE + place] = pool
         self._cells[_LENGTH] = len(pools)

@@ -20,11 +20,13 @@ from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.ended import EndedSessions
 from appliance.sessions.pools import Pool
+from appliance.sessions.readiness import may_be_short
 from appliance.sessions.resting import Owner as RestingOwner
 from appliance.sessions.resting import Resting
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import Owner as FiguresOwner
 from appliance.sessions.short_figures import ShortFigures
+from appliance.sessions.spares import Spares
 from appliance.state.lane_entry import CELLS, HELD_CELL, age_ms, is_closed, state_in
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
@@ -33,12 +35,6 @@ from appliance.state.session import Session
 MOST = 16_384
 """Sessions of a shard that may be young or rest; fewer where the lane has few entries."""
 _ENTRIES_FOR_ONE = 4
-
-LEAST_RATE = 4.0
-"""Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
-
-_TIME_WAIT_ROOM = 1024
-"""Sessions that may still be in TIME_WAIT, at least. Nearer to the limit all come into the tables, where it is kept exactly."""
 
 HANDSHAKE_MS = 50
 """How old a session may become before its handshake is a matter of the shard."""
@@ -83,7 +79,8 @@ class ShortLived:
         self._time_wait_counts = shared.time_wait_counts
         records = owner.lane.maps.records
         self._cells, self._longs = records.cast("I"), records.cast("Q")
-        self._resting = Resting(owner, admission, shared, shard, self._figures, self._read)
+        self.spares = Spares(owner, admission, counts)
+        self._resting = Resting(owner, admission, shared, shard, self._figures, self._read, self.spares)
         self._young: dict[int, Ticket] = {}
         """By entry."""
         self._fresh: Batches = deque()
@@ -127,16 +124,18 @@ class ShortLived:
     def may_have(self, service: VirtualService[Session], rate: float) -> bool:
         """Whether sessions of a service, of which the kernel opens `rate` between two looks, may stay out of the tables."""
         owner = self._owner
-        if rate < LEAST_RATE or owner.ended.is_on or not owner.tunables.reuse:
-            return False
-        if owner.tunables.time_wait_max - sum(self._time_wait_counts) < _TIME_WAIT_ROOM:
-            return False
-        has_limits = service.limits is not None or service.client_limit is not None
-        return not has_limits and service.persistence is None and not service.scheduler.needs_load
+        return not owner.ended.is_on and may_be_short(service, rate, owner.tunables, sum(self._time_wait_counts))
 
-    def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
-        """Let the kernel use endpoints again by itself for a service, as soon as it can."""
+    def schedule(self, ring: Ring, service: VirtualService[Session], spare: int = 0) -> None:
+        """Let the kernel use endpoints again by itself for a service, as soon as it can; by the client, with `spare` ones."""
+        if service.scheduler.needs_client:
+            room = self._most - len(self._young) - self.resting - len(self.spares)
+            self._resting.spare(ring, service, min(spare, room))
         self._resting.schedule(ring, service)
+
+    def drop_spares(self, ring: Ring) -> None:
+        """Have none of those ready for the service of a ring."""
+        self._resting.drop_spares(ring)
 
     def add(self, tickets: Sequence[Ticket], ring: Ring) -> None:
         """The kernel has opened these sessions by tickets of a ring."""
@@ -166,21 +165,25 @@ class ShortLived:
         if events.opened:
             self._note_opened(events.opened, ended)
         for entry in events.void:
-            self._resting.free_void(entry)
+            self._resting.free_void(entry, pool)
         if ended:
             pool.too_early = self._note_ended(ended)
 
     def _note_opened(self, opened: list[int], ended: list[int]) -> None:
         """These were opened. One that is young has ended before: then that is taken out of `ended`."""
-        young, resting = self._young, self._resting.tickets
+        young, resting, used = self._young, self._resting.tickets, list[Ticket]()
         for entry in opened:
-            if entry in young:
+            if (spare := self.spares.pop(entry)) is not None:
+                young[entry] = spare
+                used.append(spare)
+            elif entry in young:
                 ended.remove(entry)
                 self._figures.rest(young[entry], 1)
             else:
                 young[entry] = resting.pop(entry)
         self._fresh.append((self._owner.by_state.now, opened))
-        self._figures.use_again(young[opened[0]], len(opened))
+        self._figures.begin(used)
+        self._figures.use_again(young[opened[0]], len(opened) - len(used))
 
     def _note_ended(self, ended: list[int]) -> list[int]:
         """These have ended; returns those of which it is not known yet that they were opened."""
@@ -293,7 +296,7 @@ class ShortLived:
     def find(self, entry: int, *, opens: bool) -> bool:
         """Somebody asks about a packet of the session with this entry; whether the session was young or resting, and is in the
         tables now. With `opens` the packet begins a new connection: one that rests makes way for it."""
-        known = self._young.get(entry) or self._resting.tickets.get(entry)
+        known = self._young.get(entry) or self._resting.tickets.get(entry) or self.spares.tickets.get(entry)
         if known is not None and entry not in self._resting.leaving:
             pool = self._resting.pool_of(known)
             with pool.ring.closed():

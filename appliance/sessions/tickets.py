@@ -28,11 +28,9 @@ from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import Places, SourceCounts
 from appliance.wire import craft
-from appliance.wire.family import IPV4
-from appliance.wire.flow import FIRST_KEY, Direction, flow_key
+from appliance.wire.flow import Direction
 from appliance.wire.seq import add
 
-_NO_CLIENT = FIRST_KEY[: IPV4.endpoint_bytes]
 _SYN_RECV, _SYN_SENT = int(TcpState.SYN_RECV), int(TcpState.SYN_SENT)
 _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
@@ -58,11 +56,6 @@ class Owner(Protocol):
         """Set the deadline of a session."""
 
 
-def no_client(service: VirtualService[Session]) -> bytes:
-    """The flow key of a client of a service who is not known yet."""
-    return flow_key(_NO_CLIENT, service.endpoint)
-
-
 class Tickets:
     """The tickets of one shard. `short` are the sessions that need no place in the tables."""
 
@@ -84,7 +77,7 @@ class Tickets:
         self._ready_by_slot[real_server.slot] = real_server.ready
 
     def make(self, service: VirtualService[Session], client_key: bytes, now: float) -> Ticket | None:
-        """A new admission; None when there is no real server, local port or entry for it. `client_key` is `no_client`."""
+        """A new admission; None when there is no real server, local port or entry for it. `client_key` is `spares.no_client`."""
         lane = self._owner.lane
         real_server = service.pick_real_server(client_key, now)
         if real_server is None:

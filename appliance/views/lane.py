@@ -28,7 +28,8 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
             "ready": stats.tickets,
             "returned": _counted(shared, TICKETS_RETURNED),
             "young": sum(shared.short_lived[: shared.shards]),
-            "resting": sum(shared.short_lived[shared.shards :]),
+            "resting": sum(shared.short_lived[shared.shards : 2 * shared.shards]),
+            "spare": sum(shared.short_lived[2 * shared.shards :]),
             "short": _counted(shared, SESSIONS_SHORT),
         },
         "repairs": stats.lane.repairs,
@@ -57,7 +58,7 @@ def _text(data: dict[str, object]) -> str:
     head += f"lane: {data['state']}{reason}, repaired {data['repairs']} times\n"
     head += f"entries: {entries['used']} used, {entries['free']} free\n"
     off = f"off ({data['admissions_off']}), " if data["admissions_off"] else ""
-    head += f"prepared admissions: {off}{prepared['ready']} ready, {prepared['returned']} taken back\n"
+    head += f"prepared admissions: {off}{prepared['ready']} ready, {prepared['spare']} spare, {prepared['returned']} taken back\n"
     head += f"short-lived sessions: {prepared['young']} young, {prepared['resting']} resting, {prepared['short']} so far\n\n"
     ways = [("", "packets", "bytes")]
     for way in ("lane", "workers"):

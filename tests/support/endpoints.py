@@ -20,8 +20,9 @@ def check_endpoints(sessions: Sessions) -> None:
     and that the flows in the lane are those of sessions. Nothing may be at work meanwhile."""
     lane, short = sessions.lane, sessions.prepared._short
     in_tables = [session for bucket in sessions.tcp.walk() for session in bucket]
-    ready = [ticket for ring in sessions.prepared._active for ticket in ring.tickets]
     short.read()
+    ready = [ticket for ring in sessions.prepared._active for ticket in ring.tickets]
+    ready += short.spares.tickets.values()
     young, resting = list(short._young.values()), list(short._resting.tickets.values())
     carried = [session.entry for session in in_tables if session.entry is not None]
     used = Counter([*carried, *(ticket.entry for ticket in (*ready, *young, *resting))])
@@ -63,11 +64,11 @@ def _check_pools(short: ShortLived) -> None:
             places = [line._longs[_PLACES + number % LINE_PLACES] & 0xFFFFFFFF for number in numbers]
             standing += Counter(entry for entry in places if entry != GONE)
     assert set(standing.values()) <= {1}, "an endpoint stands in one place"
-    assert standing.keys() | rest.leaving.keys() == rest.tickets.keys()
+    assert standing.keys() | rest.leaving.keys() == rest.tickets.keys() | short.spares.tickets.keys()
     assert not standing.keys() & rest.leaving.keys()
     of_pools = Counter(
         rest.pools[ticket.session.real_server].number
-        for entry, ticket in (*short._young.items(), *rest.tickets.items())
+        for entry, ticket in (*short._young.items(), *rest.tickets.items(), *short.spares.tickets.items())
         if entry not in rest.leaving
     )
     assert of_pools == Counter({pool.number: pool.size for pool in rest.pools.values()}), "sizes of pools"

@@ -1,7 +1,7 @@
 """What the lane's program does with a SYN for which admissions are prepared, and with a session that is over, as a reference: by
 the rules of RING_FIELDS and LINE_FIELDS."""
 
-from struct import pack_into
+from struct import pack, pack_into
 
 from appliance.ipc.admission_layout import (
     GONE,
@@ -22,6 +22,7 @@ from appliance.ipc.admission_layout import (
 )
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION, Flags
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
+from appliance.model.blake2s import compressed
 from appliance.model.tcp_state import TcpState
 from appliance.nat.opening import to_real_server
 from appliance.state.lane_entry import CELLS, HELD_CELL, LAST_SEEN_WORD, LONGS, each, flows_in, flows_of, rebuilt, words_of
@@ -64,7 +65,7 @@ class TicketKernel:
         """Open a session for a SYN; False when the SYN goes up."""
         if not self.is_open or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
             return False
-        entry = self._take_endpoint()
+        entry = self._take_endpoint(syn[12:16])
         if entry is not None:
             self._put_home(entry, PLACE_VOID if self.is_void else PLACE_TAKEN)
             if not self.is_void:
@@ -82,13 +83,22 @@ class TicketKernel:
         self._open(entry, Segment.parse(syn))
         return True
 
-    def _take_endpoint(self) -> int | None:
+    def _place(self, turn: int, client_address: bytes) -> int:
+        """The place in the schedule: that of the turn, or that of the client."""
+        length, at = self._cells[self._word("schedule_length")], self._word("hash_state")
+        if not self._cells[self._word("by_client")]:
+            return turn % length
+        state = tuple(self._cells[at : at + 8])
+        hashed = compressed(state, client_address.ljust(64, b"\0"), len(client_address), is_last=True)
+        return int.from_bytes(pack("<2I", *hashed[:2]), "big") % length
+
+    def _take_endpoint(self, client_address: bytes) -> int | None:
         """The endpoint whose turn it is, made ready; None when there is none that has rested."""
         turn_at, limit_at = RING_OFFSETS["turn"] // 8, RING_OFFSETS["turn_limit"] // 8
         turn, length = self._longs[turn_at], self._cells[self._word("schedule_length")]
         if not length or turn >= self._longs[limit_at]:
             return None
-        pool = self._halves[RING_OFFSETS["schedule"] // 2 + turn % length]
+        pool = self._halves[RING_OFFSETS["schedule"] // 2 + self._place(turn, client_address)]
         step = self._cells[self._word("steps") + turn % STEPS]
         for number in range(LINES_OF_POOL):
             line = self._line(pool, (step >> STEP_BITS) + number)

@@ -42,11 +42,22 @@ class Setup(NamedTuple):
     """How many places a table of this service has."""
 
 
+class ByClient(NamedTuple):
+    """Where all clients go, in a form that needs no scheduler any more."""
+
+    hash_state: tuple[int, ...]
+    """That of `hashing.fixed_hash` of the client's address."""
+    owners: Sequence[int]
+    """By the hash modulo its length: the index of the candidate."""
+
+
 class Scheduler(Protocol):
     """The scheduler of one service in one shard. It may remember what it picked."""
 
     needs_load: bool
     """Whether it asks for the load of candidates, which then has to be known."""
+    needs_client: bool
+    """Whether it asks for the client, and for nothing else."""
 
     def pick(self, candidates: Sequence[CandidateT], client_key: bytes, now: float) -> CandidateT | None:
         """The candidate that gets the new session; None when there is none with a weight above 0.

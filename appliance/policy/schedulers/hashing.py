@@ -8,6 +8,8 @@ what each network may have, and the least loaded schedulers do not look at addre
 
 from hashlib import blake2s
 
+from appliance.model.blake2s import state_for
+
 _BITS = 64
 _MASK = (1 << _BITS) - 1
 
@@ -15,6 +17,11 @@ _MASK = (1 << _BITS) - 1
 def fixed_hash(data: bytes, purpose: bytes) -> int:
     """64 bits of `data`. Each `purpose`, at most 8 bytes, has numbers of its own."""
     return int.from_bytes(blake2s(data, digest_size=_BITS // 8, person=purpose).digest(), "big")
+
+
+def hash_state(purpose: bytes) -> tuple[int, ...]:
+    """The state of `fixed_hash` for a purpose before the data: who has it can make the hash without the rest."""
+    return state_for(purpose, _BITS // 8)
 
 
 def mixed(number: int) -> int:

@@ -34,6 +34,7 @@ class WeightedLeastConnections:
     """Picks the real server whose load is least for its weight, O(n). Those with equal loads take turns."""
 
     needs_load = True
+    needs_client = False
     _weighs = True
 
     def __init__(self, setup: Setup) -> None:

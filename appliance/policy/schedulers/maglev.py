@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
-from appliance.policy.schedulers.contract import Candidate, CandidateT, Setup
-from appliance.policy.schedulers.hashing import fixed_hash, mixed
+from appliance.policy.schedulers.contract import ByClient, Candidate, CandidateT, Setup
+from appliance.policy.schedulers.hashing import fixed_hash, hash_state, mixed
 from appliance.policy.schedulers.maglev_table import MaglevTable
 from appliance.policy.schedulers.source_hash import SourceHash
 from appliance.wire.flow import source_address_of
 
 _TRIES = 8
 """How often the hash is made anew when it leads to a real server that takes no new sessions."""
+
+
+_PURPOSE = b"mh"
 
 
 class Maglev:
@@ -27,6 +30,7 @@ class Maglev:
     """
 
     needs_load = False
+    needs_client = True
 
     def __init__(self, setup: Setup) -> None:
         self._tables = setup.tables
@@ -41,18 +45,30 @@ class Maglev:
 
     def pick(self, candidates: Sequence[CandidateT], client_key: bytes, now: float) -> CandidateT | None:
         """The candidate of this client address; None when all weights are 0. O(1)."""
-        if candidates is not self._candidates:
-            self._begin(candidates)
-        if self._wanted is not None and self._wanted.is_complete:
-            self._table, self._wanted = self._wanted, None
+        self._look(candidates)
         if self._table is not None and self._by_endpoint:
-            number = fixed_hash(source_address_of(client_key), b"mh")
+            number = fixed_hash(source_address_of(client_key), _PURPOSE)
             for _ in range(_TRIES):
                 index = self._by_endpoint.get(self._table.endpoint_at(number))
                 if index is not None:
                     return candidates[index]
                 number = mixed(number)
         return self._without.pick(candidates, client_key, now)
+
+    def by_client(self, candidates: Sequence[Candidate]) -> ByClient | None:
+        """Where all clients go; None until the table is there, and without a candidate."""
+        self._look(candidates)
+        if self._table is None or self._wanted is not None or not self._by_endpoint:
+            return None
+        table = self._table
+        return ByClient(hash_state(_PURPOSE), [self._by_endpoint[table.endpoint_at(place)] for place in range(self._places)])
+
+    def _look(self, candidates: Sequence[Candidate]) -> None:
+        """Go by these candidates, and by their table as soon as it is there."""
+        if candidates is not self._candidates:
+            self._begin(candidates)
+        if self._wanted is not None and self._wanted.is_complete:
+            self._table, self._wanted = self._wanted, None
 
     def _begin(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates

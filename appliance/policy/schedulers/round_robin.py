@@ -11,6 +11,7 @@ class RoundRobin:
     """Picks each real server with a weight above 0 in turn, however high its weight is."""
 
     needs_load = False
+    needs_client = False
 
     def __init__(self, setup: Setup) -> None:
         self._last = setup.shard - 1
@@ -43,6 +44,7 @@ class WeightedRoundRobin:
     """
 
     needs_load = False
+    needs_client = False
 
     def __init__(self, setup: Setup) -> None:
         self._candidates: Sequence[Candidate] = ()

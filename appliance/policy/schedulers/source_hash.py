@@ -1,10 +1,11 @@
 """Source hash: a client's address always goes to the same real server (LVS `sh`)."""
 
 from collections.abc import Sequence
+from itertools import islice
 from math import log
 
-from appliance.policy.schedulers.contract import Candidate, CandidateT, Setup
-from appliance.policy.schedulers.hashing import fixed_hash, mixed
+from appliance.policy.schedulers.contract import ByClient, Candidate, CandidateT, Setup
+from appliance.policy.schedulers.hashing import fixed_hash, hash_state, mixed
 from appliance.wire.flow import source_address_of
 
 BUCKETS = 4096
@@ -12,6 +13,12 @@ BUCKETS = 4096
 
 _STEPS = 1 << 52
 """A hash is made a fraction of so many steps, which a float holds exactly, so that none is 0 or 1."""
+
+
+_SCORES_AT_ONCE = 1000
+"""About a millisecond's work."""
+
+_PURPOSE = b"sh"
 
 
 class SourceHash:
@@ -29,6 +36,7 @@ class SourceHash:
     """
 
     needs_load = False
+    needs_client = True
 
     def __init__(self, setup: Setup) -> None:  # noqa: ARG002
         self._candidates: Sequence[Candidate] = ()
@@ -43,16 +51,30 @@ class SourceHash:
             self._begin(candidates)
         if not self._hashes:
             return None
-        bucket = fixed_hash(source_address_of(client_key), b"sh") % BUCKETS
+        bucket = fixed_hash(source_address_of(client_key), _PURPOSE) % BUCKETS
         owner = self._owners.get(bucket)
         if owner is None:
             owner = self._owners[bucket] = self._owner(bucket)
         return candidates[owner]
 
+    def by_client(self, candidates: Sequence[Candidate]) -> ByClient | None:
+        """Where all clients go; None until that is known. Each call finds out about some more."""
+        if candidates is not self._candidates:
+            self._begin(candidates)
+        if not self._hashes:
+            return None
+        owners = self._owners
+        unknown = (bucket for bucket in range(BUCKETS) if bucket not in owners) if len(owners) < BUCKETS else ()
+        for bucket in list(islice(unknown, max(1, _SCORES_AT_ONCE // len(self._hashes)))):
+            owners[bucket] = self._owner(bucket)
+        if len(owners) < BUCKETS:
+            return None
+        return ByClient(hash_state(_PURPOSE), [owners[bucket] for bucket in range(BUCKETS)])
+
     def _begin(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
         self._hashes = [
-            (fixed_hash(candidate.endpoint, b"sh"), candidate.weight, candidate.endpoint, index)
+            (fixed_hash(candidate.endpoint, _PURPOSE), candidate.weight, candidate.endpoint, index)
             for index, candidate in enumerate(candidates)
             if candidate.weight > 0
         ]

@@ -72,8 +72,8 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"scheduler": "sh"},
-        {"scheduler": "mh"},
+        {"scheduler": "sh", "persistence_s": 60},
+        {"scheduler": "mh", "maglev_table": 8191},
         {"lane": False},
         {"guarded": True},
         {"protocol": "udp"},
@@ -121,6 +121,11 @@ def test_a_service_that_stops_to_answer_with_cookies_has_none_until_its_shards_k
     assert (scene.rings.there, scene.rings.for_proven) == ({}, {})
     scene.admissions.widen(scene.kernel)
     assert scene.rings.there == {WEB: 0}
+
+
+@pytest.mark.parametrize("more", [{"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 4093}])
+def test_one_that_looks_its_clients_up_in_a_table_that_fits_has_some(more: dict[str, Any]) -> None:
+    assert may_be_prepared(service(80, **more))
 
 
 def test_they_can_be_switched_off_and_are_on_at_first() -> None:

@@ -145,6 +145,7 @@ def test_the_layout_does_not_change_without_its_version() -> None:
         15: "3ceb93ba91561fde",
         16: "abbc58d06146b6c8",
         17: "a0ea387d86ae5fbe",
+        18: "3e3ed1a54bb66764",
     }
     assert hashes[VERSION] == LAYOUT_HASH.hex()
 

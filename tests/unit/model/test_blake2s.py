@@ -5,7 +5,7 @@ from hashlib import blake2s
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.model.blake2s import BLOCK_BYTES, compressed, state_after_key
+from appliance.model.blake2s import BLOCK_BYTES, compressed, state_after_key, state_for
 from appliance.model.syn_cookie import DIGEST_BYTES, MESSAGE_BYTES, epoch_of, key_of, key_state
 
 
@@ -15,6 +15,13 @@ def test_the_state_behind_the_key_finishes_to_the_hash(key: bytes, message: byte
     state = compressed(state_after_key(key, size), block, total, is_last=True)
     finished = b"".join(word.to_bytes(4, "little") for word in state)[:size]
     assert finished == blake2s(message, key=key, digest_size=size).digest()
+
+
+@given(st.binary(max_size=8), st.binary(min_size=1, max_size=BLOCK_BYTES), st.integers(1, 32))
+def test_the_state_for_a_purpose_finishes_to_the_hash(purpose: bytes, message: bytes, size: int) -> None:
+    state = compressed(state_for(purpose, size), message.ljust(BLOCK_BYTES, b"\0"), len(message), is_last=True)
+    finished = b"".join(word.to_bytes(4, "little") for word in state)[:size]
+    assert finished == blake2s(message, person=purpose, digest_size=size).digest()
 
 
 def test_the_state_of_an_epoch_is_that_of_its_key() -> None:

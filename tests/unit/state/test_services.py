@@ -21,7 +21,7 @@ from tests.support.world import World, plan
 class LastOne:
     """A scheduler that always picks the last candidate, and keeps what it was given."""
 
-    needs_load = False
+    needs_load = needs_client = False
 
     def __init__(self) -> None:
         self.given: list[tuple[list[bytes], bytes]] = []

@@ -358,7 +358,7 @@ class TestSourceLimit:
     def test_the_kernel_is_told_who_is_refused_and_who_has_a_session(self) -> None:
         """While it is to drop strays; and whatever happens, until the sessions are over."""
         maps = FakeMaps()
-        world = World(plan(with_udp=True), maps, source_conn_max=2, udp_timeout_unconfirmed=1000)
+        world = World(plan(with_udp=True), maps, source_conn_max=2, udp_timeout_unconfirmed=1000, strays_in_kernel=0)
         assert [self.of(world, 1, port) for port in range(3)][2] is verdicts.SOURCE_LIMIT
         assert (maps.refused_sources, sum(maps.datagram_clients)) == ({}, 2)
         world.shared.set_tunables({"strays_in_kernel": 1})

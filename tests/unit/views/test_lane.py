@@ -15,7 +15,7 @@ def test_the_share_comes_first() -> None:
     shared.destination(1, 1)[:4] = memoryview(array("Q", [3, 4, 50, 60]))
     shared.table(0, "queue")[TICKETS_RETURNED], shared.table(1, "queue")[TICKETS_RETURNED] = 2, 10
     shared.table(1, "queue")[SESSIONS_SHORT] = 9
-    shared.short_lived[:] = memoryview(array("Q", [1, 2, 0, 4]))
+    shared.short_lived[:] = memoryview(array("Q", [1, 2, 0, 4, 6, 5]))
     shared.destination(shared.lane, 1)[:4] = memoryview(array("Q", [390, 600, 5000, 6000]))
     why_off = "a chain"
     document = lane(shared, LaneStats(LaneState("impaired", "tc: no", 2, why_off), 5, 4096, 7, list(range(len(LANE_COUNTERS)))))
@@ -23,10 +23,10 @@ def test_the_share_comes_first() -> None:
     assert head == "carried: 99.0 % of the packets of sessions"
     assert state == "lane: impaired (tc: no), repaired 2 times"
     assert entries == "entries: 5 used, 4091 free"
-    assert prepared == "prepared admissions: off (a chain), 7 ready, 12 taken back"
+    assert prepared == "prepared admissions: off (a chain), 7 ready, 11 spare, 12 taken back"
     assert document.data["admissions_off"] == "a chain"
     assert short == "short-lived sessions: 3 young, 4 resting, 9 so far"
-    assert document.data["prepared"] == {"ready": 7, "returned": 12, "young": 3, "resting": 4, "short": 9}
+    assert document.data["prepared"] == {"ready": 7, "returned": 12, "young": 3, "resting": 4, "spare": 11, "short": 9}
     assert of_lane.split() == ["lane", "990", "11000"]
     assert of_workers.split() == ["workers", "10", "180"]
     assert first.split() == ["carried", "0"]
@@ -37,7 +37,7 @@ def test_the_share_comes_first() -> None:
 
 def test_of_prepared_admissions_that_are_on_no_reason_is_told() -> None:
     document = lane(shared_state(shards=1, destinations=1), LaneStats(LaneState("on", ""), 0, 0, 3, []))
-    assert "prepared admissions: 3 ready, 0 taken back\n" in document.text
+    assert "prepared admissions: 3 ready, 0 spare, 0 taken back\n" in document.text
     assert document.data["admissions_off"] == ""
 
 
