@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc.admission_layout import LINE_OFFSETS, LINE_PLACES, REST_NS
 from appliance.ipc.lane_layout import SLOTS, RealServerFlags, flow
 from appliance.ipc.session_record import Flags, decode
@@ -34,58 +33,18 @@ from appliance.wire.flow import destination_of, pack_endpoint, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.conftest import new_namespace
+from tests.kernel.gateway import Gateway, connect_and_close, later, ready_again, rest
 from tests.kernel.jhash import slot_of_client
 from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
 from tests.support.endpoints import check_endpoints
 from tests.support.segments import tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460, SACK_PERMITTED, TIMESTAMP, WSCALE_7
-from tests.support.world import World, plan
 
 EXAMPLES = min(100, int(os.environ.get("LANE_LIVES", "100")))
 """Fewer where the machine is slow."""
 PRIORITY = 0x00A90000
 SYN = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
-
-
-class Gateway:
-    """The program, and a shard that prepares admissions for it; and a second shard, without a lane, that judges the same."""
-
-    def __init__(self, lane: Lane, **tunables: int) -> None:
-        lane.set(
-            toa=tunables.get("fullnat_toa_entry", 1),
-            mss_adjust=tunables.get("fullnat_mss_adjust_entry", 1),
-            timestamp_remove=tunables.get("fullnat_timestamp_remove_entry", 1),
-        )
-        lane.set_steering(HASH_SEED, bytes(SLOTS))
-        lane.set_admissions(VIP, 0)
-        self.lane = lane
-        self.maps = KernelLaneMaps(lane.worker_fds())
-        self.world = World(plan(weights=(1, 1)), prepared_admissions=1, **tunables)
-        self.world.maps = self.maps  # type: ignore[assignment]
-        self.world.now = time.monotonic()
-        self.world.shard = Shard(self.world.plan, self.world.shared, self.world.now, self.maps)
-        self.reference = World(plan(weights=(1, 1)), **tunables)
-
-    @property
-    def shard(self) -> Shard:
-        return self.world.shard
-
-    def prepare(self, missed: int = 1) -> None:
-        """Have some ready, as after so many SYNs that came up."""
-        inside = self.world.inside
-        for _ in range(missed):
-            inside.prepared.miss(inside.service("tcp", VIP))  # type: ignore[arg-type]
-        inside.prepared.look(self.world.now)
-
-    def put(self, raw: bytes, direction: int = 0) -> Judged:
-        return self.lane.put(raw, direction)
-
-    def session(self) -> Session:
-        """The only one."""
-        self.shard.reconcile(100, self.world.now)
-        (session,) = self.world.sessions()
-        return session
 
 
 @pytest.fixture(autouse=True)
@@ -342,25 +301,6 @@ def test_two_cpus_take_each_admission_once(lane: Lane) -> None:
     assert len({session.leaving_key(0) for session in sessions}) == len({session.entry for session in sessions}) == len(sessions)
 
 
-def connect_and_close(lane: Lane, client: bytes) -> Segment | None:
-    """The packets of a whole connection: its SYN as the real server gets it; None when it was not opened by the program."""
-    syn = tcp(client, VIP, "S", seq=C0, options=LINUX_SYN)
-    raw = lane.pass_on(syn, 0)[1]
-    if raw == syn:
-        return None
-    opened = Segment.parse(raw)
-    local, rs = source_of(opened.key), destination_of(opened.key)
-    for packet, direction in (
-        (tcp(rs, local, "SA", seq=R0, ack=add(opened.seq, 1), options=MSS_1460), 1),
-        (tcp(client, VIP, "A", seq=C0 + 1, ack=R0 + 1), 0),
-        (tcp(rs, local, "FA", seq=R0 + 1, ack=add(opened.seq, 1)), 1),
-        (tcp(client, VIP, "FA", seq=C0 + 1, ack=R0 + 2), 0),
-        (tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 2)), 1),
-    ):
-        assert lane.pass_on(packet, direction)[0] == CARRIED
-    return opened
-
-
 def test_endpoints_go_round_and_each_is_in_one_place(lane: Lane) -> None:
     """Several threads open and close connections on few endpoints: none is lost or doubled, each number is beyond the last one,
     and the shard takes none of the sessions into its tables."""
@@ -412,34 +352,6 @@ def rest_of_one_connection(gateway: Gateway) -> int:
     later(gateway, HANDSHAKE_MS / 1000)
     (entry,) = gateway.world.inside.prepared._short._resting.tickets
     return entry
-
-
-def later(gateway: Gateway, by_s: float) -> None:
-    """The shard looks at a later moment than that of the program."""
-    world = gateway.world
-    world.now = max(world.now, time.monotonic()) + by_s
-    world.inside.by_state.now = world.now
-    gateway.shard.reconcile(1000, world.now)
-    check_endpoints(world.inside)
-
-
-def rest(gateway: Gateway) -> None:
-    """All that rest have rested for long enough."""
-    longs = gateway.maps.records.cast("Q")
-    for entry in gateway.world.inside.prepared._short._resting.tickets:
-        longs[entry * LONGS + LAST_SEEN_WORD] -= REST_NS
-
-
-def ready_again(gateway: Gateway, entry: int) -> None:
-    """Have nothing ready but the endpoint of this entry, which rests: it is used at each turn."""
-    inside = gateway.world.inside
-    inside.prepared.take_back()
-    inside.prepared.take_over()
-    rest(gateway)
-    short = inside.prepared._short
-    pool = short._resting.pool_of(short._resting.tickets[entry])
-    pool.ring.put_schedule([pool.number])
-    pool.ring.allow(1, inside.prepared.generation, inside.prepared._admission.step)
 
 
 OTHER = pack_endpoint(CLIENT_ADDRESS + 77, 54321)

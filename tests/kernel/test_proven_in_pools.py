@@ -20,11 +20,11 @@ from appliance.state.session import Session
 from appliance.wire.flow import destination_of, pack_endpoint, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
+from tests.kernel.gateway import connect_and_close as connect_plainly
+from tests.kernel.gateway import later, ready_again, rest
 from tests.kernel.lane import CARRIED, UP, Lane
-from tests.kernel.test_admissions import connect_and_close as connect_plainly
-from tests.kernel.test_admissions import later, ready_again, rest
-from tests.kernel.test_proven import DATA, USUAL, ProxiedGateway, check_like_python
-from tests.kernel.test_proven import clear_again as clear_again
+from tests.kernel.proxied_gateway import DATA, USUAL, ProxiedGateway, check_like_python
+from tests.kernel.proxied_gateway import clear_again as clear_again
 from tests.support.addresses import CLIENT, CLIENT_ADDRESS, R0, VIP
 from tests.support.endpoints import check_endpoints
 from tests.support.segments import tcp

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.lab.admitted import SYNS, adds_up, all_conns
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import are_replaced, director_pid, kill_all, kill_workers, reload, worker_pids
 from tests.lab.doctor import doctor, named
@@ -24,7 +25,6 @@ CONFIGURED = with_synproxy('"auto"').replace("[sysctl]\n", "[sysctl]\nprepared_a
 WEIGHT = f"/services/web/real_servers/{RS1}"
 JSON = "Content-Type: application/json"
 DRAIN = f"/services/web/real_servers/{RS1}/drain"
-SYNS = "ip daddr { 192.0.2.101, 192.0.2.102 } tcp flags & (syn | ack) == syn"
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,6 @@ def conns_of_shards(lab: RunningLab) -> list[int]:
     return counts
 
 
-def all_conns(lab: RunningLab) -> int:
-    """New sessions of all real servers so far; a worker says it some hundredths of a second later."""
-    count: int = lab.api_json("/stats/ip_vs_stats")["totals"]["conns"]["total"]
-    return count
-
-
 def wait_until_counted(lab: RunningLab, count: int) -> None:
     lab.wait_until(f"{count} sessions are counted", lambda: all_conns(lab) == count)
 
@@ -114,14 +108,6 @@ def test_each_endpoint_is_in_use_or_rests_once_behind_a_load_of_short_connection
 def reused(lab: RunningLab) -> int:
     """How many connections went on with the session of an older one of the same client, and are no new sessions."""
     return lab.counter("ext", "fullnat_conn_reused")
-
-
-def adds_up(lab: RunningLab) -> bool:
-    """Whether what is in the lane is what is listed, those that rest as well; with different local endpoints."""
-    rows = [row for row in lab.api_json("/conns") if row["lane"]]
-    stats = lab.api_json("/stats/lane")
-    assert len({(row["local"], row["destination"]) for row in rows}) == len(rows)
-    return int(stats["entries"]["used"]) == len(rows) >= stats["prepared"]["resting"] and not stats["prepared"]["young"]
 
 
 def test_the_operators_own_forward_rules_judge_each_of_them(lab: RunningLab) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.admitted import SYNS, adds_up, all_conns
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import kill_workers, worker_pids
 from tests.lab.operators_rules import counted, operators_rule
 from tests.lab.raw_client import MSS_1460, RawClient, raw_addresses
 from tests.lab.shipped_config import with_synproxy
-from tests.lab.test_prepared import SYNS, adds_up, all_conns
 from tests.lab.wrk import wrk
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
