@@ -233,7 +233,7 @@ _MORE = (
     ),
     Tunable(
         "strays_in_kernel",
-        1,
+        0,
         0,
         2,
         "",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.ipc.early import EARLY, in_force, is_on, is_on_for_shards
+from appliance.ipc.early import ADMISSIONS, COOKIES, EARLY, IN_AUTO, in_force, is_on, is_on_for_shards
 from appliance.ipc.shared_layout import SharedState, size_bytes
 from appliance.model.tunables import INDEX, TUNABLES
 
@@ -28,5 +28,6 @@ def test_all_other_tunables_are_as_they_are() -> None:
     assert {name: got(name) for name in INDEX} == values | dict.fromkeys(EARLY, 0)
 
 
-def test_what_the_lane_can_do_is_done_unless_rules_stand_against_it() -> None:
-    assert {(TUNABLES[name].default, TUNABLES[name].min, TUNABLES[name].max) for name in EARLY} == {(1, 0, 2)}
+def test_cookies_and_admissions_are_on_unless_rules_stand_against_them() -> None:
+    assert {(TUNABLES[name].min, TUNABLES[name].max) for name in EARLY} == {(0, 2)}
+    assert {name for name in EARLY if TUNABLES[name].default == IN_AUTO} == {COOKIES, ADMISSIONS}
