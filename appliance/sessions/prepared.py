@@ -202,7 +202,7 @@ class Prepared:
         come into the tables. `opens`: whether the segment begins a new connection."""
         if self.take_over() and self._owner.tcp.find(key)[0] is not None:
             return True
-        if not self._short.young and not self._short.resting and not self.ready:
+        if not self._short.young and not self._short.resting and not self._short.spares:
             return False
         value = self._maps.value_of(flow_of_segment(key))
         return value is not None and self._short.find(value >> 1, opens=opens)

@@ -59,6 +59,14 @@ def syn_of(number: int) -> bytes:
     return tcp(pack_endpoint(CLIENT_ADDRESS + number // 60000, 1024 + number % 60000), VIP, "S", seq=number, options=LINUX_SYN)
 
 
+def test_the_kernel_is_not_asked_for_the_sake_of_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were taken are known without a system call, which a flood of packets of no session would cost one by one."""
+    scene = Scene()
+    assert scene.prepare()
+    monkeypatch.setattr(scene.world.maps, "value_of", lambda _: pytest.fail("it was asked"))
+    assert scene.world.put(tcp(CLIENT, VIP, "A", seq=C0, ack=R0)) is verdicts.NO_SESSION
+
+
 def test_a_connection_that_the_kernel_has_opened_goes_on_as_any_other() -> None:
     scene = Scene()
     scene.prepare()
