@@ -66,13 +66,35 @@ static __always_inline struct scratch *copied(struct __sk_buff *skb, __u32 start
 }
 
 /*
+ * What the words of `bytes` in the scratch area behind `start` add up to; they are no more than `most`, which is known when it is
+ * compiled. Whole words of four bytes are summed: what is behind the last byte is made zero.
+ */
+static __always_inline __u32 sum_in_scratch(struct scratch *copy, __u32 start, __u32 bytes, __u32 most)
+{
+	__s64 sum = 0;
+
+	for (int i = 0; i < 4; i++)
+		copy->bytes[(start + bytes + i) & (SCRATCH_BYTES - 1)] = 0;
+#pragma clang loop unroll(disable)
+	for (__u32 at = 0; at < most; at += SUMMED_AT_ONCE) {
+		__u32 left = (bytes + 3 - at) & ~3u;
+
+		if (at >= bytes)
+			break;
+		if (left > SUMMED_AT_ONCE)
+			left = SUMMED_AT_ONCE;
+		sum = bpf_csum_diff(0, 0, (void *)(copy->bytes + start + at), left, sum);
+	}
+	return bpf_ntohs(folded(sum));
+}
+
+/*
  * Whether the checksum of a segment of `bytes` at `start` is right. `pseudo` is the sum of its pseudo header, `field` its checksum.
  * One that is only that of the pseudo header belongs to a packet of this machine, or of a guest of it, and cannot be wrong.
  */
 static __noinline int is_sound(struct __sk_buff *skb, __u32 start, __u32 bytes, __u32 pseudo, __u32 field)
 {
 	struct scratch *copy;
-	__s64 sum = 0;
 
 	pseudo = folded(pseudo);
 	if (field == pseudo)
@@ -82,17 +104,5 @@ static __noinline int is_sound(struct __sk_buff *skb, __u32 start, __u32 bytes, 
 	copy = copied(skb, start, bytes);
 	if (!copy)
 		return 0;
-	for (int i = 0; i < 4; i++) /* whole words of four bytes are summed; what is behind the last byte counts as zero */
-		copy->bytes[(bytes + i) & (SCRATCH_BYTES - 1)] = 0;
-#pragma clang loop unroll(disable)
-	for (__u32 at = 0; at < SCRATCH_BYTES; at += SUMMED_AT_ONCE) {
-		__u32 left = (bytes + 3 - at) & ~3u;
-
-		if (at >= bytes)
-			break;
-		if (left > SUMMED_AT_ONCE)
-			left = SUMMED_AT_ONCE;
-		sum = bpf_csum_diff(0, 0, (void *)(copy->bytes + at), left, sum);
-	}
-	return folded(bpf_ntohs(folded(sum)) + pseudo) == 0xffff;
+	return folded(sum_in_scratch(copy, 0, bytes, SCRATCH_BYTES) + pseudo) == 0xffff;
 }

@@ -16,23 +16,10 @@ static __always_inline void finish_checksum(struct scratch *copy, const struct p
 {
 	__u32 bytes = packet->total - sizeof(struct iphdr), place = TCP_CHECKSUM - IP_START;
 	__u32 pseudo = words_of(bpf_ntohl(packet->source)) + words_of(bpf_ntohl(packet->destination)) + IPPROTO_TCP + bytes;
-	__s64 sum = 0;
 	__u32 check;
 
-	for (int i = 0; i < 4; i++) /* as in `is_sound` */
-		copy->bytes[(packet->total + i) & (SCRATCH_BYTES - 1)] = 0;
 	copy->bytes[place] = copy->bytes[place + 1] = 0;
-#pragma clang loop unroll(disable)
-	for (__u32 at = 0; at < PROOF_BYTES; at += SUMMED_AT_ONCE) {
-		__u32 left = (bytes + 3 - at) & ~3u;
-
-		if (at >= bytes)
-			break;
-		if (left > SUMMED_AT_ONCE)
-			left = SUMMED_AT_ONCE;
-		sum = bpf_csum_diff(0, 0, (void *)(copy->bytes + sizeof(struct iphdr) + at), left, sum);
-	}
-	check = ~folded(bpf_ntohs(folded(sum)) + folded(pseudo));
+	check = ~folded(sum_in_scratch(copy, sizeof(struct iphdr), bytes, PROOF_BYTES) + folded(pseudo));
 	copy->bytes[place] = check >> 8;
 	copy->bytes[place + 1] = check;
 }
