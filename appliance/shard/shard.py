@@ -125,7 +125,7 @@ class Shard:
         self._unsolicited = Unsolicited(sessions, ext_counts)
         self._strays = Strays(plan, sessions, self._proxy, self.output, host_has, now)
         self._first_packet = FirstPacket(sessions, self._unsolicited, self._proxy, self._strays, self.output, ext_counts, now)
-        self._judge_slow = SlowPath(sessions, self._proxy, self.output, ext_counts).judge
+        self._judge_slow = SlowPath(sessions, self._proxy, self._let_go, self.output, ext_counts).judge
 
     def adopt(self, now: float) -> Adopted:
         """Take over the sessions that an earlier worker has left in the lane. It takes some 50 us for each."""

@@ -65,10 +65,10 @@ Outcome = Verdict | bytes | None
 class SlowPath:
     """The slow path of one shard. It counts no verdicts: the shard counts what it returns."""
 
-    def __init__(self, sessions: Sessions, proxy: SynProxy, output: ShardOutput, ext_counts: memoryview) -> None:
+    def __init__(self, sessions: Sessions, proxy: SynProxy, let_go: LetGo, output: ShardOutput, ext_counts: memoryview) -> None:
         self._sessions = sessions
         self._proxy, self._engagement = proxy, proxy.engagement
-        self._let_go = LetGo(sessions.lane.maps)
+        self._let_go = let_go
         self._output = output
         self._ext_counts = ext_counts
 
