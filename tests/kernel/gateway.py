@@ -1,6 +1,9 @@
 """A gateway in the real program: it, a shard that prepares admissions for it, and what becomes of their endpoints."""
 
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc.admission_layout import REST_NS
@@ -58,6 +61,19 @@ class Gateway:
         self.shard.reconcile(100, self.world.now)
         (session,) = self.world.sessions()
         return session
+
+
+@pytest.fixture(autouse=True)
+def clear_again(lane: Lane) -> Iterator[None]:
+    """Nothing is in the lane before and behind a test."""
+    lane.clear()
+    yield
+    lane.clear()
+    lane.set()
+    lane.set_admissions(VIP, None)
+    lane.set_steering(HASH_SEED, bytes(SLOTS))
+    for slot in (0, 1):
+        lane.set_real_server(slot)
 
 
 def connect_and_close(lane: Lane, client: bytes) -> Segment | None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from struct import pack
@@ -22,7 +22,6 @@ from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import TO_CLIENT, TO_REAL_SERVER
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.nat.opening import to_real_server
-from appliance.policy.steering import HASH_SEED
 from appliance.sessions.ring import Ticket
 from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
@@ -34,6 +33,7 @@ from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.conftest import new_namespace
 from tests.kernel.gateway import Gateway, connect_and_close, later, ready_again, rest
+from tests.kernel.gateway import clear_again as clear_again
 from tests.kernel.jhash import slot_of_client
 from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
@@ -45,17 +45,6 @@ EXAMPLES = min(100, int(os.environ.get("LANE_LIVES", "100")))
 """Fewer where the machine is slow."""
 PRIORITY = 0x00A90000
 SYN = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
-
-
-@pytest.fixture(autouse=True)
-def clear_again(lane: Lane) -> Iterator[None]:
-    yield
-    lane.clear()
-    lane.set()
-    lane.set_admissions(VIP, None)
-    lane.set_steering(HASH_SEED, bytes(SLOTS))
-    for slot in (0, 1):
-        lane.set_real_server(slot)
 
 
 def test_a_syn_opens_a_session_that_its_shard_has_at_once(lane: Lane) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from appliance.policy.steering import HASH_SEED
 from appliance.sessions.ring import Ring
 from appliance.shard.shard import Shard
 from appliance.wire.flow import flow_key, pack_endpoint
+from tests.kernel.gateway import clear_again as clear_again
 from tests.kernel.lane import Lane
 from tests.support.addresses import CLIENT_ADDRESS, VIP
 from tests.support.endpoints import check_endpoints
@@ -81,14 +81,6 @@ class Gateway:
         return {
             session.client_key[:4] + session.client_key[8:10]: session.real_server.endpoint for session in self.world.sessions()
         }
-
-
-@pytest.fixture(autouse=True)
-def clear_again(lane: Lane) -> Iterator[None]:
-    yield
-    lane.clear()
-    lane.set()
-    lane.set_admissions(VIP, None)
 
 
 CLIENTS = st.lists(
