@@ -19,6 +19,7 @@ _READY_FOR_LOOKS = 4
 """So many are ready as are taken in so many looks, which are some ten milliseconds apart."""
 
 _READY_FOR_LOOKS_BY_LOAD = 2
+
 LEAST_RATE = 4.0
 """Admissions that a service uses between two looks: below this, a few hundred a second, all are taken into the tables at once."""
 

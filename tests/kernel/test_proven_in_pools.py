@@ -183,13 +183,19 @@ def test_endpoints_of_proven_clients_go_round_and_each_is_in_one_place(lane: Lan
     assert len(last) < opened / 2, "endpoints were used again"
 
 
-def test_one_whose_real_server_is_silent_comes_into_the_tables(lane: Lane) -> None:
-    """It is half-open: its shard has to know it, and asks again."""
-    gateway = BusyGateway(lane)
+def asked_again(gateway: BusyGateway) -> tuple[int, bytes]:
+    """A connection of CLIENT is over, and its endpoint asks its real server for OTHER; its entry, and the packet of OTHER."""
     assert connect_and_close(gateway, CLIENT)
     entry = gateway.resting_entry()
     gateway.is_next(entry)
-    gateway.put(gateway.proof(DATA, OTHER))
+    gateway.put(raw := gateway.proof(DATA, OTHER))
+    return entry, raw
+
+
+def test_one_whose_real_server_is_silent_comes_into_the_tables(lane: Lane) -> None:
+    """It is half-open: its shard has to know it, and asks again."""
+    gateway = BusyGateway(lane)
+    entry, _ = asked_again(gateway)
     later(gateway, 0)
     assert not gateway.world.sessions()
     later(gateway, HANDSHAKE_MS / 1000)
@@ -203,9 +209,7 @@ def test_one_whose_real_server_is_silent_comes_into_the_tables(lane: Lane) -> No
 
 def test_half_open_ones_are_found_when_the_backlog_may_be_full(lane: Lane) -> None:
     gateway = BusyGateway(lane)
-    assert connect_and_close(gateway, CLIENT)
-    gateway.is_next(gateway.resting_entry())
-    gateway.put(gateway.proof(DATA, OTHER))
+    asked_again(gateway)
     gateway.world.inside.prepared.short.look_at_fresh()
     (session,) = gateway.world.sessions()
     assert session.state == TcpState.SYN_SENT
@@ -214,9 +218,7 @@ def test_half_open_ones_are_found_when_the_backlog_may_be_full(lane: Lane) -> No
 
 def test_python_goes_on_with_one_of_which_a_packet_came_up(lane: Lane) -> None:
     gateway = BusyGateway(lane)
-    assert connect_and_close(gateway, CLIENT)
-    gateway.is_next(gateway.resting_entry())
-    gateway.put(raw := gateway.proof(DATA, OTHER))
+    _, raw = asked_again(gateway)
     assert gateway.put(raw).counted == {"up_numbers": 1}
     assert gateway.shard.handle(raw, gateway.world.now) is HELD
     check_endpoints(gateway.world.inside)
