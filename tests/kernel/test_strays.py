@@ -29,6 +29,7 @@ from appliance.model.verdicts import (
 )
 from appliance.policy.defence import TCP
 from appliance.proxy.cookie import CookieJar
+from appliance.shard.shard import Shard
 from appliance.wire.flow import pack_endpoint
 from appliance.wire.layout import SYN
 from appliance.wire.segment import Segment
@@ -59,6 +60,7 @@ class Scene:
         self.rule = StrayRule(cookies=True, defers=bool(defer), drops=False, reserved=0, allowance=allowance)
         lane.set_stray_rule(VIP, self.rule)
         self.world.now = time.monotonic()
+        self.world.shard = Shard(self.world.plan, self.world.shared, self.world.now)  # which begins at that time
         for epoch in range(max(0, epoch_of(self.world.now) - 1), epoch_of(self.world.now) + 2):
             lane.set_cookie_key(self.secret, epoch)
 
