@@ -7,7 +7,9 @@
 #include "blake2s.h"
 #include "endpoints.h"
 #include "front_door.h"
+#include "returning.h"
 #include "segment.h"
+#include "strays.h"
 
 #define OPTION_TIMESTAMP 8
 #define OPTION_TIMESTAMP_BYTES 10
@@ -171,34 +173,12 @@ static __always_inline void keep_options(struct session_record *record, __u32 by
 	record->storm_reserved = bytes;
 }
 
-/* The flow of a client's packets to the service of a record. */
-static __always_inline struct flow client_flow(const struct session_record *record, __be32 address, __be16 port)
-{
-	struct flow flow = {
-		.family = 4,
-		.protocol = IPPROTO_TCP,
-		.source_port = port,
-		.destination_port = port_in(record->vip_port),
-	};
-
-	*(__u32 *)flow.source_address = address;
-	*(__u32 *)flow.destination_address = address_in(record->vip_address);
-	return flow;
-}
-
 /* The client of the session that had this entry before is forgotten, unless it has got another session meanwhile. */
 static __noinline int forget_client(struct session_record *record, __u32 entry)
 {
-	__be32 address = address_in(record->client_address);
-	__be16 port = port_in(record->client_port);
-	struct flow flow = client_flow(record, address, port);
-	__u32 *value;
-
-	if (!address)
+	if (!address_in(record->client_address))
 		return 0;
-	value = bpf_map_lookup_elem(&flows, &flow);
-	if (value && *value == (entry << FLOW_VALUE_BITS | INBOUND))
-		bpf_map_delete_elem(&flows, &flow);
+	forget_client_flow(record, entry);
 	remove_client(record);
 	return 0;
 }
@@ -352,6 +332,9 @@ static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *
 	home = bpf_map_lookup_elem(&homes, &session->entry);
 	if (!home)
 		return COUNT_UP_EMPTY;
+	/* Somebody may just be letting go of its client, and makes it void behind that. */
+	if (__sync_lock_test_and_set(&home->place, PLACE_OUT) == PLACE_LET_GO)
+		return COUNT_UP_RACE;
 	*(volatile __u16 *)&rested.record->version = 0;
 	rested.record->isn = (__u32)rested.record->rs_acked + (rested.step & ((1u << STEP_BITS) - 1));
 	reason = begin(packet, session);
@@ -362,11 +345,10 @@ static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *
 }
 
 /* The ring of the shard that gets the packets of this client. */
-static __always_inline struct ring *ring_of(const struct packet *packet, __u32 first_ring)
+static __always_inline struct ring *ring_of(const struct packet *packet, __u32 first_ring, struct session *session)
 {
-	__u32 ring = first_ring + shard_of_client(packet);
-
-	return bpf_map_lookup_elem(&rings, &ring);
+	session->ring = first_ring + shard_of_client(packet);
+	return bpf_map_lookup_elem(&rings, &session->ring);
 }
 
 /* Opens a session, unless the shard has closed the ring: it waits for those who have entered. Returns as the two above. */
@@ -378,7 +360,9 @@ static __always_inline __u32 open_session(const struct packet *packet, struct ri
 	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0) {
 		if (ring->by_client)
 			hash = hash_of_client(packet, ring);
-		reason = take_endpoint(packet, ring, session, hash);
+		reason = session->comes_again ? let_client_go(packet, session->ring) : 0;
+		if (!reason)
+			reason = take_endpoint(packet, ring, session, hash);
 		if (reason == COUNT_UP_EMPTY)
 			reason = take_ticket(packet, ring, session);
 	}
@@ -422,11 +406,14 @@ static __always_inline __u32 *first_ring_of(struct __sk_buff *skb, struct packet
 	return bpf_map_lookup_elem(&admissions, &key);
 }
 
-/* A function of its own, for its stack: the packet is read anew. It has no session in the lane. */
-static __noinline int open_by_ticket(struct __sk_buff *skb, struct settings *settings)
+/*
+ * A function of its own, for its stack: the packet is read anew. It has no session in the lane, or with `comes_again` one that is over
+ * and whose endpoint rests.
+ */
+static __noinline int open_by_ticket(struct __sk_buff *skb, struct settings *settings, __u32 comes_again)
 {
 	struct packet packet = {};
-	struct session session = {.settings = settings};
+	struct session session = {.settings = settings, .comes_again = comes_again};
 	struct way_out way = {};
 	struct ring *ring;
 	__u32 *first = 0, reason, timestamp = 0;
@@ -434,13 +421,17 @@ static __noinline int open_by_ticket(struct __sk_buff *skb, struct settings *set
 	if (!read_ip(skb, &packet))
 		first = first_ring_of(skb, &packet);
 	if (!first)
-		return up(COUNT_UP_NO_SESSION);
+		return up(comes_again ? COUNT_UP_HELD : COUNT_UP_NO_SESSION);
 	reason = judge_syn(skb, &packet, &way);
 	if (!reason)
 		reason = judge_layout(skb, &packet, settings, &timestamp);
 	if (reason)
 		return up(reason);
-	ring = ring_of(&packet, *first);
+	ring = ring_of(&packet, *first, &session);
 	reason = ring ? open_session(&packet, ring, &session) : COUNT_UP_EMPTY;
-	return reason ? up(reason) : pass_on(skb, &packet, &session, timestamp);
+	if (!reason)
+		return pass_on(skb, &packet, &session, timestamp);
+	if (comes_again) /* as for any packet of a session that goes up */
+		know_client(&packet);
+	return up(reason);
 }

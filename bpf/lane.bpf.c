@@ -85,6 +85,9 @@ static __always_inline int up_with_flow(const struct packet *packet, const struc
 /* In the place of a verdict: a packet of a real server that was asked for a proven client. */
 #define MAY_JOIN 0x105
 
+/* In the place of a verdict: a SYN of a client whose session is over, and whose endpoint rests. */
+#define COMES_AGAIN 0x107
+
 /* What becomes of a packet of a session. A function of its own, for its stack. */
 static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 {
@@ -102,6 +105,8 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 		return NO_DATAGRAM_FLOW;
 	if (!reason)
 		reason = may_carry(skb, &packet, &session);
+	if (reason == COUNT_UP_HELD && is_new_connection(skb, &packet, &session))
+		return COMES_AGAIN;
 	if (reason)
 		return up_with_flow(&packet, &session, reason);
 	if (is_asked(&session))
@@ -135,7 +140,9 @@ int lane(struct __sk_buff *skb)
 		verdict = end_stray(skb);
 		return IS_PROOF(verdict) ? admit_proven(skb, how, verdict) : verdict;
 	}
-	return verdict == NO_DOOR ? open_by_ticket(skb, how) : verdict;
+	if (verdict == NO_DOOR || verdict == COMES_AGAIN)
+		return open_by_ticket(skb, how, verdict == COMES_AGAIN);
+	return verdict;
 }
 
 /* Helpers that change packets are for programs under this licence alone. */

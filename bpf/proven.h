@@ -96,7 +96,7 @@ static __noinline int admit_proven(struct __sk_buff *skb, struct settings *setti
 	reason = first ? judge_proof(skb, &packet) : COUNT_UP_NO_SESSION;
 	if (!reason) {
 		packet.seq -= 1; /* that of the SYN, by which the session is opened */
-		ring = ring_of(&packet, *first);
+		ring = ring_of(&packet, *first, &session);
 		reason = ring ? open_session(&packet, ring, &session) : COUNT_UP_EMPTY;
 	}
 	if (!reason)

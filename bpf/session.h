@@ -12,12 +12,14 @@ struct session {
 	__u32 direction;
 	__u32 has_flow; /* whether the packet's flow is there, whatever its entry is */
 	__u32 is_held;
+	__u32 comes_again; /* whether its client has had another one, whose endpoint rests */
+	__u32 ring; /* of prepared admissions, of which it may get one */
 	__u32 is_proven; /* whether its client has returned a right cookie, for an offer with this code */
 	__u32 code;
 	union state_word was;
 };
 
-static __always_inline __u32 is_between(struct packet *packet, const __u8 *source, const __u8 *source_port, const __u8 *destination,
+static __always_inline __u32 is_between(const struct packet *packet, const __u8 *source, const __u8 *source_port, const __u8 *destination,
 					const __u8 *destination_port)
 {
 	return packet->source == address_in(source) && packet->destination == address_in(destination) &&
@@ -25,7 +27,7 @@ static __always_inline __u32 is_between(struct packet *packet, const __u8 *sourc
 }
 
 /* Whether the record is of the packet's flow: an entry may have got another session since the flow was looked up. */
-static __always_inline __u32 fits(struct packet *packet, struct session_record *record, __u32 direction)
+static __always_inline __u32 fits(const struct packet *packet, struct session_record *record, __u32 direction)
 {
 	if (record->version != RECORD_VERSION || record->family != 4 || record->protocol != packet->protocol)
 		return 0;
@@ -35,7 +37,7 @@ static __always_inline __u32 fits(struct packet *packet, struct session_record *
 }
 
 /* Finds the session. Returns 0, or the counter of why the packet goes up. */
-static __always_inline __u32 find_session(struct packet *packet, struct session *session)
+static __always_inline __u32 find_session(const struct packet *packet, struct session *session)
 {
 	struct flow flow = {
 		.family = 4,

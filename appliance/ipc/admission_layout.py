@@ -88,7 +88,7 @@ LINE_OFFSETS = offsets(LINE_FIELDS)
 
 GONE = 0xFFFFFFFF
 
-REST_NS = 1_000_000_000
+REST_NS = 250_000_000
 """How long an endpoint rests at least: longer than packets are late, as a rule. It is held meanwhile, so no program is at work
 any more on a packet of its session when the next one gets its record: that takes microseconds, unless the host is stopped."""
 
@@ -99,6 +99,15 @@ that pool; and where it stands: number of the line * LINE_PLACES + place, or one
 
 PLACE_TAKEN, PLACE_VOID = 0xFFFFFFFF, 0xFFFFFFFE
 """In the place of a place: the endpoint was taken and has a session; or it was taken and came to nothing."""
+
+PLACE_OUT, PLACE_LET_GO = 0xFFFFFFFD, 0xFFFFFFFC
+"""In the place of a place, for a moment in which programs are busy: the endpoint was taken, and what comes of it is known in a
+moment; or it rests, and its client is let go.
+
+The client of a session that is over may open a new one while the endpoint rests. Then the record gets version 0, and the flow of
+the client goes; the endpoint keeps its place. Who does that writes PLACE_LET_GO by compare-and-swap before, and the place again
+behind it, in the same way. Who takes an endpoint out of a line exchanges its place for PLACE_OUT. When PLACE_LET_GO was there, it
+leaves the endpoint alone; and the other one, which does not find its mark any more, makes it void."""
 
 ENTRIES_OF_POOL = 512
 """There is a pool for so many entries."""

@@ -133,7 +133,7 @@ def _of_cookies() -> dict[str, int | str]:
 def _of_admissions() -> dict[str, int | str]:
     """Sizes and marks of rings and lines."""
     sizes = ("RINGS", "RING_PLACES", "SCHEDULE_PLACES", "STEPS", "STEP_BITS", "LINES_OF_POOL", "LINE_PLACES")
-    marks = ("VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID")
+    marks = ("VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID", "PLACE_OUT", "PLACE_LET_GO")
     return {
         **{name: getattr(admission_layout, name) for name in sizes},
         **{name: f"{getattr(admission_layout, name):#x}u" for name in marks},

@@ -220,7 +220,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 7
+VERSION = 8
 """Of the maps together. Whoever changes anything here increases it."""
 
 

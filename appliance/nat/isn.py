@@ -12,6 +12,7 @@ from where. Without the key, a first number tells nothing about that of another 
 has a part that depends on the key, even somebody who came to know all earlier numbers of a pair has to guess one of 67 million.
 """
 
+from array import array
 from hashlib import blake2s
 
 from appliance.wire.seq import MASK as SEQ_MASK
@@ -29,17 +30,20 @@ STEP_RANGE = 1 << 26
 """The distance is less than LEAST_STEP + STEP_RANGE. That is a small part of the circle, so that the number still lies ahead."""
 
 
-_LOW_BITS = 10
-"""Of a step, those that are of the second number it is drawn by; the 16 bits of the first one are above them."""
+STEP_BYTES = 4
 
 CHOICE_SHIFT = 30
 """Where in a step the two bits are that have nothing to do with the distance."""
 
+_DRAWN_BITS = 3 << CHOICE_SHIFT | (STEP_RANGE - 1)
 
-def drawn_step(first: int, second: int) -> int:
-    """A distance in the range of that of `IsnSource.following`, by two numbers 0..65535 of `nat.lport.draws`: that costs less
-    than a hash; and two bits of them above it, for whoever has to choose at random."""
-    return LEAST_STEP + (first << _LOW_BITS) + (second >> (16 - _LOW_BITS)) | (second & 3) << CHOICE_SHIFT
+
+def drawn_steps(drawn: bytes) -> "array[int]":
+    """Distances in the range of that of `IsnSource.following`, by random bytes, STEP_BYTES for each: that costs much less than a
+    hash for each; and two bits of them above it, for whoever has to choose at random."""
+    number = len(drawn) // STEP_BYTES
+    mask, least = (int.from_bytes(word.to_bytes(STEP_BYTES, "little") * number, "little") for word in (_DRAWN_BITS, LEAST_STEP))
+    return array("I", (int.from_bytes(drawn, "little") & mask | least).to_bytes(STEP_BYTES * number, "little"))
 
 
 class IsnSource:

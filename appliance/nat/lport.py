@@ -14,7 +14,7 @@ at least half a round. What is drawn depends on a key. The circle has a byte for
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from hashlib import blake2b, blake2s
+from hashlib import blake2b, blake2s, shake_256
 from itertools import compress, count
 from typing import NamedTuple
 
@@ -194,15 +194,17 @@ class LocalPorts:
         """`key` (1..64 bytes) is what ports are drawn by; nobody else may know it, and it must be another one each time."""
         self._ports = ports
         self._draws = draws(key)
+        self._key, self._drawn = key, 0
         self._pools: dict[bytes, LocalPortPool] = {}
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes, LocalPortPool]]:
         """Local address, real server and pool, for each pool there is now. Pools may be made during the iteration."""
         return ((*split_pool_key(key), pool) for key, pool in tuple(self._pools.items()))
 
-    def draw(self) -> int:
-        """A number 0..65535 that nobody can tell who does not know the key."""
-        return next(self._draws)
+    def draw(self, number: int) -> bytes:
+        """So many bytes that nobody can tell who does not know the key."""
+        self._drawn += 1
+        return shake_256(self._key + self._drawn.to_bytes(8, "big")).digest(number)
 
     def acquire(self, local_address: bytes, real_server: bytes, tries: int) -> LocalPort | None:
         """A local port that no session uses between these two; None when the next `tries` ports are all in use."""

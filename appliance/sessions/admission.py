@@ -1,10 +1,11 @@
 """Open a session for a new connection: pick the real server, take a local address and port; or say which was missing."""
 
+from array import array
 from collections.abc import Callable
 
 from appliance.model.verdict import Verdict
 from appliance.model.verdicts import LOCAL_PORTS_EXHAUSTED, NO_LOCAL_ADDRESS, NO_REAL_SERVER, NONE_HEALTHY, SERVERS_FULL
-from appliance.nat.isn import IsnSource, drawn_step
+from appliance.nat.isn import STEP_BYTES, IsnSource, drawn_steps
 from appliance.nat.lport import NEVER_USED, LocalPorts
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
@@ -87,10 +88,10 @@ class Admission:
         session.choice = service.choice
         return session, last_seq
 
-    def step(self) -> int:
-        """How far the number of a session that takes over its local port lies beyond the last one there, and above it two bits by
-        which its line is chosen: a step of `ipc.admission_layout`."""
-        return drawn_step(self.local_ports.draw(), self.local_ports.draw())
+    def steps(self, number: int) -> "array[int]":
+        """So many steps of `ipc.admission_layout`: how far the number of a session that takes over its local port lies beyond the
+        last one there, and above it two bits by which its line is chosen."""
+        return drawn_steps(self.local_ports.draw(STEP_BYTES * number))
 
     def take_back(self, session: Session, last_seq: int | None) -> None:
         """Give back what `prepare` took, for a session that came to nothing."""

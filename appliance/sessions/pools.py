@@ -4,7 +4,8 @@ An endpoint of a pool has a session, or stands in one of the lines of its pool. 
 done stands in the lines, so the shard reads there what was opened and what has ended since it looked last.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from operator import eq
 from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
@@ -14,6 +15,8 @@ from appliance.ipc.admission_layout import (
     LINE_OFFSETS,
     LINE_PLACES,
     LINES_OF_POOL,
+    PLACE_LET_GO,
+    PLACE_OUT,
     PLACE_TAKEN,
     PLACE_VOID,
     pools_of,
@@ -27,6 +30,8 @@ MOST_IN_POOL = LINES_OF_POOL * LINE_PLACES * 3 // 4
 _HEAD, _TAIL, _PLACES = (LINE_OFFSETS[name] // 8 for name in ("head", "tail", "places"))
 _LOW_MASK = (1 << 32) - 1
 _NO_HOME = bytes(HOME.size)
+_KNOWN_IN_A_MOMENT = (PLACE_OUT, PLACE_LET_GO)
+_NO_SESSION = frozenset((PLACE_VOID, *_KNOWN_IN_A_MOMENT))
 _HOME_CELLS = HOME.size // 4
 """Cells of a home, the last of which is its place."""
 
@@ -51,9 +56,14 @@ class Homes:
         self._homes[entries.start * HOME.size : entries.stop * HOME.size] = bytes(len(entries) * HOME.size)
 
     def place(self, entry: int) -> int:
-        """Where an endpoint stands, PLACE_TAKEN or PLACE_VOID."""
+        """Where an endpoint stands, or one of the marks PLACE_TAKEN, PLACE_VOID, PLACE_OUT and PLACE_LET_GO."""
         place: int = self._cells[entry * _HOME_CELLS + _HOME_CELLS - 1]
         return place
+
+    def places(self, entries: list[int]) -> list[int]:
+        """The same for all of these."""
+        cells, last = self._cells, _HOME_CELLS - 1
+        return [cells[entry * _HOME_CELLS + last] for entry in entries]
 
 
 class Line:
@@ -76,27 +86,56 @@ class Line:
         longs = self._longs
         return bool(longs[_HEAD] != self.head or longs[_TAIL] != self.tail)
 
+    def _parts(self, first: int, end: int) -> Iterator[tuple[int, list[int]]]:
+        """What stands at these numbers, in one part or two: the first number of each, and the places."""
+        while first < end:
+            place = first % LINE_PLACES
+            size = min(end - first, LINE_PLACES - place)
+            yield first, self._longs[_PLACES + place : _PLACES + place + size].tolist()
+            first += size
+
     def ended(self) -> list[int]:
         """The entries that have come since this was asked last."""
-        longs, tail, entries = self._longs, self.tail, list[int]()
-        for number in range(tail, longs[_TAIL]):
-            place = longs[_PLACES + number % LINE_PLACES]
-            if place >> 32 != number & _LOW_MASK:  # it is just being written
+        entries = list[int]()
+        for first, places in self._parts(self.tail, self._longs[_TAIL]):
+            numbers = [place >> 32 for place in places]
+            expected = [number & _LOW_MASK for number in range(first, first + len(places))]
+            if numbers != expected:  # one is just being written
+                places = places[: next(at for at, number in enumerate(numbers) if number != expected[at])]
+            entries += [place & _LOW_MASK for place in places]
+            self.tail = first + len(places)
+            if numbers != expected:
                 break
-            entries.append(place & _LOW_MASK)
-        self.tail = tail + len(entries)
         return entries
 
     def taken(self, opened: list[int], void: list[int]) -> None:
         """Add to these the entries that were taken since this was asked last: those that got a session, and those that came to
         nothing. One that is not known to have come is told the next time."""
-        longs, place_of, first = self._longs, self._homes.place, self._first_place
-        for number in range(self.head, min(longs[_HEAD], self.tail)):
-            place = number % LINE_PLACES
-            entry = longs[_PLACES + place] & _LOW_MASK
+        for first, places in self._parts(self.head, min(self._longs[_HEAD], self.tail)):
+            entries = [place & _LOW_MASK for place in places]
+            known = self._known_of(entries, self._first_place + first % LINE_PLACES)
+            if known is None:
+                self._taken_one_by_one(first, entries, opened, void)
+                if self.head < first + len(places):
+                    return
+            else:
+                opened += known
+                self.head = first + len(places)
+
+    def _known_of(self, entries: list[int], place: int) -> list[int] | None:
+        """These, which stood one behind the other from this place on, when all of them have got sessions; else None. Most do, and
+        this costs a tenth of a look at each."""
+        if GONE in entries:
+            return None
+        where = self._homes.places(entries)
+        has_special = not _NO_SESSION.isdisjoint(where) or any(map(eq, where, range(place, place + len(entries))))
+        return None if has_special else entries
+
+    def _taken_one_by_one(self, first: int, entries: list[int], opened: list[int], void: list[int]) -> None:
+        for number, entry in enumerate(entries, first):
             if entry != GONE:
-                where = place_of(entry)
-                if where == first + place:  # it is known in a moment what becomes of it
+                where = self._homes.place(entry)
+                if where == self._first_place + number % LINE_PLACES or where in _KNOWN_IN_A_MOMENT:
                     return
                 (void if where == PLACE_VOID else opened).append(entry)
             self.head = number + 1

@@ -19,7 +19,6 @@ from typing import Protocol
 from appliance.ipc.admission_layout import RINGS
 from appliance.ipc.admissions import first_rings, may_be_prepared
 from appliance.ipc.plan import ServiceKey, ServicePlan
-from appliance.ipc.session_record import VERSION
 from appliance.ipc.shared_layout import SharedState
 from appliance.sessions.admission import Admission
 from appliance.sessions.readiness import is_beyond, is_outdated, room_for, wanted
@@ -28,7 +27,7 @@ from appliance.sessions.short_lived import ShortLived
 from appliance.sessions.spares import no_client
 from appliance.sessions.tickets import Owner as TicketsOwner
 from appliance.sessions.tickets import Tickets
-from appliance.state.lane_entry import CELLS, flow_of_segment
+from appliance.state.lane_entry import flow_of_segment, is_session
 from appliance.state.output import ShardOutput
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
@@ -46,10 +45,9 @@ _IDLE_RATE = 0.01
 _PREPARED_AT_ONCE, _TAKEN_AT_ONCE = 128, 200
 """A millisecond's work, or two."""
 
-_LOOK_AT_SOURCES_S = 0.5
-"""How often the source network with most sessions is looked for, which takes a millisecond."""
-
-_VERSION_MASK = 0xFFFF
+_LOOK_AT_SOURCES_S, _MUCH_SOURCE_ROOM = 0.5, 4 * MOST_READY_OF_SHARD
+"""How often the source network with most sessions is looked for, which takes a millisecond or two; but not while all sessions of
+the table together leave so much room."""
 
 
 class Owner(TicketsOwner, Protocol):
@@ -182,12 +180,12 @@ class Prepared:
 
     def _is_done(self, ring: Ring) -> bool:
         """Whether it is known what became of the oldest ticket, which was taken. If not, it is in a moment."""
-        at = ring.tickets[0].entry * CELLS
-        if self._cells[at] & _VERSION_MASK == VERSION:
+        cells, entry = self._cells, ring.tickets[0].entry
+        if is_session(cells, entry):
             return True
 
         def is_known() -> bool:
-            return self._cells[at] & _VERSION_MASK == VERSION or ring.is_void()
+            return is_session(cells, entry) or ring.is_void()
 
         if not is_known():
             self._maps.wait_until(is_known)
@@ -269,6 +267,7 @@ class Prepared:
             self.take_back()
         for ring, service in list(self._active.items()):
             turns = ring.turns_taken()
+            self._short.unread += turns
             ring.wanted += turns
             self._source_room -= turns
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
@@ -296,7 +295,8 @@ class Prepared:
         if tunables.source_max:
             if now >= self._look_at_sources_s:
                 self._look_at_sources_s = now + _LOOK_AT_SOURCES_S
-                self._source_room = tunables.source_max - owner.sources["tcp"].most
+                are_few = tunables.source_max - len(owner.tcp) >= _MUCH_SOURCE_ROOM
+                self._source_room = tunables.source_max - (len(owner.tcp) if are_few else owner.sources["tcp"].most)
             rooms.append(self._source_room - self.ready - self._short.young)
         return min(rooms)
 
@@ -327,4 +327,4 @@ class Prepared:
         else:
             self._short.drop_spares(ring)
         if ring.has_schedule:
-            ring.allow(min(most, wanted(ring, service)), self.generation, self._admission.step)
+            ring.allow(min(most, wanted(ring, service)), self.generation, self._admission.steps)

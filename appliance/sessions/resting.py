@@ -21,7 +21,7 @@ from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import ShortFigures
 from appliance.sessions.spares import Spares
 from appliance.state.by_state import ByState
-from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in
+from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in, is_session
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.progress import RS_ACKED
 from appliance.state.real_server import RealServer
@@ -72,7 +72,7 @@ class Resting:
         self._spares = spares
         self._time_wait_counts, self._shard = shared.time_wait_counts, shard
         maps = owner.lane.maps
-        self._longs = maps.records.cast("Q")
+        self._cells, self._longs = maps.records.cast("I"), maps.records.cast("Q")
         self._homes = Homes(maps)
         for entries in owner.lane.entries.parts.values():
             self._homes.clear_all(entries)
@@ -160,6 +160,10 @@ class Resting:
                         self.leaving[entry] = ticket
         self._free_pools += [pool.number for pool in self.pools.values()]
         self.pools.clear()
+
+    def has_client(self, ticket: Ticket) -> bool:
+        """Whether the session of an endpoint that rests is still that of its client, and the client has opened no other one."""
+        return is_session(self._cells, ticket.entry)
 
     def take_out(self, ticket: Ticket) -> bool:
         """Take one out, to be a session in the tables; False when the kernel has taken it meanwhile."""

@@ -1,5 +1,6 @@
 """A ring of prepared admissions: the memory that a shard and the kernel's program share, see `ipc.admission_layout`."""
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,20 +125,28 @@ class Ring:
         before, self._turns_seen = self._turns_seen, self._longs[_TURN]
         return self._turns_seen - before
 
-    def allow(self, turns: int, generation: int, draw: Callable[[], int]) -> None:
-        """Allow the kernel so many turns from now on, up to STEPS; `draw` gives the step of each (`ipc.admission_layout`). With 0
+    def allow(self, turns: int, generation: int, draw: Callable[[int], "array[int]"]) -> None:
+        """Allow the kernel so many turns from now on, up to STEPS; `draw` gives so many steps (`ipc.admission_layout`). With 0
         none; else the ring is open afterwards, for what was prepared by the tunables of this `generation`."""
-        cells, longs = self._cells, self._longs
+        longs = self._longs
         turn = longs[_TURN]
         self.allowed = turns
         if not turns:
             longs[_TURN_LIMIT] = turn
             return
-        for number in range(self._stepped, turn + turns):  # those up to here that are there were not used
-            cells[_STEPS + number % STEPS] = draw()
-        self._stepped = max(self._stepped, turn + turns)
+        missing = turn + turns - max(turn, self._stepped)  # those up to there that are there were not used
+        if missing > 0:
+            self._put_steps(turn + turns - missing, draw(missing))
         longs[_TURN_LIMIT] = turn + turns
         self._open(generation)
+
+    def _put_steps(self, first: int, steps: "array[int]") -> None:
+        """Put the steps of turns where they belong, from that of the turn `first` on."""
+        place = first % STEPS
+        before_end = min(len(steps), STEPS - place)
+        self._cells[_STEPS + place : _STEPS + place + before_end] = memoryview(steps)[:before_end]
+        self._cells[_STEPS : _STEPS + len(steps) - before_end] = memoryview(steps)[before_end:]
+        self._stepped = first + len(steps)
 
     def _open(self, generation: int) -> None:
         self._cells[_GENERATION] = generation & _GENERATION_MASK

@@ -24,6 +24,7 @@ from appliance.sessions.readiness import may_be_short
 from appliance.sessions.resting import Owner as RestingOwner
 from appliance.sessions.resting import Resting
 from appliance.sessions.ring import Ring, Ticket
+from appliance.sessions.short_books import ShortBooks
 from appliance.sessions.short_figures import Owner as FiguresOwner
 from appliance.sessions.short_figures import ShortFigures
 from appliance.sessions.spares import Spares
@@ -41,6 +42,11 @@ HANDSHAKE_MS = 50
 YOUNG_MS = 500
 """How old it may become before it is one of the tables."""
 _MS_PER_S = 1000
+
+_READ_EVERY_S = 0.04
+_MOST_UNREAD = 512
+"""How often, and behind how many turns, it is read at least what the kernel has done. Each time costs some 200 us, for few
+sessions as for many."""
 
 _LOOKS = 2000
 _TAKE_IN_PRICE = 20
@@ -83,6 +89,10 @@ class ShortLived:
         self._resting = Resting(owner, admission, shared, shard, self._figures, self._read, self.spares)
         self._young: dict[int, Ticket] = {}
         """By entry."""
+        self._books = ShortBooks(self._young, self._resting.tickets, self.spares, self._figures)
+        self.unread = 0
+        """Turns that the kernel has taken, as far as that is known, since it was read last what it has done."""
+        self._read_at_s = 0.0
         self._fresh: Batches = deque()
         """Those that nobody has looked at."""
         self._older: Batches = deque()
@@ -92,7 +102,7 @@ class ShortLived:
     @property
     def fresh(self) -> int:
         """How many sessions nobody has looked at, at most. Each may be half-open."""
-        return sum(len(entries) for _, entries in self._fresh)
+        return self.unread + sum(len(entries) for _, entries in self._fresh)
 
     @property
     def young(self) -> int:
@@ -105,13 +115,14 @@ class ShortLived:
         return len(self._resting.tickets)
 
     def at_rest(self) -> list[Ticket]:
-        """The tickets whose endpoints rest now."""
+        """The tickets whose endpoints rest now, and whose clients have not come again."""
         self.read()
-        return list(self._resting.tickets.values())
+        return [ticket for ticket in self._resting.tickets.values() if self._resting.has_client(ticket)]
 
     def rests(self, ticket: Ticket) -> bool:
-        """Whether the endpoint of a ticket rests, as far as it is known: the kernel may just have taken it."""
-        return self._resting.tickets.get(ticket.entry) is ticket
+        """Whether the endpoint of a ticket rests and its client has not come again, as far as it is known: the kernel may just
+        have taken it."""
+        return self._resting.tickets.get(ticket.entry) is ticket and self._resting.has_client(ticket)
 
     def young_in(self, entries: Collection[int]) -> dict[int, Ticket]:
         """Those of some entries that are young, by entry."""
@@ -155,6 +166,7 @@ class ShortLived:
 
     def read(self) -> None:
         """Find out what the kernel has done since."""
+        self.unread = 0
         for pool in self._resting.pools.values():
             self._read(pool)
 
@@ -163,47 +175,21 @@ class ShortLived:
         events = pool.events()
         ended = pool.too_early + events.ended
         if events.opened:
-            self._note_opened(events.opened, ended)
+            self._fresh.append((self._owner.by_state.now, events.opened))
+            self._books.open(events.opened, ended)
         for entry in events.void:
             self._resting.free_void(entry, pool)
         if ended:
-            pool.too_early = self._note_ended(ended)
-
-    def _note_opened(self, opened: list[int], ended: list[int]) -> None:
-        """These were opened. One that is young has ended before: then that is taken out of `ended`."""
-        young, resting, used = self._young, self._resting.tickets, list[Ticket]()
-        for entry in opened:
-            if (spare := self.spares.pop(entry)) is not None:
-                young[entry] = spare
-                used.append(spare)
-            elif entry in young:
-                ended.remove(entry)
-                self._figures.rest(young[entry], 1)
-            else:
-                young[entry] = resting.pop(entry)
-        self._fresh.append((self._owner.by_state.now, opened))
-        self._figures.begin(used)
-        self._figures.use_again(young[opened[0]], len(opened) - len(used))
-
-    def _note_ended(self, ended: list[int]) -> list[int]:
-        """These have ended; returns those of which it is not known yet that they were opened."""
-        young, resting, early, number = self._young, self._resting.tickets, list[int](), 0
-        for entry in ended:
-            if entry in young:
-                ticket = resting[entry] = young.pop(entry)
-                number += 1
-            else:
-                early.append(entry)
-        if number:
-            self._figures.rest(ticket, number)
-        return early
+            pool.too_early = self._books.end(ended)
 
     def look(self, now: float) -> bool:
         """Read what happened, look at those that are old enough, and free what has rested long enough; True when there is more to
         do."""
         if not self._resting.pools and not self._resting.leaving:
             return False
-        self.read()
+        if now >= self._read_at_s or self.unread >= _MOST_UNREAD:
+            self.read()
+            self._read_at_s = now + _READ_EVERY_S
         left = self._look_at(self._fresh, HANDSHAKE_MS, _LOOKS, now)
         left = self._look_at(self._older, YOUNG_MS, left, now)
         self._resting.free_some(now)
@@ -295,7 +281,8 @@ class ShortLived:
 
     def find(self, entry: int, *, opens: bool) -> bool:
         """Somebody asks about a packet of the session with this entry; whether the session was young or resting, and is in the
-        tables now. With `opens` the packet begins a new connection: one that rests makes way for it."""
+        tables now. With `opens` the packet begins a new connection: one that rests makes way for it. So does one whose client has
+        begun one before."""
         known = self._young.get(entry) or self._resting.tickets.get(entry) or self.spares.tickets.get(entry)
         if known is not None and entry not in self._resting.leaving:
             pool = self._resting.pool_of(known)
@@ -310,7 +297,7 @@ class ShortLived:
         ticket = self._resting.tickets.get(entry)
         if ticket is None:
             return False
-        if opens:
+        if opens or not self._resting.has_client(ticket):
             self._resting.free([ticket], EndReason.REPLACED)
             self._owner.lane.publish_flows()
             return False

@@ -68,6 +68,8 @@ _OVER = (int(TcpState.TIME_WAIT), int(TcpState.CLOSE))
 
 _ends_in_record = ENDS.unpack_from
 _ENDS_AT = OFFSETS["client_address"]
+_VERSION_MASK = 0xFFFF
+"""Of the first cell of a record."""
 
 _FAMILY = 4
 """Of the sessions that the packet path carries."""
@@ -218,6 +220,12 @@ def flows_in(records: memoryview, entry: int) -> bytes:
         _FAMILY, PROTO_TCP, b"", client_port, vip_port, client, vip,
         _FAMILY, PROTO_TCP, b"", real_server_port, local_port, real_server, local,
     )  # fmt: skip
+
+
+def is_session(cells: memoryview, entry: int) -> bool:
+    """Whether the record of an entry is that of a session; `cells` are all records."""
+    version: int = cells[entry * CELLS] & _VERSION_MASK
+    return version == VERSION
 
 
 def client_key_in(records: memoryview, entry: int) -> bytes:

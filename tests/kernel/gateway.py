@@ -9,6 +9,7 @@ from appliance.edge.lane_maps import KernelLaneMaps
 from appliance.ipc.admission_layout import REST_NS
 from appliance.ipc.lane_layout import SLOTS
 from appliance.policy.steering import HASH_SEED
+from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS
 from appliance.state.session import Session
@@ -16,7 +17,7 @@ from appliance.wire.flow import destination_of, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.lane import CARRIED, Judged, Lane
-from tests.support.addresses import C0, R0, VIP
+from tests.support.addresses import C0, CLIENT, R0, VIP
 from tests.support.endpoints import check_endpoints
 from tests.support.segments import tcp
 from tests.support.tcp_options import LINUX_SYN, MSS_1460
@@ -120,4 +121,14 @@ def ready_again(gateway: Gateway, entry: int) -> None:
     short = inside.prepared._short
     pool = short._resting.pool_of(short._resting.tickets[entry])
     pool.ring.put_schedule([pool.number])
-    pool.ring.allow(1, inside.prepared.generation, inside.prepared._admission.step)
+    pool.ring.allow(1, inside.prepared.generation, inside.prepared._admission.steps)
+
+
+def rest_of_one_connection(gateway: Gateway) -> int:
+    """A connection of CLIENT is opened and closed by the program, and its endpoint has rested; returns its entry."""
+    gateway.prepare(20)
+    assert connect_and_close(gateway.lane, CLIENT)
+    gateway.shard.reconcile(100, gateway.world.now)
+    later(gateway, HANDSHAKE_MS / 1000)
+    (entry,) = gateway.world.inside.prepared._short._resting.tickets
+    return entry

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from appliance.wire.flow import destination_of, pack_endpoint, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
 from tests.kernel.conftest import new_namespace
-from tests.kernel.gateway import Gateway, connect_and_close, later, ready_again, rest
+from tests.kernel.gateway import Gateway, connect_and_close, later, ready_again, rest, rest_of_one_connection
 from tests.kernel.gateway import clear_again as clear_again
 from tests.kernel.jhash import slot_of_client
 from tests.kernel.lane import CARRIED, UP, Judged, Lane, one_hop_less, with_one_zero
@@ -319,30 +320,6 @@ def test_endpoints_go_round_and_each_is_in_one_place(lane: Lane) -> None:
     assert len(last) < opened / 2, "endpoints were used again"
 
 
-def test_a_syn_of_a_client_whose_endpoint_rests_opens_a_new_session(lane: Lane) -> None:
-    gateway = Gateway(lane)
-    gateway.prepare(20)
-    assert connect_and_close(lane, CLIENT)
-    gateway.shard.reconcile(100, gateway.world.now)
-    gateway.world.now = time.monotonic() + HANDSHAKE_MS / 1000
-    gateway.shard.reconcile(100, gateway.world.now)
-    assert gateway.world.counter("sessions_short") == 1
-    assert set(gateway.put(SYN).counted) == {"up_held"}
-    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
-    assert gateway.session().state == TcpState.SYN_RECV
-    check_endpoints(gateway.world.inside)
-
-
-def rest_of_one_connection(gateway: Gateway) -> int:
-    """A connection of CLIENT is opened and closed by the program, and its endpoint has rested; returns its entry."""
-    gateway.prepare(20)
-    assert connect_and_close(gateway.lane, CLIENT)
-    gateway.shard.reconcile(100, gateway.world.now)
-    later(gateway, HANDSHAKE_MS / 1000)
-    (entry,) = gateway.world.inside.prepared._short._resting.tickets
-    return entry
-
-
 OTHER = pack_endpoint(CLIENT_ADDRESS + 77, 54321)
 
 
@@ -364,19 +341,6 @@ def test_an_endpoint_that_is_used_again_is_as_one_that_was_never_used(lane: Lane
     )
 
 
-def test_an_endpoint_whose_client_came_again_is_not_used_in_its_place(lane: Lane) -> None:
-    gateway = Gateway(lane)
-    entry = rest_of_one_connection(gateway)
-    ready_again(gateway, entry)
-    assert set(gateway.put(SYN).counted) == {"up_held"}
-    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
-    gateway.shard.publish_flows()
-    assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_empty"}
-    assert set(gateway.put(SYN).counted) == {"up_flags"}, "its flow is there"
-    assert len(gateway.world.sessions()) == 1
-    check_endpoints(gateway.world.inside)
-
-
 def test_an_endpoint_that_came_to_nothing_a_second_time_is_free_and_its_last_number_is_remembered(lane: Lane) -> None:
     """The flow of its real server leads somewhere else; nobody knows why."""
     gateway = Gateway(lane)
@@ -387,6 +351,7 @@ def test_an_endpoint_that_came_to_nothing_a_second_time_is_free_and_its_last_num
     lane.set_flow(server_flow, 7)
     assert set(gateway.put(tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)).counted) == {"up_room"}
     inside = gateway.world.inside
+    inside.prepared.short.read()
     inside.prepared.look(gateway.world.now)
     assert inside.prepared._short.resting == 0
     assert server_flow not in dict(gateway.maps.flows())
@@ -483,7 +448,7 @@ def test_the_kernel_puts_an_endpoint_in_line_behind_its_last_packet(lane: Lane) 
     assert gateway.world.counter("sessions_short") == 4
 
 
-def go_round(gateway: Gateway, number: int, *, turns: int, step: Callable[[], int] | None = None) -> list[int]:
+def go_round(gateway: Gateway, number: int, *, turns: int, steps: Callable[[int], "array[int]"] | None = None) -> list[int]:
     """So many connections of other clients are over, and their endpoints have rested. Nothing else is ready, and the program may
     take so many turns; returns the entries."""
     inside = gateway.world.inside
@@ -499,9 +464,9 @@ def go_round(gateway: Gateway, number: int, *, turns: int, step: Callable[[], in
     service = inside.service("tcp", VIP)
     assert service is not None
     inside.prepared.short.schedule(ring, service)
-    if step is not None:
+    if steps is not None:
         ring._stepped = 0  # as if none had been drawn yet
-    ring.allow(turns, inside.prepared.generation, step or inside.prepared._admission.step)
+    ring.allow(turns, inside.prepared.generation, steps or inside.prepared._admission.steps)
     return list(inside.prepared.short._resting.tickets)
 
 
@@ -551,7 +516,7 @@ def test_turns_of_a_schedule_are_taken_one_after_the_other_by_several_cpus(lane:
 def test_the_step_says_in_which_line_the_program_looks_first(lane: Lane, line: int) -> None:
     gateway = Gateway(lane)
     step = LEAST_STEP + 12345
-    entries = go_round(gateway, 64, turns=2, step=lambda: step | line << 30)
+    entries = go_round(gateway, 64, turns=2, steps=lambda number: array("I", (step | line << 30,) * number))
     homes = gateway.maps.homes.cast("I")
     lines = {entry: homes[2 * entry + 1] // LINE_PLACES for entry in entries}
     assert set(lines.values()) == {0, 1, 2, 3}

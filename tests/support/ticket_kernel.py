@@ -25,7 +25,18 @@ from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model.blake2s import compressed
 from appliance.model.tcp_state import TcpState
 from appliance.nat.opening import to_real_server
-from appliance.state.lane_entry import CELLS, HELD_CELL, LAST_SEEN_WORD, LONGS, each, flows_in, flows_of, rebuilt, words_of
+from appliance.state.lane_entry import (
+    CELLS,
+    HELD_CELL,
+    LAST_SEEN_WORD,
+    LONGS,
+    each,
+    flow_of_segment,
+    flows_in,
+    flows_of,
+    rebuilt,
+    words_of,
+)
 from appliance.state.progress import CLIENT_NEXT_SEQ, RS_ACKED
 from appliance.state.rewrite_record import parts_in, rewrite_records
 from appliance.wire.flow import flow_key
@@ -65,6 +76,7 @@ class TicketKernel:
         """Open a session for a SYN; False when the SYN goes up."""
         if not self.is_open or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
             return False
+        self._let_client_go(Segment.parse(syn).key)
         entry = self._take_endpoint(syn[12:16])
         if entry is not None:
             self._put_home(entry, PLACE_VOID if self.is_void else PLACE_TAKEN)
@@ -82,6 +94,14 @@ class TicketKernel:
             return False
         self._open(entry, Segment.parse(syn))
         return True
+
+    def _let_client_go(self, key: bytes) -> None:
+        """A client whose endpoint rests opens a new connection."""
+        value = self.maps.table.get(flow_of_segment(key), 1)
+        _, _, place = HOME.unpack_from(self.maps.homes, (value >> 1) * HOME.size)
+        if not value & 1 and place < LINES_OF_POOL * LINE_PLACES and self._record_cells[(value >> 1) * CELLS + HELD_CELL]:
+            pack_into("<H", self.maps.records, (value >> 1) * RECORD_BYTES, 0)
+            del self.maps.table[flow_of_segment(key)]
 
     def _place(self, turn: int, client_address: bytes) -> int:
         """The place in the schedule: that of the turn, or that of the client."""

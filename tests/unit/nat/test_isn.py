@@ -1,13 +1,15 @@
 """nat/isn.py: initial numbers that only grow, for each tuple of addresses and ports separately, and that nobody can foresee."""
 
+from array import array
 from collections import Counter
 from itertools import pairwise
+from struct import pack
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.nat.isn import CHOICE_SHIFT, LEAST_STEP, STEP_RANGE, IsnSource, drawn_step
-from appliance.nat.lport import draws
+from appliance.nat.isn import CHOICE_SHIFT, LEAST_STEP, STEP_RANGE, IsnSource, drawn_steps
+from appliance.nat.lport import LocalPorts
 from appliance.wire.seq import is_before
 
 KEY = bytes(range(12))
@@ -49,24 +51,23 @@ def test_whoever_knows_all_earlier_numbers_of_a_tuple_cannot_foresee_the_next_st
     assert_even([(step - other) % STEP_RANGE for step, other in zip(steps, others, strict=True)])
 
 
-drawn = st.integers(0, 65535)
+words = st.integers(0, 2**32 - 1)
 
 
-@given(drawn, drawn)
-def test_a_drawn_step_is_in_the_same_range_and_has_a_choice_above_it(first: int, second: int) -> None:
-    step = drawn_step(first, second)
-    assert 0 <= step < 2**32
-    assert LEAST_STEP <= step % (1 << CHOICE_SHIFT) < LEAST_STEP + STEP_RANGE
-    assert step >> CHOICE_SHIFT == second & 3
+@given(st.lists(words, max_size=600))
+def test_drawn_steps_are_in_the_same_range_and_have_a_choice_above_it(drawn: list[int]) -> None:
+    steps = drawn_steps(pack(f"={len(drawn)}I", *drawn))
+    assert [step % (1 << CHOICE_SHIFT) for step in steps] == [LEAST_STEP + word % STEP_RANGE for word in drawn]
+    assert [step >> CHOICE_SHIFT for step in steps] == [word >> CHOICE_SHIFT for word in drawn]
 
 
 def test_drawn_steps_use_all_of_the_range_and_all_choices() -> None:
-    assert drawn_step(0, 0) == LEAST_STEP
-    assert drawn_step(65535, 65535) % (1 << CHOICE_SHIFT) == LEAST_STEP + STEP_RANGE - 1
-    stream = draws(b"key")
-    drawn_steps = [drawn_step(next(stream), next(stream)) for _ in range(4000)]
-    assert min(Counter(step >> CHOICE_SHIFT for step in drawn_steps).values()) > 900
-    steps = [step % (1 << CHOICE_SHIFT) - LEAST_STEP for step in drawn_steps]
+    assert list(drawn_steps(bytes(4))) == [LEAST_STEP]
+    assert drawn_steps(b"\xff" * 4)[0] % (1 << CHOICE_SHIFT) == LEAST_STEP + STEP_RANGE - 1
+    ports = LocalPorts(array("i", range(1000, 2000)), b"key")
+    drawn = [*drawn_steps(ports.draw(4 * 3000)), *drawn_steps(ports.draw(4 * 1000))]
+    assert min(Counter(step >> CHOICE_SHIFT for step in drawn).values()) > 900
+    steps = [step % (1 << CHOICE_SHIFT) - LEAST_STEP for step in drawn]
     assert len(set(steps)) > 3990
     assert_even(steps)
     assert_even([step % 1024 * (STEP_RANGE // 1024) for step in steps])

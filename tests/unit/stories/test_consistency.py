@@ -163,7 +163,7 @@ FAULTS: list[tuple[Callable[[Scene], None], str]] = [
     (has_a_flow_to_nobody, "which nobody holds"),
     (has_a_flow_that_no_record_names, "which has another"),
     (has_the_record_of_another, "its record is not that of the session of web with 192.0.2.10"),
-    (loses_a_record, "its record has version 0"),
+    (loses_a_record, "its record is that of no session"),
     (keeps_the_record_of_a_free_entry, "is free, and has a session record"),
     (has_a_record_that_nobody_wrote, "was never used, and has a session record"),
     (has_another_ticket_in_the_ring, "a ring has other tickets"),

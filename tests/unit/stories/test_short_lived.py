@@ -614,3 +614,82 @@ def test_so_is_a_change_by_which_a_local_address_goes() -> None:
     scene.world.change(plan(weights=(1,), local_addresses=("192.0.2.11",)))
     assert scene.world.shard.is_settled()
     assert {key[:4] for key, _ in last_numbers(scene.inside)} == {bytes((192, 0, 2, 11))}
+
+
+def test_those_of_which_nothing_was_read_yet_count_for_the_backlog() -> None:
+    scene = Scene(plan(synproxy="auto", synproxy_defer=0), tcp_max_syn_backlog=1000)
+    scene.is_over(*range(50))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    for number in range(1000, 1030):
+        scene.opens(number)
+    scene.world.now += 0.001
+    scene.inside.by_state.now = scene.world.now
+    scene.world.shard.reconcile(1000, scene.world.now)
+    assert (scene.short.unread, scene.short.young) == (30, 0)
+    assert scene.short.fresh == 30
+    for more in range(2000, 3000):
+        scene.world.put(syn_of(more))
+    assert len(scene.service.half_open) == 1000
+    assert sum(row.state == "SYN_RECV" for row in scene.world.rows()) == 1000
+    check_endpoints(scene.inside)
+
+
+def test_what_the_kernel_has_done_is_read_when_it_is_much() -> None:
+    scene = Scene()
+    scene.is_over(*range(50))
+    scene.take_over_and_look()
+    scene.look(REST_S)
+    scene.opens(1000)
+    scene.short.unread = 512
+    scene.world.now += 0.001
+    scene.world.shard.reconcile(1000, scene.world.now)
+    assert scene.short.young == 1
+
+
+def test_a_client_that_the_kernel_lets_come_again_has_its_new_session_alone() -> None:
+    """Its endpoint goes on resting, without it: counted as before, listed no more, and free in the end."""
+    scene = Scene()
+    scene.is_over(1, 2)
+    scene.take_over_and_look()
+    old, other = scene.entry_of(1), scene.entry_of(2)
+    scene.moves(scene.opens(1), TcpState.ESTABLISHED)
+    scene.look()
+    assert (scene.short.young, scene.short.resting) == (1, 2)
+    assert scene.world.by_state() == {"established": 1, "time_wait": 2}
+    assert sorted((row.state, row.client[-4:]) for row in scene.world.rows()) == [("ESTABLISHED", "1025"), ("TIME_WAIT", "1026")]
+    (session,) = scene.world.sessions()
+    assert session.entry not in (old, other)
+    assert scene.world.put(packet_of(1, "A", seq=1 + SENT_BYTES + 1, ack=add(R0, 1))) is verdicts.TO_REAL_SERVER
+    scene.look(scene.inside.tunables.timeouts_s[TcpState.TIME_WAIT] + 1)
+    assert scene.short.resting == 0
+    check_endpoints(scene.inside)
+
+
+def test_a_packet_of_the_real_server_frees_what_rests_without_its_client() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.take_over_and_look()
+    record = scene.world.maps.record(scene.entry_of(1))
+    scene.opens(1)
+    scene.look()
+    assert scene.short.resting == 1
+    late = tcp(record.real_server.packed, record.local.packed, "FA", seq=R0, ack=record.rs_acked)
+    assert scene.world.put(late) is not verdicts.TO_CLIENT
+    assert scene.short.resting == 0
+    assert scene.world.counter("sessions_replaced") == 1
+    assert len(scene.world.rows()) == 1
+    check_endpoints(scene.inside)
+
+
+def test_a_client_whose_second_session_rests_as_well_is_listed_with_that_one() -> None:
+    scene = Scene()
+    scene.is_over(1)
+    scene.take_over_and_look()
+    old = scene.entry_of(1)
+    scene.is_over(1)
+    scene.take_over_and_look()
+    resting = scene.short._resting.tickets
+    resting[old] = resting.pop(old)  # whichever is found first
+    (row,) = scene.world.rows()
+    assert (row.state, len(resting)) == ("TIME_WAIT", 2)
