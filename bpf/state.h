@@ -45,12 +45,19 @@ static __always_inline __u32 next_state(union state_word was, __u32 direction, _
 	return place < sizeof(tables->next) ? tables->next[place] : was.state;
 }
 
-/* Tells the owner of an entry to look at it. Whoever clears the byte reads the record afterwards. */
+/*
+ * Tells the owner of an entry to look at it. Whoever clears the byte reads the record afterwards. An endpoint that belongs to a pool has
+ * no session in the tables of its shard, and the shard reads the record when it takes one in, behind the end of that.
+ */
 static __always_inline void set_changed(__u32 entry)
 {
 	__u32 page = entry / CHANGED_PAGE_BYTES;
-	struct changed_page *bytes = bpf_map_lookup_elem(&changed, &page);
+	struct home *home = bpf_map_lookup_elem(&homes, &entry);
+	struct changed_page *bytes;
 
+	if (home && *(volatile __u16 *)&home->pool)
+		return;
+	bytes = bpf_map_lookup_elem(&changed, &page);
 	if (bytes)
 		bytes->entries[entry % CHANGED_PAGE_BYTES] = 1;
 }

@@ -387,6 +387,26 @@ def test_a_late_packet_of_an_endpoint_that_rests_goes_up_to_its_shard(lane: Lane
     check_endpoints(gateway.world.inside)
 
 
+def test_who_belongs_to_a_pool_bothers_no_shard_with_its_moves(lane: Lane) -> None:
+    """Until it is in the tables: then its shard has its state, and hears of each further move."""
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    ready_again(gateway, entry)
+    syn = tcp(OTHER, VIP, "S", seq=1, options=LINUX_SYN)
+    opened = Segment.parse(lane.pass_on(syn, 0)[1])
+    local, rs = source_of(opened.key), destination_of(opened.key)
+    gateway.maps.changed[entry] = 0
+    assert lane.pass_on(tcp(rs, local, "SA", seq=R0, ack=add(opened.seq, 1), options=MSS_1460), 1)[0] == CARRIED
+    assert gateway.maps.changed[entry] == 0
+    gateway.world.inside.prepared.take_in_all()
+    (session,) = gateway.world.sessions()
+    assert (session.entry, session.state) == (entry, TcpState.SYN_RECV)
+    assert lane.pass_on(tcp(OTHER, VIP, "A", seq=2, ack=R0 + 1), 0)[0] == CARRIED
+    assert gateway.maps.changed[entry] == 1
+    gateway.shard.reconcile(100, gateway.world.now)
+    assert session.state == TcpState.ESTABLISHED
+
+
 CLIENTS = st.tuples(st.integers(1, 250), st.integers(1, 65535), st.integers(1, 2**32 - 1))
 
 
