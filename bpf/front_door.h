@@ -317,6 +317,18 @@ static __always_inline struct latch *open_latch_of(const struct packet *packet, 
 	return latch && *(volatile __u32 *)&latch->is_open && !are_some_outside() ? latch : 0;
 }
 
+/* Whether SYNs of this client to its service are answered with cookies now, here or by its shard; for a SYN. */
+static __noinline int gets_cookie(struct __sk_buff *skb, struct packet *packet)
+{
+	struct front_door *door = door_of(skb, packet);
+	struct latch *latch;
+
+	if (!door || door->first_latch == NO_LATCH)
+		return door != 0;
+	latch = latch_of(packet, door->first_latch);
+	return latch && *(volatile __u32 *)&latch->is_open;
+}
+
 /* In the place of a verdict: no SYN to a service whose SYNs are answered here; and a segment that opens nothing at all. */
 #define NO_DOOR 0x101
 #define OPENS_NOTHING 0x102

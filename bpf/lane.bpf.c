@@ -10,6 +10,7 @@
 #include "front_door.h"
 #include "join.h"
 #include "proven.h"
+#include "repeated.h"
 #include "strays.h"
 
 static __always_inline int carry_segment(struct __sk_buff *skb, struct packet *packet, struct session *session, struct rewrite *to)
@@ -109,6 +110,10 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 		return COMES_AGAIN;
 	if (reason)
 		return up_with_flow(&packet, &session, reason);
+	if (session.was.state == TCP_STATE_SYN_RECV && is_one_too_many(skb, &packet, &session)) {
+		count(COUNT_SYN_AGAIN);
+		return TC_ACT_SHOT;
+	}
 	if (is_asked(&session))
 		return MAY_JOIN;
 	read_rewrite(&session, &to);

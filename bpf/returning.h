@@ -39,10 +39,14 @@ static __always_inline int rests(__u32 entry)
 	return home && home->pool && *(volatile __u32 *)&home->place < LINES_OF_POOL * LINE_PLACES;
 }
 
-/* Whether a packet that may not be carried opens a new connection in the place of a session that is over. */
+/*
+ * Whether a packet that may not be carried opens a new connection in the place of a session that is over. While such packets get
+ * cookies, that is for a shard.
+ */
 static __always_inline int is_new_connection(struct __sk_buff *skb, struct packet *packet, const struct session *session)
 {
-	return session->is_held && session->direction == INBOUND && is_syn(skb, packet) && rests(session->entry);
+	return session->is_held && session->direction == INBOUND && is_syn(skb, packet) && rests(session->entry) &&
+	       !gets_cookie(skb, packet);
 }
 
 /*

@@ -66,19 +66,27 @@ static __always_inline int may_have_answer(const struct packet *packet, int coun
 	return counter != COUNT_BAD_FLAGS && (packet->flags & (ACK | RST)) == ACK;
 }
 
-/* Whether one more stray may go up in this window of time. */
-static __always_inline int is_allowed(const struct stray_rule *rule)
+/* What went up on this CPU in this window of time. */
+static __always_inline struct stray_budget *budget_of_window(void)
 {
 	__u64 window = bpf_ktime_get_ns() >> STRAY_WINDOW_BITS;
 	__u32 zero = 0;
 	struct stray_budget *budget = bpf_map_lookup_elem(&stray_budget, &zero);
 
+	if (budget && budget->window != window) {
+		budget->window = window;
+		budget->spent = budget->spent_on_syns = 0;
+	}
+	return budget;
+}
+
+/* Whether one more stray may go up in this window. */
+static __always_inline int is_allowed(const struct stray_rule *rule)
+{
+	struct stray_budget *budget = budget_of_window();
+
 	if (!budget)
 		return 1;
-	if (budget->window != window) {
-		budget->window = window;
-		budget->spent = 0;
-	}
 	if (budget->spent >= rule->allowance)
 		return 0;
 	budget->spent += 1;

@@ -71,6 +71,7 @@ def _lines() -> Iterator[str]:
             "STEERING_SLOTS": lane_layout.SLOTS,
             "KNOWN_CLIENTS": lane_layout.KNOWN_CLIENTS,
             "STRAY_WINDOW_BITS": lane_layout.STRAY_WINDOW_BITS,
+            "SYNS_AGAIN_ALLOWED": lane_layout.SYNS_AGAIN_ALLOWED,
             "OUTSIDE_SHARDS": lane_layout.OUTSIDE_SHARDS,
             "LATCHES": lane_layout.LATCHES,
             "DATAGRAM_CLIENTS": lane_layout.DATAGRAM_CLIENTS,

@@ -182,9 +182,13 @@ STRAY_RULE = Struct("<" + "".join(code for _, code in STRAY_RULE_FIELDS))
 STRAY_WINDOW_BITS = 27
 """A window is 2 to the power of this many nanoseconds: 0.13 s."""
 
-STRAY_BUDGET_FIELDS: tuple[tuple[str, str], ...] = (("window", "Q"), ("spent", "Q"))
-STRAY_BUDGET = Struct("<QQ")
-"""The number of the window, and how many went up in it."""
+STRAY_BUDGET_FIELDS: tuple[tuple[str, str], ...] = (("window", "Q"), ("spent", "Q"), ("spent_on_syns", "Q"))
+STRAY_BUDGET = Struct("<QQQ")
+"""The number of the window, and how many strays went up in it, and how many SYNs on half-open sessions while their clients get
+cookies."""
+
+SYNS_AGAIN_ALLOWED = 100
+"""How many of such SYNs go up on a CPU in a window: more than the clients of a full backlog send again."""
 
 KNOWN_CLIENTS = 65536
 """Clients whose packets go up, because one of them went up a moment ago for a good reason: a shard may know a session of which

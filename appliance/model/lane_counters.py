@@ -50,6 +50,10 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("joined", "answers of real servers that the kernel joined with a client that had returned a SYN cookie"),
     LaneCounter("up_proof", "packets that returned a valid SYN cookie and are not as hosts send them, or too large to wait"),
     LaneCounter("up_proofs", "packets that returned a valid SYN cookie while too many waited for the answers of real servers"),
+    LaneCounter(
+        "syn_again",
+        "SYNs on half-open sessions that were too many while their clients get SYN cookies, dropped by the kernel",
+    ),
     LaneCounter("client_returned", "SYNs of clients whose endpoint from before rested: it goes on resting, without its client"),
 )
 

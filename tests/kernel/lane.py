@@ -147,6 +147,16 @@ class Lane:
         """Refuse none of them any more."""
         self._maps["refused_sources"].delete_all(list(self.refused_sources()))
 
+    def set_stray_budget(self, window: int, spent: int, spent_on_syns: int) -> None:
+        """Have so much gone up in a window, on each CPU."""
+        self._maps["stray_budget"].update(bytes(4), STRAY_BUDGET.pack(window, spent, spent_on_syns) * bpf.possible_cpus())
+
+    def stray_budgets(self) -> list[tuple[int, ...]]:
+        """Those of all CPUs."""
+        value = self._maps["stray_budget"].lookup(bytes(4))
+        assert value is not None
+        return list(STRAY_BUDGET.iter_unpack(value))
+
     def _set_of_service(self, name: str, vip: bytes, value: FrontDoor | StrayRule | None) -> None:
         key = front_door_key(vip[:4], int.from_bytes(vip[4:], "big"))
         if value is None:
