@@ -357,7 +357,8 @@ static __always_inline __u32 open_session(const struct packet *packet, struct ri
 	__u32 reason = COUNT_UP_EMPTY;
 	__u64 hash = 0;
 
-	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0) {
+	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0 &&
+	    (session->is_proven || !*(volatile __u32 *)&ring->for_proofs)) {
 		if (ring->by_client)
 			hash = hash_of_client(packet, ring);
 		reason = session->comes_again ? let_client_go(packet, session->ring) : 0;

@@ -77,6 +77,20 @@ static __noinline int ask_real_server(struct __sk_buff *skb, struct packet *pack
 	return TC_ACT_UNSPEC;
 }
 
+/* A client that has returned a cookie takes no place in a backlog any more: `state.latch`. */
+static __noinline int count_returned(const struct packet *packet, const struct front_door_key *key)
+{
+	struct front_door *door = bpf_map_lookup_elem(&front_doors, key);
+	struct latch *latch;
+
+	if (!door || door->first_latch == NO_LATCH)
+		return 0;
+	latch = latch_of(packet, door->first_latch);
+	if (latch)
+		__sync_fetch_and_add(&latch->cookies, -1);
+	return 0;
+}
+
 /*
  * Admits the client of a packet that returns a right cookie; `proof` is what `end_stray` said. A function of its own, for its stack:
  * the packet is read anew. When it goes up, so do those behind it: Python asks the real server, and the kernel does not know of it.
@@ -99,8 +113,10 @@ static __noinline int admit_proven(struct __sk_buff *skb, struct settings *setti
 		ring = ring_of(&packet, *first, &session);
 		reason = ring ? open_session(&packet, ring, &session) : COUNT_UP_EMPTY;
 	}
-	if (!reason)
+	if (!reason) {
+		count_returned(&packet, &key);
 		return ask_real_server(skb, &packet, &session);
+	}
 	know_client(&packet);
 	return up(reason);
 }

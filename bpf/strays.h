@@ -138,6 +138,12 @@ static __always_inline int ask_latch(const struct packet *packet, struct stray_r
 	return 1;
 }
 
+/* Whether packets with a wrong cookie end here. Where all of them are strays but for a moment, it is asked for by the switch of strays. */
+static __always_inline int drops_wrong_cookies(const struct stray_rule *rule)
+{
+	return rule->drops || rule->stray_latch == NO_LATCH;
+}
+
 /* What a shard would count when it dropped the packet; NO_STRAY when it may be one that it would not. */
 static __noinline int judge_stray(const struct packet *packet, const struct stray_rule *rule)
 {
@@ -160,7 +166,7 @@ static __noinline int judge_stray(const struct packet *packet, const struct stra
 		found = check_cookie(packet, packet->seq, &code);
 	if (found == COOKIE_IS_RIGHT)
 		know_client(packet);
-	if (found != COOKIE_IS_WRONG)
+	if (found != COOKIE_IS_WRONG || !drops_wrong_cookies(rule))
 		return NO_STRAY;
 	return is_null ? COUNT_NULL_COOKIE_ACK : COUNT_BAD_COOKIE;
 }

@@ -1,5 +1,6 @@
-"""Prepared admissions of services: whether there are any, and for which services the kernel may open sessions that their shards
-have decided in advance. Those of a service that answers all SYNs with cookies are for the clients that return theirs.
+"""Prepared admissions: whether there are any, and for which services the kernel may open sessions that their shards have decided
+in advance. Those of a service that answers all SYNs with cookies are for the clients that return theirs; so are those of one
+in "auto" while it sends some.
 
 As with front doors, what services forbid is in force in the kernel before the shards have it, and what they allow afterwards.
 """
@@ -16,7 +17,7 @@ from appliance.ipc.admissions import first_rings, may_be_prepared
 from appliance.ipc.early import ADMISSIONS, COOKIES, IN_AUTO, is_on
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
-from appliance.model.syn_offer import modes_with_cookies
+from appliance.model.syn_offer import COOKIES_WHEN_FULL, modes_with_cookies
 from appliance.policy.steering import HASH_SEED, shard_table
 
 log = logging.getLogger("appliance.lane")
@@ -40,7 +41,8 @@ class Admissions:
         """The one that knows how packets are steered."""
         self._setting, self._early_rules = 0, ""
         self._modes_with_cookies = modes_with_cookies(0)
-        self._takes_cookies = False
+        self._takes_cookies = self._are_some_asked = False
+        """Whether the kernel takes cookies back; and whether services in "auto" send some while their backlogs are full."""
         self._services: tuple[ServicePlan, ...] = ()
         self._are_in_force = False
         self._wanted: set[_Ring] = set()
@@ -76,6 +78,7 @@ class Admissions:
     def put_tunables(self, kernel: LaneKernel, tunable: Callable[[str], int], early_rules: str = "") -> None:
         """Go by these tunables, and by what the host has of rules that see SYNs before the appliance: the first one in words."""
         self._modes_with_cookies = modes_with_cookies(tunable("tcp_syncookies"))
+        self._are_some_asked = tunable("tcp_syncookies") == COOKIES_WHEN_FULL
         self._takes_cookies = is_on(tunable(COOKIES), has_early_rules=bool(early_rules))
         was_on, before = self._is_on, self._against
         self._setting, self._early_rules = tunable(ADMISSIONS), early_rules
@@ -108,9 +111,10 @@ class Admissions:
         """Bring the kernel to what is wanted. When it refuses, the next change or look at routes tries again."""
         wanted, of_proven = dict[bytes, int](), dict[bytes, int]()
         for key, ring, mode in self._allowed if self._is_on else ():
-            if mode not in self._modes_with_cookies:
+            always = mode in self._modes_with_cookies
+            if not always:
                 wanted[key] = ring
-            elif self._takes_cookies:
+            if self._takes_cookies and (always or (mode == "auto" and self._are_some_asked)):
                 of_proven[key] = ring
         if self._there.are(wanted) and self._there_for_proven.are(of_proven):
             return

@@ -4,7 +4,8 @@ A service has a rule while packets of no session are judged by what the kernel k
 the lane, but for those of which the kernel is told (`ipc.lane_layout`, OUTSIDE and KNOWN_CLIENTS). So one that was once without
 the lane in this run never has a rule: sessions of that time may live on. Nor has one without SYNPROXY whose clients had
 cookies in this run: the kernel would not know of their handshakes. In "auto" the latches say whether clients may have cookies,
-which the kernel then checks; one beyond the number of latches has a rule only while each SYN to it gets a cookie.
+which the kernel then checks, and it takes back right ones also while no strays end there. One beyond the number of latches has
+a rule only while each SYN to it gets a cookie.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -44,11 +45,9 @@ class _Service(NamedTuple):
         waits = bool(defers if self.defer is None else self.defer)
         if self.mode == ALWAYS or (checks and self.mode in modes):
             return StrayRule(True, waits, drops, 0, ALLOWANCE) if checks or drops else None
-        if not drops:
-            return None
-        if self.mode == AUTO:
-            return StrayRule(False, waits, True, 0, ALLOWANCE, self.first_latch) if self.first_latch != NO_LATCH else None
-        return StrayRule(False, False, True, 0, ALLOWANCE)
+        if self.mode == AUTO and (checks or drops):
+            return StrayRule(False, waits, drops, 0, ALLOWANCE, self.first_latch) if self.first_latch != NO_LATCH else None
+        return StrayRule(False, False, True, 0, ALLOWANCE) if drops else None
 
 
 class StrayRules(ServiceRules[_Service]):

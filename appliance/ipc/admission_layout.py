@@ -36,7 +36,8 @@ RING_FIELDS: tuple[tuple[str, str], ...] = (
     ("schedule_length", "I"),
     ("by_client", "I"),
     ("hash_state", "32s"),
-    ("limit_reserved", "16s"),
+    ("for_proofs", "I"),
+    ("limit_reserved", "12s"),
     ("tickets", f"{4 * RING_PLACES}s"),
     ("schedule", f"{2 * SCHEDULE_PLACES}s"),
     ("steps", f"{4 * STEPS}s"),
@@ -52,6 +53,8 @@ while `generation` is behind that of the settings: tunables have changed, and th
 Before the kernel takes a ticket it looks for an endpoint that it can use again by itself, see LINE_FIELDS. Whose turn it is, the
 schedule says: a pool for each of `schedule_length` places, two bytes each; 0 places are none. The turn with the number n has the
 place n modulo that length, and the step n modulo STEPS. A turn is taken by compare-and-swap, and only below `turn_limit`.
+
+While `for_proofs` is not 0, all that is here is for clients that return a SYN cookie, and no SYN takes anything.
 
 With `by_client` the place is that of the client, whoever's turn it is: the hash of the address, 8 bytes of BLAKE2s as a number in
 network order, modulo the length. `hash_state` is the state of that hash before the address (`model.blake2s`)."""

@@ -18,8 +18,8 @@ BY_CLIENT = ("sh", "mh")
 
 
 def may_be_prepared(service: ServicePlan) -> bool:
-    """Whether a service can have prepared admissions at all. While it answers all SYNs with cookies, they are for clients that
-    return theirs, and else for SYNs; one in "auto" has none while it answers some."""
+    """Whether a service can have prepared admissions at all. While it answers SYNs with cookies, they are for clients that return
+    theirs, and else for SYNs."""
     is_plain = service.protocol == "tcp" and service.lane and not service.guarded
     is_known = service.scheduler in SCHEDULERS or (service.scheduler in BY_CLIENT and places_of(service) <= SCHEDULE_PLACES)
     return is_plain and is_known and not service.persistence_s and not service.max_conn_per_client

@@ -46,8 +46,7 @@ _PREPARED_AT_ONCE, _TAKEN_AT_ONCE = 128, 200
 """A millisecond's work, or two."""
 
 _LOOK_AT_SOURCES_S, _MUCH_SOURCE_ROOM = 0.5, 4 * MOST_READY_OF_SHARD
-"""How often the source network with most sessions is looked for, which takes a millisecond or two; but not while all sessions of
-the table together leave so much room."""
+"""How often the busiest source network is looked for, a millisecond's work; not while all sessions of the table leave so much."""
 
 
 class Owner(TicketsOwner, Protocol):
@@ -273,6 +272,7 @@ class Prepared:
             ring.rate = max(float(ring.wanted), ring.rate * _RATE_KEPT)
             ring.wanted = 0
             before = self.ready
+            ring.is_for_proofs = service.is_engaged
             if is_outdated(ring, service, now) or is_beyond(ring, service, self._shared.shards):
                 self.take_back_of(ring)
             if ring.rate < _IDLE_RATE:

@@ -39,12 +39,14 @@ def wanted(ring: Ring, service: VirtualService[Session]) -> int:
 
 def room_for(ring: Ring, service: VirtualService[Session], tunables: LiveTunables, shards: int, fresh: int) -> int:
     """How many more may be ready in one shard of so many: by the limits of the service, and by its backlog. While its clients are
-    sent cookies there are none, unless that is so for all of them, and the kernel takes cookies back. `fresh`: sessions of the
-    shard that may be half-open."""
-    if not tunables.in_kernel if service.always_answers(tunables.syncookies) else service.is_engaged:
+    sent cookies, they are for those that return theirs, and there are none when the kernel does not take them back. The backlog
+    of a service in "auto" is full then of clients that have returned none; so those do not count. `fresh`: sessions of the shard
+    that may be half-open."""
+    always = service.always_answers(tunables.syncookies)
+    if (always or service.is_engaged) and not tunables.in_kernel:
         return 0
-    there = len(ring.tickets)
-    by_backlog = service.backlog(tunables.backlog) - len(service.half_open) - there - fresh
+    there, half_open = len(ring.tickets), 0 if service.is_engaged and not always else len(service.half_open)
+    by_backlog = service.backlog(tunables.backlog) - half_open - there - fresh
     return int(min(by_backlog, _room(service) // (4 * shards) - there))
 
 

@@ -23,6 +23,7 @@ _HEAD, _TAIL = (RING_OFFSETS[name] // 8 for name in ("head", "tail"))
 _TURN, _TURN_LIMIT = (RING_OFFSETS[name] // 8 for name in ("turn", "turn_limit"))
 _BUSY, _IS_OPEN, _GENERATION, _TICKETS = (RING_OFFSETS[name] // 4 for name in ("busy", "is_open", "generation", "tickets"))
 _LENGTH, _BY_CLIENT, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "by_client", "steps"))
+_FOR_PROOFS = RING_OFFSETS["for_proofs"] // 4
 _HASH_STATE = RING_OFFSETS["hash_state"] // 4
 _SCHEDULE = RING_OFFSETS["schedule"] // 2
 _PLACE_MASK = RING_PLACES - 1
@@ -119,6 +120,15 @@ class Ring:
         for place, pool in enumerate(pools):
             self._halves[_SCHEDULE + place] = pool
         self._cells[_LENGTH] = len(pools)
+
+    @property
+    def is_for_proofs(self) -> bool:
+        """Whether no SYN takes anything here, but only who returns a SYN cookie."""
+        return self._cells[_FOR_PROOFS] > 0
+
+    @is_for_proofs.setter
+    def is_for_proofs(self, is_so: bool) -> None:
+        self._cells[_FOR_PROOFS] = is_so
 
     def turns_taken(self) -> int:
         """How many turns the kernel has taken since this was asked last."""

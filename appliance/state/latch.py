@@ -26,7 +26,7 @@ class Latch:
     def __init__(self, memory: memoryview) -> None:
         """`memory` is that of a LATCH. It is closed then and not kept, whatever an earlier worker has left."""
         assert len(memory) == LATCH.size
-        self._longs, self._cells = memory.cast("Q"), memory.cast("I")
+        self._longs, self._cells = memory.cast("q"), memory.cast("I")
         self.proven = 0
         """How many clients have returned a cookie since the last look."""
         self.unproven = 0.0
@@ -60,8 +60,9 @@ class Latch:
         self.close()
 
     def look(self, backlog: int, life_s: float, now: float) -> None:
-        """Take over what the kernel has answered since the last look. `backlog` is how many half-open sessions there may be, and
-        `life_s` how long each lasts whose client does not answer."""
+        """Take over what the kernel has answered since the last look, less the clients that it has seen return a cookie; some of
+        them got theirs of the shard. `backlog` is how many half-open sessions there may be, and `life_s` how long each lasts
+        whose client does not answer."""
         cookies = self._longs[_COOKIES]
         new, over = cookies - self._seen - self.proven, backlog * (now - self._at_s) / life_s
         self.unproven = min(max(max(self.unproven - over, 0.0) + new, 0.0), float(backlog))

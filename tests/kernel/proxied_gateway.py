@@ -33,9 +33,12 @@ DATA = b"GET / HTTP/1.0\r\n\r\n!"
 class ProxiedGateway(Gateway):
     """A gateway whose clients all have to return a cookie; the reference judges all packets without a lane."""
 
+    SYNPROXY = "always"
+    """What its service says of cookies."""
+
     def __init__(self, lane: Lane, *, defers: bool = False, **tunables: int) -> None:
         super().__init__(lane, synproxy_in_kernel=1, **tunables)
-        scene = plan(weights=(1, 1), synproxy="always")
+        scene = plan(weights=(1, 1), synproxy=self.SYNPROXY)
         self.world = World(scene, prepared_admissions=1, synproxy_in_kernel=1, synproxy_defer=int(defers), **tunables)
         self.world.maps = self.maps  # type: ignore[assignment]
         self.world.now = time.monotonic()

@@ -234,7 +234,7 @@ def test_an_endpoint_for_whose_client_there_is_no_room_to_wait_is_free(lane: Lan
     gateway.is_next(entry)
     lane.fill_proofs(range(1 << 20, (1 << 20) + PROOFS))
     assert gateway.put(gateway.proof(DATA, OTHER)).counted == {"up_proofs": 1}
-    gateway.shard.reconcile(100, gateway.world.now)
+    gateway.world.inside.prepared.short.read()
     assert gateway.world.inside.prepared.short.resting == 0
     check_endpoints(gateway.world.inside)
 
@@ -248,7 +248,7 @@ def test_nothing_waits_for_a_session_that_could_not_be_opened(lane: Lane) -> Non
     assert gateway.put(gateway.proof(DATA, OTHER)).counted == {"up_room": 1}
     assert not lane.proofs()
     lane.set_flow(server_flow, 2 * entry + 1)
-    gateway.shard.reconcile(100, gateway.world.now)
+    gateway.world.inside.prepared.short.read()
     assert gateway.world.inside.prepared.short.resting == 0
     check_endpoints(gateway.world.inside)
 

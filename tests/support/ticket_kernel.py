@@ -63,9 +63,9 @@ class TicketKernel:
 
     @property
     def is_open(self) -> bool:
-        """Whether a ticket could be taken, if there is one."""
+        """Whether a ticket could be taken for a SYN, if there is one."""
         is_new = self._cells[self._word("generation")] >= self.world.shared.generation[0]
-        return bool(self._cells[self._word("is_open")]) and is_new
+        return bool(self._cells[self._word("is_open")]) and is_new and not self._cells[self._word("for_proofs")]
 
     @property
     def ready(self) -> int:

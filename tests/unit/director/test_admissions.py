@@ -94,6 +94,8 @@ def test_those_of_a_service_that_answers_all_with_cookies_are_for_clients_that_r
     scene.put(service(80, synproxy="always"), service(25, synproxy="auto"))
     assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {})
     scene.set(synproxy_in_kernel=1)
+    assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {MAIL: 0, WEB: 2}), "one in auto sends some"
+    scene.set(tcp_syncookies=0)
     assert (scene.rings.there, scene.rings.for_proven) == ({MAIL: 0}, {WEB: 2})
     scene.set(tcp_syncookies=2)
     assert (scene.rings.there, scene.rings.for_proven) == ({}, {MAIL: 0, WEB: 2})

@@ -82,10 +82,15 @@ def service(port: int = 80, synproxy: str = "always", vip: str = "203.0.113.10",
 
 def test_a_service_whose_clients_all_have_cookies_has_a_rule(scene: Scene) -> None:
     scene.put(service(80), service(25, "auto"), service(53, "never"), service(81, protocol="udp", synproxy="never"))
-    assert scene.kernel.rules.keys() == {WEB}
+    assert scene.kernel.rules.keys() == {WEB, MAIL}
+    auto = StrayRule(cookies=False, defers=True, drops=False, reserved=0, allowance=ALLOWANCE, first_latch=25)
+    assert scene.rule(MAIL) == auto, "its latches say whether its clients may have one"
     scene.set(tcp_syncookies=2)
     assert scene.kernel.rules.keys() == {WEB, MAIL}
     assert scene.rule(MAIL).first_latch == NO_LATCH, "each of its clients may have one"
+    scene.set(synproxy_in_kernel=0)
+    assert scene.kernel.rules == {}
+    scene.set(synproxy_in_kernel=1)
     assert scene.kernel.steered
 
 
@@ -116,7 +121,8 @@ def test_services_without_cookies_have_one_while_strays_end_in_the_kernel(scene:
     assert scene.rule(DNS) == drops, "its clients have no cookies, whatever is awaited elsewhere"
     scene.set(defence_tcp_drop=0)
     assert scene.rule(WEB) == drops._replace(cookies=True, defers=True, drops=False)
-    assert scene.kernel.rules.keys() == {WEB}, "without the defence they are for the host"
+    assert scene.kernel.rules.keys() == {WEB, MAIL}, "without the defence they are for the host, but for right cookies"
+    assert not scene.rule(MAIL).drops
     scene.set(synproxy_in_kernel=0)
     assert not scene.kernel.rules
 
