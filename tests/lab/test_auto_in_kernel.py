@@ -103,6 +103,39 @@ def test_acknowledgements_of_nobody_end_in_the_kernel_while_clients_may_have_coo
     assert of_kernel > resets * 9 // 10
 
 
+def lane_counts(lab: RunningLab) -> dict[str, int]:
+    counts: dict[str, int] = lab.api_json("/stats/lane")["counters"]
+    return counts
+
+
+def problems(lab: RunningLab) -> object:
+    """What a look at all shards has found; None while one of them has not looked."""
+    return lab.api_json("/stats/consistency").get("problems")
+
+
+def test_clients_are_admitted_by_the_kernel_while_the_flood_lasts(lab: RunningLab) -> None:
+    """A worker has prepared sessions for them, and none of the flood takes one."""
+    lab.wait_until("no shard is engaged", lambda: len(set(edges(lab))) == 1 and not is_engaged(lab))
+    engaged, before = edges(lab)[0], lane_counts(lab)
+    with syn_flood(lab, RATE_PER_S, 2 * SECONDS) as flood:
+        lab.wait_until("both shards have engaged", lambda: edges(lab)[0] - engaged >= SHARDS)
+        lab.wait_until("the kernel admits clients", lambda: is_admitting(lab))
+        flood.sent()
+    now = lane_counts(lab)
+    assert now["joined"] - before["joined"] >= CONNECTIONS // 2
+    assert now["opened"] - before["opened"] < RATE_PER_S, "the flood has opened some until its service engaged"
+    lab.wait_until("all have disengaged", lambda: len(set(edges(lab))) == 1 and not is_engaged(lab))
+    lab.wait_until("all books agree", lambda: problems(lab) == [])
+    lab.wait_until("clients get no cookies any more", lambda: connects_without_cookies(lab))
+
+
+def is_admitting(lab: RunningLab) -> bool:
+    """Whether most of some clients are admitted without a worker, by cookies that they return."""
+    before = lane_counts(lab)["joined"]
+    connect(lab)
+    return lane_counts(lab)["joined"] - before >= CONNECTIONS // 2
+
+
 def test_the_workers_answer_when_the_kernel_is_not_to(lab: RunningLab) -> None:
     lab.wait_until("no shard is engaged", lambda: len(set(edges(lab))) == 1)
     with lab.changed(synproxy_in_kernel=0):
