@@ -251,13 +251,17 @@ def test_admissions_that_nobody_takes_give_way_to_a_syn_that_came_up() -> None:
     assert scene.world.counter("backlog_dropped") == 0
 
 
-def test_a_service_in_auto_has_none_while_it_sends_cookies() -> None:
-    scene = Scene(plan(synproxy="auto", synproxy_defer=0), tcp_max_syn_backlog=20)
+@pytest.mark.parametrize("in_kernel", [0, 1])
+def test_no_syn_gets_one_of_a_service_in_auto_while_it_sends_cookies(in_kernel: int) -> None:
+    """There are some for clients that return theirs, when the kernel takes cookies back."""
+    tunables = {"tcp_max_syn_backlog": 20, "synproxy_in_kernel": in_kernel}
+    scene = Scene(plan(synproxy="auto", synproxy_defer=0), **tunables)
     assert scene.prepare(100) == 20
     for number in range(20):
         scene.opens(number)
     assert scene.world.put(syn_of(30)) is verdicts.COOKIE_SENT
-    assert scene.prepare(100) == 0
+    assert scene.prepare(100) == (20 if in_kernel else 0)
+    assert not scene.kernel.put(syn_of(31))
 
 
 @pytest.mark.parametrize("mode", ["auto", "always"])
