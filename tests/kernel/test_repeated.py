@@ -57,7 +57,7 @@ def judged_when_spent(gateway: Gateway, syn: bytes, spent: int) -> Judged:
 
 
 @pytest.mark.parametrize("first_latch", [0, NO_LATCH])
-@pytest.mark.parametrize("syn", AGAIN)
+@pytest.mark.parametrize("syn", AGAIN, ids=["same", "other_number", "with_data"])
 def test_those_beyond_a_number_are_dropped_while_clients_get_cookies(lane: Lane, syn: bytes, first_latch: int) -> None:
     gateway, _, entry = half_open(lane)
     flooded(gateway, first_latch=first_latch)

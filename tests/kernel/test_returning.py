@@ -1,5 +1,6 @@
 """Clients who come again while their endpoint rests, in the real program: they get a session, and it goes on resting."""
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from tests.support.tcp_options import LINUX_SYN
 SYN = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
 AGAIN = tcp(CLIENT, VIP, "S", seq=C0 + 77, options=LINUX_SYN)
 OTHER = pack_endpoint(CLIENT_ADDRESS + 77, 54321)
+TURNS = min(40, int(os.environ.get("LANE_LIVES", "200")) // 5)
+"""Fewer where the machine is slow."""
 
 
 def damaged(raw: bytes) -> bytes:
@@ -215,7 +218,7 @@ def test_two_cpus_let_each_client_go_once_and_lose_no_endpoint(lane: Lane) -> No
     clients = [pack_endpoint(CLIENT_ADDRESS + n, 3000) for n in range(24)]
     returned, opened = lane.counts()["client_returned"], lane.counts()["opened"]
     with ThreadPoolExecutor(4) as pool:
-        for turn in range(40):
+        for turn in range(TURNS):
             gateway.prepare(20)
             others = [pack_endpoint(CLIENT_ADDRESS + 100 + n, 4000 + turn) for n in range(8)]
             list(pool.map(partial(connect_and_close, lane), clients))
@@ -235,8 +238,8 @@ def test_two_cpus_let_each_client_go_once_and_lose_no_endpoint(lane: Lane) -> No
                 inside.end(session, EndReason.EXPIRED)
             inside.lane.publish_flows()
             world.now = max(world.now, time.monotonic())
-    assert lane.counts()["client_returned"] - returned > 500
-    assert lane.counts()["opened"] - opened > 1000
+    assert lane.counts()["client_returned"] - returned > 12 * TURNS
+    assert lane.counts()["opened"] - opened > 25 * TURNS
 
 
 def test_an_endpoint_of_another_ring_is_left_alone(lane: Lane) -> None:
