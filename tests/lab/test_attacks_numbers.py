@@ -8,6 +8,7 @@ from itertools import pairwise
 import dpkt
 import pytest
 
+from appliance.nat.isn import LEAST_STEP
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
 
@@ -48,7 +49,8 @@ def test_the_next_port_and_number_are_not_foreseen_from_those_before(syns: dict[
     ahead of the one before, by no more than the time that has passed."""
     for packets in syns.values():
         ports = [packet.source_port for packet in packets]
-        assert len(set(ports)) == len(ports), "a port rests before it comes again"
+        assert all(one != next_one for one, next_one in pairwise(ports)), "a port rests before it comes again"
+        assert_numbers_grow(packets)
         pairs = len(ports) - 1
         near = sum(abs(after - before) <= NEAR * SHARDS for before, after in pairwise(ports))
         assert near * 4 < pairs, f"{near} of {pairs} ports were near the one before"
@@ -57,3 +59,12 @@ def test_the_next_port_and_number_are_not_foreseen_from_those_before(syns: dict[
         foreseen = sum((after - before) % CIRCLE < 10 * TICKS_PER_S for before, after in pairwise(numbers))
         assert foreseen * 4 < pairs, f"{foreseen} of {pairs} numbers followed the one before like a clock"
         assert len(set(numbers)) == len(numbers)
+
+
+def assert_numbers_grow(packets: list[Captured]) -> None:
+    """Check that the number of each port that comes again lies beyond all that its real server may have seen."""
+    last = dict[int, int]()
+    for packet in packets:
+        before, seq = last.get(packet.source_port), packet.seen.seq
+        assert before is None or LEAST_STEP <= (seq - before) % CIRCLE < CIRCLE // 2
+        last[packet.source_port] = seq
