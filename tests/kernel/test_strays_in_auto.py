@@ -106,7 +106,7 @@ def test_once_a_client_was_sent_a_cookie_each_may_return_one_for_as_long_as_it_i
     lane: Lane, ago_s: float, is_over: bool
 ) -> None:
     """Also when the service has disengaged meanwhile."""
-    scene = Scene(lane, ago_s, tcp_timeout_syn_recv=1000)
+    scene = Scene(lane, ago_s, tcp_timeout_syn_recv=3000)
     scene.engage()
     assert lane.latch(0)["is_open"]
     scene.come_to_now()
