@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from appliance.director.of_services import OfServices
+from appliance.director.stray_rules import AUTO
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_kernel import LaneKernel
 from appliance.ipc.admissions import first_rings, may_be_prepared
@@ -114,7 +115,7 @@ class Admissions:
             always = mode in self._modes_with_cookies
             if not always:
                 wanted[key] = ring
-            if self._takes_cookies and (always or (mode == "auto" and self._are_some_asked)):
+            if self._takes_cookies and (always or (mode == AUTO and self._are_some_asked)):
                 of_proven[key] = ring
         if self._there.are(wanted) and self._there_for_proven.are(of_proven):
             return

@@ -45,8 +45,8 @@ _MS_PER_S = 1000
 
 _READ_EVERY_S = 0.04
 _MOST_UNREAD = 512
-"""How often, and behind how many turns, it is read at least what the kernel has done. Each time costs some 200 us, for few
-sessions as for many."""
+"""How often, and behind how many turns, it is read at least what the kernel has done: each time looks at all lines, however few
+sessions have moved."""
 
 _LOOKS = 2000
 _TAKE_IN_PRICE = 20

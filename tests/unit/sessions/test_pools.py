@@ -35,7 +35,6 @@ class Program:
             self.longs[PLACES + number % LINE_PLACES] = (number & 0xFFFFFFFF) << 32 | LAST_TIME
         self.line = Line(self.maps, self.homes, 0, 0)
         self.cells = self.maps.homes.cast("I")
-        self.written: set[int] = set()
         self.opened, self.void, self.ended = Counter[int](), Counter[int](), Counter[int]()
 
     def comes(self, entry: int, *, is_written: bool) -> None:

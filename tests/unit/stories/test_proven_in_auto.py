@@ -19,7 +19,7 @@ def flooded(**tunables: int) -> Scene:
     return scene
 
 
-def ring_of(scene: Scene) -> bool:
+def is_for_proofs(scene: Scene) -> bool:
     (ring,) = scene.inside.prepared.rings
     return ring.is_for_proofs
 
@@ -31,7 +31,7 @@ def test_a_full_backlog_leaves_room_for_clients_that_return_their_cookies() -> N
         scene.inside.prepared.miss(scene.service)
     scene.look()
     assert 0 < scene.inside.prepared.ready <= BACKLOG
-    assert ring_of(scene)
+    assert is_for_proofs(scene)
 
 
 def test_none_are_ready_when_the_kernel_takes_no_cookies_back() -> None:
@@ -53,5 +53,5 @@ def test_afterwards_syns_get_them_again(in_kernel: int) -> None:
     for _ in range(50):
         scene.inside.prepared.miss(scene.service)
     scene.look()
-    assert not ring_of(scene)
+    assert not is_for_proofs(scene)
     assert scene.kernel.put(syn_of(5000))
