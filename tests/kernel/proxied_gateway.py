@@ -56,8 +56,8 @@ class ProxiedGateway(Gateway):
     def proof(
         self, data: bytes = b"", client: bytes = CLIENT, offer: SynOffer = USUAL, isn: int = C0, window: int = 64240
     ) -> bytes:
-        """The packet by which a client returns the cookie that it got for this offer."""
-        cookie = self.jar.bake(Segment.parse(tcp(client, VIP, "S", seq=isn)).key, isn, offer, time.monotonic())
+        """The packet by which a client returns the cookie that it got for this offer, at the time at which Python judges it."""
+        cookie = self.jar.bake(Segment.parse(tcp(client, VIP, "S", seq=isn)).key, isn, offer, self.world.now)
         return tcp(client, VIP, "PA" if data else "A", seq=add(isn, 1), ack=add(cookie, 1), data=data, window=window)
 
     @property
