@@ -155,6 +155,10 @@ class LocalPortPool:
         index = bisect_left(self._ports, port)
         return index if index < len(self._ports) and self._ports[index] == port else None
 
+    def has(self, port: int) -> bool:
+        """Whether this port is one that may be handed out, free or not."""
+        return self._index_of(port) is not None
+
     def is_in_use(self, port: int) -> bool:
         """Whether this port is in use, in the range or outside."""
         index = self._index_of(port)
@@ -228,6 +232,10 @@ class LocalPorts:
     def release(self, local_address: bytes, real_server: bytes, port: int, last_seq: int) -> None:
         """Give back a port that `acquire` gave for the same two; see `LocalPortPool.release`."""
         self._pools[local_address + real_server].release(port, last_seq)
+
+    def has(self, local_address: bytes, real_server: bytes, port: int) -> bool:
+        """Whether this port, which somebody has between these two, is one of the range."""
+        return self._pools[local_address + real_server].has(port)
 
     def is_in_use(self, local_address: bytes, real_server: bytes, port: int) -> bool:
         """Whether somebody has this port between these two, in the range or outside."""

@@ -78,6 +78,8 @@ class Lane:
         self.entries = LaneEntries(maps.entries, slots)
         self.held: list[tuple[Session, int]] = []
         """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
+        self.over: list[Session] = []
+        """Those that `reconcile` has found to be over, since somebody asked last (`sessions.retiring`)."""
         self.outside = Outside(maps.outside, shard)
         self.timeouts_s: list[float] = []
         """By state; the tunables in force."""
@@ -111,7 +113,7 @@ class Lane:
             return
         if self.outside:
             self.outside.discard(session)
-        self._write_whole(session, entry, is_held=not is_plain(session))
+        write_record(session, self._records, entry, is_held=not is_plain(session), last_seen_ns=self._last_seen_ns(session))
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
         self._coming[entry] = flows
         if not self.gathers_flows:
@@ -219,10 +221,7 @@ class Lane:
             write_moves(session, self._cells, entry)
             self._longs[entry * LONGS + LAST_SEEN_WORD] = self._last_seen_ns(session)
         else:
-            self._write_whole(session, entry, is_held=True)
-
-    def _write_whole(self, session: Session, entry: int, *, is_held: bool) -> None:
-        write_record(session, self._records, entry, is_held=is_held, last_seen_ns=self._last_seen_ns(session))
+            write_record(session, self._records, entry, is_held=True, last_seen_ns=self._last_seen_ns(session))
 
     def _last_seen_ns(self, session: Session) -> int:
         return max(0, round((session.deadline - self.timeouts_s[session.state]) * NS_PER_S))
@@ -267,14 +266,16 @@ class Lane:
                 session = owners[place - start]
                 if session is not None:
                     self.refresh(session)
-                    if session.state in _OVER and self.entries.is_short(slot):
-                        self._withdraw(session)
+                    if session.state in _OVER:
+                        self._note_end(session, self.entries.is_short(slot))
                 place = changed.find(_CHANGED, place + 1, end)
         return False
 
-    def _withdraw(self, session: Session) -> None:
-        """Let Python alone go on with a connection that is over: hardly a packet comes, and a new one needs its entry."""
-        if session.entry is not None:
+    def _note_end(self, session: Session, are_entries_short: bool) -> None:
+        """A connection is over. Python alone goes on with it where a new one needs its entry: hardly a packet comes."""
+        if not are_entries_short:
+            self.over.append(session)
+        elif session.entry is not None:
             self._cells[session.entry * CELLS + HELD_CELL] = 1
             self.outside.add(session)
             self.leave(session)

@@ -61,8 +61,8 @@ class LaneEntries:
         self.in_use += 1
         return entry
 
-    def assign(self, entry: int, session: Session) -> None:
-        """An entry that was taken for nobody yet is that of a session."""
+    def assign(self, entry: int, session: Session | None) -> None:
+        """An entry that was taken is that of this session from now on, or of none that the shard has in its tables."""
         slot = entry // self._part_size
         self.owners[slot][entry - slot * self._part_size] = session
 

@@ -235,9 +235,9 @@ class Pool:
         min(self.lines, key=len).put(entry, self.number, self.ring.number)
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more endpoint may belong here."""
-        return self.size < MOST_IN_POOL
+    def room(self) -> int:
+        """How many more endpoints may belong here."""
+        return MOST_IN_POOL - self.size
 
     def put_first(self, entry: int) -> None:
         """An endpoint belongs here from now on, and is the next one of its line. The ring is closed, and all events are known."""

@@ -68,7 +68,7 @@ class Resting:
         self._owner = owner
         self._admission = admission
         self._figures = figures
-        self._read = read
+        self.read = read
         self._spares = spares
         self._time_wait_counts, self._shard = shared.time_wait_counts, shard
         maps = owner.lane.maps
@@ -95,7 +95,7 @@ class Resting:
         if pool is None and self._free_pools:
             maps = self._owner.lane.maps
             pool = self.pools[real_server] = Pool(maps, self._homes, self._free_pools.pop(), ring)
-        return pool if pool is not None and pool.has_room and pool.ring is ring else None
+        return pool if pool is not None and pool.room and pool.ring is ring else None
 
     def schedule(self, ring: Ring, service: VirtualService[Session]) -> None:
         """Let the kernel give sessions of a service to its real servers by turns, or by the client, when it does not yet, and all
@@ -130,7 +130,7 @@ class Resting:
         with ring.closed():
             left = min(_SPARED_AT_ONCE, number)
             for real_server, pool in pools:
-                self._read(pool)
+                self.read(pool)
                 left -= self._spares.put(pool, service, real_server, min(left, of_each - self._spares.number(real_server)))
             self._owner.lane.publish_flows()  # a flow that has to go may be one of those that come
 
@@ -144,14 +144,14 @@ class Resting:
         for real_server, pool in self.pools.items() if self._spares else ():
             if pool.ring is ring and self._spares.number(real_server):
                 with ring.closed():
-                    self._read(pool)
+                    self.read(pool)
                     self._spares.empty(real_server, pool)
 
     def leave_all(self) -> None:
         """All that rest are leaving, and there are no pools. No session is young."""
         for real_server, pool in self.pools.items():
             with pool.ring.closed():
-                self._read(pool)
+                self.read(pool)
                 pool.ring.put_schedule(())
                 self._spares.empty(real_server, pool)
                 for entry, ticket in self.tickets.items():
@@ -181,7 +181,7 @@ class Resting:
             return tickets
         pool = self.pool_of(tickets[0])
         with pool.ring.closed():
-            self._read(pool)
+            self.read(pool)
             found = [ticket for ticket in tickets if ticket.entry in self.tickets]
             for ticket in found:
                 pool.dismiss(ticket.entry)
@@ -204,6 +204,18 @@ class Resting:
                 freed += self._free_firsts(pool, FREED - freed, EndReason.PORT_TAKEN)
         self._owner.lane.publish_flows()
         return freed > 0
+
+    def come(self, pool: Pool, ticket: Ticket) -> None:
+        """One that belonged to no pool comes to rest in this one. It is held; the ring is closed, and all events are known."""
+        pool.size += 1
+        pool.put(ticket.entry)
+        self.tickets[ticket.entry] = ticket
+        self._figures.come_to_rest(ticket)
+
+    def free_rested(self, pool: Pool, most: int) -> None:
+        """Free up to so many that have rested long enough, because others come."""
+        self._free_firsts(pool, most, EndReason.PORT_TAKEN, self._owner.by_state.now * NS_PER_S - REST_NS)
+        self._owner.lane.publish_flows()
 
     def free_some(self, now: float) -> None:
         """Free those that nobody will use, those whose time is over, and those that are too many in TIME_WAIT."""

@@ -64,6 +64,11 @@ class ShortFigures:
         self._by_state[_TIME_WAIT] += number
         self._counts[SESSIONS_SHORT] += number
 
+    def come_to_rest(self, ticket: Ticket) -> None:
+        """This one was in the tables, where it is counted no more as what it was; the shard has as many sessions as before."""
+        ticket.session.counts[OVER_CONNS] += 1
+        self._by_state[_TIME_WAIT] += 1
+
     def take_in(self, ticket: Ticket) -> None:
         """This one was young, and goes into the tables, where it is counted anew."""
         counts = ticket.session.counts

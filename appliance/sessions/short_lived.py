@@ -23,6 +23,8 @@ from appliance.sessions.pools import Pool
 from appliance.sessions.readiness import may_be_short
 from appliance.sessions.resting import Owner as RestingOwner
 from appliance.sessions.resting import Resting
+from appliance.sessions.retiring import Owner as RetiringOwner
+from appliance.sessions.retiring import Retiring
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_books import ShortBooks
 from appliance.sessions.short_figures import Owner as FiguresOwner
@@ -59,7 +61,7 @@ Batches = deque[tuple[float, list[int]]]
 """Entries of sessions that were opened, and when that was known; the oldest in front. Some of them are young no more."""
 
 
-class Owner(FiguresOwner, RestingOwner, Protocol):
+class Owner(FiguresOwner, RestingOwner, RetiringOwner, Protocol):
     """What short-lived sessions need of the sessions of their shard."""
 
     ended: EndedSessions
@@ -87,6 +89,7 @@ class ShortLived:
         self._cells, self._longs = records.cast("I"), records.cast("Q")
         self.spares = Spares(owner, admission, counts)
         self._resting = Resting(owner, admission, shared, shard, self._figures, self._read, self.spares)
+        self.retiring = Retiring(owner, admission.local_ports, self._resting, self._figures, self.may_have, lambda: self.room)
         self._young: dict[int, Ticket] = {}
         """By entry."""
         self._books = ShortBooks(self._young, self._resting.tickets, self.spares, self._figures)
@@ -114,6 +117,11 @@ class ShortLived:
         """How many endpoints rest."""
         return len(self._resting.tickets)
 
+    @property
+    def room(self) -> int:
+        """How many more may be young or rest."""
+        return self._most - len(self._young) - self.resting
+
     def at_rest(self) -> list[Ticket]:
         """The tickets whose endpoints rest now, and whose clients have not come again."""
         self.read()
@@ -140,8 +148,7 @@ class ShortLived:
     def schedule(self, ring: Ring, service: VirtualService[Session], spare: int = 0) -> None:
         """Let the kernel use endpoints again by itself for a service, as soon as it can; by the client, with `spare` ones."""
         if service.scheduler.needs_client:
-            room = self._most - len(self._young) - self.resting - len(self.spares)
-            self._resting.spare(ring, service, min(spare, room))
+            self._resting.spare(ring, service, min(spare, self.room - len(self.spares)))
         self._resting.schedule(ring, service)
 
     def drop_spares(self, ring: Ring) -> None:
@@ -153,8 +160,7 @@ class ShortLived:
         self._figures.begin(tickets)
         opened = list[int]()
         for ticket in tickets:
-            has_room = len(self._young) + self.resting < self._most
-            pool = self._resting.pool_with_room(ticket.session.real_server, ring) if has_room else None
+            pool = self._resting.pool_with_room(ticket.session.real_server, ring) if self.room > 0 else None
             if pool is None:
                 self._take_in(ticket)
                 continue
@@ -186,9 +192,11 @@ class ShortLived:
         """Read what happened, look at those that are old enough, and free what has rested long enough; True when there is more to
         do."""
         if not self._resting.pools and not self._resting.leaving:
+            self._owner.lane.over.clear()
             return False
         if now >= self._read_at_s or self.unread >= _MOST_UNREAD:
             self.read()
+            self.retiring.look()
             self._read_at_s = now + _READ_EVERY_S
         left = self._look_at(self._fresh, HANDSHAKE_MS, _LOOKS, now)
         left = self._look_at(self._older, YOUNG_MS, left, now)

@@ -70,7 +70,7 @@ class Spares(Container[int]):
         """Put up to `number` more into the pool of a real server; returns how many. The ring is closed, and all events are
         known."""
         for made in range(number):
-            ticket = self._made(service, real_server) if pool.has_room else None
+            ticket = self._made(service, real_server) if pool.room else None
             if ticket is None:
                 return made
             pool.put_first(ticket.entry)

@@ -27,6 +27,7 @@ from appliance.state.session import Session
 from appliance.state.session_phases import Opening
 from appliance.state.session_table import SessionTable
 from appliance.state.sources import Places, SourceCounts
+from appliance.timers import TimerWheel
 from appliance.wire import craft
 from appliance.wire.flow import Direction
 from appliance.wire.seq import add
@@ -41,6 +42,7 @@ class Owner(Protocol):
     tcp: SessionTable
     lane: Lane
     tunables: LiveTunables
+    wheel: TimerWheel[Session]
     sources: dict[str, SourceCounts]
     by_state: ByState[Session]
     ended: EndedSessions

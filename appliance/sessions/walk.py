@@ -85,6 +85,7 @@ class SessionWalk:
 
     def step(self, now: float) -> Piece:
         """The next piece of the answer, at `now` seconds of the monotonic clock."""
+        self._sessions.prepared.short.retiring.pause()
         if self._query.kind == SLABS:
             tables = list(islice(self._tables, _SLABS_AT_ONCE))
             return Piece(tables, len(tables) < _SLABS_AT_ONCE)

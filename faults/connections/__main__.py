@@ -6,7 +6,6 @@ standard output.
 """
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -31,8 +30,9 @@ _COUNT_MAX = 1_000_000_000
 _RATE_MAX = 100_000
 _SLICE_S = 20
 _SAMPLE_S = 1.0
-_LOOK_EVERY, _SAY_EVERY = 2, 10
-"""In samples."""
+_SAY_EVERY_S = 10.0
+_LOOK_SHARE = 0.1
+"""Of the time at most, in which the program looks at all tables: looks take cores, and the longer the more sessions there are."""
 _QUIET_S = 120.0
 _LOOK_S = 120.0
 """How long a look at all tables may take while workers have much else to do."""
@@ -84,17 +84,18 @@ def _inside(options: argparse.Namespace) -> int:
 def _run(gateway: Gateway, options: argparse.Namespace) -> Run:
     before, began = sample(gateway), time.monotonic()
     answered, troubles = 0, list[str]()
-    during, looks, numbers = list[Sample](), list[Look](), itertools.count(1)
+    during, looks, next_look, next_word = list[Sample](), list[Look](), began, began + _SAY_EVERY_S
     while answered < options.count:
         seconds = min(_SLICE_S, 1 + (options.count - answered) // options.rate)
         with opening([service.vip for service in SERVICES], options.rate, seconds, gateway.site.directory) as load:
             while not load.is_over(_SAMPLE_S):
                 during.append(sample(gateway))
-                number = next(numbers)
-                if number % _LOOK_EVERY == 0:
+                if (now := time.monotonic()) >= next_look:
                     looks.append(look(gateway))
-                if number % _SAY_EVERY == 0:
-                    _say(_progress(gateway, during[-1], time.monotonic() - began, options.count))
+                    next_look = now + (time.monotonic() - now) / _LOOK_SHARE
+                if now >= next_word and looks:
+                    _say(_progress(looks[-1], during[-1], now - began, options.count))
+                    next_word = now + _SAY_EVERY_S
         answered += load.answered
         troubles += [load.trouble] if load.trouble else []
         if not load.answered:
@@ -141,8 +142,8 @@ def _quiet(gateway: Gateway) -> Look:
     return seen[-1]
 
 
-def _progress(gateway: Gateway, one: Sample, elapsed_s: float, wanted: int) -> str:
-    conns = sum(row["conns"] for rows in look(gateway).figures.values() for row in rows.values())
+def _progress(seen: Look, one: Sample, elapsed_s: float, wanted: int) -> str:
+    conns = sum(row["conns"] for rows in seen.figures.values() for row in rows.values())
     rss = ", ".join(f"{name} {process.rss_kib / 1024:.1f} MiB" for name, process in one.processes.items())
     return f"{elapsed_s:.0f} s: {conns:,} of {wanted:,} connections, {conns / elapsed_s:,.0f} a second; {rss}"
 

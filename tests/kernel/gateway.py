@@ -84,6 +84,12 @@ def connect_and_close(lane: Lane, client: bytes) -> Segment | None:
     if raw == syn:
         return None
     opened = Segment.parse(raw)
+    close(lane, client, opened)
+    return opened
+
+
+def close(lane: Lane, client: bytes, opened: Segment) -> None:
+    """The packets of a connection behind its SYN, which is given as the real server gets it."""
     local, rs = source_of(opened.key), destination_of(opened.key)
     for packet, direction in (
         (tcp(rs, local, "SA", seq=R0, ack=add(opened.seq, 1), options=MSS_1460), 1),
@@ -93,7 +99,6 @@ def connect_and_close(lane: Lane, client: bytes) -> Segment | None:
         (tcp(rs, local, "A", seq=R0 + 2, ack=add(opened.seq, 2)), 1),
     ):
         assert lane.pass_on(packet, direction)[0] == CARRIED
-    return opened
 
 
 def later(gateway: Gateway, by_s: float) -> None:

@@ -12,10 +12,18 @@ from appliance.edge.errors import EdgeError
 SIZES = {"sessions": 4096, "flows": 100, "changed": 1, "real_servers": 3, "traffic": 6}
 
 
-@pytest.fixture
-def loaded(lane_object: Path) -> Iterator[Loaded]:
+@pytest.fixture(scope="module")
+def loaded_once(lane_object: Path) -> Iterator[Loaded]:
     with bpf.load(lane_object, SIZES) as program_and_maps:
         yield program_and_maps
+
+
+@pytest.fixture
+def loaded(loaded_once: Loaded) -> Loaded:
+    """The program, with nothing in the maps that tests write to. To load it takes seconds, and a minute where all is emulated."""
+    loaded_once.maps["flows"].delete_all([found for found, _ in loaded_once.maps["flows"].items()])
+    loaded_once.maps["real_servers"].mapped()[:] = bytes(8 * SIZES["real_servers"])
+    return loaded_once
 
 
 def key(number: int) -> bytes:

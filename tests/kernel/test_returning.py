@@ -16,8 +16,9 @@ from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
 from appliance.state.lane_entry import is_session
 from appliance.wire.flow import pack_endpoint
+from appliance.wire.segment import Segment
 from appliance.wire.seq import add
-from tests.kernel.gateway import Gateway, connect_and_close, later, ready_again, rest, rest_of_one_connection
+from tests.kernel.gateway import Gateway, close, connect_and_close, later, ready_again, rest, rest_of_one_connection
 from tests.kernel.gateway import clear_again as clear_again
 from tests.kernel.lane import UP, Lane
 from tests.support.addresses import C0, CLIENT, CLIENT_ADDRESS, R0, VIP
@@ -63,6 +64,26 @@ def test_a_client_whose_endpoint_rests_gets_a_session_as_others_do(lane: Lane) -
     assert (session.client_isn, session.entry) != (C0, entry)
     assert session.client_isn == C0 + 77
     check_endpoints(gateway.world.inside)
+
+
+def test_so_does_one_whose_last_session_was_in_the_tables(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    gateway.prepare(20)
+    assert all(connect_and_close(lane, pack_endpoint(CLIENT_ADDRESS, 2000 + number)) for number in range(4))
+    later(gateway, HANDSHAKE_MS / 1000)
+    syn = tcp(CLIENT, VIP, "S", seq=C0, options=LINUX_SYN)
+    assert gateway.shard.handle(syn, gateway.world.now) is TO_REAL_SERVER
+    entry = gateway.session().entry
+    assert entry is not None
+    close(lane, CLIENT, Segment.parse(gateway.shard.output.rewritten))
+    later(gateway, 0)
+    later(gateway, HANDSHAKE_MS / 1000)
+    assert not gateway.world.sessions()
+    assert place_of(gateway, entry) < LINES_OF_POOL * LINE_PLACES
+    judged = gateway.put(AGAIN)
+    assert (judged.verdict, judged.counted.get("client_returned")) == (UP, 1)
+    assert not has_client(gateway, entry)
+    later(gateway, 0)
 
 
 def test_it_is_listed_once_with_its_new_session(lane: Lane) -> None:
