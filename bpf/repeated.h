@@ -7,14 +7,12 @@
 #include "front_door.h"
 #include "strays.h"
 
-/* Whether a packet of a session is one too many of such SYNs. */
+/* Whether a packet of a session that is half-open is one too many of such SYNs. */
 static __noinline int is_one_too_many(struct __sk_buff *skb, struct packet *packet, const struct session *session)
 {
 	struct stray_budget *budget;
 
-	if (session->was.state != TCP_STATE_SYN_RECV || session->direction != INBOUND || !is_syn(skb, packet))
-		return 0;
-	if (!gets_cookie(skb, packet))
+	if (session->direction != INBOUND || !is_syn(skb, packet) || !gets_cookie(skb, packet))
 		return 0;
 	budget = budget_of_window();
 	if (!budget)

@@ -6,6 +6,9 @@
 #include "endpoints.h"
 #include "front_door.h"
 
+/* An endpoint that stands in a line of its pool has a place below this; above it are the marks. */
+#define PLACES_OF_POOL (LINES_OF_POOL * LINE_PLACES)
+
 /* The flow of a client's packets to the service of a record. */
 static __always_inline struct flow client_flow(const struct session_record *record, __be32 address, __be16 port)
 {
@@ -36,7 +39,7 @@ static __always_inline int rests(__u32 entry)
 {
 	struct home *home = bpf_map_lookup_elem(&homes, &entry);
 
-	return home && home->pool && *(volatile __u32 *)&home->place < LINES_OF_POOL * LINE_PLACES;
+	return home && home->pool && *(volatile __u32 *)&home->place < PLACES_OF_POOL;
 }
 
 /*
@@ -66,7 +69,7 @@ static __noinline __u32 let_client_go(const struct packet *packet, __u32 ring)
 	if (!home || !home->pool || home->ring != ring)
 		return COUNT_UP_HELD;
 	place = *(volatile __u32 *)&home->place;
-	if (place >= LINES_OF_POOL * LINE_PLACES || __sync_val_compare_and_swap(&home->place, place, PLACE_LET_GO) != place)
+	if (place >= PLACES_OF_POOL || __sync_val_compare_and_swap(&home->place, place, PLACE_LET_GO) != place)
 		return COUNT_UP_RACE;
 	if (fits(packet, session.record, INBOUND)) {
 		*(volatile __u16 *)&session.record->version = 0;

@@ -81,26 +81,46 @@ def _inside(options: argparse.Namespace) -> int:
     return program.FAILED if list(wrong(run)) else 0
 
 
+class Watch:
+    """What is seen of the gateway while connections are opened. Times are in seconds."""
+
+    def __init__(self, gateway: Gateway, wanted: int) -> None:
+        self._gateway, self._wanted = gateway, wanted
+        self._began = self._looked_at = self._next_look = time.monotonic()
+        self._next_word = self._began + _SAY_EVERY_S
+        self.samples, self.looks = list[Sample](), list[Look]()
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long it has been."""
+        return time.monotonic() - self._began
+
+    def see(self) -> None:
+        """Take a sample; and look at all tables, and say how far it is, when that is due."""
+        self.samples.append(sample(self._gateway))
+        now = time.monotonic()
+        if now >= self._next_look:
+            self.looks.append(look(self._gateway))
+            self._looked_at = time.monotonic()
+            self._next_look = now + (self._looked_at - now) / _LOOK_SHARE
+        if now >= self._next_word:
+            self._next_word = now + _SAY_EVERY_S
+            _say(_progress(self.looks[-1], self.samples[-1], self._looked_at - self._began, self._wanted))
+
+
 def _run(gateway: Gateway, options: argparse.Namespace) -> Run:
-    before, began = sample(gateway), time.monotonic()
+    before, watch = sample(gateway), Watch(gateway, options.count)
     answered, troubles = 0, list[str]()
-    during, looks, next_look, next_word = list[Sample](), list[Look](), began, began + _SAY_EVERY_S
     while answered < options.count:
         seconds = min(_SLICE_S, 1 + (options.count - answered) // options.rate)
         with opening([service.vip for service in SERVICES], options.rate, seconds, gateway.site.directory) as load:
             while not load.is_over(_SAMPLE_S):
-                during.append(sample(gateway))
-                if (now := time.monotonic()) >= next_look:
-                    looks.append(look(gateway))
-                    next_look = now + (time.monotonic() - now) / _LOOK_SHARE
-                if now >= next_word and looks:
-                    _say(_progress(looks[-1], during[-1], now - began, options.count))
-                    next_word = now + _SAY_EVERY_S
+                watch.see()
         answered += load.answered
         troubles += [load.trouble] if load.trouble else []
         if not load.answered:
             break
-    took_s = time.monotonic() - began
+    took_s = watch.elapsed_s
     _say(f"{answered:,} connections in {took_s:.0f} s; waiting until nothing is ready or half-open")
     after = _quiet(gateway)
     return Run(
@@ -111,9 +131,9 @@ def _run(gateway: Gateway, options: argparse.Namespace) -> Run:
         seconds=took_s,
         troubles=tuple(troubles),
         before=before,
-        during=tuple(during),
+        during=tuple(watch.samples),
         last=sample(gateway),
-        looks=tuple(looks),
+        looks=tuple(watch.looks),
         after=after,
         shards=options.shards,
     )

@@ -10,6 +10,9 @@ from faults.soak.verdict import of_processes
 _ROUNDS = 2
 """Those of a shard, and those of the kernel for it."""
 
+_MANY, _BY_KERNEL = 1_000_000, 0.95
+"""Of so many connections, or more, the kernel opens this share at least. At first nothing is ready, so workers open some."""
+
 COUNTED = ("conns", "active_conns", "inactive_conns")
 
 
@@ -49,6 +52,8 @@ def wrong(run: Run) -> Iterator[str]:
         yield f"{run.answered:,} connections were answered of {run.wanted:,}"
     if conns + run.reused < run.answered:
         yield f"{conns:,} new sessions and {run.reused:,} that went on are counted, for {run.answered:,} connections"
+    if run.answered >= _MANY and run.opened_by_kernel < _BY_KERNEL * run.answered:
+        yield f"the kernel opened {run.opened_by_kernel:,} of {run.answered:,} connections, and workers the others"
     for service in SERVICES:
         yield from of_shares(service, {ip: counts["conns"] for ip, counts in run.after.figures[service.name].items()}, run.shards)
     for look in (*run.looks, run.after):

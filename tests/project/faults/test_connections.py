@@ -70,6 +70,8 @@ def test_a_run_that_is_well() -> None:
         ({"after": look(flows=37)}, "37 flows are in the lane, and 18 entries are used"),
         ({"after": look(real_servers={f"{RS1}:8081": {"in_use": 2, "ready": 9, "young": 0, "resting": 5}})},
          f"{RS1} has 7 sessions, and 6 are counted"),
+        ({"wanted": 10**6, "answered": 10**6, "reused": 10**6, "opened_by_kernel": 949_999},
+         "the kernel opened 949,999 of 1,000,000 connections, and workers the others"),
         ({"last": sample(99, pid=2)}, "worker 0 was replaced"),
     ],
 )  # fmt: skip
@@ -81,6 +83,11 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], said: str) -> None:
 def test_a_shard_in_the_middle_of_a_turn_is_no_trouble() -> None:
     """Each of two may have given each real server as many more as its weight says."""
     assert list(wrong(run(after=look((202, 199, 199), (102, 200, 298))))) == []
+
+
+def test_the_kernel_may_open_fewer_of_a_short_run() -> None:
+    assert list(wrong(run(opened_by_kernel=10))) == []
+    assert list(wrong(run(wanted=10**6, answered=10**6, reused=10**6, opened_by_kernel=950_000))) == []
 
 
 def test_memory_that_grows_without_end_is_found() -> None:
