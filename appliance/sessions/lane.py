@@ -10,6 +10,7 @@ sessions come and go with one call, see `gathers_flows`. Until then their packet
 """
 
 from array import array
+from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -53,7 +54,7 @@ _CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
 _NO_VERSION = bytes(2)
 
 _MOST_AT_ONCE = 4096
-"""Sessions that are looked at, at most, because there is no room for a new one: some ten milliseconds' work."""
+"""Sessions that are looked at, because there is no room for a new one, or remembered as over: some ten milliseconds' work."""
 
 
 class Owner(Protocol):
@@ -78,8 +79,8 @@ class Lane:
         self.entries = LaneEntries(maps.entries, slots)
         self.held: list[tuple[Session, int]] = []
         """Sessions that were held since the last `release_held`, and the cell of their state as it was then."""
-        self.over: list[Session] = []
-        """Those that `reconcile` has found to be over, since somebody asked last (`sessions.retiring`)."""
+        self.over = deque[Session](maxlen=_MOST_AT_ONCE)
+        """Those that `reconcile` has found to be over last, and that nobody has taken from here (`sessions.retiring`)."""
         self.outside = Outside(maps.outside, shard)
         self.timeouts_s: list[float] = []
         """By state; the tunables in force."""
@@ -302,8 +303,7 @@ class Lane:
 
     def leave(self, session: Session) -> None:
         """Take a session that Python holds out of the lane; Python alone goes on with it."""
-        entry = session.entry
-        if entry is None:
+        if (entry := session.entry) is None:
             return
         if self._coming.pop(entry, None) is None:
             self._going.append(flows_of(session))

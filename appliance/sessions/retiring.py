@@ -31,6 +31,10 @@ _NOT_BEHIND_A_LOOK_S = 0.25
 neither place when it comes by."""
 
 
+_AT_ONCE = 100
+"""Sessions that retire in a look at most: a millisecond's work, or two."""
+
+
 class Owner(Protocol):
     """What is needed of the sessions of a shard."""
 
@@ -65,12 +69,12 @@ class Retiring:
         """Somebody walks through all sessions, and is at it still."""
         self._paused_until_s = self._owner.by_state.now + _NOT_BEHIND_A_LOOK_S
 
-    def look(self) -> None:
-        """Let those retire whose connections were found to be over since."""
+    def look(self) -> bool:
+        """Let some of those retire whose connections were found to be over since; True when there are more."""
         lane = self._owner.lane
         if not lane.over or self._owner.by_state.now < self._paused_until_s:
-            return
-        over, lane.over = lane.over, []
+            return False
+        over = [lane.over.popleft() for _ in range(min(len(lane.over), _AT_ONCE))]
         by_pool = dict[Pool, list[Session]]()
         for session in dict.fromkeys(over):
             pool = self._resting.pools.get(session.real_server)
@@ -78,6 +82,7 @@ class Retiring:
                 by_pool.setdefault(pool, []).append(session)
         for pool, some in by_pool.items():
             self._retire(pool, some)
+        return bool(lane.over)
 
     def _may_retire(self, session: Session, pool: Pool) -> bool:
         """Whether the kernel may use its endpoint for others. One from the time of other local addresses or ports is not for

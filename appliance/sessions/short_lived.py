@@ -196,8 +196,7 @@ class ShortLived:
             return False
         if now >= self._read_at_s or self.unread >= _MOST_UNREAD:
             self.read()
-            self.retiring.look()
-            self._read_at_s = now + _READ_EVERY_S
+            self._read_at_s = now + (0.0 if self.retiring.look() else _READ_EVERY_S)
         left = self._look_at(self._fresh, HANDSHAKE_MS, _LOOKS, now)
         left = self._look_at(self._older, YOUNG_MS, left, now)
         self._resting.free_some(now)

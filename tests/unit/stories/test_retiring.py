@@ -9,7 +9,7 @@ from appliance.ipc.queries import ROWS, Query
 from appliance.model import verdicts
 from appliance.model.tcp_state import TcpState
 from appliance.sessions import pools
-from appliance.sessions.retiring import _NOT_BEHIND_A_LOOK_S
+from appliance.sessions.retiring import _AT_ONCE, _NOT_BEHIND_A_LOOK_S
 from appliance.sessions.short_lived import _READ_EVERY_S
 from appliance.state.lane_entry import CELLS, HELD_CELL
 from appliance.state.session import Session
@@ -226,3 +226,21 @@ def test_where_there_is_no_room_those_that_have_rested_longest_go(
     assert (session.entry is None) == have_rested
     assert scene.world.counter("time_wait_ports_taken") == have_rested
     check_endpoints(scene.inside)
+
+
+def test_a_look_lets_some_of_many_retire_and_the_next_one_goes_on() -> None:
+    scene = with_pools()
+    many = range(OURS, OURS + _AT_ONCE + 20)
+    while len(scene.inside) < len(many):
+        number = OURS + len(scene.inside)
+        if not scene.kernel.ready:
+            scene.look()
+        open_in_tables(scene, number)
+    for session in scene.world.sessions():
+        closed_by_kernel(scene, session)
+    scene.look()
+    scene.inside.by_state.now = scene.world.now = scene.world.now + _READ_EVERY_S
+    scene.inside.prepared.look(scene.world.now)
+    assert scene.short.resting == AT_REST + _AT_ONCE
+    scene.look()
+    assert scene.short.resting == AT_REST + len(many)
