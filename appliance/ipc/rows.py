@@ -90,7 +90,7 @@ class Consistency(NamedTuple):
     free: int
     """Local endpoints that nobody has, of those that were ever asked for."""
     entries: dict[str, int]
-    """Entries of the lane: "used", and "free"."""
+    """Entries of the lane: "used"; of those, "without_client", whose clients have come again while they rest; and "free"."""
     flows: int
     """Of the kernel's table, those that lead to entries of the shard."""
     wrong: int

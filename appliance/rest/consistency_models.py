@@ -4,9 +4,10 @@ from appliance.rest.models import Count, Model
 
 
 class EntryCounts(Model):
-    """Entries of the lane that somebody has, and all others."""
+    """Entries of the lane that somebody has; those of them whose clients have come again while they rest; and all others."""
 
     used: Count
+    without_client: Count
     free: Count
 
 

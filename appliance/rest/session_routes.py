@@ -139,9 +139,10 @@ SESSION_ROUTES: tuple[Route, ...] = (
                 "Looks whether each local endpoint and each entry of the lane has one holder or is free, and whether flows and "
                 "figures agree with that. Traffic may go on meanwhile.",
                 "what was found, then how many local endpoints of each real server each kind of holder has",
-                "`wrong` (how much does not agree), `problems` (the first of it, each in a sentence), `entries` (`used` and "
-                "`free`), `flows` in the lane, `free` (local endpoints that nobody has) and `real_servers`: an object: endpoint "
-                "-> how many of its local endpoints are `in_use`, `ready`, `young` and `resting`",
+                "`wrong` (how much does not agree), `problems` (the first of it, each in a sentence), `entries` (`used`, "
+                "`without_client` and `free`), `flows` in the lane, `free` (local endpoints that nobody has) and "
+                "`real_servers`: an object: endpoint -> how many of its local endpoints are `in_use`, `ready`, `young` and "
+                "`resting`",
                 refusals=(SHARD_DOWN,),
                 is_costly=True,
                 answer=Consistency,

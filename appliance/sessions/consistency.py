@@ -39,7 +39,7 @@ class ConsistencyCheck:
         self._lane = sessions.lane
         self._cells = sessions.lane.maps.records.cast("I")
         self._held = Counter[tuple[bytes, str]]()
-        self._entries_used = self._flows = self._wrong = 0
+        self._entries_used = self._without_client = self._flows = self._wrong = 0
         self._problems: list[str] = []
         self._steps = chain(self._look_at_tables(), self._look_at_entries(), self._look_at_flows(), self._look_at_sums())
 
@@ -57,7 +57,8 @@ class ConsistencyCheck:
         for (endpoint, holder), count in self._held.items():
             held.setdefault(show_endpoint(endpoint), dict.fromkeys(HOLDERS, 0))[holder] = count
         pools = (pool for protocol in ("tcp", "udp") for _, _, pool in self._sessions.local_ports(protocol))
-        entries = {"used": self._entries_used, "free": sum(map(len, self._lane.entries.parts.values())) - self._entries_used}
+        number = sum(map(len, self._lane.entries.parts.values()))
+        entries = {"used": self._entries_used, "without_client": self._without_client, "free": number - self._entries_used}
         return Consistency(
             held, sum(pool.size - pool.in_use for pool in pools), entries, self._flows, self._wrong, self._problems
         )  # fmt: skip
@@ -134,6 +135,7 @@ class ConsistencyCheck:
             expected = [None, None]
         elif holder == RESTING and not is_one and values[0] != expected[0]:  # its client has come again, and may have another
             expected[0] = values[0]
+            self._without_client += 1
         elif not is_one:
             self._note(f"{who}: its record is that of no session")
         if values != expected:

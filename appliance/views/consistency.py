@@ -16,7 +16,7 @@ def consistency(shards: Sequence[Consistency]) -> Document:
     data = {
         "wrong": sum(one.wrong for one in shards),
         "problems": [problem for one in shards for problem in one.problems],
-        "entries": {name: sum(one.entries[name] for one in shards) for name in ("used", "free")},
+        "entries": {name: sum(one.entries[name] for one in shards) for name in ("used", "without_client", "free")},
         "flows": sum(one.flows for one in shards),
         "free": sum(one.free for one in shards),
         "real_servers": {real_server: dict(counts) for real_server, counts in sorted(held.items())},
@@ -31,7 +31,7 @@ def _text(data: dict[str, object], held: dict[str, Counter[str]]) -> str:
     lines = (
         f"wrong: {data['wrong']}",
         *problems,
-        f"entries: {entries['used']} used, {entries['free']} free",
+        f"entries: {entries['used']} used, {entries['without_client']} of them without their client, {entries['free']} free",
         f"flows: {data['flows']}",
         f"local endpoints: {data['free']} free",
     )

@@ -74,9 +74,10 @@ def of_shares(service: Turns, conns: Mapping[str, int], shards: int) -> Iterator
 
 def of_quiet(look: Look) -> Iterator[str]:
     """Where figures differ from what is there, when nothing moves any more."""
-    consistency = look.consistency
-    if consistency["flows"] != 2 * consistency["entries"]["used"]:
-        yield f"{consistency['flows']} flows are in the lane, and {consistency['entries']['used']} entries are used"
+    consistency, entries = look.consistency, look.consistency["entries"]
+    if consistency["flows"] != 2 * entries["used"] - entries["without_client"]:
+        without = f"{entries['without_client']} of them without a client"
+        yield f"{consistency['flows']} flows are in the lane, and {entries['used']} entries are used, {without}"
     for endpoint, held in consistency["real_servers"].items():
         address, _, _ = endpoint.rpartition(":")
         figures = [service[address] for service in look.figures.values() if address in service]

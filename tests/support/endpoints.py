@@ -54,6 +54,7 @@ def check_endpoints(sessions: Sessions) -> None:
     assert found.problems == [], "a shard is consistent, and says so"
     assert found.entries["used"] == len(used)
     assert found.flows == len(expected)
+    assert found.entries["without_client"] == 2 * (len(used) - len(ready)) - len(expected)
     endpoints_held = sum(sum(counts.values()) for counts in found.held.values())
     assert endpoints_held == len(in_tables) + len(sessions.udp) + len(ready) + len(young) + len(resting)
 

@@ -447,7 +447,11 @@ class FakeSessions:
         """Of one shard; raises the error, if the test set one."""
         self._fail()
         held = {"192.0.2.101:8080": {"in_use": 3, "ready": 16, "young": 2, "resting": 5}}
-        return [Consistency(held, 700, {"used": 26, "free": 998}, 20, 1, ["shard 0: entry 7 is neither held nor free"])]
+        return [
+            Consistency(
+                held, 700, {"used": 26, "without_client": 4, "free": 998}, 20, 1, ["shard 0: entry 7 is neither held nor free"]
+            )
+        ]
 
     def _fail(self) -> None:
         if self.error:

@@ -215,7 +215,7 @@ def test_without_a_lane_there_are_ports_all_the_same() -> None:
     world = World(plan(with_udp=True), fullnat_lport_min=5000, fullnat_lport_max=5099)
     world.client.connects(C0, R0)
     found = consistency_of(world.inside)
-    assert (found.wrong, found.entries, found.flows) == (0, {"used": 0, "free": 0}, 0)
+    assert (found.wrong, found.entries, found.flows) == (0, {"used": 0, "without_client": 0, "free": 0}, 0)
     assert found.held == {"192.0.2.101:8080": {"in_use": 1, "ready": 0, "young": 0, "resting": 0}}
     assert found.free == 99
     (session,) = world.sessions()
