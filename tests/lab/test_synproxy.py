@@ -21,6 +21,7 @@ from appliance.wire.seq import MASK as SEQ_MASK
 from tests.lab.capture import Capture, Captured
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import reload
+from tests.lab.kernel_settings import kernel_setting
 from tests.lab.loss_rules import tcp_ext
 from tests.lab.programs.greeting_server import GREETING
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
@@ -96,18 +97,6 @@ class Totals:
     def wait_for(self, name: str, growth: int) -> None:
         """Wait until the counter has grown by so much; shards publish their counters a little later."""
         self._lab.wait_until(f"{name} has moved by {growth}", lambda: self.growth(name) >= (growth,))
-
-
-@contextmanager
-def kernel_setting(lab: RunningLab, roles: tuple[str, ...], name: str, value: str) -> Iterator[None]:
-    before = {role: lab.run(role, "sysctl", "-n", name).strip() for role in roles}
-    for role in roles:
-        lab.run(role, "sysctl", "-q", "-w", f"{name}={value}")
-    try:
-        yield
-    finally:
-        for role in roles:
-            lab.run(role, "sysctl", "-q", "-w", f"{name}={before[role]}")
 
 
 @pytest.mark.parametrize("timestamps", ["0", "1"])
