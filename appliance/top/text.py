@@ -32,12 +32,12 @@ ASCII = Signs("_.-~=*#@", "v", "^", "~")
 
 
 def clean(text: object) -> str:
-    """`text` on one line, in characters that each take one or two places: control characters, marks, formats and what is not
-    assigned are each replaced by a question mark."""
+    """`text` on one line, in characters that each take one or two places: control characters, marks, formats, all spaces but the
+    usual one, and what is not assigned are each replaced by a question mark."""
     text = str(text)
     if text.isascii() and text.isprintable():
         return text
-    return "".join(REPLACED if category(sign)[0] in "CM" or category(sign) in ("Zl", "Zp") else sign for sign in text)
+    return "".join(sign if sign.isprintable() and category(sign)[0] != "M" else REPLACED for sign in text)
 
 
 def width_of(text: str) -> int:
