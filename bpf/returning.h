@@ -65,6 +65,8 @@ static __noinline __u32 let_client_go(const struct packet *packet, __u32 ring)
 
 	if (find_session(packet, &session))
 		return session.has_flow ? COUNT_UP_RACE : 0; /* without a flow it is gone already */
+	if (packet->seq == session.record->client_isn) /* a late copy of the SYN that has opened it */
+		return COUNT_UP_HELD;
 	home = bpf_map_lookup_elem(&homes, &session.entry);
 	if (!home || !home->pool || home->ring != ring)
 		return COUNT_UP_HELD;

@@ -58,5 +58,5 @@ class SessionsAtRest:
         entry = session.entry
         if entry is None or self._sessions.lane.entries.owner(entry) is session:
             return session
-        self._short.find(entry, opens=False)
+        self._short.find(entry, None)
         return self._sessions.tcp.find(session.client_key)[0]

@@ -194,15 +194,15 @@ class Prepared:
         self._ready -= 1
         self._tickets.give_back(ticket)
 
-    def has(self, key: bytes, *, opens: bool) -> bool:
+    def has(self, key: bytes, opens_at: int | None) -> bool:
         """Whether segments with this key, of which one came up, belong to a session that the kernel has opened and that has just
-        come into the tables. `opens`: whether the segment begins a new connection."""
+        come into the tables. `opens_at`: the number of the segment, when it is a SYN."""
         if self.take_over() and self._owner.tcp.find(key)[0] is not None:
             return True
         if not self._short.young and not self._short.resting and not self._short.spares:
             return False
         value = self._maps.value_of(flow_of_segment(key))
-        return value is not None and self._short.find(value >> 1, opens=opens)
+        return value is not None and self._short.find(value >> 1, opens_at)
 
     def take_in_all(self) -> None:
         """Take all sessions that the kernel has opened, and that are not over, into the tables."""

@@ -30,7 +30,7 @@ from appliance.sessions.short_books import ShortBooks
 from appliance.sessions.short_figures import Owner as FiguresOwner
 from appliance.sessions.short_figures import ShortFigures
 from appliance.sessions.spares import Spares
-from appliance.state.lane_entry import CELLS, HELD_CELL, age_ms, is_closed, state_in
+from appliance.state.lane_entry import CELLS, HELD_CELL, age_ms, client_isn_in, is_closed, state_in
 from appliance.state.real_server import RealServer
 from appliance.state.services import VirtualService
 from appliance.state.session import Session
@@ -286,10 +286,10 @@ class ShortLived:
         self.take_in_all()
         self._resting.leave_all()
 
-    def find(self, entry: int, *, opens: bool) -> bool:
+    def find(self, entry: int, opens_at: int | None) -> bool:
         """Somebody asks about a packet of the session with this entry; whether the session was young or resting, and is in the
-        tables now. With `opens` the packet begins a new connection: one that rests makes way for it. So does one whose client has
-        begun one before."""
+        tables now. `opens_at` is the number of a SYN: one that rests makes way for a new connection, but not for a late copy of
+        the SYN that has opened it. So does one whose client has begun one before."""
         known = self._young.get(entry) or self._resting.tickets.get(entry) or self.spares.tickets.get(entry)
         if known is not None and entry not in self._resting.leaving:
             pool = self._resting.pool_of(known)
@@ -304,7 +304,8 @@ class ShortLived:
         ticket = self._resting.tickets.get(entry)
         if ticket is None:
             return False
-        if opens or not self._resting.has_client(ticket):
+        is_new = opens_at is not None and opens_at != client_isn_in(self._cells, entry)
+        if is_new or not self._resting.has_client(ticket):
             self._resting.free([ticket], EndReason.REPLACED)
             self._owner.lane.publish_flows()
             return False

@@ -81,7 +81,7 @@ class FirstPacket:
         """Judge a TCP packet. When it opens a session, it goes on to the real server, or a SYN goes on in its place. Bytes are a
         packet to judge again: there is a session now that the kernel has opened."""
         flags = segment.opening_flags
-        if self._has_lane and self._prepared.has(segment.key, opens=flags == SYN):
+        if self._has_lane and self._prepared.has(segment.key, segment.seq if flags == SYN else None):
             return segment.raw
         source_address, address, _, port = parts_of(segment.key)
         if self._unsolicited.is_nobodys(source_address):

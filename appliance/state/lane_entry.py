@@ -41,8 +41,8 @@ STATE_CELL, HELD_CELL, ISN_CELL, RS_FIRST_SEQ_CELL, SLOT_CELL = (
 )
 """Places of cells in a record. That of the state has the flags above it."""
 
-_OPENED_LOW_CELL, _SEQ_IN_CELL, _SEQ_OUT_CELL = (
-    OFFSETS[field] // CELL_BYTES for field in ("opened_low", "inbound_seq_delta", "outbound_seq_delta")
+_OPENED_LOW_CELL, _CLIENT_ISN_CELL, _SEQ_IN_CELL, _SEQ_OUT_CELL = (
+    OFFSETS[field] // CELL_BYTES for field in ("opened_low", "client_isn", "inbound_seq_delta", "outbound_seq_delta")
 )
 
 _FLAGS_SHIFT = 8
@@ -168,6 +168,12 @@ def _seen_first_seq(opening: Opening, outbound_seq_delta: int) -> int:
 def state_in(cells: memoryview, entry: int) -> int:
     """The state in the record of an entry."""
     return cells[entry * CELLS + STATE_CELL] & STATE_MASK
+
+
+def client_isn_in(cells: memoryview, entry: int) -> int:
+    """The number with which the client of an entry began."""
+    isn: int = cells[entry * CELLS + _CLIENT_ISN_CELL]
+    return isn
 
 
 def age_ms(cells: memoryview, entry: int, now_ms: int) -> int:

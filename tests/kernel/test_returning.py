@@ -11,6 +11,7 @@ import pytest
 from appliance.ipc.admission_layout import LINE_PLACES, LINES_OF_POOL, PLACE_LET_GO, PLACE_OUT, PLACE_VOID
 from appliance.ipc.session_record import decode
 from appliance.model.end_reasons import EndReason
+from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import TO_REAL_SERVER
 from appliance.sessions.short_lived import HANDSHAKE_MS
 from appliance.shard.shard import Shard
@@ -84,6 +85,18 @@ def test_so_does_one_whose_last_session_was_in_the_tables(lane: Lane) -> None:
     assert (judged.verdict, judged.counted.get("client_returned")) == (UP, 1)
     assert not has_client(gateway, entry)
     later(gateway, 0)
+
+
+def test_a_late_copy_of_its_syn_goes_up_and_opens_nothing(lane: Lane) -> None:
+    gateway = Gateway(lane)
+    entry = rest_of_one_connection(gateway)
+    judged = gateway.put(SYN)
+    assert (judged.verdict, judged.raw, set(judged.counted)) == (UP, SYN, {"up_held"})
+    assert has_client(gateway, entry)
+    assert gateway.shard.handle(SYN, gateway.world.now) is TO_REAL_SERVER
+    (session,) = gateway.world.sessions()
+    assert (session.entry, session.state) == (entry, TcpState.TIME_WAIT)
+    check_endpoints(gateway.world.inside)
 
 
 def test_it_is_listed_once_with_its_new_session(lane: Lane) -> None:

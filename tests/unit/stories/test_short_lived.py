@@ -163,11 +163,23 @@ def test_a_client_that_comes_again_gets_a_new_session_and_its_old_endpoint_is_fr
     scene.is_over(1)
     scene.take_over_and_look()
     assert scene.short.resting == 1
-    assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
+    assert scene.world.put(packet_of(1, "S", seq=1 << 20, options=LINUX_SYN)) is verdicts.TO_REAL_SERVER
     assert scene.short.resting == 0
     (session,) = scene.world.sessions()
     assert session.state == TcpState.SYN_RECV
     assert scene.world.counter("sessions_replaced") == 1
+    check_endpoints(scene.inside)
+
+
+def test_a_late_copy_of_its_syn_opens_nothing() -> None:
+    """A copy that waited in a queue while its connection came and went: a new session would be half-open for a minute."""
+    scene = Scene()
+    scene.is_over(1)
+    scene.take_over_and_look()
+    assert scene.world.put(syn_of(1)) is verdicts.TO_REAL_SERVER
+    (session,) = scene.world.sessions()
+    assert (session.state, scene.short.resting) == (TcpState.TIME_WAIT, 0)
+    assert (scene.conns(), scene.world.counter("sessions_replaced")) == (1, 0)
     check_endpoints(scene.inside)
 
 
