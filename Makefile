@@ -54,10 +54,9 @@ check: venv
 	$(STATIC_CHECKS)
 	$(PYTHON) -m pytest -q tests/unit tests/project -m "not slow"
 
-# A process of tests more than there are CPUs, and four at most: most tests on real packets wait, each in network namespaces of its own,
-# and two processes keep two CPUs busy for a quarter of the time. Tests of one file share what is made for them, so a file is one piece
-# of work. Those marked `alone` would disturb others, or be disturbed.
-IN_PARALLEL := -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 4 --dist loadfile
+# A process of tests for each CPU, and four at most. Tests of one file share what is made for them, so a file is one piece of work.
+# Most tests on real packets wait, each in network namespaces of its own. Those marked `alone` would disturb others, or be disturbed.
+IN_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 define ON_REAL_PACKETS
 	$(PYTHON) -m pytest tests/lab $(1) -m "not alone" $(IN_PARALLEL) --no-loadscope-reorder --verbose --durations 20
 	$(PYTHON) -m pytest $(2) tests/lab $(1) -m alone --verbose --durations 20
