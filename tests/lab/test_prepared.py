@@ -13,7 +13,6 @@ from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import are_replaced, director_pid, kill_all, kill_workers, reload, worker_pids
 from tests.lab.doctor import doctor, named
 from tests.lab.floods import give_spoofed_answers_a_next_hop, syn_flood
-from tests.lab.kernel_settings import kernel_setting
 from tests.lab.operators_rules import counted, operators_rule, why_off
 from tests.lab.shipped_config import with_synproxy
 from tests.lab.wrk import wrk
@@ -271,32 +270,6 @@ def test_nothing_is_lost_or_doubled_whoever_ends(lab: RunningLab, fault: Callabl
     rows = lab.api_json("/conns")
     assert len({(row["local"], row["destination"]) for row in rows}) == len(rows)
     assert lab.counter("queues", "records_refused") == 0
-
-
-def test_clients_whose_sessions_are_in_the_tables_come_back_into_the_kernel(lab: RunningLab) -> None:
-    """Each of few ports has a session there in TIME_WAIT, in whose place its next connection begins."""
-    few_ports = kernel_setting(lab, ("client",), "net.ipv4.ip_local_port_range", "20000 20999")
-    with few_ports, lab.changed(prepared_admissions=0), wrk(lab, 16) as report:
-        before = reused(lab)
-        lab.wait_until("connections begin in the place of older ones", lambda: reused(lab) > before + 2000)
-        lab.set_tunable("prepared_admissions", 1)
-        lab.wait_until("the kernel opens nearly all", lambda: opened_of_a_hundred(lab) > 95)
-    assert not report.errors
-
-
-def opened_of_a_hundred(lab: RunningLab) -> float:
-    """Of a hundred SYNs from now on, a thousand or more, how many the kernel opens by itself."""
-    before = lab.api_json("/stats/lane")["counters"]
-    lab.wait_until("a thousand came", lambda: sum(syns_since(lab, before)) > 1000)
-    in_kernel, gone_up = syns_since(lab, before)
-    return 100 * in_kernel / (in_kernel + gone_up)
-
-
-def syns_since(lab: RunningLab, before: dict[str, int]) -> tuple[int, int]:
-    """Those that the kernel has opened, and those that went up."""
-    counters = lab.api_json("/stats/lane")["counters"]
-    opened, *up = (counters[name] - before[name] for name in ("opened", "up_flags", "up_empty", "up_no_session"))
-    return opened, sum(up)
 
 
 def test_clients_get_through_a_flood(lab: RunningLab) -> None:
