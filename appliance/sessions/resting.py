@@ -207,10 +207,14 @@ class Resting:
 
     def come(self, pool: Pool, ticket: Ticket) -> None:
         """One that belonged to no pool comes to rest in this one. It is held; the ring is closed, and all events are known."""
-        pool.size += 1
+        pool.admit(ticket.entry)
+        self.put_in_line(pool, ticket)
+        self._figures.come_to_rest(ticket)
+
+    def put_in_line(self, pool: Pool, ticket: Ticket) -> None:
+        """One of this pool rests from now on. It is held; the ring is closed, and all events are known."""
         pool.put(ticket.entry)
         self.tickets[ticket.entry] = ticket
-        self._figures.come_to_rest(ticket)
 
     def free_rested(self, pool: Pool, most: int) -> None:
         """Free up to so many that have rested long enough, because others come."""

@@ -30,7 +30,6 @@ _NOT_BEHIND_A_LOOK_S = 0.25
 """For so long behind each step of a query nobody retires: one that the query has seen at rest, or not there, would else be in
 neither place when it comes by."""
 
-
 _AT_ONCE = 100
 """Sessions that retire in a look at most: a millisecond's work, or two."""
 
@@ -75,11 +74,11 @@ class Retiring:
         if not lane.over or self._owner.by_state.now < self._paused_until_s:
             return False
         over = [lane.over.popleft() for _ in range(min(len(lane.over), _AT_ONCE))]
-        by_pool = dict[Pool, list[Session]]()
+        by_pool = dict[Pool, list[tuple[Session, int]]]()
         for session in dict.fromkeys(over):
-            pool = self._resting.pools.get(session.real_server)
-            if pool is not None and self._may_retire(session, pool):
-                by_pool.setdefault(pool, []).append(session)
+            pool, entry = self._resting.pools.get(session.real_server), session.entry
+            if pool is not None and entry is not None and self._may_retire(session, pool):
+                by_pool.setdefault(pool, []).append((session, entry))
         for pool, some in by_pool.items():
             self._retire(pool, some)
         return bool(lane.over)
@@ -87,26 +86,24 @@ class Retiring:
     def _may_retire(self, session: Session, pool: Pool) -> bool:
         """Whether the kernel may use its endpoint for others. One from the time of other local addresses or ports is not for
         them."""
-        if session.entry is None or session.was_reset or not is_plain(session):
+        if session.was_reset or not is_plain(session):
             return False
         address, port = session.local_end
         is_own = address in session.service.local_addresses and self._ports.has(address, session.real_server.endpoint, port)
         return is_own and self._may_have(session.service, pool.ring.rate)
 
-    def _retire(self, pool: Pool, sessions: Sequence[Session]) -> None:
+    def _retire(self, pool: Pool, sessions: Sequence[tuple[Session, int]]) -> None:
+        """Let these retire, each with its entry, as far as there is room."""
         if (too_many := len(sessions) - min(pool.room, self._room())) > 0:
             self._resting.free_rested(pool, too_many)
         with pool.ring.closed():
             self._resting.read(pool)
-            for session in sessions:
+            for session, entry in sessions:
                 if not pool.room or self._room() <= 0:
                     return  # it starts anew in the tables, when its client comes again
-                self._retire_one(pool, session)
+                self._retire_one(pool, session, entry)
 
-    def _retire_one(self, pool: Pool, session: Session) -> None:
-        entry = session.entry
-        if entry is None:
-            return
+    def _retire_one(self, pool: Pool, session: Session, entry: int) -> None:
         held = entry * CELLS + HELD_CELL
         if self._cells[held]:
             return
@@ -114,16 +111,15 @@ class Retiring:
         if not is_closed(self._longs, self._cells, entry):
             self._cells[held] = 0
             return
-        self._leave_tables(session)
+        self._leave_tables(session, entry)
         self._resting.come(pool, Ticket(_without_client(session), entry, None))
 
-    def _leave_tables(self, session: Session) -> None:
+    def _leave_tables(self, session: Session, entry: int) -> None:
         owner = self._owner
         owner.wheel.disarm(session)
         owner.tcp.remove(session)
         owner.sources[session.service.protocol].remove(session.client_address)
-        if session.entry is not None:
-            owner.lane.entries.assign(session.entry, None)
+        owner.lane.entries.assign(entry, None)
         session.words, session.entry = array("Q", session.words.tobytes()), None
 
 

@@ -251,8 +251,7 @@ class ShortLived:
 
     def _put_in_line(self, pool: Pool, ticket: Ticket) -> None:
         self._cells[ticket.entry * CELLS + HELD_CELL] = 1
-        pool.put(ticket.entry)
-        self._resting.tickets[ticket.entry] = ticket
+        self._resting.put_in_line(pool, ticket)
         self._figures.rest(ticket, 1)
 
     def _take_in(self, ticket: Ticket) -> None:
