@@ -18,6 +18,7 @@ from tests.lab.director import director_pid, outcome, reload, worker_pids
 from tests.lab.doctor import BIN, connecting, doctor, make_sysctls_read_only, named, program
 from tests.lab.floods import syn_flood
 from tests.lab.idle_sessions import IdleSessions
+from tests.lab.kernel_settings import kernel_setting
 from tests.lab.raw_client import RawClient, raw_addresses
 from tests.lab.shipped_config import SHIPPED
 
@@ -50,14 +51,8 @@ def request(lab: RunningLab, times: int = 1) -> None:
         lab.run("client", "curl", "-s", "--max-time", "2", "-o", "/dev/null", f"http://{lab.vip}:{lab.port}/", check=False)
 
 
-@contextmanager
-def sysctl(lab: RunningLab, name: str, value: str, role: str = "gateway") -> Iterator[None]:
-    before = lab.run(role, "sysctl", "-n", name).strip()
-    lab.run(role, "sysctl", "-qw", f"{name}={value}")
-    try:
-        yield
-    finally:
-        lab.run(role, "sysctl", "-qw", f"{name}={before}")
+def sysctl(lab: RunningLab, name: str, value: str, role: str = "gateway") -> AbstractContextManager[None]:
+    return kernel_setting(lab, (role,), name, value)
 
 
 @contextmanager
