@@ -260,7 +260,7 @@ def test_two_cpus_let_each_client_go_once_and_lose_no_endpoint(lane: Lane) -> No
             later(gateway, HANDSHAKE_MS / 1000)
             rest(gateway)
             gateway.prepare(20)
-            syns = [tcp(client, VIP, "S", seq=C0 + turn, options=LINUX_SYN) for client in (*clients, *clients, *others)]
+            syns = [tcp(client, VIP, "S", seq=C0 + 1 + turn, options=LINUX_SYN) for client in (*clients, *clients, *others)]
             together(pool, *(partial(lane.put_only, syn) for syn in syns))
             gateway.shard.reconcile(1000, world.now)
             check_endpoints(inside)
@@ -272,7 +272,8 @@ def test_two_cpus_let_each_client_go_once_and_lose_no_endpoint(lane: Lane) -> No
                 inside.end(session, EndReason.EXPIRED)
             inside.lane.publish_flows()
             world.now = max(world.now, time.monotonic())
-    assert lane.counts()["client_returned"] - returned > 12 * TURNS
+    # Some half of the endpoints that rest are taken by others before their own client comes; which, the CPUs' race decides.
+    assert lane.counts()["client_returned"] - returned > 8 * TURNS
     assert lane.counts()["opened"] - opened > 25 * TURNS
 
 
