@@ -11,9 +11,10 @@ from appliance.nat.isn import LEAST_STEP, STEP_RANGE
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.sessions.readiness import LEAST_RATE
 from appliance.state.progress import RS_ACKED
-from appliance.wire.flow import flow_key, pack_endpoint
+from appliance.wire.flow import flow_key
 from appliance.wire.seq import add
-from tests.support.addresses import CLIENT_ADDRESS, VIP
+from tests.support.addresses import VIP
+from tests.support.by_client_scene import CLIENTS, ENTRIES, client, opened, until_scheduled
 from tests.support.candidates import setup
 from tests.support.segments import tcp
 from tests.support.short_lived_scene import Scene
@@ -22,8 +23,6 @@ from tests.support.world import plan
 
 REST_S = REST_NS / 1e9
 PLACES = 509
-CLIENTS = range(12)
-ENTRIES = 16 * 256
 
 
 def scene_of(scheduler: str = "sh", weights: tuple[int, ...] = (1, 3), **tunables: int) -> Scene:
@@ -33,32 +32,6 @@ def scene_of(scheduler: str = "sh", weights: tuple[int, ...] = (1, 3), **tunable
     scene = Scene(replace(usual, services=(service,)), entries=ENTRIES, **tunables)
     until_scheduled(scene)
     return scene
-
-
-def until_scheduled(scene: Scene) -> None:
-    for _ in range(50):
-        scene.inside.maglev_tables.build_some()
-        scene.look(0.01)
-        if any(ring.has_schedule and scene.short.spares for ring in scene.inside.prepared.rings):
-            return
-    pytest.fail("the kernel has no schedule")
-
-
-def client(number: int, port: int = 40000) -> bytes:
-    return pack_endpoint(CLIENT_ADDRESS + number, port)
-
-
-def opened(scene: Scene, number: int, port: int = 40000) -> int | None:
-    """The entry of the session that the kernel opens for a client; None when the SYN goes up."""
-    source = client(number, port)
-    if not scene.kernel.put(tcp(source, VIP, "S", seq=number, options=LINUX_SYN)):
-        return None
-    (entry,) = (
-        value >> 1
-        for key, value in scene.world.maps.table.items()
-        if not value & 1 and key[8:12] == source[:4] and key[4:6] == source[4:]
-    )
-    return entry
 
 
 def chosen(scene: Scene, scheduler: str, number: int) -> bytes:
