@@ -4,7 +4,7 @@
  * that the rules of the host judge each new connection. What is unusual goes up as it is, and is judged by Python.
  */
 #pragma once
-#include "blake2s.h"
+#include "by_client.h"
 #include "endpoints.h"
 #include "front_door.h"
 #include "returning.h"
@@ -21,8 +21,6 @@
 #define SYN_IS_ODD (1ull << 62)
 #define SYN_TIMESTAMP_SHIFT 16 /* the place of the timestamp, counted from 1 */
 #define SYN_TIMESTAMP_MASK 0xffull
-
-#define NS_PER_MS 1000000ull
 
 /* Looks at one option of a SYN, as `look_at_option` does; here `seen` tells where the timestamp is, and whether all is usual. */
 __noinline __u64 look_at_syn_option(__u64 seen)
@@ -276,18 +274,8 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 	return reason;
 }
 
-/* The hash of a client's address by which a ring has its schedule, as `policy.schedulers.hashing` makes it. */
-static __noinline __u64 hash_of_client(const struct packet *packet, const struct ring *ring)
-{
-	struct hashed_message message = {{packet->source}};
-	struct hash_digest digest = {};
-
-	finish_hash((const void *)ring->hash_state, sizeof(packet->source), &message, &digest);
-	return (__u64)bpf_ntohl(digest.words[0]) << 32 | bpf_ntohl(digest.words[1]);
-}
-
 /* Takes the next turn, for the pool that the schedule says, when there is an endpoint. Returns 0, or the counter of why there is none. */
-static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, __u64 hash,
+static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, __u64 choice,
 				  struct rested *rested)
 {
 	__u32 length = *(volatile __u32 *)&ring->schedule_length, place, pool, step, reason;
@@ -300,7 +288,7 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 		turn = *(volatile __u64 *)&ring->turn;
 		if ((__s64)(*(volatile __u64 *)&ring->turn_limit - turn) <= 0)
 			break;
-		place = (ring->by_client ? hash : turn) % length;
+		place = ring->by_client ? (__u32)choice : turn % length;
 		pool = ((volatile __u16 *)ring->schedule)[place % SCHEDULE_PLACES];
 		step = ((volatile __u32 *)ring->steps)[turn % STEPS];
 		if (!find_rested(pool, step, rested))
@@ -319,10 +307,10 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 }
 
 /* Uses an endpoint again whose session is over. Returns 0, or the counter of why none is used. */
-static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session, __u64 hash)
+static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session, __u64 choice)
 {
 	struct rested rested = {};
-	__u32 reason = take_turn(packet, ring, session, hash, &rested);
+	__u32 reason = take_turn(packet, ring, session, choice, &rested);
 	struct home *home;
 
 	if (reason)
@@ -339,9 +327,11 @@ static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *
 	rested.record->isn = (__u32)rested.record->rs_acked + (rested.step & ((1u << STEP_BITS) - 1));
 	reason = begin(packet, session);
 	*(volatile __u32 *)&home->place = reason ? PLACE_VOID : PLACE_TAKEN;
-	if (!reason)
-		count(COUNT_ENDPOINT_REUSED);
-	return reason;
+	if (reason)
+		return reason;
+	count(COUNT_ENDPOINT_REUSED);
+	remember_longer(session->ring, packet->source, choice);
+	return 0;
 }
 
 /* The ring of the shard that gets the packets of this client. */
@@ -355,15 +345,16 @@ static __always_inline struct ring *ring_of(const struct packet *packet, __u32 f
 static __always_inline __u32 open_session(const struct packet *packet, struct ring *ring, struct session *session)
 {
 	__u32 reason = COUNT_UP_EMPTY;
-	__u64 hash = 0;
+	__u64 choice;
 
 	if (enter(ring) && (__s32)(ring->generation - session->settings->generation) >= 0 &&
 	    (session->is_proven || !*(volatile __u32 *)&ring->for_proofs)) {
-		if (ring->by_client)
-			hash = hash_of_client(packet, ring);
-		reason = session->comes_again ? let_client_go(packet, session->ring) : 0;
+		choice = choice_of_client(session->ring, packet->source);
+		reason = choice == NO_CHOICE ? COUNT_UP_NEW_CLIENT : 0;
+		if (!reason && session->comes_again)
+			reason = let_client_go(packet, session->ring);
 		if (!reason)
-			reason = take_endpoint(packet, ring, session, hash);
+			reason = take_endpoint(packet, ring, session, choice);
 		if (reason == COUNT_UP_EMPTY)
 			reason = take_ticket(packet, ring, session);
 	}

@@ -180,6 +180,18 @@ struct {
 	__type(value, struct line);
 } lines SEC(".maps");
 
+struct remembered_bucket {
+	struct remembered clients[REMEMBERED_OF_BUCKET];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, REMEMBERED_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct remembered_bucket);
+} remembered SEC(".maps");
+
 /* What tells one client's connection to a service from all others. */
 struct known_client {
 	__u32 source;

@@ -177,6 +177,7 @@ class Director(Reported):
         await self._early_rules.look()
         self._put_lane_tunables()
         await asyncio.to_thread(lane.attach)
+        await asyncio.to_thread(lane.remember, self.shared)
         for worker in self._workers:
             worker.lane_fds, worker.has_predecessor = lane.worker_fds, goes_on
         if goes_on:

@@ -18,6 +18,7 @@ from appliance.director.front_doors import FrontDoors
 from appliance.director.lane_counts import LaneCounts
 from appliance.director.lane_gate import LaneGate
 from appliance.director.lane_servers import LaneServers
+from appliance.director.remembered_clients import hand_over
 from appliance.director.steps import do_all
 from appliance.edge import bpffs, lane_attach
 from appliance.edge.errors import EdgeError
@@ -27,12 +28,10 @@ from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
 from appliance.ipc.rows import LaneState
 from appliance.ipc.shared_layout import SharedState
-from appliance.model.tunables import ACK_STORM_INTERVAL_S
 from appliance.policy.sides import Sides
 
 log = logging.getLogger("appliance.lane")
 
-_NS_PER_S, _GENERATIONS = 10**9, 1 << 32
 SETTLE_S = 0.02
 """A program that was at work on another CPU when its filter was removed has ended after this time."""
 
@@ -56,6 +55,7 @@ class Lane:
             (gateway.lane, gateway.lane_entries, gateway.shards) if gateway else ("off", 0, 1)
         )
         self._sides, self._root, self._name = gateway.sides if gateway else Sides((), ()), root, name
+        self.pins = root / name
         self._reset = reset
         self._kernel: LaneKernel | None = None
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class Lane:
 
     def _go_on_with(self, pinned: Pinned, slots: int, slots_are_new: bool) -> bool:
         """Take over the lane of an earlier run, or move its sessions; False when neither is possible, and they were reset."""
-        if why := pinned.why_not() or _other_slots(pinned, slots, slots_are_new):
+        if why := pinned.why_not() or pinned.why_not_for(slots, slots_are_new):
             return self._move(pinned, why, slots)
         self._kernel = LaneKernel.take_over(pinned)
         if self._kernel.sizes.entries != self._entries:
@@ -160,7 +160,7 @@ class Lane:
         """The same; returns whether there was one. Raises EdgeError when something of it stays."""
         is_there = bpffs.is_there(self._root, self._name)
         if is_there:
-            with contextlib.closing(Pinned(self._root / self._name)) as pinned:
+            with contextlib.closing(Pinned(self.pins)) as pinned:
                 if pinned.maps:
                     self._discard(pinned, why)
             bpffs.remove(self._root, self._name)
@@ -179,6 +179,15 @@ class Lane:
         except Exception as error:  # as in `open`
             self._do_without(error)
 
+    def remember(self, shared: SharedState) -> None:
+        """Have clients that persistence remembers come where the kernel sees them. No worker is there yet. Raises EdgeError as
+        `open` does."""
+        if self._kernel is not None:
+            try:
+                hand_over(self._kernel, shared)
+            except Exception as error:  # as in `open`
+                self._do_without(error)
+
     def _attach(self, kernel: LaneKernel) -> list[str]:
         """Put filters and interfaces right; returns the interfaces on which the filter was not ours."""
         links = lane_attach.links(self._sides.all)
@@ -196,17 +205,7 @@ class Lane:
         kernel = self._kernel
         if kernel is None:
             return
-        kernel.put_settings(
-            kernel.settings._replace(
-                toa=tunable("fullnat_toa_entry"),
-                toa_kind=tunable("fullnat_toa_kind"),
-                mss_adjust=tunable("fullnat_mss_adjust_entry"),
-                storm_threshold=tunable("synproxy_ack_storm_thresh"),
-                storm_interval_ns=int(ACK_STORM_INTERVAL_S * _NS_PER_S),
-                generation=generation % _GENERATIONS,
-                timestamp_remove=tunable("fullnat_timestamp_remove_entry"),
-            )
-        )
+        kernel.put_settings(kernel.settings.with_tunables(tunable, generation))
         self._doors.put_tunables(kernel, tunable, early_rules)
 
     def narrow(
@@ -316,13 +315,6 @@ class Lane:
 def _detach_all(but: Set[int] = frozenset()) -> None:
     """Take the program off all interfaces but these. One that fails keeps no other from it. Raises EdgeError in the end."""
     do_all(partial(lane_attach.detach, index) for index in lane_attach.all_indexes() if index not in but)
-
-
-def _other_slots(pinned: Pinned, slots: int, slots_are_new: bool) -> str:
-    there = pinned.maps["real_servers"].entries
-    if there != slots:
-        return f"they have places for {there} real servers and not {slots}"
-    return "real servers have other places now" if slots_are_new else ""
 
 
 def _side_of(name: str, sides: Sides) -> int:

@@ -15,6 +15,7 @@ from appliance.director.host import Host
 from appliance.director.kept import Kept
 from appliance.director.lane import Lane
 from appliance.director.other_namespace import forget_other_namespace, note_namespace
+from appliance.director.remembered_clients import recall
 from appliance.director.runtime_files import Keys, kept_keys, namespace_number, runtime_directory, state_file
 from appliance.director.steps import do_all
 from appliance.edge import capabilities, instance_lock
@@ -49,6 +50,7 @@ async def run(file: ConfigSource, serve_api: ServeApi) -> None:
         lane = _lane(config.gateway, keys)
         host.access.services = access
         kept_before, down, drained = Kept.from_before(config), kept.kept_down(), kept.kept_drains(time.monotonic())
+        recall(lane.pins, kept_before.shared)
         director = Director(config, keys, file, host, lane, kept_before, was_down=down, drained=drained, keep=heap.Heap().keep)
         await director.run(serve_api, asked)
 

@@ -34,8 +34,8 @@ from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
 
 OF_WORKERS = (
-    "sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines", "datagram_clients", "refused_sources",
-    "proofs",
+    "sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines", "datagram_clients", "remembered",
+    "refused_sources", "proofs",
 )  # fmt: skip
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 
@@ -248,6 +248,13 @@ class Pinned:
             if self.maps[name].entries != number:
                 return f"the map {name} has {self.maps[name].entries} values and not {number}"
         return ""
+
+    def why_not_for(self, slots: int, slots_are_new: bool) -> str:
+        """The same for a run with so many places for real servers, which are others than before when they are new."""
+        there = self.maps["real_servers"].entries
+        if there != slots:
+            return f"they have places for {there} real servers and not {slots}"
+        return "real servers have other places now" if slots_are_new else ""
 
     def records(self) -> memoryview | None:
         """All records, where they can be read at all: each one still says which version it has."""

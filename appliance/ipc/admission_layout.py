@@ -29,7 +29,8 @@ RING_FIELDS: tuple[tuple[str, str], ...] = (
     ("tail", "Q"),
     ("is_open", "I"),
     ("generation", "I"),
-    ("tail_reserved", "48s"),
+    ("first_slot", "I"),
+    ("tail_reserved", "44s"),
     ("turn", "Q"),
     ("turn_reserved", "56s"),
     ("turn_limit", "Q"),
@@ -37,7 +38,9 @@ RING_FIELDS: tuple[tuple[str, str], ...] = (
     ("by_client", "I"),
     ("hash_state", "32s"),
     ("for_proofs", "I"),
-    ("limit_reserved", "12s"),
+    ("client_service", "I"),
+    ("client_mask", "I"),
+    ("client_lasts_ms", "I"),
     ("tickets", f"{4 * RING_PLACES}s"),
     ("schedule", f"{2 * SCHEDULE_PLACES}s"),
     ("steps", f"{4 * STEPS}s"),
@@ -56,8 +59,17 @@ place n modulo that length, and the step n modulo STEPS. A turn is taken by comp
 
 While `for_proofs` is not 0, all that is here is for clients that return a SYN cookie, and no SYN takes anything.
 
-With `by_client` the place is that of the client, whoever's turn it is: the hash of the address, 8 bytes of BLAKE2s as a number in
-network order, modulo the length. `hash_state` is the state of that hash before the address (`model.blake2s`)."""
+With `by_client` the place is that of the client, whoever's turn it is. BY_ADDRESS: the hash of the address, 8 bytes of BLAKE2s as
+a number in network order, modulo the length. `hash_state` is the state of that hash before the address (`model.blake2s`).
+BY_PERSISTENCE: the slot of the real server that is remembered for the client, less `first_slot`; where nobody there may get new
+sessions, NO_POOL stands. `ipc.persistence_table` says where clients are remembered, and `hash_state` is that of its buckets.
+`client_service` is the number of the service there, `client_mask` cuts the network from an address, and with each new session the
+client is remembered for `client_lasts_ms` from then on. A client that is not remembered, or whose real server has no place, goes
+up."""
+
+BY_ADDRESS, BY_PERSISTENCE = 1, 2
+
+NO_POOL = 0xFFFF
 
 RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
 

@@ -2,7 +2,8 @@
 
 A prepared admission is a session that its shard has decided before its client came: real server, local endpoint and numbers. The
 kernel hands it out when a SYN comes (`ipc.admission_layout`). That can be done only where nothing of the decision depends
-on the client but its address, as the key of a table, and where no rule of netfilter judges the SYN as it came.
+on the client but its address, as the key of a table, and where no rule of netfilter judges the SYN as it came. With persistence,
+that is so for the clients that are remembered, whatever the scheduler; the others go up.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ def may_be_prepared(service: ServicePlan) -> bool:
     theirs, and else for SYNs."""
     is_plain = service.protocol == "tcp" and service.lane and not service.guarded
     is_known = service.scheduler in SCHEDULERS or (service.scheduler in BY_CLIENT and places_of(service) <= SCHEDULE_PLACES)
-    return is_plain and is_known and not service.persistence_s and not service.max_conn_per_client
+    return is_plain and (is_known or service.persistence_s > 0) and not service.max_conn_per_client
 
 
 def places_of(service: ServicePlan) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntFlag
 from hashlib import blake2s
 
-from appliance.ipc import admission_layout, lane_layout, session_record
+from appliance.ipc import admission_layout, lane_layout, persistence_table, session_record
 from appliance.ipc.fields import offsets as offsets_of
 from appliance.ipc.lane_layout import InterfaceFlags, RealServerFlags
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, Flags
@@ -102,6 +102,7 @@ def _structs() -> Iterator[str]:
     yield from _struct("ring", admission_layout.RING_FIELDS, admission_layout.RING.size)
     yield from _struct("line", admission_layout.LINE_FIELDS, admission_layout.LINE.size)
     yield from _struct("home", admission_layout.HOME_FIELDS, admission_layout.HOME.size)
+    yield from _struct("remembered", persistence_table.FIELDS, 8 * len(persistence_table.FIELDS))
     yield from _struct("stray_rule", lane_layout.STRAY_RULE_FIELDS, lane_layout.STRAY_RULE.size)
     yield from _struct("stray_budget", lane_layout.STRAY_BUDGET_FIELDS, lane_layout.STRAY_BUDGET.size)
     yield from _struct("outside", lane_layout.OUTSIDE_FIELDS, lane_layout.OUTSIDE.size)
@@ -134,9 +135,12 @@ def _of_cookies() -> dict[str, int | str]:
 def _of_admissions() -> dict[str, int | str]:
     """Sizes and marks of rings and lines."""
     sizes = ("RINGS", "RING_PLACES", "SCHEDULE_PLACES", "STEPS", "STEP_BITS", "LINES_OF_POOL", "LINE_PLACES")
-    marks = ("VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID", "PLACE_OUT", "PLACE_LET_GO")
+    ways = ("BY_ADDRESS", "BY_PERSISTENCE")
+    marks = ("NO_POOL", "VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID", "PLACE_OUT", "PLACE_LET_GO")
     return {
-        **{name: getattr(admission_layout, name) for name in sizes},
+        **{name: getattr(admission_layout, name) for name in (*sizes, *ways)},
+        "REMEMBERED_BUCKETS": persistence_table.BUCKETS,
+        "REMEMBERED_OF_BUCKET": persistence_table.BUCKET_ENTRIES,
         **{name: f"{getattr(admission_layout, name):#x}u" for name in marks},
         "REST_NS": f"{admission_layout.REST_NS}ull",
     }

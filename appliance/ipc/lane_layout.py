@@ -20,6 +20,7 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | proven | hash | VIP and port, see `front_door_key` | the same, for clients that have returned a SYN cookie | director |
 | proofs | hash | entry | the IP packet by which its client has returned its cookie, PROOF_BYTES | kernel, its shard takes out |
 | rings | array, mapped | number of a ring | RING of `ipc.admission_layout` | its shard, kernel |
+| remembered | array, mapped | number of a bucket | a bucket of `ipc.persistence_table` | all shards, kernel |
 | latches | array, mapped | number of a latch | LATCH | its shard, kernel |
 | homes | array, mapped | entry | HOME of the same | its shard, kernel |
 | lines | array, mapped | number of a pool * LINES_OF_POOL + number of its line | LINE of the same | its shard, kernel |
@@ -42,6 +43,8 @@ from struct import Struct
 
 from appliance.ipc.admission_layout import HOME_FIELDS, LINE_FIELDS, RING_FIELDS
 from appliance.ipc.fields import offsets
+from appliance.ipc.persistence_table import BUCKET_ENTRIES, BUCKETS
+from appliance.ipc.persistence_table import FIELDS as REMEMBERED_FIELDS
 from appliance.ipc.session_record import FIELDS as RECORD_FIELDS
 from appliance.ipc.session_record import VERSION as RECORD_VERSION
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -224,7 +227,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 8
+VERSION = 9
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -263,6 +266,7 @@ def layout_hash() -> bytes:
         REFUSED_SOURCE.format,
         (DATAGRAM_CLIENTS, DATAGRAM_MULTIPLIER),
         PROOF_BYTES,
+        (REMEMBERED_FIELDS, BUCKET_ENTRIES, BUCKETS),
     )
     parts = (VERSION, *records)
     names = tuple(counter.name for counter in LANE_COUNTERS)

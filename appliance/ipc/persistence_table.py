@@ -1,10 +1,12 @@
-"""The table of persistence: which client goes to which real server again. It is a part of the memory that all shards share.
+"""The table of persistence: which client goes to which real server again. It is memory that all shards share; with a lane, it is
+a map of the kernel, which opens sessions by it (`ipc.admission_layout`).
 
 A client is an address, or a network of them, and a service; its entry says the slot of its real server and until when it holds.
 Entries lie in buckets of a few each. Any shard may write any entry, the only cells of the shared memory with more than one
 writer: a shard that makes one holds the lock of its bucket (`Locks`), so that a client's first sessions in several shards find
 one and the same. A reader needs no lock. What it may see of an entry that is being written is none, or, for the time of a few
-instructions, the slot of the next client in the place of the last one; it still goes only to a real server of its service.
+instructions, the slot of the next client in the place of the last one; it still goes only to a real server of its service. The
+kernel takes no lock: it reads, and moves on the time of a client that it opens a session for, if that has not changed meanwhile.
 
 Entries have no end of their own: one whose time is over is as free as an empty one. The table outlives a worker, and so do they.
 """
@@ -14,18 +16,23 @@ from hashlib import blake2s
 from struct import Struct
 from typing import NamedTuple, Protocol
 
+from appliance.model.blake2s import state_after_key
+
 ENTRIES = 65_536
 """How many clients the gateway remembers, in all services together."""
 
 BUCKET_ENTRIES = 8
-_BUCKETS = ENTRIES // BUCKET_ENTRIES
-_ENTRY_WORDS = 3
+BUCKETS = ENTRIES // BUCKET_ENTRIES
+FIELDS: tuple[tuple[str, str], ...] = (("client", "Q"), ("slot_and_one", "Q"), ("until_ms", "Q"))
+_ENTRY_WORDS = len(FIELDS)
 _BUCKET_WORDS = BUCKET_ENTRIES * _ENTRY_WORDS
+BUCKET_BYTES = 8 * _BUCKET_WORDS
 WORDS = ENTRIES * _ENTRY_WORDS
 """Words of the whole table. An entry is: the key of its client; the slot of its real server, and one more, or 0 when it is empty;
 until when it holds, in milliseconds of the monotonic clock."""
 
 _KEY, _SLOT, _UNTIL = range(_ENTRY_WORDS)
+_HASH_BYTES = 8
 _ADDRESS_BITS = 32
 _PACK_KEY = Struct("!Q").pack
 
@@ -87,7 +94,12 @@ class PersistenceTable:
 
     def bucket(self, client: int) -> int:
         """The number of the bucket of a client, which is that of its lock."""
-        return int.from_bytes(blake2s(_PACK_KEY(client), key=self._secret, digest_size=8).digest(), "big") % _BUCKETS
+        return int.from_bytes(blake2s(_PACK_KEY(client), key=self._secret, digest_size=_HASH_BYTES).digest(), "big") % BUCKETS
+
+    @property
+    def hash_state(self) -> tuple[int, ...]:
+        """The state of the hash of `bucket` before the client, for who is to find it and not to have the secret."""
+        return state_after_key(self._secret, _HASH_BYTES)
 
     def find(self, bucket: int, client: int, now_ms: int) -> tuple[int, int] | None:
         """Place and slot of a client whose time is not over; None when there is none."""

@@ -37,6 +37,10 @@ LANE_COUNTERS: tuple[LaneCounter, ...] = (
     LaneCounter("opened", "SYNs that opened a session by a prepared admission"),
     LaneCounter("endpoint_reused", "the same with an endpoint that the kernel has used again by itself"),
     LaneCounter("up_empty", "SYNs and returned SYN cookies for which no prepared admission was ready"),
+    LaneCounter(
+        "up_new_client",
+        "SYNs and returned SYN cookies of clients that persistence does not remember, or whose real server gets no new sessions",
+    ),
     LaneCounter("up_syn", "SYNs for a service with prepared admissions that are not as hosts send them"),
     LaneCounter("bad_cookie", "packets of no session that return no valid SYN cookie, dropped by the kernel"),
     LaneCounter("null_cookie_ack", "packets of no session without the data for which their service waits, dropped by the kernel"),

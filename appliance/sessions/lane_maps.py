@@ -52,6 +52,10 @@ class LaneMaps(Protocol):
     def datagram_clients(self) -> memoryview:
         """`ipc.lane_layout.DATAGRAM_CLIENTS`, as writable bytes."""
 
+    @property
+    def remembered(self) -> memoryview:
+        """`ipc.persistence_table`, as writable bytes; empty when there is no lane."""
+
     def refuse_source(self, key: bytes, value: bytes) -> None:
         """Write a value of the map `refused_sources`. When the kernel has no room for it, nothing is there."""
 
@@ -96,6 +100,7 @@ class NoMaps:
     homes = memoryview(bytearray())
     lines = memoryview(bytearray())
     datagram_clients = memoryview(bytearray())
+    remembered = memoryview(bytearray())
 
     def refuse_source(self, *_: object) -> None:
         """Nobody is refused."""

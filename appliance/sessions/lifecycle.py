@@ -47,15 +47,15 @@ class Sessions:
     """All sessions of a shard. `tcp` and `udp` are the tables, `wheel` has the timers of both."""
 
     def __init__(self, plan: Plan, shared: SharedState, output: ShardOutput, now: float, maps: LaneMaps | None = None) -> None:
-        self.tcp = SessionTable()
-        self.udp = SessionTable()
+        maps = maps or NoMaps()
+        self.tcp, self.udp = SessionTable(), SessionTable()
         self.wheel: TimerWheel[Session] = TimerWheel(now)
         self._plan, self._shared, self._session_counts, self._output = plan, shared, shared.session_counts, output
         self.by_state: ByState[Session] = ByState(now)
         shared.forget_sessions(plan.shard)
         self._queue_counts, self._gauges = shared.table(plan.shard, "queue"), shared.table(plan.shard, "states")
         counters = partial(shared.destination, plan.shard)
-        facts = ShardFacts.of(plan, shared)
+        facts = ShardFacts.of(plan, shared, maps.remembered.cast("Q"))
         self.maglev_tables = facts.tables
         self._services: Services = {}
         make = partial(VirtualService[Session], counters=counters, by_state=self.by_state, facts=facts)
@@ -66,7 +66,7 @@ class Sessions:
         table = steering.shard_table(plan.shards)
         self._ports = partial(steering.ports_of_shard, table, plan.shard)
         slots = [slot for slot, shard in enumerate(table) if shard == plan.shard]
-        self.lane = Lane(maps or NoMaps(), slots, self, self._queue_counts, plan.shard)
+        self.lane = Lane(maps, slots, self, self._queue_counts, plan.shard)
         """Those of them that the kernel carries."""
         self._datagrams = Datagrams(self.lane.maps, shared, plan.shard)
         self.latches = Latches(self.lane.maps, shared, plan.shard, self.service, lambda: self.by_state.now)

@@ -302,7 +302,7 @@ class Prepared:
 
     def _prepare(self, ring: Ring, service: VirtualService[Session], room: int, now: float) -> bool:
         """Prepare what is missing of the admissions of a service, but for those that would take too long now; True for more."""
-        fresh, by_client = self._short.fresh, service.scheduler.needs_client  # a ticket is for whoever comes
+        fresh, by_client = self._short.fresh, service.needs_client  # a ticket is for whoever comes
         missing = 0 if by_client else wanted(ring, service) - len(ring.tickets)
         most = min(room, room_for(ring, service, self._owner.tunables, self._shared.shards, fresh))
         if most <= 0 or service.drops_new or not service.is_steady(now):

@@ -32,7 +32,7 @@ RENEWED_EVERY_S = 0.04
 
 def wanted(ring: Ring, service: VirtualService[Session]) -> int:
     """How many are to be ready."""
-    if service.scheduler.needs_load:
+    if service.scheduler.needs_load and not service.needs_client:
         return min(MOST_READY, int(_READY_FOR_LOOKS_BY_LOAD * ring.rate))
     return min(MOST_READY, max(_LEAST_READY, int(_READY_FOR_LOOKS * ring.rate)))
 
@@ -65,7 +65,7 @@ def may_be_short(service: VirtualService[Session], rate: float, tunables: LiveTu
     if rate < LEAST_RATE or not tunables.reuse or tunables.time_wait_max - in_time_wait < _TIME_WAIT_ROOM:
         return False
     has_limits = service.limits is not None or service.client_limit is not None
-    return not has_limits and service.persistence is None and not service.scheduler.needs_load
+    return not has_limits and (service.needs_client or not service.scheduler.needs_load)
 
 
 def is_outdated(ring: Ring, service: VirtualService[Session], now: float) -> bool:

@@ -10,7 +10,7 @@ from itertools import islice
 from math import inf
 from typing import Protocol
 
-from appliance.ipc.admission_layout import MOST_TURNS, REST_NS
+from appliance.ipc.admission_layout import NO_POOL, REST_NS
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
@@ -21,6 +21,7 @@ from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import ShortFigures
 from appliance.sessions.spares import Spares
 from appliance.state.by_state import ByState
+from appliance.state.kernel_schedule import schedule_of
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in, is_session
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.progress import RS_ACKED
@@ -102,12 +103,12 @@ class Resting:
         have pools."""
         if ring.has_schedule or not self._have_pools(service):
             return
-        turns, hash_state = service.by_client()
-        turns = turns or service.turns(MOST_TURNS, self._owner.by_state.now)
-        pools = [pool for real_server in turns if (pool := self.pools.get(real_server)) is not None and pool.ring is ring]
-        if turns and len(pools) == len(turns):
+        schedule = schedule_of(service, self._owner.by_state.now)
+        pools = [None if each is None else self.pools.get(each) for each in schedule.real_servers]
+        if pools and all(pool is None or pool.ring is ring for pool in pools):
+            numbers = [NO_POOL if pool is None else pool.number for pool in pools]
             with ring.closed():
-                ring.put_schedule([pool.number for pool in pools], hash_state)
+                ring.put_schedule(numbers, schedule.hash_state, schedule.remembering, schedule.first_slot)
 
     def _have_pools(self, service: VirtualService[Session]) -> bool:
         """Whether all that get new sessions have one: what they get is worked out only then."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
+    BY_ADDRESS,
+    BY_PERSISTENCE,
     RING,
     RING_OFFSETS,
     RING_PLACES,
@@ -15,6 +17,7 @@ from appliance.ipc.admission_layout import (
     VOID_TICKET,
 )
 from appliance.sessions.lane_maps import LaneMaps
+from appliance.state.persistence import Remembering
 from appliance.state.session import Session
 
 MOST_READY = RING_PLACES
@@ -24,6 +27,8 @@ _TURN, _TURN_LIMIT = (RING_OFFSETS[name] // 8 for name in ("turn", "turn_limit")
 _BUSY, _IS_OPEN, _GENERATION, _TICKETS = (RING_OFFSETS[name] // 4 for name in ("busy", "is_open", "generation", "tickets"))
 _LENGTH, _BY_CLIENT, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "by_client", "steps"))
 _FOR_PROOFS = RING_OFFSETS["for_proofs"] // 4
+_FIRST_SLOT = RING_OFFSETS["first_slot"] // 4
+_REMEMBERING = RING_OFFSETS["client_service"] // 4
 _HASH_STATE = RING_OFFSETS["hash_state"] // 4
 _SCHEDULE = RING_OFFSETS["schedule"] // 2
 _PLACE_MASK = RING_PLACES - 1
@@ -109,12 +114,26 @@ class Ring:
         """Whether the kernel takes turns here, as long as it is allowed to."""
         return self._cells[_LENGTH] > 0
 
-    def put_schedule(self, pools: Sequence[int], hash_state: Sequence[int] = ()) -> None:
+    @property
+    def is_by_persistence(self) -> bool:
+        """Whether the kernel opens sessions here for clients that are remembered, and for nobody else."""
+        return self._cells[_BY_CLIENT] == BY_PERSISTENCE
+
+    def put_schedule(
+        self,
+        pools: Sequence[int],
+        hash_state: Sequence[int] = (),
+        remembering: Remembering | None = None,
+        first_slot: int = 0,
+    ) -> None:
         """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. With a
-        `hash_state` a client's address has its place there (`ipc.admission_layout`). The ring is closed, unless it has none so
-        far and gets one of turns."""
+        `hash_state` a client's address has its place there, or with `remembering` as well the slot of who is remembered for it,
+        from `first_slot` on (`ipc.admission_layout`). The ring is closed, unless it has none so far and gets one of turns."""
         assert len(pools) <= SCHEDULE_PLACES
-        self._cells[_BY_CLIENT] = bool(hash_state)
+        self._cells[_BY_CLIENT] = BY_PERSISTENCE if remembering else BY_ADDRESS if hash_state else 0
+        for place, word in enumerate(remembering or ()):
+            self._cells[_REMEMBERING + place] = word
+        self._cells[_FIRST_SLOT] = first_slot
         for place, word in enumerate(hash_state):
             self._cells[_HASH_STATE + place] = word
         for place, pool in enumerate(pools):

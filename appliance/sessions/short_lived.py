@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from appliance.ipc.shared_layout import SharedState
+from appliance.model.counters import PERSISTENCE_HITS
 from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
@@ -81,7 +82,7 @@ class ShortLived:
     ) -> None:
         """`admission` is that of TCP; `counts` is the table "queue" of the shard. `take_in` takes a session into the tables. The
         rings of the shard are closed."""
-        self._owner = owner
+        self._owner, self._counts = owner, counts
         self._figures = ShortFigures(owner, shared, shard, counts)
         self._take_in_tables = take_in
         self._time_wait_counts = shared.time_wait_counts
@@ -147,7 +148,7 @@ class ShortLived:
 
     def schedule(self, ring: Ring, service: VirtualService[Session], spare: int = 0) -> None:
         """Let the kernel use endpoints again by itself for a service, as soon as it can; by the client, with `spare` ones."""
-        if service.scheduler.needs_client:
+        if service.needs_client:
             self._resting.spare(ring, service, min(spare, self.room - len(self.spares)))
         self._resting.schedule(ring, service)
 
@@ -181,6 +182,7 @@ class ShortLived:
         events = pool.events()
         ended = pool.too_early + events.ended
         if events.opened:
+            self._counts[PERSISTENCE_HITS] += len(events.opened) if pool.ring.is_by_persistence else 0
             self._fresh.append((self._owner.by_state.now, events.opened))
             self._books.open(events.opened, ended)
         for entry in events.void:

@@ -13,6 +13,8 @@ from appliance.ipc.persistence_table import Locks, PersistenceTable, client_numb
 from appliance.model.counters import PERSISTENCE_DISPLACED, PERSISTENCE_HITS
 from appliance.wire.flow import source_address_of
 
+_ADDRESS_BITS = 32
+
 
 class _WithSlot(Protocol):
     @property
@@ -32,6 +34,14 @@ class Remembered(NamedTuple):
     locks: Locks
     counts: memoryview
     """The queue table of the shard's counters."""
+
+
+class Remembering(NamedTuple):
+    """How the kernel finds the clients of a service, and for how long it goes on remembering one (`ipc.admission_layout`)."""
+
+    service: int
+    client_mask: int
+    lasts_ms: int
 
 
 class Persistence(Generic[ServerT]):
@@ -69,6 +79,13 @@ class Persistence(Generic[ServerT]):
         finally:
             if is_locked:
                 self._locks.give_back(bucket)
+
+    @property
+    def in_kernel(self) -> tuple[tuple[int, ...], Remembering]:
+        """How the kernel finds the same for clients that are known: the state of the hash of their buckets, and the rest."""
+        host_bits = _ADDRESS_BITS - self._prefix_bits
+        mask = (1 << _ADDRESS_BITS) - (1 << host_bits)
+        return self._table.hash_state, Remembering(self._service, mask, self._lasts_ms)
 
     def _known(self, bucket: int, client: int, now_ms: int) -> ServerT | None:
         found = self._table.find(bucket, client, now_ms)

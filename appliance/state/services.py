@@ -18,10 +18,8 @@ from appliance.policy import choice
 from appliance.policy.candidates import DROP, LEAVE, candidates
 from appliance.policy.schedulers.contract import Scheduler, Setup
 from appliance.policy.schedulers.least_connections import WeightedLeastConnections, load_of
-from appliance.policy.schedulers.maglev import Maglev
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.policy.schedulers.round_robin import round_length
-from appliance.policy.schedulers.source_hash import SourceHash
 from appliance.state.by_state import ByState, OldestFirst, OrderedT
 from appliance.state.client_limit import ClientLimit
 from appliance.state.latch import Latch
@@ -257,8 +255,11 @@ class VirtualService(Generic[OrderedT]):
         return bool(self.local_addresses) and any(real_server.weight for real_server in self.candidates)
 
     def is_steady(self, now: float) -> bool:
-        """Whether no real server is in its slow start, in which its share changes from moment to moment."""
-        return not any(other.slow_start and other.slow_start.share(now) < 1 for other in self.candidates)
+        """Whether no real server is in its slow start, in which its share changes from moment to moment. That makes no difference
+        to clients that are remembered."""
+        return self.persistence is not None or not any(
+            other.slow_start and other.slow_start.share(now) < 1 for other in self.candidates
+        )
 
     def turns(self, most: int, now: float) -> list[RealServer]:
         """The real servers of one round of new sessions, by turns, as a scheduler picks them that has just begun. Empty when it
@@ -268,17 +269,15 @@ class VirtualService(Generic[OrderedT]):
         picked = [scheduler.pick(self.candidates, b"", now) for _ in range(number if number <= most else 0)]
         return [real_server for real_server in picked if real_server is not None]
 
-    def by_client(self) -> tuple[list[RealServer], tuple[int, ...]]:
-        """The real servers that the scheduler sends clients to, and the state of the hash that is the client's place there
-        (`policy.schedulers.contract.ByClient`). Both are empty when it does not go by the client, and until all is known."""
-        scheduler = self.scheduler
-        found = scheduler.by_client(self.candidates) if isinstance(scheduler, SourceHash | Maglev) else None
-        return ([self.candidates[index] for index in found.owners], found.hash_state) if found else ([], ())
+    @property
+    def needs_client(self) -> bool:
+        """Whether nobody can say where the next session goes without its client."""
+        return self.persistence is not None or self.scheduler.needs_client
 
     @property
     def usual_choice(self) -> int:
-        """How the scheduler chooses, see `policy.choice`."""
-        return self._by_scheduler
+        """How the kernel chooses, see `policy.choice`."""
+        return self._by_scheduler if self.persistence is None else self._by_persistence
 
     def pick_real_server(self, client_key: bytes, now: float) -> RealServer | None:
         """The real server of a new session of the client with this flow key; None when none takes new sessions."""

@@ -26,10 +26,12 @@ class ShardFacts(NamedTuple):
     clients: ClientCounts[Any]
 
     @classmethod
-    def of(cls, plan: Plan, shared: SharedState) -> "ShardFacts":
-        """Those of the shard of a plan."""
+    def of(cls, plan: Plan, shared: SharedState, remembered_words: memoryview) -> "ShardFacts":
+        """Those of the shard of a plan. `remembered_words` are those of the kernel; without a lane there are none, and clients
+        are remembered in the shared memory."""
         secret, queue_counts = bytes.fromhex(plan.isn_secret), shared.table(plan.shard, "queue")
-        remembered = Remembered(PersistenceTable(shared.persistence, secret), shared.locks, queue_counts)
+        table = PersistenceTable(remembered_words or shared.persistence, secret)
+        remembered = Remembered(table, shared.locks, queue_counts)
         clients = ClientCounts[Any](tables_of(shared.clients), plan.shard, secret, queue_counts)
         conns_elsewhere, open_elsewhere = partial(shared.conns_elsewhere, plan.shard), partial(shared.open_elsewhere, plan.shard)
         return cls(plan.shard, MaglevTables(), conns_elsewhere, remembered, open_elsewhere, clients)

@@ -83,6 +83,7 @@ class Lane:
         self.rings = memoryview(self._maps["rings"].mapped())
         self.homes, self.lines = memoryview(self._maps["homes"].mapped()), memoryview(self._maps["lines"].mapped())
         self.outside = memoryview(self._maps["outside"].mapped())
+        self.remembered = memoryview(self._maps["remembered"].mapped())
         self.latches = memoryview(self._maps["latches"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
@@ -264,10 +265,11 @@ class Lane:
         return verdict, frame_after[ETHERNET_BYTES:]
 
     def clear(self) -> None:
-        """Forget all sessions, those outside as well, what was prepared, and what went up of strays in this window of time."""
+        """Forget all sessions, those outside as well, what was prepared, what went up of strays in this window of time, and who
+        was remembered."""
         self._maps["stray_budget"].update(bytes(4), bytes(STRAY_BUDGET.size * bpf.possible_cpus()))
         self.outside[:] = bytes(len(self.outside))
-        for of_admissions in (self.rings, self.homes, self.lines):
+        for of_admissions in (self.rings, self.homes, self.lines, self.remembered):
             of_admissions[:] = bytes(len(of_admissions))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))

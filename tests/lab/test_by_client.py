@@ -1,4 +1,4 @@
-"""Services that choose by the client's address on real packets: the kernel opens sessions, and each client stays where it is."""
+"""Services that choose by the client on real packets: the kernel opens sessions, and each client stays where it is."""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """The lane of a director without a kernel: it notes what is asked of it."""
 
 from collections.abc import Callable, Iterable, Set
+from pathlib import Path
 
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
@@ -13,6 +14,7 @@ class FakeLane:
 
     def __init__(self, steps: list[str]) -> None:
         self.steps = steps
+        self.pins = Path("/run/appliance/bpf/nowhere")
         self.worker_fds: tuple[int, ...] = (7, 8, 9)
         self.state = LaneState("on", "")
         self.tunables: dict[str, int] = {}
@@ -25,6 +27,9 @@ class FakeLane:
         """One is made."""
         self.steps.append(f"a lane with {slots} {'new ' if slots_are_new else ''}slots is there")
         return False
+
+    def remember(self, shared: SharedState) -> None:
+        """Where they were before."""
 
     def attach(self) -> None:
         """Refused if the test wants that."""

@@ -11,6 +11,7 @@ from appliance.ipc.admission_layout import (
     pools_of,
 )
 from appliance.ipc.lane_layout import DATAGRAM_CLIENTS, FLOW_BYTES, LATCH, LATCHES, OUTSIDE_SHARDS, SLOTS
+from appliance.ipc.persistence_table import WORDS
 from appliance.ipc.session_record import RECORD_BYTES, SessionRecord, decode
 from appliance.sessions.lane import Lane
 from appliance.state.lane_entry import each, flows_of
@@ -31,6 +32,7 @@ class FakeMaps:
         self.lines = memoryview(bytearray(pools_of(entries) * LINES_OF_POOL * LINE.size))
         self.latches = memoryview(bytearray(LATCHES * LATCH.size))
         self.datagram_clients = memoryview(bytearray(DATAGRAM_CLIENTS))
+        self.remembered = memoryview(bytearray(8 * WORDS if entries else 0))
         self.refused_sources: dict[bytes, bytes] = {}
         self.table: dict[bytes, int] = {}
         self.waiting: dict[int, bytes] = {}

@@ -13,7 +13,9 @@ from appliance.state.shard_facts import ShardFacts
 from appliance.wire.layout import PROTO_TCP, PROTO_UDP
 from tests.support.addresses import LIP1, RS1_ADDRESS, VIP_ADDRESS
 
-ALONE = ShardFacts.of(Plan(0, 1, 0, 1, (), "00", "00"), SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1))
+ALONE = ShardFacts.of(
+    Plan(0, 1, 0, 1, (), "00", "00"), SharedState.create(memoryview(bytearray(size_bytes(1, 1))), 1, 1), memoryview(b"")
+)
 """A shard without others."""
 
 

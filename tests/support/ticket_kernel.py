@@ -4,12 +4,14 @@ the rules of RING_FIELDS and LINE_FIELDS."""
 from struct import pack, pack_into
 
 from appliance.ipc.admission_layout import (
+    BY_ADDRESS,
     GONE,
     HOME,
     LINE,
     LINE_OFFSETS,
     LINE_PLACES,
     LINES_OF_POOL,
+    NO_POOL,
     PLACE_TAKEN,
     PLACE_VOID,
     REST_NS,
@@ -103,14 +105,33 @@ class TicketKernel:
             pack_into("<H", self.maps.records, (value >> 1) * RECORD_BYTES, 0)
             del self.maps.table[flow_of_segment(key)]
 
-    def _place(self, turn: int, client_address: bytes) -> int:
-        """The place in the schedule: that of the turn, or that of the client."""
-        length, at = self._cells[self._word("schedule_length")], self._word("hash_state")
-        if not self._cells[self._word("by_client")]:
-            return turn % length
-        state = tuple(self._cells[at : at + 8])
-        hashed = compressed(state, client_address.ljust(64, b"\0"), len(client_address), is_last=True)
-        return int.from_bytes(pack("<2I", *hashed[:2]), "big") % length
+    def _place(self, turn: int, client_address: bytes) -> int | None:
+        """The place in the schedule: that of the turn, or that of the client; None for a client that has none."""
+        length, by_client = self._cells[self._word("schedule_length")], self._cells[self._word("by_client")]
+        if by_client == BY_ADDRESS:
+            return self._hash(client_address, len(client_address)) % length
+        return self._remembered_place(client_address) if by_client else turn % length
+
+    def _hash(self, message: bytes, total: int) -> int:
+        at = self._word("hash_state")
+        hashed = compressed(tuple(self._cells[at : at + 8]), message.ljust(64, b"\0"), total, is_last=True)
+        return int.from_bytes(pack("<2I", *hashed[:2]), "big")
+
+    def _remembered_place(self, client_address: bytes) -> int | None:
+        """That of a client that persistence remembers, for longer from now on."""
+        service, mask, lasts_ms = (self._cells[self._word("client_service") + more] for more in range(3))
+        client = service << 32 | int.from_bytes(client_address, "big") & mask
+        words, now_ms = self.maps.remembered.cast("Q"), int(self.world.now * 1000)
+        first = 24 * (self._hash(pack(">Q", client), 64 + 8) % (len(words) // 24))
+        for at in range(first, first + 24, 3):
+            key, slot_and_one, until_ms = words[at : at + 3]
+            place = slot_and_one - 1 - self._cells[self._word("first_slot")]
+            if key == client and slot_and_one and until_ms > now_ms and 0 <= place < self._cells[self._word("schedule_length")]:
+                if self._halves[RING_OFFSETS["schedule"] // 2 + place] == NO_POOL:
+                    return None
+                words[at + 2] = now_ms + lasts_ms
+                return place
+        return None
 
     def _take_endpoint(self, client_address: bytes) -> int | None:
         """The endpoint whose turn it is, made ready; None when there is none that has rested."""
@@ -118,7 +139,10 @@ class TicketKernel:
         turn, length = self._longs[turn_at], self._cells[self._word("schedule_length")]
         if not length or turn >= self._longs[limit_at]:
             return None
-        pool = self._halves[RING_OFFSETS["schedule"] // 2 + self._place(turn, client_address)]
+        place = self._place(turn, client_address)
+        if place is None:
+            return None
+        pool = self._halves[RING_OFFSETS["schedule"] // 2 + place]
         step = self._cells[self._word("steps") + turn % STEPS]
         for number in range(LINES_OF_POOL):
             line = self._line(pool, (step >> STEP_BITS) + number)

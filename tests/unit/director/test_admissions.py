@@ -72,12 +72,12 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"scheduler": "sh", "persistence_s": 60},
+        {"persistence_s": 60, "max_conn_per_client": 5},
+        {"persistence_s": 60, "guarded": True},
         {"scheduler": "mh", "maglev_table": 8191},
         {"lane": False},
         {"guarded": True},
         {"protocol": "udp"},
-        {"persistence_s": 60},
         {"max_conn_per_client": 5},
     ],
 )
@@ -123,6 +123,11 @@ def test_a_service_that_stops_to_answer_with_cookies_has_none_until_its_shards_k
     assert (scene.rings.there, scene.rings.for_proven) == ({}, {})
     scene.admissions.widen(scene.kernel)
     assert scene.rings.there == {WEB: 0}
+
+
+@pytest.mark.parametrize("more", [{"scheduler": "rr"}, {"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 65537}])
+def test_with_persistence_one_has_some_for_the_clients_that_are_remembered(more: dict[str, Any]) -> None:
+    assert may_be_prepared(service(80, persistence_s=1, **more))
 
 
 @pytest.mark.parametrize("more", [{"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 4093}])

@@ -11,7 +11,7 @@ from appliance.config.loading import Config
 from appliance.director.lane import Lane
 from appliance.edge.errors import EdgeError
 from appliance.edge.lane_attach import Link
-from appliance.edge.lane_kernel import LaneKernel
+from appliance.edge.lane_kernel import LaneKernel, Pinned
 from appliance.edge.lane_sizes import Settings, Sizes
 from appliance.ipc import lane_layout
 from appliance.ipc.lane_layout import RealServerFlags
@@ -117,6 +117,9 @@ class PinnedMaps:
 
     def why_not(self) -> str:
         return self.host.why_not
+
+    def why_not_for(self, slots: int, slots_are_new: bool) -> str:
+        return Pinned.why_not_for(self, slots, slots_are_new)  # type: ignore[arg-type]
 
     directory = Path("/run/x/bpf/4026")
 
