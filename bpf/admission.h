@@ -274,11 +274,21 @@ static __noinline __u32 take_ticket(const struct packet *packet, struct ring *ri
 	return reason;
 }
 
-/* Takes the next turn, for the pool that the schedule says, when there is an endpoint. Returns 0, or the counter of why there is none. */
-static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, __u64 choice,
-				  struct rested *rested)
+/* Has a session be that of an endpoint; whether there is one. */
+static __always_inline int has_endpoint(struct session *session, __u64 endpoint)
 {
-	__u32 length = *(volatile __u32 *)&ring->schedule_length, place, pool, step, reason;
+	session->entry = endpoint;
+	session->record = endpoint == NO_ENDPOINT ? 0 : bpf_map_lookup_elem(&sessions, &session->entry);
+	return session->record != 0;
+}
+
+/*
+ * Takes the next turn, for the pool that the schedule says, when there is an endpoint; `step` is that of the turn. Returns 0, or the
+ * counter of why there is none.
+ */
+static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring, struct session *session, __u64 choice, __u32 *step)
+{
+	__u32 length = *(volatile __u32 *)&ring->schedule_length, place, pool, reason;
 	__u64 turn;
 
 	if (!length)
@@ -290,18 +300,15 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 			break;
 		place = ring->by_client ? (__u32)choice : turn % length;
 		pool = ((volatile __u16 *)ring->schedule)[place % SCHEDULE_PLACES];
-		step = ((volatile __u32 *)ring->steps)[turn % STEPS];
-		if (!find_rested(pool, step, rested))
+		*step = ((volatile __u32 *)ring->steps)[turn % STEPS];
+		if (!has_endpoint(session, rested_endpoint(pool, *step, 0)))
 			break;
-		reason = judge_record(packet, session->settings, rested->record);
+		reason = judge_record(packet, session->settings, session->record);
 		if (reason)
 			return reason;
 		if (__sync_val_compare_and_swap(&ring->turn, turn, turn + 1) != turn)
 			continue;
-		if (!is_taken(pool, step, rested))
-			break;
-		rested->step = step;
-		return 0;
+		return has_endpoint(session, take_rested_endpoint(pool, *step)) ? 0 : COUNT_UP_EMPTY;
 	}
 	return COUNT_UP_EMPTY;
 }
@@ -309,22 +316,19 @@ static __noinline __u32 take_turn(const struct packet *packet, struct ring *ring
 /* Uses an endpoint again whose session is over. Returns 0, or the counter of why none is used. */
 static __noinline __u32 take_endpoint(const struct packet *packet, struct ring *ring, struct session *session, __u64 choice)
 {
-	struct rested rested = {};
-	__u32 reason = take_turn(packet, ring, session, choice, &rested);
+	__u32 step = 0, reason = take_turn(packet, ring, session, choice, &step);
 	struct home *home;
 
 	if (reason)
 		return reason;
-	session->entry = rested.entry;
-	session->record = rested.record;
 	home = bpf_map_lookup_elem(&homes, &session->entry);
 	if (!home)
 		return COUNT_UP_EMPTY;
 	/* Somebody may just be letting go of its client, and makes it void behind that. */
 	if (__sync_lock_test_and_set(&home->place, PLACE_OUT) == PLACE_LET_GO)
 		return COUNT_UP_RACE;
-	*(volatile __u16 *)&rested.record->version = 0;
-	rested.record->isn = (__u32)rested.record->rs_acked + (rested.step & ((1u << STEP_BITS) - 1));
+	*(volatile __u16 *)&session->record->version = 0;
+	session->record->isn = (__u32)session->record->rs_acked + (step & ((1u << STEP_BITS) - 1));
 	reason = begin(packet, session);
 	*(volatile __u32 *)&home->place = reason ? PLACE_VOID : PLACE_TAKEN;
 	if (reason)

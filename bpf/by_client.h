@@ -14,7 +14,7 @@
 #define CHOICE_BITS 32 /* of a choice, the place in the schedule; above it the place where the client is remembered, counted from 1 */
 
 /* The first eight bytes of the hash of a short message that ends so many bytes, as a number in network order. */
-static __noinline __u64 hash_of_words(const struct ring *ring, __u32 first, __u32 second, __u32 bytes)
+static __always_inline __u64 hash_of_words(const struct ring *ring, __u32 first, __u32 second, __u32 bytes)
 {
 	struct hashed_message message = {{first, second}};
 	struct hash_digest digest = {};
@@ -30,7 +30,7 @@ static __always_inline __u64 client_number(const struct ring *ring, __be32 sourc
 }
 
 /* The place in the schedule for a client that is remembered, and where that is. */
-static __noinline __u64 choice_by_persistence(const struct ring *ring, __be32 source, __u32 length)
+static __always_inline __u64 choice_by_persistence(const struct ring *ring, __be32 source, __u32 length)
 {
 	__u64 client = client_number(ring, source), now_ms = bpf_ktime_get_ns() / NS_PER_MS, found = NO_CHOICE;
 	struct remembered_bucket *bucket;

@@ -6,6 +6,8 @@
 #include "session.h"
 
 #define MOST_TRIES 8
+#define NO_ENDPOINT (~0ull)
+#define NEXT_ENDPOINT (~0ull - 1)
 #define MOST_GONE 16 /* endpoints that a shard has taken out, passed over in one look at a line */
 
 /* Whether a shard has let programs in; each calls `leave` afterwards. The result of the count is used, so memory is in order. */
@@ -76,64 +78,66 @@ static __noinline int get_in_line(struct session_record *record, __u32 entry)
 	return 0;
 }
 
-/* An endpoint that may be taken: the first one of its line. */
-struct rested {
-	struct session_record *record;
-	struct line *line;
-	__u64 head;
-	__u32 entry;
-	__u32 step; /* of the turn it is taken for */
-};
-
-/* Finds out whether the first endpoint of a line has rested long enough. */
-static __noinline __u32 is_rested(__u32 number, struct rested *rested)
+/*
+ * The entry of the first endpoint of a line, when it has rested long enough; NO_ENDPOINT when there is none. With `takes` it is taken
+ * out, and NEXT_ENDPOINT says that somebody else was faster. This function is not static, so that the verifier takes it by itself: with
+ * the ways through it on all ways that lead here, the program is too large for it.
+ */
+__noinline __u64 rested_in_line(__u32 number, __u32 takes)
 {
 	struct line *line = bpf_map_lookup_elem(&lines, &number);
+	struct session_record *record;
 	__u64 head, place = GONE;
+	__u32 entry;
 
 	if (!line)
-		return 0;
+		return NO_ENDPOINT;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < MOST_GONE; i++) {
 		head = *(volatile __u64 *)&line->head;
 		if (*(volatile __u64 *)&line->tail - head - 1 >= LINE_PLACES)
-			return 0;
+			return NO_ENDPOINT;
 		place = ((volatile __u64 *)line->places)[head % LINE_PLACES];
 		if (place >> 32 != (__u32)head) /* it is just being written */
-			return 0;
+			return NO_ENDPOINT;
 		if ((__u32)place != GONE)
 			break;
 		__sync_val_compare_and_swap(&line->head, head, head + 1);
 	}
-	rested->entry = place;
-	rested->record = bpf_map_lookup_elem(&sessions, &rested->entry);
-	rested->line = line;
-	rested->head = head;
-	return rested->record && *(volatile __u32 *)&rested->record->held &&
-	       rested->record->last_seen_ns + REST_NS <= bpf_ktime_get_ns();
+	entry = place;
+	record = bpf_map_lookup_elem(&sessions, &entry);
+	if (!record || !*(volatile __u32 *)&record->held || record->last_seen_ns + REST_NS > bpf_ktime_get_ns())
+		return NO_ENDPOINT;
+	if (takes && __sync_val_compare_and_swap(&line->head, head, head + 1) != head)
+		return NEXT_ENDPOINT;
+	return entry;
 }
 
 /* The same for a pool, whose lines are tried from that on which the step says. */
-static __noinline __u32 find_rested(__u32 pool, __u32 step, struct rested *rested)
+static __always_inline __u64 rested_endpoint(__u32 pool, __u32 step, __u32 takes)
 {
 	__u32 first = step >> STEP_BITS;
+	__u64 found;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < LINES_OF_POOL; i++)
-		if (is_rested(pool * LINES_OF_POOL + (first + i) % LINES_OF_POOL, rested))
-			return 1;
-	return 0;
+	for (__u32 i = 0; i < LINES_OF_POOL; i++) {
+		found = rested_in_line(pool * LINES_OF_POOL + (first + i) % LINES_OF_POOL, takes);
+		if (found != NO_ENDPOINT)
+			return found;
+	}
+	return NO_ENDPOINT;
 }
 
-/* Takes the endpoint that was found, or another one of its pool when somebody was faster; 0 when there is none any more. */
-static __noinline __u32 is_taken(__u32 pool, __u32 step, struct rested *rested)
+/* Takes such an endpoint of a pool, and tells its entry. Who else takes one at the same time gets another one. */
+static __always_inline __u64 take_rested_endpoint(__u32 pool, __u32 step)
 {
+	__u64 found = NO_ENDPOINT;
+
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < MOST_TRIES; i++) {
-		if (__sync_val_compare_and_swap(&rested->line->head, rested->head, rested->head + 1) == rested->head)
-			return 1;
-		if (!find_rested(pool, step, rested))
-			return 0;
+		found = rested_endpoint(pool, step, 1);
+		if (found != NEXT_ENDPOINT)
+			return found;
 	}
-	return 0;
+	return NO_ENDPOINT;
 }
