@@ -5,10 +5,12 @@ while no packet of the real server has been seen yet. A row is an event (what th
 session is in, and the cell the state it goes to. States describe the real server's side, as in LVS: a client's FIN leads to
 CLOSE_WAIT, a real server's FIN to FIN_WAIT.
 
-Two things differ from LVS. There, no transition led to LAST_ACK; here, the FIN of the second side does. The last ACK ends that
+Three things differ from LVS. There, no transition led to LAST_ACK; here, the FIN of the second side does. The last ACK ends that
 state: the client's ACK leads to CLOSE, because the real server has nothing to wait for; the real server's ACK leads to TIME_WAIT,
-because it keeps a TIME_WAIT of its own and the local port must rest until that is over. And a late SYN-ACK of the real server in
-a closing state changes nothing here; LVS went back to SYN_SENT.
+because it keeps a TIME_WAIT of its own and the local port must rest until that is over. A late SYN-ACK of the real server in
+a closing state changes nothing here; LVS went back to SYN_SENT. And a client that refuses the real server's SYN-ACK ends its
+session, when its RST has the number that was acknowledged (`shard.closing`): it knows nothing of this connection, as when a
+network has delivered its SYN a second time, and late. In LVS such sessions stay half-open, and fill the backlog.
 """
 
 from enum import IntEnum
@@ -49,7 +51,7 @@ _PICTURE = {
         ("syn", "SR ES ES SR SR SR SR SR SR SR SR"),
         ("fin", "CL CW SS TW LA TW CL CW LA LI TW"),
         ("ack", "CL ES SS ES FW TW CL CW CL LI ES"),
-        ("rst", "CL CL CL SR CL CL CL CL LA LI SR"),
+        ("rst", "CL CL CL CL CL CL CL CL LA LI SR"),
     ),
     OUT: (
         ("syn", "SS ES SS SR FW TW CL CW LA LI SR"),

@@ -25,6 +25,7 @@ OURS = {
     ("FIN_WAIT", IN, FIN): "LA",  # both have sent FIN, the real server's ACK is outstanding
     ("CLOSE_WAIT", OUT, FIN): "LA",  # both have sent FIN, the client's ACK is outstanding
     ("LAST_ACK", OUT, ACK): "TW",  # the real server's last ACK: its own TIME_WAIT begins
+    ("SYN_RECV", IN, RST): "CL",  # the client refuses the real server's answer
     ("FIN_WAIT", OUT, SYN): "FW",  # a late SYN-ACK changes nothing in a closing state
     ("TIME_WAIT", OUT, SYN): "TW",
     ("CLOSE", OUT, SYN): "CL",

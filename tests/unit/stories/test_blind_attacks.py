@@ -291,6 +291,32 @@ def half_open(answered: bool) -> World:
     return world
 
 
+def test_a_client_that_refuses_the_answer_leaves_no_half_open_session() -> None:
+    """It knows nothing of the connection: its SYN came a second time, and late."""
+    world = half_open(answered=True)
+    assert world.client.sends("R", seq=C0 + 1) is verdicts.TO_REAL_SERVER
+    assert world.state() == "CLOSE"
+    assert not world.inside.service("tcp", VIP).half_open  # type: ignore[union-attr]
+    world.rs.sends("SA", seq=R0, ack=C0 + 1)
+    assert world.state() == "CLOSE", "also when the answer comes a second time"
+    world.client.sends("S", seq=C0 + 9_000_000)
+    assert world.state() == "SYN_RECV", "it may come again"
+
+
+@given(seq=GUESSES)
+def test_no_guess_does_the_same(seq: int) -> None:
+    assume(seq != C0 + 1)
+    world = half_open(answered=True)
+    world.client.sends("R", seq=seq)
+    assert world.state() == "SYN_RECV"
+
+
+def test_before_there_is_an_answer_a_refusal_ends_nothing() -> None:
+    world = half_open(answered=False)
+    world.client.sends("R", seq=C0 + 1)
+    assert world.state() == "SYN_RECV"
+
+
 @pytest.mark.parametrize("answered", [False, True])
 @given(ack=GUESSES, flags=st.sampled_from(["A", "PA", "FA", "FPA"]), seq=st.sampled_from([C0 + 1, C0 + 1000]))
 def test_no_guess_completes_a_handshake(answered: bool, ack: int, flags: str, seq: int) -> None:
