@@ -25,19 +25,20 @@ ENOUGH = 500
 """Connections for which no worker had anything to do."""
 
 
-def text() -> str:
+def text(synproxy: str) -> str:
     """The shipped configuration with `sh`, and with two real servers of the same weight."""
     head = SHIPPED.read_text().partition("[[service.real_server]]")[0].replace('scheduler = "rr"', 'scheduler = "sh"')
+    head = head.replace('\nsynproxy = "auto"\n', f"\nsynproxy = {synproxy}\n")
     return head + "".join(
         f'[[service.real_server]]\naddress = "{address}"\nport = 8080\nweight = 1\n' for address in REAL_SERVERS
     )
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+@pytest.fixture(scope="module", params=["false", "true"], ids=["plain", "proxied"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """A lab with two shards, whose client has many addresses."""
     config = tmp_path_factory.mktemp("by_client") / "lvs.toml"
-    config.write_text(text())
+    config.write_text(text(request.param))
     for running in running_lab("--config", str(config), "--shards", "2"):
         for number in range(SOURCES):
             running.run("client", "ip", "address", "add", f"{FIRST_SOURCE + number}/24", "dev", "eth0")
@@ -90,9 +91,9 @@ def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: Run
 
 def test_weight_0_lets_not_one_more_through(lab: RunningLab) -> None:
     """Seen at the interface towards real servers, by the clock: what leaves behind the answer of the API is too late."""
-    before = counted(lab, "opened")
+    before = counted(lab, "endpoint_reused")
     with load(lab):
-        lab.wait_until("the kernel opens sessions by itself", lambda: counted(lab, "opened") > before + ENOUGH)
+        lab.wait_until("the kernel opens sessions by itself", lambda: counted(lab, "endpoint_reused") > before + ENOUGH)
         seen = lab.script("gateway", "weight_storm.py", lab.environment["LAB_API"], "web", RS1, str(CHANGES))
     assert (seen["changes"], seen["late"]) == (CHANGES, 0)
     assert seen["to_others"] >= CHANGES * 100
