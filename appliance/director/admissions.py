@@ -18,6 +18,7 @@ from appliance.ipc.admissions import first_rings, may_be_prepared
 from appliance.ipc.early import ADMISSIONS, COOKIES, IN_AUTO, is_on
 from appliance.ipc.lane_layout import front_door_key
 from appliance.ipc.plan import ServicePlan
+from appliance.ipc.rows import ServiceRing
 from appliance.model.syn_offer import COOKIES_WHEN_FULL, modes_with_cookies
 from appliance.policy.steering import HASH_SEED, shard_table
 
@@ -46,6 +47,8 @@ class Admissions:
         """Whether the kernel takes cookies back; and whether services in "auto" send some while their backlogs are full."""
         self._services: tuple[ServicePlan, ...] = ()
         self._are_in_force = False
+        self._first_rings: dict[str, int] = {}
+        """By the name of each service that can have admissions: the ring of its first shard."""
         self._wanted: set[_Ring] = set()
         self._allowed: set[_Ring] = set()
         """What may be used: the shards have these services and rings in force."""
@@ -96,6 +99,13 @@ class Admissions:
             kernel.admissions.put_steering(self._hash_seed, shard_table(self.shards))
             self._kernel = kernel
 
+    def rings(self, kernel: LaneKernel) -> list[ServiceRing]:
+        """What is prepared for each service in each shard, where something is."""
+        places = [(name, shard, ring + shard) for name, ring in self._first_rings.items() for shard in range(self.shards)]
+        figures = kernel.admissions.figures(ring for _, _, ring in places)
+        found = zip(places, figures, strict=True)
+        return [ServiceRing(name, shard, ring) for (name, shard, _), ring in found if not ring.is_idle]
+
     @property
     def _against(self) -> str:
         """What keeps admissions off that are to be on; else empty."""
@@ -103,7 +113,7 @@ class Admissions:
 
     def _look(self) -> None:
         """Find out which services can have admissions; while that is switched off, none."""
-        rings = first_rings(self._services, self.shards) if self._is_on else {}
+        self._first_rings = rings = first_rings(self._services, self.shards) if self._is_on else {}
         plans = [plan for plan in self._services if plan.name in rings and may_be_prepared(plan)]
         keys = {plan.name: front_door_key(IPv4Address(plan.vip).packed, plan.port) for plan in plans}
         self._wanted = {_Ring(keys[plan.name], rings[plan.name], plan.synproxy) for plan in plans}

@@ -26,7 +26,7 @@ from appliance.edge.lane_kernel import LaneKernel, Pinned
 from appliance.edge.lane_sizes import Sizes
 from appliance.ipc.lane_layout import InterfaceFlags
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.rows import LaneState
+from appliance.ipc.rows import LaneState, ServiceRing
 from appliance.ipc.shared_layout import SharedState
 from appliance.policy.sides import Sides
 
@@ -279,6 +279,11 @@ class Lane:
         with self._lock:
             kernel = self._kernel
             return (kernel.entries_in_use(), kernel.sizes.entries, kernel.admissions.ready()) if kernel else (0, 0, 0)
+
+    def rings(self) -> list[ServiceRing]:
+        """What is prepared for each service in each shard, where something is."""
+        with self._lock:
+            return self._doors.admissions.rings(self._kernel) if self._kernel is not None else []
 
     def end(self) -> None:
         """End the lane for good: reset both ends of the sessions that are still in it, and remove it."""

@@ -55,7 +55,8 @@ class Reported:
     async def lane_stats(self) -> LaneStats:
         """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
         counts = await or_none(self._count_lane(), "cannot read what the lane has counted")
-        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
+        entries, rings = await asyncio.to_thread(lambda: (self._lane.entries(), self._lane.rings()))
+        return LaneStats(self._lane.state, *entries, counts or [], rings)
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The host's own sockets and fragments; empty when the kernel cannot be asked."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from appliance.edge import bpf
 from appliance.ipc.admission_layout import RING, RING_OFFSETS, RINGS
 from appliance.ipc.lane_layout import STEERING
+from appliance.ipc.ring_figures import RingFigures, ring_figures
 
 _INDEX = struct.Struct("=I")
 _OPEN_AT = RING_OFFSETS["is_open"]
@@ -18,7 +19,7 @@ class LaneAdmissions:
 
     def __init__(self, maps: Mapping[str, bpf.Map]) -> None:
         self._steering, self._admissions, self._proven = maps["steering"], maps["admissions"], maps["proven"]
-        self._rings = memoryview(maps["rings"].mapped())
+        self._rings, self._lines = memoryview(maps["rings"].mapped()), memoryview(maps["lines"].mapped())
 
     def put_steering(self, hash_seed: int, shard_table: bytes) -> None:
         """Have the program find the shard of a client as the rules of netfilter do, see `policy.steering`. Raises EdgeError."""
@@ -52,10 +53,15 @@ class LaneAdmissions:
             for start in range(0, RINGS * RING.size, RING.size)
         )
 
+    def figures(self, rings: Iterable[int]) -> list[RingFigures]:
+        """What stands in these rings."""
+        return [ring_figures(self._rings, self._lines, ring) for ring in rings]
+
     def _long(self, at: int) -> int:
         number: int = _LONG.unpack_from(self._rings, at)[0]
         return number
 
     def release(self) -> None:
-        """Let go of the memory of the rings."""
+        """Let go of the memory of rings and lines."""
         self._rings.release()
+        self._lines.release()

@@ -1,6 +1,9 @@
 """Rows: what the director knows of sessions, tables and workers, in the form in which views show it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from appliance.ipc.ring_figures import RingFigures
 
 
 class SessionRow(NamedTuple):
@@ -140,6 +143,14 @@ class LaneState(NamedTuple):
     such."""
 
 
+class ServiceRing(NamedTuple):
+    """What is prepared for a service in a shard."""
+
+    service: str
+    shard: int
+    ring: RingFigures
+
+
 class LaneStats(NamedTuple):
     """What is in the lane and what it has counted, at one moment."""
 
@@ -150,6 +161,7 @@ class LaneStats(NamedTuple):
     """Prepared admissions that are ready."""
     counts: list[int]
     """In the order of `model.lane_counters.LANE_COUNTERS`; empty without a lane."""
+    rings: Sequence[ServiceRing] = ()
 
 
 class DutyState(NamedTuple):

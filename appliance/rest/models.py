@@ -232,17 +232,6 @@ class Entries(Model):
     total: Count
 
 
-class Lane(LaneCondition):
-    """What the lane carries, and why packets went up to a worker."""
-
-    share_percent: float = Field(ge=0, le=100)
-    lane: Packets
-    workers: Packets
-    entries: Entries
-    prepared: dict[str, Count]
-    counters: dict[str, Count]
-
-
 class Slab(Model):
     """One table or pool of sessions."""
 

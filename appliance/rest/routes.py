@@ -10,6 +10,7 @@ from appliance.rest.doctor_routes import DOCTOR_ROUTES
 from appliance.rest.drain_routes import DRAIN_ROUTES
 from appliance.rest.health_routes import HEALTH_ROUTES
 from appliance.rest.host_routes import HOST_ROUTES
+from appliance.rest.lane_models import Lane
 from appliance.rest.metrics_routes import METRICS_ROUTES
 from appliance.rest.operation import COMMON_QUERY, SHARD_DOWN, UNKNOWN_NAME, Operation, Refusal, Route
 from appliance.rest.persistence_routes import PERSISTENCE_ROUTES
@@ -227,15 +228,19 @@ ROUTES: tuple[Route, ...] = (
                 "GET",
                 "Answers which share of the packets of sessions the kernel carries, how many sessions it has room for, and how "
                 "often which reason sent a packet up to a worker.",
-                "the share, the state, the entries; then a table of packets and bytes; then one line per counter",
+                "the share, the state, the entries; then a table of packets and bytes, one of what is prepared for services, and "
+                "one line per counter",
                 "`share_percent`, `state` (on, impaired or off), `reason` (why it is not on), `lane` and `workers` (each with "
                 "`packets` and `bytes`), `entries` (`used`, `free` and `total`), `prepared` (admissions that are `ready`, "
                 "endpoints without a session that are `spare`, and how many were taken back: `returned`; short-lived sessions "
-                "that are `young`, local endpoints that are `resting`, and how many sessions were `short`), `admissions_off` "
-                "(why there are none), `repairs` (how often filters or pins were put back) and `counters`: an object: "
-                "name -> packets",
+                "that are `young`, local endpoints that are `resting`, and how many sessions were `short`), `services` (for each "
+                "service and shard for which something is prepared: whether it `is_open`, admissions that are `ready`; of the "
+                "schedule of the kernel the `way`, by turns, by the client's address or by persistence, its `places`, the "
+                "`pools` that it leads to, one for each real server, those of them that are empty: `empty_pools`, and endpoints "
+                "that stand `in_line` there; without a `way` there is no schedule), `admissions_off` (why there are none), "
+                "`repairs` (how often filters or pins were put back) and `counters`: an object: name -> packets",
                 is_costly=True,
-                answer=models.Lane,
+                answer=Lane,
             ),
         ),
     ),

@@ -32,6 +32,7 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
             "spare": sum(shared.short_lived[2 * shared.shards :]),
             "short": _counted(shared, SESSIONS_SHORT),
         },
+        "services": [{"service": name, "shard": shard, **ring._asdict()} for name, shard, ring in stats.rings],
         "repairs": stats.lane.repairs,
         "counters": {counter.name: count for counter, count in zip(LANE_COUNTERS, stats.counts, strict=False)},
     }
@@ -66,4 +67,12 @@ def _text(data: dict[str, object]) -> str:
         assert isinstance(traffic, dict)
         ways.append((way, str(traffic["packets"]), str(traffic["bytes"])))
     rows = [("counter", "packets"), *((name, str(count)) for name, count in counters.items())]
-    return head + align("<>>", ways) + ("\n" + align("<>", rows) if counters else "")
+    return head + align("<>>", ways) + _services(data["services"]) + ("\n" + align("<>", rows) if counters else "")
+
+
+def _services(rows: object) -> str:
+    assert isinstance(rows, list)
+    names = ("service", "shard", "way", "places", "pools", "empty_pools", "in_line", "ready")
+    cells = [tuple(str(row[name]) or "-" for name in names) for row in rows]
+    head = tuple(name.replace("_", " ") for name in names)
+    return "\n" + align("<><>>>>>", (head, *cells)) if rows else ""

@@ -81,6 +81,8 @@ def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: Run
     assert {source: {"rs1": RS1, "rs2": RS2}[found[0]] for source, found in names.items()} == {
         source: homes[source] for source in names
     }
+    rows = lab.api_json("/stats/lane")["services"]
+    assert {(row["shard"], row["way"], row["places"], row["pools"]) for row in rows} >= {(0, "persistence", 2, 2)}
     connections = sum(sum(found.values()) for found in answered.values())
     lab.wait_until("all hits are counted", lambda: hits(lab) - hits_before >= connections - SOURCES)
     lab.wait_until("all books agree", lambda: lab.api_json("/stats/consistency")["problems"] == [])

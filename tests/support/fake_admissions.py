@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from appliance.edge.errors import EdgeError
+from appliance.ipc.ring_figures import RingFigures
 
 
 class FakeAdmissions:
@@ -46,6 +47,10 @@ class FakeAdmissions:
     def close(self, rings: Iterable[int]) -> None:
         """Notes which."""
         self.closed += rings
+
+    def figures(self, rings: Iterable[int]) -> list[RingFigures]:
+        """A ticket is ready in each."""
+        return [RingFigures(True, 1, "", 0, 0, 0, 0) for _ in rings]
 
     def ready(self) -> int:
         """None is."""

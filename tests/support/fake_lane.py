@@ -5,7 +5,7 @@ from pathlib import Path
 
 from appliance.edge.errors import EdgeError
 from appliance.ipc.plan import ServicePlan
-from appliance.ipc.rows import LaneState
+from appliance.ipc.rows import LaneState, ServiceRing
 from appliance.ipc.shared_layout import SharedState
 
 
@@ -77,6 +77,10 @@ class FakeLane:
     def entries(self) -> tuple[int, int]:
         """One of two."""
         return 1, 2
+
+    def rings(self) -> list[ServiceRing]:
+        """Nothing is prepared."""
+        return []
 
     def end(self) -> None:
         """Notes it."""

@@ -18,6 +18,7 @@ from appliance.health.check import Target
 from appliance.ipc.persistence_table import PersistenceTable, client_number, service_number
 from appliance.ipc.plan import RealServerPlan, ServicePlan
 from appliance.ipc.queries import Query, SessionFilter
+from appliance.ipc.ring_figures import RingFigures
 from appliance.ipc.rows import (
     Caller,
     Consistency,
@@ -28,6 +29,7 @@ from appliance.ipc.rows import (
     Page,
     RealServerHealth,
     ServiceHealth,
+    ServiceRing,
     SessionLogCounts,
     SessionRow,
     ShardState,
@@ -323,7 +325,8 @@ class FakeGateway:
         self.host_parameters = FakeHostParameters()
         self.traces = FakeTraces()
         self.problems: list[str] = []
-        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))))
+        rings = [ServiceRing("web", 0, RingFigures(True, 2, "turns", 2, 2, 0, 40))]
+        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))), rings)
         self.missing: list[str] = []
         self.notes: list[str] = []
         self.conntrack: dict[str, int] | None = None

@@ -2,7 +2,8 @@
 
 from array import array
 
-from appliance.ipc.rows import LaneState, LaneStats
+from appliance.ipc.ring_figures import RingFigures
+from appliance.ipc.rows import LaneState, LaneStats, ServiceRing
 from appliance.model.counters import SESSIONS_SHORT, TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
 from appliance.views.lane import lane
@@ -33,6 +34,28 @@ def test_the_share_comes_first() -> None:
     assert document.data["share_percent"] == 99.0
     assert document.data["entries"] == {"used": 5, "free": 4091, "total": 4096}
     assert document.data["counters"]["up_held"] == 2
+
+
+def test_what_is_prepared_for_services_stands_in_a_table() -> None:
+    rings = [
+        ServiceRing("web", 0, RingFigures(True, 3, "turns", 6, 2, 1, 40)),
+        ServiceRing("web", 1, RingFigures(True, 16, "", 0, 0, 0, 0)),
+    ]
+    document = lane(shared_state(shards=2, destinations=1), LaneStats(LaneState("on", ""), 0, 0, 3, [], rings))
+    assert document.data["services"] == [
+        {
+            "service": "web", "shard": 0, "is_open": True, "ready": 3, "way": "turns", "places": 6, "pools": 2, "empty_pools": 1,
+            "in_line": 40,
+        },
+        {
+            "service": "web", "shard": 1, "is_open": True, "ready": 16, "way": "", "places": 0, "pools": 0, "empty_pools": 0,
+            "in_line": 0,
+        },
+    ]  # fmt: skip
+    head, first, second = document.text.splitlines()[-3:]
+    assert head.split() == ["service", "shard", "way", "places", "pools", "empty", "pools", "in", "line", "ready"]
+    assert first.split() == ["web", "0", "turns", "6", "2", "1", "40", "3"]
+    assert second.split() == ["web", "1", "-", "0", "0", "0", "0", "16"]
 
 
 def test_of_prepared_admissions_that_are_on_no_reason_is_told() -> None:
