@@ -22,7 +22,7 @@ LEAST_CARRIED = 0.45
 _NOT_HERE = {
     "up_closed", "up_side", "up_segments", "up_race", "up_room", "up_key", "cookie_sent", "opened", "up_empty", "up_syn",
     "bad_cookie", "null_cookie_ack", "stray", "bad_flags", "endpoint_reused", "source_limit",
-    "proven", "joined", "up_proof", "up_proofs", "client_returned", "syn_again",
+    "proven", "joined", "up_proof", "up_proofs", "client_returned", "syn_again", "up_new_client",
 }  # fmt: skip
 """Reasons that have tests of their own, or that take two CPUs or a lack of memory."""
 
