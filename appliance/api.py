@@ -179,7 +179,8 @@ class _StatusHandlers:
         return respond(request, document, HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def lane(self, request: web.Request) -> web.Response:
-        return respond(request, lane(self._gateway.shared, await self._gateway.lane_stats()))
+        gateway = self._gateway
+        return respond(request, lane(gateway.shared, await gateway.lane_stats(), await gateway.lane_rings()))
 
     async def doctor(self, request: web.Request) -> web.Response:
         return respond(request, report(await self._gateway.examine()))

@@ -15,7 +15,7 @@ from appliance.director.steps import or_none
 from appliance.director.supervisor import ShardProcess
 from appliance.director.watchdog import Watchdog
 from appliance.edge import conntrack, sockstat
-from appliance.ipc.rows import DutyState, LaneState, LaneStats, ShardState
+from appliance.ipc.rows import DutyState, LaneState, LaneStats, ServiceRing, ShardState
 from appliance.ipc.shared_layout import SharedState
 from appliance.model.rates import Rates
 
@@ -55,8 +55,11 @@ class Reported:
     async def lane_stats(self) -> LaneStats:
         """What the lane has counted, at this moment; without its counters when the kernel cannot be asked."""
         counts = await or_none(self._count_lane(), "cannot read what the lane has counted")
-        entries, rings = await asyncio.to_thread(lambda: (self._lane.entries(), self._lane.rings()))
-        return LaneStats(self._lane.state, *entries, counts or [], rings)
+        return LaneStats(self._lane.state, *await asyncio.to_thread(self._lane.entries), counts or [])
+
+    async def lane_rings(self) -> list[ServiceRing]:
+        """What is prepared for each service in each shard, where something is."""
+        return await asyncio.to_thread(self._lane.rings)
 
     def host_sockstat(self) -> dict[str, dict[str, int]]:
         """The host's own sockets and fragments; empty when the kernel cannot be asked."""

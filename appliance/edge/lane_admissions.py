@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from appliance.edge import bpf
 from appliance.ipc.admission_layout import RING, RING_OFFSETS, RINGS
 from appliance.ipc.lane_layout import STEERING
-from appliance.ipc.ring_figures import RingFigures, ring_figures
+from appliance.ipc.ring_figures import RingFigures, ready_in, ring_figures
 
 _INDEX = struct.Struct("=I")
 _OPEN_AT = RING_OFFSETS["is_open"]
-_HEAD_AT, _TAIL_AT = RING_OFFSETS["head"], RING_OFFSETS["tail"]
-_LONG = struct.Struct("=Q")
 
 
 class LaneAdmissions:
@@ -48,18 +46,11 @@ class LaneAdmissions:
 
     def ready(self) -> int:
         """How many prepared admissions are ready."""
-        return sum(
-            max(0, self._long(start + _TAIL_AT) - self._long(start + _HEAD_AT))
-            for start in range(0, RINGS * RING.size, RING.size)
-        )
+        return sum(ready_in(self._rings, ring) for ring in range(RINGS))
 
     def figures(self, rings: Iterable[int]) -> list[RingFigures]:
         """What stands in these rings."""
         return [ring_figures(self._rings, self._lines, ring) for ring in rings]
-
-    def _long(self, at: int) -> int:
-        number: int = _LONG.unpack_from(self._rings, at)[0]
-        return number
 
     def release(self) -> None:
         """Let go of the memory of rings and lines."""

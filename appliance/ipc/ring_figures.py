@@ -47,16 +47,23 @@ class RingFigures(NamedTuple):
         return not self.ready and not self.places
 
 
+def ready_in(rings: memoryview, number: int) -> int:
+    """How many tickets a ring has, by its number."""
+    longs = rings[number * RING.size : (number + 1) * RING.size].cast("Q")
+    ready: int = longs[_TAIL] - longs[_HEAD]
+    return max(0, ready)
+
+
 def ring_figures(rings: memoryview, lines: memoryview, number: int) -> RingFigures:
     """Those of a ring, by its number. `rings` and `lines` are the maps of these names, as bytes."""
     own = rings[number * RING.size : (number + 1) * RING.size]
-    longs, cells = own.cast("Q"), own.cast("I")
+    cells = own.cast("I")
     places = cells[_LENGTH]
     pools = set(own.cast("H")[_SCHEDULE : _SCHEDULE + places]) - {NO_POOL}
     standing = [sum(_lengths(lines, pool)) for pool in pools]
     return RingFigures(
         is_open=cells[_IS_OPEN] > 0,
-        ready=max(0, longs[_TAIL] - longs[_HEAD]),
+        ready=ready_in(rings, number),
         way=WAYS.get(cells[_BY_CLIENT], "") if places else "",
         places=places,
         pools=len(pools),
@@ -69,4 +76,4 @@ def _lengths(lines: memoryview, pool: int) -> Iterator[int]:
     """How many stand in each line of a pool, at most."""
     for number in range(pool * LINES_OF_POOL, (pool + 1) * LINES_OF_POOL):
         line = lines[number * LINE.size : number * LINE.size + 8 * (_LINE_TAIL + 1)].cast("Q")
-        yield max(0, line[_LINE_TAIL] - line[_LINE_HEAD]) if len(line) > _LINE_TAIL else 0
+        yield max(0, line[_LINE_TAIL] - line[_LINE_HEAD])

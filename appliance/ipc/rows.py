@@ -1,6 +1,5 @@
 """Rows: what the director knows of sessions, tables and workers, in the form in which views show it."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from appliance.ipc.ring_figures import RingFigures
@@ -161,7 +160,6 @@ class LaneStats(NamedTuple):
     """Prepared admissions that are ready."""
     counts: list[int]
     """In the order of `model.lane_counters.LANE_COUNTERS`; empty without a lane."""
-    rings: Sequence[ServiceRing] = ()
 
 
 class DutyState(NamedTuple):

@@ -26,6 +26,7 @@ from appliance.ipc.rows import (
     Page,
     Saved,
     ServiceHealth,
+    ServiceRing,
     SessionLogCounts,
     SessionRow,
     ShardState,
@@ -277,6 +278,9 @@ class Gateway(Protocol):
 
     async def lane_stats(self) -> LaneStats:
         """What the lane has counted, at this moment."""
+
+    async def lane_rings(self) -> Sequence[ServiceRing]:
+        """What is prepared for each service in each shard, where something is."""
 
     def host_problems(self) -> Sequence[str]:
         """What is wrong on the host at this moment, a sentence each."""

@@ -7,13 +7,12 @@ down, removed or at weight 0, the scheduler chooses another one. (LVS keeps clie
 """
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from appliance.ipc.persistence_table import Locks, PersistenceTable, client_number
 from appliance.model.counters import PERSISTENCE_DISPLACED, PERSISTENCE_HITS
 from appliance.wire.flow import source_address_of
-
-_ADDRESS_BITS = 32
 
 
 class _WithSlot(Protocol):
@@ -83,8 +82,7 @@ class Persistence(Generic[ServerT]):
     @property
     def in_kernel(self) -> tuple[tuple[int, ...], Remembering]:
         """How the kernel finds the same for clients that are known: the state of the hash of their buckets, and the rest."""
-        host_bits = _ADDRESS_BITS - self._prefix_bits
-        mask = (1 << _ADDRESS_BITS) - (1 << host_bits)
+        mask = int(IPv4Network((0, self._prefix_bits)).netmask)
         return self._table.hash_state, Remembering(self._service, mask, self._lasts_ms)
 
     def _known(self, bucket: int, client: int, now_ms: int) -> ServerT | None:

@@ -1,6 +1,8 @@
 """The lane: how much of the traffic of sessions it carries, how full it is, and why packets went up to a worker. Pure."""
 
-from appliance.ipc.rows import LaneStats
+from collections.abc import Iterable
+
+from appliance.ipc.rows import LaneStats, ServiceRing
 from appliance.ipc.shared_layout import TRAFFIC_FIELDS, SharedState, totals
 from appliance.model.counters import SESSIONS_SHORT, TICKETS_RETURNED
 from appliance.model.lane_counters import LANE_COUNTERS
@@ -10,7 +12,7 @@ _PACKETS = tuple(TRAFFIC_FIELDS.index(field) for field in ("in_packets", "out_pa
 _BYTES = tuple(TRAFFIC_FIELDS.index(field) for field in ("in_bytes", "out_bytes"))
 
 
-def lane(shared: SharedState, stats: LaneStats) -> Document:
+def lane(shared: SharedState, stats: LaneStats, rings: Iterable[ServiceRing] = ()) -> Document:
     """The share that is carried comes first: in percent of all packets of sessions, since the start of the counters."""
     *shards, carried = totals(shared)
     by_lane, by_workers = _traffic([carried]), _traffic(shards)
@@ -32,7 +34,7 @@ def lane(shared: SharedState, stats: LaneStats) -> Document:
             "spare": sum(shared.short_lived[2 * shared.shards :]),
             "short": _counted(shared, SESSIONS_SHORT),
         },
-        "services": [{"service": name, "shard": shard, **ring._asdict()} for name, shard, ring in stats.rings],
+        "services": [{"service": name, "shard": shard, **ring._asdict()} for name, shard, ring in rings],
         "repairs": stats.lane.repairs,
         "counters": {counter.name: count for counter, count in zip(LANE_COUNTERS, stats.counts, strict=False)},
     }

@@ -127,6 +127,14 @@ class RunningLab:
         pytest.fail(f"waited in vain until {what}")
 
 
+def running_lab_with_many_client_ports() -> Iterator[RunningLab]:
+    """A lab of two shards. A client that closes first keeps its ports for a minute: with the usual 28,000 it would mostly search
+    for free ones."""
+    for lab in running_lab("--shards", "2"):
+        lab.run("client", "sysctl", "net.ipv4.ip_local_port_range=1024 65535")
+        yield lab
+
+
 def running_lab(*options: str, offloads: bool = False) -> Iterator[RunningLab]:
     """Put up a lab with options of `appliance lab`, take it down afterwards, and check that it ended well.
 

@@ -1,54 +1,35 @@
 """Services that choose by the client on real packets: the kernel opens sessions, and each client stays where it is."""
 
-import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 import pytest
 
 from appliance.policy.schedulers.source_hash import SourceHash
 from appliance.wire.flow import flow_key, pack_endpoint
-from tests.lab.conftest import RunningLab, running_lab
-from tests.lab.shipped_config import SHIPPED
+from tests.lab.conftest import RunningLab
+from tests.lab.load_by_source import (
+    ENOUGH,
+    FIRST_SOURCE,
+    REAL_SERVERS,
+    RS1,
+    SOURCES,
+    config_of,
+    counted,
+    lab_of_many_addresses,
+    load,
+)
 from tests.support.candidates import Server, setup
 
 pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about the lane, which is off")
 
-REAL_SERVERS = {"192.0.2.101": "rs1", "192.0.2.102": "rs2"}
-RS1 = "192.0.2.101:8080"
-SOURCES, FIRST_SOURCE = 24, IPv4Address("198.51.100.100")
-CONCURRENCY = 24
 CHANGES = 20
-ENOUGH = 500
-"""Connections for which no worker had anything to do."""
-
-
-def text(synproxy: str) -> str:
-    """The shipped configuration with `sh`, and with two real servers of the same weight."""
-    head = SHIPPED.read_text().partition("[[service.real_server]]")[0].replace('scheduler = "rr"', 'scheduler = "sh"')
-    head = head.replace('\nsynproxy = "auto"\n', f"\nsynproxy = {synproxy}\n")
-    return head + "".join(
-        f'[[service.real_server]]\naddress = "{address}"\nport = 8080\nweight = 1\n' for address in REAL_SERVERS
-    )
 
 
 @pytest.fixture(scope="module", params=["false", "true"], ids=["plain", "proxied"])
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """A lab with two shards, whose client has many addresses."""
-    config = tmp_path_factory.mktemp("by_client") / "lvs.toml"
-    config.write_text(text(request.param))
-    for running in running_lab("--config", str(config), "--shards", "2"):
-        for number in range(SOURCES):
-            running.run("client", "ip", "address", "add", f"{FIRST_SOURCE + number}/24", "dev", "eth0")
-        yield running
-
-
-def counted(lab: RunningLab, name: str) -> int:
-    """A counter of the lane."""
-    count: int = lab.api_json("/stats/lane")["counters"][name]
-    return count
+    yield from lab_of_many_addresses(tmp_path_factory.mktemp("by_client"), config_of('scheduler = "sh"', request.param))
 
 
 def expected(lab: RunningLab) -> dict[str, str]:
@@ -62,22 +43,6 @@ def expected(lab: RunningLab) -> dict[str, str]:
         assert picked is not None
         found[str(FIRST_SOURCE + number)] = names[picked.endpoint]
     return found
-
-
-@contextmanager
-def load(lab: RunningLab) -> Iterator[dict[str, dict[str, int]]]:
-    """Connections from all addresses meanwhile; who has answered each, behind the block."""
-    answered: dict[str, dict[str, int]] = {}
-    with lab.start("client", "load_by_source.py", str(FIRST_SOURCE), str(SOURCES), str(CONCURRENCY)) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading\n"
-        try:
-            yield answered
-        finally:
-            said, _ = process.communicate()
-    report = json.loads(said)
-    assert report["errors"] == {}
-    answered |= report["answered"]
 
 
 def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: RunningLab) -> None:

@@ -10,7 +10,7 @@ import dpkt
 import pytest
 
 from tests.lab.capture import Capture, Captured
-from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.conftest import RunningLab, running_lab_with_many_client_ports
 from tests.lab.loss_rules import duplication, loss_on_both_sides_of_the_gateway
 from tests.lab.raw_client import MSS_1460, NOP, RawClient, raw_addresses
 
@@ -32,10 +32,7 @@ FORGED = bytes.fromhex("fe08 1f90 cb007107")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[RunningLab]:
-    for lab in running_lab("--shards", "2"):
-        # A client that closes first keeps its ports for a minute: with the usual 28,000 it would mostly search for free ones.
-        lab.run("client", "sysctl", "net.ipv4.ip_local_port_range=1024 65535")
-        yield lab
+    yield from running_lab_with_many_client_ports()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.conftest import RunningLab, running_lab
+from tests.lab.conftest import RunningLab, running_lab_with_many_client_ports
 from tests.lab.director import worker_pids
 from tests.lab.loss_rules import duplication
 
@@ -21,9 +21,7 @@ STOPPED_S, RUNNING_S = 0.7, 0.3
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[RunningLab]:
-    for lab in running_lab("--shards", "2"):
-        lab.run("client", "sysctl", "net.ipv4.ip_local_port_range=1024 65535")
-        yield lab
+    yield from running_lab_with_many_client_ports()
 
 
 @contextmanager

@@ -325,8 +325,7 @@ class FakeGateway:
         self.host_parameters = FakeHostParameters()
         self.traces = FakeTraces()
         self.problems: list[str] = []
-        rings = [ServiceRing("web", 0, RingFigures(True, 2, "turns", 2, 2, 0, 40))]
-        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))), rings)
+        self.lane = LaneStats(LaneState("on", ""), 3, 4096, 2, list(range(len(LANE_COUNTERS))))
         self.missing: list[str] = []
         self.notes: list[str] = []
         self.conntrack: dict[str, int] | None = None
@@ -365,6 +364,10 @@ class FakeGateway:
     async def lane_stats(self) -> LaneStats:
         """The numbers the test set."""
         return self.lane
+
+    async def lane_rings(self) -> list[ServiceRing]:
+        """Something is prepared for one."""
+        return [ServiceRing("web", 0, RingFigures(True, 2, "turns", 2, 2, 0, 40))]
 
     def host_problems(self) -> list[str]:
         """The problems the test set."""

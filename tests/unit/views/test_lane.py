@@ -41,7 +41,7 @@ def test_what_is_prepared_for_services_stands_in_a_table() -> None:
         ServiceRing("web", 0, RingFigures(True, 3, "turns", 6, 2, 1, 40)),
         ServiceRing("web", 1, RingFigures(True, 16, "", 0, 0, 0, 0)),
     ]
-    document = lane(shared_state(shards=2, destinations=1), LaneStats(LaneState("on", ""), 0, 0, 3, [], rings))
+    document = lane(shared_state(shards=2, destinations=1), LaneStats(LaneState("on", ""), 0, 0, 3, []), rings)
     assert document.data["services"] == [
         {
             "service": "web", "shard": 0, "is_open": True, "ready": 3, "way": "turns", "places": 6, "pools": 2, "empty_pools": 1,
