@@ -118,8 +118,8 @@ FRONT_DOOR = PROXIED._replace(
     title="appliance, SYNs in kernel",
     targets=FRONT_DOOR_VIPS,
     opened=_answering_in_kernel,
-    # The same without the SYN.
-    queued_share=(0.2, 0.4),
+    # The kernel opens the sessions of clients that return a cookie, too, but for the first, until some admissions are ready.
+    queued_share=(0.0, 0.05),
 )
 WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
