@@ -14,12 +14,9 @@ from bench.modes.appliance import RUNNING_APPLIANCE
 from bench.rig.counters import growth, queue_counts
 from bench.rig.flooding import flooding
 from bench.rig.reading import Reading
-from bench.rig.topology import BenchError, Site, inside, output_of
+from bench.rig.topology import UNGUARDED, BenchError, Site, inside, output_of
 from bench.rig.wrk import keep_alive_requests
 from bench.senders.stray_flood import KINDS
-
-UNGUARDED = "203.0.113.99"
-"""The target of the control's flood: an address that is routed to the gateway as the VIPs are, and is none of them."""
 
 CONTROL_TABLE, CONTROL_COUNTER = "bench_control", "control"
 

@@ -128,7 +128,7 @@ def _measure(site: Site, options: argparse.Namespace, mode: Mode, rate: int, vip
     target = mode.targets[vip % len(mode.targets)]
     with mode.opened(site, options.shards):
         queues, syns = queue_counts(site), syns_sent_again()
-        load = measure(site, target, rate, options.seconds)
+        load = measure(site, target, mode.flooded or target, rate, options.seconds)
         drops = sum(count.drops for count in growth(queues, queue_counts(site)).values())
         again = syns_sent_again() - syns
         time.sleep(_SETTLE_S)  # the last segments of one measurement must not be judged by the rules of the next

@@ -15,6 +15,9 @@ SHIPPED_VIPS = ("203.0.113.24", "203.0.113.25", "203.0.113.26", "203.0.113.27")
 FRONT_DOOR_VIPS = ("203.0.113.44", "203.0.113.45", "203.0.113.46", "203.0.113.47")
 """VIPs of the services with SYNPROXY whose SYNs the kernel answers."""
 
+CONTROL_VIPS = ("203.0.113.64", "203.0.113.65", "203.0.113.66", "203.0.113.67")
+"""VIPs of the same services, while another address is flooded."""
+
 WORKERS_VIPS = ("203.0.113.54", "203.0.113.55", "203.0.113.56", "203.0.113.57")
 """VIPs of the services whose connections workers open, and never the kernel."""
 
@@ -28,9 +31,9 @@ def configuration(*gateway_lines: str, api: str = "") -> str:
     return _with_web({VIPS: ("synproxy = true",), UNPROTECTED_VIPS: ("synproxy = false",)}, gateway_lines, api) + _BY_WORKERS
 
 
-def answering_in_kernel(*gateway_lines: str, api: str = "") -> str:
+def answering_in_kernel(*gateway_lines: str, vips: tuple[str, ...] = FRONT_DOOR_VIPS, api: str = "") -> str:
     """That of one whose kernel answers SYNs, as shipped."""
-    return _with_web({FRONT_DOOR_VIPS: ("synproxy = true",)}, gateway_lines, api)
+    return _with_web({vips: ("synproxy = true",)}, gateway_lines, api)
 
 
 def as_shipped(*gateway_lines: str, api: str = "") -> str:

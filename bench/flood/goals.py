@@ -11,6 +11,9 @@ from bench.senders.flood import UNPACED_PER_S
 ANSWERED_LEAST, FRESH_LEAST, FLOODED_PER_S = 1.3, 0.9, 100_000
 """The least answers to an unpaced flood, of nft's; the least fresh connections at that rate, of the unflooded."""
 
+UNFLOODED_LEAST = 1.0
+"""The least fresh connections without a flood, of nft's."""
+
 _SENT_LEAST = 0.95
 """A sender that made less than this share of a rate did not make that rate."""
 
@@ -50,6 +53,10 @@ def _beside_kernel(results: FloodResults) -> Spread | None:
     return results.ratio(lambda one: one.fresh_per_s, FRONT_DOOR, KERNEL, FLOODED_PER_S)
 
 
+def _unflooded(results: FloodResults) -> Spread | None:
+    return results.ratio(lambda one: one.fresh_per_s, FRONT_DOOR, KERNEL, 0)
+
+
 def _errors(results: FloodResults) -> Spread | None:
     return spread(one.errors for one in results.of_mode(FRONT_DOOR))
 
@@ -74,5 +81,11 @@ GOALS = (
         lambda ratio: ratio.median > 1,
     ),
     Goal("errors of legitimate clients, a measurement: none", 0, _errors, lambda errors: errors.high == 0, decimals=0),
+    Goal(
+        f"fresh connections without a flood: at least {UNFLOODED_LEAST} of {KERNEL.title}",
+        0,
+        _unflooded,
+        lambda ratio: ratio.median >= UNFLOODED_LEAST,
+    ),
 )
 """All of them, of FRONT_DOOR."""

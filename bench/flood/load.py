@@ -83,15 +83,15 @@ class Probe:
             connection.close()
 
 
-def measure(site: Site, target: str, rate_per_s: int, seconds: int) -> Load:
-    """Open fresh connections to the target for so many seconds, while SYNs come at that rate; 0 is no flood.
+def measure(site: Site, target: str, flooded: str, rate_per_s: int, seconds: int) -> Load:
+    """Open fresh connections to the target for so many seconds, while SYNs go to `flooded` at that rate; 0 is no flood.
 
     Raises BenchError, also when SYNs of the flood are not as they should be.
     """
     sender, seconds_max = "bench.senders.syn_flood", _ALONE_S + seconds + _LATE_S
-    flood = flooding_meanwhile(sender, target, str(HTTP_PORT), rate_per_s=rate_per_s, seconds_max=seconds_max)
+    flood = flooding_meanwhile(sender, flooded, str(HTTP_PORT), rate_per_s=rate_per_s, seconds_max=seconds_max)
     with counting(site) as counted, flood as goes_on:
-        captured = check_flood(target) if rate_per_s else 0
+        captured = check_flood(flooded) if rate_per_s else 0
         before = counted()
         time.sleep(_ALONE_S)
         alone = counted()

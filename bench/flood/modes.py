@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.flood.gateway import (
+    CONTROL_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
@@ -21,6 +22,7 @@ from bench.rig.topology import (
     NAT_LOCAL_ADDRESSES,
     NAT_VIPS,
     REAL_SERVERS,
+    UNGUARDED,
     VIPS,
     Site,
     inside,
@@ -92,6 +94,17 @@ def _answering_in_kernel(site: Site, shards: int) -> Iterator[None]:
 
 
 @contextmanager
+def _control(site: Site, shards: int) -> Iterator[None]:
+    # The flood ends at a route: a rule in front of the appliance would have its workers answer SYNs.
+    with appliance_running(site, shards, "control", answering_in_kernel(WITH_LANE, vips=CONTROL_VIPS, api=API)):
+        output_of(inside(site.gateway, "ip", "route", "add", "blackhole", UNGUARDED))
+        try:
+            yield
+        finally:
+            output_of(inside(site.gateway, "ip", "route", "delete", "blackhole", UNGUARDED))
+
+
+@contextmanager
 def _workers(site: Site, shards: int) -> Iterator[None]:
     with appliance_running(site, shards, "workers", opened_by_workers(WITH_LANE, api=API)):
         yield
@@ -121,10 +134,13 @@ FRONT_DOOR = PROXIED._replace(
     # The kernel opens the sessions of clients that return a cookie, too, but for the first, until some admissions are ready.
     queued_share=(0.0, 0.05),
 )
+CONTROL = FRONT_DOOR._replace(
+    name="control", title="control: flood elsewhere", targets=CONTROL_VIPS, opened=_control, flooded=UNGUARDED
+)
 WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
-COMPARED = (PROXIED, FRONT_DOOR, KERNEL)
+COMPARED = (PROXIED, FRONT_DOOR, CONTROL, KERNEL)
 """The modes that are measured in turns."""
 
 ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS)
@@ -133,8 +149,8 @@ ALONE = (AS_SHIPPED, UNPROTECTED, WORKERS)
 MODES = (*COMPARED, *ALONE)
 BY_NAME = {mode.name: mode for mode in MODES}
 
-DEFAULTS = (FRONT_DOOR.name, KERNEL.name)
-"""Those that are measured when nothing else is said: both answer SYNs in the kernel."""
+DEFAULTS = (FRONT_DOOR.name, CONTROL.name, KERNEL.name)
+"""Those that are measured when nothing else is said: both answer SYNs in the kernel, and what sending a flood costs by itself."""
 
 
 def refusal(name: str) -> str:

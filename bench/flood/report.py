@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from bench.flood.goals import GOALS
-from bench.flood.modes import COMPARED, FRONT_DOOR, KERNEL, MODES
+from bench.flood.modes import COMPARED, CONTROL, FRONT_DOOR, KERNEL, MODES
 from bench.flood.results import LEAST_SHARE, FloodResults
 from bench.modes.mode import Mode
 from bench.rig.machine import Machine
@@ -41,6 +41,7 @@ def as_text(machine: Machine, rounds: int, seconds: int, shards: int, results: F
         f"SYNs that were captured and had right checksums: {results.captured():,}\n",
         aligned([_HEADS, *rows], left={1}),
         "".join(_ratios(results)),
+        "".join(_beside_control(results)),
         "".join(_goals(results)),
         "".join(_ends(results)),
         "".join(_errors(results)),
@@ -68,7 +69,7 @@ def _row(results: FloodResults, mode: Mode, rate: int) -> list[str]:
 
 
 def _ratios(results: FloodResults) -> Iterator[str]:
-    for mode in (mode for mode in COMPARED if mode is not KERNEL):
+    for mode in (mode for mode in COMPARED if mode not in (CONTROL, KERNEL)):
         compared = [rate for rate in results.rates() if results.rounds(mode, rate) and results.rounds(KERNEL, rate)]
         if compared:
             rows = [_ratio_row(results, mode, rate) for rate in compared]
@@ -81,6 +82,16 @@ def _ratio_row(results: FloodResults, mode: Mode, rate: int) -> list[str]:
     answered = results.ratio(lambda one: one.answered_per_s, mode, KERNEL, rate)
     alone = results.ratio(lambda one: one.answered_alone_per_s, mode, KERNEL, rate)
     return [rate_in_words(rate), cell(fresh, 2), cell(answered, 2), cell(alone, 2)]
+
+
+def _beside_control(results: FloodResults) -> Iterator[str]:
+    """What answering costs, without what sending costs: both share the cores here."""
+    rates = [rate for rate in results.rates() if rate and results.rounds(FRONT_DOOR, rate) and results.rounds(CONTROL, rate)]
+    if rates:
+        yield f"{FRONT_DOOR.title}, fresh connections / those while the same flood goes where nobody answers:\n"
+    for rate in rates:
+        ratio = results.ratio(lambda one: one.fresh_per_s, FRONT_DOOR, CONTROL, rate)
+        yield f"  {rate_in_words(rate)} SYN/s: {cell(ratio, 2)}\n"
 
 
 def _goals(results: FloodResults) -> Iterator[str]:

@@ -39,6 +39,9 @@ class Mode(NamedTuple):
     protocols: Collection[str] = ("tcp", "udp")
     """What it carries."""
 
+    flooded: str = ""
+    """The address that a flood goes to; empty for the one that the client connects to."""
+
     programs: tuple[str, ...] = ()
     """Programs that it needs and that may not be installed."""
 

@@ -35,6 +35,9 @@ NAT_VIPS = ("203.0.113.20", "203.0.113.21", "203.0.113.22", "203.0.113.23")
 NAT_LOCAL_ADDRESSES = ("192.0.2.20", "192.0.2.21", "192.0.2.22", "192.0.2.23")
 HAPROXY_VIPS = ("203.0.113.30", "203.0.113.31", "203.0.113.32", "203.0.113.33")
 
+UNGUARDED = "203.0.113.99"
+"""An address that is routed to the gateway as the VIPs are, and is none of them: what goes there nobody has to judge."""
+
 HTTP_PORT = 8081
 BULK_PORT = 5201
 

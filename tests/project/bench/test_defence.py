@@ -17,7 +17,6 @@ from bench.defence.load import (
     DEFENDED,
     QUIET,
     UNDEFENDED,
-    UNGUARDED,
     Case,
     Counted,
     control_table,
@@ -27,7 +26,17 @@ from bench.defence.report import DefenceResults, as_text
 from bench.rig.gateway import configuration
 from bench.rig.machine import Machine
 from bench.rig.reading import Reading
-from bench.rig.topology import BULK_PORT, CLIENT, HTTP_PORT, LOCAL_ADDRESSES, NAT_LOCAL_ADDRESSES, NAT_VIPS, VIPS, BenchError
+from bench.rig.topology import (
+    BULK_PORT,
+    CLIENT,
+    HTTP_PORT,
+    LOCAL_ADDRESSES,
+    NAT_LOCAL_ADDRESSES,
+    NAT_VIPS,
+    UNGUARDED,
+    VIPS,
+    BenchError,
+)
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK
 from bench.senders.stray_flood import KINDS, UNUSED_PORT, packets
 from bench.senders.stray_flood import parse as parse_flood

@@ -9,6 +9,7 @@ from bench.flood import __main__ as program
 from bench.flood.__main__ import RATES_PER_S, schedule
 from bench.flood.__main__ import parse as parse_options
 from bench.flood.gateway import (
+    CONTROL_VIPS,
     FRONT_DOOR_VIPS,
     SHIPPED_VIPS,
     UNPROTECTED_VIPS,
@@ -19,9 +20,9 @@ from bench.flood.gateway import (
     opened_by_workers,
 )
 from bench.flood.goals import FLOODED_PER_S
-from bench.flood.modes import ALONE, AS_SHIPPED, FRONT_DOOR, KERNEL, MODES, PROXIED, WORKERS, synproxy_table
+from bench.flood.modes import ALONE, AS_SHIPPED, CONTROL, FRONT_DOOR, KERNEL, MODES, PROXIED, WORKERS, synproxy_table
 from bench.modes.appliance import API, WITH_LANE
-from bench.rig.topology import HTTP_PORT, NAT_VIPS, VIPS, module
+from bench.rig.topology import HTTP_PORT, NAT_VIPS, UNGUARDED, VIPS, module
 from bench.senders.flood import UNPACED_PER_S
 from tests.project.bench.refusals import refusal
 
@@ -44,6 +45,15 @@ def test_the_front_door_is_the_proxied_service_with_its_syns_in_the_kernel() -> 
     assert {str(service.vip): service.synproxy for service in config.services} == dict.fromkeys(FRONT_DOOR_VIPS, True)
     assert (config.gateway.lane, config.sysctl.get("synproxy_in_kernel", 1)) == ("required", 1)
     assert parse_config(configuration(), "flood.toml").sysctl["synproxy_in_kernel"] == 0
+
+
+def test_the_control_is_the_front_door_while_an_address_of_nobody_is_flooded() -> None:
+    text, same = (answering_in_kernel(WITH_LANE, vips=vips, api=API) for vips in (CONTROL_VIPS, FRONT_DOOR_VIPS))
+    for other, vip in zip(CONTROL_VIPS, FRONT_DOOR_VIPS, strict=True):
+        text = text.replace(other, vip)
+    assert text == same
+    assert (CONTROL.targets, CONTROL.flooded) == (CONTROL_VIPS, UNGUARDED)
+    assert {mode.flooded for mode in MODES if mode is not CONTROL} == {""}
 
 
 def test_workers_open_connections_of_services_as_shipped() -> None:
@@ -98,7 +108,7 @@ def test_the_thorough_run_is_the_default() -> None:
     assert quick.rates[0] == thorough.rates[0] == 0, "the shares are of what there is without a flood"
     assert thorough.rounds * thorough.seconds > quick.rounds * quick.seconds
     assert {FLOODED_PER_S, UNPACED_PER_S} < set(quick.rates), "the goals are for these"
-    assert (thorough.rounds, thorough.modes) == (5, (FRONT_DOOR, KERNEL))
+    assert (thorough.rounds, thorough.modes) == (5, (FRONT_DOOR, CONTROL, KERNEL))
 
 
 def test_modes_take_turns_and_a_round_has_all_rates() -> None:
@@ -127,4 +137,4 @@ def test_a_rate_that_cannot_be_sent_is_refused(capsys: pytest.CaptureFixture[str
 
 def test_a_mode_that_there_is_not_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys, parse_options, ["--modes", "shipped,ipvs"])
-    assert "'ipvs' is not a mode; the modes are appliance, front-door, kernel, shipped, unprotected, workers" in said
+    assert "'ipvs' is not a mode; the modes are appliance, front-door, control, kernel, shipped, unprotected, workers" in said

@@ -7,7 +7,7 @@ import pytest
 from bench.flood.counting import PerSecond
 from bench.flood.goals import FLOODED_PER_S, GOALS
 from bench.flood.load import Load
-from bench.flood.modes import AS_SHIPPED, FRONT_DOOR, KERNEL, PROXIED, UNPROTECTED
+from bench.flood.modes import AS_SHIPPED, CONTROL, FRONT_DOOR, KERNEL, PROXIED, UNPROTECTED
 from bench.flood.report import as_text
 from bench.flood.results import FloodResults, Round
 from bench.modes.mode import Mode
@@ -112,11 +112,13 @@ def run_with(
     sent: float = FLOODED_PER_S,
     failed: int = 0,
     failed_kernel: int = 0,
+    kernel_unflooded: float = 1000,
 ) -> list[str]:
     """The outcomes of a run in which nothing but this differs from one that reaches all goals, if only just."""
     return outcomes(
         (FRONT_DOOR, 0, load(1000)),
         (FRONT_DOOR, FLOODED_PER_S, load(fresh, flood=(sent, sent), failed=failed)),
+        (KERNEL, 0, load(kernel_unflooded)),
         (KERNEL, FLOODED_PER_S, load(kernel_fresh, failed=failed_kernel)),
         (FRONT_DOOR, UNPACED_PER_S, load(1, flood=(200, answered))),
         (KERNEL, UNPACED_PER_S, load(1, flood=(200, 100))),
@@ -132,6 +134,7 @@ def run_with(
         ({"kernel_fresh": 900}, [2]),
         ({"failed": 1}, [3]),
         ({"failed_kernel": 1}, []),
+        ({"kernel_unflooded": 1001}, [4]),
         ({"sent": 95_000}, []),
     ],
 )
@@ -142,22 +145,38 @@ def test_each_goal_has_its_bound(differs: dict[str, float], missed: list[int]) -
 
 def test_a_flood_that_was_too_weak_decides_only_what_was_missed() -> None:
     undecided = "undecided: 94,999 SYN/s were sent"
-    assert run_with(sent=94_999) == ["reached", undecided, undecided, "reached"]
-    assert run_with(sent=94_999, fresh=899) == ["reached", "missed", "missed", "reached"]
+    assert run_with(sent=94_999) == ["reached", undecided, undecided, "reached", "reached"]
+    assert run_with(sent=94_999, fresh=899) == ["reached", "missed", "missed", "reached", "reached"]
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
-    assert outcomes((FRONT_DOOR, 0, load(1000))) == ["not measured"] * 3 + ["reached"]
-    assert outcomes((KERNEL, 0, load(1000))) == ["not measured"] * 4
+    assert outcomes((FRONT_DOOR, 0, load(1000))) == ["not measured"] * 3 + ["reached", "not measured"]
+    assert outcomes((KERNEL, 0, load(1000))) == ["not measured"] * 5
 
 
 def test_one_error_in_one_round_misses_the_goal() -> None:
     rounds = [load(1000)] * 4 + [load(1000, errors=1)]
-    assert outcomes(*((FRONT_DOOR, 0, one) for one in rounds))[-1] == "missed"
+    assert outcomes(*((FRONT_DOOR, 0, one) for one in rounds))[3] == "missed"
 
 
 def text_of(results: FloodResults) -> str:
     return as_text(MACHINE, 1, 2, 2, results)
+
+
+def test_the_text_says_what_answering_costs_without_sending() -> None:
+    floods = ((0, 1000), (5000, 500), (10_000, 600))
+    measured = [(mode, rate, load(fresh / part)) for mode, part in ((FRONT_DOOR, 2), (CONTROL, 1)) for rate, fresh in floods]
+    said = f"{FRONT_DOOR.title}, fresh connections / those while the same flood goes where nobody answers:"
+    _, found, rest = text_of(results_of(*measured)).partition(said)
+    assert found
+    assert rest.partition("\n\n")[0] == "\n  5,000 SYN/s: 0.50 (0.50..0.50)\n  10,000 SYN/s: 0.50 (0.50..0.50)"
+    assert said not in text_of(results_of(*measured[:3])), "without the control"
+
+
+def test_the_control_is_not_compared_with_nft() -> None:
+    text = text_of(results_of(*((mode, 0, load(1000)) for mode in (FRONT_DOOR, CONTROL, KERNEL))))
+    assert f"{FRONT_DOOR.title} / {KERNEL.title}" in text
+    assert f"{CONTROL.title} / {KERNEL.title}" not in text
 
 
 def test_the_text_says_what_it_was_measured_on_and_what_broke() -> None:
@@ -196,6 +215,7 @@ def test_the_text_says_which_goals_are_reached() -> None:
         "goal, fresh connections at 100,000 SYN/s: at least 0.9 of unflooded: -, not measured",
         f"goal, fresh connections at 100,000 SYN/s: more than {kernel}: -, not measured",
         "goal, errors of legitimate clients, a measurement: none: 0 (0..0), reached",
+        f"goal, fresh connections without a flood: at least 1.0 of {kernel}: 1.50 (1.50..1.50), reached",
     ]
     assert f"{FRONT_DOOR.title}: unpaced SYN/s\n" in text, "where it breaks"
     assert rate_in_words(100_000) == "100,000"

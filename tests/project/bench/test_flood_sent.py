@@ -17,7 +17,7 @@ from bench.flood.captured import checked, has_right_checksums
 from bench.flood.counting import Counted, PerSecond, parse_counters, table
 from bench.flood.load import Load, judged
 from bench.rig.reading import Reading
-from bench.rig.topology import CLIENT, HTTP_PORT, VIPS, BenchError, Site
+from bench.rig.topology import CLIENT, HTTP_PORT, UNGUARDED, VIPS, BenchError, Site
 from bench.senders.flood import RATE_MAX_PER_S, SECONDS_MAX, SPOOFED_NETWORK, UNPACED_PER_S, due
 from bench.senders.syn_flood import SYN_BYTES, train
 from bench.senders.syn_flood import parse as parse_flood
@@ -189,10 +189,10 @@ def test_a_measurement_counts_the_flood_alone_and_then_beside_its_load(monkeypat
     monkeypatch.setattr("bench.flood.load.time.sleep", lambda seconds: noted(f"{seconds:g} s"))
     site = Site(Path(), "client", "gateway", ("rs1", "rs2"))
 
-    load = loads.measure(site, VIPS[0], 5000, 2)
+    load = loads.measure(site, VIPS[0], UNGUARDED, 5000, 2)
 
     assert steps == [
-        *(f"flood {VIPS[0]}", f"captured {VIPS[0]}", "counted", "1 s", "counted", "wrk", "counted", "flood over"),
+        *(f"flood {UNGUARDED}", f"captured {UNGUARDED}", "counted", "1 s", "counted", "wrk", "counted", "flood over"),
     ]
     assert load == Load(Reading(7.0, "the flood ended too early"), PerSecond(500, 200), PerSecond(100, 90), (0.5,), 2, 64)
 
