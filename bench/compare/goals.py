@@ -9,9 +9,9 @@ from bench.measures.latency import LATENCY_FROM_SERVER, LATENCY_TO_SERVER
 from bench.measures.measure import Measure
 from bench.measures.requests import CONNECTIONS, REQUESTS
 from bench.modes.appliance import APPLIANCE
+from bench.modes.haproxy import HAPROXY
 from bench.modes.mode import Mode
 from bench.modes.nft_nat import NFT_NAT
-from bench.modes.queue_loop import QUEUE_LOOP
 from bench.modes.routing import ROUTING
 from bench.rig.results import Spread
 
@@ -49,7 +49,8 @@ class Goal(NamedTuple):
 
 
 GOALS = (
-    Goal(CONNECTIONS, QUEUE_LOOP, 1.0),
+    Goal(CONNECTIONS, NFT_NAT, 1.05),
+    Goal(CONNECTIONS, HAPROXY, 1.5),
     Goal(REQUESTS, NFT_NAT, 1.0),
     Goal(BULK_TO_SERVER, ROUTING, 0.9),
     Goal(BULK_FROM_SERVER, ROUTING, 0.9),
