@@ -52,6 +52,20 @@ static __always_inline __u64 choice_by_persistence(const struct ring *ring, __be
 	return found;
 }
 
+/* The place in the schedule for the hash of a client, from the table of the ring. */
+static __always_inline __u64 choice_by_lookup(const struct ring *ring, __u64 hash, __u32 length)
+{
+	__u32 number = ring->lookup;
+	__u64 at = hash % (ring->lookup_length ?: 1), place;
+	struct lookup_table *table = bpf_map_lookup_elem(&lookup_tables, &number);
+
+	asm volatile("" : "+r"(at)); /* or the verifier does not know in the end that it was compared */
+	if (!table || at >= LOOKUP_PLACES)
+		return NO_CHOICE;
+	place = ((volatile __u16 *)table->places)[at];
+	return place < length ? place : NO_CHOICE;
+}
+
 /* What the address of a client says in a ring; NO_CHOICE when its packet goes up, and 0 where it is somebody's turn. */
 __noinline __u64 choice_of_client(__u32 ring_number, __be32 source)
 {
@@ -63,6 +77,8 @@ __noinline __u64 choice_of_client(__u32 ring_number, __be32 source)
 		return 0;
 	if (ring->by_client == BY_ADDRESS)
 		return hash_of_words(ring, source, 0, sizeof(source)) % length;
+	if (ring->by_client == BY_LOOKUP)
+		return choice_by_lookup(ring, hash_of_words(ring, source, 0, sizeof(source)), length);
 	choice = choice_by_persistence(ring, source, length);
 	if (choice != NO_CHOICE && ((volatile __u16 *)ring->schedule)[(__u32)choice % SCHEDULE_PLACES] == NO_POOL)
 		return NO_CHOICE;

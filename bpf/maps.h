@@ -180,6 +180,14 @@ struct {
 	__type(value, struct line);
 } lines SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LOOKUP_TABLES);
+	__type(key, __u32);
+	__type(value, struct lookup_table);
+} lookup_tables SEC(".maps");
+
 struct remembered_bucket {
 	struct remembered clients[REMEMBERED_OF_BUCKET];
 };

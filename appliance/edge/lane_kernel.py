@@ -35,7 +35,7 @@ from appliance.model.lane_counters import LANE_COUNTERS
 
 OF_WORKERS = (
     "sessions", "flows", "changed", "rings", "outside", "latches", "homes", "lines", "datagram_clients", "remembered",
-    "refused_sources", "proofs",
+    "lookup_tables", "refused_sources", "proofs",
 )  # fmt: skip
 """The maps that a worker uses, in the order in which it is given their descriptors."""
 

@@ -31,7 +31,7 @@ class KernelLaneMaps:
     def __init__(self, fds: Sequence[int]) -> None:
         """`fds` are those of the maps `lane_kernel.OF_WORKERS`; they are duplicated. Raises EdgeError."""
         opened = [bpf.Map(os.dup(fd)) for fd in fds]
-        sessions, self._flows, changed, rings, outside, latches, homes, lines, clients, remembered, *others = opened
+        sessions, self._flows, changed, rings, outside, latches, homes, lines, clients, remembered, tables, *others = opened
         self._refused, self._proofs = others
         self.entries = sessions.entries
         self.records = memoryview(sessions.mapped())
@@ -41,7 +41,8 @@ class KernelLaneMaps:
         self.latches = memoryview(latches.mapped())
         self.homes, self.lines = memoryview(homes.mapped()), memoryview(lines.mapped())
         self.datagram_clients, self.remembered = memoryview(clients.mapped()), memoryview(remembered.mapped())
-        for of_memory in (sessions, changed, rings, outside, latches, homes, lines, clients, remembered):
+        self.lookup_tables = memoryview(tables.mapped())
+        for of_memory in (sessions, changed, rings, outside, latches, homes, lines, clients, remembered, tables):
             of_memory.close()
         self._fd = self._flows.fd
         self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch

@@ -13,6 +13,12 @@ RING_PLACES = 512
 SCHEDULE_PLACES = 4096
 """Places of a schedule, at most: as many as `sh` has buckets."""
 
+LOOKUP_TABLES = 64
+"""Tables by which clients find their place in a schedule, for all services and shards together."""
+
+LOOKUP_PLACES = 65_544
+"""Places of such a table, at most: room for the usual one of `mh`."""
+
 MOST_TURNS = 256
 """Places of one that is gone through by turns, at most. It begins again behind its last one."""
 
@@ -30,7 +36,9 @@ RING_FIELDS: tuple[tuple[str, str], ...] = (
     ("is_open", "I"),
     ("generation", "I"),
     ("first_slot", "I"),
-    ("tail_reserved", "44s"),
+    ("lookup", "I"),
+    ("lookup_length", "I"),
+    ("tail_reserved", "36s"),
     ("turn", "Q"),
     ("turn_reserved", "56s"),
     ("turn_limit", "Q"),
@@ -61,19 +69,25 @@ While `for_proofs` is not 0, all that is here is for clients that return a SYN c
 
 With `by_client` the place is that of the client, whoever's turn it is. BY_ADDRESS: the hash of the address, 8 bytes of BLAKE2s as
 a number in network order, modulo the length. `hash_state` is the state of that hash before the address (`model.blake2s`).
+BY_LOOKUP: the place stands in the LOOKUP with the number `lookup`, where that hash modulo `lookup_length` leads.
 BY_PERSISTENCE: the slot of the real server that is remembered for the client, less `first_slot`; where nobody there may get new
 sessions, NO_POOL stands. `ipc.persistence_table` says where clients are remembered, and `hash_state` is that of its buckets.
 `client_service` is the number of the service there, `client_mask` cuts the network from an address, and with each new session the
 client is remembered for `client_lasts_ms` from then on. A client that is not remembered, or whose real server has no place, goes
 up."""
 
-BY_ADDRESS, BY_PERSISTENCE = 1, 2
+BY_ADDRESS, BY_PERSISTENCE, BY_LOOKUP = 1, 2, 3
 
 NO_POOL = 0xFFFF
 
 RING = Struct("<" + "".join(code for _, code in RING_FIELDS))
 
 RING_OFFSETS = offsets(RING_FIELDS)
+
+LOOKUP_FIELDS: tuple[tuple[str, str], ...] = (("places", f"{2 * LOOKUP_PLACES}s"),)
+LOOKUP = Struct("<" + "".join(code for _, code in LOOKUP_FIELDS))
+"""By the hash of a client: its place in the schedule of a ring, two bytes each. A shard writes in its own tables, and in that of
+a ring only while the ring is closed."""
 
 VOID_TICKET = 0xFFFFFFFF
 """In the place of a ticket that was taken and came to nothing."""

@@ -8,26 +8,26 @@ that is so for the clients that are remembered, whatever the scheduler; the othe
 
 from collections.abc import Iterable
 
-from appliance.ipc.admission_layout import RINGS, SCHEDULE_PLACES
+from appliance.ipc.admission_layout import LOOKUP_PLACES, RINGS
 from appliance.ipc.plan import ServicePlan
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc")
 """Those that do not ask for the client. Those of them that ask for the load are asked again when it has changed."""
 
 BY_CLIENT = ("sh", "mh")
-"""Those that ask for the client alone: the kernel looks it up in a schedule, when that has places enough."""
+"""Those that ask for the client alone: the kernel looks it up in a schedule or a table, when that has places enough."""
 
 
 def may_be_prepared(service: ServicePlan) -> bool:
     """Whether a service can have prepared admissions at all. While it answers SYNs with cookies, they are for clients that return
     theirs, and else for SYNs."""
     is_plain = service.protocol == "tcp" and service.lane and not service.guarded
-    is_known = service.scheduler in SCHEDULERS or (service.scheduler in BY_CLIENT and places_of(service) <= SCHEDULE_PLACES)
+    is_known = service.scheduler in SCHEDULERS or (service.scheduler in BY_CLIENT and places_of(service) <= LOOKUP_PLACES)
     return is_plain and (is_known or service.persistence_s > 0) and not service.max_conn_per_client
 
 
 def places_of(service: ServicePlan) -> int:
-    """How many places the schedule of a service has that goes by the client, at least."""
+    """How many places the table of a service has; 0 when it has none."""
     return service.maglev_table if service.scheduler == "mh" else 0
 
 

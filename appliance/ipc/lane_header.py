@@ -100,6 +100,7 @@ def _structs() -> Iterator[str]:
     yield from _struct("cookie_key", lane_layout.COOKIE_KEY_FIELDS, lane_layout.COOKIE_KEY.size)
     yield from _struct("steering", lane_layout.STEERING_FIELDS, lane_layout.STEERING.size)
     yield from _struct("ring", admission_layout.RING_FIELDS, admission_layout.RING.size)
+    yield from _struct("lookup_table", admission_layout.LOOKUP_FIELDS, admission_layout.LOOKUP.size)
     yield from _struct("line", admission_layout.LINE_FIELDS, admission_layout.LINE.size)
     yield from _struct("home", admission_layout.HOME_FIELDS, admission_layout.HOME.size)
     yield from _struct("remembered", persistence_table.FIELDS, 8 * len(persistence_table.FIELDS))
@@ -135,10 +136,11 @@ def _of_cookies() -> dict[str, int | str]:
 def _of_admissions() -> dict[str, int | str]:
     """Sizes and marks of rings and lines."""
     sizes = ("RINGS", "RING_PLACES", "SCHEDULE_PLACES", "STEPS", "STEP_BITS", "LINES_OF_POOL", "LINE_PLACES")
-    ways = ("BY_ADDRESS", "BY_PERSISTENCE")
+    lookups = ("LOOKUP_TABLES", "LOOKUP_PLACES")
+    ways = ("BY_ADDRESS", "BY_PERSISTENCE", "BY_LOOKUP")
     marks = ("NO_POOL", "VOID_TICKET", "GONE", "PLACE_TAKEN", "PLACE_VOID", "PLACE_OUT", "PLACE_LET_GO")
     return {
-        **{name: getattr(admission_layout, name) for name in (*sizes, *ways)},
+        **{name: getattr(admission_layout, name) for name in (*sizes, *lookups, *ways)},
         "REMEMBERED_BUCKETS": persistence_table.BUCKETS,
         "REMEMBERED_OF_BUCKET": persistence_table.BUCKET_ENTRIES,
         **{name: f"{getattr(admission_layout, name):#x}u" for name in marks},

@@ -20,6 +20,7 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | proven | hash | VIP and port, see `front_door_key` | the same, for clients that have returned a SYN cookie | director |
 | proofs | hash | entry | the IP packet by which its client has returned its cookie, PROOF_BYTES | kernel, its shard takes out |
 | rings | array, mapped | number of a ring | RING of `ipc.admission_layout` | its shard, kernel |
+| lookup_tables | array, mapped | number of a table | LOOKUP of the same | its shard |
 | remembered | array, mapped | number of a bucket | a bucket of `ipc.persistence_table` | all shards, kernel |
 | latches | array, mapped | number of a latch | LATCH | its shard, kernel |
 | homes | array, mapped | entry | HOME of the same | its shard, kernel |
@@ -41,7 +42,7 @@ from enum import IntFlag
 from hashlib import blake2s
 from struct import Struct
 
-from appliance.ipc.admission_layout import HOME_FIELDS, LINE_FIELDS, RING_FIELDS
+from appliance.ipc.admission_layout import HOME_FIELDS, LINE_FIELDS, LOOKUP_FIELDS, LOOKUP_TABLES, RING_FIELDS
 from appliance.ipc.fields import offsets
 from appliance.ipc.persistence_table import BUCKET_ENTRIES, BUCKETS
 from appliance.ipc.persistence_table import FIELDS as REMEMBERED_FIELDS
@@ -227,7 +228,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 9
+VERSION = 10
 """Of the maps together. Whoever changes anything here increases it."""
 
 
@@ -260,6 +261,7 @@ def layout_hash() -> bytes:
         RING_FIELDS,
         LINE_FIELDS,
         HOME_FIELDS,
+        (LOOKUP_FIELDS, LOOKUP_TABLES),
         FLOW.format,
         OUTSIDE.format,
         LATCH.format,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
     BY_ADDRESS,
+    BY_LOOKUP,
     BY_PERSISTENCE,
     LINE,
     LINE_OFFSETS,
@@ -14,12 +15,12 @@ from appliance.ipc.admission_layout import (
     RING_OFFSETS,
 )
 
-WAYS = {0: "turns", BY_ADDRESS: "address", BY_PERSISTENCE: "persistence"}
+WAYS = {0: "turns", BY_ADDRESS: "address", BY_LOOKUP: "address", BY_PERSISTENCE: "persistence"}
 """By `by_client` of a ring: how the kernel finds the place in a schedule."""
 
 _HEAD, _TAIL = RING_OFFSETS["head"] // 8, RING_OFFSETS["tail"] // 8
 _IS_OPEN, _LENGTH, _BY_CLIENT = (RING_OFFSETS[name] // 4 for name in ("is_open", "schedule_length", "by_client"))
-_SCHEDULE = RING_OFFSETS["schedule"] // 2
+_LOOKUP_LENGTH, _SCHEDULE = RING_OFFSETS["lookup_length"] // 4, RING_OFFSETS["schedule"] // 2
 _LINE_HEAD, _LINE_TAIL = LINE_OFFSETS["head"] // 8, LINE_OFFSETS["tail"] // 8
 
 
@@ -33,7 +34,7 @@ class RingFigures(NamedTuple):
     way: str
     """One of WAYS; empty when the kernel has no schedule there."""
     places: int
-    """Those of the schedule."""
+    """Those of the schedule, or of the table that leads there."""
     pools: int
     """How many pools it leads to, one for each real server that gets new sessions."""
     empty_pools: int
@@ -65,7 +66,7 @@ def ring_figures(rings: memoryview, lines: memoryview, number: int) -> RingFigur
         is_open=cells[_IS_OPEN] > 0,
         ready=ready_in(rings, number),
         way=WAYS.get(cells[_BY_CLIENT], "") if places else "",
-        places=places,
+        places=cells[_LOOKUP_LENGTH] if cells[_BY_CLIENT] == BY_LOOKUP else places,
         pools=len(pools),
         empty_pools=standing.count(0),
         in_line=sum(standing),

@@ -56,6 +56,10 @@ class LaneMaps(Protocol):
     def remembered(self) -> memoryview:
         """`ipc.persistence_table`, as writable bytes; empty when there is no lane."""
 
+    @property
+    def lookup_tables(self) -> memoryview:
+        """All tables of clients, as writable bytes."""
+
     def refuse_source(self, key: bytes, value: bytes) -> None:
         """Write a value of the map `refused_sources`. When the kernel has no room for it, nothing is there."""
 
@@ -101,6 +105,7 @@ class NoMaps:
     lines = memoryview(bytearray())
     datagram_clients = memoryview(bytearray())
     remembered = memoryview(bytearray())
+    lookup_tables = memoryview(bytearray())
 
     def refuse_source(self, *_: object) -> None:
         """Nobody is refused."""

@@ -16,12 +16,13 @@ from appliance.model.end_reasons import EndReason
 from appliance.model.tcp_state import TcpState
 from appliance.sessions.admission import Admission
 from appliance.sessions.lane import Lane
+from appliance.sessions.lookup_tables import LookupTables
 from appliance.sessions.pools import Homes, Pool, free_pools
 from appliance.sessions.ring import Ring, Ticket
 from appliance.sessions.short_figures import ShortFigures
 from appliance.sessions.spares import Spares
 from appliance.state.by_state import ByState
-from appliance.state.kernel_schedule import schedule_of
+from appliance.state.kernel_schedule import KernelSchedule, schedule_of
 from appliance.state.lane_entry import LAST_SEEN_WORD, LONGS, NS_PER_S, each, flows_in, is_session
 from appliance.state.live_tunables import LiveTunables
 from appliance.state.progress import RS_ACKED
@@ -78,6 +79,7 @@ class Resting:
         for entries in owner.lane.entries.parts.values():
             self._homes.clear_all(entries)
         self._free_pools = free_pools(maps.entries, shard, shared.shards)
+        self._lookups = LookupTables(maps.lookup_tables, shard, shared.shards)
         self._free_at_s = 0.0
         self.pools: dict[RealServer, Pool] = {}
         """Of the real servers that have one."""
@@ -106,9 +108,14 @@ class Resting:
         schedule = schedule_of(service, self._owner.by_state.now)
         pools = [None if each is None else self.pools.get(each) for each in schedule.real_servers]
         if pools and all(pool is None or pool.ring is ring for pool in pools):
-            numbers = [NO_POOL if pool is None else pool.number for pool in pools]
             with ring.closed():
-                ring.put_schedule(numbers, schedule.hash_state, schedule.remembering, schedule.first_slot)
+                self._put(ring, schedule, [NO_POOL if pool is None else pool.number for pool in pools])
+
+    def _put(self, ring: Ring, schedule: KernelSchedule, pools: Sequence[int]) -> None:
+        """Publish a schedule, unless there is no table left for it."""
+        table = self._lookups.put(ring.number, schedule.table) if schedule.table else None
+        if table is not None or not schedule.table:
+            ring.put_schedule(pools, schedule.hash_state, schedule.remembering, schedule.first_slot, table)
 
     def _have_pools(self, service: VirtualService[Session]) -> bool:
         """Whether all that get new sessions have one: what they get is worked out only then."""
@@ -160,6 +167,7 @@ class Resting:
                         pool.dismiss(entry)
                         self.leaving[entry] = ticket
         self._free_pools += [pool.number for pool in self.pools.values()]
+        self._lookups.free_all()
         self.pools.clear()
 
     def has_client(self, ticket: Ticket) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from appliance.ipc.admission_layout import (
     BY_ADDRESS,
+    BY_LOOKUP,
     BY_PERSISTENCE,
     RING,
     RING_OFFSETS,
@@ -17,6 +18,7 @@ from appliance.ipc.admission_layout import (
     VOID_TICKET,
 )
 from appliance.sessions.lane_maps import LaneMaps
+from appliance.sessions.lookup_tables import LookupTable
 from appliance.state.persistence import Remembering
 from appliance.state.session import Session
 
@@ -27,7 +29,7 @@ _TURN, _TURN_LIMIT = (RING_OFFSETS[name] // 8 for name in ("turn", "turn_limit")
 _BUSY, _IS_OPEN, _GENERATION, _TICKETS = (RING_OFFSETS[name] // 4 for name in ("busy", "is_open", "generation", "tickets"))
 _LENGTH, _BY_CLIENT, _STEPS = (RING_OFFSETS[name] // 4 for name in ("schedule_length", "by_client", "steps"))
 _FOR_PROOFS = RING_OFFSETS["for_proofs"] // 4
-_FIRST_SLOT = RING_OFFSETS["first_slot"] // 4
+_FIRST_SLOT, _LOOKUP = RING_OFFSETS["first_slot"] // 4, RING_OFFSETS["lookup"] // 4
 _REMEMBERING = RING_OFFSETS["client_service"] // 4
 _HASH_STATE = RING_OFFSETS["hash_state"] // 4
 _SCHEDULE = RING_OFFSETS["schedule"] // 2
@@ -125,12 +127,17 @@ class Ring:
         hash_state: Sequence[int] = (),
         remembering: Remembering | None = None,
         first_slot: int = 0,
+        lookup: LookupTable | None = None,
     ) -> None:
         """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. With a
-        `hash_state` a client's address has its place there, or with `remembering` as well the slot of who is remembered for it,
-        from `first_slot` on (`ipc.admission_layout`). The ring is closed, unless it has none so far and gets one of turns."""
+        `hash_state` a client's address has its place there, by way of a `lookup` table when there is one, or with `remembering`
+        as well the slot of who is remembered for it, from `first_slot` on (`ipc.admission_layout`). The ring is closed, unless it
+        has none so far and gets one of turns."""
         assert len(pools) <= SCHEDULE_PLACES
-        self._cells[_BY_CLIENT] = BY_PERSISTENCE if remembering else BY_ADDRESS if hash_state else 0
+        by_address = BY_LOOKUP if lookup else BY_ADDRESS
+        self._cells[_BY_CLIENT] = BY_PERSISTENCE if remembering else by_address if hash_state else 0
+        for place, word in enumerate(lookup or ()):
+            self._cells[_LOOKUP + place] = word
         for place, word in enumerate(remembering or ()):
             self._cells[_REMEMBERING + place] = word
         self._cells[_FIRST_SLOT] = first_slot

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from appliance.ipc.admission_layout import MOST_TURNS, SCHEDULE_PLACES
+from appliance.ipc.admission_layout import LOOKUP_PLACES, MOST_TURNS, SCHEDULE_PLACES
+from appliance.policy.schedulers.contract import ByClient
 from appliance.policy.schedulers.maglev import Maglev
 from appliance.policy.schedulers.source_hash import SourceHash
 from appliance.state.persistence import Remembering
@@ -12,13 +13,15 @@ from appliance.state.services import VirtualService
 
 
 class KernelSchedule(NamedTuple):
-    """A real server for each place, or None: by turns; with a `hash_state` by the client's address; with `remembering` as well,
-    by the slot of who is remembered for the client, from `first_slot` on. Without places, the kernel opens no session by it."""
+    """A real server for each place, or None: by turns; with a `hash_state` by the client's address, which leads to a place by
+    itself or by way of a `table`; with `remembering` as well, by the slot of who is remembered for the client, from `first_slot`
+    on. Without places, the kernel opens no session by it."""
 
     real_servers: Sequence[RealServer | None] = ()
     hash_state: tuple[int, ...] = ()
     remembering: Remembering | None = None
     first_slot: int = 0
+    table: Sequence[int] = ()
 
 
 def schedule_of(service: VirtualService[Any], now: float) -> KernelSchedule:
@@ -29,8 +32,18 @@ def schedule_of(service: VirtualService[Any], now: float) -> KernelSchedule:
     scheduler, candidates = service.scheduler, service.candidates
     if isinstance(scheduler, SourceHash | Maglev):
         found = scheduler.by_client(candidates)
-        return KernelSchedule([candidates[index] for index in found.owners], found.hash_state) if found else KernelSchedule()
+        return KernelSchedule() if found is None else _by_address(candidates, found)
     return KernelSchedule(service.turns(MOST_TURNS, now))
+
+
+def _by_address(candidates: Sequence[RealServer], found: ByClient) -> KernelSchedule:
+    """A place for each hash, or for each real server with a table that leads there; none when these are too many."""
+    owners, table = [candidates[index] for index in found.owners], found.table
+    if len(owners) > SCHEDULE_PLACES or len(table) > LOOKUP_PLACES:
+        return KernelSchedule()
+    if len(table) > SCHEDULE_PLACES:
+        return KernelSchedule(owners, found.hash_state, table=table)
+    return KernelSchedule([owners[place] for place in table] if table else owners, found.hash_state)
 
 
 def _by_slot(candidates: Sequence[RealServer], hash_state: tuple[int, ...], remembering: Remembering) -> KernelSchedule:

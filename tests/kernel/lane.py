@@ -84,6 +84,7 @@ class Lane:
         self.homes, self.lines = memoryview(self._maps["homes"].mapped()), memoryview(self._maps["lines"].mapped())
         self.outside = memoryview(self._maps["outside"].mapped())
         self.remembered = memoryview(self._maps["remembered"].mapped())
+        self.lookup_tables = memoryview(self._maps["lookup_tables"].mapped())
         self.latches = memoryview(self._maps["latches"].mapped())
         self._settings = memoryview(self._maps["settings"].mapped())
         self._real_server_memory = memoryview(self._maps["real_servers"].mapped())
@@ -269,7 +270,7 @@ class Lane:
         was remembered."""
         self._maps["stray_budget"].update(bytes(4), bytes(STRAY_BUDGET.size * bpf.possible_cpus()))
         self.outside[:] = bytes(len(self.outside))
-        for of_admissions in (self.rings, self.homes, self.lines, self.remembered):
+        for of_admissions in (self.rings, self.homes, self.lines, self.remembered, self.lookup_tables):
             of_admissions[:] = bytes(len(of_admissions))
         self._maps["flows"].delete_all([key for key, _ in self._maps["flows"].items()])
         self.records[:] = bytes(len(self.records))

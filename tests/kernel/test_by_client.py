@@ -3,13 +3,16 @@
 import os
 import time
 from dataclasses import replace
+from struct import pack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.edge.lane_maps import KernelLaneMaps
+from appliance.ipc.admission_layout import RING, RING_OFFSETS
 from appliance.ipc.lane_layout import SLOTS
+from appliance.policy.schedulers.maglev_table import USUAL_PLACES
 from appliance.policy.steering import HASH_SEED
 from appliance.sessions.ring import Ring
 from appliance.shard.shard import Shard
@@ -26,21 +29,21 @@ from tests.support.world import World
 EXAMPLES = min(40, int(os.environ.get("LANE_LIVES", "400")) // 10)
 """Fewer where the machine is slow: in each, Python makes some tables of thousands of places."""
 REAL_SERVERS = 2
-PLACES = 509
+PLACES, LARGE = 509, 8191
 MISSED = 100
 
 
 class Gateway:
     """The program, and a shard with a service that chooses by the client."""
 
-    def __init__(self, lane: Lane, scheduler: str, weights: tuple[int, ...]) -> None:
+    def __init__(self, lane: Lane, scheduler: str, weights: tuple[int, ...], places: int) -> None:
         lane.set_steering(HASH_SEED, bytes(SLOTS))
         lane.set_admissions(VIP, 0)
         self.lane = lane
         self.maps = KernelLaneMaps(lane.worker_fds())
         plan = scene(scheduler, weights)
         (service,) = plan.services
-        plan = replace(plan, services=(replace(service, maglev_table=PLACES),))
+        plan = replace(plan, services=(replace(service, maglev_table=places),))
         self.world = World(plan, prepared_admissions=1, tcp_max_syn_backlog=100_000)
         self.world.maps = self.maps  # type: ignore[assignment]
         self.world.now = time.monotonic()
@@ -55,7 +58,8 @@ class Gateway:
         for _ in range(100):
             for _ in range(MISSED):
                 inside.prepared.miss(self.service)
-            inside.maglev_tables.build_some()
+            while inside.maglev_tables.build_some():
+                pass
             inside.prepared.look(self.world.now)
             (ring,) = inside.prepared.rings
             if ring.has_schedule:
@@ -92,8 +96,8 @@ CLIENTS = st.lists(
 WEIGHTS = st.tuples(*[st.integers(0, 5)] * REAL_SERVERS).filter(any)
 
 
-@pytest.mark.parametrize("scheduler", ["sh", "mh"])
-def test_each_client_goes_where_python_sends_it_before_and_after_changes(lane: Lane, scheduler: str) -> None:
+@pytest.mark.parametrize(("scheduler", "places"), [("sh", PLACES), ("mh", PLACES), ("mh", LARGE)])
+def test_each_client_goes_where_python_sends_it_before_and_after_changes(lane: Lane, scheduler: str, places: int) -> None:
     checked = 0
 
     @settings(max_examples=EXAMPLES)
@@ -101,7 +105,7 @@ def test_each_client_goes_where_python_sends_it_before_and_after_changes(lane: L
     def one(weights: tuple[int, ...], later: tuple[int, ...], clients: list[bytes], first: int) -> None:
         nonlocal checked
         lane.clear()
-        gateway = Gateway(lane, scheduler, weights)
+        gateway = Gateway(lane, scheduler, weights, places)
         gateway.prepare()
         checked += gateway.check(clients[:first])
         change_weights(gateway, later)
@@ -111,6 +115,30 @@ def test_each_client_goes_where_python_sends_it_before_and_after_changes(lane: L
 
     one()
     assert checked > 5 * EXAMPLES
+
+
+def test_with_the_usual_table_each_client_goes_where_python_sends_it(lane: Lane) -> None:
+    lane.clear()
+    gateway = Gateway(lane, "mh", (1, 3), USUAL_PLACES)
+    gateway.prepare()
+    assert gateway.check([pack_endpoint(CLIENT_ADDRESS + number, 1024) for number in range(40)]) >= 4
+
+
+@pytest.mark.parametrize("wrong", ["length", "number", "place"])
+def test_a_table_that_makes_no_sense_sends_clients_up(lane: Lane, wrong: str) -> None:
+    """Whatever stands in memory, the program reads nothing beyond a table or a schedule."""
+    lane.clear()
+    gateway = Gateway(lane, "mh", (1, 3), LARGE)
+    ring = gateway.prepare()
+    start, rings = ring.number * RING.size, gateway.maps.rings
+    if wrong == "place":
+        gateway.maps.lookup_tables[:] = pack("<H", REAL_SERVERS) * (len(gateway.maps.lookup_tables) // 2)
+        at = start + RING_OFFSETS["schedule"]
+        rings[at + 2 * REAL_SERVERS : at + 2 * REAL_SERVERS + 2] = rings[at : at + 2]
+    else:
+        at = start + RING_OFFSETS[{"length": "lookup_length", "number": "lookup"}[wrong]]
+        rings[at : at + 4] = b"\xff" * 4
+    assert gateway.check([pack_endpoint(CLIENT_ADDRESS + number, 1024) for number in range(40)]) == 0
 
 
 def change_weights(gateway: Gateway, weights: tuple[int, ...]) -> None:

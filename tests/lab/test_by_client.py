@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from appliance.policy.schedulers.source_hash import SourceHash
+from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.wire.flow import flow_key, pack_endpoint
 from tests.lab.conftest import RunningLab
 from tests.lab.load_by_source import (
@@ -27,17 +27,29 @@ pytestmark = pytest.mark.skipif(os.environ.get("LANE") == "off", reason="about t
 CHANGES = 20
 
 
+@pytest.fixture(scope="module", params=["sh", "mh"])
+def scheduler(request: pytest.FixtureRequest) -> str:
+    """`mh` has its usual table."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module", params=["false", "true"], ids=["plain", "proxied"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    yield from lab_of_many_addresses(tmp_path_factory.mktemp("by_client"), config_of('scheduler = "sh"', request.param))
+def lab(scheduler: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    config = config_of(f'scheduler = "{scheduler}"', request.param)
+    yield from lab_of_many_addresses(tmp_path_factory.mktemp("by_client"), config)
 
 
-def expected(lab: RunningLab) -> dict[str, str]:
+def expected(lab: RunningLab, name: str) -> dict[str, str]:
     """Who has to answer each address, as the scheduler has it in another process."""
     vip = pack_endpoint(IPv4Address(lab.vip), int(lab.port))
     candidates = tuple(Server(1, pack_endpoint(IPv4Address(address), 8080)) for address in REAL_SERVERS)
     names = dict(zip((server.endpoint for server in candidates), REAL_SERVERS.values(), strict=True))
-    scheduler, found = SourceHash(setup()), {}
+    made = setup()
+    scheduler, found = SCHEDULERS[name](made), dict[str, str]()
+    scheduler.pick(candidates, bytes(12), 0.0)
+    while made.tables.build_some():
+        pass
     for number in range(SOURCES):
         picked = scheduler.pick(candidates, flow_key(pack_endpoint(FIRST_SOURCE + number, 1), vip), 0.0)
         assert picked is not None
@@ -45,8 +57,8 @@ def expected(lab: RunningLab) -> dict[str, str]:
     return found
 
 
-def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: RunningLab) -> None:
-    wanted = expected(lab)
+def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: RunningLab, scheduler: str) -> None:
+    wanted = expected(lab, scheduler)
     assert set(wanted.values()) == set(REAL_SERVERS.values())
     before = counted(lab, "endpoint_reused")
     with load(lab) as answered:

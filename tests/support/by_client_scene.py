@@ -15,7 +15,8 @@ ENTRIES = 16 * 256
 def until_scheduled(scene: Scene) -> None:
     """Let the shard look until the kernel has a schedule, and some spare endpoints."""
     for _ in range(50):
-        scene.inside.maglev_tables.build_some()
+        while scene.inside.maglev_tables.build_some():
+            pass
         scene.look(0.01)
         if any(ring.has_schedule and scene.short.spares for ring in scene.inside.prepared.rings):
             return

@@ -6,6 +6,8 @@ from appliance.ipc.admission_layout import (
     HOME,
     LINE,
     LINES_OF_POOL,
+    LOOKUP,
+    LOOKUP_TABLES,
     RING,
     RINGS,
     pools_of,
@@ -33,6 +35,7 @@ class FakeMaps:
         self.latches = memoryview(bytearray(LATCHES * LATCH.size))
         self.datagram_clients = memoryview(bytearray(DATAGRAM_CLIENTS))
         self.remembered = memoryview(bytearray(8 * WORDS if entries else 0))
+        self.lookup_tables = memoryview(bytearray(LOOKUP_TABLES * LOOKUP.size))
         self.refused_sources: dict[bytes, bytes] = {}
         self.table: dict[bytes, int] = {}
         self.waiting: dict[int, bytes] = {}

@@ -5,12 +5,14 @@ from struct import pack, pack_into
 
 from appliance.ipc.admission_layout import (
     BY_ADDRESS,
+    BY_LOOKUP,
     GONE,
     HOME,
     LINE,
     LINE_OFFSETS,
     LINE_PLACES,
     LINES_OF_POOL,
+    LOOKUP_PLACES,
     NO_POOL,
     PLACE_TAKEN,
     PLACE_VOID,
@@ -110,6 +112,10 @@ class TicketKernel:
         length, by_client = self._cells[self._word("schedule_length")], self._cells[self._word("by_client")]
         if by_client == BY_ADDRESS:
             return self._hash(client_address, len(client_address)) % length
+        if by_client == BY_LOOKUP:
+            number, places = (self._cells[self._word(name)] for name in ("lookup", "lookup_length"))
+            place = self._hash(client_address, len(client_address)) % places
+            return self.maps.lookup_tables.cast("H")[number * LOOKUP_PLACES + place]
         return self._remembered_place(client_address) if by_client else turn % length
 
     def _hash(self, message: bytes, total: int) -> int:

@@ -48,7 +48,9 @@ class ByClient(NamedTuple):
     hash_state: tuple[int, ...]
     """That of `hashing.fixed_hash` of the client's address."""
     owners: Sequence[int]
-    """By the hash modulo its length: the index of the candidate."""
+    """By the hash modulo its length, or by what stands in `table`: the index of the candidate."""
+    table: Sequence[int] = ()
+    """By the hash modulo its length: the place among `owners`. Empty when the hash leads there by itself."""
 
 
 class Scheduler(Protocol):

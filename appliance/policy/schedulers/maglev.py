@@ -60,8 +60,8 @@ class Maglev:
         self._look(candidates)
         if self._table is None or self._wanted is not None or not self._by_endpoint:
             return None
-        table = self._table
-        return ByClient(hash_state(_PURPOSE), [self._by_endpoint[table.endpoint_at(place)] for place in range(self._places)])
+        owners = [self._by_endpoint[endpoint] for endpoint in self._table.endpoints]
+        return ByClient(hash_state(_PURPOSE), owners, self._table.owners)
 
     def _look(self, candidates: Sequence[Candidate]) -> None:
         """Go by these candidates, and by their table as soon as it is there."""

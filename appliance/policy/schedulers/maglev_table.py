@@ -10,6 +10,7 @@ in.
 
 from array import array
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 from weakref import ReferenceType, WeakValueDictionary, ref
 
@@ -66,6 +67,16 @@ class MaglevTable:
     def is_complete(self) -> bool:
         """Whether every place has its real server."""
         return not self._left
+
+    @property
+    def endpoints(self) -> Sequence[bytes]:
+        """Those of the real servers, in order."""
+        return [endpoint for endpoint, _ in self._shares]
+
+    @property
+    def owners(self) -> Sequence[int]:
+        """By place: which of the `endpoints` it leads to. The table must be complete; it does not change any more."""
+        return self._owners
 
     def endpoint_at(self, number: int) -> bytes:
         """The endpoint of the real server for a hash. The table must be complete."""

@@ -74,7 +74,7 @@ def test_a_service_whose_ring_becomes_another_has_none_in_between() -> None:
     [
         {"persistence_s": 60, "max_conn_per_client": 5},
         {"persistence_s": 60, "guarded": True},
-        {"scheduler": "mh", "maglev_table": 8191},
+        {"scheduler": "mh", "maglev_table": 131071},
         {"lane": False},
         {"guarded": True},
         {"protocol": "udp"},
@@ -125,12 +125,12 @@ def test_a_service_that_stops_to_answer_with_cookies_has_none_until_its_shards_k
     assert scene.rings.there == {WEB: 0}
 
 
-@pytest.mark.parametrize("more", [{"scheduler": "rr"}, {"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 65537}])
+@pytest.mark.parametrize("more", [{"scheduler": "rr"}, {"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 131071}])
 def test_with_persistence_one_has_some_for_the_clients_that_are_remembered(more: dict[str, Any]) -> None:
     assert may_be_prepared(service(80, persistence_s=1, **more))
 
 
-@pytest.mark.parametrize("more", [{"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 4093}])
+@pytest.mark.parametrize("more", [{"scheduler": "sh"}, {"scheduler": "mh", "maglev_table": 251}, {"scheduler": "mh"}])
 def test_one_that_looks_its_clients_up_in_a_table_that_fits_has_some(more: dict[str, Any]) -> None:
     assert may_be_prepared(service(80, **more))
 

@@ -36,6 +36,8 @@ def test_before_there_are_pools_tickets_are_ready_and_there_is_no_way() -> None:
     ("more", "way", "places"),
     [
         ({"scheduler": "sh"}, "address", 4096),
+        ({"scheduler": "mh", "maglev_table": 4093}, "address", 4093),
+        ({"scheduler": "mh", "maglev_table": 8191}, "address", 8191),
         ({"persistence_s": 60}, "persistence", 2),
     ],
 )

@@ -8,6 +8,7 @@ from appliance.ipc.admission_layout import REST_NS
 from appliance.model.tcp_state import TcpState
 from appliance.model.verdicts import TO_REAL_SERVER
 from appliance.nat.isn import LEAST_STEP, STEP_RANGE
+from appliance.policy.schedulers.maglev_table import USUAL_PLACES
 from appliance.policy.schedulers.registry import SCHEDULERS
 from appliance.sessions.readiness import LEAST_RATE
 from appliance.state.progress import RS_ACKED
@@ -17,18 +18,18 @@ from tests.support.addresses import VIP
 from tests.support.by_client_scene import CLIENTS, ENTRIES, client, opened, until_scheduled
 from tests.support.candidates import setup
 from tests.support.segments import tcp
-from tests.support.short_lived_scene import Scene
+from tests.support.short_lived_scene import BUSY, Scene
 from tests.support.tcp_options import LINUX_SYN
 from tests.support.world import plan
 
 REST_S = REST_NS / 1e9
-PLACES = 509
+PLACES, LARGE = 509, 8191
 
 
-def scene_of(scheduler: str = "sh", weights: tuple[int, ...] = (1, 3), **tunables: int) -> Scene:
+def scene_of(scheduler: str = "sh", weights: tuple[int, ...] = (1, 3), places: int = PLACES, **tunables: int) -> Scene:
     """A service whose schedule the kernel has."""
     usual = plan(weights=weights)
-    service = replace(usual.services[0], scheduler=scheduler, maglev_table=PLACES)
+    service = replace(usual.services[0], scheduler=scheduler, maglev_table=places)
     scene = Scene(replace(usual, services=(service,)), entries=ENTRIES, **tunables)
     until_scheduled(scene)
     return scene
@@ -42,9 +43,9 @@ def chosen(scene: Scene, scheduler: str, number: int) -> bytes:
     return picked.endpoint
 
 
-@pytest.mark.parametrize("scheduler", ["sh", "mh"])
-def test_each_client_goes_where_python_sends_it_and_all_books_have_it(scheduler: str) -> None:
-    scene = scene_of(scheduler)
+@pytest.mark.parametrize(("scheduler", "places"), [("sh", PLACES), ("mh", PLACES), ("mh", USUAL_PLACES)])
+def test_each_client_goes_where_python_sends_it_and_all_books_have_it(scheduler: str, places: int) -> None:
+    scene = scene_of(scheduler, places=places)
     entries = {number: opened(scene, number) for number in CLIENTS}
     taken = {number: entry for number, entry in entries.items() if entry is not None}
     assert len(taken) > len(CLIENTS) // 2
@@ -54,6 +55,42 @@ def test_each_client_goes_where_python_sends_it_and_all_books_have_it(scheduler:
     scene.look()
     assert (scene.short.young, scene.conns(), scene.kernel.ready) == (len(taken), len(taken), 0)
     assert scene.world.by_state() == {"established": len(taken)}
+
+
+def test_a_large_table_is_written_anew_after_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is only one: what a schedule had before is free for the next one."""
+    monkeypatch.setattr("appliance.sessions.lookup_tables.LOOKUP_TABLES", 1)
+    scene = scene_of("mh", places=LARGE)
+    for drained in ((0,), (), (1,)):
+        scene.world.shard.change_drained(drained)
+        assert [opened(scene, number) for number in CLIENTS] == [None] * len(CLIENTS)
+        scene.look()
+        until_scheduled(scene)
+        entries = {number: opened(scene, number, 41000 + len(drained)) for number in CLIENTS}
+        taken = {number: entry for number, entry in entries.items() if entry is not None}
+        assert taken
+        for number, entry in taken.items():
+            assert scene.world.maps.record(entry).real_server.packed == chosen(scene, "mh", number)
+
+
+def test_the_table_of_a_ring_is_free_when_its_service_has_another_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.sessions.lookup_tables.LOOKUP_TABLES", 1)
+    scene = scene_of("mh", places=LARGE)
+    (service,) = scene.world.plan.services
+    servers = tuple(replace(server, slot=server.slot + 2) for server in service.real_servers)
+    first = replace(service, name="before", scheduler="rr", port=81, real_servers=servers)
+    scene.world.shard.change_services((first, service))
+    for _ in range(BUSY):
+        scene.inside.prepared.miss(scene.service)
+    until_scheduled(scene)
+    assert [ring.number for ring in scene.inside.prepared.rings if ring.has_schedule] == [1]
+
+
+def test_without_a_table_left_all_clients_go_to_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.sessions.lookup_tables.LOOKUP_TABLES", 0)
+    with pytest.raises(pytest.fail.Exception, match="no schedule"):
+        scene_of("mh", places=LARGE)
+    scene_of("mh")
 
 
 def test_an_endpoint_goes_round_among_the_clients_of_its_real_server() -> None:
