@@ -57,9 +57,15 @@ def expected(lab: RunningLab, name: str) -> dict[str, str]:
     return found
 
 
+def shards_with_a_schedule(lab: RunningLab) -> set[int]:
+    return {row["shard"] for row in lab.api_json("/stats/lane")["services"] if row["way"] == "address"}
+
+
 def test_each_client_is_always_at_its_server_whoever_opens_its_sessions(lab: RunningLab, scheduler: str) -> None:
     wanted = expected(lab, scheduler)
     assert set(wanted.values()) == set(REAL_SERVERS.values())
+    with load(lab):  # while there is no table yet, `mh` chooses as `sh`
+        lab.wait_until("all shards have a schedule", lambda: shards_with_a_schedule(lab) == {0, 1})
     before = counted(lab, "endpoint_reused")
     with load(lab) as answered:
         lab.wait_until("the kernel opens sessions by itself", lambda: counted(lab, "endpoint_reused") > before + ENOUGH)
