@@ -21,7 +21,7 @@ from bench.rig.machine import this_machine
 from bench.rig.program import check_host, listed, run, run_in_lab, unless, unwind_on_signals, within
 from bench.rig.results import rotated
 from bench.rig.servers import prepare_network, servers_running
-from bench.rig.topology import CLIENT, Site, inside, module, output_of
+from bench.rig.topology import CLIENT, UNGUARDED, Site, inside, module, output_of
 from bench.senders.flood import RATE_MAX_PER_S, SPOOFED_NETWORK, UNPACED, UNPACED_PER_S, rate_in_words
 
 RATES_PER_S = (0, 20_000, 50_000, 100_000, 200_000, UNPACED_PER_S)
@@ -79,6 +79,8 @@ def _measure_inside(options: argparse.Namespace) -> int:
     # Answers to the flood need a next hop, or the gateway would look for neighbours that do not exist. The client's host drops
     # them.
     output_of(inside(site.gateway, "ip", "route", "add", str(SPOOFED_NETWORK), "via", CLIENT))
+    # A rule in front of the appliance would have its workers answer SYNs, so it is a route that drops the control's flood.
+    output_of(inside(site.gateway, "ip", "route", "add", "blackhole", UNGUARDED))
     results = FloodResults()
     with servers_running(site):
         for mode in options.modes:

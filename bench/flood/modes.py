@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from bench.flood.gateway import (
     CONTROL_VIPS,
@@ -80,44 +81,16 @@ def _kernel(site: Site, _shards: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _appliance(site: Site, shards: int) -> Iterator[None]:
-    # It runs for its own modes only: its rules and its lane look at every packet of the gateway.
-    with appliance_running(site, shards, "flooded", configuration(WITH_LANE, api=API)):
-        yield
+# It runs for its own modes only: its rules and its lane look at every packet of the gateway.
+_BY_WORKERS = partial(appliance_running, name="flooded", text=configuration(WITH_LANE, api=API))
 
-
-@contextmanager
-def _answering_in_kernel(site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, "answering", answering_in_kernel(WITH_LANE, api=API)):
-        yield
-
-
-@contextmanager
-def _control(site: Site, shards: int) -> Iterator[None]:
-    # The flood ends at a route: a rule in front of the appliance would have its workers answer SYNs.
-    with appliance_running(site, shards, "control", answering_in_kernel(WITH_LANE, vips=CONTROL_VIPS, api=API)):
-        output_of(inside(site.gateway, "ip", "route", "add", "blackhole", UNGUARDED))
-        try:
-            yield
-        finally:
-            output_of(inside(site.gateway, "ip", "route", "delete", "blackhole", UNGUARDED))
-
-
-@contextmanager
-def _workers(site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, "workers", opened_by_workers(WITH_LANE, api=API)):
-        yield
-
-
-@contextmanager
-def _as_shipped(site: Site, shards: int) -> Iterator[None]:
-    with appliance_running(site, shards, "shipped", as_shipped(WITH_LANE, api=API)):
-        yield
-
-
-AS_SHIPPED = APPLIANCE._replace(name="shipped", title="appliance, as shipped", targets=SHIPPED_VIPS, opened=_as_shipped)
-UNPROTECTED = APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS, opened=_appliance)
+AS_SHIPPED = APPLIANCE._replace(
+    name="shipped",
+    title="appliance, as shipped",
+    targets=SHIPPED_VIPS,
+    opened=partial(appliance_running, name="shipped", text=as_shipped(WITH_LANE, api=API)),
+)
+UNPROTECTED = APPLIANCE._replace(name="unprotected", title="appliance, no synproxy", targets=UNPROTECTED_VIPS, opened=_BY_WORKERS)
 PROXIED = UNPROTECTED._replace(
     name="appliance",
     title="appliance, synproxy",
@@ -130,14 +103,22 @@ FRONT_DOOR = PROXIED._replace(
     name="front-door",
     title="appliance, SYNs in kernel",
     targets=FRONT_DOOR_VIPS,
-    opened=_answering_in_kernel,
+    opened=partial(appliance_running, name="answering", text=answering_in_kernel(WITH_LANE, api=API)),
     # The kernel opens the sessions of clients that return a cookie, too, but for the first, until some admissions are ready.
     queued_share=(0.0, 0.05),
 )
 CONTROL = FRONT_DOOR._replace(
-    name="control", title="control: flood elsewhere", targets=CONTROL_VIPS, opened=_control, flooded=UNGUARDED
+    name="control",
+    title="control: flood elsewhere",
+    targets=CONTROL_VIPS,
+    opened=partial(appliance_running, name="control", text=answering_in_kernel(WITH_LANE, vips=CONTROL_VIPS, api=API)),
+    flooded=UNGUARDED,
 )
-WORKERS = APPLIANCE_WORKERS._replace(name="workers", targets=WORKERS_VIPS, opened=_workers)
+WORKERS = APPLIANCE_WORKERS._replace(
+    name="workers",
+    targets=WORKERS_VIPS,
+    opened=partial(appliance_running, name="workers", text=opened_by_workers(WITH_LANE, api=API)),
+)
 KERNEL = Mode("kernel", "nft synproxy + NAT", NAT_VIPS, NAT_LOCAL_ADDRESSES, _kernel, is_tracked=True)
 
 COMPARED = (PROXIED, FRONT_DOOR, CONTROL, KERNEL)
