@@ -1,5 +1,6 @@
 """How the kernel chooses real servers for new sessions of a service by itself (`ipc.admission_layout`, RING_FIELDS). Pure."""
 
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ class KernelSchedule(NamedTuple):
     hash_state: tuple[int, ...] = ()
     remembering: Remembering | None = None
     first_slot: int = 0
-    table: Sequence[int] = ()
+    table: "array[int]" = array("B")
 
 
 def schedule_of(service: VirtualService[Any], now: float) -> KernelSchedule:

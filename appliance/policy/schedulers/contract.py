@@ -1,5 +1,6 @@
 """What a scheduler is given and what it answers."""
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -49,7 +50,7 @@ class ByClient(NamedTuple):
     """That of `hashing.fixed_hash` of the client's address."""
     owners: Sequence[int]
     """By the hash modulo its length, or by what stands in `table`: the index of the candidate."""
-    table: Sequence[int] = ()
+    table: "array[int]" = array("B")
     """By the hash modulo its length: the place among `owners`. Empty when the hash leads there by itself."""
 
 

@@ -74,7 +74,7 @@ class MaglevTable:
         return [endpoint for endpoint, _ in self._shares]
 
     @property
-    def owners(self) -> Sequence[int]:
+    def owners(self) -> "array[int]":
         """By place: which of the `endpoints` it leads to. The table must be complete; it does not change any more."""
         return self._owners
 

@@ -7,6 +7,8 @@ import pytest
 from appliance.ipc.admission_layout import LOOKUP, LOOKUP_PLACES, LOOKUP_TABLES
 from appliance.sessions.lookup_tables import LookupTables
 
+ONE = array("B", [1])
+
 
 def memory() -> memoryview:
     return memoryview(bytearray(LOOKUP_TABLES * LOOKUP.size))
@@ -35,7 +37,7 @@ def test_no_table_belongs_to_two_rings_or_two_shards(shards: int) -> None:
     there, numbers = memory(), list[int]()
     for shard in range(shards):
         tables = LookupTables(there, shard, shards)
-        of_shard = [table.number for ring in range(LOOKUP_TABLES + 1) if (table := tables.put(ring, (ring,))) is not None]
+        of_shard = [table.number for ring in range(LOOKUP_TABLES + 1) if (table := tables.put(ring, ONE)) is not None]
         assert len(of_shard) == LOOKUP_TABLES // shards
         numbers += of_shard
     assert len(set(numbers)) == len(numbers)
@@ -44,11 +46,11 @@ def test_no_table_belongs_to_two_rings_or_two_shards(shards: int) -> None:
 
 def test_a_ring_keeps_its_table_until_all_are_free() -> None:
     tables = LookupTables(memory(), 0, LOOKUP_TABLES)
-    assert tables.put(5, (1,)) == tables.put(5, (2,)) == (0, 1)
-    assert tables.put(6, (1,)) is None
+    assert tables.put(5, ONE) == tables.put(5, array("B", [2])) == (0, 1)
+    assert tables.put(6, ONE) is None
     tables.free_all()
-    assert tables.put(6, (1, 2)) == (0, 2)
+    assert tables.put(6, ONE * 2) == (0, 2)
 
 
 def test_without_a_lane_there_is_none() -> None:
-    assert LookupTables(memoryview(bytearray()), 0, 1).put(0, (1,)) is None
+    assert LookupTables(memoryview(bytearray()), 0, 1).put(0, ONE) is None

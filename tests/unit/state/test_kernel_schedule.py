@@ -14,11 +14,12 @@ from appliance.policy.schedulers.source_hash import SourceHash
 from appliance.state.kernel_schedule import KernelSchedule, schedule_of
 from tests.support.candidates import setup
 
+NO_TABLE = array("B")
 HASH_STATE = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 def schedule(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Maglev | SourceHash], owners: Sequence[int], table: Sequence[int] = ()
+    monkeypatch: pytest.MonkeyPatch, kind: type[Maglev | SourceHash], owners: Sequence[int], table: "array[int]" = NO_TABLE
 ) -> KernelSchedule:
     """That of a service whose scheduler says this of its clients. Candidates are numbers here, each ten times its index."""
     monkeypatch.setattr(kind, "by_client", lambda *_: ByClient(HASH_STATE, owners, table))
