@@ -127,10 +127,10 @@ class RunningLab:
         pytest.fail(f"waited in vain until {what}")
 
 
-def running_lab_with_many_client_ports() -> Iterator[RunningLab]:
+def running_lab_with_many_client_ports(*options: str) -> Iterator[RunningLab]:
     """A lab of two shards. A client that closes first keeps its ports for a minute: with the usual 28,000 it would mostly search
     for free ones."""
-    for lab in running_lab("--shards", "2"):
+    for lab in running_lab("--shards", "2", *options):
         lab.run("client", "sysctl", "net.ipv4.ip_local_port_range=1024 65535")
         yield lab
 

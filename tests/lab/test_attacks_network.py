@@ -20,6 +20,7 @@ from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, outcome, reload
 from tests.lab.idle_sessions import IdleSessions
+from tests.lab.injected import ETHERTYPE_IPV4, inject
 from tests.support.segments import fragments, read_tcp, tcp, udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
@@ -28,8 +29,6 @@ GATEWAY, RS1, RS2, LOCAL_ADDRESS = "198.51.100.1", "192.0.2.101", "192.0.2.102",
 SERVICE_PORT = 8080
 NOBODY = ("0.1.2.3", "127.0.0.1", "224.0.0.5", "240.0.0.1", "255.255.255.255", "198.51.100.255")
 """Sources that no host has; the last one is the broadcast address of the client network."""
-
-_ETHERTYPE_IPV4 = 0x0800
 
 
 @pytest.fixture(scope="module", params=[TWO_ARMED, ONE_ARMED], ids=["two-armed", "one-armed"])
@@ -74,20 +73,6 @@ def one_armed() -> Iterator[RunningLab]:
 
 def endpoint(address: str, port: int) -> bytes:
     return pack_endpoint(IPv4Address(address), port)
-
-
-def gateway_mac(lab: RunningLab, role: str) -> bytes:
-    """The link address of the gateway on the network of a host."""
-    names = {link["ifname"]: link["address"] for link in json.loads(lab.run("gateway", "ip", "-json", "link"))}
-    return bytes.fromhex(names["client0" if role == "client" and "client0" in names else "server0"].replace(":", ""))
-
-
-def inject(lab: RunningLab, role: str, packets: Sequence[bytes]) -> None:
-    """Give these packets to the gateway from the network of a host, whatever its kernel thinks of their sources."""
-    mac = gateway_mac(lab, role)
-    with namespaces.call_inside(lab.namespace(role), lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)) as wire:
-        for packet in packets:
-            wire.sendto(packet, ("eth0", _ETHERTYPE_IPV4, 0, 0, mac))
 
 
 def dropped(lab: RunningLab) -> int:
@@ -206,8 +191,8 @@ def reaches(lab: RunningLab, role: str, packets: Sequence[bytes], sender: str = 
     bytes."""
 
     def listening() -> socket.socket:
-        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE_IPV4))
-        opened.bind(("eth0", _ETHERTYPE_IPV4))
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE_IPV4))
+        opened.bind(("eth0", ETHERTYPE_IPV4))
         opened.settimeout(20)
         return opened
 
