@@ -106,6 +106,10 @@ static __noinline int carry(struct __sk_buff *skb, struct settings *settings)
 		return NO_DATAGRAM_FLOW;
 	if (!reason)
 		reason = may_carry(skb, &packet, &session);
+	if (reason == COUNT_UP_NO_SESSION && is_one_too_many(skb, &packet, &session)) { /* of one that Python opens: `FIRST_RESERVATION` */
+		count(COUNT_SYN_AGAIN);
+		return TC_ACT_SHOT;
+	}
 	if (reason == COUNT_UP_HELD && is_new_connection(skb, &packet, &session))
 		return COMES_AGAIN;
 	if (reason)

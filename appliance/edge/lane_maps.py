@@ -20,6 +20,8 @@ from appliance.wire.layout import TOTAL_LENGTH
 
 _ENTRY = struct.Struct("=I")
 _VALUES = struct.Struct("=II")
+_NO_EXIST = 1
+"""BPF_NOEXIST of linux/bpf.h."""
 
 _PATIENCE_S = 1.0
 """A program takes some microseconds, unless its host stops it."""
@@ -46,6 +48,7 @@ class KernelLaneMaps:
             of_memory.close()
         self._fd = self._flows.fd
         self._update, self._delete = library().bpf_map_update_batch, library().bpf_map_delete_batch
+        self._add = library().bpf_map_update_elem
         self._fence = Lock()
         self._count = c_uint32()
         self._by_ref = byref(self._count)
@@ -74,6 +77,10 @@ class KernelLaneMaps:
         self._count.value = 2 * len(entries)
         values = b"".join([_VALUES.pack(2 * entry, 2 * entry + 1) for entry in entries])
         return not self._update(self._fd, flows, values, self._by_ref, None)
+
+    def add_flow(self, flow: bytes, value: int) -> bool:
+        """Add one flow, unless it is there; False when it is, or when the kernel has no room for it."""
+        return not self._add(self._fd, flow, _ENTRY.pack(value), _NO_EXIST)
 
     def refuse_source(self, key: bytes, value: bytes) -> None:
         """Write a value of the map `refused_sources`. When the kernel does not take it, datagrams come up as before."""

@@ -5,7 +5,7 @@ The lane is a program in the kernel that carries the packets of sessions that Py
 | map | kind | key | value | written by |
 |---|---|---|---|---|
 | sessions | array, mapped | entry | a session record (`ipc.session_record`) | its shard, kernel |
-| flows | hash | flow, 40 bytes | entry * 2 + direction | its shard |
+| flows | hash | flow, 40 bytes | entry * 2 + direction; see FIRST_RESERVATION | its shard, kernel |
 | changed | array of pages, mapped | entry / 4096 | a byte for each entry: 1 after a state moved | kernel, its shard |
 | settings | array of one, mapped | 0 | SETTINGS | director |
 | real_servers | array, mapped | slot | REAL_SERVER | director |
@@ -60,6 +60,10 @@ CHANGED_PAGE_BYTES = 4096
 
 LEAST_ENTRIES, MOST_ENTRIES, USUAL_ENTRIES = CHANGED_PAGE_BYTES, 1 << 22, 1 << 18
 
+FIRST_RESERVATION = 1 << 30
+"""Added to the first slot of a shard, the entry that a client's flow leads to while the shard is about to open a session for it,
+or has one that is half-open and not in the lane. No session has that entry, so the client's packets go up, and nobody opens
+another session for it."""
 
 FLOW_BYTES = 40
 FLOW = Struct("<BB2s2s2s16s16s")
@@ -228,7 +232,7 @@ REFUSED_SOURCE = Struct("<QII")
 """A network that gets no new session of UDP in the shard until this time of the monotonic clock, while the tunables are those of
 this generation."""
 
-VERSION = 10
+VERSION = 11
 """Of the maps together. Whoever changes anything here increases it."""
 
 

@@ -103,7 +103,8 @@ class SynProxy:
         return path_mss(service.mtu, leaves_room=self._sessions.tunables.mss_adjust)
 
     def check(self, service: VirtualService[Session], segment: Segment, now: float) -> SynOffer | Verdict:
-        """What the client offered, when this packet without a session returns a cookie; else the verdict on it."""
+        """What the client offered, when this packet without a session returns a cookie, which is not counted yet; else the
+        verdict on it."""
         defer = self._sessions.tunables.defer if service.defer is None else service.defer
         if defer and not segment.payload_bytes:
             self._ext[counters.NULL_ACK] += 1
@@ -116,7 +117,6 @@ class SynProxy:
             return self._judge_bad(segment, add(segment.seq, -1), now)
         if is_damaged(segment.raw):
             return BAD_CHECKSUM
-        self.count_proof(service)
         return offer
 
     def count_proof(self, service: VirtualService[Session]) -> None:

@@ -19,6 +19,7 @@ from appliance.model.counters import LANE_FULL
 from appliance.model.tcp_state import TcpState
 from appliance.policy.steering import SLOT_MASK
 from appliance.sessions.lane_entries import LaneEntries
+from appliance.sessions.lane_flows import LaneFlows
 from appliance.sessions.lane_maps import LaneMaps
 from appliance.sessions.outside import Outside
 from appliance.state.by_state import ByState
@@ -48,7 +49,7 @@ LEAST_INTERVAL_S = 0.002
 """How often, at most, all entries are looked at because there is no room for a new session."""
 
 _CHANGED = b"\1"
-_CLOSE, _LAST_ACK = int(TcpState.CLOSE), int(TcpState.LAST_ACK)
+_CLOSE, _LAST_ACK, _SYN_RECV = int(TcpState.CLOSE), int(TcpState.LAST_ACK), int(TcpState.SYN_RECV)
 _OVER = (_CLOSE, int(TcpState.TIME_WAIT))
 _CLOSED_BY_ONE = {int(TcpState.FIN_WAIT), int(TcpState.CLOSE_WAIT)}
 _NO_VERSION = bytes(2)
@@ -87,10 +88,7 @@ class Lane:
         self.gathers_flows = False
         """Whether flows come and go only when `publish_flows` is called, and not with each session. A worker that judges some
         packets before the first of them gets its verdict calls it in between."""
-        self._coming: dict[int, bytes] = {}
-        """By entry: the flows of sessions that have got it, and are not in the kernel's table yet."""
-        self._going: list[bytes] = []
-        """The flows of sessions that have left, and are still there. Their entries have no session, so nobody is misled."""
+        self.flows = LaneFlows(maps, self.entries.reservation)
         self._owner = owner
         self._queue_counts = queue_counts
         self._records = maps.records
@@ -111,12 +109,14 @@ class Lane:
         if entry is None:
             self._queue_counts[LANE_FULL] += 1
             self.outside.add(session)
+            if session.state != _SYN_RECV:
+                self.flows.release_of(session)
             return
         if self.outside:
             self.outside.discard(session)
         write_record(session, self._records, entry, is_held=not is_plain(session), last_seen_ns=self._last_seen_ns(session))
         session.words, session.entry, session.needs_slow_path = words_of(self._longs, entry), entry, True
-        self._coming[entry] = flows
+        self.flows.come(entry, flows)
         if not self.gathers_flows:
             self.publish_flows()
 
@@ -129,10 +129,6 @@ class Lane:
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)
 
-    def drop_flows(self, flows: bytes) -> None:
-        """Take out flows of a session that is in no table, with the next `publish_flows`."""
-        self._going.append(flows)
-
     def give(self, session: Session, entry: int) -> None:
         """Let a session that the kernel has opened have its entry."""
         self.entries.assign(entry, session)
@@ -144,17 +140,20 @@ class Lane:
 
     def publish_flows(self) -> None:
         """Let all flows come and go that wait for it. To be called before a packet that opened a session gets its verdict."""
-        if self._going:
-            going, self._going = self._going, []
-            self.maps.remove(b"".join(going))
-        if self._coming:  # behind that: one of them may be a flow that has just gone
-            coming, self._coming = self._coming, {}
-            for entry in self.maps.insert(b"".join(coming.values()), list(coming)):
-                self._queue_counts[LANE_FULL] += 1
-                session = self.entries.owner(entry)
-                if session is not None:
-                    self.forget(session)
-                    self.outside.add(session)
+        for entry in self.flows.publish():
+            self._queue_counts[LANE_FULL] += 1
+            session = self.entries.owner(entry)
+            if session is not None:
+                self.forget(session)
+                self.outside.add(session)
+
+    def reserve(self, flow: bytes) -> bool:
+        """Have the kernel open no session with this flow of a client: the shard is about to. False when it has just done so, or
+        when there is no room to say it; else the flow is released when no session comes of it."""
+        if self.flows.reserve(flow):
+            return True
+        self.publish_flows()  # it may be one that goes
+        return self.flows.reserve(flow)
 
     def adopt(self, session: Session, entry: int, now: float) -> float:
         """Let a session that was rebuilt from the record of this entry have it; returns when it was seen last, not after `now`.
@@ -291,6 +290,7 @@ class Lane:
         """Take a session that is about to end out of the lane, with all that the kernel knows of it."""
         if (entry := session.entry) is None:
             self.outside.discard(session)
+            self.flows.release_of(session)
             return
         cells, at = self._cells, entry * CELLS
         if not cells[at + HELD_CELL]:
@@ -305,8 +305,7 @@ class Lane:
         """Take a session that Python holds out of the lane; Python alone goes on with it."""
         if (entry := session.entry) is None:
             return
-        if self._coming.pop(entry, None) is None:
-            self._going.append(flows_of(session))
+        self.flows.take_out(entry, flows_of(session))
         session.words, session.entry = array("Q", session.words.tobytes()), None
         self.clear(entry)
         self.entries.give_back(entry, self._owner.by_state.now)

@@ -7,7 +7,7 @@ again: a program on another CPU that found it a moment ago may still be at work 
 from collections import deque
 from collections.abc import Iterable
 
-from appliance.ipc.lane_layout import SLOTS, entries_of_slot
+from appliance.ipc.lane_layout import FIRST_RESERVATION, SLOTS, entries_of_slot
 from appliance.state.session import Session
 
 REST_S = 2.0
@@ -28,6 +28,8 @@ class LaneEntries:
         """`entries` is the number of all entries, of all slots; 0 when there is no lane."""
         self._parts = {slot: entries_of_slot(slot, entries) for slot in slots} if entries else {}
         self._part_size = entries_of_slot(0, entries).stop or 1
+        self.reservation = FIRST_RESERVATION + min(self._parts, default=0)
+        """What a flow leads to that the shard has reserved (`sessions.lane_flows`)."""
         self.owners: dict[int, list[Session | None]] = {slot: [] for slot in self._parts}
         """By slot, the sessions of its entries that were ever used, in their order; None for one without a session."""
         self._free: dict[int, list[int]] = {slot: [] for slot in self._parts}
@@ -104,8 +106,8 @@ class LaneEntries:
         return entry // self._part_size in self._parts
 
     def may_own(self, entry: int) -> bool:
-        """Whether an entry is of the shard's slots, or of none at all."""
-        slot = entry // self._part_size
+        """Whether an entry is of the shard's slots, or of none at all; or the reservation of one of them."""
+        slot = entry - FIRST_RESERVATION if entry >= FIRST_RESERVATION else entry // self._part_size
         return slot in self._parts or slot >= SLOTS
 
     def claim(self, entry: int, session: Session) -> None:

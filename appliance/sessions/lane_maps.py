@@ -72,6 +72,9 @@ class LaneMaps(Protocol):
         packets of the client and, behind it, that of the real server. Returns the entries for which there was no room for both;
         of those neither is there."""
 
+    def add_flow(self, flow: bytes, value: int) -> bool:
+        """Add one flow, unless it is there; False when it is, or when there is no room for it."""
+
     def remove(self, flows: bytes) -> None:
         """Take out these flows, one behind the other, whether or not they are there."""
 
@@ -116,6 +119,10 @@ class NoMaps:
     def insert(self, _: bytes, entries: Sequence[int]) -> list[int]:
         """Nothing comes in."""
         return list(entries)
+
+    def add_flow(self, *_: object) -> bool:
+        """Nobody else is there."""
+        return True
 
     def remove(self, *_: object) -> None:
         """Nothing is there."""

@@ -172,9 +172,7 @@ class Sessions:
         if self._is_source_full(service, self.sources[service.protocol].places(source_address_of(client_key))):
             return True
         self.lane.look_for_room(now)
-        if self.prepared.half_open(service, backlog) < backlog:
-            return True
-        return self._room.in_backlog(service, self.tunables, now)
+        return self.prepared.half_open(service, backlog) < backlog or self._room.in_backlog(service, self.tunables, now)
 
     def _is_source_full(self, service: VirtualService[Session], places: Places) -> bool:
         """Whether the source network that is counted at `places` has all it may have."""
@@ -231,13 +229,15 @@ class Sessions:
         """Change the state of a session to another one; when that is TIME_WAIT, room is made for it."""
         if state == TcpState.TIME_WAIT:
             self.make_room_in_time_wait()
+        if session.state == _SYN_RECV and session.entry is None and self.lane.flows.reserved:
+            self.lane.flows.release_of(session)
         session.enter(state)
 
     def end(self, session: Session, because: EndReason) -> None:
         """End a session: tell both ends what they have to hear of it, give back its port, and count why it ended."""
         if self.ended.is_on:
             self.ended.note(session, because.name.lower())
-        if session.entry is not None or self.lane.outside:
+        if session.entry is not None or self.lane.outside or self.lane.flows.reserved:
             self.lane.forget(session)
         self._output.segments += FAREWELLS[because](session, self.tunables)
         self.wheel.disarm(session)

@@ -288,6 +288,6 @@ class Resting:
         last_seq: int = lane.words(entry)[RS_ACKED]
         client_flow, server_flow = each(flows_in(lane.maps.records, entry))
         is_own = lane.maps.value_of(client_flow) == 2 * entry  # its client may have another session by now
-        lane.drop_flows(client_flow + server_flow if is_own else server_flow)
+        lane.flows.go(client_flow + server_flow if is_own else server_flow)
         lane.return_entry(entry)
         self._admission.take_back(ticket.session, last_seq)

@@ -20,6 +20,7 @@ from appliance.proxy.synproxy import SynProxy
 from appliance.sessions.lifecycle import Sessions
 from appliance.shard.strays import Strays
 from appliance.shard.unsolicited import Unsolicited
+from appliance.state.lane_entry import flow_of_segment
 from appliance.state.output import ShardOutput
 from appliance.state.services import ALWAYS, NEVER, VirtualService
 from appliance.state.session import Session
@@ -95,11 +96,12 @@ class FirstPacket:
             if self._has_lane:
                 self._prepared.miss(service)
             return self._of_syn(service, segment, now)
+        outcome: Verdict | bytes
         if flags & (SYN | ACK | RST) == ACK and self._may_have_a_cookie(service, now):
-            verdict = self._of_cookie(service, segment, now)
+            outcome = self._of_cookie(service, segment, now)
         else:
-            verdict = self._unsolicited.judge(PROTO_TCP, destination, NO_SESSION)
-        return self._strays.tell_client(segment, verdict, now)
+            outcome = self._unsolicited.judge(PROTO_TCP, destination, NO_SESSION)
+        return outcome if isinstance(outcome, bytes) else self._strays.tell_client(segment, outcome, now)
 
     def _may_have_a_cookie(self, service: VirtualService[Session], now: float) -> bool:
         """Whether a client of the service may have a cookie that is still good. While nobody can have one, a service in AUTO
@@ -110,7 +112,23 @@ class FirstPacket:
             return False
         return now < self._earlier_cookies_until or self._engagement.kernel_answers(service)
 
-    def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict:
+    def _open(
+        self, service: VirtualService[Session], packet: Segment, isn: int, opens_at: int | None, now: float
+    ) -> Session | Verdict | None:
+        """A session for the client of a packet; None when the kernel has just opened one, and it is in the tables now. `isn` is
+        the client's initial number, `opens_at` the same for a SYN."""
+        sessions, lane, key = self._sessions, self._sessions.lane, packet.key
+        if not (self._has_lane and service.lane and sessions.tunables.prepared):
+            return sessions.open_tcp(service, key, isn, now)
+        flow = flow_of_segment(key)
+        if not lane.reserve(flow) and self._prepared.has(key, opens_at):
+            return None
+        opened = sessions.open_tcp(service, key, isn, now)
+        if isinstance(opened, Verdict):
+            lane.flows.release(flow)
+        return opened
+
+    def _of_syn(self, service: VirtualService[Session], syn: Segment, now: float) -> Verdict | bytes:
         if is_damaged(syn.raw):
             return BAD_CHECKSUM
         if service.drops_new:
@@ -119,7 +137,9 @@ class FirstPacket:
             return self._proxy.answer(service, syn, now)
         tunables = self._sessions.tunables
         has_room = self._sessions.has_backlog_room(service, syn.key, now)
-        opened = self._sessions.open_tcp(service, syn.key, syn.seq, now) if has_room else SYN_BACKLOG_FULL
+        opened = self._open(service, syn, syn.seq, syn.seq, now) if has_room else SYN_BACKLOG_FULL
+        if opened is None:
+            return syn.raw
         if isinstance(opened, Session):
             return self._pass_on(opened, syn, now)
         if _is_silent(service, opened):
@@ -139,13 +159,16 @@ class FirstPacket:
         self._sessions.lane.open(session)
         return TO_REAL_SERVER
 
-    def _of_cookie(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict:
+    def _of_cookie(self, service: VirtualService[Session], segment: Segment, now: float) -> Verdict | bytes:
         """An acknowledgement to a service whose clients may have got a cookie."""
         offer = self._proxy.check(service, segment, now)
         if isinstance(offer, Verdict):
             return offer
         self._prepared.miss(service)
-        session = self._sessions.open_tcp(service, segment.key, add(segment.seq, -1), now)
+        session = self._open(service, segment, add(segment.seq, -1), None, now)
+        if session is None:
+            return segment.raw
+        self._proxy.count_proof(service)
         if isinstance(session, Verdict):
             if not _is_silent(service, session) and (self._sessions.tunables.abort or session not in OVERFLOWS):
                 self._proxy.refuse(segment, now)

@@ -8,6 +8,7 @@ import pytest
 from appliance.ipc.front_door import FrontDoor
 from appliance.ipc.lane_layout import NO_LATCH, STRAY_WINDOW_BITS, SYNS_AGAIN_ALLOWED
 from appliance.model.syn_offer import AnswerTerms
+from appliance.state.lane_entry import flow_of_segment
 from appliance.wire.flow import destination_of, source_of
 from appliance.wire.segment import Segment
 from appliance.wire.seq import add
@@ -121,3 +122,16 @@ def test_a_client_whose_endpoint_rests_is_asked_by_its_shard(lane: Lane) -> None
     assert set(gateway.put(tcp(CLIENT, VIP, "S", seq=C0 + 9, options=LINUX_SYN)).counted) == {"up_held"}
     flooded(gateway, is_open=False)
     assert "client_returned" in gateway.put(tcp(CLIENT, VIP, "S", seq=C0 + 9, options=LINUX_SYN)).counted
+
+
+@pytest.mark.parametrize("syn", AGAIN, ids=["same", "other_number", "with_data"])
+def test_those_of_a_client_whose_session_the_shard_opens_are_such_as_well(lane: Lane, syn: bytes) -> None:
+    gateway = Gateway(lane)
+    flow = flow_of_segment(Segment.parse(SYN).key)
+    assert gateway.world.inside.lane.reserve(flow)
+    assert set(judged_when_spent(gateway, syn, SYNS_AGAIN_ALLOWED).counted) == {"up_no_session"}, "no client gets a cookie"
+    flooded(gateway)
+    assert set(judged_when_spent(gateway, syn, SYNS_AGAIN_ALLOWED - 1).counted) == {"up_no_session"}
+    assert judged_when_spent(gateway, syn, SYNS_AGAIN_ALLOWED).counted == {"syn_again": 1}
+    proof = tcp(CLIENT, VIP, "A", seq=C0 + 1, ack=R0 + 1)
+    assert set(judged_when_spent(gateway, proof, SYNS_AGAIN_ALLOWED).counted) == {"up_no_session"}

@@ -81,7 +81,8 @@ class LaneKernel:
     def _value(self, raw: bytes) -> int | None:
         if len(raw) < _SHORTEST_BYTES or raw[0] != 0x45 or raw[9] not in (PROTO_TCP, PROTO_UDP):
             return None
-        return self._maps.table.get(flow(4, raw[9], raw[12:16] + raw[20:22], raw[16:20] + raw[22:24]))
+        value = self._maps.table.get(flow(4, raw[9], raw[12:16] + raw[20:22], raw[16:20] + raw[22:24]))
+        return None if value is None or value >> 1 >= self._maps.entries else value
 
     def _updated_shard(self) -> Shard:
         """The shard of its own, with the tunables in force."""

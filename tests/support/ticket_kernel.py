@@ -24,6 +24,7 @@ from appliance.ipc.admission_layout import (
     STEPS,
     VOID_TICKET,
 )
+from appliance.ipc.lane_layout import FIRST_RESERVATION
 from appliance.ipc.session_record import OFFSETS, RECORD_BYTES, VERSION, Flags
 from appliance.ipc.syn_options import SYN_OPTIONS_BYTES
 from appliance.model.blake2s import compressed
@@ -80,7 +81,12 @@ class TicketKernel:
         """Open a session for a SYN; False when the SYN goes up."""
         if not self.is_open or len(Segment.parse(syn).options) > SYN_OPTIONS_BYTES:
             return False
+        flow = flow_of_segment(Segment.parse(syn).key)
+        if self.maps.table.get(flow, 0) >> 1 >= FIRST_RESERVATION:
+            return False
         self._let_client_go(Segment.parse(syn).key)
+        if flow in self.maps.table:
+            return False
         entry = self._take_endpoint(syn[12:16])
         if entry is not None:
             self._put_home(entry, PLACE_VOID if self.is_void else PLACE_TAKEN)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.ipc.lane_layout import SLOTS
+from appliance.ipc.lane_layout import FIRST_RESERVATION, SLOTS
 from appliance.sessions.lane_entries import REST_S, LaneEntries
 from appliance.state.session import Session
 
@@ -23,6 +23,15 @@ def test_there_is_none_without_a_lane_or_in_slots_of_others() -> None:
     entries = LaneEntries(SLOTS * SIZE, [5])
     assert entries.take(6, somebody(), 0.0) is None
     assert entries.owner(12) is None
+
+
+def test_what_a_shard_reserves_is_that_of_one_of_its_slots() -> None:
+    """So each shard has its own, and it has an owner when there are more shards, or fewer."""
+    first, second = LaneEntries(SLOTS * SIZE, [6, 5]), LaneEntries(SLOTS * SIZE, [7])
+    assert (first.reservation, second.reservation) == (FIRST_RESERVATION + 5, FIRST_RESERVATION + 7)
+    assert [first.may_own(first.reservation), first.may_own(second.reservation)] == [True, False]
+    assert not first.owns(first.reservation)
+    assert first.owner(first.reservation) is None
 
 
 def test_entries_of_a_slot_are_used_in_their_order_and_run_out() -> None:

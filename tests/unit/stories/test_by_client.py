@@ -61,12 +61,12 @@ def test_a_large_table_is_written_anew_after_each_change(monkeypatch: pytest.Mon
     """There is only one: what a schedule had before is free for the next one."""
     monkeypatch.setattr("appliance.sessions.lookup_tables.LOOKUP_TABLES", 1)
     scene = scene_of("mh", places=LARGE)
-    for drained in ((0,), (), (1,)):
+    for turn, drained in enumerate(((0,), (), (1,))):
         scene.world.shard.change_drained(drained)
         assert [opened(scene, number) for number in CLIENTS] == [None] * len(CLIENTS)
         scene.look()
         until_scheduled(scene)
-        entries = {number: opened(scene, number, 41000 + len(drained)) for number in CLIENTS}
+        entries = {number: opened(scene, number, 41000 + turn) for number in CLIENTS}
         taken = {number: entry for number, entry in entries.items() if entry is not None}
         assert taken
         for number, entry in taken.items():
