@@ -160,9 +160,10 @@ class ConsistencyCheck:
         """Each flow leads to an entry that somebody holds, and whose record names it."""
         flows, parts, own_flows = self._lane.maps.flows(), self._lane.entries, self._lane.flows
         while some := list(islice(flows, _FLOWS_AT_ONCE)):
-            left = [flow for flow, value in some if value >> 1 == own_flows.reservation and flow not in own_flows.reserved]
-            for _ in left:
-                self._note("a flow is reserved for no session")
+            for flow, value in some:
+                is_left = value >> 1 == own_flows.reservation and flow not in own_flows.reserved
+                if is_left and self._lane.maps.value_of(flow) == value:  # else its session has just come
+                    self._note("a flow is reserved for no session")
             own = [(flow, value) for flow, value in some if parts.owns(value >> 1)]
             held = self._held_of({value >> 1 for _, value in own})
             for flow, value in own:

@@ -51,6 +51,7 @@ def half_open(lab: RunningLab) -> int:
 
 
 def test_no_half_open_sessions_are_left(lab: RunningLab) -> None:
+    lab.run("client", "sysctl", "net.ipv4.tcp_retries2=7")  # a client that is told nothing gives up within a minute
     with duplication(lab), workers_that_stand_still(lab):
         result = lab.script("client", "http_load.py", str(CONNECTIONS), str(CONCURRENCY))
     assert result["errors"] == {}
