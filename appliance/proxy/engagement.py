@@ -31,13 +31,21 @@ class Engagement:
         self._look_at_s = 0.0
 
     def answers(self, service: VirtualService[Session]) -> bool:
-        """Whether a SYN to the service is answered with a cookie; called once for each SYN to it."""
+        """Whether a SYN to the service is answered with a cookie; called for each SYN to it."""
         if service.synproxy == NEVER:
             return False
         if service.always_answers(self._sessions.tunables.syncookies):
             return True
         self._update(service)
         return service.is_engaged
+
+    def answers_after_all(self, service: VirtualService[Session]) -> bool:
+        """The same for a SYN for which there is no room in the backlog: the kernel may have filled it since then."""
+        if service.synproxy == NEVER or self._sessions.tunables.syncookies != COOKIES_WHEN_FULL:
+            return False
+        self._sessions.prepared.take_over()
+        self._sessions.prepared.short.look_at_fresh()
+        return self.answers(service)
 
     def kernel_answers(self, service: VirtualService[Session]) -> bool:
         """Whether the kernel may answer SYNs to the service (`director.front_doors`)."""

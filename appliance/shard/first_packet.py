@@ -137,6 +137,8 @@ class FirstPacket:
             return self._proxy.answer(service, syn, now)
         tunables = self._sessions.tunables
         has_room = self._sessions.has_backlog_room(service, syn.key, now)
+        if not has_room and self._engagement.answers_after_all(service):
+            return self._proxy.answer(service, syn, now)
         opened = self._open(service, syn, syn.seq, syn.seq, now) if has_room else SYN_BACKLOG_FULL
         if opened is None:
             return syn.raw

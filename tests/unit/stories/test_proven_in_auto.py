@@ -4,6 +4,8 @@ import pytest
 
 from appliance.model import verdicts
 from appliance.model.end_reasons import EndReason
+from appliance.state.services import VirtualService
+from appliance.state.session import Session
 from tests.support.short_lived_scene import Scene, syn_of
 from tests.support.world import plan
 
@@ -55,3 +57,25 @@ def test_afterwards_syns_get_them_again(in_kernel: int) -> None:
     scene.look()
     assert not is_for_proofs(scene)
     assert scene.kernel.put(syn_of(5000))
+
+
+@pytest.mark.parametrize("syncookies", [0, 1])
+def test_a_syn_gets_a_cookie_when_the_kernel_has_just_filled_the_backlog(
+    syncookies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so on another CPU, when the shard has found that the service has room."""
+    scene = Scene(
+        plan(weights=(1, 1), synproxy="auto"), tcp_max_syn_backlog=BACKLOG, tcp_syncookies=syncookies, conn_early_drop=0
+    )
+    has_room = scene.inside.has_backlog_room
+    assert scene.kernel.ready > 0
+
+    def late(service: VirtualService[Session], key: bytes, now: float) -> bool:
+        number = 1000
+        while scene.kernel.put(syn_of(number)):
+            number += 1
+        return has_room(service, key, now)
+
+    monkeypatch.setattr(scene.inside, "has_backlog_room", late)
+    assert scene.world.put(syn_of(1)) is (verdicts.COOKIE_SENT if syncookies else verdicts.SYN_BACKLOG_FULL)
+    assert scene.service.is_engaged == bool(syncookies)
