@@ -336,6 +336,7 @@ def test_what_strangers_name_is_text(browser: "Browser", url: str) -> None:
         page.click("#to-attacks")
         says(page.locator("#attacks-rows"), HOSTILE)
         page.click("#to-sessions")
+        page.fill("#sessions-client", HOSTILE)  # it waits for the field; a key alone may come before that is shown
         page.press("#sessions-client", "Enter")
         says(page.locator("#sessions-said"), HOSTILE)
         assert page.title() == "The appliance"
