@@ -132,8 +132,10 @@ class Ring:
         """Have the kernel go by this schedule, up to SCHEDULE_PLACES pools, from its next turn on; empty for none. With a
         `hash_state` a client's address has its place there, by way of a `lookup` table when there is one, or with `remembering`
         as well the slot of who is remembered for it, from `first_slot` on (`ipc.admission_layout`). The ring is closed, unless it
-        has none so far and gets one of turns."""
+        has none so far and gets one of turns. The next turn is the first of a round: so all turns together are less than one
+        session of each real server away from its share."""
         assert len(pools) <= SCHEDULE_PLACES
+        first = 0 if hash_state or not pools else self._longs[_TURN] % len(pools)
         by_address = BY_LOOKUP if lookup else BY_ADDRESS
         self._cells[_BY_CLIENT] = BY_PERSISTENCE if remembering else by_address if hash_state else 0
         for place, word in enumerate(lookup or ()):
@@ -144,7 +146,7 @@ class Ring:
         for place, word in enumerate(hash_state):
             self._cells[_HASH_STATE + place] = word
         for place, pool in enumerate(pools):
-            self._halves[_SCHEDULE + place] = pool
+            self._halves[_SCHEDULE + (first + place) % len(pools)] = pool
         self._cells[_LENGTH] = len(pools)
 
     @property
