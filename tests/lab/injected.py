@@ -4,10 +4,10 @@ import json
 import socket
 from collections.abc import Sequence
 
+from dpkt.ethernet import ETH_TYPE_IP
+
 from appliance.lab import namespaces
 from tests.lab.conftest import RunningLab
-
-ETHERTYPE_IPV4 = 0x0800
 
 
 def gateway_mac(lab: RunningLab, role: str) -> bytes:
@@ -21,4 +21,4 @@ def inject(lab: RunningLab, role: str, packets: Sequence[bytes]) -> None:
     mac = gateway_mac(lab, role)
     with namespaces.call_inside(lab.namespace(role), lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)) as wire:
         for packet in packets:
-            wire.sendto(packet, ("eth0", ETHERTYPE_IPV4, 0, 0, mac))
+            wire.sendto(packet, ("eth0", ETH_TYPE_IP, 0, 0, mac))

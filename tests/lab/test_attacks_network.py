@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from dpkt.ethernet import ETH_TYPE_IP
 
 from appliance.lab import namespaces
 from appliance.policy.steering import HASH_SEED
@@ -20,7 +21,7 @@ from appliance.wire.flow import pack_endpoint
 from tests.lab.conftest import RunningLab, running_lab
 from tests.lab.director import director_pid, outcome, reload
 from tests.lab.idle_sessions import IdleSessions
-from tests.lab.injected import ETHERTYPE_IPV4, inject
+from tests.lab.injected import inject
 from tests.support.segments import fragments, read_tcp, tcp, udp
 
 CONFIG = Path(__file__).parent / "tcp_and_udp.toml"
@@ -191,8 +192,8 @@ def reaches(lab: RunningLab, role: str, packets: Sequence[bytes], sender: str = 
     bytes."""
 
     def listening() -> socket.socket:
-        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE_IPV4))
-        opened.bind(("eth0", ETHERTYPE_IPV4))
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_TYPE_IP))
+        opened.bind(("eth0", ETH_TYPE_IP))
         opened.settimeout(20)
         return opened
 
