@@ -1,7 +1,7 @@
 /*
  * A SYN on a session that is half-open goes up: its client may send it again, or begin anew. While a service is flooded, that would be a
  * way past the front door for whoever has half-open sessions there. So while clients of the service get cookies, no more of such SYNs
- * go up than its clients would send again; all others end here. The same goes for one that Python has a client's flow reserved for.
+ * go up than its clients would send again; all others end here. So do those of a client whose flow is reserved, because Python opens its session.
  */
 #pragma once
 #include "front_door.h"
